@@ -1,0 +1,3 @@
+"""Quality tables for LLM answers, judged one criterion at a time."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,191 @@
+"""What a judge's reply says: a typed status, and a score only where the reply leaves no doubt.
+
+Sending and retrying live in the judge package. The one idea: a reply is never interpreted generously. The
+finish reason is read first, then the place where the profile puts the score, then that number is matched
+against the rubric's own levels; anything else is a failure with a name.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pollux_dagster.core.profiles import JudgeProfile, ReplyFormat
+from pollux_dagster.core.verdicts import VerdictStatus
+
+_NUMBER = r"[+\-−]?[0-9]{1,9}(?:[.,][0-9]{1,9})?"
+_LABEL = r"(?:(?:итоговая\s+)?оценка|(?:итоговый\s+)?балл|итог|score|rating|result)"
+_BARE = re.compile(rf"(?:{_LABEL}\s*[:=—–-]?\s*)?(?P<number>{_NUMBER})(?:\s*(?:балл|балла|баллов))?\.?", re.I)
+_OUT_OF = re.compile(
+    rf"(?:{_LABEL}\s*[:=—–-]?\s*)?(?P<number>{_NUMBER})\s*(?:/|из)\s*(?P<top>{_NUMBER})\.?", re.I
+)
+_RESULT = re.compile(r"\[RESULT\](?P<score>.*?)(?P<end>\[END\]|\Z)", re.I | re.S)
+_FEEDBACK = re.compile(r"\[FEEDBACK\](?P<text>.*?)(?=\[RESULT\]|\Z)", re.I | re.S)
+_FENCE = re.compile(r"\A```(?:json)?\s*(?P<body>.*?)\s*```\Z", re.S)
+_THINK_OPEN, _THINK_CLOSE = "<think>", "</think>"
+
+_LOOP_WINDOW_CHARS = 1_200
+_LOOP_MIN_REPEATS = 6
+_LOOP_MIN_CHARS = 120
+
+
+@dataclass(frozen=True, slots=True)
+class MessageParts:
+    """A reply's message as the server sent it; either part may be missing."""
+
+    content: str | None
+    reasoning: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A reply, read. `score` is in the rubric's units and set exactly when `status` is ok.
+
+    `raw_text` is the content as it came; `rationale` the judge's reasoning; `problem` says what was wrong.
+    """
+
+    status: VerdictStatus
+    score: float | None
+    rationale: str | None
+    raw_text: str | None
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Located:
+    """The piece of a reply that should be the score. `is_closed`: nothing after it was cut off."""
+
+    score_text: str
+    rationale: str | None
+    is_closed: bool
+
+
+def read_reply(
+    profile: JudgeProfile, message: MessageParts, finish_reason: str | None, levels: Sequence[float]
+) -> Reply:
+    """Return what the reply says about a criterion whose rubric has `levels`. Never raises on any text.
+
+    A reply cut by the token limit is `truncated` (or `repetition` when its end goes round in circles) unless
+    its format marks the score as complete: a number cut short would read as another number.
+    """
+    raw = message.content
+    located = _locate(profile.reply_format, message)
+    generated = f"{message.reasoning or ''}{message.content or ''}"
+
+    def failed(status: VerdictStatus, problem: str) -> Reply:
+        return Reply(status, None, located.rationale, raw, problem)
+
+    if finish_reason == "content_filter":
+        return failed(VerdictStatus.REFUSED_BY_SERVER, "the server's content filter stopped the reply")
+    if finish_reason in {"abort", "error"}:
+        return failed(VerdictStatus.TRANSPORT_ERROR, f"the server gave the reply up ({finish_reason})")
+    if finish_reason == "repetition":
+        return failed(VerdictStatus.REPETITION, "the server stopped the reply: it repeats itself")
+    if finish_reason == "length" and not located.is_closed:
+        if repeats_endlessly(generated):
+            return failed(VerdictStatus.REPETITION, "the reply repeats itself up to the token limit")
+        return failed(VerdictStatus.TRUNCATED, "the token limit was reached before the score was complete")
+    number = read_number(located.score_text, levels)
+    if number is None:
+        if repeats_endlessly(generated):
+            return failed(VerdictStatus.REPETITION, "the reply repeats itself and gives no score")
+        shown = located.score_text.strip()[:80]
+        return failed(VerdictStatus.UNPARSEABLE, f"expected one number, got {shown!r}")
+    level = next((level for level in levels if math.isclose(level, number, abs_tol=1e-9)), None)
+    if level is None:
+        return failed(VerdictStatus.OFF_SCALE, f"expected one of {list(levels)}, got {number:g}")
+    return Reply(VerdictStatus.OK, float(level), located.rationale, raw)
+
+
+def read_number(text: str, levels: Sequence[float]) -> float | None:
+    """Return the one number that `text` consists of, None when it is anything else.
+
+    Allowed around it: white space, Markdown emphasis, a label ("Оценка:"), "балла", a final full stop, and
+    "2/5" or "2 из 5" when the second number is the scale's own maximum. Words are not read as numbers.
+    """
+    stripped = text.strip().strip("*_`\"'«» \n\t")
+    if match := _BARE.fullmatch(stripped):
+        return _to_float(match["number"])
+    if match := _OUT_OF.fullmatch(stripped):
+        return _to_float(match["number"]) if _to_float(match["top"]) == max(levels, default=None) else None
+    return None
+
+
+def repeats_endlessly(text: str) -> bool:
+    """Whether the end of `text` is one unit repeated at least 6 times over at least 120 characters.
+
+    The smallest period of the reversed end is read off its prefix function (Knuth, Morris and Pratt 1977).
+    """
+    tail = text.rstrip()[-_LOOP_WINDOW_CHARS:][::-1]
+    borders = [0] * len(tail)
+    for end in range(1, len(tail)):
+        border = borders[end - 1]
+        while border and tail[end] != tail[border]:
+            border = borders[border - 1]
+        borders[end] = border + (tail[end] == tail[border])
+        length = end + 1
+        if length >= _LOOP_MIN_CHARS and length >= _LOOP_MIN_REPEATS * (length - borders[end]):
+            return True
+    return False
+
+
+def _locate(reply_format: ReplyFormat, message: MessageParts) -> _Located:
+    content, reasoning = message.content or "", message.reasoning
+    thought, closed, rest = content.rpartition(_THINK_CLOSE)
+    if closed:  # a server without a reasoning parser leaves the tags in the content
+        content, reasoning = rest, _join(reasoning, thought.replace(_THINK_OPEN, "", 1))
+    elif content.lstrip().startswith(_THINK_OPEN):
+        content, reasoning = "", _join(reasoning, content.replace(_THINK_OPEN, "", 1))
+    rationale = reasoning.strip() if reasoning and reasoning.strip() else None
+    match reply_format:
+        case ReplyFormat.SCORE_AFTER_REASONING:
+            # Without a closing tag a reasoning parser hands over a bare number as reasoning.
+            return _Located(content if content.strip() else (rationale or ""), rationale, is_closed=False)
+        case ReplyFormat.FEEDBACK_RESULT:
+            return _locate_result(content, rationale)
+        case ReplyFormat.JSON:
+            return _locate_json(content, rationale)
+
+
+def _locate_result(content: str, rationale: str | None) -> _Located:
+    feedback = _FEEDBACK.search(content)
+    rationale = feedback["text"].strip() or rationale if feedback else rationale
+    results = list(_RESULT.finditer(content))
+    if len(results) != 1:  # none, or several that may disagree
+        return _Located("", rationale or content.strip() or None, is_closed=False)
+    return _Located(results[0]["score"], rationale, is_closed=bool(results[0]["end"]))
+
+
+def _locate_json(content: str, rationale: str | None) -> _Located:
+    text = content.strip()
+    if fenced := _FENCE.match(text):
+        text = fenced["body"]
+    try:
+        verdict = json.loads(text)
+    except (ValueError, RecursionError):
+        return _Located("", rationale, is_closed=False)
+    if not isinstance(verdict, dict):
+        return _Located("", rationale, is_closed=True)
+    given, score = verdict.get("rationale"), verdict.get("score")
+    rationale = given if isinstance(given, str) and given.strip() else rationale
+    if isinstance(score, bool) or not isinstance(score, int | float | str):
+        return _Located("", rationale, is_closed=True)
+    return _Located(_json_number(score), rationale, is_closed=True)
+
+
+def _json_number(score: float | str) -> str:
+    if isinstance(score, str):
+        return score
+    # A JSON number has one meaning however it is spelled: 2.0, 2 and 2e0 are the same score.
+    return f"{score:.9f}" if abs(score) < 1e9 else ""
+
+
+def _join(first: str | None, second: str) -> str:
+    return f"{first}\n{second}" if first else second
+
+
+def _to_float(number: str) -> float:
+    return float(number.replace(",", ".").replace("−", "-"))

@@ -1,0 +1,225 @@
+"""POLLUX taxonomies: criteria.json (what a criterion asks) and tasks.json (which criteria a task has).
+
+Reading files and choosing criteria for an instruction live in ingest. The one idea: a taxonomy is a plain
+mapping with Russian and English names side by side, and every name of a task finds that task.
+Schema: metainfo/criteria.json and metainfo/tasks.json of github.com/ai-forever/POLLUX.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pollux_dagster.core.rubrics import RubricScale, read_scale
+
+FALLBACK_TASK = "общее"
+_LANGUAGES = ("ru", "en")
+_CHILDREN = re.compile(r"tasks|subtasks(_l\d+)?")
+_GROUPS = {
+    "critical": ("critical", "критические", "критический", "критичные", "критичный"),
+    "general": ("general", "general & critical", "fine-grained", "общие", "общий", "общее"),
+    "domain": ("domain", "domain-specific", "стилевые", "стилевой", "доменные", "доменный"),
+    "task": ("task", "task-specific", "задачные", "задачный"),
+    "subjective": ("subjective", "субъективные", "субъективный"),
+    "unspecified": ("unspecified", ""),
+}
+_GROUP_OF = {alias: group for group, aliases in _GROUPS.items() for alias in aliases}
+# POLLUX names its gates by these openings; inline criteria carry the name and no group.
+_CRITICAL_OPENINGS = ("есть ли критичное нарушение формата", "ответа нет, но есть заглушка цензора")
+# Criteria that compare with a reference answer, by code without its "__N" suffix.
+_REFERENCE_CODES = frozenset({"correct_answer", "reference_agreement"})
+
+
+class TaxonomyError(ValueError):
+    """An entry of a taxonomy file does not have the POLLUX shape. `where` names the entry."""
+
+    def __init__(self, where: str, problem: str) -> None:
+        super().__init__(f"taxonomy entry {where}: {problem}")
+        self.where = where
+
+
+@dataclass(frozen=True, slots=True)
+class TaxonomyCriterion:
+    """One entry of criteria.json. `rubrics` is its scale as `level: description` lines, ascending."""
+
+    code: str
+    name: str
+    rubrics: str
+    group: str
+    domain: str | None
+    scale: RubricScale
+    needs_reference: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TaxonomyTask:
+    """The criteria under one name of a task, with or without one name of a subtask below it."""
+
+    task_type: str
+    task_subtype: str | None
+    has_gold: bool | None
+    domain: str | None
+    codes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TaskLeaf:
+    """One leaf of tasks.json: the path of names that leads to it (each level ru and en) and its criteria."""
+
+    path: tuple[tuple[str, ...], ...]
+    has_gold: bool | None
+    domain: str | None
+    codes: tuple[str, ...]
+
+
+def normalize_group(value: object) -> str:
+    """critical, general, domain, task, subjective or unspecified, from any spelling POLLUX uses.
+
+    Accepts Russian or English text in any case, or `{ru, en}`. An unknown spelling is 'unspecified': the
+    group only decides about gates and grouping, and a gate must be stated, never assumed.
+    """
+    if isinstance(value, Mapping):
+        value = next((value[k] for k in ("en", "ru") if isinstance(value.get(k), str)), "")
+    return _GROUP_OF.get(str(value or "").strip().lower(), "unspecified")
+
+
+def group_by_name(criteria_name: str) -> str:
+    """The group of a criterion known by its POLLUX name only: critical for POLLUX's own gates."""
+    opening = criteria_name.strip().lower()
+    return "critical" if opening.startswith(_CRITICAL_OPENINGS) else "unspecified"
+
+
+def is_gate(group: str, levels: Sequence[float]) -> bool:
+    """A gate is a critical criterion whose scale is exactly {0, 1}; 1 says the answer cannot be rated."""
+    return group == "critical" and tuple(levels) == (0.0, 1.0)
+
+
+def localized(value: object) -> str | None:
+    """The Russian, else the English text of `{ru, en}`; text as it is; None when there is neither."""
+    if isinstance(value, Mapping):
+        value = next((value[k] for k in _LANGUAGES if isinstance(value.get(k), str)), None)
+    return value.strip() or None if isinstance(value, str) else None
+
+
+def looks_like_criteria(document: object) -> bool:
+    """Whether a JSON document has the shape of criteria.json: entries with a name and a scale."""
+    return _some_entry_has(document, {"name", "scale"})
+
+
+def looks_like_tasks(document: object) -> bool:
+    """Whether a JSON document has the shape of tasks.json: entries with child tasks or criteria codes."""
+    return isinstance(document, Mapping) and any(
+        isinstance(v, Mapping) and "name" in v and ("criteria" in v or any(_CHILDREN.fullmatch(k) for k in v))
+        for v in document.values()
+    )
+
+
+def read_criterion(code: str, entry: object) -> TaxonomyCriterion:
+    """Read one entry of criteria.json.
+
+    Raises TaxonomyError for a wrong shape and UnreadableScaleError for a scale without numeric levels.
+    """
+    if not isinstance(entry, Mapping):
+        raise TaxonomyError(code, f"expected an object, got {type(entry).__name__}")
+    name = localized(entry.get("name"))
+    if name is None:
+        raise TaxonomyError(code, "expected a name as text or {ru, en}")
+    rubrics = render_scale(code, entry.get("scale"))
+    base = code.rsplit("__", 1)[0]
+    return TaxonomyCriterion(
+        code=code,
+        name=name,
+        rubrics=rubrics,
+        group=normalize_group(entry.get("crit_group")),
+        domain=localized(entry.get("domain")),
+        scale=read_scale(rubrics),
+        needs_reference=bool(entry.get("needs_reference", base in _REFERENCE_CODES)),
+    )
+
+
+def render_scale(where: str, scale: object) -> str:
+    """`{"0": "…", "1": "…"}`, or that under ru/en, as `0: …` lines, levels ascending. Text stays as it is."""
+    if isinstance(scale, str):
+        return scale
+    if isinstance(scale, Mapping):
+        scale = next((scale[k] for k in _LANGUAGES if isinstance(scale.get(k), Mapping)), scale)
+    if not isinstance(scale, Mapping) or not all(isinstance(v, str) for v in scale.values()):
+        raise TaxonomyError(where, "expected a scale of level → text, or {ru: {level: text}}")
+    try:
+        ordered = sorted(scale.items(), key=lambda item: float(str(item[0]).replace(",", ".")))
+    except ValueError:
+        ordered = list(scale.items())  # not numbers: read_scale says so, with the text
+    return "\n".join(f"{level}: {text}" for level, text in ordered)
+
+
+def read_leaves(document: Mapping[str, Any]) -> Iterator[TaskLeaf | TaxonomyError]:
+    """Every leaf of tasks.json in file order; a leaf without a usable criteria list comes as its error."""
+    for key, entry in document.items():
+        yield from _walk(key, entry, ())
+
+
+def _walk(key: str, entry: object, above: tuple[tuple[str, ...], ...]) -> Iterator[TaskLeaf | TaxonomyError]:
+    where = " / ".join([names[0] for names in above] + [key])
+    if not isinstance(entry, Mapping):
+        yield TaxonomyError(where, f"expected an object, got {type(entry).__name__}")
+        return
+    path = (*above, _names(key, entry.get("name")))
+    children = [(k, v) for k, v in entry.items() if _CHILDREN.fullmatch(k)]
+    for field, below in children:
+        if not isinstance(below, Mapping):
+            yield TaxonomyError(where, f"expected {field} to be an object, got {type(below).__name__}")
+            continue
+        for child_key, child in below.items():
+            yield from _walk(child_key, child, path)
+    if children and "criteria" not in entry:
+        return
+    codes = entry.get("criteria")
+    if not isinstance(codes, list) or not codes or not all(isinstance(c, str) for c in codes):
+        yield TaxonomyError(where, f"expected criteria as a list of codes, got {codes!r:.200}")
+        return
+    gold = entry.get("has_gold")
+    yield TaskLeaf(
+        path=path,
+        has_gold=gold if isinstance(gold, bool) else None,
+        domain=localized(entry.get("domain")),
+        codes=tuple(dict.fromkeys(codes)),
+    )
+
+
+def _names(key: str, name: object) -> tuple[str, ...]:
+    named = [name.get(k) for k in _LANGUAGES] if isinstance(name, Mapping) else [name]
+    texts = [n.strip() for n in [*named, key] if isinstance(n, str) and n.strip()]
+    return tuple(dict.fromkeys(texts))
+
+
+def expand_leaf_names(leaves: Sequence[TaskLeaf]) -> list[tuple[int, TaxonomyTask]]:
+    """Every (task, subtask) name some leaf can be found under: the first such leaf's index, and the criteria.
+
+    A name that covers several leaves has the criteria common to all of them, in the first one's order;
+    a name whose leaves have nothing in common is left out, because any choice between them would be a guess.
+    """
+    under: dict[tuple[str, str | None], list[int]] = {}
+    for index, leaf in enumerate(leaves):
+        for depth, names in enumerate(leaf.path):
+            for name in names:
+                below = [None, *(n for level in leaf.path[depth + 1 :] for n in level)]
+                for sub in dict.fromkeys(below):
+                    under.setdefault((name, sub), []).append(index)
+    tasks = []
+    for (name, sub), indexes in under.items():
+        found = [leaves[i] for i in indexes]
+        common = [c for c in found[0].codes if all(c in other.codes for other in found)]
+        if common:
+            golds, domains = {leaf.has_gold for leaf in found}, {leaf.domain for leaf in found}
+            gold = golds.pop() if len(golds) == 1 else None
+            domain = domains.pop() if len(domains) == 1 else None
+            tasks.append((indexes[0], TaxonomyTask(name, sub, gold, domain, tuple(common))))
+    return tasks
+
+
+def _some_entry_has(document: object, keys: set[str]) -> bool:
+    return isinstance(document, Mapping) and any(
+        isinstance(v, Mapping) and keys <= v.keys() for v in document.values()
+    )

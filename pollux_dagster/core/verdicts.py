@@ -1,0 +1,60 @@
+"""What a judge said about one request, and how sure we are that it said anything.
+
+A verdict always has a status and only an `ok` verdict has a score: a failure is never a score.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+
+class VerdictStatus(StrEnum):
+    """The closed set of outcomes of one request."""
+
+    OK = "ok"
+    TRUNCATED = "truncated"
+    REPETITION = "repetition"
+    UNPARSEABLE = "unparseable"
+    OFF_SCALE = "off_scale"
+    CONTEXT_OVERFLOW = "context_overflow"
+    REFUSED_BY_SERVER = "refused_by_server"
+    TRANSPORT_ERROR = "transport_error"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One judged request, as the ledger and `judging.verdicts` keep it.
+
+    `score` is in the rubric's own units and is set exactly when `status` is ok. `latency_s` is in
+    seconds, token counts are the server's own. `server` names the process that answered
+    (engine start id or URL without credentials).
+    """
+
+    verdict_key: str
+    judge_id: str
+    status: VerdictStatus
+    score: float | None
+    rationale: str | None
+    raw_text: str | None
+    error: str | None
+    finish_reason: str | None
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int
+    attempts: int
+    latency_s: float
+    engine: str
+    engine_version: str
+    system_fingerprint: str | None
+    server: str
+    run_id: str
+    created_at: datetime
+
+    def __post_init__(self) -> None:
+        if (self.status is VerdictStatus.OK) != (self.score is not None):
+            raise ValueError(
+                f"verdict {self.verdict_key}: expected a score exactly when status is ok, "
+                f"got status={self.status} score={self.score}"
+            )

@@ -1,0 +1,239 @@
+"""Files to rows: JSONL, a JSON document, CSV or Parquet, told apart by their bytes and never by their names.
+
+What the rows mean is decided in `detect`. The one idea: a file is a stream of rows, and whatever is wrong
+with it, from a torn line to the whole file, is a row that says so. Nothing is unpickled or unpacked.
+"""
+
+from __future__ import annotations
+
+import csv
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pollux_dagster.ingest import limits
+from pollux_dagster.ingest.json_rows import (
+    ROW_KEYS,
+    holds_a_list,
+    parse_document,
+    read_items,
+    read_line,
+    salvage_items,
+)
+from pollux_dagster.ingest.rows import RawRow, Reason, RowRejected, check_text
+from pollux_dagster.ingest.scan import LandingFile
+
+SNIFF_ROWS = 50
+SNIFF_BYTES = 8 * limits.MIB
+_BOM = b"\xef\xbb\xbf"
+_COMPRESSED = {
+    b"\x1f\x8b": "gzip",
+    b"PK\x03\x04": "zip",
+    b"BZh": "bzip2",
+    b"\xfd7zXZ": "xz",
+    b"\x28\xb5\x2f\xfd": "zstd",
+}
+_UTF16 = (b"\xff\xfe", b"\xfe\xff")
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """A file opened for reading: its rows, and the whole document where the file is one JSON value."""
+
+    rows: Iterator[RawRow]
+    document: Any = None
+
+
+def open_container(file: LandingFile, handle: BinaryIO) -> Container:
+    """Find out what kind of file this is and read it row by row.
+
+    A file that cannot be read at all is one rejected row with number 0.
+    """
+    if file.size > limits.MAX_FILE_BYTES:
+        return _refused(
+            Reason.TOO_LARGE, f"{file.size:,} bytes; a landing file may have {limits.MAX_FILE_BYTES:,}"
+        )
+    head = handle.read(4096)
+    if head.startswith(b"PAR1"):
+        return Container(_parquet(handle))
+    for magic, name in _COMPRESSED.items():
+        if head.startswith(magic):
+            return _refused(
+                Reason.COMPRESSED, f"the file is {name}-compressed; unpack it into the landing folder"
+            )
+    if head.startswith(_UTF16):
+        return _refused(Reason.INVALID_UTF8, "the file is UTF-16; save it as UTF-8")
+    handle.seek(len(_BOM) if head.startswith(_BOM) else 0)
+    return _text(file, handle)
+
+
+def _refused(reason: Reason, detail: str) -> Container:
+    return Container(iter([RawRow(0, RowRejected(reason, detail))]))
+
+
+def _text(file: LandingFile, handle: BinaryIO) -> Container:
+    start = handle.tell()
+    rows = _lines(handle)
+    first = first_rows(rows)
+    if not first:
+        return _refused(Reason.EMPTY_FILE, f"the file holds no rows ({file.size:,} bytes)")
+    objects = [isinstance(row.fields, dict) for row in first]
+    opening = _opening(first[0])
+    whole_object = objects[0] and len(first) == 1 and _is_document(first[0].fields)
+    pretty = opening == b"{" and not any(objects)
+    # A list that is complete in its line and not alone in its file is a bad row of JSONL.
+    whole_list = opening == b"[" and not (_is_complete(first[0]) and any(objects))
+    if whole_list or whole_object or pretty:
+        return _document(file, handle, start)
+    if any(objects):
+        return Container(itertools.chain(first, rows))
+    return _csv(handle, start) or _refused(
+        Reason.UNKNOWN_FORMAT,
+        "expected JSONL, JSON, CSV with a header, or Parquet; see the README for the formats",
+    )
+
+
+def first_rows(rows: Iterator[RawRow]) -> list[RawRow]:
+    """The first rows of a file, as many as it takes to know it: at most 50, or a few megabytes."""
+    taken: list[RawRow] = []
+    size = 0
+    while len(taken) < SNIFF_ROWS and size < SNIFF_BYTES and (row := next(rows, None)) is not None:
+        taken.append(row)
+        size += len(row.source or "")
+    return taken
+
+
+def _is_complete(row: RawRow) -> bool:
+    return isinstance(row.fields, RowRejected) and row.fields.reason is Reason.WRONG_TYPE
+
+
+def _opening(row: RawRow) -> bytes:
+    return row.source[:1] if isinstance(row.source, bytes) else b""
+
+
+def _is_document(fields: Any) -> bool:
+    """Whether a single object is a container of rows or a taxonomy, and not itself a row."""
+    values = list(fields.values())
+    return any(isinstance(fields.get(k), list) for k in ROW_KEYS) or (
+        bool(values) and all(isinstance(v, dict) for v in values)
+    )
+
+
+def _lines(handle: BinaryIO) -> Iterator[RawRow]:
+    """Rows of JSONL; blank lines are not rows. A line over the limit is skipped, never held in memory."""
+    limit = limits.MAX_LINE_BYTES
+    number = 0
+    while line := handle.readline(limit + 1):
+        number += 1
+        if len(line) > limit and not line.endswith(b"\n"):
+            kept = line[: 4 * limits.MAX_RAW_TEXT]
+            while line and not line.endswith(b"\n"):
+                line = handle.readline(limit)
+            detail = f"the line is longer than {limit:,} bytes"
+            yield RawRow(number, RowRejected(Reason.TOO_LARGE, detail), kept)
+        elif body := line.strip():
+            yield read_line(number, body)
+
+
+def _document(file: LandingFile, handle: BinaryIO, start: int) -> Container:
+    if file.size > limits.MAX_DOCUMENT_BYTES:
+        detail = (
+            f"a JSON document of {file.size:,} bytes; one may have {limits.MAX_DOCUMENT_BYTES:,}: write JSONL"
+        )
+        return _refused(Reason.TOO_LARGE, detail)
+    handle.seek(start)
+    body = handle.read()
+    document = parse_document(body)
+    if document is None:
+        lines = [line for line in body[:1_000_000].splitlines()[:SNIFF_ROWS] if line.strip()]
+        if len(lines) > 1 and not holds_a_list(body) and all(line.startswith(b"{") for line in lines):
+            handle.seek(start)
+            return Container(_lines(handle))  # JSONL in which every line so far is broken
+        return Container(salvage_items(body))
+    if not document:
+        return _refused(Reason.EMPTY_FILE, "the JSON document holds no rows")
+    return Container(read_items(document), document)
+
+
+def _csv(handle: BinaryIO, start: int) -> Container | None:
+    handle.seek(start)
+    line = handle.readline(limits.MAX_LINE_BYTES).decode("utf-8", "surrogateescape")
+    for delimiter in ",;\t":
+        try:
+            names = next(csv.reader([line], delimiter=delimiter), [])
+        except csv.Error:
+            continue
+        header = [name.strip().lower() for name in names]
+        if len(header) >= 2 and {"prompt_id", "instruction", "question_id"} & set(header):
+            return Container(_csv_rows(handle, header, delimiter))
+    return None
+
+
+def _csv_rows(handle: BinaryIO, header: list[str], delimiter: str) -> Iterator[RawRow]:
+    csv.field_size_limit(limits.MAX_LINE_BYTES)
+    lines = (line.decode("utf-8", "surrogateescape") for line in _bounded(handle))
+    reader = csv.reader(lines, delimiter=delimiter)
+    for number in itertools.count(1):
+        try:
+            values = next(reader, None)
+        except csv.Error as error:
+            yield RawRow(number, RowRejected(Reason.INVALID_CSV, f"not a readable CSV record: {error}"))
+            continue
+        if values is None:
+            return
+        if not values:
+            continue
+        source = delimiter.join(values)
+        if len(values) != len(header):
+            detail = f"expected {len(header)} columns as in the header, got {len(values)}"
+            yield RawRow(number, RowRejected(Reason.WRONG_TYPE, detail), source)
+            continue
+        try:
+            check_text(source)
+        except RowRejected as rejection:
+            yield RawRow(number, rejection, source)
+        else:
+            fields: dict[str, Any] = {k: v if v else None for k, v in zip(header, values, strict=True)}
+            yield RawRow(number, fields, source)
+
+
+def _bounded(handle: BinaryIO) -> Iterator[bytes]:
+    while line := handle.readline(limits.MAX_LINE_BYTES):
+        yield line
+
+
+def _parquet(handle: BinaryIO) -> Iterator[RawRow]:
+    try:
+        handle.seek(0)
+        parquet = pq.ParquetFile(handle)
+        size = sum(parquet.metadata.row_group(i).total_byte_size for i in range(parquet.num_row_groups))
+    except (pa.ArrowException, OSError) as error:
+        yield RawRow(0, RowRejected(Reason.UNREADABLE_FILE, f"not a whole Parquet file: {error}"))
+        return
+    if size > limits.MAX_PARQUET_BYTES:
+        detail = f"{size:,} bytes uncompressed; a Parquet file may have {limits.MAX_PARQUET_BYTES:,}"
+        yield RawRow(0, RowRejected(Reason.TOO_LARGE, detail))
+        return
+    if not parquet.metadata.num_rows:
+        yield RawRow(0, RowRejected(Reason.EMPTY_FILE, "the Parquet file holds no rows"))
+        return
+    number = 0
+    try:
+        for batch in parquet.iter_batches(batch_size=1024):
+            for fields in batch.to_pylist():
+                number += 1
+                try:
+                    check_text(fields)
+                except RowRejected as rejection:
+                    yield RawRow(number, rejection, repr(fields))
+                else:
+                    yield RawRow(number, fields)
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        left = parquet.metadata.num_rows - number
+        for lost in range(number + 1, parquet.metadata.num_rows + 1):
+            detail = f"{left} rows from {number + 1} on cannot be read: {error}"
+            yield RawRow(lost, RowRejected(Reason.UNREADABLE_FILE, detail))

@@ -1,0 +1,73 @@
+"""FastChat and arena files: question.jsonl and model_answer/*.jsonl (llm_judge of lm-sys/FastChat on GitHub).
+
+The one idea: a conversation of several turns is judged as a whole. Its user turns become one instruction and
+the model's turns one answer, numbered [1], [2], … in the same order; a single turn stays the bare text.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pollux_dagster.ingest import rows
+from pollux_dagster.ingest.formats.context import FileContext
+from pollux_dagster.ingest.records import Instruction, ModelOutput, Record
+from pollux_dagster.ingest.rows import Reason, RowRejected
+
+
+def read_question(fields: dict[str, Any], context: FileContext) -> list[Record]:
+    """A question without criteria of its own; its category is the task type that finds them."""
+    turns = _turns(fields.get("turns"), "turns")
+    if not any(t and t.strip() for t in turns):
+        raise RowRejected(Reason.MISSING_FIELD, "expected turns with text, got blank ones")
+    reference = fields.get("reference")
+    return [
+        Instruction(
+            prompt_id=rows.prompt_id(fields.get("question_id"), "question_id"),
+            instruction=transcript(turns) or "",
+            reference_answer=transcript(_turns(reference, "reference")) if reference else None,
+            task_type=rows.label(fields, "category"),
+            task_subtype=rows.label(fields, "subcategory"),
+            domain=None,
+            difficulty=None,
+            meta=None,
+        )
+    ]
+
+
+def read_answers(fields: dict[str, Any], context: FileContext) -> list[Record]:
+    """Every choice of one answer row as an output; `index`, else the position, is its sample_index."""
+    prompt_id = rows.prompt_id(fields.get("question_id"), "question_id")
+    model_id = context.model_of(fields)
+    choices = fields.get("choices")
+    if not isinstance(choices, list) or not choices:
+        raise rows.reject_type("choices", "a list of at least one choice", choices)
+    outputs: list[ModelOutput] = []
+    for position, choice in enumerate(choices):
+        if not isinstance(choice, dict):
+            raise rows.reject_type("a choice", "an object with turns", choice)
+        index = choice.get("index", position)
+        sample = rows.sample_index({"sample_index": index})
+        answer = transcript(_turns(choice.get("turns"), "choices[].turns"))
+        outputs.append(ModelOutput(model_id, prompt_id, None, sample, answer))
+    if len({output.sample_index for output in outputs}) != len(outputs):
+        raise RowRejected(Reason.WRONG_TYPE, "expected choices with different indexes, got one index twice")
+    return [*outputs]
+
+
+def transcript(turns: list[str | None]) -> str | None:
+    """One text of all turns: the turn itself when there is one, else `[n] turn` paragraphs."""
+    if len(turns) == 1:
+        return turns[0]
+    return "\n\n".join(f"[{number}] {turn or ''}" for number, turn in enumerate(turns, start=1))
+
+
+def _turns(value: object, field: str) -> list[str | None]:
+    if not isinstance(value, list) or not value:
+        raise rows.reject_type(field, "a list of at least one turn", value)
+    turns: list[str | None] = []
+    for turn in value:
+        content = turn.get("content") if isinstance(turn, dict) else turn
+        if content is not None and not isinstance(content, str):
+            raise rows.reject_type(field, "turns of text", content)
+        turns.append(content)
+    return turns

@@ -1,0 +1,133 @@
+"""POLLUX rows: instructions with criteria, the wide set (with an answer and a score), answers, scores.
+
+Shapes: huggingface.co/datasets/ai-forever/POLLUX and POLLUX-instructions; answers.json as src/answer.py of
+github.com/ai-forever/POLLUX writes it. In the wide set the criterion may be a column of its own.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from pollux_dagster.core.rubrics import UnreadableScaleError, read_scale
+from pollux_dagster.core.taxonomy import TaxonomyError, group_by_name, normalize_group, render_scale
+from pollux_dagster.ingest import rows
+from pollux_dagster.ingest.formats.context import FileContext
+from pollux_dagster.ingest.records import HumanScore, Instruction, InstructionCriterion, ModelOutput, Record
+from pollux_dagster.ingest.rows import Reason, RowRejected
+
+AGGREGATE_ANNOTATOR = "aggregate"
+_NAME_FIELDS = ("criteria_name", "name", "criterion")
+_RUBRIC_FIELDS = ("rubrics", "rubric", "criteria_rubrics", "scale")
+_GROUP_FIELDS = ("criteria_group", "crit_group", "criteria_type", "group")
+
+
+def read_instruction(fields: dict[str, Any], context: FileContext) -> list[Record]:
+    """An instruction and its inline criteria. One unreadable rubric rejects the row: a half-judged
+    instruction would look complete."""
+    prompt_id = rows.prompt_id(fields.get("prompt_id"))
+    return [_instruction(prompt_id, fields), *_criteria(prompt_id, fields)]
+
+
+def read_wide(fields: dict[str, Any], context: FileContext) -> list[Record]:
+    """An instruction, one answer to it, and the experts' score for one criterion where there is one."""
+    prompt_id = rows.prompt_id(fields.get("prompt_id"))
+    model_id = context.model_of(fields)
+    records = read_instruction(fields, context)
+    answer = rows.answer(fields, "answer" if "answer" in fields else "output")
+    records.append(ModelOutput(model_id, prompt_id, None, rows.sample_index(fields), answer))
+    annotator = rows.label(fields, "annotator") or AGGREGATE_ANNOTATOR
+    for item in _criteria_items(fields):
+        value = item.get("criteria_score")
+        if value is not None:
+            number = rows.score(value, "criteria_score")
+            records.append(HumanScore(prompt_id, model_id, _first(item, _NAME_FIELDS), annotator, number))
+    return records
+
+
+def read_answer(fields: dict[str, Any], context: FileContext) -> list[Record]:
+    """One answer; null and blank ones are outputs too. The model: the row's, the document's, the file's."""
+    prompt_id = rows.prompt_id(fields.get("prompt_id"))
+    answer = rows.answer(fields)
+    return [ModelOutput(context.model_of(fields), prompt_id, None, rows.sample_index(fields), answer)]
+
+
+def read_human_score(fields: dict[str, Any], context: FileContext) -> list[Record]:
+    """One person's score. Without an annotator the scores of a file count as one annotator's, `unnamed`."""
+    prompt_id = rows.prompt_id(fields.get("prompt_id"))
+    model = fields["model_id"] if fields.get("model_id") is not None else fields.get("model")
+    if model is None:
+        raise RowRejected(Reason.MISSING_FIELD, "expected model_id: whose answer the score is for")
+    criterion = rows.required_text(fields, "criteria_name")
+    annotator = rows.label(fields, "annotator") or "unnamed"
+    if fields.get("score") is None:
+        raise RowRejected(Reason.MISSING_FIELD, "expected score as a number, got null")
+    return [HumanScore(prompt_id, rows.model_id(model), criterion, annotator, rows.score(fields["score"]))]
+
+
+def _instruction(prompt_id: str, fields: dict[str, Any]) -> Instruction:
+    meta = fields.get("meta")
+    return Instruction(
+        prompt_id=prompt_id,
+        instruction=rows.required_text(fields, "instruction"),
+        reference_answer=rows.reference_text(fields),
+        task_type=rows.label(fields, "task_type"),
+        task_subtype=rows.label(fields, "task_subtype"),
+        domain=rows.label(fields, "domain"),
+        difficulty=rows.label(fields, "difficulty"),
+        meta=meta
+        if meta is None or isinstance(meta, str)
+        else json.dumps(meta, ensure_ascii=False, default=str),
+    )
+
+
+def _criteria(prompt_id: str, fields: dict[str, Any]) -> list[InstructionCriterion]:
+    found: dict[tuple[str, str], InstructionCriterion] = {}
+    for item in _criteria_items(fields):
+        name = _first(item, _NAME_FIELDS)
+        text = _rubrics(item)
+        try:
+            scale = read_scale(text)
+        except UnreadableScaleError as error:
+            raise RowRejected(Reason.UNREADABLE_SCALE, f"criterion {name!r:.200}: {error}") from error
+        stated = normalize_group(next((item[f] for f in _GROUP_FIELDS if item.get(f)), None))
+        group = stated if stated != "unspecified" else group_by_name(name)
+        known = group if group != "unspecified" else None  # a taxonomy may know the name
+        record = InstructionCriterion(prompt_id, len(found), name, text, known, scale.levels)
+        found.setdefault((name, text), record)
+    return list(found.values())
+
+
+def _criteria_items(fields: dict[str, Any]) -> list[Mapping[str, Any]]:
+    """The criteria of a row: its list (which may be JSON in a text cell), or its own criterion columns."""
+    items = fields.get("criteria")
+    if isinstance(items, str) and items.strip():
+        try:
+            items = json.loads(items)
+        except ValueError as error:
+            raise RowRejected(Reason.WRONG_TYPE, f"expected criteria as a JSON list: {error}") from error
+    if items is None or items == "":
+        return [fields] if fields.get("criteria_name") is not None else []
+    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+        raise rows.reject_type("criteria", "a list of {criteria_name, rubrics}", items)
+    return items
+
+
+def _first(item: Mapping[str, Any], names: tuple[str, ...]) -> str:
+    field = next((f for f in names if item.get(f) is not None), names[0])
+    return rows.required_text(item, field)
+
+
+def _rubrics(item: Mapping[str, Any]) -> str:
+    """The rubric as text; an object of levels or a list of lines is written out."""
+    field = next((f for f in _RUBRIC_FIELDS if item.get(f) is not None), _RUBRIC_FIELDS[0])
+    value = item.get(field)
+    if isinstance(value, dict):
+        try:
+            return render_scale(field, value)
+        except TaxonomyError as error:
+            raise RowRejected(Reason.WRONG_TYPE, f"{error}; got {value!r:.500}") from error
+    if isinstance(value, list) and value and all(isinstance(line, str) for line in value):
+        return "\n".join(value)
+    return rows.required_text(item, field)

@@ -1,0 +1,23 @@
+"""What a landing file may cost to read. Each limit is checked before the bytes are in memory.
+
+The one idea: a file that breaks a limit becomes a rejected row that names the limit, like any other bad row.
+"""
+
+from __future__ import annotations
+
+MIB = 1024 * 1024
+
+MAX_FILE_BYTES = 4096 * MIB
+"""Any landing file. Lines and Parquet batches are streamed, so this bounds time and disk, not memory."""
+
+MAX_LINE_BYTES = 64 * MIB
+"""One line of JSONL, one record of CSV."""
+
+MAX_DOCUMENT_BYTES = 256 * MIB
+"""A JSON file that is one document (an array or an object): it is parsed whole."""
+
+MAX_PARQUET_BYTES = 4096 * MIB
+"""Uncompressed size of a Parquet file, as its footer states it."""
+
+MAX_RAW_TEXT = 4000
+"""Characters of a rejected row that are kept to look at."""

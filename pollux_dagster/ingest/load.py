@@ -1,0 +1,201 @@
+"""One file into the landing tables: read, row by row, and replaced as a whole in one transaction.
+
+The one idea: whatever a file holds, loading it ends in rows that count up: accepted + rejected = row_count.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import itertools
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import BinaryIO
+
+import duckdb
+import pyarrow as pa
+
+from pollux_dagster.ingest import limits
+from pollux_dagster.ingest.containers import Container, first_rows, open_container
+from pollux_dagster.ingest.detect import Format, document_format, rows_format
+from pollux_dagster.ingest.formats import READERS, RowReader
+from pollux_dagster.ingest.formats.context import FileContext, context_of
+from pollux_dagster.ingest.formats.taxonomy_files import read_criteria_document, read_tasks_document
+from pollux_dagster.ingest.records import TABLES, Record, Rejection, text_size, to_arrow
+from pollux_dagster.ingest.rows import RawRow, Reason, RowRejected, printable
+from pollux_dagster.ingest.scan import LandingFile
+
+READER_VERSION = 1
+"""Raise it when readers change what they make of the same bytes: every file is then read again."""
+
+BATCH_ROWS = 10_000
+BATCH_CHARACTERS = 32 * limits.MIB
+NOT_HASHED = "not-hashed"
+# A file that trips a reader is that file's loss, not the run's; errors of the database are not among these.
+_READER_ERRORS = (
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    AttributeError,
+    RecursionError,
+    csv.Error,
+    pa.ArrowException,
+)
+
+
+class FileChangedError(RuntimeError):
+    """The file was written to while it was being read; what was read is thrown away."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedFile:
+    """What became of one file: its format, its rows, and how many of them its own content rejects."""
+
+    path: str
+    format: str
+    row_count: int
+    rejected: int
+
+
+def hash_file(file: LandingFile) -> str:
+    """sha256 of the file's bytes, hex; `not-hashed` for a file over the size limit, which is not read at all.
+
+    Raises OSError when the file cannot be read.
+    """
+    if file.size > limits.MAX_FILE_BYTES:
+        return NOT_HASHED
+    with file.absolute.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def load_file(con: duckdb.DuckDBPyConnection, file: LandingFile, sha256: str, run_id: str) -> LoadedFile:
+    """Replace the file's rows in landing.* by what it holds now, in one transaction.
+
+    Raises FileChangedError, with the old rows still in place, when the file changes meanwhile.
+    """
+    con.begin()
+    try:
+        delete_rows(con, file.path)
+        loaded = _read_into(con, file)
+        con.execute(
+            "INSERT OR REPLACE INTO landing.files BY NAME SELECT ? AS file_path, ? AS format, "
+            "? AS size_bytes, ? AS mtime_ns, ? AS sha256, 'loaded' AS status, ? AS row_count, "
+            "? AS reader_version, ?::TIMESTAMPTZ AS loaded_at, ? AS run_id",
+            [
+                *(file.path, loaded.format, file.size, file.mtime_ns, sha256, loaded.row_count),
+                *(READER_VERSION, datetime.now(UTC), run_id),
+            ],
+        )
+    except BaseException:
+        con.rollback()
+        raise
+    con.commit()
+    return loaded
+
+
+def delete_rows(con: duckdb.DuckDBPyConnection, file_path: str) -> None:
+    """Delete the rows of one file from every landing table; its line in landing.files stays."""
+    for table in TABLES.values():
+        con.execute(f"DELETE FROM {table} WHERE file_path = ?", [file_path])  # noqa: S608  # our own names
+
+
+def _read_into(con: duckdb.DuckDBPyConnection, file: LandingFile) -> LoadedFile:
+    try:
+        with file.absolute.open("rb") as handle:
+            loaded = _read_rows_into(con, file, handle)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        return _refuse(con, file, f"cannot be read: {error.strerror}")
+    except _READER_ERRORS as error:
+        return _refuse(con, file, f"the reader failed on it ({type(error).__name__}): {error}")
+    now = file.absolute.stat()
+    if (now.st_size, now.st_mtime_ns) != (file.size, file.mtime_ns):
+        raise FileChangedError(f"{file.path} changed while it was read; it is read again next time")
+    return loaded
+
+
+def _refuse(con: duckdb.DuckDBPyConnection, file: LandingFile, detail: str) -> LoadedFile:
+    delete_rows(con, file.path)
+    _insert(con, file.path, [(0, Rejection(Reason.UNREADABLE_FILE, printable(detail), None))])
+    return LoadedFile(file.path, Format.UNKNOWN, 1, 1)
+
+
+def _read_rows_into(con: duckdb.DuckDBPyConnection, file: LandingFile, handle: BinaryIO) -> LoadedFile:
+    format_, rows = _records(file, handle)
+    count = rejected = 0
+    for batch in _batches(rows):
+        _insert(con, file.path, [(number, record) for number, records in batch for record in records])
+        count += len(batch)
+        rejected += sum(any(isinstance(r, Rejection) for r in records) for _, records in batch)
+    return LoadedFile(file.path, format_, count, rejected)
+
+
+def _records(file: LandingFile, handle: BinaryIO) -> tuple[Format, Iterable[tuple[int, list[Record]]]]:
+    """The file's format and, for every row of it, the row's number and records."""
+    container = open_container(file, handle)
+    whole = document_format(container.document)
+    if whole is Format.TAXONOMY_CRITERIA:
+        return whole, read_criteria_document(container.document)
+    if whole is Format.TAXONOMY_TASKS:
+        return whole, read_tasks_document(container.document)
+    first = first_rows(container.rows)
+    format_ = rows_format(first)
+    rows = itertools.chain(first, container.rows)
+    reader = READERS.get(format_)
+    if reader is None:
+        return format_, _unknown(first, rows)
+    return format_, _read_rows(rows, reader, _context(file, container))
+
+
+def _context(file: LandingFile, container: Container) -> FileContext:
+    return context_of(file.path, container.document)
+
+
+def _read_rows(
+    rows: Iterable[RawRow], reader: RowReader, context: FileContext
+) -> Iterator[tuple[int, list[Record]]]:
+    for row in rows:
+        try:
+            if isinstance(row.fields, RowRejected):
+                raise row.fields
+            yield row.number, reader(row.fields, context)
+        except RowRejected as rejected:
+            yield row.number, [Rejection(rejected.reason, rejected.detail, row.raw_text())]
+
+
+def _unknown(first: list[RawRow], rows: Iterable[RawRow]) -> Iterator[tuple[int, list[Record]]]:
+    """Rows of no known format: each keeps its own reason; a file of well-formed rows is refused as one."""
+    if all(isinstance(row.fields, dict) for row in first):
+        fields = sorted({key for row in first if isinstance(row.fields, dict) for key in row.fields})
+        detail = f"no landing format has these fields: {', '.join(fields)[:500]}"
+        yield 0, [Rejection(Reason.UNKNOWN_FORMAT, detail, first[0].raw_text() if first else None)]
+        return
+    for row in rows:
+        reason, detail = Reason.UNKNOWN_FORMAT, "no landing format has these fields"
+        if isinstance(row.fields, RowRejected):
+            reason, detail = row.fields.reason, row.fields.detail
+        yield row.number, [Rejection(reason, detail, row.raw_text())]
+
+
+def _batches(rows: Iterable[tuple[int, list[Record]]]) -> Iterator[list[tuple[int, list[Record]]]]:
+    batch: list[tuple[int, list[Record]]] = []
+    size = 0
+    for number, records in rows:
+        batch.append((number, records))
+        size += sum(text_size(record) for record in records)
+        if len(batch) >= BATCH_ROWS or size >= BATCH_CHARACTERS:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def _insert(con: duckdb.DuckDBPyConnection, file_path: str, rows: list[tuple[int, Record]]) -> None:
+    for kind, table in TABLES.items():
+        if found := [(number, record) for number, record in rows if isinstance(record, kind)]:
+            con.register("landing_batch", to_arrow(kind, file_path, found))
+            con.execute(f"INSERT INTO {table} BY NAME SELECT * FROM landing_batch")  # noqa: S608  # our own names
+            con.unregister("landing_batch")

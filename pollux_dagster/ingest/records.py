@@ -1,0 +1,118 @@
+"""What a row of a landing file says, as records of the landing tables, without where they came from.
+
+The one idea: a record's type is its table, its fields are the table's columns after file_path and row_number.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import pyarrow as pa
+
+
+class Instruction(NamedTuple):
+    prompt_id: str
+    instruction: str
+    reference_answer: str | None
+    task_type: str | None
+    task_subtype: str | None
+    domain: str | None
+    difficulty: str | None
+    meta: str | None
+
+
+class InstructionCriterion(NamedTuple):
+    prompt_id: str
+    position: int
+    criteria_name: str
+    rubrics: str
+    criteria_group: str | None
+    levels: tuple[float, ...]
+
+
+class TaxonomyCriterionRecord(NamedTuple):
+    criterion_code: str
+    criteria_name: str
+    rubrics: str
+    criteria_group: str
+    domain: str | None
+    levels: tuple[float, ...]
+    needs_reference: bool
+
+
+class TaxonomyTaskRecord(NamedTuple):
+    task_type: str
+    task_subtype: str | None
+    has_gold: bool | None
+    domain: str | None
+    criterion_codes: tuple[str, ...]
+
+
+class ModelOutput(NamedTuple):
+    model_id: str
+    prompt_id: str | None
+    instruction: str | None
+    sample_index: int
+    answer: str | None
+
+
+class HumanScore(NamedTuple):
+    prompt_id: str
+    model_id: str
+    criteria_name: str
+    annotator: str
+    score: float
+
+
+class Rejection(NamedTuple):
+    reason: str
+    detail: str
+    raw_text: str | None
+
+
+Record = (
+    Instruction
+    | InstructionCriterion
+    | TaxonomyCriterionRecord
+    | TaxonomyTaskRecord
+    | ModelOutput
+    | HumanScore
+    | Rejection
+)
+
+_TEXT, _INT, _FLOAT, _BOOL = pa.string(), pa.int64(), pa.float64(), pa.bool_()
+_TYPES = {
+    "position": _INT,
+    "sample_index": _INT,
+    "score": _FLOAT,
+    "levels": pa.list_(_FLOAT),
+    "criterion_codes": pa.list_(_TEXT),
+    "has_gold": _BOOL,
+    "needs_reference": _BOOL,
+}
+TABLES: dict[type[Record], str] = {
+    Instruction: "landing.instructions",
+    InstructionCriterion: "landing.instruction_criteria",
+    TaxonomyCriterionRecord: "landing.taxonomy_criteria",
+    TaxonomyTaskRecord: "landing.taxonomy_tasks",
+    ModelOutput: "landing.model_outputs",
+    HumanScore: "landing.human_scores",
+    Rejection: "landing.rejected_rows",
+}
+
+
+def to_arrow(kind: type[Record], file_path: str, rows: list[tuple[int, Record]]) -> pa.Table:
+    """The records of one type as an Arrow table with the columns of its landing table."""
+    columns = {
+        "file_path": pa.array([file_path] * len(rows), _TEXT),
+        "row_number": pa.array([number for number, _ in rows], _INT),
+    }
+    for index, field in enumerate(kind._fields):
+        values = [record[index] for _, record in rows]
+        columns[field] = pa.array(values, _TYPES.get(field, _TEXT))
+    return pa.table(columns)
+
+
+def text_size(record: Record) -> int:
+    """Characters a record holds, roughly: what a batch is measured by."""
+    return sum(len(value) for value in record if isinstance(value, str))

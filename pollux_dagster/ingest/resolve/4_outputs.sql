@@ -1,0 +1,57 @@
+-- One answer per (model, prompt, sample). The first (file, row) wins; later ones are rejected, with equal and
+-- different answers told apart. A row is used whole or not at all.
+CREATE OR REPLACE TEMP TABLE resolve_outputs AS
+WITH placed AS (
+    SELECT o.file_path, o.row_number, o.model_id, o.sample_index, f.format,
+        sha256(coalesce(o.answer, '')) AS answer_hash,
+        CASE WHEN o.instruction IS NULL THEN o.prompt_id ELSE c.prompt_id END AS prompt_id
+    FROM landing.model_outputs AS o
+    JOIN landing.files AS f USING (file_path)
+    LEFT JOIN resolve_carried AS c USING (file_path, row_number)
+    WHERE NOT EXISTS (
+        FROM resolve_rejected_instructions AS r WHERE r.file_path = o.file_path AND r.row_number = o.row_number
+    )
+)
+SELECT p.*, i.prompt_id IS NOT NULL AS is_known, row_number() OVER keys AS occurrence,
+    answer_hash = first_value(answer_hash) OVER keys AS same_answer,
+    first_value(file_path) OVER keys AS first_file, first_value(row_number) OVER keys AS first_row
+FROM placed AS p
+LEFT JOIN (SELECT prompt_id FROM raw.instructions) AS i USING (prompt_id)
+WINDOW keys AS (PARTITION BY model_id, prompt_id, sample_index ORDER BY file_path, row_number);
+
+-- Natural repeats: the wide set has a row a criterion, lm-eval a row a filter of the same response.
+CREATE OR REPLACE TEMP TABLE resolve_rejected_outputs AS
+SELECT file_path, row_number,
+    CASE WHEN NOT is_known THEN 'unknown_prompt' WHEN same_answer THEN 'duplicate'
+        ELSE 'conflicting_duplicate' END AS reason,
+    CASE WHEN NOT is_known THEN 'no instruction has prompt_id ' || left(prompt_id, 200)
+        ELSE 'model ' || left(model_id, 200) || ', prompt_id ' || left(prompt_id, 200) || ', sample '
+            || sample_index || ' is already answered at ' || first_file || ':' || first_row END AS detail,
+    sample_index
+FROM resolve_outputs
+WHERE NOT is_known OR (
+    occurrence > 1 AND NOT (
+        same_answer AND (format = 'pollux_wide' OR (format = 'lm_eval' AND file_path = first_file))
+    )
+)
+QUALIFY row_number() OVER (PARTITION BY file_path, row_number ORDER BY is_known, sample_index) = 1;
+
+INSERT INTO resolve_rejected
+SELECT r.file_path, r.row_number, r.reason, r.detail,
+    left(
+        to_json({prompt_id: o.prompt_id, model_id: o.model_id, sample_index: sample_index,
+            answer: left(o.answer, 4000)})::VARCHAR,
+        4000
+    )
+FROM resolve_rejected_outputs AS r
+JOIN landing.model_outputs AS o USING (file_path, row_number, sample_index);
+
+DELETE FROM raw.model_outputs;
+INSERT INTO raw.model_outputs BY NAME
+SELECT o.model_id, o.prompt_id, o.sample_index, coalesce(l.answer, '') AS answer, o.answer_hash,
+    o.file_path, o.row_number
+FROM resolve_outputs AS o
+JOIN landing.model_outputs AS l USING (file_path, row_number, sample_index)
+WHERE occurrence = 1 AND NOT EXISTS (
+    FROM resolve_rejected_outputs AS r WHERE r.file_path = o.file_path AND r.row_number = o.row_number
+);

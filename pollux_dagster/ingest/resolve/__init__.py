@@ -1,0 +1,45 @@
+"""Landing rows to raw tables, in SQL, in one transaction. The rules are the numbered .sql files beside this.
+
+The one idea: everything that depends on more than one file is decided here, from scratch, over all of
+landing.*, so the order in which files came never matters.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime
+from pathlib import Path
+
+import duckdb
+
+_STEPS = tuple(path.read_text("utf-8") for path in sorted(Path(__file__).parent.glob("*.sql")))
+_RULES = hashlib.sha256("\0".join(_STEPS).encode()).hexdigest()
+
+
+def resolve_if_changed(con: duckdb.DuckDBPyConnection) -> bool:
+    """Make raw.* again if it was made from other files or by other rules; say whether it was.
+
+    The fingerprint is committed with the tables: a run killed before this leaves the work to the next one.
+    """
+    wanted = _fingerprint(con)
+    row = con.execute("SELECT fingerprint FROM landing.resolution").fetchone()
+    if row is not None and row[0] == wanted:
+        return False
+    con.begin()
+    try:
+        for step in _STEPS:
+            con.execute(step)
+        con.execute("DELETE FROM landing.resolution")
+        con.execute("INSERT INTO landing.resolution VALUES (?, ?)", [wanted, datetime.now(UTC)])
+    except BaseException:
+        con.rollback()
+        raise
+    con.commit()
+    return True
+
+
+def _fingerprint(con: duckdb.DuckDBPyConnection) -> str:
+    files = con.execute(
+        "SELECT file_path, sha256, status, reader_version FROM landing.files ORDER BY file_path"
+    ).fetchall()
+    return hashlib.sha256(repr((_RULES, files)).encode("utf-8", "backslashreplace")).hexdigest()

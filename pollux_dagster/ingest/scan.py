@@ -1,0 +1,92 @@
+"""Which files a landing folder holds: names, sizes, times. Contents are opened elsewhere.
+
+The one idea: a landing folder is its own world. Paths are relative to it, and nothing that points out of it,
+is hidden, or is still being copied is part of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+TEMPORARY_SUFFIXES = (".tmp", ".part", ".partial", ".crdownload", ".download", ".swp", "~")
+
+
+@dataclass(frozen=True, slots=True)
+class LandingFile:
+    """One file: `path` relative to the landing folder with '/', `absolute` to open it."""
+
+    path: str
+    absolute: Path
+    size: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """The files to read, by path, and what lies in the folder but is not one of them (path, why)."""
+
+    files: tuple[LandingFile, ...]
+    ignored: tuple[tuple[str, str], ...]
+
+
+def scan(landing: Path) -> Scan:
+    """Every regular file under `landing`, in order of path.
+
+    Skipped without a word: dot files and folders, names that end like a temporary file's. Skipped and listed
+    in `ignored`: links that lead out of the folder or nowhere, linked folders, devices and pipes.
+    Raises NotADirectoryError when `landing` is not a folder.
+    """
+    root = landing.resolve()
+    if not root.is_dir():
+        raise NotADirectoryError(
+            f"expected a landing folder at {landing}, found none: create it or set its path"
+        )
+    files: list[LandingFile] = []
+    ignored: list[tuple[str, str]] = []
+    for folder, subfolders, names in os.walk(root, followlinks=False):
+        linked = [d for d in subfolders if not _skipped(d) and Path(folder, d).is_symlink()]
+        ignored += [(_relative(root, Path(folder, d)), "a link to a folder is not followed") for d in linked]
+        subfolders[:] = sorted(d for d in subfolders if not _skipped(d) and d not in linked)
+        for name in names:
+            if not _skipped(name):
+                found = _look(root, Path(folder, name))
+                if isinstance(found, LandingFile):
+                    files.append(found)
+                else:
+                    ignored.append(found)
+    return Scan(tuple(sorted(files, key=lambda f: f.path)), tuple(sorted(ignored)))
+
+
+def fingerprint(landing: Path) -> str:
+    """A hash over names, sizes and times that changes when `sync` may have work. Opens no file."""
+    digest = hashlib.sha256()
+    for file in scan(landing).files:
+        digest.update(f"{file.path}\0{file.size}\0{file.mtime_ns}\n".encode())
+    return digest.hexdigest()
+
+
+def _look(root: Path, path: Path) -> LandingFile | tuple[str, str]:
+    relative = _relative(root, path)
+    try:
+        target = path.resolve(strict=True)
+        info = target.stat()
+    except (OSError, RuntimeError) as error:  # gone meanwhile, a dangling link, a loop of links
+        return relative, f"cannot be looked at: {error}"
+    if not target.is_relative_to(root):
+        return relative, "a link that leads out of the landing folder is not followed"
+    if not stat.S_ISREG(info.st_mode):
+        return relative, "not a regular file"
+    return LandingFile(relative, target, info.st_size, info.st_mtime_ns)
+
+
+def _relative(root: Path, path: Path) -> str:
+    """With '/', and with bytes that are not UTF-8 written as \\xNN so that a database can hold the name."""
+    return os.fsencode(path.relative_to(root).as_posix()).decode("utf-8", "backslashreplace")
+
+
+def _skipped(name: str) -> bool:
+    return name.startswith(".") or name.lower().endswith(TEMPORARY_SUFFIXES)

@@ -1,0 +1,212 @@
+"""Bring the warehouse up to date with the landing folder, reading only what changed.
+
+Reading one file is in `load`, deciding between files in `resolve`. The one idea: the folder is the truth and
+`landing.files` remembers what of it was read, so a sync that was killed anywhere is finished by the next one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from pollux_dagster.ingest.load import (
+    READER_VERSION,
+    FileChangedError,
+    LoadedFile,
+    delete_rows,
+    hash_file,
+    load_file,
+)
+from pollux_dagster.ingest.resolve import resolve_if_changed
+from pollux_dagster.ingest.scan import LandingFile, scan
+
+PACKAGE_PREFIX = "//package/"
+"""The package's own taxonomy files in `landing.files`: no path in a landing folder starts with a slash."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileReport:
+    """One file after resolution. `accepted + rejected = row_count`."""
+
+    path: str
+    format: str
+    row_count: int
+    accepted: int
+    rejected: int
+
+
+@dataclass(frozen=True, slots=True)
+class SyncReport:
+    """What a sync did and what the landing folder now amounts to.
+
+    `loaded` are the files read in this sync, `rehashed` those whose time changed and content did not,
+    `removed` those gone since the last one, `ignored` what lies in the folder and is not read (path, why).
+    `files` covers every file present, `rejected_by_reason` every rejected row. `changed_models` have answers
+    that are new, different or gone.
+    """
+
+    loaded: tuple[str, ...]
+    unchanged: int
+    rehashed: tuple[str, ...]
+    removed: tuple[str, ...]
+    ignored: tuple[tuple[str, str], ...]
+    rows: int
+    accepted: int
+    rejected_by_reason: Mapping[str, int]
+    changed_models: tuple[str, ...]
+    files: tuple[FileReport, ...] = field(repr=False)
+
+    @property
+    def rejected(self) -> int:
+        return self.rows - self.accepted
+
+    def as_json(self) -> dict[str, Any]:
+        """Counts and names as plain JSON values, without the per-file table's unchanged part."""
+        return {
+            "loaded": list(self.loaded),
+            "unchanged": self.unchanged,
+            "rehashed": list(self.rehashed),
+            "removed": list(self.removed),
+            "ignored": [list(item) for item in self.ignored],
+            "rows": self.rows,
+            "accepted": self.accepted,
+            "rejected_by_reason": dict(self.rejected_by_reason),
+            "changed_models": list(self.changed_models),
+        }
+
+    def __str__(self) -> str:
+        reasons = ", ".join(f"{reason} {count}" for reason, count in self.rejected_by_reason.items())
+        removed = f", removed: {', '.join(self.removed)}" if self.removed else ""
+        return (
+            f"{len(self.loaded)} files read, {self.unchanged} unchanged{removed}; {self.rows} rows, "
+            f"{self.accepted} accepted, {self.rejected} rejected" + (f" ({reasons})" if reasons else "")
+        )
+
+
+def sync(con: duckdb.DuckDBPyConnection, landing: Path, *, run_id: str, taxonomy: Path | None) -> SyncReport:
+    """Read new and changed files, forget removed ones, and make raw.* again if anything is different.
+
+    `taxonomy` is a folder with the package's own criteria.json and tasks.json, used where the landing folder
+    has no criteria for a task; None means none. The schema must exist. Raises NotADirectoryError when
+    `landing` is not a folder; what is wrong inside files is in raw.rejected_rows and never raises.
+    """
+    found = scan(landing)
+    files = {file.path: file for file in (*found.files, *_package_files(taxonomy))}
+    known = _known(con)
+    loaded: list[LoadedFile] = []
+    rehashed: list[str] = []
+    unsettled: list[tuple[str, str]] = []
+    for path, file in files.items():
+        if known.get(path, (None,))[:2] == (file.size, file.mtime_ns):
+            continue
+        try:
+            result = _load_if_different(con, file, known.get(path), run_id)
+        except (FileChangedError, FileNotFoundError) as error:
+            unsettled.append((path, f"not read this time: {error}"))
+            continue
+        if result is None:
+            rehashed.append(path)
+        else:
+            loaded.append(result)
+    removed = sorted(known.keys() - files.keys())
+    for path in removed:
+        _forget(con, path, run_id)
+    before = _answers(con)
+    resolved = resolve_if_changed(con)
+    after = _answers(con) if resolved else before
+    changed = {model for model in before.keys() | after.keys() if before.get(model) != after.get(model)}
+    return _report(
+        con,
+        loaded=tuple(item.path for item in loaded),
+        unchanged=len(files) - len(loaded) - len(unsettled),
+        rehashed=tuple(rehashed),
+        removed=tuple(removed),
+        ignored=(*found.ignored, *unsettled),
+        changed_models=tuple(sorted(changed)),
+    )
+
+
+def _package_files(taxonomy: Path | None) -> list[LandingFile]:
+    if taxonomy is None:
+        return []
+    return [
+        LandingFile(PACKAGE_PREFIX + file.path, file.absolute, file.size, file.mtime_ns)
+        for file in scan(taxonomy).files
+        if file.path in ("criteria.json", "tasks.json")
+    ]
+
+
+def _known(con: duckdb.DuckDBPyConnection) -> dict[str, tuple[int, int, str]]:
+    """Size, mtime and hash of every file whose rows are in landing.* and were read by this code's readers."""
+    rows = con.execute(
+        "SELECT file_path, size_bytes, CASE WHEN reader_version = ? THEN mtime_ns ELSE -1 END, "
+        "CASE WHEN reader_version = ? THEN sha256 ELSE '' END FROM landing.files WHERE status = 'loaded'",
+        [READER_VERSION, READER_VERSION],
+    ).fetchall()
+    return {path: (size, mtime, sha256) for path, size, mtime, sha256 in rows}
+
+
+def _load_if_different(
+    con: duckdb.DuckDBPyConnection, file: LandingFile, known: tuple[int, int, str] | None, run_id: str
+) -> LoadedFile | None:
+    """Load the file, or only note its new time when its content is what was read before (then None)."""
+    try:
+        sha256 = hash_file(file)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        sha256 = "unreadable"  # load_file says so in a rejected row
+    if known is not None and known[2] == sha256 and known[0] == file.size and len(sha256) == 64:
+        con.execute("UPDATE landing.files SET mtime_ns = ? WHERE file_path = ?", [file.mtime_ns, file.path])
+        return None
+    return load_file(con, file, sha256, run_id)
+
+
+def _forget(con: duckdb.DuckDBPyConnection, path: str, run_id: str) -> None:
+    con.begin()
+    try:
+        delete_rows(con, path)
+        con.execute(
+            "UPDATE landing.files SET status = 'removed', row_count = 0, loaded_at = ?, run_id = ? "
+            "WHERE file_path = ?",
+            [datetime.now(UTC), run_id, path],
+        )
+    except BaseException:
+        con.rollback()
+        raise
+    con.commit()
+
+
+def _answers(con: duckdb.DuckDBPyConnection) -> dict[str, tuple[int, int]]:
+    """Per model, how many answers there are and an order-free hash of them."""
+    rows = con.execute(
+        "SELECT model_id, count(*), bit_xor(hash(prompt_id, sample_index, answer_hash)) "
+        "FROM raw.model_outputs GROUP BY model_id"
+    ).fetchall()
+    return {model: (count, digest) for model, count, digest in rows}
+
+
+def _report(con: duckdb.DuckDBPyConnection, **done: Any) -> SyncReport:
+    rows = con.execute(
+        """
+        SELECT f.file_path, f.format, f.row_count, count(r.row_number)
+        FROM landing.files AS f LEFT JOIN raw.rejected_rows AS r USING (file_path)
+        WHERE f.status = 'loaded' GROUP BY ALL ORDER BY f.file_path
+        """
+    ).fetchall()
+    files = tuple(FileReport(path, form, count, count - bad, bad) for path, form, count, bad in rows)
+    reasons = con.execute(
+        "SELECT reason, count(*) FROM raw.rejected_rows GROUP BY ALL ORDER BY 2 DESC, 1"
+    ).fetchall()
+    return SyncReport(
+        rows=sum(file.row_count for file in files),
+        accepted=sum(file.accepted for file in files),
+        rejected_by_reason=dict(reasons),
+        files=files,
+        **done,
+    )

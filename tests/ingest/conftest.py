@@ -1,0 +1,28 @@
+"""The fixtures of the ingest tests: an empty world, and one in which three prompts are asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import duckdb
+import pytest
+from landing_world import World, instruction
+
+from pollux_dagster.warehouse.schema import create_schema
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    landing = tmp_path / "landing"
+    landing.mkdir()
+    with duckdb.connect() as con:
+        create_schema(con)
+        yield World(landing, con)
+
+
+@pytest.fixture
+def asked(world: World) -> World:
+    """A world in which prompts 1, 2 and 3 are asked, each with the criterion «Польза»."""
+    world.write("instructions.jsonl", *(instruction(n) for n in (1, 2, 3)))
+    return world

@@ -1,0 +1,282 @@
+"""Answers of every shape: what is an output, whose it is, and which prompt it answers."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import polars as pl
+import pytest
+from landing_world import World, answer, instruction
+
+
+def _first(world: World) -> tuple[Any, ...]:
+    world.sync()
+    assert world.rejected() == []
+    (output,) = world.outputs()
+    return output
+
+
+@pytest.mark.parametrize(("text", "kept"), [(None, ""), ("", ""), (" \n ", " \n "), ("да", "да")])
+def test_null_and_blank_answers_are_outputs(asked: World, text: object, kept: str) -> None:
+    asked.write("m.jsonl", answer(1, text))
+    assert _first(asked) == ("m", "1", 0, kept)
+
+
+def test_a_five_megabyte_answer_is_an_output(asked: World) -> None:
+    text = "слово " * 500_000
+    asked.write("m.jsonl", answer(1, text), answer(2))
+    asked.sync()
+    assert asked.outputs()[0] == ("m", "1", 0, text)
+
+
+@pytest.mark.parametrize(
+    "model_id",
+    ['my "best" model', "it's; DROP TABLE raw.model_outputs; --", "org/model", "../../etc/passwd", "a b",
+     "ГигаЧат Макс", "м" * 300, "...", "a,b[c]", "\t"[:0] + "таб\tв середине", "🦙"],
+)  # fmt: skip
+def test_a_model_id_is_stored_as_it_is_written(asked: World, model_id: str) -> None:
+    asked.write("file.jsonl", answer(1, model_id=model_id))
+    assert _first(asked)[0] == model_id
+
+
+@pytest.mark.parametrize(
+    ("path", "model_id"),
+    [
+        ("T-pro-it-1.0.jsonl", "T-pro-it-1.0"),
+        ("gpt-3.5", "gpt-3.5"),
+        ("deep/er/модель.json", "модель"),
+        ("results/org-model/answers.jsonl", "org-model"),
+        ("answers.jsonl", "answers"),
+    ],
+)
+def test_a_file_without_a_model_column_is_named_after_its_model(
+    asked: World, path: str, model_id: str
+) -> None:
+    asked.write(path, answer(1))
+    assert _first(asked)[0] == model_id
+
+
+@pytest.mark.parametrize("prompt_id", [1, 1.0, "1"])
+def test_an_id_is_the_same_as_a_number_and_as_text(asked: World, prompt_id: object) -> None:
+    asked.write("m.jsonl", answer(prompt_id))
+    assert _first(asked)[1] == "1"
+
+
+def test_several_samples_of_one_prompt_are_kept_apart(asked: World) -> None:
+    asked.write("m.jsonl", *(answer(1, str(n), sample_index=n) for n in range(3)))
+    asked.sync()
+    assert asked.outputs() == [("m", "1", n, str(n)) for n in range(3)]
+
+
+def test_pollux_answers_json_names_its_model(asked: World) -> None:
+    asked.write_json(
+        "x/answers.json", {"model": "org/m", "num_samples": 2, "answers": [answer(1), answer(2)]}
+    )
+    asked.sync()
+    assert [(m, p) for m, p, _, _ in asked.outputs()] == [("org/m", "1"), ("org/m", "2")]
+
+
+def test_pollux_answers_json_without_a_model_is_its_folders(asked: World) -> None:
+    asked.write_json("m/answers.json", {"answers": [answer(1)]})
+    assert _first(asked)[0] == "m"
+
+
+def test_pollux_answers_without_ids_are_rejected_not_counted_off(asked: World) -> None:
+    asked.write_json("m/answers.json", {"answers": ["первый", "второй"]})
+    report = asked.sync()
+    assert report.rejected == 2 and asked.outputs() == []
+
+
+@pytest.mark.parametrize("name", ["answers.jsonl", "wrong-name.txt", "no-extension"])
+def test_the_format_is_found_by_content_whatever_the_name(asked: World, name: str) -> None:
+    asked.write_bytes(name, b"\xef\xbb\xbf" + json.dumps(answer(1, model_id="m")).encode() + b"\r\n\r\n")
+    assert _first(asked) == ("m", "1", 0, "ответ")
+
+
+def test_answers_come_in_parquet_and_csv_too(asked: World) -> None:
+    rows = {"prompt_id": [1, 2], "answer": ["раз", 'два, "три"\nчетыре']}
+    pl.DataFrame(rows).write_parquet(asked.landing / "p.parquet")
+    pl.DataFrame(rows).write_csv(asked.landing / "c.csv")
+    pl.DataFrame(rows).write_csv(asked.landing / "s.csv", separator=";")
+    asked.sync()
+    assert asked.rejected() == []
+    for model in "pcs":
+        assert (model, "2", 0, 'два, "три"\nчетыре') in asked.outputs()
+
+
+def test_fastchat_choices_are_samples_and_turns_a_transcript(world: World) -> None:
+    world.write("question.jsonl", {"question_id": 7, "category": "c", "turns": ["Раз?", "Два?"]})
+    choices = [
+        {"index": 0, "turns": [{"content": "1"}, {"content": "2"}]},
+        {"index": 1, "turns": ["один", None]},
+    ]
+    world.write("file.jsonl", {"question_id": 7, "answer_id": "x", "model_id": "m", "choices": choices})
+    world.sync()
+    assert world.rows("SELECT prompt_id, instruction, task_type FROM raw.instructions") == [
+        ("7", "[1] Раз?\n\n[2] Два?", "c")
+    ]
+    assert world.outputs() == [("m", "7", 0, "[1] 1\n\n[2] 2"), ("m", "7", 1, "[1] один\n\n[2] ")]
+
+
+def test_a_single_turn_is_the_bare_text(world: World) -> None:
+    world.write("question.jsonl", {"question_id": 7, "turns": [{"content": "Раз?"}]})
+    world.write("m.jsonl", {"question_id": 7, "model_id": "m", "choices": [{"turns": [{"content": "1"}]}]})
+    assert _first(world) == ("m", "7", 0, "1")
+    assert world.rows("SELECT instruction FROM raw.instructions") == [("Раз?",)]
+
+
+@pytest.mark.parametrize("choices", [None, [], [5], [{"turns": []}], [{"turns": [5]}]])
+def test_fastchat_answers_without_turns_are_rejected(world: World, choices: object) -> None:
+    world.write("m.jsonl", {"question_id": 7, "model_id": "m", "choices": choices})
+    world.sync()
+    assert world.rejected() == [("m.jsonl", 1, "wrong_type")]
+
+
+def test_alpaca_outputs_are_matched_by_the_exact_text_of_an_instruction(asked: World) -> None:
+    asked.write_json(
+        "x/model_outputs.json",
+        [
+            {"dataset": "d", "instruction": "Вопрос 1", "output": "да", "generator": "m"},
+            {"dataset": "d", "instruction": "Новый вопрос", "output": "нет", "generator": "m"},
+        ],
+    )
+    asked.sync()
+    known, new = asked.outputs()
+    assert known == ("m", "1", 0, "да")
+    assert new[1].startswith("text:") and new[3] == "нет"
+    assert asked.rows("SELECT task_type FROM raw.instructions WHERE instruction = 'Новый вопрос'") == [("d",)]
+
+
+def test_alpaca_outputs_of_two_models_share_their_instructions(world: World) -> None:
+    for model in "ab":
+        row = {"instruction": "Вопрос", "output": model, "generator": model}
+        world.write_json(f"{model}/model_outputs.json", [row])
+    world.sync()
+    assert world.rows("SELECT count(*) FROM raw.instructions") == [(1,)]
+    assert [m for m, _, _, _ in world.outputs()] == ["a", "b"]
+    assert world.rejected() == []
+
+
+def _sample(doc_id: int, text: str, **fields: object) -> dict[str, object]:
+    return {
+        "doc_id": doc_id,
+        "doc": {"q": "x"},
+        "target": "эталон",
+        "arguments": [[f"Вопрос lm {doc_id}", {"until": ["\n"]}]],
+        "resps": [[text]],
+        "filtered_resps": [text],
+        **fields,
+    }
+
+
+def test_lm_eval_samples_carry_instruction_reference_and_model(world: World) -> None:
+    path = "out/org__model/samples_my_task_2025-01-02T03-04-05.678901.jsonl"
+    world.write(path, _sample(0, "ноль"), _sample(1, "один", resps=[["a", "b"]]))
+    world.sync()
+    assert world.rejected() == []
+    assert world.outputs() == [
+        ("org/model", "my_task:0", 0, "ноль"),
+        ("org/model", "my_task:1", 0, "a"),
+        ("org/model", "my_task:1", 1, "b"),
+    ]
+    assert world.rows("SELECT instruction, reference_answer, task_type FROM raw.instructions ORDER BY ALL")[
+        0
+    ] == (
+        "Вопрос lm 0",
+        "эталон",
+        "my_task",
+    )
+
+
+def test_lm_eval_rows_of_several_filters_are_one_answer(world: World) -> None:
+    rows = [_sample(0, "Ответ: 5", filter=f, filtered_resps=[f]) for f in ("strict", "flexible")]
+    world.write("m/samples_t_2025-01-02T03-04-05.1.jsonl", *rows)
+    report = world.sync()
+    assert (report.rows - _package_rows(world), report.rejected) == (2, 0)
+    assert world.outputs() == [("m", "t:0", 0, "Ответ: 5")]
+
+
+def test_lm_eval_samples_find_an_instruction_that_is_already_there(asked: World) -> None:
+    row = _sample(0, "да", arguments={"gen_args_0": {"arg_0": "Вопрос 2", "arg_1": {}}})
+    asked.write("m/samples_t_2025-01-02T03-04-05.1.jsonl", row)
+    assert _first(asked) == ("m", "2", 0, "да")
+
+
+def test_lm_eval_log_likelihood_samples_are_rejected(world: World) -> None:
+    world.write(
+        "m/samples_t_2025-01-02T03-04-05.1.jsonl", _sample(0, "", resps=[[[-1.5, False]], [[-2.0, True]]])
+    )
+    world.sync()
+    assert [reason for _, _, reason in world.rejected()] == ["wrong_type"]
+
+
+def _batch(custom_id: object, status: int = 200, **body: object) -> dict[str, object]:
+    content = {"index": 0, "message": {"role": "assistant", "content": "да"}}
+    return {
+        "id": "batch_req_1",
+        "custom_id": custom_id,
+        "response": {"status_code": status, "body": {"model": "gpt", "choices": [content], **body}},
+        "error": None,
+    }
+
+
+def test_openai_batch_output_is_read_and_its_failures_are_rejected(asked: World) -> None:
+    asked.write(
+        "batch.jsonl",
+        _batch("1"),
+        _batch("2", status=429, error="slow down"),
+        {"custom_id": "3", "response": None, "error": {"code": "batch_expired"}},
+    )
+    asked.sync()
+    assert asked.outputs() == [("gpt", "1", 0, "да")]
+    assert asked.rejected() == [("batch.jsonl", 2, "failed_response"), ("batch.jsonl", 3, "failed_response")]
+    details = asked.rows("SELECT detail FROM raw.rejected_rows ORDER BY row_number")
+    assert "429" in details[0][0] and "batch_expired" in details[1][0]
+
+
+def test_the_wide_pollux_set_gives_instructions_criteria_outputs_and_scores(world: World) -> None:
+    base = {
+        "prompt_id": 1,
+        "instruction": "Вопрос",
+        "reference_answer": None,
+        "task_type": "т",
+        "answer": "да",
+    }
+    first = {"criteria_name": "А", "rubrics": "0: нет\n1: да", "criteria_score": 0.5}
+    second = {"criteria_name": "Б", "rubrics": "0: нет\n2: да", "criteria_score": None}
+    pl.DataFrame(
+        [base | {"model_id": model} | criterion for model in "mn" for criterion in (first, second)]
+    ).write_parquet(world.landing / "pollux.parquet")
+    report = world.sync()
+    assert (report.rejected, world.rejected()) == (0, [])
+    assert [o[:2] for o in world.outputs()] == [("m", "1"), ("n", "1")]
+    assert world.rows("SELECT criteria_name FROM raw.criteria ORDER BY 1") == [("А",), ("Б",)]
+    assert world.rows("SELECT model_id, criteria_name, score FROM raw.human_scores ORDER BY ALL") == [
+        ("m", "А", 0.5),
+        ("n", "А", 0.5),
+    ]
+
+
+def test_another_answer_to_the_same_prompt_in_the_wide_set_is_a_conflict(world: World) -> None:
+    row = {"prompt_id": 1, "instruction": "В", "model_id": "m", "criteria_name": "А", "rubrics": "0: н\n1: д"}
+    world.write("wide.jsonl", row | {"answer": "раз"}, row | {"answer": "раз"}, row | {"answer": "два"})
+    world.sync()
+    assert world.rejected() == [("wide.jsonl", 3, "conflicting_duplicate")]
+
+
+def test_instructions_come_as_a_json_list_and_as_parquet_with_nested_criteria(world: World) -> None:
+    world.write_json("list.json", [instruction(1), instruction(2)])
+    pl.DataFrame([instruction(3), instruction(4)]).write_parquet(world.landing / "nested.parquet")
+    world.sync()
+    assert world.rejected() == []
+    assert world.rows("SELECT count(*), count(DISTINCT criterion_id) FROM raw.instruction_criteria") == [
+        (4, 1)
+    ]
+
+
+def _package_rows(world: World) -> int:
+    ((count,),) = world.rows(
+        "SELECT sum(row_count)::INT FROM landing.files WHERE starts_with(file_path, '//')"
+    )
+    return int(count)

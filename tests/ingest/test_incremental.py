@@ -1,0 +1,177 @@
+"""A file is read once, again when it changes, and forgotten when it goes."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import duckdb
+import pytest
+from landing_world import PACKAGE_TAXONOMY, World, answer, instruction
+
+from pollux_dagster.ingest import sync as sync_module
+from pollux_dagster.ingest.scan import fingerprint
+from pollux_dagster.ingest.sync import sync
+from pollux_dagster.warehouse.schema import create_schema
+
+
+def test_an_unchanged_file_is_not_opened_again(asked: World) -> None:
+    path = asked.write("m.jsonl", answer(1))
+    asked.sync()
+    body, info = path.read_bytes(), path.stat()
+    path.write_bytes(b"x" * len(body))  # other bytes under the same size and time: only opening it would tell
+    os.utime(path, ns=(info.st_atime_ns, info.st_mtime_ns))
+    report = asked.sync()
+    assert report.loaded == ()
+    assert asked.outputs() == [("m", "1", 0, "ответ")]
+
+
+def test_a_file_with_a_new_time_and_the_same_content_is_hashed_and_not_parsed(asked: World) -> None:
+    path = asked.write("m.jsonl", answer(1))
+    asked.sync()
+    os.utime(path, ns=(1, 1))
+    report = asked.sync()
+    assert (report.loaded, report.rehashed) == ((), ("m.jsonl",))
+    assert asked.sync().rehashed == ()
+
+
+def test_a_changed_file_replaces_its_own_rows_and_no_others(asked: World) -> None:
+    asked.write("a.jsonl", answer(1, "старый"), answer(2))
+    asked.write("b.jsonl", answer(1))
+    asked.sync()
+    asked.write("a.jsonl", answer(1, "новый ответ"))
+    report = asked.sync()
+    assert report.loaded == ("a.jsonl",)
+    assert report.changed_models == ("a",)
+    assert asked.outputs() == [("a", "1", 0, "новый ответ"), ("b", "1", 0, "ответ")]
+
+
+def test_a_removed_file_is_reported_and_its_rows_go(asked: World) -> None:
+    path = asked.write("a.jsonl", answer(1), "{broken")
+    asked.sync()
+    path.unlink()
+    report = asked.sync()
+    assert report.removed == ("a.jsonl",)
+    assert report.changed_models == ("a",)
+    assert asked.outputs() == []
+    assert asked.rejected() == []
+    assert asked.rows("SELECT status, row_count FROM landing.files WHERE file_path = 'a.jsonl'") == [
+        ("removed", 0)
+    ]
+    assert asked.sync().removed == ()
+
+
+def test_a_file_that_comes_back_is_read_again(asked: World) -> None:
+    path = asked.write("a.jsonl", answer(1))
+    asked.sync()
+    body, info = path.read_bytes(), path.stat()
+    path.unlink()
+    asked.sync()
+    path.write_bytes(body)
+    os.utime(path, ns=(info.st_atime_ns, info.st_mtime_ns))
+    assert asked.sync().loaded == ("a.jsonl",)
+    assert len(asked.outputs()) == 1
+
+
+def test_an_instruction_that_arrives_late_brings_its_answers_in(world: World) -> None:
+    world.write("m.jsonl", answer(1))
+    world.sync()
+    assert world.rejected() == [("m.jsonl", 1, "unknown_prompt")]
+    world.write("instructions.jsonl", instruction(1))
+    report = world.sync()
+    assert report.loaded == ("instructions.jsonl",)
+    assert world.outputs() == [("m", "1", 0, "ответ")]
+    assert world.rejected() == []
+
+
+def test_nothing_new_changes_nothing(asked: World) -> None:
+    asked.write("m.jsonl", answer(1))
+    asked.sync()
+    before = asked.rows("FROM landing.resolution")
+    report = asked.sync()
+    assert (report.loaded, report.removed, report.changed_models) == ((), (), ())
+    assert asked.rows("FROM landing.resolution") == before
+
+
+def test_a_sync_killed_before_resolving_is_finished_by_the_next(
+    asked: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked.write("m.jsonl", answer(1))
+
+    def killed(con: duckdb.DuckDBPyConnection) -> bool:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(sync_module, "resolve_if_changed", killed)
+        asked.sync()
+    assert asked.outputs() == []
+    assert asked.sync().loaded == ()
+    assert asked.outputs() == [("m", "1", 0, "ответ")]
+
+
+def test_the_order_in_which_files_came_does_not_matter(tmp_path: Path) -> None:
+    names = ["a/one.jsonl", "b/one.jsonl", "instructions.jsonl"]
+    rows = {
+        names[0]: [answer(1, "первый", model_id="m"), answer(2, model_id="m")],
+        names[1]: [answer(1, "второй", model_id="m"), answer(2, model_id="m")],
+        names[2]: [instruction(1), instruction(2)],
+    }
+    results = []
+    for order in (names, names[::-1]):
+        landing = tmp_path / f"landing-{order[0].replace('/', '-')}"
+        landing.mkdir()
+        with duckdb.connect() as con:
+            create_schema(con)
+            world = World(landing, con)
+            for name in order:
+                world.write(name, *rows[name])
+                sync(con, landing, run_id="r", taxonomy=PACKAGE_TAXONOMY)
+            results.append((world.outputs(), world.rejected()))
+    assert results[0] == results[1]
+    assert results[0][1] == [("b/one.jsonl", 1, "conflicting_duplicate"), ("b/one.jsonl", 2, "duplicate")]
+
+
+def test_the_fingerprint_changes_with_names_sizes_and_times_only(asked: World) -> None:
+    first = fingerprint(asked.landing)
+    assert fingerprint(asked.landing) == first
+    path = asked.write("m.jsonl", answer(1))
+    second = fingerprint(asked.landing)
+    os.utime(path, ns=(5, 5))
+    third = fingerprint(asked.landing)
+    path.unlink()
+    assert len({first, second, third}) == 3
+    assert fingerprint(asked.landing) == first
+
+
+def test_links_that_leave_the_folder_and_hidden_or_half_copied_files_are_not_read(
+    asked: World, tmp_path: Path
+) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "secret.jsonl").write_text('{"prompt_id": 1, "answer": "секрет"}\n', "utf-8")
+    (asked.landing / "link.jsonl").symlink_to(outside / "secret.jsonl")
+    (asked.landing / "up.jsonl").symlink_to("../outside/secret.jsonl")
+    (asked.landing / "folder").symlink_to(outside)
+    (asked.landing / "nowhere.jsonl").symlink_to("missing.jsonl")
+    os.mkfifo(asked.landing / "pipe.jsonl")
+    asked.write(".hidden.jsonl", answer(1))
+    asked.write(".cache/m.jsonl", answer(1))
+    asked.write("m.jsonl.part", answer(1))
+    report = asked.sync()
+    assert asked.outputs() == []
+    assert [path for path, _ in report.ignored] == [
+        "folder", "link.jsonl", "nowhere.jsonl", "pipe.jsonl", "up.jsonl"
+    ]  # fmt: skip
+
+
+def test_a_link_inside_the_folder_is_read(asked: World) -> None:
+    target = asked.write("store/answers-1.jsonl", answer(1, model_id="m"))
+    target.rename(asked.landing / "store" / ".kept")
+    (asked.landing / "m.jsonl").symlink_to(asked.landing / "store" / ".kept")
+    asked.sync()
+    assert asked.outputs() == [("m", "1", 0, "ответ")]
+
+
+def test_a_missing_landing_folder_is_an_error_that_says_so(world: World, tmp_path: Path) -> None:
+    with pytest.raises(NotADirectoryError, match="landing folder"):
+        world.sync(landing=tmp_path / "nowhere")

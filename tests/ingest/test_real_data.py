@@ -1,0 +1,31 @@
+"""Two real benchmarks, whole: the Russian arena with seven models, and vicuna-bench with its gold scores."""
+
+from __future__ import annotations
+
+import pytest
+from landing_world import SHARED_DATA, World
+
+needs_data = pytest.mark.skipif(not SHARED_DATA.is_dir(), reason=f"no shared data at {SHARED_DATA}")
+
+
+@needs_data
+def test_the_russian_arena_is_read_whole(world: World) -> None:
+    report = world.sync(landing=SHARED_DATA / "ru_arena")
+    assert report.rejected == 0
+    assert world.rows("SELECT count(*) FROM raw.instructions") == [(100,)]
+    assert world.rows("SELECT count(*), count(DISTINCT model_id) FROM raw.model_outputs") == [(700, 7)]
+    assert "T-Tech-T-pro-it-1.0" in report.changed_models
+    ((prompts, least),) = world.rows(
+        "SELECT count(*), min(n) FROM (SELECT count(*) AS n FROM raw.instruction_criteria GROUP BY prompt_id)"
+    )
+    assert (prompts, least) == (100, 4)
+
+
+@needs_data
+def test_vicuna_bench_is_read_whole_with_its_gold_scores(world: World) -> None:
+    report = world.sync(landing=SHARED_DATA / "vicuna_bench")
+    assert report.rejected == 0
+    assert world.rows("SELECT count(*), count(reference_answer) FROM raw.instructions") == [(80, 80)]
+    assert world.rows("SELECT count(*), count(DISTINCT model_id) FROM raw.model_outputs") == [(320, 4)]
+    assert world.rows("SELECT count(*), count(DISTINCT annotator) FROM raw.human_scores") == [(960, 3)]
+    assert world.rows("SELECT DISTINCT levels FROM raw.criteria") == [([1.0, 2.0, 3.0, 4.0, 5.0],)]

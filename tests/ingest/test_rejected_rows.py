@@ -1,0 +1,259 @@
+"""Rows and files that cannot be used: each is recorded with its reason, and nothing else is lost with it."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import pickle
+
+import polars as pl
+import pytest
+from landing_world import World, answer, instruction
+
+from pollux_dagster.ingest import limits
+
+GOOD = json.dumps(answer(2)).encode()
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        (b'{"prompt_id": 1, "answer": "torn', "invalid_json"),
+        (b'{"prompt_id": 1, "answer": "\xff\xfe"}', "invalid_utf8"),
+        (b'{"prompt_id": 1, "answer": "\\ud800"}', "lone_surrogate"),
+        (b'{"prompt_id": 1, "answer": "a\\u0000b"}', "nul_character"),
+        (b'{"prompt_id": 1, "answer": "a\x00b"}', "nul_character"),
+        (b'{"prompt_id": NaN, "answer": "a"}', "non_finite_number"),
+        (b'{"prompt_id": 1e999, "answer": "a"}', "non_finite_number"),
+        (b'{"answer": "a"}', "missing_prompt_id"),
+        (b'{"prompt_id": null, "answer": "a"}', "missing_prompt_id"),
+        (b'{"prompt_id": "  ", "answer": "a"}', "missing_prompt_id"),
+        (b'{"prompt_id": true, "answer": "a"}', "wrong_type"),
+        (b'{"prompt_id": [1], "answer": "a"}', "wrong_type"),
+        (b'{"prompt_id": 12345678901234567890123, "answer": "a"}', "wrong_type"),
+        (b'{"prompt_id": 1, "answer": 5}', "wrong_type"),
+        (b'{"prompt_id": 1, "answer": {"text": "a"}}', "wrong_type"),
+        (b'{"prompt_id": 1, "answer": "a", "sample_index": -1}', "wrong_type"),
+        (b'{"prompt_id": 1, "answer": "a", "sample_index": "first"}', "wrong_type"),
+        (b'{"prompt_id": 1, "answer": "a", "model_id": " "}', "blank_model_id"),
+        (b'{"prompt_id": 1, "answer": "a", "model_id": 5}', "wrong_type"),
+        (b'{"prompt_id": 1}', "missing_field"),
+        (b'{"prompt_id": 99, "answer": "a"}', "unknown_prompt"),
+        (b"[1, 2]", "wrong_type"),
+        (b"null", "wrong_type"),
+        (b"garbage", "invalid_json"),
+        (b"[" * 5000, "invalid_json"),
+    ],
+)
+def test_one_bad_row_is_rejected_and_its_neighbours_are_not(asked: World, bad: bytes, reason: str) -> None:
+    asked.write("m.jsonl", GOOD, bad, answer(3))
+    asked.sync()
+    assert asked.rejected() == [("m.jsonl", 2, reason)]
+    assert [prompt for _, prompt, _, _ in asked.outputs()] == ["2", "3"]
+
+
+@pytest.mark.parametrize(
+    "bad", [b'{"prompt_id": 1, "answer": "torn', b"garbage", b'{"answer": "a"}', b"\xff\xff"]
+)
+def test_a_bad_first_row_does_not_hide_what_the_file_is(asked: World, bad: bytes) -> None:
+    asked.write("m.jsonl", bad, GOOD)
+    asked.sync()
+    assert [row for _, row, _ in asked.rejected()] == [1]
+    assert [prompt for _, prompt, _, _ in asked.outputs()] == ["2"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"instruction": None}, "missing_field"),
+        ({"instruction": "  "}, "missing_field"),
+        ({"instruction": 5}, "wrong_type"),
+        ({"reference_answer": ["a"]}, "wrong_type"),
+        ({"criteria": "not a list"}, "wrong_type"),
+        ({"criteria": [1]}, "wrong_type"),
+        ({"criteria": [{"rubrics": "0: a\n1: b"}]}, "missing_field"),
+        ({"criteria": [{"criteria_name": "К"}]}, "missing_field"),
+        ({"criteria": [{"criteria_name": "К", "rubrics": "хорошо или плохо"}]}, "unreadable_scale"),
+        ({"criteria": [{"criteria_name": "К", "rubrics": {"плохо": "a", "да": "b"}}]}, "unreadable_scale"),
+    ],
+)
+def test_a_bad_instruction_is_rejected(asked: World, fields: dict[str, object], reason: str) -> None:
+    asked.write("more.jsonl", instruction(7), instruction(8, **fields))
+    asked.sync()
+    assert asked.rejected() == [("more.jsonl", 2, reason)]
+    assert asked.rows("SELECT count(*) FROM raw.instructions") == [(4,)]
+
+
+def test_an_unreadable_scale_is_rejected_with_the_rubric_in_the_message(world: World) -> None:
+    rubric = "Хорошо, если полезно"
+    world.write("i.jsonl", instruction(1, criteria=[{"criteria_name": "Польза", "rubrics": rubric}]))
+    world.sync()
+    ((detail,),) = world.rows("SELECT detail FROM raw.rejected_rows")
+    assert rubric in detail and "Польза" in detail
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"score": "NaN"}, "non_finite_number"),
+        ({"score": "высокий"}, "wrong_type"),
+        ({"score": True}, "wrong_type"),
+        ({"score": None}, "missing_field"),
+        ({"model_id": None}, "missing_field"),
+        ({"model_id": "nobody"}, "unknown_output"),
+        ({"prompt_id": 99}, "unknown_prompt"),
+        ({"criteria_name": "Стиль"}, "unknown_criterion"),
+    ],
+)
+def test_a_bad_human_score_is_rejected(asked: World, fields: dict[str, object], reason: str) -> None:
+    good = {"prompt_id": 1, "model_id": "m", "criteria_name": "Польза", "annotator": "a", "score": 1}
+    asked.write("m.jsonl", answer(1))
+    asked.write("scores.jsonl", good, good | {"annotator": "b"} | fields)
+    asked.sync()
+    assert asked.rejected() == [("scores.jsonl", 2, reason)]
+    assert asked.rows("SELECT annotator, score FROM raw.human_scores") == [("a", 1.0)]
+
+
+def test_a_repeated_score_is_a_duplicate_and_a_different_one_a_conflict(asked: World) -> None:
+    first = {"prompt_id": 1, "model_id": "m", "criteria_name": "Польза", "annotator": "a", "score": 1}
+    asked.write("m.jsonl", answer(1))
+    asked.write("scores.jsonl", first, first, first | {"score": 0})
+    asked.sync()
+    assert asked.rejected() == [
+        ("scores.jsonl", 2, "duplicate"),
+        ("scores.jsonl", 3, "conflicting_duplicate"),
+    ]
+
+
+def test_the_first_of_several_answers_to_one_prompt_wins(asked: World) -> None:
+    asked.write("a.jsonl", answer(1, "раз", model_id="m"), answer(1, "раз", model_id="m"))
+    asked.write("b.jsonl", answer(1, "два", model_id="m"), answer(1, "два", model_id="m", sample_index=1))
+    asked.sync()
+    assert asked.outputs() == [("m", "1", 0, "раз"), ("m", "1", 1, "два")]
+    assert asked.rejected() == [("a.jsonl", 2, "duplicate"), ("b.jsonl", 1, "conflicting_duplicate")]
+
+
+def test_the_first_of_several_instructions_with_one_id_wins(world: World) -> None:
+    world.write("a.jsonl", instruction(1), instruction(1), instruction(1, instruction="Другой вопрос"))
+    world.write("b.jsonl", instruction(1, criteria=[{"criteria_name": "Стиль", "rubrics": "0: а\n1: б"}]))
+    world.sync()
+    assert world.rows("SELECT instruction FROM raw.instructions") == [("Вопрос 1",)]
+    assert world.rows("SELECT criteria_name FROM raw.criteria") == [("Польза",)]
+    assert world.rejected() == [
+        ("a.jsonl", 2, "duplicate"),
+        ("a.jsonl", 3, "conflicting_duplicate"),
+        ("b.jsonl", 1, "conflicting_duplicate"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b"", "empty_file"),
+        (b" \n\n \n", "empty_file"),
+        (b"[]", "empty_file"),
+        (gzip.compress(GOOD), "compressed"),
+        (pickle.dumps({"prompt_id": 1, "answer": "a"}), "unknown_format"),
+        ("{}".encode("utf-16"), "invalid_utf8"),
+        (b"PAR1 and then nothing", "unreadable_file"),
+        (b"# A README\n\nwith text\n", "unknown_format"),
+        (b'{"a": 1}\n{"a": 2}\n', "unknown_format"),
+        (b'{\n "answers": [\n', "invalid_json"),
+        (b'{"prompt_id": 1, "answer": "torn', "invalid_json"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_one_rejected_row(asked: World, body: bytes, reason: str) -> None:
+    asked.write_bytes("bad.jsonl", body)
+    asked.write("m.jsonl", answer(1))
+    report = asked.sync()
+    assert [r for _, _, r in asked.rejected()] == [reason]
+    assert [(f.row_count, f.rejected) for f in report.files if f.path == "bad.jsonl"] == [(1, 1)]
+    assert asked.outputs() == [("m", "1", 0, "ответ")]
+
+
+def test_every_line_of_a_file_of_broken_lines_is_a_row(asked: World) -> None:
+    asked.write("bad.jsonl", b'{"prompt_id": 1, "answer": "t', b'{"prompt_id": 2, "answer": "t')
+    asked.sync()
+    assert [row for _, row, _ in asked.rejected()] == [1, 2]
+
+
+def test_a_torn_json_document_keeps_the_rows_before_the_tear(asked: World) -> None:
+    whole = json.dumps({"model": "m", "answers": [answer(1), answer(2), answer(3)]})
+    asked.write_bytes("answers.json", whole[: whole.rindex('"answer"')].encode())
+    asked.write_bytes("n.json", json.dumps([answer(1), answer(2)])[:-20].encode())
+    asked.sync()
+    assert [(m, p) for m, p, _, _ in asked.outputs()] == [("answers", "1"), ("answers", "2"), ("n", "1")]
+    assert asked.rejected() == [("answers.json", 3, "invalid_json"), ("n.json", 2, "invalid_json")]
+
+
+def test_text_after_a_json_list_is_reported(asked: World) -> None:
+    asked.write_bytes("m.json", json.dumps([answer(1)]).encode() + b"\n]oops")
+    asked.sync()
+    assert asked.rejected() == [("m.json", 2, "invalid_json")]
+    assert len(asked.outputs()) == 1
+
+
+def test_a_list_on_the_first_line_of_jsonl_is_one_bad_row(asked: World) -> None:
+    asked.write("m.jsonl", b"[1, 2]", answer(1), answer(2))
+    asked.sync()
+    assert asked.rejected() == [("m.jsonl", 1, "wrong_type")]
+    assert len(asked.outputs()) == 2
+
+
+def test_bad_bytes_in_a_json_document_cost_only_their_row(asked: World) -> None:
+    body = json.dumps([answer(1), answer(2, "XX"), answer(3)]).encode().replace(b"XX", b"\xff")
+    asked.write_bytes("m.json", body)
+    asked.sync()
+    assert asked.rejected() == [("m.json", 2, "invalid_utf8")]
+    assert len(asked.outputs()) == 2
+
+
+def test_the_raw_text_of_a_rejected_row_is_kept_up_to_a_limit(asked: World) -> None:
+    asked.write("m.jsonl", GOOD, b'{"prompt_id": 1, "answer": "' + b"\xff" * 50_000)
+    asked.sync()
+    ((text,),) = asked.rows("SELECT raw_text FROM raw.rejected_rows")
+    assert text.startswith('{"prompt_id": 1') and len(text) == limits.MAX_RAW_TEXT
+
+
+def test_a_line_over_the_limit_is_refused_and_the_next_one_is_read(
+    asked: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "MAX_LINE_BYTES", 1000)
+    asked.write("m.jsonl", GOOD, answer(1, "x" * 5000), answer(3))
+    asked.sync()
+    assert asked.rejected() == [("m.jsonl", 2, "too_large")]
+    assert len(asked.outputs()) == 2
+
+
+@pytest.mark.parametrize("limit", ["MAX_FILE_BYTES", "MAX_DOCUMENT_BYTES"])
+def test_a_document_over_a_limit_is_refused_before_it_is_read(
+    asked: World, monkeypatch: pytest.MonkeyPatch, limit: str
+) -> None:
+    asked.sync()
+    monkeypatch.setattr(limits, limit, 1000)
+    asked.write_json("m.json", [answer(1, "x" * 5000)])
+    asked.sync()
+    assert [(path, reason) for path, _, reason in asked.rejected()] == [("m.json", "too_large")]
+
+
+def test_a_parquet_file_over_the_uncompressed_limit_is_refused(
+    asked: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pl.DataFrame({"prompt_id": [1], "answer": ["x" * 100_000]}).write_parquet(asked.landing / "m.parquet")
+    monkeypatch.setattr(limits, "MAX_PARQUET_BYTES", 100)
+    asked.sync()
+    assert asked.rejected() == [("m.parquet", 0, "too_large")]
+
+
+def test_a_non_finite_score_in_parquet_is_rejected(asked: World) -> None:
+    asked.write("m.jsonl", answer(1), answer(2))
+    pl.DataFrame(
+        {
+            "prompt_id": [1, 2],
+            "model_id": ["m", "m"],
+            "criteria_name": ["Польза"] * 2,
+            "score": [1.0, float("nan")],
+        }
+    ).write_parquet(asked.landing / "scores.parquet")
+    asked.sync()
+    assert asked.rejected() == [("scores.parquet", 2, "non_finite_number")]

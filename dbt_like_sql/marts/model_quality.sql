@@ -1,0 +1,83 @@
+/*
+description: >
+  How good each model's answers are, per judge. mean_score pools all usable scores of the model (staging.scores
+  final_score: scaled to [0, 1], gates applied, gate rows themselves left out), so an answer with more criteria
+  weighs more. Read it together with coverage: what could not be scored is left out of the mean, not counted as 0.
+owners: [team:evaluation]
+tags: {layer: marts}
+materialized: table
+columns:
+  judge_id: Identity of the judge.
+  judge_name: Readable name of the judge.
+  is_demonstration: True for the packaged demonstration judge.
+  model_id: Model that wrote the answers.
+  n_instructions: Distinct instructions answered and judged.
+  n_answers: Answers judged; every repetition of the judging counts as one.
+  n_requests: Requests for these answers, gates not counted.
+  n: Those of them that have a usable score; the n of mean_score.
+  coverage: n / n_requests.
+  mean_score: Mean of the usable scores in [0, 1]; NULL where there is none.
+  n_gated_answers: Answers whose gate tripped, so that their scores are 0.
+  gated_share: n_gated_answers / n_answers.
+  n_gate_unknown_answers: Answers left unscored because a gate has no ok verdict.
+  n_unscored_answers: Answers without any usable score, whatever the reason.
+checks:
+  - unique: [judge_id, model_id]
+  - name: numbers_add_up
+    description: mean and coverage lie in [0, 1], n never exceeds n_requests, a mean exists exactly when n > 0.
+    sql: >
+      SELECT * FROM marts.model_quality
+      WHERE mean_score NOT BETWEEN 0 AND 1 OR coverage NOT BETWEEN 0 AND 1 OR n > n_requests
+         OR (mean_score IS NULL) <> (n = 0)
+  - name: every_score_is_counted
+    description: The usable scores of the models add up to those of staging.scores.
+    sql: >
+      SELECT judge_id, marts_n, staging_n
+      FROM (SELECT judge_id, sum(n) AS marts_n FROM marts.model_quality GROUP BY judge_id) AS marts
+      FULL JOIN (SELECT judge_id, count(final_score) AS staging_n FROM staging.scores GROUP BY judge_id) AS staging
+      USING (judge_id)
+      WHERE marts_n IS DISTINCT FROM staging_n
+*/
+WITH answers AS (
+    SELECT
+        judge_id,
+        model_id,
+        count(DISTINCT prompt_id) AS n_instructions,
+        count(*) AS n_answers,
+        count(CASE WHEN gate_state = 'tripped' THEN 1 END) AS n_gated_answers,
+        count(CASE WHEN gate_state = 'unknown' THEN 1 END) AS n_gate_unknown_answers,
+        count(CASE WHEN n = 0 THEN 1 END) AS n_unscored_answers
+    FROM staging.answers
+    GROUP BY judge_id, model_id
+),
+
+scores AS (
+    SELECT
+        judge_id,
+        judge_name,
+        is_demonstration,
+        model_id,
+        count(CASE WHEN NOT is_gate THEN 1 END) AS n_requests,
+        count(final_score) AS n,
+        avg(final_score) AS mean_score
+    FROM staging.scores
+    GROUP BY judge_id, judge_name, is_demonstration, model_id
+)
+
+SELECT
+    scores.judge_id,
+    scores.judge_name,
+    scores.is_demonstration,
+    scores.model_id,
+    answers.n_instructions,
+    answers.n_answers,
+    scores.n_requests,
+    scores.n,
+    scores.n / nullif(scores.n_requests, 0) AS coverage,
+    scores.mean_score,
+    answers.n_gated_answers,
+    answers.n_gated_answers / answers.n_answers AS gated_share,
+    answers.n_gate_unknown_answers,
+    answers.n_unscored_answers
+FROM scores
+JOIN answers ON answers.judge_id = scores.judge_id AND answers.model_id = scores.model_id

@@ -1,0 +1,110 @@
+/*
+description: >
+  Quality by task, per judge, in two grains. Rows of grain model_task hold one model on one task type; rows of
+  grain task pool all models on that task type (how hard the task is) and have no model_id. Filter on grain
+  before aggregating. mean_score is defined as in marts.model_quality.
+owners: [team:evaluation]
+tags: {layer: marts}
+materialized: table
+columns:
+  grain: task (all models pooled) or model_task.
+  judge_id: Identity of the judge.
+  judge_name: Readable name of the judge.
+  is_demonstration: True for the packaged demonstration judge.
+  model_id: Model that wrote the answers; NULL for grain task.
+  task_type: Task of the instructions.
+  n_models: Models in the row.
+  n_instructions: Distinct instructions in the row.
+  n_answers: Answers judged; every repetition of the judging counts as one.
+  n_requests: Requests for these answers, gates not counted.
+  n: Those of them that have a usable score; the n of mean_score.
+  coverage: n / n_requests.
+  mean_score: Mean of the usable scores in [0, 1]; NULL where there is none.
+  n_gated_answers: Answers whose gate tripped.
+checks:
+  - unique: [grain, judge_id, model_id, task_type]
+  - name: numbers_add_up
+    description: mean and coverage lie in [0, 1], n never exceeds n_requests, both grains hold the same scores.
+    sql: >
+      SELECT judge_id, task_type, min(mean_score) AS least, max(mean_score) AS most,
+             sum(CASE WHEN grain = 'task' THEN n ELSE -n END) AS difference
+      FROM marts.task_quality
+      GROUP BY judge_id, task_type
+      HAVING min(mean_score) < 0 OR max(mean_score) > 1 OR max(coverage) > 1
+          OR sum(CASE WHEN grain = 'task' THEN n ELSE -n END) <> 0
+*/
+WITH answers AS (
+    SELECT
+        judge_id,
+        judge_name,
+        is_demonstration,
+        model_id,
+        task_type,
+        prompt_id,
+        gate_state,
+        n_requests,
+        n,
+        answer_score
+    FROM staging.answers
+),
+
+by_model AS (
+    SELECT
+        'model_task' AS grain,
+        judge_id,
+        judge_name,
+        is_demonstration,
+        model_id,
+        task_type,
+        count(DISTINCT prompt_id) AS n_instructions,
+        count(DISTINCT model_id) AS n_models,
+        count(*) AS n_answers,
+        sum(n_requests) AS n_requests,
+        sum(n) AS n,
+        sum(answer_score * n) AS score_sum,
+        count(CASE WHEN gate_state = 'tripped' THEN 1 END) AS n_gated_answers
+    FROM answers
+    GROUP BY judge_id, judge_name, is_demonstration, model_id, task_type
+),
+
+by_task AS (
+    SELECT
+        'task' AS grain,
+        judge_id,
+        judge_name,
+        is_demonstration,
+        CAST(NULL AS VARCHAR) AS model_id,
+        task_type,
+        count(DISTINCT prompt_id) AS n_instructions,
+        count(DISTINCT model_id) AS n_models,
+        count(*) AS n_answers,
+        sum(n_requests) AS n_requests,
+        sum(n) AS n,
+        sum(answer_score * n) AS score_sum,
+        count(CASE WHEN gate_state = 'tripped' THEN 1 END) AS n_gated_answers
+    FROM answers
+    GROUP BY judge_id, judge_name, is_demonstration, task_type
+),
+
+grains AS (
+    SELECT * FROM by_model
+    UNION ALL
+    SELECT * FROM by_task
+)
+
+SELECT
+    grain,
+    judge_id,
+    judge_name,
+    is_demonstration,
+    model_id,
+    task_type,
+    n_models,
+    n_instructions,
+    n_answers,
+    CAST(n_requests AS BIGINT) AS n_requests,
+    CAST(n AS BIGINT) AS n,
+    n / nullif(n_requests, 0) AS coverage,
+    score_sum / nullif(n, 0) AS mean_score,
+    n_gated_answers
+FROM grains

@@ -1,0 +1,166 @@
+/*
+description: >
+  One row per request that the current texts still justify: the verdict's number read against its rubric, scaled
+  to [0, 1], with the gate rule applied. A failure is never a score: final_score is set only where the verdict is
+  ok, the criterion is not a gate and the answer's gates are decided. A tripped gate turns the answer's scores
+  into 0; an undecided gate leaves them NULL. Every number of the marts is an aggregate of this table.
+owners: [team:evaluation]
+tags: {layer: staging}
+materialized: table
+columns:
+  judge_id: Identity of the judge (model, weights, template, sampling, constraint); never mix two of them.
+  judge_name: Readable name of the judge, profile@short id.
+  is_demonstration: True for the packaged demonstration judge, whose scores mean nothing outside a demonstration.
+  model_id: Model that wrote the answer.
+  prompt_id: Instruction that was answered.
+  sample_index: Which of the model's answers to the instruction, from 0.
+  criterion_id: Criterion, identified by name and rubrics together.
+  criteria_name: Name of the criterion; the same name may come with other rubrics under another criterion_id.
+  criteria_group: critical, general, domain, task, subjective or unspecified.
+  is_gate: True for a criterion whose 1 says that the answer cannot be rated.
+  task_type: Task of the instruction.
+  task_subtype: Finer task of the instruction, where given.
+  domain: Subject area of the instruction, where given.
+  difficulty: Difficulty of the instruction, where given.
+  repeat_index: Which repetition of the same question to the judge, from 0.
+  verdict_key: Key of the verdict in judging.verdicts, computed from the current texts.
+  status: Status of the verdict; missing where the judge has not been asked yet or the text changed since.
+  score: The judge's number in the rubric's own units; NULL unless status is ok.
+  min_score: Lowest level of the rubric.
+  max_score: Highest level of the rubric.
+  normalized_score: (score - min_score) / (max_score - min_score), before the gate rule; NULL unless status is ok.
+  gate_state: >
+    Of the answer in this repetition: none (it has no gate), tripped (a gate has its highest level), unknown (a gate
+    has no ok verdict and none tripped) or passed.
+  final_score: Score in [0, 1] after the gate rule; NULL for gates, for failures and while a gate is unknown.
+  prompt_tokens: Tokens of the prompt, as the server counted them; NULL where no verdict came.
+  completion_tokens: Tokens of the reply; NULL where no verdict came.
+  cached_tokens: Prompt tokens the server had in its prefix cache; NULL where no verdict came.
+  file_path: Landing file of the answer.
+  row_number: Row of the answer in that file.
+checks:
+  - unique: [judge_id, model_id, prompt_id, sample_index, criterion_id, repeat_index]
+  - not_null: [judge_id, judge_name, model_id, prompt_id, criterion_id, verdict_key, status, gate_state]
+  - name: scores_in_unit_range
+    description: normalized_score and final_score lie in [0, 1].
+    sql: >
+      SELECT judge_id, model_id, prompt_id, criterion_id, score, min_score, max_score, normalized_score, final_score
+      FROM staging.scores
+      WHERE normalized_score NOT BETWEEN 0 AND 1 OR final_score NOT BETWEEN 0 AND 1
+  - name: only_ok_verdicts_have_a_score
+    description: A failure is never a score.
+    sql: >
+      SELECT judge_id, model_id, prompt_id, criterion_id, status, score, final_score
+      FROM staging.scores
+      WHERE (status = 'ok') <> (score IS NOT NULL) OR (status <> 'ok' AND final_score IS NOT NULL)
+*/
+WITH current_requests AS (
+    -- The key is computed again: a verdict on yesterday's text must not score today's answer.
+    SELECT
+        requests.judge_id,
+        requests.model_id,
+        requests.prompt_id,
+        requests.sample_index,
+        requests.criterion_id,
+        requests.repeat_index,
+        sha256(
+            requests.judge_id || '|' || judgeable.answer_key || '|' || judgeable.criterion_key
+            || '|' || requests.repeat_index
+        ) AS verdict_key
+    FROM judging.requests AS requests
+    JOIN judging.judgeable AS judgeable
+        ON judgeable.model_id = requests.model_id
+        AND judgeable.prompt_id = requests.prompt_id
+        AND judgeable.sample_index = requests.sample_index
+        AND judgeable.criterion_id = requests.criterion_id
+),
+
+judged AS (
+    SELECT
+        wanted.judge_id,
+        wanted.model_id,
+        wanted.prompt_id,
+        wanted.sample_index,
+        wanted.criterion_id,
+        wanted.repeat_index,
+        wanted.verdict_key,
+        criteria.criteria_name,
+        criteria.criteria_group,
+        criteria.is_gate,
+        criteria.min_score,
+        criteria.max_score,
+        coalesce(verdicts.status, 'missing') AS status,
+        verdicts.score,
+        (verdicts.score - criteria.min_score) / nullif(criteria.max_score - criteria.min_score, 0)
+            AS normalized_score,
+        verdicts.prompt_tokens,
+        verdicts.completion_tokens,
+        verdicts.cached_tokens
+    FROM current_requests AS wanted
+    JOIN raw.criteria AS criteria ON criteria.criterion_id = wanted.criterion_id
+    LEFT JOIN judging.verdicts AS verdicts ON verdicts.verdict_key = wanted.verdict_key
+),
+
+gates AS (
+    SELECT
+        judge_id,
+        model_id,
+        prompt_id,
+        sample_index,
+        repeat_index,
+        CASE
+            WHEN max(CASE WHEN score = max_score THEN 1 ELSE 0 END) = 1 THEN 'tripped'
+            WHEN min(CASE WHEN status = 'ok' THEN 1 ELSE 0 END) = 0 THEN 'unknown'
+            ELSE 'passed'
+        END AS gate_state
+    FROM judged
+    WHERE is_gate
+    GROUP BY judge_id, model_id, prompt_id, sample_index, repeat_index
+)
+
+SELECT
+    judged.judge_id,
+    judges.judge_name,
+    judges.is_demonstration,
+    judged.model_id,
+    judged.prompt_id,
+    judged.sample_index,
+    judged.criterion_id,
+    judged.criteria_name,
+    judged.criteria_group,
+    judged.is_gate,
+    instructions.task_type,
+    instructions.task_subtype,
+    instructions.domain,
+    instructions.difficulty,
+    judged.repeat_index,
+    judged.verdict_key,
+    judged.status,
+    judged.score,
+    judged.min_score,
+    judged.max_score,
+    judged.normalized_score,
+    coalesce(gates.gate_state, 'none') AS gate_state,
+    CASE
+        WHEN judged.is_gate OR judged.status <> 'ok' OR gates.gate_state = 'unknown' THEN NULL
+        WHEN gates.gate_state = 'tripped' THEN 0.0
+        ELSE judged.normalized_score
+    END AS final_score,
+    judged.prompt_tokens,
+    judged.completion_tokens,
+    judged.cached_tokens,
+    outputs.file_path,
+    outputs.row_number
+FROM judged
+JOIN raw.instructions AS instructions ON instructions.prompt_id = judged.prompt_id
+JOIN raw.model_outputs AS outputs
+    ON outputs.model_id = judged.model_id
+    AND outputs.prompt_id = judged.prompt_id
+    AND outputs.sample_index = judged.sample_index
+LEFT JOIN meta.judges AS judges ON judges.judge_id = judged.judge_id
+LEFT JOIN gates
+    ON gates.judge_id = judged.judge_id
+    AND gates.model_id = judged.model_id
+    AND gates.prompt_id = judged.prompt_id
+    AND gates.sample_index = judged.sample_index
+    AND gates.repeat_index = judged.repeat_index

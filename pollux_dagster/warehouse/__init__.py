@@ -1,0 +1,1 @@
+"""The DuckDB side: schema, SQL models, lineage, publication. Knows nothing of Dagster (its resource aside)."""

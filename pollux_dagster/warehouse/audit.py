@@ -1,0 +1,99 @@
+"""Runs contracts with Great Expectations over pandas frames that hold only the checked columns.
+
+Great Expectations is imported when a check runs and not before: it costs seconds that the web UI, the daemon and
+the command line would otherwise pay at every start.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+import pandas as pd
+import polars as pl
+
+from pollux_dagster.warehouse.checks import MAX_SAMPLE_ROWS, CheckResult
+from pollux_dagster.warehouse.contracts import Contract, Expectation
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """What one contract said of how many rows; `result` names the failing ones."""
+
+    result: CheckResult
+    checked: int
+
+
+def audit(con: duckdb.DuckDBPyConnection, contract: Contract) -> Audit:
+    """Run one contract against the warehouse.
+
+    Raises:
+        RuntimeError: an expectation could not be evaluated at all (a misspelt column, say); a check that cannot run
+            must not look like one that passed.
+    """
+    frame = con.sql(contract.query).df()
+    failing: set[int] = set()
+    reasons: list[str] = []
+    for name, result, message in _validate(frame, contract.expectations):
+        if message:
+            raise RuntimeError(f"check {contract.name} of {contract.table}: {name} could not be evaluated: {message}")
+        if result["success"]:
+            continue
+        rows = result.get("unexpected_index_list")
+        failing.update(rows if isinstance(rows, list) else range(len(frame)))
+        reasons.append(f"{name}: {result.get('unexpected_count', result.get('observed_value'))} of {len(frame)} rows")
+    sample = pl.from_pandas(frame.iloc[sorted(failing)[:MAX_SAMPLE_ROWS]]).to_dicts()
+    return Audit(
+        CheckResult(
+            name=contract.name,
+            description="; ".join([contract.description, *reasons]),
+            severity="error" if contract.blocking else "warn",
+            passed=not reasons,
+            failing_rows=len(failing),
+            sample=tuple(sample),
+        ),
+        checked=len(frame),
+    )
+
+
+def _validate(
+    frame: pd.DataFrame, expectations: tuple[Expectation, ...]
+) -> list[tuple[str, dict[str, object], str | None]]:
+    """(expectation as text, its result, why it could not be evaluated) of each expectation."""
+    os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
+    import great_expectations as gx
+    from great_expectations.data_context.types.base import ProgressBarsConfig
+    from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
+
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = ProgressBarsConfig(globally=False)
+    batch = (
+        context.data_sources.add_pandas("warehouse")
+        .add_dataframe_asset("rows")
+        .add_batch_definition_whole_dataframe("all")
+        .get_batch(batch_parameters={"dataframe": frame})
+    )
+    suite = gx.ExpectationSuite(
+        name="contract",
+        expectations=[ExpectationConfiguration(type=kind, kwargs=dict(args)) for kind, args in expectations],
+    )
+    outcome = batch.validate(suite, result_format={"result_format": "COMPLETE"})
+    rows = []
+    for result in outcome.results:
+        config = result.expectation_config
+        if config is None:
+            raise RuntimeError("Great Expectations returned a result that names no expectation")
+        label = f"{config.type}({config.kwargs.get('column', config.kwargs.get('column_list', ''))})"
+        rows.append((label, {"success": result.success, **dict(result.result)}, _exception(result.exception_info)))
+    return rows
+
+
+def _exception(info: Mapping[str, Any] | None) -> str | None:
+    """The message of an evaluation that raised: of the expectation itself, or of one of the metrics it needs."""
+    for entry in (info or {}, *(value for value in (info or {}).values() if isinstance(value, dict))):
+        if entry.get("raised_exception"):
+            return str(entry.get("exception_message"))
+    return None

@@ -1,0 +1,62 @@
+"""Invariants written as SQL that returns the rows which break them, and the record of what was found.
+
+Whether a failed check stops anything is the caller's decision; here it is only measured and remembered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import duckdb
+import orjson
+
+from pollux_dagster.warehouse.model_header import ModelCheck
+
+MAX_SAMPLE_ROWS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class CheckResult:
+    """`failing_rows` counts all rows that break the invariant; `sample` holds at most 20 of them."""
+
+    name: str
+    description: str
+    severity: Literal["error", "warn"]
+    passed: bool
+    failing_rows: int
+    sample: tuple[dict[str, Any], ...]
+
+    @property
+    def blocking(self) -> bool:
+        return self.severity == "error"
+
+
+def run_check(con: duckdb.DuckDBPyConnection, check: ModelCheck) -> CheckResult:
+    """Run one check's SQL as it stands."""
+    failing = con.sql(check.sql)
+    (count,) = failing.count("*").fetchone() or (0,)
+    sample = tuple(failing.limit(MAX_SAMPLE_ROWS).pl().to_dicts()) if count else ()
+    return CheckResult(check.name, check.description, check.severity, count == 0, count, sample)
+
+
+def record_check_results(
+    con: duckdb.DuckDBPyConnection, results: Sequence[CheckResult], *, run_id: str, asset: str
+) -> None:
+    """Append `results` to meta.check_results."""
+    for result in results:
+        con.execute(
+            "INSERT INTO meta.check_results VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, now())",
+            [
+                run_id,
+                asset,
+                result.name,
+                result.severity,
+                result.blocking,
+                result.passed,
+                result.failing_rows,
+                result.description,
+                orjson.dumps(result.sample, default=str).decode(),
+            ],
+        )

@@ -1,0 +1,264 @@
+"""What must hold of each table, as data: a query for the columns that matter and expectations over its rows.
+
+Expectations carry Great Expectations' own names and arguments. An invariant across rows or tables is a query for the
+rows that break it, with the expectation that there are none. Running them is `audit`'s business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pollux_dagster.core.verdicts import VerdictStatus
+
+Expectation = tuple[str, Mapping[str, Any]]
+
+NO_ROWS: tuple[Expectation, ...] = (("expect_table_row_count_to_equal", {"value": 0}),)
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """One check of one table ("schema.table").
+
+    `query` selects the checked columns, the ones that identify a row first. A blocking contract that fails stops
+    everything downstream; one that does not block warns.
+    """
+
+    table: str
+    name: str
+    description: str
+    query: str
+    expectations: tuple[Expectation, ...]
+    blocking: bool = True
+
+
+def not_null(*columns: str) -> tuple[Expectation, ...]:
+    return tuple(("expect_column_values_to_not_be_null", {"column": column}) for column in columns)
+
+
+def unique(*columns: str) -> tuple[Expectation, ...]:
+    if len(columns) == 1:
+        return (("expect_column_values_to_be_unique", {"column": columns[0]}),)
+    return (("expect_compound_columns_to_be_unique", {"column_list": list(columns)}),)
+
+
+def share(*columns: str) -> tuple[Expectation, ...]:
+    """Values in [0, 1]; nulls are not judged (Great Expectations leaves them out)."""
+    return tuple(
+        ("expect_column_values_to_be_between", {"column": column, "min_value": 0, "max_value": 1}) for column in columns
+    )
+
+
+def contracts(minimum_coverage: float) -> tuple[Contract, ...]:
+    """Every contract of the warehouse. `minimum_coverage`: the share of a model's requests that need a verdict."""
+    return (*_raw(), *_judging(minimum_coverage), *_marts())
+
+
+def _raw() -> tuple[Contract, ...]:
+    return (
+        Contract(
+            "raw.instructions",
+            "instructions_are_keyed",
+            "prompt_id is never null and never repeated; every row has an instruction and a task type.",
+            "SELECT prompt_id, task_type, instruction_hash FROM raw.instructions",
+            (*not_null("prompt_id", "task_type", "instruction_hash"), *unique("prompt_id")),
+        ),
+        Contract(
+            "raw.instructions",
+            "instructions_have_columns",
+            "The columns everything downstream reads are there.",
+            "SELECT * FROM raw.instructions LIMIT 1",
+            (
+                (
+                    "expect_table_columns_to_match_set",
+                    {
+                        "column_set": [
+                            "prompt_id",
+                            "instruction",
+                            "reference_answer",
+                            "task_type",
+                            "task_subtype",
+                            "domain",
+                            "difficulty",
+                            "meta",
+                            "instruction_hash",
+                            "reference_hash",
+                            "file_path",
+                            "row_number",
+                        ],
+                        "exact_match": False,
+                    },
+                ),
+            ),
+        ),
+        Contract(
+            "raw.instruction_criteria",
+            "every_instruction_has_a_criterion",
+            "An instruction that no criterion applies to cannot be judged: give it criteria or a known task type.",
+            "SELECT prompt_id, task_type, file_path, row_number FROM raw.instructions "
+            "ANTI JOIN raw.instruction_criteria USING (prompt_id)",
+            NO_ROWS,
+            blocking=False,
+        ),
+        Contract(
+            "raw.criteria",
+            "criteria_have_scales",
+            "One row per (name, rubrics), each with at least two levels and min below max.",
+            "SELECT criterion_id, criteria_name, rubrics_hash, len(levels) AS level_count, "
+            "max_score - min_score AS span FROM raw.criteria",
+            (
+                *not_null("criterion_id", "criteria_name"),
+                *unique("criterion_id"),
+                ("expect_column_values_to_be_between", {"column": "level_count", "min_value": 2}),
+                (
+                    "expect_column_values_to_be_between",
+                    {"column": "span", "min_value": 0, "strict_min": True},
+                ),
+            ),
+        ),
+        Contract(
+            "raw.model_outputs",
+            "outputs_are_keyed",
+            "One answer per (model_id, prompt_id, sample_index), no null in the key, never a null answer.",
+            "SELECT model_id, prompt_id, sample_index, answer_hash FROM raw.model_outputs",
+            (
+                *not_null("model_id", "prompt_id", "sample_index", "answer_hash"),
+                *unique("model_id", "prompt_id", "sample_index"),
+            ),
+        ),
+        Contract(
+            "raw.model_outputs",
+            "outputs_answer_known_instructions",
+            "Every answer belongs to an instruction that landed.",
+            "SELECT model_id, prompt_id, file_path, row_number FROM raw.model_outputs "
+            "ANTI JOIN raw.instructions USING (prompt_id)",
+            NO_ROWS,
+        ),
+    )
+
+
+def _judging(minimum_coverage: float) -> tuple[Contract, ...]:
+    return (
+        Contract(
+            "judging.verdicts",
+            "one_verdict_per_key",
+            "verdict_key is unique and every status is one of the known set.",
+            "SELECT verdict_key, status FROM judging.verdicts",
+            (
+                *unique("verdict_key"),
+                *not_null("verdict_key"),
+                (
+                    "expect_column_values_to_be_in_set",
+                    {"column": "status", "value_set": [s.value for s in VerdictStatus]},
+                ),
+            ),
+        ),
+        Contract(
+            "judging.verdicts",
+            "scores_are_on_their_scale",
+            "An ok verdict has a score that is a level of its rubric; any other verdict has none.",
+            """
+            SELECT DISTINCT v.verdict_key, v.status, v.score, c.criteria_name, c.levels
+            FROM judging.verdicts v
+            JOIN judging.requests r USING (verdict_key)
+            JOIN raw.criteria c USING (criterion_id)
+            WHERE (v.status = 'ok') <> (v.score IS NOT NULL)
+               OR (v.score IS NOT NULL AND NOT list_contains(c.levels, v.score))
+            """,
+            NO_ROWS,
+        ),
+        Contract(
+            "judging.verdicts",
+            "coverage_is_sufficient",
+            f"At least {minimum_coverage:.1%} of each model's requests have a usable verdict.",
+            """
+            SELECT r.judge_id, r.model_id, count(*) AS requests, count(v.score) AS scored,
+                   count(v.score) / count(*) AS coverage
+            FROM judging.requests r LEFT JOIN judging.verdicts v USING (verdict_key)
+            GROUP BY r.judge_id, r.model_id ORDER BY coverage
+            """,
+            (("expect_column_values_to_be_between", {"column": "coverage", "min_value": minimum_coverage}),),
+        ),
+        Contract(
+            "judging.verdicts",
+            "failures_are_rare",
+            "No kind of failure takes more than 1 % of a judge's verdicts.",
+            """
+            SELECT judge_id, status, count(*) AS verdicts,
+                   count(*) / sum(count(*)) OVER (PARTITION BY judge_id) AS share
+            FROM judging.verdicts WHERE verdict_key IN (SELECT verdict_key FROM judging.requests)
+            GROUP BY judge_id, status HAVING status <> 'ok' ORDER BY share DESC
+            """,
+            (("expect_column_values_to_be_between", {"column": "share", "max_value": 0.01}),),
+            blocking=False,
+        ),
+    )
+
+
+def _marts() -> tuple[Contract, ...]:
+    return (
+        Contract(
+            "marts.model_quality",
+            "means_are_shares",
+            "Mean scores and coverage lie in [0, 1].",
+            "SELECT judge_id, model_id, mean_score, coverage FROM marts.model_quality",
+            (*share("mean_score", "coverage"), *unique("judge_id", "model_id")),
+        ),
+        Contract(
+            "marts.task_quality",
+            "task_means_are_shares",
+            "Mean scores and coverage lie in [0, 1].",
+            "SELECT judge_id, grain, task_type, model_id, mean_score, coverage FROM marts.task_quality",
+            share("mean_score", "coverage"),
+        ),
+        Contract(
+            "marts.criterion_quality",
+            "criterion_means_are_shares",
+            "Mean scores and coverage lie in [0, 1].",
+            "SELECT judge_id, model_id, criterion_id, mean_score, coverage FROM marts.criterion_quality",
+            share("mean_score", "coverage"),
+        ),
+        Contract(
+            "marts.model_quality",
+            "counts_add_up",
+            "A model's scored rows are the sum of those by task type: no table counts what another leaves out.",
+            """
+            SELECT m.judge_id, m.model_id, m.n AS n_of_model, t.n AS n_by_task
+            FROM marts.model_quality m
+            FULL JOIN (
+                SELECT judge_id, model_id, sum(n) AS n FROM marts.task_quality
+                WHERE grain = 'model_task' GROUP BY judge_id, model_id
+            ) t USING (judge_id, model_id)
+            WHERE m.n IS DISTINCT FROM t.n
+            """,
+            NO_ROWS,
+        ),
+        Contract(
+            "marts.model_quality",
+            "every_model_is_present",
+            "Every model with answers and criteria is on the leaderboard.",
+            """
+            SELECT DISTINCT o.model_id FROM raw.model_outputs o
+            SEMI JOIN raw.instruction_criteria USING (prompt_id)
+            ANTI JOIN marts.model_quality m ON m.model_id = o.model_id
+            """,
+            NO_ROWS,
+        ),
+        Contract(
+            "marts.model_quality",
+            "models_answer_the_same_instructions",
+            "Models judged on different instructions are not comparable by their means; these lack some.",
+            """
+            WITH answered AS (SELECT DISTINCT model_id, prompt_id FROM raw.model_outputs)
+            SELECT model_id, count(*) AS missing_instructions, list(prompt_id ORDER BY prompt_id)[:10] AS examples
+            FROM (SELECT m.model_id, p.prompt_id
+                  FROM (SELECT DISTINCT model_id FROM answered) m
+                  CROSS JOIN (SELECT DISTINCT prompt_id FROM answered) p)
+            ANTI JOIN answered USING (model_id, prompt_id)
+            GROUP BY model_id ORDER BY missing_instructions DESC, model_id
+            """,
+            NO_ROWS,
+            blocking=False,
+        ),
+    )

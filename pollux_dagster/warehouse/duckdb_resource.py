@@ -1,0 +1,50 @@
+"""The warehouse as a Dagster resource: the one place in this folder that knows Dagster.
+
+It keeps the interface of `dagster_duckdb.DuckDBResource` and leaves the opening to `warehouse.connection`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import duckdb
+from dagster_duckdb import DuckDBResource
+from pydantic import Field
+
+from pollux_dagster.warehouse.connection import DEFAULT_SETTINGS, DEFAULT_WAIT_S, connect
+
+
+class WarehouseResource(DuckDBResource):
+    """A DuckDB file that one process writes at a time.
+
+    Unlike its base it closes the connection when the body raises, can open read-only, and sets nothing that
+    a plain `duckdb.connect` in the same process would conflict with (`connection_config` holds settings that
+    are applied after opening). While another process holds the file it waits, then says who holds it.
+    """
+
+    memory_limit: str = Field(
+        default=str(DEFAULT_SETTINGS["memory_limit"]),
+        description="DuckDB's memory limit; what does not fit spills to `<file>.tmp` beside the file.",
+    )
+    threads: int | None = Field(default=None, description="DuckDB threads; one per core when not set.")
+    lock_wait_s: float = Field(
+        default=DEFAULT_WAIT_S, description="Seconds to wait while another process holds the file."
+    )
+
+    @contextmanager
+    def get_connection(self, read_only: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection for as long as the block lasts, closed however the block ends.
+
+        Raises:
+            WarehouseLockedError: another process kept the file locked; the message names it.
+            WarehouseModeError: this process has the file open in the other mode.
+        """
+        settings: dict[str, str | int] = {"memory_limit": self.memory_limit, **self.connection_config}
+        if self.threads is not None:
+            settings["threads"] = self.threads
+        con = connect(self.database, read_only=read_only, wait_s=self.lock_wait_s, settings=settings)
+        try:
+            yield con
+        finally:
+            con.close()

@@ -1,0 +1,221 @@
+"""What is to be judged, in SQL only: requests from raw tables, and the work order of what has no verdict yet.
+
+Texts are compared by the hashes stored beside them; no prompt is rendered here and no row passes through
+Python except when a finished work order is read back in batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+import pyarrow.parquet
+
+from pollux_dagster.warehouse.transactions import transaction
+
+# DuckDB's smallest row group: a reader holds one group of answers, whatever the size of the order.
+_ROW_GROUP_ROWS = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class RequestCounts:
+    """Rows in judging.requests for the judge and models asked for, and the distinct verdict keys of them."""
+
+    models: int
+    answers: int
+    requests: int
+    distinct_keys: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkOrder:
+    """What a judge has to do, in distinct verdict keys: total = cached + pending.
+
+    `requests` counts the rows behind them. `retried` of the pending ones failed before; `answers` is the
+    number of rows in the file at `path`.
+    """
+
+    path: Path
+    requests: int
+    total: int
+    cached: int
+    pending: int
+    retried: int
+    answers: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkItem:
+    """One distinct answer with the (verdict_key, criterion_id) pairs still to be judged, gates first."""
+
+    instruction: str
+    reference_answer: str | None
+    answer: str
+    requests: list[tuple[str, str]]
+
+
+def refresh_requests(
+    con: duckdb.DuckDBPyConnection, *, judge_id: str, model_ids: Sequence[str] | None, repeats: int = 1
+) -> RequestCounts:
+    """Replace the requests of one judge for `model_ids` (None: every model), in one transaction.
+
+    Requests of models that no longer have an output go, and so do other judges' requests for texts that have
+    changed: nobody will judge those again, and they must not count as missing for ever.
+
+    Raises:
+        ValueError: `repeats` is less than 1.
+    """
+    if repeats < 1:
+        raise ValueError(f"repeats: expected at least 1, got {repeats}")
+    with transaction(con):
+        _select_models(con, judge_id, model_ids)
+        con.execute(_DELETE_REPLACED, {"judge_id": judge_id})
+        con.execute(_DELETE_OUTDATED, {"judge_id": judge_id})
+        con.execute(_INSERT_REQUESTS, {"judge_id": judge_id, "repeats": repeats})
+        row = con.execute(_COUNT_REQUESTS, {"judge_id": judge_id}).fetchone()
+    return RequestCounts(*(row or (0, 0, 0, 0)))
+
+
+def pending_requests(
+    con: duckdb.DuckDBPyConnection, *, judge_id: str, model_ids: Sequence[str] | None, target: Path
+) -> WorkOrder:
+    """Write the requests without an ok verdict to the Parquet file `target`, one row per distinct answer.
+
+    Verdicts are those in judging.verdicts: load the ledger first. Columns are those of `WorkItem`. Rows go
+    prompt by prompt, so that a server's prefix cache meets an instruction again soon; within a row gates
+    come first, then the criteria's own positions. A verdict key that several models share appears once.
+    Requests whose texts changed after `refresh_requests` are left out.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    _select_models(con, judge_id, model_ids)
+    con.execute(_CREATE_WANTED, {"judge_id": judge_id})
+    con.sql(_WORK_ORDER).write_parquet(str(target), compression="zstd", row_group_size=_ROW_GROUP_ROWS)
+    requests, total, pending, retried = con.execute(_COUNT_WANTED).fetchone() or (0, 0, 0, 0)
+    con.execute("DROP TABLE temp.wanted; DROP TABLE temp.selected_models")
+    return WorkOrder(
+        path=target,
+        requests=requests,
+        total=total,
+        cached=total - pending,
+        pending=pending,
+        retried=retried,
+        answers=pyarrow.parquet.read_metadata(target).num_rows,
+    )
+
+
+def iter_work_order(path: Path, *, batch_rows: int = 64) -> Iterator[WorkItem]:
+    """The rows of a work order in order; memory holds one row group however long the file is."""
+    with pyarrow.parquet.ParquetFile(path) as order:
+        for batch in order.iter_batches(batch_size=batch_rows):
+            for row in batch.to_pylist():
+                yield WorkItem(
+                    instruction=row["instruction"],
+                    reference_answer=row["reference_answer"],
+                    answer=row["answer"],
+                    requests=[
+                        (request["verdict_key"], request["criterion_id"]) for request in row["requests"]
+                    ],
+                )
+
+
+def _select_models(con: duckdb.DuckDBPyConnection, judge_id: str, model_ids: Sequence[str] | None) -> None:
+    con.execute("CREATE OR REPLACE TEMP TABLE selected_models (model_id VARCHAR)")
+    if model_ids is None:
+        con.execute(
+            "INSERT INTO temp.selected_models SELECT model_id FROM raw.model_outputs "
+            "UNION SELECT model_id FROM judging.requests WHERE judge_id = ?",
+            [judge_id],
+        )
+    else:
+        con.execute(
+            "INSERT INTO temp.selected_models SELECT DISTINCT unnest(?::VARCHAR[])", [list(model_ids)]
+        )
+
+
+_DELETE_REPLACED = """
+DELETE FROM judging.requests
+WHERE (judge_id = $judge_id AND model_id IN (SELECT model_id FROM temp.selected_models))
+   OR model_id NOT IN (SELECT model_id FROM raw.model_outputs)
+"""
+
+_DELETE_OUTDATED = """
+DELETE FROM judging.requests AS old
+WHERE old.judge_id <> $judge_id AND NOT EXISTS (
+    SELECT 1 FROM judging.judgeable AS now
+    WHERE now.model_id = old.model_id AND now.prompt_id = old.prompt_id
+      AND now.sample_index = old.sample_index AND now.criterion_id = old.criterion_id
+      AND old.verdict_key = sha256(
+          old.judge_id || '|' || now.answer_key || '|' || now.criterion_key || '|' || old.repeat_index
+      )
+)
+"""
+
+_INSERT_REQUESTS = """
+INSERT INTO judging.requests (
+    verdict_key, judge_id, model_id, prompt_id, sample_index, criterion_id, repeat_index
+)
+SELECT
+    sha256($judge_id || '|' || answer_key || '|' || criterion_key || '|' || repeat_index),
+    $judge_id, model_id, prompt_id, sample_index, criterion_id, repeat_index
+FROM judging.judgeable
+CROSS JOIN (SELECT unnest(range($repeats::INTEGER))::INTEGER AS repeat_index)
+WHERE model_id IN (SELECT model_id FROM temp.selected_models)
+"""
+
+_COUNT_REQUESTS = """
+SELECT count(DISTINCT model_id), count(DISTINCT (model_id, prompt_id, sample_index)), count(*),
+       count(DISTINCT verdict_key)
+FROM judging.requests
+WHERE judge_id = $judge_id AND model_id IN (SELECT model_id FROM temp.selected_models)
+"""
+
+# The key decides every text, so rows of one key differ only in who wrote the answer and where it stands.
+_CREATE_WANTED = """
+CREATE OR REPLACE TEMP TABLE wanted AS
+SELECT
+    requests.verdict_key, judgeable.answer_key, requests.criterion_id, requests.repeat_index,
+    judgeable.is_gate, verdicts.status, count(*) AS requests, min(judgeable.position) AS position,
+    min(struct_pack(
+        prompt_id := requests.prompt_id, model_id := requests.model_id, sample_index := requests.sample_index
+    )) AS source
+FROM judging.requests AS requests
+JOIN judging.judgeable AS judgeable
+    ON judgeable.model_id = requests.model_id AND judgeable.prompt_id = requests.prompt_id
+    AND judgeable.sample_index = requests.sample_index AND judgeable.criterion_id = requests.criterion_id
+LEFT JOIN judging.verdicts AS verdicts ON verdicts.verdict_key = requests.verdict_key
+WHERE requests.judge_id = $judge_id
+  AND requests.model_id IN (SELECT model_id FROM temp.selected_models)
+  AND requests.verdict_key = sha256(
+      requests.judge_id || '|' || judgeable.answer_key || '|' || judgeable.criterion_key
+      || '|' || requests.repeat_index
+  )
+GROUP BY ALL
+"""
+
+_COUNT_WANTED = """
+SELECT coalesce(sum(requests), 0)::BIGINT, count(*), count(*) FILTER (WHERE status IS DISTINCT FROM 'ok'),
+       count(*) FILTER (WHERE status <> 'ok')
+FROM temp.wanted
+"""
+
+_WORK_ORDER = """
+SELECT instructions.instruction, instructions.reference_answer, outputs.answer, answers.requests
+FROM (
+    SELECT
+        answer_key, min(source) AS source,
+        list(
+            struct_pack(verdict_key := verdict_key, criterion_id := criterion_id)
+            ORDER BY is_gate DESC, position, criterion_id, repeat_index
+        ) AS requests
+    FROM temp.wanted
+    WHERE status IS DISTINCT FROM 'ok'
+    GROUP BY answer_key
+) AS answers
+JOIN raw.model_outputs AS outputs
+    ON outputs.model_id = answers.source.model_id AND outputs.prompt_id = answers.source.prompt_id
+    AND outputs.sample_index = answers.source.sample_index
+JOIN raw.instructions AS instructions ON instructions.prompt_id = answers.source.prompt_id
+ORDER BY answers.source.prompt_id, answers.source.model_id, answers.source.sample_index
+"""

@@ -1,0 +1,41 @@
+"""The tables that Python writes, as DDL files: the contract between the parts.
+
+Tables made by SELECT live in `dbt_like_sql/` and are not created here.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import duckdb
+
+from pollux_dagster.warehouse.transactions import transaction
+
+SCHEMA_VERSION = 1
+
+_FOLDER = Path(__file__).parent
+# Views in `judging` read `raw`, so this is an order and not a listing.
+_FILES = ("landing.sql", "raw.sql", "judging.sql", "meta.sql")
+
+
+class SchemaVersionError(RuntimeError):
+    """The warehouse was written by a newer version of this package."""
+
+
+def create_schema(con: duckdb.DuckDBPyConnection) -> None:
+    """Create what is missing, in one transaction; existing tables and rows stay as they are.
+
+    Raises:
+        SchemaVersionError: the database has a schema newer than this code.
+    """
+    with transaction(con):
+        for name in _FILES:
+            con.execute((_FOLDER / name).read_text(encoding="utf-8"))
+        (found,) = con.execute("SELECT max(version) FROM meta.schema_version").fetchone() or (None,)
+        if found is None:
+            con.execute("INSERT INTO meta.schema_version VALUES (?, now())", [SCHEMA_VERSION])
+        elif found > SCHEMA_VERSION:
+            raise SchemaVersionError(
+                f"the warehouse has schema version {found}, this code knows {SCHEMA_VERSION}: "
+                "update the package, or point it at another warehouse file"
+            )

@@ -1,0 +1,48 @@
+-- Parsed rows, one set per landing file: replaced whole when the file changes, deleted when it goes.
+-- Nothing is decided here that depends on another file; that is the work of raw.*.
+CREATE SCHEMA IF NOT EXISTS landing;
+CREATE TABLE IF NOT EXISTS landing.files (
+    file_path VARCHAR PRIMARY KEY,          -- relative to the landing folder, '/' separated
+    format VARCHAR NOT NULL,                -- detected by content; 'unknown' when nothing fits
+    size_bytes BIGINT NOT NULL,
+    mtime_ns BIGINT NOT NULL,
+    sha256 VARCHAR NOT NULL,
+    status VARCHAR NOT NULL,                -- loaded | removed
+    row_count BIGINT NOT NULL,              -- rows in the file (accepted + rejected); 0 once removed
+    reader_version INTEGER NOT NULL,        -- of the code that read it; older readers' files are read again
+    loaded_at TIMESTAMPTZ NOT NULL,
+    run_id VARCHAR NOT NULL
+);
+CREATE TABLE IF NOT EXISTS landing.instructions (
+    file_path VARCHAR NOT NULL, row_number BIGINT NOT NULL,
+    prompt_id VARCHAR NOT NULL, instruction VARCHAR NOT NULL, reference_answer VARCHAR,
+    task_type VARCHAR, task_subtype VARCHAR, domain VARCHAR, difficulty VARCHAR, meta VARCHAR
+);
+CREATE TABLE IF NOT EXISTS landing.instruction_criteria (
+    file_path VARCHAR NOT NULL, row_number BIGINT NOT NULL, prompt_id VARCHAR NOT NULL, position INTEGER NOT NULL,
+    criteria_name VARCHAR NOT NULL, rubrics VARCHAR NOT NULL, criteria_group VARCHAR, levels DOUBLE[] NOT NULL
+);
+CREATE TABLE IF NOT EXISTS landing.taxonomy_criteria (
+    file_path VARCHAR NOT NULL, row_number BIGINT NOT NULL, criterion_code VARCHAR NOT NULL,
+    criteria_name VARCHAR NOT NULL, rubrics VARCHAR NOT NULL, criteria_group VARCHAR, domain VARCHAR, levels DOUBLE[] NOT NULL,
+    needs_reference BOOLEAN NOT NULL        -- compares with the reference answer: only where there is one
+);
+CREATE TABLE IF NOT EXISTS landing.taxonomy_tasks (
+    file_path VARCHAR NOT NULL, row_number BIGINT NOT NULL, task_type VARCHAR NOT NULL, task_subtype VARCHAR,
+    has_gold BOOLEAN, domain VARCHAR, criterion_codes VARCHAR[] NOT NULL
+);
+CREATE TABLE IF NOT EXISTS landing.model_outputs (
+    file_path VARCHAR NOT NULL, row_number BIGINT NOT NULL, model_id VARCHAR NOT NULL,
+    prompt_id VARCHAR,                      -- the file's own id; a hash of the text where it has none
+    instruction VARCHAR,                    -- set where the row carries its instruction: matched by text first
+    sample_index INTEGER NOT NULL, answer VARCHAR  -- null and blank answers are outputs too
+);
+CREATE TABLE IF NOT EXISTS landing.human_scores (
+    file_path VARCHAR NOT NULL, row_number BIGINT NOT NULL, prompt_id VARCHAR NOT NULL, model_id VARCHAR NOT NULL,
+    criteria_name VARCHAR NOT NULL, annotator VARCHAR NOT NULL, score DOUBLE NOT NULL
+);
+CREATE TABLE IF NOT EXISTS landing.rejected_rows (
+    file_path VARCHAR NOT NULL, row_number BIGINT NOT NULL, reason VARCHAR NOT NULL, detail VARCHAR NOT NULL, raw_text VARCHAR
+);
+-- What raw.* was last made from: a hash of the loaded files and of the rules. Any difference means: resolve again.
+CREATE TABLE IF NOT EXISTS landing.resolution (fingerprint VARCHAR NOT NULL, resolved_at TIMESTAMPTZ NOT NULL);

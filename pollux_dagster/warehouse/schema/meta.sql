@@ -1,0 +1,22 @@
+-- Who judged, what ran, which columns come from where, what the checks said.
+CREATE SCHEMA IF NOT EXISTS meta;
+CREATE TABLE IF NOT EXISTS meta.judges (
+    judge_id VARCHAR PRIMARY KEY, judge_name VARCHAR NOT NULL,   -- "profile@shortid", the name readers see
+    model VARCHAR NOT NULL, weights_revision VARCHAR NOT NULL, is_demonstration BOOLEAN NOT NULL,
+    identity JSON NOT NULL, first_used_at TIMESTAMPTZ NOT NULL
+);
+CREATE TABLE IF NOT EXISTS meta.runs (
+    run_id VARCHAR NOT NULL, step VARCHAR NOT NULL, started_at TIMESTAMPTZ NOT NULL, finished_at TIMESTAMPTZ NOT NULL, details JSON NOT NULL
+);
+CREATE TABLE IF NOT EXISTS meta.column_lineage (
+    table_name VARCHAR NOT NULL, column_name VARCHAR NOT NULL, source_table VARCHAR NOT NULL, source_column VARCHAR NOT NULL
+);
+CREATE TABLE IF NOT EXISTS meta.check_results (
+    run_id VARCHAR NOT NULL, asset VARCHAR NOT NULL, check_name VARCHAR NOT NULL, severity VARCHAR NOT NULL, blocking BOOLEAN NOT NULL,
+    passed BOOLEAN NOT NULL, failing_rows BIGINT NOT NULL, description VARCHAR NOT NULL, sample JSON NOT NULL, checked_at TIMESTAMPTZ NOT NULL
+);
+-- Which ledger segments judging.verdicts already holds; a segment is immutable, so its path says it all.
+CREATE TABLE IF NOT EXISTS meta.ledger_segments (
+    segment VARCHAR PRIMARY KEY, row_count BIGINT NOT NULL, loaded_at TIMESTAMPTZ NOT NULL
+);
+CREATE TABLE IF NOT EXISTS meta.schema_version (version INTEGER NOT NULL, applied_at TIMESTAMPTZ NOT NULL);

@@ -1,0 +1,31 @@
+-- What the judge may work on: every key unique, every text hashed once (sha256 of UTF-8, hex).
+CREATE SCHEMA IF NOT EXISTS raw;
+CREATE TABLE IF NOT EXISTS raw.instructions (
+    prompt_id VARCHAR NOT NULL, instruction VARCHAR NOT NULL, reference_answer VARCHAR,
+    task_type VARCHAR NOT NULL,             -- 'unspecified' where the file names none
+    task_subtype VARCHAR, domain VARCHAR, difficulty VARCHAR, meta VARCHAR,
+    instruction_hash VARCHAR NOT NULL, reference_hash VARCHAR NOT NULL, -- of '' where there is no reference
+    file_path VARCHAR NOT NULL, row_number BIGINT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS raw.criteria (
+    criterion_id VARCHAR NOT NULL,          -- sha256(sha256(criteria_name) || sha256(rubrics))
+    criteria_name VARCHAR NOT NULL, rubrics VARCHAR NOT NULL, criteria_group VARCHAR NOT NULL, -- critical|general|domain|task|subjective|unspecified
+    levels DOUBLE[] NOT NULL, min_score DOUBLE NOT NULL, max_score DOUBLE NOT NULL,
+    is_gate BOOLEAN NOT NULL,               -- critical group and levels exactly {0,1}
+    name_hash VARCHAR NOT NULL, rubrics_hash VARCHAR NOT NULL
+);
+CREATE TABLE IF NOT EXISTS raw.instruction_criteria (
+    prompt_id VARCHAR NOT NULL, criterion_id VARCHAR NOT NULL, position INTEGER NOT NULL, source VARCHAR NOT NULL -- inline | taxonomy
+);
+CREATE TABLE IF NOT EXISTS raw.model_outputs (
+    model_id VARCHAR NOT NULL, prompt_id VARCHAR NOT NULL, sample_index INTEGER NOT NULL,
+    answer VARCHAR NOT NULL,                -- '' where the file had null; blank answers are judged as they are
+    answer_hash VARCHAR NOT NULL, file_path VARCHAR NOT NULL, row_number BIGINT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS raw.human_scores (
+    prompt_id VARCHAR NOT NULL, model_id VARCHAR NOT NULL, criteria_name VARCHAR NOT NULL, annotator VARCHAR NOT NULL,
+    score DOUBLE NOT NULL, file_path VARCHAR NOT NULL, row_number BIGINT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS raw.rejected_rows (
+    file_path VARCHAR NOT NULL, row_number BIGINT NOT NULL, reason VARCHAR NOT NULL, detail VARCHAR NOT NULL, raw_text VARCHAR
+);

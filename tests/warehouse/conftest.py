@@ -1,0 +1,33 @@
+"""The tiny world of these tests: three models, four instructions, four criteria of which one is a gate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import duckdb
+import pytest
+from tiny_world import TinyWorld
+
+from pollux_dagster.warehouse.schema import create_schema
+from pollux_dagster.warehouse.sql_models import SqlModel, load_models
+
+SQL_MODELS = Path(__file__).resolve().parents[2] / "dbt_like_sql"
+
+
+@pytest.fixture(scope="session")
+def models() -> list[SqlModel]:
+    """The project's own SQL models."""
+    return load_models(SQL_MODELS)
+
+
+@pytest.fixture
+def con() -> Iterator[duckdb.DuckDBPyConnection]:
+    with duckdb.connect(":memory:") as connection:
+        create_schema(connection)
+        yield connection
+
+
+@pytest.fixture
+def world(con: duckdb.DuckDBPyConnection, tmp_path: Path) -> TinyWorld:
+    return TinyWorld(con, tmp_path)

@@ -1,0 +1,148 @@
+"""Opening the warehouse: who waits for whom, what a file looks like, what is closed when."""
+
+from __future__ import annotations
+
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from pollux_dagster.warehouse.connection import WarehouseLockedError, WarehouseModeError, connect
+from pollux_dagster.warehouse.duckdb_resource import WarehouseResource
+from pollux_dagster.warehouse.schema import SCHEMA_VERSION, SchemaVersionError, create_schema
+
+HOLD = """
+import sys, time, duckdb
+con = duckdb.connect(sys.argv[1])
+con.execute("CREATE TABLE IF NOT EXISTS held (who VARCHAR)")
+con.execute("INSERT INTO held VALUES ('other')")
+print('held', flush=True)
+time.sleep(float(sys.argv[2]))
+con.close()
+"""
+
+
+def hold(path: Path, seconds: float) -> subprocess.Popen[str]:
+    child = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(path), str(seconds)], stdout=subprocess.PIPE, text=True
+    )
+    assert child.stdout is not None
+    assert child.stdout.readline() == "held\n"
+    return child
+
+
+def test_a_new_file_is_private_and_so_is_its_folder(tmp_path: Path) -> None:
+    path = tmp_path / "home" / "w.duckdb"
+    connect(path).close()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_second_process_waits_its_turn(tmp_path: Path) -> None:
+    path = tmp_path / "w.duckdb"
+    child = hold(path, 1.0)
+    with connect(path, wait_s=30) as con:
+        assert con.execute("SELECT who FROM held").fetchall() == [("other",)]
+    assert child.wait() == 0
+
+
+def test_a_reader_waits_too(tmp_path: Path) -> None:
+    path = tmp_path / "w.duckdb"
+    child = hold(path, 1.0)
+    with connect(path, read_only=True, wait_s=30) as con:
+        assert con.execute("SELECT who FROM held").fetchall() == [("other",)]
+    assert child.wait() == 0
+
+
+def test_when_waiting_is_over_the_holder_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "w.duckdb"
+    child = hold(path, 30)
+    started = time.monotonic()
+    with pytest.raises(WarehouseLockedError, match=rf"waited 0\.5 s for its lock, .*process {child.pid} \("):
+        connect(path, wait_s=0.5)
+    assert 0.5 <= time.monotonic() - started < 10
+    child.kill()
+    child.wait()
+    connect(path, wait_s=0).close()  # the lock went with its holder
+
+
+def test_a_plain_connection_in_the_same_process_is_no_conflict(tmp_path: Path) -> None:
+    path = tmp_path / "w.duckdb"
+    with connect(path) as con, duckdb.connect(str(path)) as plain:
+        con.execute("CREATE TABLE t AS SELECT 1 AS x")
+        assert plain.execute("SELECT x FROM t").fetchall() == [(1,)]
+
+
+def test_the_other_mode_in_the_same_process_is_an_error_that_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "w.duckdb"
+    with connect(path), pytest.raises(WarehouseModeError, match="already has it open read-write"):
+        connect(path, read_only=True)
+
+
+def test_read_only_neither_writes_nor_creates(tmp_path: Path) -> None:
+    path = tmp_path / "w.duckdb"
+    with pytest.raises(duckdb.IOException, match="does not exist"):
+        connect(path, read_only=True)
+    assert not path.exists()
+    connect(path).close()
+    with connect(path, read_only=True) as con, pytest.raises(duckdb.InvalidInputException, match="read-only"):
+        con.execute("CREATE TABLE t (x INTEGER)")
+
+
+def test_what_does_not_fit_in_memory_spills_beside_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "w.duckdb"
+    with connect(path) as con:
+        spill, limit = con.execute(
+            "SELECT current_setting('temp_directory'), current_setting('memory_limit')"
+        ).fetchone() or ("", "")
+    assert Path(spill) == Path(f"{path}.tmp")
+    assert limit == "1.8 GiB"
+
+
+def test_a_setting_duckdb_does_not_know_closes_the_file_again(tmp_path: Path) -> None:
+    path = tmp_path / "w.duckdb"
+    with pytest.raises(duckdb.CatalogException, match="no_such_setting"):
+        connect(path, settings={"no_such_setting": 1})
+    assert subprocess.run([sys.executable, "-c", HOLD, str(path), "0"], check=False).returncode == 0
+
+
+def test_the_resource_closes_when_the_body_raises(tmp_path: Path) -> None:
+    path = tmp_path / "w.duckdb"
+    resource = WarehouseResource(database=str(path), threads=1, connection_config={"memory_limit": "1GB"})
+    with pytest.raises(ZeroDivisionError), resource.get_connection() as con:
+        assert con.execute("SELECT current_setting('threads')").fetchone() == (1,)
+        raise ZeroDivisionError
+    with pytest.raises(duckdb.ConnectionException):
+        con.execute("SELECT 1")
+    # Another process can have the file at once.
+    assert subprocess.run([sys.executable, "-c", HOLD, str(path), "0"], check=False).returncode == 0
+
+
+def test_the_resource_opens_read_only(tmp_path: Path) -> None:
+    resource = WarehouseResource(database=str(tmp_path / "w.duckdb"))
+    with resource.get_connection() as con:
+        create_schema(con)
+    with (
+        resource.get_connection(read_only=True) as con,
+        pytest.raises(duckdb.InvalidInputException, match="read-only"),
+    ):
+        con.execute("DELETE FROM raw.criteria")
+
+
+def test_creating_the_schema_again_keeps_every_row(con: duckdb.DuckDBPyConnection) -> None:
+    con.execute("INSERT INTO raw.rejected_rows VALUES ('f', 1, 'r', 'd', NULL)")
+    create_schema(con)
+    assert con.table("raw.rejected_rows").count("*").fetchone() == (1,)
+    assert con.execute("SELECT version FROM meta.schema_version").fetchall() == [(SCHEMA_VERSION,)]
+
+
+def test_a_warehouse_from_the_future_is_refused(con: duckdb.DuckDBPyConnection) -> None:
+    con.execute("INSERT INTO meta.schema_version VALUES (?, now())", [SCHEMA_VERSION + 1])
+    with pytest.raises(SchemaVersionError, match="update the package"):
+        create_schema(con)
+    con.execute("BEGIN; COMMIT")  # no transaction was left open

@@ -1,0 +1,272 @@
+"""Readers see the last good publication, whole, whatever happens to the one being made."""
+
+from __future__ import annotations
+
+import signal
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import duckdb
+import filelock
+import pytest
+from tiny_world import ALPHA, JUDGE, TinyWorld
+
+from pollux_dagster.warehouse.build import build_model
+from pollux_dagster.warehouse.connection import connect
+from pollux_dagster.warehouse.publish import PublicationBusyError, PublicationReport, publish
+from pollux_dagster.warehouse.schema import create_schema
+from pollux_dagster.warehouse.sql_models import load_models
+
+ROOT = Path(__file__).resolve().parents[2] / "dbt_like_sql"
+MODELS = load_models(ROOT)
+
+PUBLISH_SLOWLY = """
+import sys, pathlib
+from pollux_dagster.warehouse.connection import connect
+from pollux_dagster.warehouse.publish import publish
+from pollux_dagster.warehouse.sql_models import load_models
+models = load_models(pathlib.Path(sys.argv[3]))
+con = connect(sys.argv[1])
+print('publishing', flush=True)
+publish(con, pathlib.Path(sys.argv[2]), models=models, run_id='killed', package_version='0', git_commit=None)
+print('published', flush=True)
+"""
+
+# A reader that opens the publication again and again until told to stop, and says how often it saw what.
+READ = """
+import sys, pathlib, duckdb, json
+target, stop = sys.argv[1], pathlib.Path(sys.argv[2])
+print('ready', flush=True)
+seen, reads = set(), 0
+while not stop.exists():
+    with duckdb.connect(target, read_only=True) as con:
+        (run_id, counts), = con.execute('SELECT run_id, row_counts FROM meta.publication').fetchall()
+        low, high, n = con.execute('SELECT min(score), max(score), count(*) FROM raw.human_scores').fetchone()
+        assert low == high == float(run_id), (run_id, low, high)
+        assert n == json.loads(counts)['raw.human_scores'], (n, counts)
+        assert con.execute('SELECT count(*) FROM marts.leaderboard').fetchone()[0] > 0
+        seen.add(run_id); reads += 1
+print(json.dumps([reads, len(seen)]))
+"""
+
+
+@pytest.fixture
+def built(world: TinyWorld) -> TinyWorld:
+    world.judge_everything()
+    for model in MODELS:
+        build_model(world.con, model, run_id="run-1")
+    return world
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    return tmp_path / "published" / "it's quality.duckdb"
+
+
+def publish_run(con: duckdb.DuckDBPyConnection, target: Path, run_id: str = "run-1") -> PublicationReport:
+    return publish(con, target, models=MODELS, run_id=run_id, package_version="1.2", git_commit="abc")
+
+
+def published_run(target: Path) -> str:
+    with duckdb.connect(str(target), read_only=True) as reader:
+        ((run_id,),) = reader.execute("SELECT run_id FROM meta.publication").fetchall()
+    return str(run_id)
+
+
+def test_a_publication_says_when_by_which_run_and_which_judges(built: TinyWorld, target: Path) -> None:
+    report = publish_run(built.con, target)
+    with duckdb.connect(str(target), read_only=True) as reader:
+        row = reader.sql("SELECT * FROM meta.publication").pl().to_dicts()[0]
+    assert (row["run_id"], row["package_version"], row["git_commit"]) == ("run-1", "1.2", "abc")
+    assert row["judge_names"] == ["profile@judge-a", "profile@judge-b"]
+    assert row["has_demonstration_judge"] is True
+    assert abs(row["published_at"].timestamp() - time.time()) < 60
+    assert report.judge_names == ("profile@judge-a", "profile@judge-b")
+    assert report.views == ("marts.leaderboard",)
+    assert report.size_bytes == target.stat().st_size
+
+
+def test_the_published_tables_equal_the_warehouse(built: TinyWorld, target: Path) -> None:
+    report = publish_run(built.con, target)
+    with duckdb.connect(str(target), read_only=True) as reader:
+        for table in [*report.row_counts, *report.views]:
+            query = f"SELECT * FROM {table} ORDER BY ALL"
+            assert reader.execute(query).fetchall() == built.con.execute(query).fetchall(), table
+    assert {"marts.model_quality", "staging.scores", "judging.verdicts", "raw.criteria"} <= set(
+        report.row_counts
+    )
+
+
+def test_a_number_is_walked_back_to_its_answer_inside_the_file(built: TinyWorld, target: Path) -> None:
+    publish_run(built.con, target)
+    with duckdb.connect(str(target), read_only=True) as reader:
+        rows = reader.execute(
+            "SELECT w.answer_score, v.rationale, v.server, o.answer, s.file_path, s.row_number "
+            "FROM marts.worst_answers w "
+            "JOIN staging.scores s USING (judge_id, model_id, prompt_id, verdict_key) "
+            "JOIN judging.verdicts v USING (verdict_key) "
+            "JOIN raw.model_outputs o ON o.model_id = s.model_id AND o.prompt_id = s.prompt_id "
+            "WHERE w.judge_id = ? AND w.model_id = ? AND w.prompt_id = 'p1'",
+            [JUDGE, ALPHA],
+        ).fetchall()
+    assert rows == [(0.0, "потому что 1.0", "s", "ответ alpha на p1", "answers/alpha.jsonl", 1)]
+
+
+def test_verdicts_nobody_asks_for_any_more_stay_at_home(built: TinyWorld, target: Path) -> None:
+    built.con.execute("DELETE FROM judging.requests WHERE judge_id = 'judge-b'")
+    for model in MODELS:
+        build_model(built.con, model)
+    publish_run(built.con, target)
+    with duckdb.connect(str(target), read_only=True) as reader:
+        assert reader.execute("SELECT DISTINCT judge_id FROM judging.verdicts").fetchall() == [(JUDGE,)]
+
+
+def test_the_file_is_private_and_leaves_nothing_beside_it(built: TinyWorld, target: Path) -> None:
+    publish_run(built.con, target)
+    publish_run(built.con, target)
+    assert stat.S_IMODE(target.stat().st_mode) == 0o600
+    assert {path.name for path in target.parent.iterdir()} == {target.name, f".{target.name}.lock"}
+
+
+def test_the_published_views_work_when_the_file_is_attached(built: TinyWorld, target: Path) -> None:
+    publish_run(built.con, target)
+    with duckdb.connect(":memory:") as reader:
+        quoted = str(target).replace("'", "''")
+        reader.execute(f"ATTACH '{quoted}' AS quality (READ_ONLY)")
+        assert reader.execute("SELECT count(*) FROM quality.marts.leaderboard").fetchone() == (6,)
+
+
+def test_a_failed_publication_never_touches_the_last_good_one(built: TinyWorld, target: Path) -> None:
+    publish_run(built.con, target)
+    before = target.read_bytes()
+    built.con.execute("DROP TABLE raw.human_scores")
+    with pytest.raises(duckdb.CatalogException):
+        publish_run(built.con, target, "run-2")
+    assert target.read_bytes() == before
+    assert {path.name for path in target.parent.iterdir()} == {target.name, f".{target.name}.lock"}
+    assert built.con.execute(
+        "SELECT database_name FROM duckdb_databases() WHERE NOT internal"
+    ).fetchall() == [("memory",)]
+
+
+def test_the_table_of_a_model_that_is_gone_is_not_published(built: TinyWorld, target: Path) -> None:
+    built.con.execute("CREATE TABLE marts.forgotten AS SELECT 1 AS x")
+    assert "marts.forgotten" not in publish_run(built.con, target).row_counts
+    with duckdb.connect(str(target), read_only=True) as reader, pytest.raises(duckdb.CatalogException):
+        reader.execute("FROM marts.forgotten")
+
+
+def test_an_open_reader_keeps_what_it_opened(built: TinyWorld, target: Path) -> None:
+    publish_run(built.con, target)
+    script = (
+        "import sys, duckdb\n"
+        "con = duckdb.connect(sys.argv[1], read_only=True)\n"
+        "print('open', flush=True)\n"
+        "sys.stdin.readline()\n"
+        "print(con.execute('SELECT run_id FROM meta.publication').fetchone()[0])\n"
+    )
+    reader = subprocess.Popen(
+        [sys.executable, "-c", script, str(target)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert reader.stdout is not None
+    assert reader.stdout.readline() == "open\n"
+    publish_run(built.con, target, "run-2")
+    assert reader.communicate("\n")[0] == "run-1\n"
+    assert published_run(target) == "run-2"
+
+
+def test_two_publishers_of_one_target_do_not_meet(built: TinyWorld, target: Path) -> None:
+    publish_run(built.con, target)
+    with (
+        filelock.FileLock(target.parent / f".{target.name}.lock"),
+        pytest.raises(PublicationBusyError, match="another process is publishing"),
+    ):
+        publish_run(built.con, target, "run-2")
+    assert published_run(target) == "run-1"
+
+
+@pytest.fixture
+def warehouse(built: TinyWorld, tmp_path: Path) -> Path:
+    """The built world in a file that other processes can open."""
+    path = tmp_path / "w.duckdb"
+    con = connect(path)
+    create_schema(con)
+    con.close()
+    built.con.execute(f"ATTACH '{path}' AS target")
+    for (table,) in built.con.execute(
+        "SELECT schema_name || '.' || table_name FROM duckdb_tables() WHERE database_name = 'memory' "
+        "AND schema_name IN ('raw', 'judging', 'landing', 'meta') AND table_name <> 'schema_version'"
+    ).fetchall():
+        built.con.execute(f"INSERT INTO target.{table} FROM memory.{table}")
+    built.con.execute("DETACH target")
+    con = connect(path)
+    for model in MODELS:
+        build_model(con, model)
+    con.close()
+    return path
+
+
+def fill_human_scores(con: duckdb.DuckDBPyConnection, rows: int, score: float) -> None:
+    con.execute("DELETE FROM raw.human_scores")
+    con.execute(
+        "INSERT INTO raw.human_scores SELECT 'p', md5(i::VARCHAR), 'c', 'a', ?, md5(i::VARCHAR), i "
+        "FROM range(?) t(i)",
+        [score, rows],
+    )
+
+
+def test_a_publication_killed_in_the_middle_leaves_the_last_good_one(warehouse: Path, target: Path) -> None:
+    con = connect(warehouse)
+    publish_run(con, target, "good")
+    fill_human_scores(con, 500_000, 1.0)  # enough to copy for the kill to land inside it
+    con.close()
+    child = subprocess.Popen(
+        [sys.executable, "-c", PUBLISH_SLOWLY, str(warehouse), str(target), str(ROOT)],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert child.stdout is not None
+    assert child.stdout.readline() == "publishing\n"
+    deadline = time.monotonic() + 60
+    while not list(target.parent.glob(f".{target.name}.draft-*/*")):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    child.send_signal(signal.SIGKILL)
+    assert child.communicate()[0] == ""
+    assert published_run(target) == "good"
+    assert list(target.parent.glob(f".{target.name}.draft-*"))
+    con = connect(warehouse)
+    fill_human_scores(con, 1, 1.0)
+    publish_run(con, target, "next")
+    con.close()
+    assert published_run(target) == "next"
+    assert not list(target.parent.glob(f".{target.name}.draft-*"))
+
+
+def test_readers_see_whole_publications_while_they_are_replaced(warehouse: Path, target: Path) -> None:
+    con = connect(warehouse)
+    fill_human_scores(con, 1000, 0.0)
+    publish_run(con, target, "0")
+    stop = target.parent / "stop"
+    readers = [
+        subprocess.Popen(
+            [sys.executable, "-c", READ, str(target), str(stop)], stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(4)
+    ]
+    for reader in readers:
+        assert reader.stdout is not None
+        assert reader.stdout.readline() == "ready\n"
+    for number in range(1, 21):
+        fill_human_scores(con, 1000 + number, float(number))
+        publish_run(con, target, str(number))
+    stop.touch()
+    outputs = [reader.communicate(timeout=60)[0] for reader in readers]
+    con.close()
+    assert [reader.returncode for reader in readers] == [0] * 4
+    for output in outputs:
+        reads, versions = (int(part) for part in output.strip("[]\n ").split(","))
+        assert reads >= versions > 1

@@ -1,0 +1,191 @@
+"""What a SQL model file may say, and the file and line of what it may not."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from pollux_dagster.warehouse.model_header import SqlModelError
+from pollux_dagster.warehouse.sql_models import SqlModel, load_models
+
+ROOT = Path(__file__).resolve().parents[2] / "dbt_like_sql"
+
+HEADER = """/*
+description: Answers by model.
+owners: [team:evaluation]
+materialized: table
+columns:
+  model_id: Model.
+  n: Number of answers.
+*/
+"""
+SELECT = """SELECT
+    model_id,
+    count(*) AS n
+FROM raw.model_outputs
+GROUP BY model_id
+"""
+
+
+def write(root: Path, text: str, table: str = "marts.counts") -> Path:
+    schema, name = table.split(".")
+    path = root / schema / f"{name}.sql"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def load_one(root: Path, text: str) -> SqlModel:
+    write(root, text)
+    (model,) = load_models(root)
+    return model
+
+
+def test_a_model_is_its_path_its_header_and_its_select(tmp_path: Path) -> None:
+    model = load_one(tmp_path, HEADER + SELECT)
+    assert (model.schema, model.name, model.table) == ("marts", "counts", "marts.counts")
+    assert model.description == "Answers by model."
+    assert model.columns == {"model_id": "Model.", "n": "Number of answers."}
+    assert model.column_types == {"model_id": "VARCHAR", "n": "BIGINT"}
+    assert model.dependencies == ("raw.model_outputs",)
+    assert model.materialized == "table"
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "message"),
+    [
+        (
+            HEADER + SELECT.replace("raw.model_outputs", "raw.model_output"),
+            12,
+            "unknown table raw.model_output;",
+        ),
+        (HEADER + SELECT.replace("raw.model_outputs", "model_outputs"), 12, "has no schema"),
+        (HEADER + SELECT.replace("    model_id,", "    modelid AS model_id,"), 10, "modelid"),
+        (
+            HEADER + SELECT.replace("count(*) AS n", "count(*) AS n, 1 AS extra"),
+            1,
+            "without a description: extra",
+        ),
+        (HEADER.replace("  n: N", "  m: M.\n  n: N") + SELECT, 7, "described but not selected: m"),
+        (HEADER.replace("  n: Number of answers.\n", "") + SELECT, 1, "without a description: n"),
+        (HEADER.replace("  n: Number of answers.", "  n: ''") + SELECT, 7, "columns.n: expected a text"),
+        (HEADER.replace("materialized: table", "materialized: cube") + SELECT, 4, "got 'cube'"),
+        (HEADER.replace("owners:", "owner:") + SELECT, 3, "unknown header key 'owner'"),
+        (HEADER.replace("description: Answers by model.\n", "") + SELECT, 1, "no 'description'"),
+        (HEADER.replace("[team:evaluation]", "team:evaluation") + SELECT, 3, "owners: expected a list"),
+        (HEADER.replace("Answers by model.", "Answers: by: model.") + SELECT, 2, "not YAML"),
+        (SELECT, 1, "begin with a YAML header"),
+        ("/*\ndescription: x\n" + SELECT, 1, "never closed"),
+        (HEADER + "SELECT 1 AS n; SELECT 2 AS n", 1, "exactly one SELECT, got SELECT, SELECT"),
+        (HEADER + "DROP TABLE raw.model_outputs", 1, "exactly one SELECT, got DROP"),
+        (HEADER + "SELECT model_id,\n  count(* AS n\nFROM raw.model_outputs", 10, "not SQL"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_named_with_its_line(
+    tmp_path: Path, text: str, line: int, message: str
+) -> None:
+    path = write(tmp_path, text)
+    with pytest.raises(SqlModelError) as caught:
+        load_models(tmp_path)
+    assert str(caught.value).startswith(f"{path}:{line}: ")
+    assert message in str(caught.value)
+
+
+def test_a_check_on_a_column_that_is_not_there_is_found_when_loading(tmp_path: Path) -> None:
+    checks = "checks:\n  - unique: [model_id]\n  - not_null: [nobody]\n*/"
+    path = write(tmp_path, HEADER.replace("*/", checks) + SELECT)
+    with pytest.raises(SqlModelError, match="check not_null_nobody") as caught:
+        load_models(tmp_path)
+    assert caught.value.path == path
+
+
+@pytest.mark.parametrize("entry", ["uniqe: [model_id]", "name: a\n    sql: SELECT 1", "unique: model_id"])
+def test_a_check_nobody_understands_is_refused(tmp_path: Path, entry: str) -> None:
+    write(tmp_path, HEADER.replace("*/", f"checks:\n  - {entry}\n*/") + SELECT)
+    with pytest.raises(SqlModelError, match="expected"):
+        load_models(tmp_path)
+
+
+def test_a_table_that_python_writes_cannot_be_a_model(tmp_path: Path) -> None:
+    write(tmp_path, HEADER + SELECT, "raw.criteria")
+    with pytest.raises(SqlModelError, match=r"raw\.criteria is written by Python"):
+        load_models(tmp_path)
+
+
+def test_models_that_read_each_other_are_named(tmp_path: Path) -> None:
+    write(tmp_path, HEADER + SELECT.replace("raw.model_outputs", "marts.b"), "marts.a")
+    write(tmp_path, HEADER + SELECT.replace("raw.model_outputs", "marts.a"), "marts.b")
+    with pytest.raises(
+        SqlModelError, match=r"\.sql:12: models read each other: marts\.. → marts\.. → marts\.."
+    ):
+        load_models(tmp_path)
+
+
+def test_each_model_comes_after_the_models_it_reads(tmp_path: Path) -> None:
+    write(tmp_path, HEADER + "SELECT model_id, n FROM marts.b", "marts.a")
+    write(tmp_path, HEADER + SELECT, "marts.b")
+    assert [model.table for model in load_models(tmp_path)] == ["marts.b", "marts.a"]
+
+
+def test_an_empty_folder_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="found none"):
+        load_models(tmp_path)
+
+
+def test_the_code_version_follows_the_meaning(tmp_path: Path) -> None:
+    first = load_one(tmp_path, HEADER + SELECT).code_version
+    comments = load_one(tmp_path, HEADER + "-- why\n" + SELECT.lower().replace("\n", "\n\n")).code_version
+    described = load_one(tmp_path, HEADER.replace("Number of", "How many") + SELECT).code_version
+    changed = load_one(tmp_path, HEADER + SELECT.replace("count(*)", "count(answer)")).code_version
+    view = load_one(
+        tmp_path, HEADER.replace("materialized: table", "materialized: view") + SELECT
+    ).code_version
+    assert first == comments == described
+    assert len({first, changed, view}) == 3
+
+
+def test_column_lineage_goes_through_ctes_to_the_tables_named(tmp_path: Path) -> None:
+    select = (
+        "WITH a AS (SELECT model_id, length(answer) AS size FROM raw.model_outputs)\n"
+        "SELECT model_id, sum(size) AS n FROM a GROUP BY model_id"
+    )
+    lineage = load_one(tmp_path, HEADER + select).column_lineage
+    assert lineage == {
+        "model_id": (("raw.model_outputs", "model_id"),),
+        "n": (("raw.model_outputs", "answer"),),
+    }
+
+
+def test_lineage_of_the_real_models() -> None:
+    models = {model.table: model for model in load_models(ROOT)}
+    assert models["marts.model_quality"].column_lineage["mean_score"] == (("staging.scores", "final_score"),)
+    assert models["staging.scores"].column_lineage["normalized_score"] == (
+        ("judging.verdicts", "score"),
+        ("raw.criteria", "max_score"),
+        ("raw.criteria", "min_score"),
+    )
+    # judging.judgeable is a view: the key is traced to the hashes behind it.
+    assert ("raw.model_outputs", "answer_hash") in models["staging.scores"].column_lineage["verdict_key"]
+    assert models["staging.scores"].asset_dependencies == (
+        "judging.requests",
+        "judging.verdicts",
+        "raw.criteria",
+        "raw.instruction_criteria",
+        "raw.instructions",
+        "raw.model_outputs",
+    )
+
+
+def test_every_column_of_the_real_models_is_traced_unless_it_counts_rows() -> None:
+    for model in load_models(ROOT):
+        for column, sources in model.column_lineage.items():
+            assert sources or column.startswith("n") or column == "grain", f"{model.table}.{column}"
+
+
+def test_loading_with_lineage_takes_less_than_three_seconds_of_this_process() -> None:
+    started = time.process_time()
+    for model in load_models(ROOT):
+        assert model.column_lineage
+    assert time.process_time() - started < 3

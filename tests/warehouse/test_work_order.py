@@ -1,0 +1,193 @@
+"""Requests, and the work order made of those that have no verdict yet."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import duckdb
+import pytest
+from tiny_world import (
+    ALPHA,
+    BETA,
+    GAMMA,
+    JUDGE,
+    MISSING,
+    MODELS,
+    OTHER_JUDGE,
+    PROMPTS,
+    TinyWorld,
+    answer_text,
+    criteria_of,
+    criterion_id,
+    planned,
+    verdict_key,
+    verdict_row,
+)
+
+from pollux_dagster.warehouse.requests import (
+    WorkItem,
+    WorkOrder,
+    iter_work_order,
+    pending_requests,
+    refresh_requests,
+)
+
+
+def order(world: TinyWorld, models: list[str] | None = None) -> tuple[WorkOrder, list[WorkItem]]:
+    made = pending_requests(
+        world.con, judge_id=JUDGE, model_ids=models, target=world.folder / "w" / "o.parquet"
+    )
+    return made, list(iter_work_order(made.path))
+
+
+def keys_of(con: duckdb.DuckDBPyConnection, judge: str = JUDGE) -> set[tuple[str, ...]]:
+    return set(
+        con.execute(
+            "SELECT model_id, prompt_id, criterion_id, verdict_key FROM judging.requests WHERE judge_id = ?",
+            [judge],
+        ).fetchall()
+    )
+
+
+def test_every_answer_is_expanded_against_the_criteria_of_its_instruction(world: TinyWorld) -> None:
+    counts = refresh_requests(world.con, judge_id=JUDGE, model_ids=None)
+    expected = {
+        (model, prompt, criterion_id(code), verdict_key(JUDGE, model, prompt, code))
+        for model in MODELS
+        for prompt in PROMPTS
+        for code in criteria_of(prompt)
+    }
+    assert keys_of(world.con) == expected
+    assert (counts.models, counts.answers, counts.requests, counts.distinct_keys) == (3, 12, 33, 30)
+
+
+def test_refreshing_one_model_leaves_the_others_as_they_are(world: TinyWorld) -> None:
+    refresh_requests(world.con, judge_id=JUDGE, model_ids=None)
+    world.write_answer(ALPHA, "p1", "новый ответ")
+    world.write_answer(BETA, "p1", "тоже новый ответ")
+    before = {row for row in keys_of(world.con) if row[0] != ALPHA}
+    counts = refresh_requests(world.con, judge_id=JUDGE, model_ids=[ALPHA])
+    assert {row for row in keys_of(world.con) if row[0] != ALPHA} == before
+    assert counts.requests == 11
+    assert (ALPHA, "p1", criterion_id("style"), verdict_key(JUDGE, ALPHA, "p1", "style")) not in keys_of(
+        world.con
+    )
+
+
+def test_refreshing_twice_changes_nothing(world: TinyWorld) -> None:
+    first = refresh_requests(world.con, judge_id=JUDGE, model_ids=None)
+    assert refresh_requests(world.con, judge_id=JUDGE, model_ids=None) == first
+    assert world.con.table("judging.requests").count("*").fetchone() == (33,)
+
+
+def test_a_model_that_is_gone_loses_its_requests_whoever_is_refreshed(world: TinyWorld) -> None:
+    refresh_requests(world.con, judge_id=JUDGE, model_ids=None)
+    world.con.execute("DELETE FROM raw.model_outputs WHERE model_id = ?", [GAMMA])
+    refresh_requests(world.con, judge_id=JUDGE, model_ids=[ALPHA])
+    assert {row[0] for row in keys_of(world.con)} == {ALPHA, BETA}
+
+
+def test_an_earlier_judge_keeps_only_requests_whose_texts_still_stand(world: TinyWorld) -> None:
+    refresh_requests(world.con, judge_id=OTHER_JUDGE, model_ids=None)
+    world.write_answer(ALPHA, "p3", "новый ответ")
+    refresh_requests(world.con, judge_id=JUDGE, model_ids=[ALPHA])
+    assert len(keys_of(world.con, OTHER_JUDGE)) == 30
+    assert not any(row[:2] == (ALPHA, "p3") for row in keys_of(world.con, OTHER_JUDGE))
+
+
+def test_repeats_are_requests_of_their_own(world: TinyWorld) -> None:
+    counts = refresh_requests(world.con, judge_id=JUDGE, model_ids=[ALPHA], repeats=3)
+    assert (counts.requests, counts.distinct_keys) == (33, 33)
+    row = world.con.execute(
+        "SELECT verdict_key FROM judging.requests "
+        "WHERE prompt_id = 'p1' AND criterion_id = ? AND repeat_index = 2",
+        [criterion_id("style")],
+    ).fetchone()
+    assert row == (verdict_key(JUDGE, ALPHA, "p1", "style", repeat=2),)
+
+
+def test_less_than_one_repeat_is_refused(world: TinyWorld) -> None:
+    with pytest.raises(ValueError, match="expected at least 1, got 0"):
+        refresh_requests(world.con, judge_id=JUDGE, model_ids=None, repeats=0)
+
+
+def test_equal_texts_of_two_models_are_judged_once(world: TinyWorld) -> None:
+    refresh_requests(world.con, judge_id=JUDGE, model_ids=None)
+    made, items = order(world)
+    assert (made.requests, made.total, made.cached, made.pending, made.answers) == (33, 30, 0, 30, 11)
+    sent = [key for item in items for key, _ in item.requests]
+    assert len(sent) == len(set(sent)) == 30
+    assert [item.answer for item in items].count("одинаковый ответ") == 1
+
+
+def test_items_carry_the_texts_of_their_keys_and_gates_go_first(world: TinyWorld) -> None:
+    refresh_requests(world.con, judge_id=JUDGE, model_ids=[GAMMA])
+    _, items = order(world, [GAMMA])
+    assert [item.instruction for item in items] == [f"вопрос {prompt}" for prompt in PROMPTS]
+    assert [item.reference_answer for item in items] == ["эталон", None, None, None]
+    for prompt, item in zip(PROMPTS, items, strict=True):
+        assert item.answer == answer_text(GAMMA, prompt)
+        codes = sorted(criteria_of(prompt), key=lambda code: code != "gate")
+        assert item.requests == [
+            (verdict_key(JUDGE, GAMMA, prompt, code), criterion_id(code)) for code in codes
+        ]
+
+
+def test_all_answers_to_an_instruction_stand_together(world: TinyWorld) -> None:
+    refresh_requests(world.con, judge_id=JUDGE, model_ids=None)
+    _, items = order(world)
+    instructions = [item.instruction for item in items]
+    assert instructions == sorted(instructions)
+
+
+def test_only_ok_verdicts_count_as_done(world: TinyWorld) -> None:
+    world.judge_everything()
+    made, items = order(world)
+    plan = {
+        verdict_key(JUDGE, model, prompt, code): planned(JUDGE, model, prompt, code)[0]
+        for model in MODELS
+        for prompt in PROMPTS
+        for code in criteria_of(prompt)
+    }
+    assert {key for item in items for key, _ in item.requests} == {k for k, s in plan.items() if s != "ok"}
+    assert made.cached == sum(status == "ok" for status in plan.values())
+    assert made.retried == sum(status not in ("ok", MISSING) for status in plan.values())
+    assert made.total == made.cached + made.pending
+
+
+def test_nothing_pending_is_an_empty_order(world: TinyWorld) -> None:
+    world.judge_everything()
+    made = pending_requests(
+        world.con, judge_id=OTHER_JUDGE, model_ids=None, target=world.folder / "o.parquet"
+    )
+    assert (made.pending, made.answers, list(iter_work_order(made.path))) == (0, 0, [])
+
+
+def test_a_text_that_changed_after_the_refresh_is_never_judged_under_its_old_key(world: TinyWorld) -> None:
+    refresh_requests(world.con, judge_id=JUDGE, model_ids=[ALPHA])
+    world.write_answer(ALPHA, "p1", "подменённый ответ")
+    _, items = order(world, [ALPHA])
+    assert "подменённый ответ" not in [item.answer for item in items]
+    assert len(items) == 3
+
+
+def test_an_order_for_no_model_is_empty(world: TinyWorld) -> None:
+    refresh_requests(world.con, judge_id=JUDGE, model_ids=None)
+    made, items = order(world, [])
+    assert (made.requests, made.total, items) == (0, 0, [])
+
+
+def test_texts_survive_the_order_byte_for_byte(world: TinyWorld, tmp_path: Path) -> None:
+    text = "{answer} %s \x00 \r\n\t «ё» 😀 " + "я" * 100_000
+    world.write_answer(ALPHA, "p4", text)
+    refresh_requests(world.con, judge_id=JUDGE, model_ids=[ALPHA])
+    _, items = order(world, [ALPHA])
+    assert items[-1].answer == text
+
+
+def test_verdicts_are_projected_and_counted(world: TinyWorld) -> None:
+    key = verdict_key(JUDGE, ALPHA, "p1", "style")
+    assert world.load([verdict_row(key, "ok", 3.0)], "a.parquet") == 1
+    assert world.con.execute("SELECT status, score, run_id FROM judging.verdicts").fetchall() == [
+        ("ok", 3.0, "run-1")
+    ]

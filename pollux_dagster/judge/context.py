@@ -1,0 +1,61 @@
+"""Whether a prompt fits the judge's context, decided before it is sent and without cutting anything off.
+
+The one idea: vLLM shortens a reply silently when prompt and reply together exceed the context, so the sum is
+checked here: by the prompt's bytes where that is proof enough, by the server's tokenizer where it is not.
+"""
+
+from __future__ import annotations
+
+from pollux_dagster.judge.bodies import Completion, Failure, Trouble
+from pollux_dagster.judge.client import JudgeClient
+
+_TEMPLATE_TOKENS = 64  # the chat template's own
+_MARGIN = 1.25  # over the densest prompt seen: other texts may split into more tokens
+_ENOUGH_SAMPLES = 64
+
+
+def too_long(context: int, prompt_tokens: int, max_tokens: int) -> str:
+    """The problem in words."""
+    return (
+        f"expected prompt and reply within {context} tokens, got {prompt_tokens} + {max_tokens}; "
+        "serve the judge with a longer context, or shorten the instruction or answer"
+    )
+
+
+class ContextCheck:
+    """Learns from completions how many tokens a byte of this judge's prompts makes."""
+
+    def __init__(self) -> None:
+        self._most_tokens_per_byte = 0.0
+        self._samples = 0
+        self._server_counts = True
+
+    def learn(self, prompt_bytes: int, completion: Completion) -> None:
+        """Note the true length of a prompt that was sent."""
+        if completion.prompt_tokens > 0 and prompt_bytes > 0:
+            self._samples += 1
+            density = completion.prompt_tokens / prompt_bytes
+            self._most_tokens_per_byte = max(self._most_tokens_per_byte, density)
+
+    async def problem(self, client: JudgeClient, prompt: str, max_tokens: int) -> str | None:
+        """Say why the prompt must not be sent; None when it fits, or when only the server can find out."""
+        context = client.endpoint.max_model_len
+        size = len(prompt.encode("utf-8", "replace"))
+        if self._upper_bound(size) + max_tokens <= context:
+            return None
+        if not self._server_counts:
+            return None
+        count = await client.count_prompt_tokens(prompt)
+        if isinstance(count, Failure):
+            # No such route, or a bad moment: the server's own refusal has to do.
+            self._server_counts = count.trouble is not Trouble.REFUSED
+            return None
+        if count + max_tokens <= context:
+            return None
+        return too_long(context, count, max_tokens)
+
+    def _upper_bound(self, size: int) -> float:
+        tokens = float(size)  # a token covers at least one byte
+        if self._samples >= _ENOUGH_SAMPLES:
+            tokens = min(tokens, size * self._most_tokens_per_byte * _MARGIN)
+        return tokens + _TEMPLATE_TOKENS

@@ -1,0 +1,243 @@
+"""Judges a stream of answers: pulls them lazily, keeps the server full, records every verdict as it comes.
+
+Which requests there are is the warehouse's business, how one verdict is obtained that of `asking`. The one
+idea: nothing here grows with the number of requests; a prompt exists from its sending to its verdict.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
+
+from pollux_dagster.core.profiles import JudgeProfile
+from pollux_dagster.core.prompts import render
+from pollux_dagster.core.verdicts import Verdict, VerdictStatus
+from pollux_dagster.judge.asking import Asker, Outcome
+from pollux_dagster.judge.capacity import START, Capacity
+from pollux_dagster.judge.client import JudgeClient
+from pollux_dagster.judge.endpoint import Endpoint
+from pollux_dagster.judge.ledger import Ledger, LedgerWriter
+from pollux_dagster.judge.progress import Progress
+from pollux_dagster.judge.recovery import SharedServer
+from pollux_dagster.judge.server.handle import ServerHandle
+from pollux_dagster.judge.tally import Tally
+from pollux_dagster.judge.work import Answer, Criterion, EvaluationError, EvaluationLimits, EvaluationReport
+
+__all__ = [
+    "Answer",
+    "Criterion",
+    "EvaluationError",
+    "EvaluationLimits",
+    "EvaluationReport",
+    "evaluate",
+    "evaluate_async",
+]
+
+_TICK_S = 1.0
+_METRICS_EVERY_TICKS = 3
+_HOPELESS_VERDICTS = 20
+_HOPELESS = frozenset({VerdictStatus.REFUSED_BY_SERVER, VerdictStatus.TRANSPORT_ERROR})
+
+
+def evaluate(
+    answers: Iterable[Answer],
+    criteria: Mapping[str, Criterion],
+    *,
+    server: ServerHandle,
+    profile: JudgeProfile,
+    judge_id: str,
+    ledger: Ledger,
+    run_id: str,
+    total: int,
+    cached: int,
+    progress: Callable[[Progress], None],
+    limits: EvaluationLimits | None = None,
+) -> EvaluationReport:
+    """Judge every pending request of `answers` and return what was done; blocks until the last verdict.
+
+    `total` counts all distinct requests, `cached` those of them the ledger already had: both only for
+    `progress`, which is called about once a second and at the end. Every verdict is in the ledger at most a
+    second or 256 verdicts after it came, however this ends. Call `evaluate_async` where a loop already runs.
+
+    Raises EvaluationError when a criterion is unknown or the server refuses everything, ServerError when the
+    server cannot be had back, LedgerError when the disk refuses.
+    """
+    return asyncio.run(
+        evaluate_async(
+            answers,
+            criteria,
+            server=server,
+            profile=profile,
+            judge_id=judge_id,
+            ledger=ledger,
+            run_id=run_id,
+            total=total,
+            cached=cached,
+            progress=progress,
+            limits=limits,
+        )
+    )
+
+
+async def evaluate_async(
+    answers: Iterable[Answer],
+    criteria: Mapping[str, Criterion],
+    *,
+    server: ServerHandle,
+    profile: JudgeProfile,
+    judge_id: str,
+    ledger: Ledger,
+    run_id: str,
+    total: int,
+    cached: int,
+    progress: Callable[[Progress], None],
+    limits: EvaluationLimits | None = None,
+) -> EvaluationReport:
+    """`evaluate` for callers on an event loop, a notebook's for instance."""
+    bounds = limits if limits is not None else EvaluationLimits()
+
+    def connect(endpoint: Endpoint) -> JudgeClient:
+        return JudgeClient(endpoint, profile, connections=bounds.max_in_flight, limits=bounds.wire)
+
+    shared = SharedServer(server, connect)
+    capacity = Capacity(start=min(START, bounds.max_in_flight), ceiling=bounds.max_in_flight)
+    asker = Asker(shared, profile, capacity, bounds.retry, random.Random(bounds.seed))
+    tally = Tally(total=total, cached=cached)
+    try:
+        with ledger.writer(run_id) as writer:
+            tally.note_metrics(await shared.metrics())
+            async with asyncio.TaskGroup() as tasks:
+                watch = tasks.create_task(_watch(tally, shared, capacity, asker, progress, bounds.no_progress_s))
+                await _judge_all(answers, criteria, profile, judge_id, run_id, writer, asker, capacity, tally)
+                watch.cancel()
+            tally.note_metrics(await shared.metrics())
+    except BaseExceptionGroup as group:
+        # The first failure cancelled the others; callers wait for that one, not for a group.
+        raise _first(group) from None
+    finally:
+        await shared.aclose()
+    progress(tally.progress(capacity.in_flight, asker.retries, shared.restarts))
+    return _report(tally, asker, shared)
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    error = group.exceptions[0]
+    return _first(error) if isinstance(error, BaseExceptionGroup) else error
+
+
+async def _judge_all(
+    answers: Iterable[Answer],
+    criteria: Mapping[str, Criterion],
+    profile: JudgeProfile,
+    judge_id: str,
+    run_id: str,
+    writer: LedgerWriter,
+    asker: Asker,
+    capacity: Capacity,
+    tally: Tally,
+) -> None:
+    async def judge(answer: Answer, verdict_key: str, criterion: Criterion) -> None:
+        try:
+            prompt = render(
+                profile.template,
+                answer.instruction,
+                answer.reference_answer,
+                answer.answer,
+                criterion.criteria_name,
+                criterion.rubrics,
+            )
+            outcome = await asker.obtain(prompt, criterion.levels)
+            writer.append(_verdict(verdict_key, judge_id, run_id, outcome))
+            tally.add(outcome)
+            _stop_if_hopeless(tally, outcome)
+        finally:
+            capacity.release()
+
+    async with asyncio.TaskGroup() as tasks:
+        for answer in answers:
+            for verdict_key, criterion_id in answer.requests:
+                criterion = criteria.get(criterion_id)
+                if criterion is None:
+                    raise EvaluationError(
+                        f"request {verdict_key} names criterion {criterion_id!r}, which is not among "
+                        f"the {len(criteria)} given; work order and criteria are from different states of "
+                        "the warehouse"
+                    )
+                await capacity.acquire()
+                tasks.create_task(judge(answer, verdict_key, criterion))
+
+
+async def _watch(
+    tally: Tally,
+    shared: SharedServer,
+    capacity: Capacity,
+    asker: Asker,
+    progress: Callable[[Progress], None],
+    no_progress_s: float,
+) -> None:
+    """Once a second: report, follow the server's figures, restart it when it hangs."""
+    ticks = 0
+    while True:
+        await asyncio.sleep(_TICK_S)
+        ticks += 1
+        if ticks % _METRICS_EVERY_TICKS == 0:
+            metrics = await shared.metrics()
+            tally.note_metrics(metrics)
+            capacity.on_metrics(metrics)
+        progress(tally.progress(capacity.in_flight, asker.retries, shared.restarts))
+        idle_s = tally.seconds_without_progress()
+        if capacity.in_flight and idle_s > no_progress_s:
+            await shared.restart_if_stuck(
+                f"no verdict and no generated token for {idle_s:.0f} s with {capacity.in_flight} in flight"
+            )
+            tally.forget_progress()
+
+
+def _stop_if_hopeless(tally: Tally, outcome: Outcome) -> None:
+    refused = sum(tally.by_status[status] for status in _HOPELESS)
+    if refused >= _HOPELESS_VERDICTS and refused == tally.made:
+        raise EvaluationError(
+            f"the server at {outcome.endpoint.server} gave no usable reply to the first {refused} requests; "
+            f"the last one: {outcome.reply.problem}. Check its key, model name and log, then run again"
+        )
+
+
+def _verdict(verdict_key: str, judge_id: str, run_id: str, outcome: Outcome) -> Verdict:
+    reply, endpoint = outcome.reply, outcome.endpoint
+    return Verdict(
+        verdict_key=verdict_key,
+        judge_id=judge_id,
+        status=reply.status,
+        score=reply.score,
+        rationale=reply.rationale,
+        raw_text=reply.raw_text,
+        error=reply.problem,
+        finish_reason=outcome.finish_reason,
+        prompt_tokens=outcome.prompt_tokens,
+        completion_tokens=outcome.completion_tokens,
+        cached_tokens=outcome.cached_tokens,
+        attempts=outcome.attempts,
+        latency_s=outcome.latency_s,
+        engine=endpoint.engine,
+        engine_version=endpoint.engine_version,
+        system_fingerprint=outcome.system_fingerprint,
+        server=endpoint.server,
+        run_id=run_id,
+        created_at=datetime.now(UTC),
+    )
+
+
+def _report(tally: Tally, asker: Asker, shared: SharedServer) -> EvaluationReport:
+    return EvaluationReport(
+        requested=tally.made,
+        by_status={status.value: count for status, count in sorted(tally.by_status.items())},
+        prompt_tokens=tally.prompt_tokens,
+        completion_tokens=tally.completion_tokens,
+        cached_tokens=tally.cached_tokens,
+        prefix_cache_hit_share=tally.prefix_cache_hits(),
+        elapsed_s=tally.elapsed_s(),
+        retries=asker.retries,
+        restarts=shared.restarts,
+    )

@@ -1,0 +1,75 @@
+"""How far an evaluation is, as a value and as one line.
+
+Nothing is printed or logged here. The one idea: the rate is that of the last half minute, because a judge's
+first minute (cold caches) and its last say nothing about the time that is left.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+_WINDOW_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """A moment of an evaluation. `done` and `total` count distinct requests, those already judged included.
+
+    `rate_per_s` is verdicts a second, `eta_s` seconds to the end (None while nothing can be said), shares are
+    of 1: `from_ledger` requests that needed no asking, `prefix_cache_hits` prompt tokens the server had
+    cached (None where it does not tell). `failures` counts verdicts by status, without ok.
+    """
+
+    done: int
+    total: int
+    from_ledger: float
+    rate_per_s: float
+    eta_s: float | None
+    prefix_cache_hits: float | None
+    failures: Mapping[str, int]
+    in_flight: int
+    elapsed_s: float
+    retries: int
+    restarts: int
+
+
+class RateWindow:
+    """Verdicts a second over the last half minute."""
+
+    def __init__(self, started: float | None = None) -> None:
+        self._samples = deque([(started if started is not None else time.monotonic(), 0)])
+
+    def add(self, made: int, now: float | None = None) -> float:
+        """Note that `made` verdicts exist by now and return the rate."""
+        at = now if now is not None else time.monotonic()
+        self._samples.append((at, made))
+        while len(self._samples) > 2 and at - self._samples[1][0] >= _WINDOW_S:
+            self._samples.popleft()
+        (first_at, first), (last_at, last) = self._samples[0], self._samples[-1]
+        return (last - first) / (last_at - first_at) if last_at > first_at else 0.0
+
+
+def format_progress(progress: Progress) -> str:
+    """One line, for a log or a terminal."""
+    share = progress.done / progress.total if progress.total else 1.0
+    parts = [f"judged {progress.done:,}/{progress.total:,} ({share:.1%})", f"{progress.rate_per_s:.1f}/s"]
+    if progress.eta_s is not None:
+        parts.append(f"{_clock(progress.eta_s)} left")
+    parts.append(f"{progress.from_ledger:.1%} from the ledger")
+    if progress.prefix_cache_hits is not None:
+        parts.append(f"prefix cache {progress.prefix_cache_hits:.0%}")
+    parts.append(f"{progress.in_flight} in flight")
+    if progress.retries or progress.restarts:
+        parts.append(f"{progress.retries} retries, {progress.restarts} restarts")
+    failed = ", ".join(f"{status} {count:,}" for status, count in sorted(progress.failures.items()) if count)
+    parts.append(f"failures: {failed or 'none'}")
+    return " · ".join(parts)
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

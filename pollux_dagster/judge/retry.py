@@ -1,0 +1,63 @@
+"""What to do about a request that brought no verdict: wait how long, ask how else, or stop asking.
+
+Pure decisions; `asking` acts on them. The one idea: the kind of trouble decides, so that a busy server is
+given time, a broken one is restarted, and a refusal is never repeated.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, replace
+
+from pollux_dagster.core.profiles import Sampling
+from pollux_dagster.core.verdicts import VerdictStatus
+from pollux_dagster.judge.bodies import Failure, Trouble
+
+# Asking again the same way changes nothing: a status is given up at once.
+FINAL_STATUS = {
+    Trouble.REFUSED: VerdictStatus.REFUSED_BY_SERVER,
+    Trouble.OVERFLOW: VerdictStatus.CONTEXT_OVERFLOW,
+}
+# The server behind these may be gone; behind the others it has just proved that it lives.
+SUSPICIOUS = frozenset({Trouble.UNREACHABLE, Trouble.SERVER_ERROR})
+ALTERABLE = frozenset({VerdictStatus.TRUNCATED, VerdictStatus.REPETITION, VerdictStatus.UNPARSEABLE})
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """Attempts and waits (seconds) for one request.
+
+    Sixteen attempts bring a request through a server that fails every second time (one in 65,000 is lost).
+    """
+
+    max_attempts: int = 16
+    first_wait_s: float = 0.25
+    longest_wait_s: float = 8.0
+    longest_retry_after_s: float = 120.0
+
+    def wait_s(self, attempt: int, failure: Failure, random_source: random.Random) -> float:
+        """Exponential with full jitter (attempts from 1), never less than the server's own Retry-After."""
+        ceiling = min(self.longest_wait_s, self.first_wait_s * 2 ** min(attempt - 1, 16))
+        wait = random_source.uniform(0.0, ceiling)
+        if failure.retry_after_s is None:
+            return wait
+        return wait + min(failure.retry_after_s, self.longest_retry_after_s)
+
+
+def altered(sampling: Sampling, status: VerdictStatus, room_tokens: int) -> Sampling | None:
+    """How to ask once more after a reply of this status; None when asking again would change nothing.
+
+    `room_tokens` is what the context has left after the prompt. Greedy decoding repeats itself whatever the
+    seed, so a second try needs some temperature.
+    """
+    warmer = replace(sampling, temperature=max(sampling.temperature, 0.3), seed=sampling.seed + 1)
+    match status:
+        case VerdictStatus.TRUNCATED:
+            longer = min(2 * sampling.max_tokens, room_tokens)
+            return replace(sampling, max_tokens=longer) if longer > sampling.max_tokens else None
+        case VerdictStatus.REPETITION:
+            return replace(warmer, repetition_penalty=max(sampling.repetition_penalty, 1.1))
+        case VerdictStatus.UNPARSEABLE:
+            return warmer
+        case _:
+            return None

@@ -1,0 +1,29 @@
+"""A judge server as a value with a lifetime: start or attach, hold a lease, restart within bounds, leave
+nothing.
+
+`managed_server` runs an engine of ours under a supervisor process; `attached_server` uses one that somebody
+else runs. Both hand out a `ServerHandle`; sending requests is not done here.
+"""
+
+from pollux_dagster.judge.server.attach import attached_server
+from pollux_dagster.judge.server.engines import cpu_vllm_spec
+from pollux_dagster.judge.server.errors import AttachError, RestartRefusedError, ServerError, ServerStartError
+from pollux_dagster.judge.server.handle import ServerHandle
+from pollux_dagster.judge.server.launch import managed_server
+from pollux_dagster.judge.server.registry import ServerStatus, list_servers, stop_server
+from pollux_dagster.judge.server.spec import ServerSpec
+
+__all__ = [
+    "AttachError",
+    "RestartRefusedError",
+    "ServerError",
+    "ServerHandle",
+    "ServerSpec",
+    "ServerStartError",
+    "ServerStatus",
+    "attached_server",
+    "cpu_vllm_spec",
+    "list_servers",
+    "managed_server",
+    "stop_server",
+]

@@ -1,0 +1,124 @@
+"""Using a server that somebody else runs: ask what it serves, never start, restart or stop it.
+
+The one idea: attaching checks everything that can be checked before the first verdict is asked for, so a
+wrong address, key or model name is one clear error and not a table of failures.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.parse import urlsplit
+
+from pollux_dagster.judge.endpoint import Endpoint
+from pollux_dagster.judge.server import http_probe
+from pollux_dagster.judge.server.errors import AttachError, RestartRefusedError
+from pollux_dagster.judge.server.handle import ServerHandle
+
+
+@contextmanager
+def attached_server(
+    base_url: str,
+    api_key: str,
+    model: str | None = None,
+    *,
+    max_model_len: int | None = None,
+    engine: str = "openai-compatible",
+    timeout_s: float = 30.0,
+) -> Iterator[ServerHandle]:
+    """A handle on the server at `base_url` (with or without the closing `/v1`).
+
+    `model` may be left out when the server serves one; `max_model_len` (tokens) when its `/v1/models` tells
+    it. Raises AttachError that says which of address, key, model or length is wrong.
+    """
+    parts = urlsplit(base_url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise AttachError("the server's address should look like http://host:port/v1")
+    if parts.username or parts.password or parts.query:
+        raise AttachError(
+            "the server's address holds a user, password or query; an address ends up in logs and tables, "
+            "so give the key as the API key instead"
+        )
+    root = base_url.rstrip("/").removesuffix("/v1").rstrip("/")
+    try:
+        served = http_probe.served_models(root, api_key, timeout_s)
+    except http_probe.ProbeError as error:
+        key_hint = ": is the API key right?" if error.status in (401, 403) else ""
+        raise AttachError(f"{error}{key_hint}") from error
+    chosen = _choose(served, model, root)
+    length = chosen.max_model_len or max_model_len
+    if length is None:
+        raise AttachError(
+            f"{root}/v1/models does not tell the context length of {chosen.name!r}: give max_model_len "
+            "(tokens, prompt and completion together)"
+        )
+    endpoint = Endpoint(
+        base_url=f"{root}/v1",
+        api_key=api_key,
+        model=chosen.name,
+        max_model_len=min(length, max_model_len or length),
+        engine=engine,
+        engine_version=http_probe.engine_version(root, timeout_s),
+        server=parts.netloc,
+    )
+    yield AttachedServer(endpoint, root, timeout_s)
+
+
+class AttachedServer:
+    """A `ServerHandle` on a server that is not ours."""
+
+    def __init__(self, endpoint: Endpoint, root: str, timeout_s: float) -> None:
+        self._endpoint = endpoint
+        self._root = root
+        self._timeout_s = timeout_s
+
+    @property
+    def endpoint(self) -> Endpoint:
+        return self._endpoint
+
+    @property
+    def generation(self) -> int:
+        return 0
+
+    def restart(self, reason: str) -> Endpoint:
+        raise RestartRefusedError(
+            f"the server at {self._endpoint.server} needs a restart ({reason}), but it is attached, "
+            "not managed: whoever runs it has to restart it; then run again, and only missing verdicts "
+            "are asked for"
+        )
+
+    def is_healthy(self) -> bool:
+        """Servers without `/health` count as healthy when they list their models."""
+        try:
+            http_probe.call(f"{self._root}/health", timeout_s=self._timeout_s)
+        except http_probe.ProbeError as error:
+            if error.status not in (401, 403, 404, 405):
+                return False
+            return self._lists_models()
+        return True
+
+    def log_tail(self, lines: int = 40) -> str:
+        return ""
+
+    def metrics(self) -> dict[str, float]:
+        try:
+            return http_probe.read_metrics(self._root, self._timeout_s)
+        except http_probe.ProbeError:
+            return {}
+
+    def _lists_models(self) -> bool:
+        try:
+            http_probe.served_models(self._root, self._endpoint.api_key, self._timeout_s)
+        except http_probe.ProbeError:
+            return False
+        return True
+
+
+def _choose(served: list[http_probe.ServedModel], model: str | None, root: str) -> http_probe.ServedModel:
+    names = ", ".join(repr(entry.name) for entry in served[:20]) or "none"
+    if model is None:
+        if len(served) != 1:
+            raise AttachError(f"{root} serves {len(served)} models ({names}): say which one is the judge")
+        return served[0]
+    for entry in served:
+        if entry.name == model:
+            return entry
+    raise AttachError(f"{root} does not serve {model!r}; it serves {names}")

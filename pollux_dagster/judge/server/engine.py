@@ -1,0 +1,86 @@
+"""One engine process and everything it spawned: start it, ask how it ended, stop all of it.
+
+The engine opens its own session, so its whole family can be found and killed by that number, also after its
+first process is gone. When to do so is the supervisor's business.
+"""
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from pollux_dagster.judge.server.engine_process import PARENT_VARIABLE
+from pollux_dagster.judge.server.engines import HOST, EngineCommand
+from pollux_dagster.judge.server.processes import (
+    ProcessName,
+    descendants,
+    kill,
+    kill_session,
+    name_process,
+    reap_orphans,
+    send,
+)
+
+
+class Engine:
+    """A started engine. Start it from the main thread: the kernel ties its life to the forking thread."""
+
+    def __init__(self, command: EngineCommand, folder: Path, log: Path, scratch: str) -> None:
+        ours = {"TMPDIR": scratch, PARENT_VARIABLE: str(os.getpid())}
+        environment = {**os.environ, **command.environment, **ours}
+        with log.open("wb") as output:
+            self._process = subprocess.Popen(
+                command.argv,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                cwd=folder,
+                start_new_session=True,
+            )
+        name = name_process(self._process.pid)
+        if name is None:
+            raise RuntimeError(f"the engine's process {self._process.pid} is not in /proc; is /proc mounted?")
+        self.name: ProcessName = name
+
+    def exit_code(self) -> int | None:
+        """None while the first process runs; negative for the signal that ended it."""
+        return self._process.poll()
+
+    def stop(self, grace_s: float) -> None:
+        """SIGTERM to the first process, up to `grace_s` for it to leave, then SIGKILL to whatever is left."""
+        send(self.name.pid, signal.SIGTERM)
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(grace_s)
+        self._kill_family()
+        self._process.wait(10)
+        reap_orphans(except_pid=None)
+
+    def _kill_family(self) -> None:
+        """Its session, and descendants with sessions of their own: orphans come to us, their adopter."""
+        kill_session(self.name)
+        deadline = time.monotonic() + 10
+        while (left := descendants(os.getpid())) and time.monotonic() < deadline:
+            kill(left)
+            time.sleep(0.02)
+
+
+def free_port() -> int:
+    """A loopback port nobody listens on now; an engine that finds it taken all the same gets another."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+        return True

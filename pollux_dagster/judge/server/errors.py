@@ -1,0 +1,29 @@
+"""What can go wrong with a judge server, as types a caller can tell apart.
+
+The one idea: an error about a process carries that process's own last words, so nobody has to go and look.
+"""
+
+
+class ServerError(RuntimeError):
+    """Anything wrong with a judge server, managed or attached."""
+
+
+class ServerStartError(ServerError):
+    """The server did not come up, or was given up after its last allowed restart.
+
+    `reason` is one sentence; `log_tail` the engine's last log lines (may be empty when it never wrote any).
+    """
+
+    def __init__(self, reason: str, log_tail: str) -> None:
+        self.reason = reason
+        self.log_tail = log_tail
+        tail = f"\nThe engine's last log lines:\n{log_tail}" if log_tail else "\nThe engine wrote no log."
+        super().__init__(f"The judge server is not available: {reason}{tail}")
+
+
+class AttachError(ServerError):
+    """The server at the given address cannot be used: not reachable, wrong key, or unknown model."""
+
+
+class RestartRefusedError(ServerError):
+    """A restart was asked of a server that is not ours to restart."""

@@ -1,0 +1,97 @@
+"""Which servers there are under a state root, and how to stop one from outside.
+
+For the command line and for tests that look for leftovers; running pipelines use leases instead.
+"""
+
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from pollux_dagster.judge.server.lease import count_leases
+from pollux_dagster.judge.server.processes import is_running, kill, kill_session, session_members
+from pollux_dagster.judge.server.state import LIVE, ServerFolder, ServerState
+
+
+@dataclass(frozen=True, slots=True)
+class ServerStatus:
+    """One key's server. `status` says failed when its supervisor died without a word. No key is in here."""
+
+    key: str
+    status: ServerState
+    reason: str
+    engine: str
+    model: str
+    generation: int
+    port: int
+    pids: tuple[int, ...]
+    leases: int
+    started_at: str
+    restarts: int
+
+
+def list_servers(state_root: Path) -> list[ServerStatus]:
+    """Every server that was ever started under `state_root`, running or not, by key."""
+    if not state_root.is_dir():
+        return []
+    found = (_status(ServerFolder(state_root, path.name)) for path in sorted(state_root.iterdir()))
+    return [status for status in found if status is not None]
+
+
+def stop_server(state_root: Path, key: str, *, timeout_s: float = 60.0) -> bool:
+    """Stop the server with this key, leases or not. True when one was running; nothing of it is left either
+    way.
+
+    Asks the supervisor first; one that does not answer in time is killed, and its engine with it. Raises
+    KeyError for a key that no server ever had, TimeoutError when its processes cannot be killed.
+    """
+    folder = ServerFolder(state_root, key)
+    state = folder.read_state()
+    if state is None:
+        raise KeyError(f"no server {key!r} under {state_root}; `list_servers` shows those there are")
+    was_running = folder.has_supervisor()
+    if was_running:
+        folder.ask("stop", generation=state.generation, reason="asked to stop")
+        deadline = time.monotonic() + timeout_s
+        while folder.has_supervisor() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        state = folder.read_state() or state
+        if folder.has_supervisor() and state.supervisor is not None and is_running(state.supervisor):
+            kill([state.supervisor.pid])
+    if state.process is not None and not kill_session(state.process):
+        raise TimeoutError(f"processes of server {key} survive SIGKILL: {session_members(state.process)}")
+    if state.scratch:
+        shutil.rmtree(state.scratch, ignore_errors=True)
+    return was_running
+
+
+def forget_server(state_root: Path, key: str) -> None:
+    """Remove the folder and logs of a server that is not running. Raises RuntimeError for one that is."""
+    folder = ServerFolder(state_root, key)
+    if folder.has_supervisor():
+        raise RuntimeError(f"server {key} is running: stop it first")
+    shutil.rmtree(folder.path)
+
+
+def _status(folder: ServerFolder) -> ServerStatus | None:
+    state = folder.read_state()
+    if state is None:
+        return None
+    status, reason = state.status, state.reason
+    supervised = state.supervisor is not None and is_running(state.supervisor)
+    if status in LIVE and not supervised:
+        status, reason = ServerState.FAILED, "its supervisor was killed"
+    pids = [state.supervisor.pid] if supervised and state.supervisor else []
+    return ServerStatus(
+        key=folder.key,
+        status=status,
+        reason=reason,
+        engine=state.engine,
+        model=state.model,
+        generation=state.generation,
+        port=state.port,
+        pids=(*pids, *(session_members(state.process) if state.process else ())),
+        leases=count_leases(folder.leases),
+        started_at=state.started_at,
+        restarts=len(state.restarts),
+    )

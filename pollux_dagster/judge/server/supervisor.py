@@ -1,0 +1,297 @@
+"""The process that owns one engine: brings it up, watches it, restarts it within bounds, ends it.
+
+Run as `python -m pollux_dagster.judge.server.supervisor STATE_FOLDER` in a session of its own, so that it
+outlives the step that started it and the next run finds the server warm. Clients talk to it through the state
+folder only. The one idea: the engine cannot outlive the supervisor (see `engine_process`), and the supervisor
+does not outlive its last lease by more than `idle_shutdown_s`.
+"""
+
+import logging
+import os
+import secrets
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pollux_dagster.judge.server import enginelog, http_probe
+from pollux_dagster.judge.server.engine import Engine, free_port, is_free
+from pollux_dagster.judge.server.engines import HOST, build_command
+from pollux_dagster.judge.server.lease import count_leases
+from pollux_dagster.judge.server.processes import (
+    adopt_orphans,
+    describe_exit,
+    kill_session,
+    name_process,
+    reap_orphans,
+)
+from pollux_dagster.judge.server.spec import ServerSpec
+from pollux_dagster.judge.server.state import ServerFolder, ServerState, StateRecord, write_private
+from pollux_dagster.judge.server.watch import IdleTimer, ProgressWatch, RestartBudget
+
+TICK_S = 0.1
+WATCH_EVERY_S = 2.0
+UNHEALTHY_AFTER = 3  # health checks in a row
+PORT_ATTEMPTS = 4
+KEPT_LOGS = 3
+
+logger = logging.getLogger("pollux_dagster.supervisor")
+
+
+class _StopAskedError(Exception):
+    """Somebody wants the server gone, or nobody wants it any more."""
+
+
+class _EngineFailedError(Exception):
+    """The engine ended, hangs or never became ready; the message says which."""
+
+
+class Supervisor:
+    """One key's server, from its first start to its end. `run` returns when the engine is gone for good."""
+
+    def __init__(self, folder: ServerFolder, spec: ServerSpec) -> None:
+        self.folder = folder
+        self.spec = spec
+        self.engine: Engine | None = None
+        self.budget = RestartBudget(spec.max_restarts, spec.restart_window_s)
+        self.idle = IdleTimer(spec.idle_shutdown_s, time.monotonic())
+        self.signalled = False
+        previous = folder.read_state()
+        if previous is not None and previous.process is not None and not kill_session(previous.process):
+            logger.error("leftovers of engine process %s could not be killed", previous.process.pid)
+        if previous is not None and previous.scratch:
+            shutil.rmtree(previous.scratch, ignore_errors=True)
+        self.record = StateRecord(
+            key=folder.key,
+            status=ServerState.STARTING,
+            generation=previous.generation + 1 if previous else 1,
+            engine=spec.engine,
+            model=spec.model,
+            supervisor=name_process(os.getpid()),
+            # Not in the state folder: sockets are made here, and a socket's path has room for 107 bytes.
+            scratch=tempfile.mkdtemp(prefix="pollux-engine-"),
+            port=free_port(),
+            api_key=secrets.token_urlsafe(32),
+            started_at=_now(),
+        )
+        folder.take_requests()  # what was asked of an earlier supervisor
+        self._update()
+
+    def run(self) -> None:
+        status, reason = ServerState.FAILED, "the supervisor itself failed; see supervisor.log"
+        try:
+            self._bring_up()  # a first start that fails is not tried again: a bad flag stays a bad flag
+            while True:
+                try:
+                    self._watch()
+                except _EngineFailedError as failure:
+                    self._recover(str(failure))
+        except _StopAskedError as stop:
+            status, reason = ServerState.STOPPED, str(stop)
+        except _EngineFailedError as failure:
+            reason = str(failure)
+        finally:
+            self._finish(status, reason)
+
+    def on_signal(self, number: int, frame: Any) -> None:
+        self.signalled = True
+
+    def _recover(self, reason: str) -> None:
+        while True:
+            if not self.budget.spend(time.monotonic()):
+                raise _EngineFailedError(
+                    f"given up after {self.budget.limit} restarts within {self.budget.window_s:.0f} s; last: {reason}"
+                )
+            logger.warning("restarting: %s", reason)
+            restarts = (*self.record.restarts, (_now(), reason))
+            generation = self.record.generation + 1
+            self._update(status=ServerState.STARTING, generation=generation, reason=reason, restarts=restarts)
+            self._stop_engine()
+            try:
+                return self._bring_up()
+            except _EngineFailedError as failure:
+                reason = str(failure)
+
+    def _bring_up(self) -> None:
+        """Start an engine and wait until it has written a token. Raises the two errors above."""
+        for _ in range(PORT_ATTEMPTS):
+            if not is_free(self.record.port):
+                self._update(port=free_port())
+            if self._start_and_wait():
+                return
+            self._stop_engine()
+            self._update(port=free_port())
+        raise _EngineFailedError(f"{self.spec.engine} found its port taken {PORT_ATTEMPTS} times in a row")
+
+    def _start_and_wait(self) -> bool:
+        """True when ready, False when the port was taken by somebody else in the meantime."""
+        began = time.monotonic()
+        log = self._new_log()
+        folder = self.folder.path
+        port, key = self.record.port, self.record.api_key
+        command = build_command(self.spec, port=port, api_key=key, folder=folder)
+        if command.config_file is not None:
+            write_private(folder / f"{self.spec.engine}.yaml", command.config_file)
+        try:
+            self.engine = Engine(command, folder, log, self.record.scratch)
+        except OSError as error:
+            raise _EngineFailedError(f"{command.argv[0]} could not be executed: {error}") from error
+        self._update(process=self.engine.name)
+        seen = "it never answered /health"
+        while time.monotonic() - began < self.spec.startup_timeout_s:
+            self._obey(starting=True)
+            if (code := self.engine.exit_code()) is not None:
+                if enginelog.is_port_taken(log):
+                    return False
+                raise _EngineFailedError(f"{self._explain(describe_exit(code))} while it was starting")
+            try:
+                if self._is_ready(time.monotonic() - began):
+                    return True
+            except http_probe.ProbeError as error:
+                seen = str(error)
+            time.sleep(TICK_S)
+        raise _EngineFailedError(
+            f"{self.spec.engine} was not ready within {self.spec.startup_timeout_s:.0f} s: {seen}; "
+            f"its last log line: {enginelog.last_line(log, secret=key) or 'none'}"
+        )
+
+    def _is_ready(self, elapsed_s: float) -> bool:
+        key = self.record.api_key
+        if not http_probe.is_healthy(self._root, 2.0):
+            return False
+        served = http_probe.served_models(self._root, key, 5.0)
+        if not served:
+            raise http_probe.ProbeError("/v1/models lists no model")
+        model = next((entry for entry in served if entry.name == self.spec.served_name), served[0])
+        max_model_len = model.max_model_len or self.spec.max_model_len
+        if max_model_len is None:
+            raise http_probe.ProbeError("/v1/models does not tell max_model_len: set it on the server's spec")
+        remaining_s = max(5.0, self.spec.startup_timeout_s - elapsed_s)
+        http_probe.write_one_token(self._root, key, model.name, remaining_s)
+        self._update(
+            status=ServerState.READY,
+            served_model=model.name,
+            served_max_model_len=max_model_len,
+            engine_version=http_probe.engine_version(self._root, 5.0),
+            ready_at=_now(),
+            ready_after_s=round(elapsed_s, 1),
+        )
+        logger.info("generation %d ready after %.1f s", self.record.generation, elapsed_s)
+        return True
+
+    def _watch(self) -> None:
+        """Return never: raise when the engine fails or is no longer wanted."""
+        progress = ProgressWatch(self.spec.hang_timeout_s)
+        unhealthy = 0
+        next_look = time.monotonic() + WATCH_EVERY_S
+        while True:
+            self._obey(starting=False)
+            engine = self.engine
+            if engine is None:
+                raise _EngineFailedError("no engine is running")
+            if (code := engine.exit_code()) is not None:
+                raise _EngineFailedError(f"{self._explain(describe_exit(code))}, asked by nobody")
+            if time.monotonic() >= next_look:
+                reap_orphans(except_pid=engine.name.pid)
+                healthy = http_probe.is_healthy(self._root, self.spec.health_timeout_s)
+                unhealthy = 0 if healthy else unhealthy + 1
+                if unhealthy >= UNHEALTHY_AFTER:
+                    raise _EngineFailedError(f"/health failed {unhealthy} times in a row")
+                if healthy and progress.is_stuck(self._metrics(), time.monotonic()):
+                    raise _EngineFailedError(f"healthy, but no token for {self.spec.hang_timeout_s:.0f} s")
+                next_look = time.monotonic() + WATCH_EVERY_S
+            time.sleep(TICK_S)
+
+    def _obey(self, *, starting: bool) -> None:
+        """Signals, requests of clients, and the idle rule."""
+        if self.signalled:
+            raise _StopAskedError("asked by a signal")
+        if not self.folder.requests.is_dir():
+            raise _StopAskedError("its state folder is gone")
+        for request in self.folder.take_requests():
+            if request["what"] == "stop":
+                raise _StopAskedError(request["reason"])
+            if not starting and request["generation"] == self.record.generation:
+                raise _EngineFailedError(f"a client asked for a restart: {request['reason']}")
+        if self.idle.is_over(count_leases(self.folder.leases, sweep=True), time.monotonic()):
+            self._leave_if_nobody_comes()
+
+    def _leave_if_nobody_comes(self) -> None:
+        """Decide under the start lock: a client takes its lease first and this lock second, so it is seen."""
+        with self.folder.start_lock(wait_s=0.0) as alone:
+            if alone and count_leases(self.folder.leases) == 0:
+                reason = f"no lease for {self.spec.idle_shutdown_s:.0f} s"
+                self._update(status=ServerState.STOPPING, reason=reason)
+                raise _StopAskedError(reason)
+
+    def _finish(self, status: ServerState, reason: str) -> None:
+        log = self.folder.engine_log(self.record.generation)
+        tail = enginelog.log_tail(log, secret=self.record.api_key) if status is ServerState.FAILED else ""
+        logger.info("%s: %s", status, reason)
+        if self.folder.requests.is_dir():
+            self._update(status=ServerState.STOPPING, reason=reason)
+        self._stop_engine()
+        shutil.rmtree(self.record.scratch, ignore_errors=True)
+        if self.folder.requests.is_dir():
+            self._update(status=status, reason=reason, log_tail=tail, process=None, api_key="", scratch="")
+
+    def _stop_engine(self) -> None:
+        if self.engine is not None:
+            self.engine.stop(self.spec.stop_grace_s)
+            self.engine = None
+
+    def _explain(self, what: str) -> str:
+        log = self.folder.engine_log(self.record.generation)
+        cause = enginelog.root_cause(log, secret=self.record.api_key)
+        return f"{self.spec.engine} {what}" + (f" ({cause})" if cause else "")
+
+    def _metrics(self) -> dict[str, float]:
+        try:
+            return http_probe.read_metrics(self._root, self.spec.health_timeout_s)
+        except http_probe.ProbeError:
+            return {}  # an engine without counters is watched by its health alone
+
+    def _new_log(self) -> Path:
+        oldest_kept = self.record.generation - KEPT_LOGS
+        for path in self.folder.path.glob("engine-*.log"):
+            if path.stem.removeprefix("engine-").isdigit() and int(path.stem[7:]) <= oldest_kept:
+                path.unlink()
+        return self.folder.engine_log(self.record.generation)
+
+    @property
+    def _root(self) -> str:
+        return f"http://{HOST}:{self.record.port}"
+
+    def _update(self, **changes: Any) -> None:
+        self.record = replace(self.record, **changes)
+        self.folder.write_state(self.record)
+
+
+def main(arguments: list[str]) -> int:
+    os.umask(0o077)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    path = Path(arguments[0])
+    folder = ServerFolder(path.parent, path.name)
+    adopt_orphans()
+    with folder.supervisor_lock(wait_s=10.0) as alone:
+        if not alone:
+            logger.info("another supervisor serves this key")
+            return 0
+        supervisor = Supervisor(folder, folder.read_spec())
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, supervisor.on_signal)
+        supervisor.run()
+    return 0
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

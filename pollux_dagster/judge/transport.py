@@ -1,0 +1,112 @@
+"""The wire under the OpenAI client: aiohttp with bounded replies, at a third of the default's CPU.
+
+What is sent and what a reply means is in `client`. The one idea: on two cores shared with the server every
+millisecond of client CPU is a verdict not made, so a reply is read once, as bytes, and never past a limit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import aiohttp
+import httpx2
+
+_HOP_HEADERS = frozenset({"host", "content-length", "connection", "accept-encoding", "transfer-encoding"})
+
+
+class ReplyTooLargeError(httpx2.ReadError):
+    """A reply went over the limit; the rest of it was not read."""
+
+
+class AiohttpTransport(httpx2.AsyncBaseTransport):
+    """An httpx2 transport over one aiohttp session with at most `connections` open connections.
+
+    `connect_s` bounds connecting, `first_byte_s` the wait for the reply to start (generation happens here),
+    `body_s` each wait for more of a reply that has started. Raises httpx2's own exceptions.
+    """
+
+    def __init__(
+        self,
+        *,
+        connections: int,
+        max_reply_bytes: int,
+        connect_s: float,
+        first_byte_s: float,
+        body_s: float,
+        use_environment_proxy: bool,
+    ) -> None:
+        self._connections = connections
+        self._max_reply_bytes = max_reply_bytes
+        self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect_s, sock_read=None)
+        self._first_byte_s = first_byte_s
+        self._body_s = body_s
+        self._use_environment_proxy = use_environment_proxy
+        self._session: aiohttp.ClientSession | None = None
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        """Send `request`, whose body is in memory, and return the whole response."""
+        if self._session is None:
+            connector = aiohttp.TCPConnector(limit=self._connections, keepalive_timeout=4.0)
+            self._session = aiohttp.ClientSession(
+                connector=connector,
+                timeout=self._timeout,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                trust_env=self._use_environment_proxy,
+            )
+        headers = {name: value for name, value in request.headers.items() if name not in _HOP_HEADERS}
+        try:
+            async with asyncio.timeout(self._first_byte_s):
+                response = await self._session.request(
+                    request.method,
+                    str(request.url),
+                    data=request.content or None,
+                    headers=headers,
+                    allow_redirects=False,
+                )
+            async with response:
+                body = await self._read(response, request)
+                return httpx2.Response(
+                    response.status,
+                    headers=[
+                        (name, value)
+                        for name, value in response.raw_headers
+                        if name.lower() not in (b"content-encoding", b"content-length", b"transfer-encoding")
+                    ],
+                    content=body,
+                    request=request,
+                )
+        except TimeoutError as error:
+            raise httpx2.ReadTimeout(f"no reply within {self._first_byte_s:g} s", request=request) from error
+        except aiohttp.ClientConnectorError as error:
+            raise httpx2.ConnectError(str(error), request=request) from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise httpx2.ReadError(f"{type(error).__name__}: {error}", request=request) from error
+
+    async def _read(self, response: aiohttp.ClientResponse, request: httpx2.Request) -> bytes:
+        chunks: list[bytes] = []
+        size = 0
+        while True:
+            try:
+                async with asyncio.timeout(self._body_s):
+                    chunk = await response.content.readany()
+            except TimeoutError as error:
+                message = f"the reply stalled for {self._body_s:g} s after {size} bytes"
+                raise httpx2.ReadTimeout(message, request=request) from error
+            if not chunk:
+                return b"".join(chunks)
+            size += len(chunk)
+            if size > self._max_reply_bytes:
+                response.close()
+                raise ReplyTooLargeError(
+                    f"expected a reply of at most {self._max_reply_bytes} bytes, got more", request=request
+                )
+            chunks.append(chunk)
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        if self._session is not None:
+            await self._session.close()
+
+    async def __aexit__(self, *_: Any) -> None:
+        await self.aclose()

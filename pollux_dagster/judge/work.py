@@ -1,0 +1,80 @@
+"""What an evaluation is given and what it gives back: answers, criteria, bounds, report.
+
+Values only; `evaluate` does the work. The one idea: an answer carries all its pending requests, so that they
+go out together and share the server's prefix cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from pollux_dagster.judge.capacity import CEILING
+from pollux_dagster.judge.client import WireLimits
+from pollux_dagster.judge.retry import RetryPolicy
+
+
+class EvaluationError(RuntimeError):
+    """The evaluation cannot go on; verdicts made so far are in the ledger."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One answer to judge and its pending requests: (verdict_key, criterion_id), gates first."""
+
+    instruction: str
+    reference_answer: str | None
+    answer: str
+    requests: list[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Criterion:
+    """One criterion; `levels` are the scores its rubric allows."""
+
+    criterion_id: str
+    criteria_name: str
+    rubrics: str
+    levels: tuple[float, ...]
+    is_gate: bool
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationReport:
+    """What an evaluation did. `requested` counts verdicts made in it, `by_status` the same by status.
+
+    `prefix_cache_hit_share` is the share (of 1) of prompt tokens that the server had cached, None where it
+    does not tell; `elapsed_s` is wall time in seconds.
+    """
+
+    requested: int
+    by_status: Mapping[str, int]
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int
+    prefix_cache_hit_share: float | None
+    elapsed_s: float
+    retries: int
+    restarts: int
+
+    @property
+    def rate(self) -> float:
+        """Verdicts a second over the whole evaluation."""
+        return self.requested / self.elapsed_s if self.elapsed_s > 0 else 0.0
+
+    def as_json(self) -> dict[str, Any]:
+        """The report as plain values for a JSON column."""
+        return {**asdict(self), "by_status": dict(self.by_status), "rate": self.rate}
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationLimits:
+    """Bounds of an evaluation. `no_progress_s`: a server that completes nothing and writes no token for so
+    many seconds is restarted. `seed` makes the waits between attempts repeatable."""
+
+    max_in_flight: int = CEILING
+    no_progress_s: float = 120.0
+    wire: WireLimits = field(default_factory=WireLimits)
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    seed: int = 0

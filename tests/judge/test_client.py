@@ -1,0 +1,290 @@
+"""One exchange with a judge: whatever a server, a proxy or the network does comes back as a typed value."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import time
+from collections.abc import Iterator
+from email.utils import formatdate
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pollux_dagster.core.profiles import PROFILES, JudgeProfile, Sampling
+from pollux_dagster.core.verdicts import VerdictStatus
+from pollux_dagster.judge.bodies import (
+    Completion,
+    Failure,
+    Trouble,
+    read_completion,
+    read_error,
+    read_retry_after,
+)
+from pollux_dagster.judge.capacity import Capacity
+from pollux_dagster.judge.client import JudgeClient, WireLimits
+from pollux_dagster.judge.endpoint import Endpoint
+from pollux_dagster.judge.retry import RetryPolicy, altered
+from tests.judge.fake_judge import KEY, Answering, Call, FakeJudge, Raw, as_json, completion, error, replying
+
+PROFILE = PROFILES["pollux-4b"]
+QUICK = WireLimits(connect_s=1.0, first_byte_s=0.5, body_s=0.3, max_reply_bytes=100_000)
+
+
+@pytest.fixture
+def judge() -> Iterator[FakeJudge]:
+    with FakeJudge() as peer:
+        yield peer
+
+
+def endpoint_of(judge: FakeJudge, **changes: Any) -> Endpoint:
+    values = {
+        "base_url": judge.url,
+        "api_key": KEY,
+        "model": "judge",
+        "max_model_len": judge.max_model_len,
+        "engine": "fake",
+        "engine_version": "1",
+        "server": f"127.0.0.1:{judge.port}",
+    }
+    return Endpoint(**{**values, **changes})
+
+
+def ask(judge: FakeJudge, *prompts: str, profile: JudgeProfile = PROFILE, **changes: Any) -> list[Completion | Failure]:
+    async def run() -> list[Completion | Failure]:
+        client = JudgeClient(endpoint_of(judge, **changes), profile, connections=8, limits=QUICK)
+        try:
+            return [await client.ask(prompt, profile.sampling) for prompt in prompts]
+        finally:
+            await client.aclose()
+
+    return asyncio.run(run())
+
+
+def test_a_request_carries_the_prompt_the_key_and_every_sampling_field(judge: FakeJudge) -> None:
+    [reply] = ask(judge, "Промпт")
+    assert isinstance(reply, Completion)
+    [call] = judge.calls
+    assert call.body == {
+        "model": "judge",
+        "messages": [{"role": "user", "content": "Промпт"}],
+        **PROFILE.sampling.as_request_fields(),
+    }
+    assert call.headers["authorization"] == f"Bearer {KEY}"
+    assert not [name for name in call.headers if name.startswith("x-stainless")]
+
+
+def test_a_constrained_profile_sends_its_schema_and_its_system_message(judge: FakeJudge) -> None:
+    ask(judge, "Промпт", profile=PROFILES["json"])
+    [call] = judge.calls
+    assert call.body["response_format"]["json_schema"]["schema"]["required"] == ["rationale", "score"]
+    assert [message["role"] for message in call.body["messages"]] == ["system", "user"]
+
+
+def test_a_completion_brings_message_tokens_and_fingerprint(judge: FakeJudge) -> None:
+    [reply] = ask(judge, "Промпт")
+    assert isinstance(reply, Completion)
+    assert reply.message.reasoning == "Потому что."
+    assert (reply.prompt_tokens, reply.completion_tokens, reply.cached_tokens) == (100, 10, 80)
+    assert (reply.finish_reason, reply.system_fingerprint) == ("stop", "fp_test")
+
+
+def test_reasoning_of_an_older_server_is_found_under_its_older_name() -> None:
+    document = completion("r")
+    document["choices"][0]["message"] = {"content": None, "reasoning_content": "2"}
+    reply = read_completion(json.dumps(document).encode())
+    assert isinstance(reply, Completion)
+    assert (reply.message.content, reply.message.reasoning) == (None, "2")
+
+
+def _other_request(call: Call) -> Raw:
+    prefix, _, number = call.request_id.rpartition("-")
+    return as_json(completion(f"{prefix}-{int(number) + 1}"))
+
+
+@pytest.mark.parametrize(
+    ("answering", "trouble", "words"),
+    [
+        (lambda _: Raw(body=b""), Trouble.BAD_BODY, "got 0 bytes"),
+        (lambda _: Raw(body=b"<html><body>502</body></html>"), Trouble.BAD_BODY, "expected JSON"),
+        (lambda _: as_json({"object": "chat.completion"}), Trouble.BAD_BODY, "list of choices"),
+        (lambda _: as_json({"choices": []}), Trouble.BAD_BODY, "list of choices"),
+        (lambda _: as_json({"choices": [{"index": 0}]}), Trouble.BAD_BODY, "a message"),
+        (lambda _: as_json([1]), Trouble.BAD_BODY, "a JSON object"),
+        (replying(content=[{"type": "text"}]), Trouble.BAD_BODY, "message of text"),
+        (lambda _: Raw(body=b'{"choices": [{"message"'), Trouble.BAD_BODY, "expected JSON"),
+        (replying(content="2" * 10_000_000), Trouble.BAD_BODY, "at most 100000 bytes"),
+        (_other_request, Trouble.BAD_BODY, "expected the reply to"),
+        (lambda _: Raw(body=None), Trouble.UNREACHABLE, "Disconnected"),
+        (lambda _: Raw(body=b'{"choi', declared_length=500), Trouble.UNREACHABLE, "ReadError"),
+        (lambda _: Raw(body=b'{"choi', declared_length=500, stall_s=5.0), Trouble.UNREACHABLE, "stalled"),
+        (lambda _: Raw(wait_s=5.0), Trouble.UNREACHABLE, "no reply within 0.5 s"),
+        (error(500), Trouble.SERVER_ERROR, "HTTP 500: сбой"),
+        (error(502), Trouble.SERVER_ERROR, "HTTP 502"),
+        (error(504), Trouble.SERVER_ERROR, "HTTP 504"),
+        (error(429), Trouble.THROTTLED, "HTTP 429"),
+        (error(408), Trouble.THROTTLED, "HTTP 408"),
+        (error(503), Trouble.THROTTLED, "HTTP 503"),
+        (error(400), Trouble.REFUSED, "HTTP 400: сбой"),
+        (error(404), Trouble.REFUSED, "HTTP 404"),
+        (error(302, location="http://127.0.0.1:1/"), Trouble.REFUSED, "HTTP 302"),
+        (error(400, "This model's maximum context length is 32 tokens"), Trouble.OVERFLOW, "context length"),
+        (error(413), Trouble.OVERFLOW, "HTTP 413"),
+        (lambda _: Raw(500, b""), Trouble.SERVER_ERROR, "empty body"),
+    ],
+)
+def test_every_misbehaviour_has_a_name(judge: FakeJudge, answering: Answering, trouble: Trouble, words: str) -> None:
+    judge.otherwise = answering
+    began = time.monotonic()
+    [reply] = ask(judge, "Промпт")
+    assert isinstance(reply, Failure)
+    assert reply.trouble is trouble
+    assert words in reply.error
+    assert time.monotonic() - began < 3.0
+    assert len(reply.error) < 700
+
+
+def test_after_any_misbehaviour_the_next_request_works(judge: FakeJudge) -> None:
+    judge.plan = [lambda _: Raw(body=None), lambda _: Raw(body=b"x", declared_length=9), error(500)]
+    replies = ask(judge, *"абвг")
+    assert [type(reply) for reply in replies] == [Failure, Failure, Failure, Completion]
+
+
+def test_a_refused_connection_is_unreachable(judge: FakeJudge) -> None:
+    judge.stop()
+    [reply] = ask(judge, "Промпт")
+    assert isinstance(reply, Failure)
+    assert reply.trouble is Trouble.UNREACHABLE
+
+
+def test_a_key_echoed_by_the_server_is_not_repeated(judge: FakeJudge) -> None:
+    judge.otherwise = error(401, f"Incorrect API key provided: {KEY}")
+    [reply] = ask(judge, "Промпт")
+    assert isinstance(reply, Failure)
+    assert KEY not in reply.error
+    assert "***" in reply.error
+
+
+def test_a_prompt_that_is_no_valid_text_is_refused_and_not_sent(judge: FakeJudge) -> None:
+    [reply] = ask(judge, "\ud800")
+    assert isinstance(reply, Failure)
+    assert reply.trouble is Trouble.REFUSED
+    assert judge.calls == []
+
+
+def test_a_server_that_does_not_echo_request_ids_is_believed(judge: FakeJudge) -> None:
+    judge.otherwise = lambda _: as_json(completion("another-naming"))
+    assert isinstance(ask(judge, "Промпт")[0], Completion)
+
+
+def test_tokens_are_counted_by_the_server_where_it_can() -> None:
+    async def count(judge: FakeJudge) -> int | Failure:
+        client = JudgeClient(endpoint_of(judge), PROFILE, connections=1, limits=QUICK)
+        try:
+            return await client.count_prompt_tokens("раз два")
+        finally:
+            await client.aclose()
+
+    with FakeJudge() as judge:
+        refusal = asyncio.run(count(judge))
+        assert isinstance(refusal, Failure)
+        assert refusal.trouble is Trouble.REFUSED
+        judge.token_counts = lambda prompt: len(prompt.split())
+        assert asyncio.run(count(judge)) == 2
+
+
+def test_retry_after_is_read_in_both_of_its_forms() -> None:
+    assert read_retry_after("1.5", now=0.0) == 1.5
+    assert read_retry_after(formatdate(1_000_007, usegmt=True), now=1_000_000.0) == 7.0
+    assert read_retry_after(formatdate(999_000, usegmt=True), now=1_000_000.0) == 0.0
+    assert read_retry_after("soon", now=0.0) is None
+    assert read_retry_after(None, now=0.0) is None
+
+
+def test_a_wait_is_never_shorter_than_the_server_asked_for_and_never_endless() -> None:
+    policy = RetryPolicy()
+    asked = read_error(429, {"retry-after": "5"}, b"", now=0.0)
+    assert all(policy.wait_s(1, asked, random.Random(seed)) >= 5.0 for seed in range(20))
+    for attempt in range(1, 40):
+        endless = Failure(Trouble.THROTTLED, "", 429, retry_after_s=1e9)
+        assert policy.wait_s(attempt, endless, random.Random(attempt)) <= 120.0 + policy.longest_wait_s
+
+
+@given(
+    st.binary(max_size=200)
+    | st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(st.sampled_from(["choices", "message", "content", "usage", "reasoning", "error"]), inner)
+        ),
+        max_leaves=12,
+    ).map(lambda document: json.dumps(document).encode())
+)
+def test_no_body_raises(body: bytes) -> None:
+    assert isinstance(read_completion(body), Completion | Failure)
+    assert read_error(400, {}, body, now=0.0).status == 400
+
+
+@pytest.mark.parametrize(
+    ("status", "changed"),
+    [
+        (VerdictStatus.TRUNCATED, {"max_tokens"}),
+        (VerdictStatus.REPETITION, {"temperature", "seed", "repetition_penalty"}),
+        (VerdictStatus.UNPARSEABLE, {"temperature", "seed"}),
+    ],
+)
+def test_a_second_try_changes_what_the_failure_calls_for(status: VerdictStatus, changed: set[str]) -> None:
+    sampling = Sampling()
+    other = altered(sampling, status, room_tokens=100_000)
+    assert other is not None
+    before, after = sampling.as_request_fields(), other.as_request_fields()
+    assert {name for name in before if before[name] != after[name]} == changed
+
+
+def test_a_longer_reply_is_only_asked_for_where_the_context_has_room() -> None:
+    sampling = Sampling(max_tokens=100)
+    assert altered(sampling, VerdictStatus.TRUNCATED, room_tokens=100) is None
+    longer = altered(sampling, VerdictStatus.TRUNCATED, room_tokens=150)
+    assert longer is not None
+    assert longer.max_tokens == 150
+
+
+def test_capacity_grows_while_the_server_keeps_up_and_not_when_unused() -> None:
+    capacity = Capacity(start=8, ceiling=16)
+    capacity.on_completion()
+    assert capacity.limit == 8
+    for _ in range(50):
+        capacity.in_flight = int(capacity.limit)
+        capacity.on_completion()
+    assert capacity.limit == 16
+
+
+def test_capacity_falls_on_throttling_once_for_one_wave_and_never_below_its_floor() -> None:
+    capacity = Capacity(start=128)
+    for _ in range(50):
+        capacity.on_throttle()
+    assert capacity.limit == 64
+    low = Capacity(start=5, floor=4)
+    low.on_throttle()
+    assert low.limit == 4
+
+
+@pytest.mark.parametrize(
+    ("metrics", "moves"),
+    [
+        ({}, 0),
+        ({"num_requests_running": 100.0, "num_requests_waiting": 20.0, "num_preemptions_total": 0.0}, 0),
+        ({"num_requests_running": 100.0, "num_requests_waiting": 80.0, "num_preemptions_total": 0.0}, -1),
+        ({"num_requests_running": 100.0, "num_requests_waiting": 0.0, "num_preemptions_total": 3.0}, -1),
+        ({"num_requests_running": 128.0, "num_requests_waiting": 0.0, "num_preemptions_total": 0.0}, 1),
+    ],
+)
+def test_capacity_follows_queue_and_preemptions(metrics: dict[str, float], moves: int) -> None:
+    capacity = Capacity(start=128)
+    capacity.on_metrics({"num_preemptions_total": 0.0})
+    capacity.on_metrics(metrics)
+    assert (capacity.limit > 128) - (capacity.limit < 128) == moves

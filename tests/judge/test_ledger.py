@@ -1,0 +1,425 @@
+"""The ledger: what is written stays written, whoever is killed and whatever the disk does."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import random
+import signal
+import stat
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import duckdb
+import pyarrow.parquet as pq
+import pytest
+
+from pollux_dagster.core.verdicts import Verdict, VerdictStatus
+from pollux_dagster.judge.ledger import Ledger, LedgerError, LedgerReport
+from pollux_dagster.judge.segments import SCHEMA
+from pollux_dagster.warehouse.schema import create_schema
+
+
+def make_verdict(key: str, **changes: object) -> Verdict:
+    values: dict[str, object] = {
+        "verdict_key": key,
+        "judge_id": "judge",
+        "status": VerdictStatus.OK,
+        "score": 1.0,
+        "rationale": "Ответ верный.",
+        "raw_text": "\n\n1",
+        "error": None,
+        "finish_reason": "stop",
+        "prompt_tokens": 100,
+        "completion_tokens": 20,
+        "cached_tokens": 64,
+        "attempts": 1,
+        "latency_s": 0.25,
+        "engine": "vllm",
+        "engine_version": "0.32.0",
+        "system_fingerprint": None,
+        "server": "http://127.0.0.1:1",
+        "run_id": "run",
+        "created_at": datetime(2026, 1, 2, 3, 4, 5, 678, tzinfo=UTC),
+    }
+    return Verdict(**{**values, **changes})  # type: ignore[arg-type]
+
+
+def keys_of(ledger: Ledger) -> list[str]:
+    return [key for path in ledger.segments() for key in pq.read_table(path)["verdict_key"].to_pylist()]
+
+
+def fill(ledger: Ledger, *keys: str) -> None:
+    with ledger.writer("run") as writer:
+        for key in keys:
+            writer.append(make_verdict(key))
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    return Ledger(tmp_path / "ledger")
+
+
+def test_a_closed_writer_leaves_one_segment_and_no_active_file(ledger: Ledger) -> None:
+    fill(ledger, "a", "b")
+    assert sorted(keys_of(ledger)) == ["a", "b"]
+    assert len(ledger.segments()) == 1
+    assert list((ledger.root / "active").iterdir()) == []
+
+
+def test_a_verdict_comes_back_as_it_went_in(ledger: Ledger) -> None:
+    failure = {
+        "status": VerdictStatus.TRANSPORT_ERROR,
+        "score": None,
+        "raw_text": None,
+        "error": "строка\x1b\x00\n",
+    }
+    verdicts = [make_verdict("a", score=0.5), make_verdict("b", **failure)]
+    with ledger.writer("run") as writer:
+        for verdict in verdicts:
+            writer.append(verdict)
+    [segment] = ledger.segments()
+    rows = pq.read_table(segment).to_pylist()
+    assert [Verdict(**{**row, "status": VerdictStatus(row["status"])}) for row in rows] == verdicts
+
+
+def test_a_segment_has_the_columns_and_types_of_the_verdicts_table(ledger: Ledger) -> None:
+    fill(ledger, "a")
+    con = duckdb.connect()
+    create_schema(con)
+    described = con.execute("DESCRIBE SELECT * FROM read_parquet(?)", [str(ledger.segments()[0])]).fetchall()
+    table = con.execute("DESCRIBE judging.verdicts").fetchall()
+    assert [row[:2] for row in described] == [row[:2] for row in table]
+
+
+def test_a_writer_that_appends_nothing_leaves_nothing(ledger: Ledger) -> None:
+    fill(ledger)
+    assert ledger.segments() == []
+    assert list((ledger.root / "active").iterdir()) == []
+
+
+def test_an_error_in_the_run_still_seals_what_was_paid_for(ledger: Ledger) -> None:
+    with pytest.raises(KeyboardInterrupt), ledger.writer("run") as writer:
+        writer.append(make_verdict("a"))
+        raise KeyboardInterrupt
+    assert keys_of(ledger) == ["a"]
+
+
+def test_a_large_active_file_is_sealed_on_the_way(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path, seal_verdicts=10)
+    with ledger.writer("run") as writer:
+        for number in range(25):
+            writer.append(make_verdict(str(number)))
+        assert len(ledger.segments()) == 2
+    assert len(ledger.segments()) == 3
+    assert len(set(keys_of(ledger))) == 25
+
+
+def test_files_are_private_to_their_owner(ledger: Ledger) -> None:
+    fill(ledger, "a")
+    with ledger.writer("run") as writer:
+        writer.append(make_verdict("b"))
+        modes = {path: stat.S_IMODE(path.stat().st_mode) for path in [ledger.root, *ledger.root.rglob("*")]}
+    assert {mode for path, mode in modes.items() if not path.suffix} == {0o700}
+    assert {mode for path, mode in modes.items() if path.suffix} == {0o600}
+
+
+def test_a_verdict_is_on_disk_within_a_second(ledger: Ledger) -> None:
+    with ledger.writer("run") as writer:
+        writer.append(make_verdict("a"))
+        time.sleep(1.0)
+        [active] = (ledger.root / "active").iterdir()
+        assert b'"verdict_key":"a"' in active.read_bytes()
+
+
+def test_at_most_256_verdicts_wait_for_the_disk(ledger: Ledger) -> None:
+    with ledger.writer("run") as writer:
+        for number in range(2_000):
+            writer.append(make_verdict(str(number)))
+            if number % 100 == 99:
+                [active] = (ledger.root / "active").iterdir()
+                assert active.read_bytes().count(b"\n") >= number + 1 - 256
+
+
+def test_the_file_of_a_living_writer_is_left_alone(ledger: Ledger) -> None:
+    with ledger.writer("run") as writer:
+        writer.append(make_verdict("a"))
+        assert ledger.seal_leftovers().sealed == ()
+        assert ledger.segments() == []
+    assert keys_of(ledger) == ["a"]
+
+
+CHILD = """
+    import sys
+    from pathlib import Path
+    from tests.judge.test_ledger import make_verdict
+    from pollux_dagster.judge.ledger import Ledger
+    root, name, count = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+    with Ledger(root, seal_verdicts=700).writer("run") as writer:
+        for number in range(count):
+            writer.append(make_verdict(f"{name}-{number}"))
+            if number % 10 == 9:
+                print(number + 1, flush=True)
+"""
+
+
+def _start_writer(root: Path, name: str, count: int) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(CHILD), str(root), name, str(count)],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[2],
+    )
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_killed_writer_loses_at_most_256_verdicts_and_the_next_seals_the_rest(ledger: Ledger, seed: int) -> None:
+    writer = _start_writer(ledger.root, "w", 10**7)
+    assert writer.stdout is not None
+    stop_at = random.Random(seed).randint(10, 3_000)
+    appended = 0
+    while appended < stop_at:
+        appended = int(writer.stdout.readline())
+    writer.send_signal(signal.SIGKILL)
+    rest = writer.stdout.read().split("\n")
+    appended = max([appended, *(int(line) for line in rest[:-1])])
+    writer.wait()
+
+    ledger.seal_leftovers()
+    kept = keys_of(ledger)
+    assert len(kept) == len(set(kept))
+    assert set(kept) >= {f"w-{number}" for number in range(appended - 256)}
+    assert list((ledger.root / "active").iterdir()) == []
+    assert ledger.seal_leftovers() == LedgerReport()
+
+
+def test_many_processes_write_at_once_and_nothing_is_lost_or_doubled(ledger: Ledger) -> None:
+    writers = [_start_writer(ledger.root, f"w{number}", 1_000) for number in range(4)]
+    assert [writer.wait() for writer in writers if writer.communicate()] == [0] * 4
+    kept = keys_of(ledger)
+    assert len(kept) == 4_000
+    assert set(kept) == {f"w{writer}-{number}" for writer in range(4) for number in range(1_000)}
+
+
+@pytest.fixture
+def abandoned(ledger: Ledger) -> Iterator[Path]:
+    """An active file whose writer is gone, holding a, b, c."""
+    with ledger.writer("run") as writer:
+        for key in "abc":
+            writer.append(make_verdict(key))
+        time.sleep(0.7)
+        [active] = (ledger.root / "active").iterdir()
+        content = active.read_bytes()
+    for segment in ledger.segments():
+        segment.unlink()
+    active.write_bytes(content)
+    yield active
+
+
+def test_a_torn_last_record_costs_only_itself(ledger: Ledger, abandoned: Path) -> None:
+    abandoned.write_bytes(abandoned.read_bytes()[:-7])
+    report = ledger.seal_leftovers()
+    assert (report.torn_records, report.broken_records, report.quarantined) == (1, 0, ())
+    assert keys_of(ledger) == ["a", "b"]
+
+
+def test_a_flipped_bit_costs_only_its_record_and_the_file_is_kept_as_evidence(ledger: Ledger, abandoned: Path) -> None:
+    content = bytearray(abandoned.read_bytes())
+    content[content.index(b'"b"') + 1] ^= 1
+    abandoned.write_bytes(content)
+    report = ledger.seal_leftovers()
+    assert (report.torn_records, report.broken_records) == (0, 1)
+    assert keys_of(ledger) == ["a", "c"]
+    [evidence] = report.quarantined
+    assert evidence.read_bytes() == content
+    assert "1 records broken" in json.loads(Path(f"{evidence}.report.json").read_text())["reason"]
+
+
+def test_an_empty_leftover_is_removed(ledger: Ledger, abandoned: Path) -> None:
+    abandoned.write_bytes(b"")
+    assert ledger.seal_leftovers().sealed == ()
+    assert ledger.segments() == []
+    assert not abandoned.exists()
+
+
+def test_a_crash_between_rename_and_delete_does_not_double_a_verdict(ledger: Ledger, abandoned: Path) -> None:
+    content = abandoned.read_bytes()
+    ledger.seal_leftovers()
+    [segment] = ledger.segments()
+    abandoned.write_bytes(content)
+    ledger.seal_leftovers()
+    assert ledger.segments() == [segment]
+    assert not abandoned.exists()
+
+
+def _truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def _empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def _flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 3] ^= 0x10
+    path.write_bytes(content)
+
+
+def _garbage(path: Path) -> None:
+    path.rename(path.with_name("stranger.parquet"))
+
+
+@pytest.mark.parametrize("harm", [_truncate, _empty, _flip, _garbage])
+def test_a_broken_segment_is_set_aside_with_a_report_and_the_rest_is_kept(ledger: Ledger, harm: object) -> None:
+    fill(ledger, "a")
+    [broken] = ledger.segments()
+    fill(ledger, "b")
+    harm(broken)  # type: ignore[operator]
+    report = ledger.recover()
+    assert keys_of(ledger) == ["b"]
+    [aside] = report.quarantined
+    explanation = json.loads(Path(f"{aside}.report.json").read_text())
+    assert explanation["file"] == aside.name
+    assert explanation["reason"]
+    assert ledger.recover().quarantined == ()
+
+
+def test_reading_never_offers_a_broken_segment_even_without_a_recovery_first(ledger: Ledger) -> None:
+    fill(ledger, "a")
+    _flip(ledger.segments()[0])
+    assert ledger.segments() == []
+
+
+def test_many_small_segments_become_one_and_readers_with_the_old_list_still_read(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path, merge_above=5)
+    for number in range(5):
+        fill(ledger, str(number))
+    before = ledger.segments()
+    fill(ledger, "5")
+    [merged] = ledger.segments()
+    assert sorted(pq.read_table(merged)["verdict_key"].to_pylist()) == [str(number) for number in range(6)]
+    assert all(path.exists() for path in before)
+
+
+def test_what_a_merge_replaced_is_deleted_when_no_reader_can_hold_it(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path, merge_above=2, grace_s=0.0)
+    for number in range(12):
+        fill(ledger, str(number))
+    ledger.compact()
+    assert sorted(keys_of(ledger), key=int) == [str(number) for number in range(12)]
+    assert len(list((tmp_path / "segments").iterdir())) <= 4
+
+
+def test_a_broken_merge_gives_its_sources_back(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path, merge_above=2)
+    fill(ledger, "a")
+    fill(ledger, "b")
+    fill(ledger, "c")
+    [merged] = ledger.segments()
+    _flip(merged)
+    assert sorted(keys_of(ledger)) == ["a", "b", "c"]
+
+
+def test_only_one_process_merges_at_a_time(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path, merge_above=0)
+    fill(ledger, "a")
+    with (tmp_path / "compaction.lock").open("r+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert ledger.compact() is None
+
+
+FULL_DISK_CHILD = """
+    import resource, signal, sys
+    from pathlib import Path
+    from tests.judge.test_ledger import make_verdict
+    from pollux_dagster.judge.ledger import Ledger, LedgerError
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    appended = 0
+    try:
+        with Ledger(Path(sys.argv[1])).writer("run") as writer:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), resource.RLIM_INFINITY))
+            for appended in range(5_000):
+                writer.append(make_verdict(str(appended)))
+    except LedgerError as error:
+        print(error)
+        sys.exit(3)
+"""
+
+
+@pytest.mark.parametrize("limit_bytes", [100, 5_000, 100_000])
+def test_a_refusing_disk_is_a_clear_error_and_whole_records_survive_it(ledger: Ledger, limit_bytes: int) -> None:
+    child = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(FULL_DISK_CHILD), str(ledger.root), str(limit_bytes)],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[2],
+        check=False,
+    )
+    assert child.returncode == 3, child.stderr
+    assert "appending verdicts to the ledger failed at" in child.stdout
+    assert ledger.segments() == []
+    report = ledger.seal_leftovers()
+    assert (report.torn_records, report.broken_records) == (0, 0)
+    fill(ledger, "later")
+    kept = keys_of(ledger)
+    assert "later" in kept
+    assert set(kept) - {"later"} == {str(number) for number in range(len(kept) - 1)}
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root writes to read-only folders")
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(LedgerError, match="permission denied"), Ledger(tmp_path / "ledger").writer("run"):
+        pass
+
+
+FULL_DISK_SEAL_CHILD = """
+    import resource, signal, sys
+    from pathlib import Path
+    from pollux_dagster.judge.ledger import Ledger, LedgerError
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200, resource.RLIM_INFINITY))
+    try:
+        Ledger(Path(sys.argv[1])).seal_leftovers()
+    except LedgerError as error:
+        print(error)
+        sys.exit(3)
+"""
+
+
+def test_a_failing_seal_leaves_no_half_written_segment_and_keeps_the_verdicts(ledger: Ledger, abandoned: Path) -> None:
+    child = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(FULL_DISK_SEAL_CHILD), str(ledger.root)],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[2],
+        check=False,
+    )
+    assert child.returncode == 3, child.stderr
+    assert "sealing verdicts into a ledger segment failed at" in child.stdout
+    assert list((ledger.root / "segments").iterdir()) == []
+    assert abandoned.exists()
+    ledger.seal_leftovers()
+    assert keys_of(ledger) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("run_id", ["../../evil", "a/b\x00", "Ж" * 400, ""])
+def test_a_run_id_cannot_reach_the_file_system(ledger: Ledger, run_id: str) -> None:
+    with ledger.writer(run_id) as writer:
+        writer.append(make_verdict("a"))
+        assert len(list((ledger.root / "active").iterdir())) == 1
+    assert [path.parent.name for path in ledger.segments()] == ["segments"]
+
+
+def test_the_segment_schema_marks_what_the_table_requires() -> None:
+    con = duckdb.connect()
+    create_schema(con)
+    nullable = {row[0]: row[2] == "YES" for row in con.execute("DESCRIBE judging.verdicts").fetchall()}
+    assert {field.name: field.nullable for field in SCHEMA} == nullable

@@ -1,0 +1,160 @@
+"""The managed server with the real vLLM on the CPU: shared, guarded by its key, gone when killed anywhere.
+
+Every start costs half a minute, so the tests of this module follow each other on one state root.
+"""
+
+import os
+import signal
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from pollux_dagster.judge.server import (
+    AttachError,
+    ServerSpec,
+    ServerStartError,
+    ServerStatus,
+    attached_server,
+    cpu_vllm_spec,
+    http_probe,
+    list_servers,
+    managed_server,
+    stop_server,
+)
+
+pytestmark = [pytest.mark.vllm, pytest.mark.timeout(600)]
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    root = tmp_path_factory.mktemp("vllm") / "servers"
+    yield root
+    for server in list_servers(root):
+        stop_server(root, server.key)
+
+
+@pytest.fixture(scope="module")
+def spec(tiny_checkpoint: Path) -> ServerSpec:
+    return cpu_vllm_spec(tiny_checkpoint, max_model_len=1024, idle_shutdown_s=20)
+
+
+def state(root: Path, spec: ServerSpec) -> ServerStatus:
+    (found,) = [server for server in list_servers(root) if server.key == spec.key]
+    return found
+
+
+def running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def wait_for(condition: Callable[[], bool], what: str, timeout_s: float) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {timeout_s} s: {what}"
+        time.sleep(0.1)
+
+
+def assert_gone(pids: tuple[int, ...], within_s: float = 15) -> None:
+    wait_for(lambda: not any(map(running, pids)), f"{[p for p in pids if running(p)]} gone", within_s)
+
+
+def engine_core(server: ServerStatus) -> int:
+    (pid,) = [p for p in server.pids if "EngineCore" in Path(f"/proc/{p}/comm").read_text() + _title(p)]
+    return pid
+
+
+def _title(pid: int) -> str:
+    return Path(f"/proc/{pid}/cmdline").read_text()
+
+
+def listening_addresses(pids: tuple[int, ...]) -> set[str]:
+    """Hex addresses, as /proc/net/tcp has them, on which these processes listen."""
+    inodes = set()
+    for pid in pids:
+        for link in Path(f"/proc/{pid}/fd").iterdir():
+            try:
+                target = str(link.readlink())
+            except FileNotFoundError:
+                continue
+            if target.startswith("socket:["):
+                inodes.add(target[8:-1])
+    found = set()
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        for line in Path(table).read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == "0A" and fields[9] in inodes:
+                found.add(fields[1].partition(":")[0])
+    return found
+
+
+def test_one_server_is_shared_and_guarded_by_its_key(root: Path, spec: ServerSpec) -> None:
+    lines: list[str] = []
+    with (
+        managed_server(spec, root, lines.append) as server,
+        managed_server(spec, root, lines.append) as other,
+    ):
+        endpoint = server.endpoint
+        assert other.endpoint == endpoint
+        assert (endpoint.model, endpoint.max_model_len) == (spec.served_name, 1024)
+        assert endpoint.engine_version.startswith("0.")
+        assert any(line.startswith("starting vllm … ") for line in lines)
+        assert server.metrics()["generation_tokens_total"] >= 1
+        address = endpoint.base_url.removesuffix("/v1")
+        for key in ("", "wrong"):
+            with pytest.raises(http_probe.ProbeError, match="401"):
+                http_probe.served_models(address, key, 5)
+        with attached_server(endpoint.base_url, endpoint.api_key) as attached:
+            assert (attached.endpoint.model, attached.endpoint.max_model_len) == (endpoint.model, 1024)
+            assert attached.is_healthy()
+        with pytest.raises(AttachError, match="is the API key right"):
+            attached_server(endpoint.base_url, "wrong").__enter__()
+        pids = state(root, spec).pids
+        assert listening_addresses(pids) == {"0100007F"}  # 127.0.0.1
+        assert endpoint.api_key not in server.log_tail(10_000)
+        assert not any(endpoint.api_key in _title(pid) for pid in pids)
+
+
+def test_a_killed_engine_core_takes_all_along_and_so_does_a_supervisor_killed_meanwhile(
+    root: Path, spec: ServerSpec
+) -> None:
+    with managed_server(spec, root, print):
+        before = state(root, spec)
+        temporary = set(Path(tempfile.gettempdir()).iterdir())
+        os.kill(engine_core(before), signal.SIGKILL)
+        assert_gone(before.pids[1:], within_s=30)
+        wait_for(lambda: state(root, spec).generation == before.generation + 1, "restarting", 30)
+        wait_for(lambda: len(state(root, spec).pids) >= 2, "loading again", 30)
+        loading = state(root, spec)
+        os.kill(loading.pids[0], signal.SIGKILL)
+        assert_gone(loading.pids)
+        assert state(root, spec).pids == ()
+        assert not [path for path in set(Path(tempfile.gettempdir()).iterdir()) - temporary if path.is_socket()]
+
+
+def test_a_killed_api_server_leaves_no_engine_core_and_a_restart_brings_both_back(root: Path, spec: ServerSpec) -> None:
+    with managed_server(spec, root, print) as server:
+        before = state(root, spec)
+        os.kill(before.pids[1], signal.SIGKILL)
+        assert_gone(before.pids[1:])
+        endpoint = server.restart("connection refused")
+        assert server.is_healthy()
+        assert endpoint.server.endswith(f"#{before.generation + 1}")
+        assert "killed by SIGKILL" in state(root, spec).reason
+
+        alive = state(root, spec)
+        for pid in alive.pids:
+            os.kill(pid, signal.SIGKILL)
+        assert_gone(alive.pids)
+        assert state(root, spec).pids == ()
+
+
+def test_a_bad_flag_is_told_in_the_error(root: Path, spec: ServerSpec) -> None:
+    bad = ServerSpec(model=spec.model, arguments=("--no-such-flag",), environment=spec.environment)
+    with pytest.raises(ServerStartError, match="unrecognized arguments: --no-such-flag"):
+        managed_server(bad, root, print).__enter__()

@@ -1,0 +1,44 @@
+# One command for each habit. Every target does its own set-up; `make help` lists them.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check
+READY  := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help demo up test lint types lock clean bench
+
+help: ## list the commands
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 16
+
+# torch first and on its own: where the CPU build is not to be had, pip takes the default one with its dependencies.
+$(READY): requirements/requirements.lock requirements/torch.lock pyproject.toml
+	@echo "Installing the locked environment into $(VENV) (once, about 3 minutes)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) install -qq --require-hashes --no-deps -r requirements/torch.lock && $(PIP) install -qq --require-hashes --no-deps -r requirements/requirements.lock
+	@$(BIN)/python -c 'import torch' 2>/dev/null || $(PIP) install -q torch==2.13.0
+	@$(PIP) install -qq --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: $(READY) ## run the pipeline on the packaged data and print the results
+	@$(BIN)/pollux demo
+
+up: $(READY) ## open the Dagster UI with the packaged data on http://127.0.0.1:3000
+	@$(BIN)/pollux up --demo
+
+test: $(READY) ## ruff, mypy --strict and the tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+
+bench: $(READY) ## our judge client against vLLM's own load generator, same server, same prompts
+	$(BIN)/python bench/judge_throughput.py
+
+lock: ## resolve the lock file again (needs uv)
+	uv pip compile pyproject.toml --extra ui requirements/cpu.in requirements/dev.in \
+	  --constraints requirements/constraints.txt --overrides requirements/overrides.txt \
+	  --python-version 3.11 --universal --generate-hashes --no-annotate --no-header -o requirements/requirements.lock
+
+clean: ## remove the environment and every result
+	rm -rf $(VENV) .pollux

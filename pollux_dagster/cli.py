@@ -1,0 +1,155 @@
+"""The `pollux` command: run an evaluation, open the UI, show the results, look after servers and files."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from pollux_dagster.defs.settings import Settings
+
+app = typer.Typer(
+    help="From a folder of model answers to published quality tables.", no_args_is_help=True, add_completion=False,
+    pretty_exceptions_enable=False,
+)  # fmt: skip
+console = Console(soft_wrap=False)
+DEMO_HOME = Path(".pollux/demo")
+
+Home = Annotated[Path | None, typer.Option(help="Where results are kept [default: $POLLUX_HOME or .pollux]")]
+
+
+@app.command()
+def demo(home: Annotated[Path, typer.Option(help="Where the demo keeps its results")] = DEMO_HOME) -> None:
+    """Judge the packaged answers with the packaged demonstration judge and print the tables."""
+    from pollux_dagster.defs.settings import demo_environment
+
+    os.environ.update(demo_environment(home.absolute()))
+    _evaluate()
+
+
+@app.command()
+def run(
+    landing: Annotated[
+        Path | None, typer.Option(help="Folder of answers and instructions [default: $POLLUX_LANDING]")
+    ] = None,
+    home: Home = None,
+    profile: Annotated[str | None, typer.Option(help="Judge profile [default: $POLLUX_PROFILE or pollux-4b]")] = None,
+    judge_url: Annotated[
+        str | None, typer.Option(help="Attach to this OpenAI-compatible URL instead of a managed server")
+    ] = None,
+) -> None:
+    """Judge whatever is new in a landing folder, rebuild the tables, check and publish them."""
+    given = {
+        "POLLUX_LANDING": landing,
+        "POLLUX_HOME": home,
+        "POLLUX_PROFILE": profile,
+        "POLLUX_JUDGE_URL": judge_url,
+    }
+    os.environ.update({name: str(value) for name, value in given.items() if value is not None})
+    _evaluate()
+
+
+@app.command()
+def show(home: Home = None) -> None:
+    """Print the published tables."""
+    from pollux_dagster.report import print_report
+
+    try:
+        print_report(_settings(home).published, console)
+    except FileNotFoundError as error:
+        _fail(str(error))
+
+
+@app.command()
+def query(sql: str, home: Home = None) -> None:
+    """Run one SELECT on the published file and print its rows."""
+    import duckdb
+
+    from pollux_dagster.report import print_query
+
+    try:
+        print_query(_settings(home).published, sql, console)
+    except (FileNotFoundError, duckdb.Error) as error:
+        _fail(str(error))
+
+
+@app.command()
+def servers(
+    home: Home = None,
+    stop: Annotated[str | None, typer.Option(help="Stop the server with this key, or `all`")] = None,
+) -> None:
+    """List the managed judge servers of a home, or stop them."""
+    from pollux_dagster.judge.server import list_servers, stop_server
+    from pollux_dagster.report import plain
+
+    folder = _settings(home).servers
+    found = list_servers(folder)
+    for server in found:
+        if stop in (server.key, "all"):
+            stop_server(folder, server.key)
+    for server in list_servers(folder) if stop else found:
+        line = (
+            f"{server.key}  {server.status}  {server.engine}  {server.model}  {server.leases} in use  {server.reason}"
+        )
+        typer.echo(plain(line))
+    if stop not in (None, "all") and stop not in {server.key for server in found}:
+        _fail(f"no server {stop!r} in {folder}; `pollux servers` lists those there are")
+
+
+@app.command()
+def up(
+    is_demo: Annotated[bool, typer.Option("--demo", help="Use the packaged answers and judge")] = False,
+    host: str = "127.0.0.1",
+    port: int = 3000,
+) -> None:
+    """Open the Dagster UI with schedule and sensors running."""
+    from pollux_dagster.defs.instance import open_instance
+    from pollux_dagster.defs.settings import PACKAGE, demo_environment
+
+    if is_demo:
+        os.environ.update(demo_environment(DEMO_HOME.absolute()))
+    settings = _settings(None)
+    open_instance(settings.dagster_home).dispose()
+    environment = {**os.environ, **settings.to_environment(), "DAGSTER_HOME": str(settings.dagster_home)}
+    workspace = PACKAGE.parent / "workspace.yaml"
+    command = [sys.executable, "-m", "dagster", "dev", "-w", str(workspace), "-h", host, "-p", str(port)]
+    os.execve(sys.executable, command, environment)
+
+
+def _evaluate() -> None:
+    from pollux_dagster.defs.evaluation import evaluate_landing
+    from pollux_dagster.report import print_report
+
+    settings = _settings(None)
+    if not settings.landing.is_dir():
+        _fail(f"expected a landing folder at {settings.landing}, found none; give one with --landing")
+    succeeded = evaluate_landing(settings)
+    if settings.published.exists():
+        print_report(settings.published, console)
+    if not succeeded:
+        _fail("the run did not finish; what is printed above is the last good publication, if there is one")
+
+
+def _settings(home: Path | None) -> Settings:
+    from pollux_dagster.defs.settings import Settings
+
+    if home is not None:
+        os.environ["POLLUX_HOME"] = str(home)
+    try:
+        return Settings.from_environment()
+    except ValueError as error:
+        _fail(str(error))
+
+
+def _fail(message: str) -> NoReturn:
+    typer.echo(f"error: {message}", err=True)
+    raise typer.Exit(1)
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,77 @@
+"""Puts assets, checks, automation and resources together. `resource_overrides` is the seam for tests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import dagster as dg
+
+from pollux_dagster.defs.automation import (
+    evaluate_job,
+    flow,
+    ingest_job,
+    landing_sensor,
+    nightly,
+    rebuild_job,
+)
+from pollux_dagster.defs.checks import contract_checks
+from pollux_dagster.defs.judging import requests, verdicts
+from pollux_dagster.defs.publication import publication_asset
+from pollux_dagster.defs.raw import landing_assets, model_outputs
+from pollux_dagster.defs.resources import JudgeResource, LandingResource, LedgerResource, PublicationResource
+from pollux_dagster.defs.settings import PACKAGE_TAXONOMY, SQL_MODELS, Settings
+from pollux_dagster.defs.sql_models import model_asset
+from pollux_dagster.defs.statistics import statistics_assets
+from pollux_dagster.defs.terminal import terminal_logger
+from pollux_dagster.warehouse.duckdb_resource import WarehouseResource
+from pollux_dagster.warehouse.sql_models import load_models
+
+
+def build_defs(
+    settings: Settings | None = None, resource_overrides: Mapping[str, object] | None = None
+) -> dg.Definitions:
+    """The whole code location.
+
+    One process runs a whole run: the warehouse has one writer at a time, so a process per step would buy nothing and
+    cost seconds of imports each.
+    """
+    settings = settings or Settings.from_environment()
+    sql_models = load_models(SQL_MODELS)
+    return dg.Definitions(
+        assets=[
+            landing_assets,
+            model_outputs,
+            requests,
+            verdicts,
+            statistics_assets(settings.human_aggregation),
+            *(model_asset(model) for model in sql_models),
+            publication_asset(sql_models),
+        ],
+        asset_checks=contract_checks(settings.minimum_coverage),
+        jobs=[ingest_job, evaluate_job, rebuild_job],
+        schedules=[nightly],
+        sensors=[landing_sensor, flow],
+        resources={**resources(settings), **(resource_overrides or {})},
+        executor=dg.in_process_executor,
+        loggers={"console": terminal_logger},
+    )
+
+
+def resources(settings: Settings) -> dict[str, object]:
+    """The resources a deployment uses, from its settings."""
+    return {
+        "landing": LandingResource(path=str(settings.landing), taxonomy=str(PACKAGE_TAXONOMY)),
+        "warehouse": WarehouseResource(database=str(settings.warehouse)),
+        "ledger": LedgerResource(root=str(settings.ledger)),
+        "publication": PublicationResource(path=str(settings.published)),
+        "judge": JudgeResource(
+            profile=settings.profile,
+            state_root=str(settings.servers),
+            url=settings.judge_url,
+            api_key_variable=settings.api_key_variable,
+            model=settings.judge_model,
+            revision=settings.judge_revision,
+            arguments=list(settings.judge_arguments),
+            repeats=settings.repeats,
+        ),
+    }

@@ -1,0 +1,28 @@
+"""One evaluation from start to end in this process, as the command line runs it: ingest, then every model at once."""
+
+from __future__ import annotations
+
+from pollux_dagster.defs.automation import all_models
+from pollux_dagster.defs.build import build_defs
+from pollux_dagster.defs.instance import open_instance
+from pollux_dagster.defs.settings import Settings
+
+PLAIN_LINES = {"loggers": {"console": {"config": {"log_level": "INFO"}}}}
+
+
+def evaluate_landing(settings: Settings) -> bool:
+    """Run the `ingest` job, then the `evaluate` job over every known model; True when both succeeded.
+
+    Ingest runs first on its own because the models it finds are the partitions of the second run.
+    """
+    defs = build_defs(settings)
+    with open_instance(settings.dagster_home) as instance:
+        ingest = defs.resolve_job_def("ingest")
+        ingested = ingest.execute_in_process(instance=instance, run_config=PLAIN_LINES, raise_on_error=False)
+        tags = all_models(instance)
+        if not ingested.success or not tags:
+            return False
+        evaluate = defs.resolve_job_def("evaluate")
+        return evaluate.execute_in_process(
+            instance=instance, run_config=PLAIN_LINES, tags=tags, raise_on_error=False
+        ).success

@@ -1,0 +1,203 @@
+"""Judging assets: the requests each model's answers make, and the verdicts the judge gave for them.
+
+Only `verdicts` ever needs a server, and only when a request has no usable verdict in the ledger yet. The warehouse
+is open before and after the judging, never during it: an hour of judging locks nobody out.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import dagster as dg
+import duckdb
+import polars as pl
+
+from pollux_dagster.defs.automation import when_something_new
+from pollux_dagster.defs.metadata import OWNERS, column_schema, record_run, rows_table
+from pollux_dagster.defs.partitions import landed_models, models, one_run
+from pollux_dagster.defs.resources import JudgeResource, LedgerResource
+from pollux_dagster.judge.evaluate import Answer, Criterion, EvaluationReport, evaluate
+from pollux_dagster.judge.ledger import Ledger
+from pollux_dagster.judge.progress import Progress, format_progress
+from pollux_dagster.judge.server import ServerError
+from pollux_dagster.warehouse.duckdb_resource import WarehouseResource
+from pollux_dagster.warehouse.judges import register_judge
+from pollux_dagster.warehouse.requests import WorkOrder, iter_work_order, pending_requests, refresh_requests
+from pollux_dagster.warehouse.verdicts import load_verdicts
+
+PROGRESS_SECONDS = 2.0
+
+
+@dg.asset(
+    key=["judging", "requests"],
+    partitions_def=models,
+    deps=[
+        ["raw", "model_outputs"],
+        ["raw", "instructions"],
+        ["raw", "criteria"],
+        ["raw", "instruction_criteria"],
+    ],
+    group_name="judging",
+    kinds={"duckdb"},
+    owners=OWNERS,
+    pool="warehouse",
+    backfill_policy=one_run,
+    automation_condition=when_something_new,
+)
+def requests(
+    context: dg.AssetExecutionContext, warehouse: WarehouseResource, judge: JudgeResource
+) -> dg.MaterializeResult[None]:
+    """One row per (output, criterion, judge): what has to be judged, keyed by content."""
+    identity = judge.identity()
+    with warehouse.get_connection() as con:
+        register_judge(con, identity)
+        counts = refresh_requests(
+            con, judge_id=identity.judge_id, model_ids=_selected(context, con), repeats=judge.repeats
+        )
+        context.log.info(
+            f"{counts.requests} requests, {counts.distinct_keys} of them distinct, for {identity.judge_name}"
+        )
+        return dg.MaterializeResult(
+            metadata={
+                **column_schema(con, "judging", "requests"),
+                "judge": identity.judge_name,
+                "requests": counts.requests,
+                "distinct_requests": counts.distinct_keys,
+            }
+        )
+
+
+@dg.asset(
+    key=["judging", "verdicts"],
+    partitions_def=models,
+    deps=[requests],
+    group_name="judging",
+    kinds={"vllm", "parquet", "duckdb"},
+    owners=OWNERS,
+    pool="judge",
+    backfill_policy=one_run,
+    automation_condition=when_something_new,
+)
+def verdicts(
+    context: dg.AssetExecutionContext,
+    warehouse: WarehouseResource,
+    judge: JudgeResource,
+    ledger: LedgerResource,
+) -> dg.MaterializeResult[None]:
+    """What the judge said for each request: status, score, rationale, tokens. Asked for once, kept in the ledger."""
+    started = datetime.now(UTC)
+    identity = judge.identity()
+    book = ledger.open()
+    leftovers = book.seal_leftovers()
+    if leftovers.files or leftovers.quarantined:
+        context.log.info(
+            f"{leftovers.verdicts} verdicts of {leftovers.files} interrupted writers recovered, "
+            f"{len(leftovers.quarantined)} damaged files set aside"
+        )
+    with TemporaryDirectory(prefix="pollux-work-") as scratch:
+        with warehouse.get_connection() as con:
+            load_verdicts(con, book.segments())
+            order = pending_requests(
+                con,
+                judge_id=identity.judge_id,
+                model_ids=_selected(context, con),
+                target=Path(scratch) / "work_order.parquet",
+            )
+            criteria = _criteria(con)
+        context.log.info(
+            f"{order.pending} verdicts to ask {identity.judge_name} for; "
+            f"{order.cached} of {order.total} are in the ledger"
+        )
+        try:
+            report = _judge_pending(context, judge, book, order, criteria) if order.pending else None
+        except ServerError as error:
+            # What was judged is in the ledger. A server that could not be had back may be had in a minute:
+            # a GPU that another process still holds, a node that reboots.
+            raise dg.RetryRequested(max_retries=2, seconds_to_wait=60) from error
+    with warehouse.get_connection() as con:
+        load_verdicts(con, book.segments())
+        details = {"judge_id": identity.judge_id, "total": order.total, "cached": order.cached}
+        details |= report.as_json() if report else {"requested": 0}
+        record_run(con, context.run_id, "judge", started, details)
+        return dg.MaterializeResult(
+            metadata={
+                **column_schema(con, "judging", "verdicts"),
+                "judge": identity.judge_name,
+                "requests": order.total,
+                "already_judged": order.cached,
+                **_report_metadata(report),
+            }
+        )
+
+
+def _selected(context: dg.AssetExecutionContext, con: duckdb.DuckDBPyConnection) -> list[str]:
+    """The models of this run's partitions; one that left the landing folder has nothing to judge."""
+    keys = set(context.partition_keys)
+    return [model_id for key, model_id in landed_models(con).items() if key in keys]
+
+
+def _judge_pending(
+    context: dg.AssetExecutionContext,
+    judge: JudgeResource,
+    book: Ledger,
+    order: WorkOrder,
+    criteria: dict[str, Criterion],
+) -> EvaluationReport:
+    with judge.serve(context.log.info) as server:
+        endpoint = server.endpoint
+        context.log.info(f"judging on {endpoint.engine} {endpoint.engine_version} at {endpoint.server}")
+        return evaluate(
+            _answers(order.path),
+            criteria,
+            server=server,
+            profile=judge.judge_profile,
+            judge_id=judge.identity().judge_id,
+            ledger=book,
+            run_id=context.run_id,
+            total=order.total,
+            cached=order.cached,
+            progress=_every(PROGRESS_SECONDS, context.log.info),
+        )
+
+
+def _every(seconds: float, say: Callable[[str], None]) -> Callable[[Progress], None]:
+    """A listener that passes a progress line on at most every so many seconds, and always the last one."""
+    said = time.monotonic()
+
+    def listen(progress: Progress) -> None:
+        nonlocal said
+        if progress.done == progress.total or time.monotonic() - said >= seconds:
+            said = time.monotonic()
+            say(format_progress(progress))
+
+    return listen
+
+
+def _answers(work_order: Path) -> Iterator[Answer]:
+    for item in iter_work_order(work_order):
+        yield Answer(item.instruction, item.reference_answer, item.answer, item.requests)
+
+
+def _criteria(con: duckdb.DuckDBPyConnection) -> dict[str, Criterion]:
+    rows = con.execute("SELECT criterion_id, criteria_name, rubrics, levels, is_gate FROM raw.criteria").fetchall()
+    return {row[0]: Criterion(row[0], row[1], row[2], tuple(row[3]), row[4]) for row in rows}
+
+
+def _report_metadata(report: EvaluationReport | None) -> dict[str, dg.MetadataValue | str | int | float]:
+    if report is None:
+        return {"asked": 0}
+    hits = report.prefix_cache_hit_share
+    return {
+        "asked": report.requested,
+        "verdicts_by_status": rows_table(
+            pl.DataFrame({"status": list(report.by_status), "verdicts": list(report.by_status.values())})
+        ),
+        "prompt_tokens": report.prompt_tokens,
+        "completion_tokens": report.completion_tokens,
+        "prefix_cache_hit_share": "not told by the server" if hits is None else round(hits, 4),
+        "verdicts_per_second": round(report.rate, 1),
+        "retries": report.retries,
+        "server_restarts": report.restarts,
+    }

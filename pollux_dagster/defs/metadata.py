@@ -1,0 +1,76 @@
+"""What an asset shows about itself in the Dagster UI: column schema, row count, small tables.
+
+Tables go through `TableMetadataValue`, never through Markdown: cell text comes from strangers.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import dagster as dg
+import duckdb
+import orjson
+import polars as pl
+
+OWNERS = ["team:evaluation"]
+MAX_ROWS = 20
+MAX_CELL = 300
+
+
+def column_schema(
+    con: duckdb.DuckDBPyConnection, schema: str, table: str, descriptions: dict[str, str] | None = None
+) -> dict[str, dg.MetadataValue]:
+    """`dagster/column_schema` and `dagster/row_count` of one warehouse table."""
+    columns = con.execute(
+        "SELECT column_name, data_type, is_nullable FROM information_schema.columns "
+        "WHERE table_schema = ? AND table_name = ? ORDER BY ordinal_position",
+        [schema, table],
+    ).fetchall()
+    if not columns:
+        raise LookupError(f"expected table {schema}.{table} in the warehouse, found none")
+    count = con.execute(f'SELECT count(*) FROM "{schema}"."{table}"').fetchall()[0][0]  # noqa: S608 - our own names
+    known = descriptions or {}
+    return {
+        "dagster/column_schema": dg.MetadataValue.table_schema(
+            dg.TableSchema(
+                [
+                    dg.TableColumn(
+                        name=name,
+                        type=data_type,
+                        description=known.get(name),
+                        constraints=dg.TableColumnConstraints(nullable=nullable == "YES"),
+                    )
+                    for name, data_type, nullable in columns
+                ]
+            )
+        ),
+        "dagster/row_count": dg.MetadataValue.int(count),
+    }
+
+
+def rows_table(frame: pl.DataFrame) -> dg.MetadataValue:
+    """The first rows of a frame as a table; long cells are cut, and control characters shown as escapes."""
+    if frame.is_empty():
+        return dg.MetadataValue.text("none")
+    return dg.MetadataValue.table(
+        records=[
+            dg.TableRecord({k: _cell(v) for k, v in row.items()}) for row in frame.head(MAX_ROWS).iter_rows(named=True)
+        ]
+    )
+
+
+def record_run(
+    con: duckdb.DuckDBPyConnection, run_id: str, step: str, started: datetime, details: dict[str, object]
+) -> None:
+    """One row of `meta.runs`: what a step did, for the walk from a number back to the run that made it."""
+    con.execute(
+        "INSERT INTO meta.runs VALUES (?, ?, ?, ?, ?)",
+        [run_id, step, started, datetime.now(UTC), orjson.dumps(details, default=str).decode()],
+    )
+
+
+def _cell(value: object) -> str | int | float | bool | None:
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
+    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(value))
+    return text if len(text) <= MAX_CELL else text[: MAX_CELL - 1] + "…"

@@ -1,0 +1,30 @@
+"""One dynamic partition per model. Keys are made from model ids, which may be anything a file says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import dagster as dg
+import duckdb
+
+from pollux_dagster.core.model_ids import model_partition_key
+
+models = dg.DynamicPartitionsDefinition(name="models")
+
+# Several partitions in one run share one server start and one pass of SQL.
+one_run = dg.BackfillPolicy.single_run()
+
+
+def landed_models(con: duckdb.DuckDBPyConnection) -> dict[str, str]:
+    """Partition key → model id, for every model that has an output in raw."""
+    rows = con.execute("SELECT DISTINCT model_id FROM raw.model_outputs ORDER BY model_id").fetchall()
+    return {model_partition_key(model_id): model_id for (model_id,) in rows}
+
+
+def register_models(instance: dg.DagsterInstance, keys: Sequence[str]) -> list[str]:
+    """Add the partitions that Dagster does not know yet; returns them."""
+    known = set(instance.get_dynamic_partitions(models.name or ""))
+    new = [key for key in keys if key not in known]
+    if new:
+        instance.add_dynamic_partitions(models.name or "", new)
+    return new

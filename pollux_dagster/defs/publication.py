@@ -1,0 +1,62 @@
+"""The published asset: the one file analysts read, replaced whole after everything blocking has passed."""
+
+import subprocess
+from pathlib import Path
+
+import dagster as dg
+
+from pollux_dagster import __version__
+from pollux_dagster.defs.automation import when_inputs_settle
+from pollux_dagster.defs.metadata import OWNERS
+from pollux_dagster.defs.resources import PublicationResource
+from pollux_dagster.warehouse.duckdb_resource import WarehouseResource
+from pollux_dagster.warehouse.publish import publish
+from pollux_dagster.warehouse.sql_models import SqlModel
+
+
+def publication_asset(models: list[SqlModel]) -> dg.AssetsDefinition:
+    """The asset, downstream of every SQL model."""
+
+    @dg.asset(
+        name="published",
+        deps=[[model.schema, model.name] for model in models],
+        group_name="published",
+        kinds={"duckdb"},
+        owners=OWNERS,
+        pool="warehouse",
+        automation_condition=when_inputs_settle,
+    )
+    def published(
+        context: dg.AssetExecutionContext, warehouse: WarehouseResource, publication: PublicationResource
+    ) -> dg.MaterializeResult[None]:
+        """Marts, scores and verdicts in a DuckDB file of their own, with one row that says when, by which run and
+        which judges. Readers keep the version they opened; a failed run leaves the last good one in place."""
+        with warehouse.get_connection() as con:
+            report = publish(
+                con,
+                Path(publication.path),
+                models=models,
+                run_id=context.run_id,
+                package_version=__version__,
+                git_commit=git_commit(),
+            )
+        context.log.info(f"published {report.tables} tables, {report.rows} rows: {report.path}")
+        return dg.MaterializeResult(
+            metadata={
+                "path": dg.MetadataValue.path(report.path),
+                "judges": list(report.judge_names),
+                "tables": report.tables,
+                "size_mb": round(report.size_bytes / 1e6, 1),
+                "dagster/row_count": report.rows,
+            }
+        )
+
+    return published
+
+
+def git_commit() -> str | None:
+    """The commit this code runs from, or None outside a checkout."""
+    result = subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
+    )
+    return result.stdout.strip() or None

@@ -1,0 +1,123 @@
+"""The outside world as Dagster resources: where files land, who judges, where verdicts and results are kept.
+
+The warehouse's resource lives in `warehouse.duckdb_resource`. Tests swap any of these through
+`build_defs(resource_overrides=...)`, the one seam there is.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import dagster as dg
+from pydantic import Field
+
+from pollux_dagster.core.profiles import PROFILES, JudgeIdentity, JudgeProfile
+from pollux_dagster.judge.ledger import Ledger
+from pollux_dagster.judge.server import (
+    ServerHandle,
+    ServerSpec,
+    attached_server,
+    cpu_vllm_spec,
+    managed_server,
+)
+
+
+class LandingResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """The folder that answers, instructions, taxonomies and human scores are dropped into."""
+
+    path: str
+    taxonomy: str
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.path)
+
+
+class LedgerResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """The append-only record of every verdict ever paid for."""
+
+    root: str
+
+    def open(self) -> Ledger:
+        return Ledger(Path(self.root))
+
+
+class PublicationResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """The DuckDB file analysts read, replaced whole and only after the blocking checks passed."""
+
+    path: str
+
+
+class JudgeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """Which judge reads the answers, and where it runs.
+
+    `url` empty: a managed server, started when there is something to judge and shared by concurrent runs.
+    Otherwise any OpenAI-compatible URL; its key is read from the environment variable named `api_key_variable`.
+    `model` replaces the profile's model by another hub id or checkpoint folder; `arguments` go to the engine;
+    `python` is the interpreter of another environment that has the engine.
+    """
+
+    profile: str
+    state_root: str
+    url: str = ""
+    api_key_variable: str = "POLLUX_JUDGE_API_KEY"
+    model: str = ""
+    revision: str = ""
+    engine: str = "vllm"
+    python: str = sys.executable
+    arguments: list[str] = Field(default_factory=list)
+    idle_shutdown_s: float = 60.0
+    repeats: int = 1
+
+    @property
+    def judge_profile(self) -> JudgeProfile:
+        """The profile with this resource's model and revision in it."""
+        profile = PROFILES[self.profile]
+        if self.model:
+            folder = Path(self.model)
+            weights = folder if folder.is_dir() else None
+            # A path says nothing to a reader and changes from machine to machine: its last part does neither.
+            profile = replace(profile, model=folder.name if weights else self.model, weights=weights)
+        return replace(profile, revision=self.revision) if self.revision else profile
+
+    def identity(self) -> JudgeIdentity:
+        """The judge's identity, which is part of every verdict's key."""
+        return self.judge_profile.identity()
+
+    @contextmanager
+    def serve(self, log: Callable[[str], None]) -> Iterator[ServerHandle]:
+        """The judge's server for as long as the block lasts.
+
+        Raises:
+            ServerStartError: the managed server did not come up; the message holds its last log lines.
+            AttachError: address, key or model of an attached server is wrong; the message says which.
+        """
+        if self.url:
+            key = os.environ.get(self.api_key_variable, "")
+            length = self.judge_profile.max_model_len
+            with attached_server(self.url, key, self.model or None, max_model_len=length) as server:
+                yield server
+        else:
+            with managed_server(self._spec(), Path(self.state_root), log) as server:
+                yield server
+
+    def _spec(self) -> ServerSpec:
+        profile = self.judge_profile
+        if profile.is_demonstration:
+            spec = cpu_vllm_spec(profile.served_model, max_model_len=profile.max_model_len)
+            return replace(spec, arguments=(*spec.arguments, *self.arguments), idle_shutdown_s=self.idle_shutdown_s)
+        parser = ("--reasoning-parser", profile.reasoning_parser) if profile.reasoning_parser else ()
+        return ServerSpec(
+            model=profile.served_model,
+            engine=self.engine,
+            python=self.python,
+            revision=None if profile.weights else profile.revision,
+            max_model_len=profile.max_model_len,
+            arguments=(*(parser if self.engine == "vllm" else ()), *self.arguments),
+            idle_shutdown_s=self.idle_shutdown_s,
+        )

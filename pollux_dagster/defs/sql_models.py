@@ -1,0 +1,70 @@
+"""One asset per SQL model. SQL, documentation and checks are the file's; this only puts them on the graph."""
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from pollux_dagster.defs.automation import when_inputs_settle
+from pollux_dagster.defs.checks import dagster_result
+from pollux_dagster.defs.metadata import column_schema
+from pollux_dagster.warehouse.build import ModelCheckFailedError, build_model
+from pollux_dagster.warehouse.duckdb_resource import WarehouseResource
+from pollux_dagster.warehouse.sql_models import SqlModel
+
+
+def model_asset(model: SqlModel) -> dg.AssetsDefinition:
+    """The asset that builds `model` in the warehouse."""
+
+    @dg.asset(
+        key=[model.schema, model.name],
+        deps=[table.split(".") for table in model.asset_dependencies],
+        description=model.description,
+        group_name=model.schema,
+        kinds={"sql", "duckdb"},
+        owners=list(model.owners),
+        tags=dict(model.tags),
+        code_version=model.code_version,
+        pool="warehouse",
+        automation_condition=when_inputs_settle,
+        check_specs=[
+            dg.AssetCheckSpec(
+                check.name,
+                asset=[model.schema, model.name],
+                description=check.description,
+                blocking=check.severity == "error",
+            )
+            for check in model.checks
+        ],
+    )
+    def build(
+        context: dg.AssetExecutionContext, warehouse: WarehouseResource
+    ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
+        with warehouse.get_connection() as con:
+            try:
+                report = build_model(con, model, run_id=context.run_id)
+            except ModelCheckFailedError as error:
+                yield from (dagster_result(check, asset=model.table) for check in error.report.checks)
+                raise
+            context.log.info(f"{model.schema}.{model.name}: {report.rows} rows in {report.elapsed_s:.1f} s")
+            yield dg.MaterializeResult(
+                metadata={
+                    **column_schema(con, model.schema, model.name, dict(model.columns)),
+                    "dagster/column_lineage": column_lineage(model),
+                },
+                check_results=[dagster_result(check, asset=model.table) for check in report.checks],
+            )
+
+    return build
+
+
+def column_lineage(model: SqlModel) -> dg.TableColumnLineage:
+    """Which columns of which tables each column is computed from."""
+    return dg.TableColumnLineage(
+        {
+            column: [
+                dg.TableColumnDep(asset_key=dg.AssetKey(table.split(".")), column_name=source)
+                for table, source in sources
+            ]
+            for column, sources in model.column_lineage.items()
+        }
+    )

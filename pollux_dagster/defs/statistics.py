@@ -1,0 +1,48 @@
+"""The statistics step: one computation, one asset a table. What is computed stands in `warehouse.statistics`."""
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from pollux_dagster.core.statistics import Aggregation
+from pollux_dagster.defs.automation import when_inputs_settle
+from pollux_dagster.defs.metadata import OWNERS, column_schema
+from pollux_dagster.warehouse.duckdb_resource import WarehouseResource
+from pollux_dagster.warehouse.statistics import TABLES
+
+
+def statistics_assets(aggregation: Aggregation) -> dg.AssetsDefinition:
+    """The multi-asset. `aggregation`: how several annotators of one answer become one gold score."""
+
+    @dg.multi_asset(
+        name="statistics",
+        specs=[
+            dg.AssetSpec(
+                ["statistics", table],
+                deps=[["staging", "scores"], ["raw", "human_scores"]],
+                description=description,
+                group_name="statistics",
+                kinds={"numpy", "scipy", "duckdb"},
+                owners=OWNERS,
+                automation_condition=when_inputs_settle,
+            )
+            for table, description in TABLES.items()
+        ],
+        pool="warehouse",
+    )
+    def statistics(
+        context: dg.AssetExecutionContext, warehouse: WarehouseResource
+    ) -> Iterator[dg.MaterializeResult[None]]:
+        """Intervals, comparisons, agreement with people and calibration, from the scores there are."""
+        # Imported here: scipy costs a second that the UI and the command line would otherwise pay at every start.
+        from pollux_dagster.warehouse.statistics.refresh import refresh_statistics
+
+        with warehouse.get_connection() as con:
+            report = refresh_statistics(con, aggregation=aggregation)
+            context.log.info(f"statistics of {report.judges} judges in {report.elapsed_s:.1f} s")
+            for table in TABLES:
+                yield dg.MaterializeResult(
+                    asset_key=["statistics", table], metadata=column_schema(con, "statistics", table)
+                )
+
+    return statistics

@@ -1,0 +1,55 @@
+"""What a run prints: one plain line per message of the project's own, Dagster's engine events only when asked for."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import dagster as dg
+from dagster_shared.error import SerializableErrorInfo
+
+
+class _Line(logging.Formatter):
+    """Time and message. Control characters are shown as escapes: messages may quote strangers' text."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        meta = getattr(record, "dagster_meta", {})
+        message = str(meta.get("orig_message") or record.getMessage())
+        event = meta.get("dagster_event")
+        if event is not None and event.is_step_failure:
+            message = f"{message} {_cause(event.step_failure_data.error)}"
+        shown = "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in message)
+        level = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
+        return f"{self.formatTime(record, '%H:%M:%S')}  {level}{shown}"
+
+
+def _own_or_failure(record: logging.LogRecord) -> bool:
+    """Of the engine's events only the failure that started it; the steps that wait for it in vain say nothing new."""
+    meta = getattr(record, "dagster_meta", {})
+    event = meta.get("dagster_event")
+    if event is not None:
+        return bool(event.is_step_failure)
+    return not str(meta.get("orig_message", "")).startswith("Dependencies for step ")
+
+
+def _cause(error: SerializableErrorInfo | None) -> str:
+    while error is not None and error.cause is not None:
+        error = error.cause
+    return error.message.strip() if error is not None else ""
+
+
+@dg.logger(
+    config_schema={"log_level": dg.Field(str, default_value="INFO", is_required=False)},
+    description="One line per message on standard error.",
+)
+def terminal_logger(init_context: dg.InitLoggerContext) -> logging.Logger:
+    """The console logger of every job here."""
+    logger = logging.getLogger("pollux_dagster.run")
+    logger.setLevel(init_context.logger_config["log_level"])
+    logger.propagate = False
+    if not logger.handlers:
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(_Line())
+        handler.addFilter(_own_or_failure)
+        logger.addHandler(handler)
+    return logger

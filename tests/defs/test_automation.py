@@ -1,0 +1,105 @@
+"""What runs by itself: the sensor on the landing folder, the nightly schedule, and the flow of a new model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from pollux_dagster.defs.automation import RANGE_END, RANGE_START, landing_sensor, nightly
+from pollux_dagster.defs.build import build_defs
+from pollux_dagster.defs.instance import open_instance
+from pollux_dagster.defs.partitions import register_models
+from pollux_dagster.defs.raw import RAW_TABLES
+from pollux_dagster.defs.resources import LandingResource
+from pollux_dagster.defs.settings import Settings
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    (tmp_path / "landing").mkdir()
+    return Settings.from_environment(
+        {
+            "POLLUX_HOME": str(tmp_path / "home"),
+            "POLLUX_LANDING": str(tmp_path / "landing"),
+            "POLLUX_PROFILE": "demo",
+        }
+    )
+
+
+def _tick(settings: Settings, cursor: str | None) -> dg.SensorResult | dg.SkipReason:
+    context = dg.build_sensor_context(cursor=cursor)
+    return landing_sensor(context, landing=LandingResource(path=str(settings.landing), taxonomy=""))
+
+
+def test_a_new_file_starts_an_ingest_and_an_unchanged_folder_does_not(settings: Settings) -> None:
+    (settings.landing / "m.jsonl").write_text('{"prompt_id": 1, "answer": "да"}\n')
+    first = _tick(settings, None)
+    assert isinstance(first, dg.SensorResult)
+    assert len(first.run_requests or []) == 1
+    assert isinstance(_tick(settings, first.cursor), dg.SkipReason)
+
+    (settings.landing / "m.jsonl").write_text('{"prompt_id": 1, "answer": "нет"}\n')
+    second = _tick(settings, first.cursor)
+    assert isinstance(second, dg.SensorResult)
+    assert (second.run_requests or [])[0].run_key != (first.run_requests or [])[0].run_key
+
+
+def test_a_missing_landing_folder_is_said_and_not_an_error(settings: Settings) -> None:
+    settings.landing.rmdir()
+    skipped = _tick(settings, None)
+    assert isinstance(skipped, dg.SkipReason)
+    assert str(settings.landing) in (skipped.skip_message or "")
+
+
+def test_the_nightly_run_takes_every_model_in_one_run(settings: Settings) -> None:
+    with open_instance(settings.dagster_home) as instance:
+        with dg.build_schedule_context(instance=instance) as context:
+            assert isinstance(nightly(context), dg.SkipReason)
+            register_models(instance, ["a", "b", "c"])
+            request = nightly(context)
+        assert isinstance(request, dg.RunRequest)
+        assert (request.tags[RANGE_START], request.tags[RANGE_END]) == ("a", "c")
+
+
+def test_a_new_model_flows_from_its_answers_to_the_publication_by_itself(settings: Settings) -> None:
+    """Each evaluation stands for a tick of the daemon; what it requests is recorded as done, its checks as passed."""
+    defs = build_defs(settings)
+    graph = defs.resolve_asset_graph()
+    done: list[tuple[str, str | None]] = []
+    with dg.DagsterInstance.ephemeral() as instance:
+
+        def finish(key: dg.AssetKey, partition: str | None) -> None:
+            instance.report_runless_asset_event(dg.AssetMaterialization(key, partition=partition))
+            for check in graph.get_check_keys_for_assets({key}):
+                instance.report_runless_asset_event(
+                    dg.AssetCheckEvaluation(asset_key=key, check_name=check.name, passed=True, metadata={})
+                )
+            done.append((key.to_user_string(), partition))
+
+        cursor = dg.evaluate_automation_conditions(defs, instance).cursor
+        for table in RAW_TABLES:
+            finish(dg.AssetKey(["raw", table]), None)
+        register_models(instance, ["new"])
+        for _ in range(10):
+            tick = dg.evaluate_automation_conditions(defs, instance, cursor=cursor)
+            cursor = tick.cursor
+            for result in tick.results:
+                if not isinstance(result.key, dg.AssetKey) or not tick.get_num_requested(result.key):
+                    continue
+                partitioned = graph.get(result.key).partitions_def is not None
+                for partition in tick.get_requested_partitions(result.key) if partitioned else (None,):
+                    finish(result.key, partition)
+    order = [done.index(step) for step in FLOW]
+    assert order == sorted(order)
+
+
+FLOW: list[tuple[str, str | None]] = [
+    ("raw/model_outputs", "new"),
+    ("judging/requests", "new"),
+    ("judging/verdicts", "new"),
+    ("staging/scores", None),
+    ("marts/model_quality", None),
+    ("published", None),
+]

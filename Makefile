@@ -6,18 +6,19 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test lint types lock clean bench
+.PHONY: help demo up test lint types lock clean bench simulate
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 16
 
-# torch first and on its own: where the CPU build is not to be had, pip takes the default one with its dependencies.
+# torch first and on its own: where the locked CPU build is not to be had, pip takes the one it finds, with what it needs.
 $(READY): requirements/requirements.lock requirements/torch.lock pyproject.toml
 	@echo "Installing the locked environment into $(VENV) (once, about 3 minutes)"
 	@$(PYTHON) -m venv $(VENV)
-	@$(PIP) install -qq --require-hashes --no-deps -r requirements/torch.lock && $(PIP) install -qq --require-hashes --no-deps -r requirements/requirements.lock
-	@$(BIN)/python -c 'import torch' 2>/dev/null || $(PIP) install -q torch==2.13.0
+	@$(PIP) install -qq --require-hashes --no-deps -r requirements/torch.lock || $(PIP) install -q torch==2.13.0
+	@$(PIP) install -qq --require-hashes --no-deps -r requirements/requirements.lock
 	@$(PIP) install -qq --no-deps --no-build-isolation -e .
+	@$(BIN)/python -c 'import torch, vllm, pollux_dagster'
 	@touch $@
 
 demo: $(READY) ## run the pipeline on the packaged data and print the results
@@ -34,6 +35,10 @@ test: $(READY) ## ruff, mypy --strict and the tests
 
 bench: $(READY) ## our judge client against vLLM's own load generator, same server, same prompts
 	$(BIN)/python bench/judge_throughput.py
+
+simulate: $(READY) ## do the intervals hold? tables and plots of docs/statistics, about 12 minutes
+	$(BIN)/python tools/simulate.py
+	$(BIN)/python tools/simulate_plots.py
 
 lock: ## resolve the lock file again (needs uv)
 	uv pip compile pyproject.toml --extra ui requirements/cpu.in requirements/dev.in \

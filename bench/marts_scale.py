@@ -23,6 +23,7 @@ from pollux_dagster.warehouse.publish import publish
 from pollux_dagster.warehouse.requests import iter_work_order, pending_requests, refresh_requests
 from pollux_dagster.warehouse.schema import create_schema
 from pollux_dagster.warehouse.sql_models import load_models
+from pollux_dagster.warehouse.statistics.refresh import refresh_statistics
 from pollux_dagster.warehouse.verdicts import load_verdicts
 
 MODELS = Path(__file__).resolve().parents[1] / "dbt_like_sql"
@@ -31,9 +32,7 @@ SEGMENT_ROWS = 20_000
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", type=int, default=69)
     parser.add_argument("--instructions", type=int, default=500)
     parser.add_argument("--criteria", type=int, default=11)
@@ -47,9 +46,7 @@ def main() -> None:
             con.close()
 
 
-def measure(
-    con: duckdb.DuckDBPyConnection, folder: Path, models: int, instructions: int, criteria: int
-) -> None:
+def measure(con: duckdb.DuckDBPyConnection, folder: Path, models: int, instructions: int, criteria: int) -> None:
     with timed("load SQL models"):
         sql_models = load_models(MODELS)
     with timed("column lineage of all models"):
@@ -69,10 +66,17 @@ def measure(
         load_verdicts(con, segments)
     with timed("work order, all but failures judged"):
         rest = pending_requests(con, judge_id=JUDGE, model_ids=None, target=folder / "rest.parquet")
-    with timed("all SQL models"):
+    with timed("all tables"):
         for model in sql_models:
-            with timed(f"build {model.table}"):
-                build_model(con, model)
+            if model.schema == "staging":
+                with timed(f"build {model.table}"):
+                    build_model(con, model)
+        with timed("statistics"):
+            refresh_statistics(con)
+        for model in sql_models:
+            if model.schema != "staging":
+                with timed(f"build {model.table}"):
+                    build_model(con, model)
     with timed("publish"):
         target = folder / "out" / "p.duckdb"
         report = publish(con, target, models=sql_models, run_id="r", package_version="0", git_commit=None)
@@ -106,7 +110,7 @@ def fill_raw(con: duckdb.DuckDBPyConnection, models: int, instructions: int, cri
         {"instructions": instructions, "criteria": criteria},
     )
     con.execute(
-        "INSERT INTO raw.model_outputs SELECT 'model ' || m, 'p' || i, 0, text, sha256(text), 'f', i FROM ("
+        "INSERT INTO raw.model_outputs SELECT 'model ' || m, 'p' || i, 0, text, sha256(text), 'f', i, FALSE, [] FROM ("
         "SELECT m, i, list_aggregate(list_transform(range(45), lambda k: md5(m || '-' || i || '-' || k)), "
         "'string_agg', ' ') AS text FROM range($models) t(m), range($instructions) u(i))",
         {"models": models, "instructions": instructions},

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 app = typer.Typer(
     help="From a folder of model answers to published quality tables.", no_args_is_help=True, add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # brackets in help texts are brackets
 )  # fmt: skip
+golden = typer.Typer(help="The pinned answers that tell whether the judge still judges as it did.")
+app.add_typer(golden, name="golden", no_args_is_help=True)
 console = Console(soft_wrap=False)
 DEMO_HOME = Path(".pollux/demo")
 
@@ -55,6 +58,29 @@ def run(
 
 
 @app.command()
+def rebuild(
+    landing: Annotated[
+        Path | None, typer.Option(help="Folder of answers and instructions [default: $POLLUX_LANDING]")
+    ] = None,
+    home: Home = None,
+) -> None:
+    """Set the warehouse file aside and make it again from landing folder and ledger; asks only for what is missing."""
+    from pollux_dagster.warehouse.connection import WarehouseLockedError, set_aside
+
+    if landing is not None:
+        os.environ["POLLUX_LANDING"] = str(landing)
+    settings = _settings(home)
+    if not settings.landing.is_dir():
+        _fail(f"expected a landing folder at {settings.landing}, found none; give one with --landing")
+    try:
+        moved = set_aside(settings.warehouse)
+    except WarehouseLockedError as error:
+        _fail(str(error))
+    typer.echo(f"set aside as {moved}" if moved else f"there was no {settings.warehouse}")
+    _evaluate()
+
+
+@app.command()
 def show(home: Home = None) -> None:
     """Print the published tables."""
     from pollux_dagster.report import print_report
@@ -75,6 +101,60 @@ def query(sql: str, home: Home = None) -> None:
     try:
         print_query(_settings(home).published, sql, console)
     except (FileNotFoundError, duckdb.Error) as error:
+        _fail(str(error))
+
+
+@app.command()
+def plan(
+    landing: Annotated[
+        Path | None, typer.Option(help="Folder of answers and instructions [default: $POLLUX_LANDING]")
+    ] = None,
+    home: Home = None,
+    difference: Annotated[float, typer.Option(help="Difference of two mean scores to plan for, in [0, 1]")] = 0.05,
+    power: Annotated[float, typer.Option(help="Probability of finding it")] = 0.8,
+) -> None:
+    """Say what judging the landing folder would take, and what it takes to tell two models apart. Asks no judge."""
+    from pollux_dagster.defs.planning import plan_landing, plan_lines
+    from pollux_dagster.report import plain, print_rows
+
+    if landing is not None:
+        os.environ["POLLUX_LANDING"] = str(landing)
+    settings = _settings(home)
+    if not settings.landing.is_dir():
+        _fail(f"expected a landing folder at {settings.landing}, found none; give one with --landing")
+    planned = plan_landing(settings, difference=difference, power=power)
+    columns = ("model", "requests", "already judged", "over-length", "to ask")
+    rows = [(m.model_id, m.requests, m.judged, m.over_length, m.pending) for m in planned.pending.models]
+    print_rows(console, f"Pending for {planned.judge_name}", columns, rows)
+    for line in plan_lines(planned):
+        typer.echo(plain(line))
+
+
+@golden.command()
+def pin(
+    home: Home = None,
+    answers: Annotated[int, typer.Option(help="How many judged answers to pin, one an instruction")] = 100,
+) -> None:
+    """Pin a golden set from what the judge has judged, in place of the one there was."""
+    from pollux_dagster.defs.pinning import pin_for
+    from pollux_dagster.warehouse.golden import GoldenSetError
+
+    try:
+        typer.echo(f"pinned {pin_for(_settings(home), answers)} requests; the next evaluation judges them first")
+    except GoldenSetError as error:
+        _fail(str(error))
+
+
+@golden.command()
+def accept(home: Home = None) -> None:
+    """Take the latest round of the golden set for the new baseline: a shift that was looked at and is meant."""
+    from pollux_dagster.defs.pinning import accept_for
+    from pollux_dagster.report import plain
+    from pollux_dagster.warehouse.golden import GoldenSetError
+
+    try:
+        typer.echo(plain(f"accepted as baseline: {accept_for(_settings(home))}"))
+    except GoldenSetError as error:
         _fail(str(error))
 
 
@@ -147,7 +227,10 @@ def _settings(home: Path | None) -> Settings:
 
 
 def _fail(message: str) -> NoReturn:
-    typer.echo(f"error: {message}", err=True)
+    from pollux_dagster.report import plain
+
+    # DuckDB's messages quote the values they could not convert, and those come from strangers.
+    typer.echo("error: " + "\n".join(plain(line) for line in message.splitlines()), err=True)
     raise typer.Exit(1)
 
 

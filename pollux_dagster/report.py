@@ -6,7 +6,10 @@ from strangers, and a terminal obeys control characters.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from decimal import Decimal
 from pathlib import Path
+from types import NoneType
 
 import duckdb
 from rich.console import Console
@@ -50,9 +53,11 @@ def _open(published: Path) -> duckdb.DuckDBPyConnection:
 
 
 LEADERBOARD = """
-    SELECT judge_name AS judge, model_id AS model, round(mean_score, 3) AS "mean score", n,
+    SELECT judge_name AS judge, model_id AS model, round(mean_score, 3) AS "mean score",
+           printf('%.3f – %.3f', ci_low, ci_high) AS "95 % interval",
+           CASE WHEN rank_low = rank_high THEN rank_low::VARCHAR ELSE rank_low || '–' || rank_high END AS ranks, n,
            round(coverage, 4) AS coverage, n_answers AS answers, round(gated_share, 3) AS "gated answers"
-    FROM marts.model_quality ORDER BY judge_name, mean_score DESC NULLS LAST, model_id
+    FROM marts.leaderboard ORDER BY judge_name, mean_score DESC NULLS LAST, model_id
 """
 BY_TASK = """
     PIVOT (
@@ -94,11 +99,16 @@ def _judges(con: duckdb.DuckDBPyConnection, console: Console) -> None:
 
 def _print(con: duckdb.DuckDBPyConnection, console: Console, title: str, query: str) -> None:
     result = con.sql(query)
+    print_rows(console, title, result.columns, result.fetchall())
+
+
+def print_rows(console: Console, title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Rows as a table; a column of numbers stands to the right."""
     table = Table(title=title, title_justify="left", title_style="bold")
-    types = [str(kind) for kind in result.types]
-    for name, kind in zip(result.columns, types, strict=True):
-        table.add_column(Text(plain(name)), justify="left" if kind == "VARCHAR" else "right")
-    for row in result.fetchall():
+    for at, name in enumerate(columns):
+        numbers = bool(rows) and all(isinstance(row[at], (int, float, Decimal, NoneType)) for row in rows)
+        table.add_column(Text(plain(name)), justify="right" if numbers else "left")
+    for row in rows:
         table.add_row(*(Text("" if value is None else plain(value)) for value in row))
     console.print()
     console.print(table)

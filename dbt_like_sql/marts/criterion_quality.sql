@@ -22,8 +22,40 @@ columns:
   coverage: n / n_requests, for a gate n_ok / n_requests.
   mean_normalized_score: Mean of the ok verdicts in [0, 1], before the gate rule; NULL where there is none.
   mean_score: Mean of the usable scores in [0, 1], after the gate rule; NULL for gates and where there is none.
+  standard_error: Of mean_score, clustered by instruction; NULL below two instructions.
+  ci_low: Lower end of the 95 % interval of mean_score; NULL where there is none.
+  ci_high: Upper end of the 95 % interval of mean_score; NULL where there is none.
+  n_clusters: Instructions with a usable score, the clusters of the standard error.
+  interval_method: How the interval was made; it changes below 30 clusters, see docs/statistics.md.
+  normalized_standard_error: Of mean_normalized_score, clustered by instruction.
+  normalized_ci_low: Lower end of the 95 % interval of mean_normalized_score.
+  normalized_ci_high: Upper end of the 95 % interval of mean_normalized_score.
+  normalized_n_clusters: Instructions with an ok verdict.
+  normalized_interval_method: How the interval of mean_normalized_score was made.
 checks:
   - unique: [judge_id, model_id, criterion_id]
+  - name: intervals_belong_to_the_means
+    description: Mean and n are those that the interval was computed from.
+    sql: >
+      SELECT quality.judge_id, quality.criterion_id, quality.n, intervals.n AS interval_n,
+             quality.mean_score, intervals.mean
+      FROM marts.criterion_quality AS quality
+      LEFT JOIN statistics.mean_intervals AS intervals
+          ON intervals.grain = 'criterion' AND intervals.judge_id = quality.judge_id
+          AND intervals.criterion_id = quality.criterion_id AND intervals.model_id = quality.model_id
+      WHERE coalesce(intervals.n, 0) <> quality.n
+         OR coalesce(abs(intervals.mean - quality.mean_score) > 1e-9, FALSE)
+  - name: intervals_belong_to_the_means_before_gates
+    description: Mean and n are those that the interval was computed from.
+    sql: >
+      SELECT quality.judge_id, quality.criterion_id, quality.n_ok, intervals.n AS interval_n,
+             quality.mean_normalized_score, intervals.mean
+      FROM marts.criterion_quality AS quality
+      LEFT JOIN statistics.mean_intervals AS intervals
+          ON intervals.grain = 'criterion_before_gates' AND intervals.judge_id = quality.judge_id
+          AND intervals.criterion_id = quality.criterion_id AND intervals.model_id = quality.model_id
+      WHERE coalesce(intervals.n, 0) <> quality.n_ok
+         OR coalesce(abs(intervals.mean - quality.mean_normalized_score) > 1e-9, FALSE)
   - name: numbers_add_up
     description: Means and coverage lie in [0, 1], n <= n_ok <= n_requests, gates have no mean_score.
     sql: >
@@ -32,22 +64,58 @@ checks:
          OR coverage NOT BETWEEN 0 AND 1 OR n > n_ok OR n_ok > n_requests
          OR (is_gate AND mean_score IS NOT NULL)
 */
+WITH quality AS (
+    SELECT
+        judge_id,
+        judge_name,
+        is_demonstration,
+        model_id,
+        criterion_id,
+        criteria_name,
+        criteria_group,
+        is_gate,
+        count(DISTINCT prompt_id) AS n_instructions,
+        count(*) AS n_requests,
+        count(score) AS n_ok,
+        count(final_score) AS n,
+        (CASE WHEN is_gate THEN count(score) ELSE count(final_score) END) / count(*) AS coverage,
+        avg(normalized_score) AS mean_normalized_score,
+        avg(final_score) AS mean_score
+    FROM staging.scores
+    GROUP BY
+        judge_id, judge_name, is_demonstration, model_id, criterion_id, criteria_name, criteria_group, is_gate
+)
+
 SELECT
-    judge_id,
-    judge_name,
-    is_demonstration,
-    model_id,
-    criterion_id,
-    criteria_name,
-    criteria_group,
-    is_gate,
-    count(DISTINCT prompt_id) AS n_instructions,
-    count(*) AS n_requests,
-    count(score) AS n_ok,
-    count(final_score) AS n,
-    (CASE WHEN is_gate THEN count(score) ELSE count(final_score) END) / count(*) AS coverage,
-    avg(normalized_score) AS mean_normalized_score,
-    avg(final_score) AS mean_score
-FROM staging.scores
-GROUP BY
-    judge_id, judge_name, is_demonstration, model_id, criterion_id, criteria_name, criteria_group, is_gate
+    quality.judge_id,
+    quality.judge_name,
+    quality.is_demonstration,
+    quality.model_id,
+    quality.criterion_id,
+    quality.criteria_name,
+    quality.criteria_group,
+    quality.is_gate,
+    quality.n_instructions,
+    quality.n_requests,
+    quality.n_ok,
+    quality.n,
+    quality.coverage,
+    quality.mean_normalized_score,
+    quality.mean_score,
+    intervals.standard_error,
+    intervals.ci_low,
+    intervals.ci_high,
+    coalesce(intervals.n_clusters, 0) AS n_clusters,
+    intervals.method AS interval_method,
+    before.standard_error AS normalized_standard_error,
+    before.ci_low AS normalized_ci_low,
+    before.ci_high AS normalized_ci_high,
+    coalesce(before.n_clusters, 0) AS normalized_n_clusters,
+    before.method AS normalized_interval_method
+FROM quality
+LEFT JOIN statistics.mean_intervals AS intervals
+    ON intervals.grain = 'criterion' AND intervals.judge_id = quality.judge_id
+    AND intervals.model_id = quality.model_id AND intervals.criterion_id = quality.criterion_id
+LEFT JOIN statistics.mean_intervals AS before
+    ON before.grain = 'criterion_before_gates' AND before.judge_id = quality.judge_id
+    AND before.model_id = quality.model_id AND before.criterion_id = quality.criterion_id

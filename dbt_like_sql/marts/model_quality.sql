@@ -17,6 +17,11 @@ columns:
   n: Those of them that have a usable score; the n of mean_score.
   coverage: n / n_requests.
   mean_score: Mean of the usable scores in [0, 1]; NULL where there is none.
+  standard_error: Of mean_score, clustered by instruction; NULL below two instructions.
+  ci_low: Lower end of the 95 % interval of mean_score; NULL where there is none.
+  ci_high: Upper end of the 95 % interval of mean_score; NULL where there is none.
+  n_clusters: Instructions with a usable score, the clusters of the standard error.
+  interval_method: How the interval was made; it changes below 30 clusters, see docs/statistics.md.
   n_gated_answers: Answers whose gate tripped, so that their scores are 0.
   gated_share: n_gated_answers / n_answers.
   n_gate_unknown_answers: Answers left unscored because a gate has no ok verdict.
@@ -29,6 +34,17 @@ checks:
       SELECT * FROM marts.model_quality
       WHERE mean_score NOT BETWEEN 0 AND 1 OR coverage NOT BETWEEN 0 AND 1 OR n > n_requests
          OR (mean_score IS NULL) <> (n = 0)
+  - name: intervals_belong_to_the_means
+    description: Mean and n are those that the interval was computed from.
+    sql: >
+      SELECT quality.judge_id, quality.model_id, quality.n, intervals.n AS interval_n,
+             quality.mean_score, intervals.mean
+      FROM marts.model_quality AS quality
+      LEFT JOIN statistics.mean_intervals AS intervals
+          ON intervals.grain = 'model' AND intervals.judge_id = quality.judge_id
+          AND intervals.model_id = quality.model_id
+      WHERE coalesce(intervals.n, 0) <> quality.n
+         OR coalesce(abs(intervals.mean - quality.mean_score) > 1e-9, FALSE)
   - name: every_score_is_counted
     description: The usable scores of the models add up to those of staging.scores.
     sql: >
@@ -75,9 +91,16 @@ SELECT
     scores.n,
     scores.n / nullif(scores.n_requests, 0) AS coverage,
     scores.mean_score,
+    intervals.standard_error,
+    intervals.ci_low,
+    intervals.ci_high,
+    coalesce(intervals.n_clusters, 0) AS n_clusters,
+    intervals.method AS interval_method,
     answers.n_gated_answers,
     answers.n_gated_answers / answers.n_answers AS gated_share,
     answers.n_gate_unknown_answers,
     answers.n_unscored_answers
 FROM scores
 JOIN answers ON answers.judge_id = scores.judge_id AND answers.model_id = scores.model_id
+LEFT JOIN statistics.mean_intervals AS intervals
+    ON intervals.grain = 'model' AND intervals.judge_id = scores.judge_id AND intervals.model_id = scores.model_id

@@ -20,9 +20,25 @@ columns:
   n: Those of them that have a usable score; the n of mean_score.
   coverage: n / n_requests.
   mean_score: Mean of the usable scores in [0, 1]; NULL where there is none.
+  standard_error: Of mean_score, clustered by instruction; NULL below two instructions.
+  ci_low: Lower end of the 95 % interval of mean_score; NULL where there is none.
+  ci_high: Upper end of the 95 % interval of mean_score; NULL where there is none.
+  n_clusters: Instructions with a usable score, the clusters of the standard error.
+  interval_method: How the interval was made; it changes below 30 clusters, see docs/statistics.md.
   n_gated_answers: Answers whose gate tripped.
 checks:
   - unique: [grain, judge_id, model_id, task_type]
+  - name: intervals_belong_to_the_means
+    description: Mean and n are those that the interval was computed from.
+    sql: >
+      SELECT quality.judge_id, quality.task_type, quality.n, intervals.n AS interval_n,
+             quality.mean_score, intervals.mean
+      FROM marts.task_quality AS quality
+      LEFT JOIN statistics.mean_intervals AS intervals
+          ON intervals.grain = quality.grain AND intervals.judge_id = quality.judge_id
+          AND intervals.task_type = quality.task_type AND intervals.model_id IS NOT DISTINCT FROM quality.model_id
+      WHERE coalesce(intervals.n, 0) <> quality.n
+         OR coalesce(abs(intervals.mean - quality.mean_score) > 1e-9, FALSE)
   - name: numbers_add_up
     description: mean and coverage lie in [0, 1], n never exceeds n_requests, both grains hold the same scores.
     sql: >
@@ -93,18 +109,26 @@ grains AS (
 )
 
 SELECT
-    grain,
-    judge_id,
-    judge_name,
-    is_demonstration,
-    model_id,
-    task_type,
-    n_models,
-    n_instructions,
-    n_answers,
-    CAST(n_requests AS BIGINT) AS n_requests,
-    CAST(n AS BIGINT) AS n,
-    n / nullif(n_requests, 0) AS coverage,
-    score_sum / nullif(n, 0) AS mean_score,
-    n_gated_answers
+    grains.grain,
+    grains.judge_id,
+    grains.judge_name,
+    grains.is_demonstration,
+    grains.model_id,
+    grains.task_type,
+    grains.n_models,
+    grains.n_instructions,
+    grains.n_answers,
+    CAST(grains.n_requests AS BIGINT) AS n_requests,
+    CAST(grains.n AS BIGINT) AS n,
+    grains.n / nullif(grains.n_requests, 0) AS coverage,
+    grains.score_sum / nullif(grains.n, 0) AS mean_score,
+    intervals.standard_error,
+    intervals.ci_low,
+    intervals.ci_high,
+    coalesce(intervals.n_clusters, 0) AS n_clusters,
+    intervals.method AS interval_method,
+    grains.n_gated_answers
 FROM grains
+LEFT JOIN statistics.mean_intervals AS intervals
+    ON intervals.grain = grains.grain AND intervals.judge_id = grains.judge_id
+    AND intervals.task_type = grains.task_type AND intervals.model_id IS NOT DISTINCT FROM grains.model_id

@@ -19,6 +19,7 @@ columns:
   n: Those of them that have a usable score.
   coverage: n / n_requests; NULL where the answer has gates only.
   answer_score: Mean of the answer's usable scores in [0, 1]; NULL where none is usable.
+  injection_suspected: True where the answer seems to speak to the judge; it is judged and counted all the same.
   file_path: Landing file of the answer.
   row_number: Row of the answer in that file.
 checks:
@@ -44,9 +45,10 @@ SELECT
     count(final_score) AS n,
     count(final_score) / nullif(count(CASE WHEN NOT is_gate THEN 1 END), 0) AS coverage,
     avg(final_score) AS answer_score,
+    injection_suspected,
     file_path,
     row_number
 FROM staging.scores
 GROUP BY
     judge_id, judge_name, is_demonstration, model_id, prompt_id, sample_index, repeat_index, task_type, gate_state,
-    file_path, row_number
+    injection_suspected, file_path, row_number

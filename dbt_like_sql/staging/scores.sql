@@ -33,6 +33,7 @@ columns:
     Of the answer in this repetition: none (it has no gate), tripped (a gate has its highest level), unknown (a gate
     has no ok verdict and none tripped) or passed.
   final_score: Score in [0, 1] after the gate rule; NULL for gates, for failures and while a gate is unknown.
+  injection_suspected: True where the answer seems to speak to the judge; it is judged and counted all the same.
   prompt_tokens: Tokens of the prompt, as the server counted them; NULL where no verdict came.
   completion_tokens: Tokens of the reply; NULL where no verdict came.
   cached_tokens: Prompt tokens the server had in its prefix cache; NULL where no verdict came.
@@ -146,6 +147,7 @@ SELECT
         WHEN gates.gate_state = 'tripped' THEN 0.0
         ELSE judged.normalized_score
     END AS final_score,
+    outputs.injection_suspected,
     judged.prompt_tokens,
     judged.completion_tokens,
     judged.cached_tokens,

@@ -19,9 +19,7 @@ from pollux_dagster.core.verdicts import VerdictStatus
 _NUMBER = r"[+\-−]?[0-9]{1,9}(?:[.,][0-9]{1,9})?"
 _LABEL = r"(?:(?:итоговая\s+)?оценка|(?:итоговый\s+)?балл|итог|score|rating|result)"
 _BARE = re.compile(rf"(?:{_LABEL}\s*[:=—–-]?\s*)?(?P<number>{_NUMBER})(?:\s*(?:балл|балла|баллов))?\.?", re.I)
-_OUT_OF = re.compile(
-    rf"(?:{_LABEL}\s*[:=—–-]?\s*)?(?P<number>{_NUMBER})\s*(?:/|из)\s*(?P<top>{_NUMBER})\.?", re.I
-)
+_OUT_OF = re.compile(rf"(?:{_LABEL}\s*[:=—–-]?\s*)?(?P<number>{_NUMBER})\s*(?:/|из)\s*(?P<top>{_NUMBER})\.?", re.I)
 _RESULT = re.compile(r"\[RESULT\](?P<score>.*?)(?P<end>\[END\]|\Z)", re.I | re.S)
 _FEEDBACK = re.compile(r"\[FEEDBACK\](?P<text>.*?)(?=\[RESULT\]|\Z)", re.I | re.S)
 _FENCE = re.compile(r"\A```(?:json)?\s*(?P<body>.*?)\s*```\Z", re.S)

@@ -15,6 +15,7 @@ from pollux_dagster.defs.automation import (
     rebuild_job,
 )
 from pollux_dagster.defs.checks import contract_checks
+from pollux_dagster.defs.instance import keep_files_private
 from pollux_dagster.defs.judging import requests, verdicts
 from pollux_dagster.defs.publication import publication_asset
 from pollux_dagster.defs.raw import landing_assets, model_outputs
@@ -35,6 +36,7 @@ def build_defs(
     One process runs a whole run: the warehouse has one writer at a time, so a process per step would buy nothing and
     cost seconds of imports each.
     """
+    keep_files_private()
     settings = settings or Settings.from_environment()
     sql_models = load_models(SQL_MODELS)
     return dg.Definitions(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pollux_dagster.defs.automation import all_models
 from pollux_dagster.defs.build import build_defs
-from pollux_dagster.defs.instance import open_instance
+from pollux_dagster.defs.instance import bury_dead_runs, open_instance, process_tag
 from pollux_dagster.defs.settings import Settings
 
 PLAIN_LINES = {"loggers": {"console": {"config": {"log_level": "INFO"}}}}
@@ -17,12 +17,14 @@ def evaluate_landing(settings: Settings) -> bool:
     """
     defs = build_defs(settings)
     with open_instance(settings.dagster_home) as instance:
-        ingest = defs.resolve_job_def("ingest")
-        ingested = ingest.execute_in_process(instance=instance, run_config=PLAIN_LINES, raise_on_error=False)
-        tags = all_models(instance)
-        if not ingested.success or not tags:
+        bury_dead_runs(instance)
+        ingested = defs.resolve_job_def("ingest").execute_in_process(
+            instance=instance, run_config=PLAIN_LINES, tags=process_tag(), raise_on_error=False
+        )
+        models = all_models(instance)
+        if not ingested.success or not models:
             return False
-        evaluate = defs.resolve_job_def("evaluate")
-        return evaluate.execute_in_process(
-            instance=instance, run_config=PLAIN_LINES, tags=tags, raise_on_error=False
-        ).success
+        evaluated = defs.resolve_job_def("evaluate").execute_in_process(
+            instance=instance, run_config=PLAIN_LINES, tags={**process_tag(), **models}, raise_on_error=False
+        )
+        return evaluated.success

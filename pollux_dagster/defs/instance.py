@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import dagster as dg
+
+from pollux_dagster.judge.server.processes import ProcessName, is_running, name_process
 
 DAGSTER_YAML = """\
 # Written by pollux when it first uses this home; yours to edit from then on.
@@ -29,8 +32,47 @@ run_retries:
 """
 
 
+PROCESS_TAG = "pollux/process"
+
+
+def process_tag() -> dict[str, str]:
+    """Marks a run as belonging to this process, which a later one can then find dead; needs /proc."""
+    name = name_process(os.getpid())
+    return {PROCESS_TAG: f"{name.pid} {name.start_ticks} {name.boot_id}"} if name else {}
+
+
+def bury_dead_runs(instance: dg.DagsterInstance) -> list[str]:
+    """Fail the runs whose process was killed and give back the places they hold in the pools; returns their ids.
+
+    Dagster's daemon does this for the runs it started. A run of the command line has no daemon to look after it,
+    and its place would keep every later run waiting.
+    """
+    unfinished = instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING]))
+    dead = [run for run in unfinished if PROCESS_TAG in run.tags and not _is_alive(run.tags[PROCESS_TAG])]
+    for run in dead:
+        instance.report_run_failed(run, "its process was killed; what it had done is kept")
+        instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+    return [run.run_id for run in dead]
+
+
+def _is_alive(tag: str) -> bool:
+    # By ticks since boot: a start time on the wall clock moves when somebody sets the clock.
+    pid, start_ticks, boot = tag.split()
+    return is_running(ProcessName(int(pid), int(start_ticks), boot))
+
+
+def keep_files_private() -> None:
+    """From here on this process, and what it starts, makes files and folders that only their owner can open.
+
+    DuckDB's write-ahead log and spill files and Dagster's own storage are made by other people's code, at any time,
+    with the process's umask and nothing else to say how.
+    """
+    os.umask(0o077)
+
+
 def open_instance(dagster_home: Path) -> dg.DagsterInstance:
     """The instance stored in `dagster_home`, which is created with our settings when it is new."""
+    keep_files_private()
     dagster_home.mkdir(parents=True, exist_ok=True, mode=0o700)
     config = dagster_home / "dagster.yaml"
     if not config.exists():

@@ -15,14 +15,16 @@ import duckdb
 import polars as pl
 
 from pollux_dagster.defs.automation import when_something_new
+from pollux_dagster.defs.golden import GoldenSet, judge_golden_set, load_golden_set
 from pollux_dagster.defs.metadata import OWNERS, column_schema, record_run, rows_table
 from pollux_dagster.defs.partitions import landed_models, models, one_run
 from pollux_dagster.defs.resources import JudgeResource, LedgerResource
 from pollux_dagster.judge.evaluate import Answer, Criterion, EvaluationReport, evaluate
 from pollux_dagster.judge.ledger import Ledger
 from pollux_dagster.judge.progress import Progress, format_progress
-from pollux_dagster.judge.server import ServerError
+from pollux_dagster.judge.server import AddressError, ServerError
 from pollux_dagster.warehouse.duckdb_resource import WarehouseResource
+from pollux_dagster.warehouse.golden import GoldenRound, record_round
 from pollux_dagster.warehouse.judges import register_judge
 from pollux_dagster.warehouse.requests import WorkOrder, iter_work_order, pending_requests, refresh_requests
 from pollux_dagster.warehouse.verdicts import load_verdicts
@@ -106,18 +108,25 @@ def verdicts(
                 target=Path(scratch) / "work_order.parquet",
             )
             criteria = _criteria(con)
+            golden = load_golden_set(con)
         context.log.info(
             f"{order.pending} verdicts to ask {identity.judge_name} for; "
             f"{order.cached} of {order.total} are in the ledger"
         )
         try:
-            report = _judge_pending(context, judge, book, order, criteria) if order.pending else None
+            report, golden_round = (
+                _judge_pending(context, judge, book, order, criteria, golden) if order.pending else (None, None)
+            )
+        except AddressError:
+            raise
         except ServerError as error:
             # What was judged is in the ledger. A server that could not be had back may be had in a minute:
             # a GPU that another process still holds, a node that reboots.
             raise dg.RetryRequested(max_retries=2, seconds_to_wait=60) from error
     with warehouse.get_connection() as con:
         load_verdicts(con, book.segments())
+        if golden_round is not None:
+            record_round(con, golden_round, run_id=context.run_id)
         details = {"judge_id": identity.judge_id, "total": order.total, "cached": order.cached}
         details |= report.as_json() if report else {"requested": 0}
         record_run(con, context.run_id, "judge", started, details)
@@ -144,11 +153,13 @@ def _judge_pending(
     book: Ledger,
     order: WorkOrder,
     criteria: dict[str, Criterion],
-) -> EvaluationReport:
+    golden: GoldenSet,
+) -> tuple[EvaluationReport, GoldenRound | None]:
     with judge.serve(context.log.info) as server:
         endpoint = server.endpoint
         context.log.info(f"judging on {endpoint.engine} {endpoint.engine_version} at {endpoint.server}")
-        return evaluate(
+        golden_round = judge_golden_set(golden, server, judge, book, context.run_id, context.log.info)
+        report = evaluate(
             _answers(order.path),
             criteria,
             server=server,
@@ -160,6 +171,7 @@ def _judge_pending(
             cached=order.cached,
             progress=_every(PROGRESS_SECONDS, context.log.info),
         )
+        return report, golden_round
 
 
 def _every(seconds: float, say: Callable[[str], None]) -> Callable[[Progress], None]:

@@ -101,6 +101,12 @@ class JudgeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
             key = os.environ.get(self.api_key_variable, "")
             length = self.judge_profile.max_model_len
             with attached_server(self.url, key, self.model or None, max_model_len=length) as server:
+                served, recorded = server.endpoint.model, self.judge_profile.model
+                if served != recorded:
+                    log(
+                        f"the server calls its model {served!r}; its verdicts are recorded as {recorded!r}'s. If that "
+                        "is another model, stop and set POLLUX_JUDGE_MODEL: judges must never be mixed up"
+                    )
                 yield server
         else:
             with managed_server(self._spec(), Path(self.state_root), log) as server:

@@ -19,6 +19,7 @@ class _Line(logging.Formatter):
         if event is not None and event.is_step_failure:
             message = f"{message} {_cause(event.step_failure_data.error)}"
         shown = "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in message)
+        shown = shown.replace("\n", "\n" + " " * 10)  # so that no line inside a message looks like a message
         level = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
         return f"{self.formatTime(record, '%H:%M:%S')}  {level}{shown}"
 

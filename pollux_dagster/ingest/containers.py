@@ -12,9 +12,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from pollux_dagster.ingest import limits
 from pollux_dagster.ingest.json_rows import (
     ROW_KEYS,
@@ -23,7 +20,9 @@ from pollux_dagster.ingest.json_rows import (
     read_items,
     read_line,
     salvage_items,
+    too_many_values,
 )
+from pollux_dagster.ingest.parquet_rows import read_parquet
 from pollux_dagster.ingest.rows import RawRow, Reason, RowRejected, check_text
 from pollux_dagster.ingest.scan import LandingFile
 
@@ -37,6 +36,7 @@ _COMPRESSED = {
     b"\xfd7zXZ": "xz",
     b"\x28\xb5\x2f\xfd": "zstd",
 }
+_PARQUET = b"PAR1"
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 
@@ -53,22 +53,44 @@ def open_container(file: LandingFile, handle: BinaryIO) -> Container:
 
     A file that cannot be read at all is one rejected row with number 0.
     """
-    if file.size > limits.MAX_FILE_BYTES:
-        return _refused(
-            Reason.TOO_LARGE, f"{file.size:,} bytes; a landing file may have {limits.MAX_FILE_BYTES:,}"
-        )
-    head = handle.read(4096)
-    if head.startswith(b"PAR1"):
-        return Container(_parquet(handle))
-    for magic, name in _COMPRESSED.items():
-        if head.startswith(magic):
-            return _refused(
-                Reason.COMPRESSED, f"the file is {name}-compressed; unpack it into the landing folder"
-            )
-    if head.startswith(_UTF16):
-        return _refused(Reason.INVALID_UTF8, "the file is UTF-16; save it as UTF-8")
+    if refusal := refuse_unread(file, handle):
+        return Container(iter([RawRow(0, refusal)]))
+    handle.seek(0)
+    head = handle.read(len(_BOM) + 1)
+    if head == _PARQUET:
+        return Container(read_parquet(handle))
     handle.seek(len(_BOM) if head.startswith(_BOM) else 0)
     return _text(file, handle)
+
+
+def refuse_unread(file: LandingFile, handle: BinaryIO) -> RowRejected | None:
+    """Why the file is refused for its size or its first bytes, or None. Reads no more than one line's limit."""
+    if file.size > limits.MAX_FILE_BYTES:
+        detail = f"{file.size:,} bytes; a landing file may have {limits.MAX_FILE_BYTES:,}"
+        return RowRejected(Reason.TOO_LARGE, detail)
+    handle.seek(0)
+    head = handle.read(8)
+    if head.startswith(_PARQUET):
+        return None
+    for magic, name in _COMPRESSED.items():
+        if head.startswith(magic):
+            detail = f"the file is {name}-compressed; unpack it into the landing folder"
+            return RowRejected(Reason.COMPRESSED, detail)
+    if head.startswith(_UTF16):
+        return RowRejected(Reason.INVALID_UTF8, "the file is UTF-16; save it as UTF-8")
+    if file.size > limits.MAX_DOCUMENT_BYTES and not _has_line_end(handle):
+        detail = (
+            f"{file.size:,} bytes that open with a line longer than {limits.MAX_LINE_BYTES:,}; one JSON document "
+            f"may have {limits.MAX_DOCUMENT_BYTES:,}: write JSONL"
+        )
+        return RowRejected(Reason.TOO_LARGE, detail)
+    return None
+
+
+def _has_line_end(handle: BinaryIO) -> bool:
+    """Whether a line ends within the limit of one, looking at a little of it at a time."""
+    handle.seek(0)
+    return any(b"\n" in handle.read(limits.MIB) for _ in range(0, limits.MAX_LINE_BYTES + 1, limits.MIB))
 
 
 def _refused(reason: Reason, detail: str) -> Container:
@@ -93,7 +115,7 @@ def _text(file: LandingFile, handle: BinaryIO) -> Container:
         return Container(itertools.chain(first, rows))
     return _csv(handle, start) or _refused(
         Reason.UNKNOWN_FORMAT,
-        "expected JSONL, JSON, CSV with a header, or Parquet; see the README for the formats",
+        "expected JSONL, JSON, CSV with a header, or Parquet; see docs/run.md for the formats",
     )
 
 
@@ -141,12 +163,12 @@ def _lines(handle: BinaryIO) -> Iterator[RawRow]:
 
 def _document(file: LandingFile, handle: BinaryIO, start: int) -> Container:
     if file.size > limits.MAX_DOCUMENT_BYTES:
-        detail = (
-            f"a JSON document of {file.size:,} bytes; one may have {limits.MAX_DOCUMENT_BYTES:,}: write JSONL"
-        )
+        detail = f"a JSON document of {file.size:,} bytes; one may have {limits.MAX_DOCUMENT_BYTES:,}: write JSONL"
         return _refused(Reason.TOO_LARGE, detail)
     handle.seek(start)
     body = handle.read()
+    if refusal := too_many_values(body):
+        return Container(iter([RawRow(0, refusal)]))
     document = parse_document(body)
     if document is None:
         lines = [line for line in body[:1_000_000].splitlines()[:SNIFF_ROWS] if line.strip()]
@@ -163,6 +185,8 @@ def _csv(handle: BinaryIO, start: int) -> Container | None:
     handle.seek(start)
     line = handle.readline(limits.MAX_LINE_BYTES).decode("utf-8", "surrogateescape")
     for delimiter in ",;\t":
+        if line.count(delimiter) >= limits.MAX_CSV_COLUMNS:
+            continue
         try:
             names = next(csv.reader([line], delimiter=delimiter), [])
         except csv.Error:
@@ -175,14 +199,18 @@ def _csv(handle: BinaryIO, start: int) -> Container | None:
 
 def _csv_rows(handle: BinaryIO, header: list[str], delimiter: str) -> Iterator[RawRow]:
     csv.field_size_limit(limits.MAX_LINE_BYTES)
-    lines = (line.decode("utf-8", "surrogateescape") for line in _bounded(handle))
-    reader = csv.reader(lines, delimiter=delimiter)
+    source_lines = _Lines(handle)
+    reader = csv.reader(source_lines, delimiter=delimiter)
     for number in itertools.count(1):
+        source_lines.taken = 0
         try:
             values = next(reader, None)
         except csv.Error as error:
             yield RawRow(number, RowRejected(Reason.INVALID_CSV, f"not a readable CSV record: {error}"))
             continue
+        except RowRejected as rejection:
+            yield RawRow(number, rejection)
+            return
         if values is None:
             return
         if not values:
@@ -201,39 +229,22 @@ def _csv_rows(handle: BinaryIO, header: list[str], delimiter: str) -> Iterator[R
             yield RawRow(number, fields, source)
 
 
-def _bounded(handle: BinaryIO) -> Iterator[bytes]:
-    while line := handle.readline(limits.MAX_LINE_BYTES):
-        yield line
+class _Lines:
+    """Lines of text for the CSV reader, which by itself would collect a record with an open quote for ever."""
 
+    def __init__(self, handle: BinaryIO) -> None:
+        self._handle = handle
+        self.taken = 0  # bytes of the record that is being read
 
-def _parquet(handle: BinaryIO) -> Iterator[RawRow]:
-    try:
-        handle.seek(0)
-        parquet = pq.ParquetFile(handle)
-        size = sum(parquet.metadata.row_group(i).total_byte_size for i in range(parquet.num_row_groups))
-    except (pa.ArrowException, OSError) as error:
-        yield RawRow(0, RowRejected(Reason.UNREADABLE_FILE, f"not a whole Parquet file: {error}"))
-        return
-    if size > limits.MAX_PARQUET_BYTES:
-        detail = f"{size:,} bytes uncompressed; a Parquet file may have {limits.MAX_PARQUET_BYTES:,}"
-        yield RawRow(0, RowRejected(Reason.TOO_LARGE, detail))
-        return
-    if not parquet.metadata.num_rows:
-        yield RawRow(0, RowRejected(Reason.EMPTY_FILE, "the Parquet file holds no rows"))
-        return
-    number = 0
-    try:
-        for batch in parquet.iter_batches(batch_size=1024):
-            for fields in batch.to_pylist():
-                number += 1
-                try:
-                    check_text(fields)
-                except RowRejected as rejection:
-                    yield RawRow(number, rejection, repr(fields))
-                else:
-                    yield RawRow(number, fields)
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        left = parquet.metadata.num_rows - number
-        for lost in range(number + 1, parquet.metadata.num_rows + 1):
-            detail = f"{left} rows from {number + 1} on cannot be read: {error}"
-            yield RawRow(lost, RowRejected(Reason.UNREADABLE_FILE, detail))
+    def __iter__(self) -> _Lines:
+        return self
+
+    def __next__(self) -> str:
+        line = self._handle.readline(limits.MAX_LINE_BYTES)
+        self.taken += len(line)
+        if self.taken > limits.MAX_LINE_BYTES:
+            detail = f"a record longer than {limits.MAX_LINE_BYTES:,} bytes; the file is not read past it"
+            raise RowRejected(Reason.TOO_LARGE, detail)
+        if not line:
+            raise StopIteration
+        return line.decode("utf-8", "surrogateescape")

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 import orjson
 
+from pollux_dagster.ingest import limits
 from pollux_dagster.ingest.rows import RawRow, Reason, RowRejected, check_text, kind
 
 # A document of rows is a list, or an object with the rows under one of these keys.
@@ -20,8 +21,21 @@ _ROWS_OPEN = re.compile(rf'\s*(?:\[|\{{[^\[]*?"(?:{"|".join(ROW_KEYS)})"\s*:\s*\
 _BETWEEN_ITEMS = re.compile(r"[\s,]*")
 
 
+def too_many_values(text: bytes) -> RowRejected | None:
+    """The refusal of a JSON text that would become too many objects, found by counting and without parsing."""
+    if len(text) <= limits.MAX_JSON_VALUES:
+        return None
+    values = text.count(b",") + text.count(b"[") + text.count(b"{")
+    if values <= limits.MAX_JSON_VALUES:
+        return None
+    detail = f"about {values:,} values in one JSON text; one may have {limits.MAX_JSON_VALUES:,}: write JSONL"
+    return RowRejected(Reason.TOO_LARGE, detail)
+
+
 def read_line(number: int, line: bytes) -> RawRow:
     """One line of JSONL as a row: an object, or the reason why it is none."""
+    if refusal := too_many_values(line):
+        return RawRow(number, refusal, line[: 4 * limits.MAX_RAW_TEXT])
     try:
         value = orjson.loads(line)
     except orjson.JSONDecodeError as error:
@@ -37,9 +51,7 @@ def read_line(number: int, line: bytes) -> RawRow:
 
 
 def _not_an_object(value: object) -> RowRejected:
-    return RowRejected(
-        Reason.WRONG_TYPE, f"expected a row as a JSON object, got {kind(value)}: {value!r:.200}"
-    )
+    return RowRejected(Reason.WRONG_TYPE, f"expected a row as a JSON object, got {kind(value)}: {value!r:.200}")
 
 
 def _why_broken(line: bytes, fast_error: str) -> RowRejected:
@@ -48,9 +60,7 @@ def _why_broken(line: bytes, fast_error: str) -> RowRejected:
     try:
         text = line.decode("utf-8")
     except UnicodeDecodeError as error:
-        return RowRejected(
-            Reason.INVALID_UTF8, f"byte 0x{line[error.start]:02x} at {error.start} is not UTF-8"
-        )
+        return RowRejected(Reason.INVALID_UTF8, f"byte 0x{line[error.start]:02x} at {error.start} is not UTF-8")
     try:
         check_text(json.loads(text, parse_constant=_no_constant))
     except RowRejected as rejection:
@@ -124,9 +134,7 @@ def salvage_items(body: bytes) -> Iterator[RawRow]:
         at = _BETWEEN_ITEMS.match(text, at).end()  # type: ignore[union-attr]  # it matches the empty text too
         if text.startswith("]", at):
             if torn := _after_the_list(text, at + 1):
-                yield RawRow(
-                    number + 1, RowRejected(Reason.INVALID_JSON, "text after the list of rows"), torn
-                )
+                yield RawRow(number + 1, RowRejected(Reason.INVALID_JSON, "text after the list of rows"), torn)
             return
         number += 1
         try:
@@ -134,9 +142,7 @@ def salvage_items(body: bytes) -> Iterator[RawRow]:
         except (ValueError, RecursionError) as error:
             torn = text[at:]
             reason = Reason.NUL_CHARACTER if "\0" in torn[:1_000_000] else Reason.INVALID_JSON
-            yield RawRow(
-                number, RowRejected(reason, f"the file breaks off or is not JSON here: {error}"), torn
-            )
+            yield RawRow(number, RowRejected(reason, f"the file breaks off or is not JSON here: {error}"), torn)
             return
         source = text[at:end]
         at = end

@@ -17,7 +17,16 @@ MAX_DOCUMENT_BYTES = 256 * MIB
 """A JSON file that is one document (an array or an object): it is parsed whole."""
 
 MAX_PARQUET_BYTES = 4096 * MIB
-"""Uncompressed size of a Parquet file, as its footer states it."""
+"""Uncompressed size of a Parquet file, both as its footer states it and as its values unfold in memory."""
+
+MAX_PARQUET_ROWS = 20_000_000
+"""Rows of a Parquet file, as its footer states them: a few bytes may claim any number."""
+
+MAX_JSON_VALUES = 5_000_000
+"""Commas and opening brackets in one JSON text, which bound the objects it becomes: `[[],[],…` grows twentyfold."""
+
+MAX_CSV_COLUMNS = 1000
+"""Columns of a CSV header."""
 
 MAX_RAW_TEXT = 4000
 """Characters of a rejected row that are kept to look at."""

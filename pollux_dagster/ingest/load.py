@@ -17,7 +17,7 @@ import duckdb
 import pyarrow as pa
 
 from pollux_dagster.ingest import limits
-from pollux_dagster.ingest.containers import Container, first_rows, open_container
+from pollux_dagster.ingest.containers import Container, first_rows, open_container, refuse_unread
 from pollux_dagster.ingest.detect import Format, document_format, rows_format
 from pollux_dagster.ingest.formats import READERS, RowReader
 from pollux_dagster.ingest.formats.context import FileContext, context_of
@@ -26,12 +26,11 @@ from pollux_dagster.ingest.records import TABLES, Record, Rejection, text_size, 
 from pollux_dagster.ingest.rows import RawRow, Reason, RowRejected, printable
 from pollux_dagster.ingest.scan import LandingFile
 
-READER_VERSION = 1
+READER_VERSION = 2
 """Raise it when readers change what they make of the same bytes: every file is then read again."""
 
 BATCH_ROWS = 10_000
 BATCH_CHARACTERS = 32 * limits.MIB
-NOT_HASHED = "not-hashed"
 # A file that trips a reader is that file's loss, not the run's; errors of the database are not among these.
 _READER_ERRORS = (
     ValueError,
@@ -60,13 +59,14 @@ class LoadedFile:
 
 
 def hash_file(file: LandingFile) -> str:
-    """sha256 of the file's bytes, hex; `not-hashed` for a file over the size limit, which is not read at all.
+    """sha256 of the file's bytes, hex; for a file that is refused unread, `refused:<size>:<mtime>` instead.
 
     Raises OSError when the file cannot be read.
     """
-    if file.size > limits.MAX_FILE_BYTES:
-        return NOT_HASHED
-    with file.absolute.open("rb") as handle:
+    with file.open() as handle:
+        if refuse_unread(file, handle) is not None:
+            return f"refused:{file.size}:{file.mtime_ns}"
+        handle.seek(0)
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
@@ -103,7 +103,7 @@ def delete_rows(con: duckdb.DuckDBPyConnection, file_path: str) -> None:
 
 def _read_into(con: duckdb.DuckDBPyConnection, file: LandingFile) -> LoadedFile:
     try:
-        with file.absolute.open("rb") as handle:
+        with file.open() as handle:
             loaded = _read_rows_into(con, file, handle)
     except FileNotFoundError:
         raise
@@ -124,7 +124,7 @@ def _refuse(con: duckdb.DuckDBPyConnection, file: LandingFile, detail: str) -> L
 
 
 def _read_rows_into(con: duckdb.DuckDBPyConnection, file: LandingFile, handle: BinaryIO) -> LoadedFile:
-    format_, rows = _records(file, handle)
+    format_, rows = read_records(file, handle)
     count = rejected = 0
     for batch in _batches(rows):
         _insert(con, file.path, [(number, record) for number, records in batch for record in records])
@@ -133,7 +133,7 @@ def _read_rows_into(con: duckdb.DuckDBPyConnection, file: LandingFile, handle: B
     return LoadedFile(file.path, format_, count, rejected)
 
 
-def _records(file: LandingFile, handle: BinaryIO) -> tuple[Format, Iterable[tuple[int, list[Record]]]]:
+def read_records(file: LandingFile, handle: BinaryIO) -> tuple[Format, Iterable[tuple[int, list[Record]]]]:
     """The file's format and, for every row of it, the row's number and records."""
     container = open_container(file, handle)
     whole = document_format(container.document)
@@ -154,9 +154,7 @@ def _context(file: LandingFile, container: Container) -> FileContext:
     return context_of(file.path, container.document)
 
 
-def _read_rows(
-    rows: Iterable[RawRow], reader: RowReader, context: FileContext
-) -> Iterator[tuple[int, list[Record]]]:
+def _read_rows(rows: Iterable[RawRow], reader: RowReader, context: FileContext) -> Iterator[tuple[int, list[Record]]]:
     for row in rows:
         try:
             if isinstance(row.fields, RowRejected):
@@ -168,10 +166,13 @@ def _read_rows(
 
 def _unknown(first: list[RawRow], rows: Iterable[RawRow]) -> Iterator[tuple[int, list[Record]]]:
     """Rows of no known format: each keeps its own reason; a file of well-formed rows is refused as one."""
+    if not first:
+        yield 0, [Rejection(Reason.EMPTY_FILE, "the file holds a header and no rows", None)]
+        return
     if all(isinstance(row.fields, dict) for row in first):
         fields = sorted({key for row in first if isinstance(row.fields, dict) for key in row.fields})
         detail = f"no landing format has these fields: {', '.join(fields)[:500]}"
-        yield 0, [Rejection(Reason.UNKNOWN_FORMAT, detail, first[0].raw_text() if first else None)]
+        yield 0, [Rejection(Reason.UNKNOWN_FORMAT, printable(detail), first[0].raw_text())]
         return
     for row in rows:
         reason, detail = Reason.UNKNOWN_FORMAT, "no landing format has these fields"

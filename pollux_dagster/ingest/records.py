@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
+from pollux_dagster.core.injection import injection_reasons
+
 
 class Instruction(NamedTuple):
     prompt_id: str
@@ -102,7 +104,10 @@ TABLES: dict[type[Record], str] = {
 
 
 def to_arrow(kind: type[Record], file_path: str, rows: list[tuple[int, Record]]) -> pa.Table:
-    """The records of one type as an Arrow table with the columns of its landing table."""
+    """The records of one type as an Arrow table with the columns of its landing table.
+
+    Outputs get one column more, `injection_reasons`: it is computed from the answer, and no reader has to know it.
+    """
     columns = {
         "file_path": pa.array([file_path] * len(rows), _TEXT),
         "row_number": pa.array([number for number, _ in rows], _INT),
@@ -110,7 +115,15 @@ def to_arrow(kind: type[Record], file_path: str, rows: list[tuple[int, Record]])
     for index, field in enumerate(kind._fields):
         values = [record[index] for _, record in rows]
         columns[field] = pa.array(values, _TYPES.get(field, _TEXT))
+    if kind is ModelOutput:
+        columns["injection_reasons"] = _injection_reasons([record.answer for _, record in rows])  # type: ignore[union-attr]
     return pa.table(columns)
+
+
+def _injection_reasons(answers: list[str | None]) -> pa.Array:
+    """Per answer, why it is suspected of speaking to the judge. The wide set repeats an answer: each is read once."""
+    found = {answer: injection_reasons(answer or "") for answer in set(answers)}
+    return pa.array([found[answer] for answer in answers], pa.list_(_TEXT))
 
 
 def text_size(record: Record) -> int:

@@ -101,9 +101,7 @@ def kind(value: object) -> str:
 
 
 def reject_type(field: str, expected: str, value: object) -> RowRejected:
-    return RowRejected(
-        Reason.WRONG_TYPE, f"expected {field} to be {expected}, got {kind(value)}: {value!r:.200}"
-    )
+    return RowRejected(Reason.WRONG_TYPE, f"expected {field} to be {expected}, got {kind(value)}: {value!r:.200}")
 
 
 def prompt_id(value: object, field: str = "prompt_id") -> str:

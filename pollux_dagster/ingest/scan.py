@@ -10,6 +10,7 @@ import hashlib
 import os
 import stat
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 
 TEMPORARY_SUFFIXES = (".tmp", ".part", ".partial", ".crdownload", ".download", ".swp", "~")
@@ -23,6 +24,10 @@ class LandingFile:
     absolute: Path
     size: int
     mtime_ns: int
+
+    def open(self) -> BufferedReader:
+        """The file for reading, if it is still a file: one that has become a link meanwhile is an OSError."""
+        return os.fdopen(os.open(self.absolute, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +47,7 @@ def scan(landing: Path) -> Scan:
     """
     root = landing.resolve()
     if not root.is_dir():
-        raise NotADirectoryError(
-            f"expected a landing folder at {landing}, found none: create it or set its path"
-        )
+        raise NotADirectoryError(f"expected a landing folder at {landing}, found none: create it or set its path")
     files: list[LandingFile] = []
     ignored: list[tuple[str, str]] = []
     for folder, subfolders, names in os.walk(root, followlinks=False):

@@ -172,8 +172,7 @@ def _forget(con: duckdb.DuckDBPyConnection, path: str, run_id: str) -> None:
     try:
         delete_rows(con, path)
         con.execute(
-            "UPDATE landing.files SET status = 'removed', row_count = 0, loaded_at = ?, run_id = ? "
-            "WHERE file_path = ?",
+            "UPDATE landing.files SET status = 'removed', row_count = 0, loaded_at = ?, run_id = ? WHERE file_path = ?",
             [datetime.now(UTC), run_id, path],
         )
     except BaseException:
@@ -200,9 +199,7 @@ def _report(con: duckdb.DuckDBPyConnection, **done: Any) -> SyncReport:
         """
     ).fetchall()
     files = tuple(FileReport(path, form, count, count - bad, bad) for path, form, count, bad in rows)
-    reasons = con.execute(
-        "SELECT reason, count(*) FROM raw.rejected_rows GROUP BY ALL ORDER BY 2 DESC, 1"
-    ).fetchall()
+    reasons = con.execute("SELECT reason, count(*) FROM raw.rejected_rows GROUP BY ALL ORDER BY 2 DESC, 1").fetchall()
     return SyncReport(
         rows=sum(file.row_count for file in files),
         accepted=sum(file.accepted for file in files),

@@ -6,12 +6,14 @@ plain `duckdb.connect` of the same file live together in one process.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import random
 import re
 import tempfile
 import time
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 
 import duckdb
@@ -22,11 +24,16 @@ DEFAULT_SETTINGS: Mapping[str, str | int] = {"memory_limit": "2GB"}
 
 _LOCK_HELD = "Could not set lock on file"
 _HOLDER = re.compile(r"held in (?P<program>.+?) \(PID (?P<pid>\d+)\)")
+_CORRUPT = re.compile(r"not a valid DuckDB|corrupt|checksum|deserializ|not read enough bytes", re.I)
 _OTHER_MODE = "different configuration than existing connections"
 
 
 class WarehouseLockedError(RuntimeError):
     """Another process held the database file for longer than we were willing to wait."""
+
+
+class WarehouseCorruptError(RuntimeError):
+    """The file is no database that DuckDB can open; the ledger holds what is needed to make it again."""
 
 
 class WarehouseModeError(RuntimeError):
@@ -48,6 +55,7 @@ def connect(
     Raises:
         WarehouseLockedError: the file stayed locked; the message names the process that holds it.
         WarehouseModeError: the same process has the file open in the other mode.
+        WarehouseCorruptError: what lies at `path` cannot be opened as a database; the message says what to do.
         duckdb.Error: anything else DuckDB says, for instance a read-only open of a file that is not there.
     """
     database = str(path)
@@ -65,6 +73,29 @@ def connect(
     return con
 
 
+def set_aside(path: Path) -> Path | None:
+    """Rename a warehouse file, and its write-ahead log, to `<name>.broken-<time>`; None when there is none.
+
+    Raises:
+        WarehouseLockedError: another process has the file open; moving it would split the two.
+    """
+    if not path.exists():
+        return None
+    with path.open("r+b") as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the lock DuckDB itself takes
+        except BlockingIOError as error:
+            raise WarehouseLockedError(
+                f"{path}: another process has it open; let that finish or close it, then run this again"
+            ) from error
+        target = path.with_name(f"{path.name}.broken-{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
+        path.rename(target)
+        log = path.with_name(f"{path.name}.wal")
+        if log.exists():
+            log.rename(target.with_name(f"{target.name}.wal"))
+    return target
+
+
 def _connect_when_free(database: str, read_only: bool, wait_s: float) -> duckdb.DuckDBPyConnection:
     deadline = time.monotonic() + wait_s
     pause_s = 0.05
@@ -79,7 +110,12 @@ def _connect_when_free(database: str, read_only: bool, wait_s: float) -> duckdb.
                 f"{database}: this process already has it open {mode} and DuckDB allows one mode "
                 f"per process; close that connection first, or open this one {mode} too"
             ) from error
-        except duckdb.IOException as error:
+        except (duckdb.IOException, duckdb.SerializationException, duckdb.FatalException) as error:
+            if _CORRUPT.search(str(error)):
+                raise WarehouseCorruptError(
+                    f"{database} cannot be opened: {error}. Nothing that was judged is lost: `pollux rebuild` sets the "
+                    "file aside and makes it again from the landing folder and the ledger, without asking the judge"
+                ) from error
             if _LOCK_HELD not in str(error):
                 raise
             if time.monotonic() >= deadline:

@@ -135,6 +135,16 @@ def _raw() -> tuple[Contract, ...]:
             "ANTI JOIN raw.instructions USING (prompt_id)",
             NO_ROWS,
         ),
+        Contract(
+            "raw.model_outputs",
+            "answers_do_not_address_the_judge",
+            "No answer imitates the judge's prompt or asks for a score. These do; they are judged unchanged: look at "
+            "them, and at marts.injection_effect.",
+            "SELECT model_id, prompt_id, sample_index, array_to_string(injection_reasons, ', ') AS reasons, "
+            "file_path, row_number FROM raw.model_outputs WHERE injection_suspected ORDER BY ALL",
+            NO_ROWS,
+            blocking=False,
+        ),
     )
 
 

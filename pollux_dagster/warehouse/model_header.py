@@ -74,6 +74,11 @@ def parse_header(path: Path, header: str, table: str) -> ModelHeader:
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise SqlModelError(path, line, f"the header is not YAML: {error.problem}") from error
+    except yaml.reader.ReaderError as error:
+        line = header.count("\n", 0, error.position) + 1
+        raise SqlModelError(path, line, f"the header holds a character that YAML forbids: {error.reason}") from error
+    except (ValueError, RecursionError) as error:  # a date that is none, lists nested without end
+        raise SqlModelError(path, 1, f"the header is not usable YAML: {error}") from error
     if not isinstance(loaded, dict):
         raise SqlModelError(path, 1, f"expected the header to be a YAML mapping with keys {', '.join(_KEYS)}")
     for key in loaded:
@@ -93,9 +98,15 @@ def parse_header(path: Path, header: str, table: str) -> ModelHeader:
         tags=_texts(path, header, "tags", loaded.get("tags", {})),
         materialized=cast(Literal["table", "view"], loaded["materialized"]),
         columns=_texts(path, header, "columns", loaded["columns"]),
-        checks=tuple(_check(path, header, entry, table) for entry in loaded.get("checks", [])),
+        checks=tuple(_check(path, header, entry, table) for entry in _entries(path, header, loaded.get("checks", []))),
         line_count=header.count("\n"),
     )
+
+
+def _entries(path: Path, header: str, value: object) -> list[object]:
+    if not isinstance(value, list):
+        raise SqlModelError(path, line_of(header, "checks:"), f"checks: expected a list, got {value!r}")
+    return value
 
 
 def _check(path: Path, header: str, entry: object, table: str) -> ModelCheck:
@@ -109,22 +120,20 @@ def _check(path: Path, header: str, entry: object, table: str) -> ModelCheck:
     extra = set(entry) - {"name", "description", "severity", "sql"}
     if extra or not {"name", "description", "sql"} <= set(entry):
         wanted = "unique: [columns], not_null: [columns], or name, description, sql and optionally severity"
-        raise SqlModelError(path, line, f"checks: expected {wanted}; got keys {sorted(entry)}")
+        raise SqlModelError(path, line, f"checks: expected {wanted}; got keys {sorted(map(str, entry))}")
+    for key in ("name", "description", "sql"):
+        if not isinstance(entry[key], str) or not entry[key].strip():
+            raise SqlModelError(path, line, f"checks: expected {key} as a text that is not blank, got {entry[key]!r}")
     severity = entry.get("severity", "error")
     if severity not in ("error", "warn"):
-        raise SqlModelError(
-            path, line, f"check {entry['name']}: severity is 'error' or 'warn', got {severity!r}"
-        )
+        raise SqlModelError(path, line, f"check {entry['name']}: severity is 'error' or 'warn', got {severity!r}")
     return ModelCheck(entry["name"], entry["description"].strip(), severity, entry["sql"].strip())
 
 
 def _unique(columns: Sequence[str], table: str) -> ModelCheck:
     names = ", ".join(columns)
     query = (
-        exp.select(*columns, "count(*) AS n")
-        .from_(table, dialect="duckdb")
-        .group_by(*columns)
-        .having("count(*) > 1")
+        exp.select(*columns, "count(*) AS n").from_(table, dialect="duckdb").group_by(*columns).having("count(*) > 1")
     )
     return ModelCheck(f"unique_{'_'.join(columns)}", f"One row per ({names}).", "error", query.sql("duckdb"))
 
@@ -147,9 +156,7 @@ def _strings(path: Path, header: str, key: str, value: object) -> tuple[str, ...
 
 def _texts(path: Path, header: str, key: str, value: object) -> dict[str, str]:
     if not isinstance(value, dict):
-        raise SqlModelError(
-            path, line_of(header, f"{key}:"), f"{key}: expected name: text pairs, got {value!r}"
-        )
+        raise SqlModelError(path, line_of(header, f"{key}:"), f"{key}: expected name: text pairs, got {value!r}")
     for name, text in value.items():
         if not isinstance(name, str) or not isinstance(text, str) or not text.strip():
             line = line_of(header, f"{name}:")

@@ -19,6 +19,7 @@ import filelock
 import orjson
 
 from pollux_dagster.warehouse.sql_models import SqlModel
+from pollux_dagster.warehouse.statistics import TABLES
 from pollux_dagster.warehouse.transactions import transaction
 
 # What it takes to walk a number back: mart → scores → verdict → answer → landing file → run.
@@ -33,6 +34,7 @@ _TABLES = (
     "meta.judges",
     "meta.runs",
     "meta.column_lineage",
+    *(f"statistics.{table}" for table in TABLES),
 )
 _ATTACHED = "publication"
 
@@ -91,9 +93,7 @@ def publish(
         _fsync(draft)
         draft.replace(target)
         _fsync(target.parent)
-    return PublicationReport(
-        target, report.judge_names, report.row_counts, report.views, target.stat().st_size
-    )
+    return PublicationReport(target, report.judge_names, report.row_counts, report.views, target.stat().st_size)
 
 
 def _copy_snapshot(
@@ -167,8 +167,7 @@ def _only_publisher(target: Path) -> Iterator[None]:
             yield
     except filelock.Timeout as error:
         raise PublicationBusyError(
-            f"{target}: another process is publishing to it (it holds {lock.lock_file}); "
-            "let it finish, then retry"
+            f"{target}: another process is publishing to it (it holds {lock.lock_file}); let it finish, then retry"
         ) from error
 
 

@@ -19,10 +19,13 @@ def load_verdicts(con: duckdb.DuckDBPyConnection, segments: Sequence[str | Path]
     """Bring judging.verdicts up to date with the ledger's Parquet `segments`; returns rows added or changed.
 
     Segments loaded before are not read again. Each new one is loaded and remembered in one transaction, so a
-    killed load goes on where it stopped and memory holds one segment.
+    killed load goes on where it stopped and memory holds one segment. A verdict that no segment holds any more,
+    because its segment was damaged and set aside, leaves the table: it is asked for again, and the ledger is whole.
     """
     listed = [str(segment) for segment in segments]
     loaded = {name for (name,) in con.execute("SELECT segment FROM meta.ledger_segments").fetchall()}
+    if gone := loaded.difference(listed):
+        loaded = _forget_segments(con, loaded, gone, listed)
     changed = 0
     for segment in listed:
         if segment in loaded:
@@ -32,12 +35,34 @@ def load_verdicts(con: duckdb.DuckDBPyConnection, segments: Sequence[str | Path]
             con.execute(_REMEMBER_SEGMENT, {"segment": segment})
         loaded.add(segment)
         changed += merged
-    if gone := loaded.difference(listed):
-        con.execute(
-            "DELETE FROM meta.ledger_segments WHERE list_contains(?::VARCHAR[], segment)", [list(gone)]
-        )
     return changed
 
+
+def _forget_segments(
+    con: duckdb.DuckDBPyConnection, loaded: set[str], gone: set[str], listed: Sequence[str]
+) -> set[str]:
+    """Drop what only the segments that are `gone` held; returns the segments that still count as loaded.
+
+    After a merge nothing is dropped. Otherwise every segment is loaded again: an older verdict may come back.
+    """
+    held = "SELECT verdict_key, created_at, run_id FROM read_parquet($listed)" if listed else "SELECT NULL, NULL, NULL"
+    with transaction(con):
+        con.execute(
+            "DELETE FROM meta.ledger_segments WHERE list_contains($gone::VARCHAR[], segment)", {"gone": [*gone]}
+        )
+        parameters = {"listed": [*listed]} if listed else {}
+        (dropped,) = con.execute(_DELETE_UNHELD.format(held=held), parameters).fetchone() or (0,)
+        if dropped:
+            con.execute("DELETE FROM meta.ledger_segments")
+    return set() if dropped else loaded - gone
+
+
+_DELETE_UNHELD = """
+DELETE FROM judging.verdicts AS kept WHERE NOT EXISTS (
+    SELECT 1 FROM ({held}) AS held (verdict_key, created_at, run_id)
+    WHERE held.verdict_key = kept.verdict_key AND held.created_at = kept.created_at AND held.run_id = kept.run_id
+)
+"""
 
 _REMEMBER_SEGMENT = """
 INSERT INTO meta.ledger_segments SELECT $segment, count(*), now() FROM read_parquet($segment)

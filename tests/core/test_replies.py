@@ -46,9 +46,7 @@ def _read(
         ("1 из 2", LEVELS, 1.0),
     ],
 )
-def test_a_lone_number_on_the_scale_is_the_score(
-    content: str, levels: tuple[float, ...], score: float
-) -> None:
+def test_a_lone_number_on_the_scale_is_the_score(content: str, levels: tuple[float, ...], score: float) -> None:
     reply = _read(content, levels=levels)
     assert (reply.status, reply.score) == (VerdictStatus.OK, score)
     assert (reply.rationale, reply.raw_text) == ("Ответ совпадает с эталоном.", content)
@@ -138,9 +136,7 @@ def test_a_server_without_a_reasoning_parser_leaves_the_tags_in_the_content() ->
         ("Верно, 2", "stop", VerdictStatus.UNPARSEABLE, None),
     ],
 )
-def test_the_feedback_format(
-    content: str, finish_reason: str, status: VerdictStatus, score: float | None
-) -> None:
+def test_the_feedback_format(content: str, finish_reason: str, status: VerdictStatus, score: float | None) -> None:
     reply = read_reply(SEVEN_B, MessageParts(content, None), finish_reason, LEVELS)
     assert (reply.status, reply.score) == (status, score)
     if content.startswith("[FEEDBACK]") and status is VerdictStatus.OK:
@@ -164,18 +160,12 @@ def test_the_feedback_format(
         ("[" * 100_000, "stop", VerdictStatus.REPETITION, None),
     ],
 )
-def test_the_json_format(
-    content: str, finish_reason: str, status: VerdictStatus, score: float | None
-) -> None:
+def test_the_json_format(content: str, finish_reason: str, status: VerdictStatus, score: float | None) -> None:
     reply = read_reply(JSON, MessageParts(content, None), finish_reason, LEVELS)
     assert (reply.status, reply.score) == (status, score)
 
 
-texts = (
-    st.none()
-    | st.text(max_size=60)
-    | st.text(alphabet='0123456789.,-/ <think>[RESULT]{}":score', max_size=60)
-)
+texts = st.none() | st.text(max_size=60) | st.text(alphabet='0123456789.,-/ <think>[RESULT]{}":score', max_size=60)
 scales = st.lists(st.floats(-100, 100), min_size=1, max_size=6).map(tuple)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from pollux_dagster.defs.automation import RANGE_END, RANGE_START, landing_sensor, nightly
 from pollux_dagster.defs.build import build_defs
-from pollux_dagster.defs.instance import open_instance
+from pollux_dagster.defs.instance import PROCESS_TAG, bury_dead_runs, open_instance, process_tag
 from pollux_dagster.defs.partitions import register_models
 from pollux_dagster.defs.raw import RAW_TABLES
 from pollux_dagster.defs.resources import LandingResource
@@ -103,3 +103,43 @@ FLOW: list[tuple[str, str | None]] = [
     ("marts/model_quality", None),
     ("published", None),
 ]
+
+
+def test_the_places_of_a_killed_run_are_given_back_and_those_of_a_living_one_are_kept(settings: Settings) -> None:
+    """A run that was killed in a pooled step would otherwise keep every later run of this home waiting."""
+    with open_instance(settings.dagster_home) as instance:
+        storage = instance.event_log_storage
+        living = _started_run(instance, process_tag())
+        dead = _started_run(instance, {PROCESS_TAG: "999999999 1 another-boot"})
+        storage.initialize_concurrency_limit_to_default("warehouse")
+        assert storage.claim_concurrency_slot("warehouse", dead.run_id, "step").is_claimed
+        assert not storage.claim_concurrency_slot("warehouse", living.run_id, "step").is_claimed
+
+        assert bury_dead_runs(instance) == [dead.run_id]
+
+        assert storage.claim_concurrency_slot("warehouse", living.run_id, "step").is_claimed
+        assert instance.get_run_by_id(dead.run_id).status is dg.DagsterRunStatus.FAILURE  # type: ignore[union-attr]
+        assert bury_dead_runs(instance) == []
+
+
+def _started_run(instance: dg.DagsterInstance, tags: dict[str, str]) -> dg.DagsterRun:
+    return instance.create_run(
+        job_name="evaluate",
+        run_id=None,
+        run_config=None,
+        status=dg.DagsterRunStatus.STARTED,
+        tags=tags,
+        root_run_id=None,
+        parent_run_id=None,
+        step_keys_to_execute=None,
+        execution_plan_snapshot=None,
+        job_snapshot=None,
+        parent_job_snapshot=None,
+        asset_selection=None,
+        asset_check_selection=None,
+        resolved_op_selection=None,
+        op_selection=None,
+        remote_job_origin=None,
+        job_code_origin=None,
+        asset_graph=build_defs().resolve_asset_graph(),
+    )

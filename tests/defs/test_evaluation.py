@@ -17,7 +17,7 @@ from conftest import ANSWERS, write_answers, write_instructions
 
 from pollux_dagster.defs.automation import all_models
 from pollux_dagster.defs.build import build_defs, resources
-from pollux_dagster.defs.instance import open_instance
+from pollux_dagster.defs.instance import bury_dead_runs, open_instance
 from pollux_dagster.defs.resources import JudgeResource
 from pollux_dagster.defs.settings import Settings
 
@@ -34,6 +34,7 @@ def evaluate(settings: Settings, servers: Path, **judge_options: object) -> bool
     )
     defs = build_defs(settings, {"judge": shared})
     with open_instance(settings.dagster_home) as instance:
+        bury_dead_runs(instance)
         assert defs.resolve_job_def("ingest").execute_in_process(instance=instance).success
         job = defs.resolve_job_def("evaluate")
         return job.execute_in_process(instance=instance, tags=all_models(instance), raise_on_error=False).success
@@ -76,7 +77,8 @@ def test_a_landing_folder_becomes_published_tables_and_only_news_is_judged(
     walked = published(
         world,
         "SELECT s.model_id, o.answer, o.file_path, o.row_number, v.rationale FROM staging.scores s "
-        "JOIN judging.verdicts v USING (verdict_key) JOIN raw.model_outputs o USING (model_id, prompt_id, sample_index)",
+        "JOIN judging.verdicts v USING (verdict_key) "
+        "JOIN raw.model_outputs o USING (model_id, prompt_id, sample_index)",
     )
     assert walked.height == 48
     assert walked["rationale"].null_count() == 0

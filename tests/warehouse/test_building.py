@@ -52,26 +52,20 @@ def test_a_build_reports_what_it_made(con: duckdb.DuckDBPyConnection, tmp_path: 
 
 def test_a_failed_check_keeps_the_last_good_table(con: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
     build_model(con, numbers(tmp_path, "SELECT 1 AS n"))
-    with pytest.raises(
-        ModelCheckFailedError, match=r"small \(Numbers stay below 3\.\): 97 failing rows"
-    ) as caught:
+    with pytest.raises(ModelCheckFailedError, match=r"small \(Numbers stay below 3\.\): 97 failing rows") as caught:
         build_model(con, numbers(tmp_path, "SELECT range AS n FROM range(100)"))
     assert rows(con) == [1]
     (small,) = [check for check in caught.value.report.checks if check.name == "small"]
     assert (small.failing_rows, len(small.sample), small.sample[0]) == (97, 20, {"n": 3})
 
 
-def test_a_failed_warning_replaces_the_table_and_is_reported(
-    con: duckdb.DuckDBPyConnection, tmp_path: Path
-) -> None:
+def test_a_failed_warning_replaces_the_table_and_is_reported(con: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
     report = build_model(con, numbers(tmp_path, "SELECT 5 AS n", severity="warn"))
     assert rows(con) == [5]
     assert [check.passed for check in report.checks] == [True, False]
 
 
-def test_check_results_are_kept_even_when_the_build_is_refused(
-    con: duckdb.DuckDBPyConnection, tmp_path: Path
-) -> None:
+def test_check_results_are_kept_even_when_the_build_is_refused(con: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
     with pytest.raises(ModelCheckFailedError):
         build_model(con, numbers(tmp_path, "SELECT 7 AS n"), run_id="run-9")
     kept = con.execute(
@@ -82,11 +76,9 @@ def test_check_results_are_kept_even_when_the_build_is_refused(
     assert json.loads(kept[0][6]) == [{"n": 7}]
 
 
-def test_an_error_in_the_middle_keeps_the_last_good_table(
-    con: duckdb.DuckDBPyConnection, tmp_path: Path
-) -> None:
+def test_an_error_in_the_middle_keeps_the_last_good_table(con: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
     build_model(con, numbers(tmp_path, "SELECT 1 AS n"))
-    con.execute("INSERT INTO raw.model_outputs VALUES ('m', 'p', 0, 'not a number', 'h', 'f', 1)")
+    con.execute("INSERT INTO raw.model_outputs VALUES ('m', 'p', 0, 'not a number', 'h', 'f', 1, FALSE, [])")
     with pytest.raises(duckdb.ConversionException):
         build_model(con, numbers(tmp_path, "SELECT answer::INTEGER AS n FROM raw.model_outputs"))
     assert rows(con) == [1]
@@ -99,9 +91,7 @@ def test_a_view_can_become_a_table_and_a_table_a_view(con: duckdb.DuckDBPyConnec
         assert rows(con) == [n]
 
 
-def test_lineage_is_kept_beside_the_table_and_replaced_with_it(
-    con: duckdb.DuckDBPyConnection, tmp_path: Path
-) -> None:
+def test_lineage_is_kept_beside_the_table_and_replaced_with_it(con: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
     for column in ("sample_index", "row_number"):
         build_model(con, numbers(tmp_path, f"SELECT {column} AS n FROM raw.model_outputs"))
         assert con.execute("FROM meta.column_lineage").fetchall() == [

@@ -14,11 +14,11 @@ import filelock
 import pytest
 from tiny_world import ALPHA, JUDGE, TinyWorld
 
-from pollux_dagster.warehouse.build import build_model
 from pollux_dagster.warehouse.connection import connect
 from pollux_dagster.warehouse.publish import PublicationBusyError, PublicationReport, publish
 from pollux_dagster.warehouse.schema import create_schema
 from pollux_dagster.warehouse.sql_models import load_models
+from pollux_dagster.warehouse.tables import build_tables
 
 ROOT = Path(__file__).resolve().parents[2] / "dbt_like_sql"
 MODELS = load_models(ROOT)
@@ -56,8 +56,7 @@ print(json.dumps([reads, len(seen)]))
 @pytest.fixture
 def built(world: TinyWorld) -> TinyWorld:
     world.judge_everything()
-    for model in MODELS:
-        build_model(world.con, model, run_id="run-1")
+    build_tables(world.con, MODELS, run_id="run-1")
     return world
 
 
@@ -85,7 +84,7 @@ def test_a_publication_says_when_by_which_run_and_which_judges(built: TinyWorld,
     assert row["has_demonstration_judge"] is True
     assert abs(row["published_at"].timestamp() - time.time()) < 60
     assert report.judge_names == ("profile@judge-a", "profile@judge-b")
-    assert report.views == ("marts.leaderboard",)
+    assert "marts.leaderboard" in report.views
     assert report.size_bytes == target.stat().st_size
 
 
@@ -117,8 +116,7 @@ def test_a_number_is_walked_back_to_its_answer_inside_the_file(built: TinyWorld,
 
 def test_verdicts_nobody_asks_for_any_more_stay_at_home(built: TinyWorld, target: Path) -> None:
     built.con.execute("DELETE FROM judging.requests WHERE judge_id = 'judge-b'")
-    for model in MODELS:
-        build_model(built.con, model)
+    build_tables(built.con, MODELS)
     publish_run(built.con, target)
     with duckdb.connect(str(target), read_only=True) as reader:
         assert reader.execute("SELECT DISTINCT judge_id FROM judging.verdicts").fetchall() == [(JUDGE,)]
@@ -203,8 +201,7 @@ def warehouse(built: TinyWorld, tmp_path: Path) -> Path:
         built.con.execute(f"INSERT INTO target.{table} FROM memory.{table}")
     built.con.execute("DETACH target")
     con = connect(path)
-    for model in MODELS:
-        build_model(con, model)
+    build_tables(con, MODELS)
     con.close()
     return path
 

@@ -28,6 +28,7 @@ from tiny_world import (
 from pollux_dagster.core.verdicts import VerdictStatus
 from pollux_dagster.warehouse.build import build_model
 from pollux_dagster.warehouse.sql_models import SqlModel
+from pollux_dagster.warehouse.tables import build_tables
 
 ANSWER = ["judge_id", "model_id", "prompt_id"]
 
@@ -35,8 +36,7 @@ ANSWER = ["judge_id", "model_id", "prompt_id"]
 @pytest.fixture
 def built(world: TinyWorld, models: list[SqlModel]) -> duckdb.DuckDBPyConnection:
     world.judge_everything()
-    for model in models:
-        build_model(world.con, model)
+    build_tables(world.con, models)
     return world.con
 
 
@@ -80,18 +80,12 @@ def same(actual: pd.DataFrame, wanted: pd.DataFrame, keys: list[str]) -> None:
     """Equal on the columns of `wanted`, in any order of rows."""
     actual = actual[list(wanted.columns)].sort_values(keys).reset_index(drop=True)
     wanted = wanted.sort_values(keys).reset_index(drop=True)
-    pd.testing.assert_frame_equal(
-        actual, wanted, check_dtype=False, check_exact=False, rtol=1e-12, atol=1e-15
-    )
+    pd.testing.assert_frame_equal(actual, wanted, check_dtype=False, check_exact=False, rtol=1e-12, atol=1e-15)
 
 
-def test_scores_follow_the_gate_rule_row_by_row(
-    built: duckdb.DuckDBPyConnection, expected: pd.DataFrame
-) -> None:
+def test_scores_follow_the_gate_rule_row_by_row(built: duckdb.DuckDBPyConnection, expected: pd.DataFrame) -> None:
     actual = built.sql("FROM staging.scores").df()
-    wanted = expected.rename(
-        columns={"key": "verdict_key", "normalized": "normalized_score", "final": "final_score"}
-    )
+    wanted = expected.rename(columns={"key": "verdict_key", "normalized": "normalized_score", "final": "final_score"})
     same(actual, wanted, [*ANSWER, "criterion_id"])
 
 
@@ -133,7 +127,7 @@ def test_scores_lead_back_to_file_and_row(built: duckdb.DuckDBPyConnection) -> N
 def test_a_changed_answer_is_missing_until_judged_again(world: TinyWorld, models: list[SqlModel]) -> None:
     world.judge_everything()
     world.write_answer(ALPHA, "p2", "другой ответ")
-    build_model(world.con, models[0])
+    build_model(world.con, next(model for model in models if model.table == "staging.scores"))
     statuses = world.con.execute(
         "SELECT model_id, status, count(*) FROM staging.scores WHERE judge_id = ? AND prompt_id = 'p2' "
         "AND model_id IN ('alpha', 'beta') GROUP BY ALL ORDER BY ALL",
@@ -145,9 +139,7 @@ def test_a_changed_answer_is_missing_until_judged_again(world: TinyWorld, models
 def summary(frame: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     """n, coverage and mean over the non-gate rows of each group."""
     graded = frame[~frame.is_gate].groupby(by)
-    result = graded.agg(
-        n_requests=("key", "size"), n=("final", "count"), mean_score=("final", "mean")
-    ).reset_index()
+    result = graded.agg(n_requests=("key", "size"), n=("final", "count"), mean_score=("final", "mean")).reset_index()
     return result.assign(coverage=result.n / result.n_requests)
 
 
@@ -209,8 +201,7 @@ def test_criterion_quality(built: duckdb.DuckDBPyConnection, expected: pd.DataFr
 
 def test_one_name_with_two_rubrics_makes_two_rows(built: duckdb.DuckDBPyConnection) -> None:
     rows = built.execute(
-        "SELECT count(*) FROM marts.criterion_quality "
-        "WHERE judge_id = ? AND model_id = ? AND criteria_name = ?",
+        "SELECT count(*) FROM marts.criterion_quality WHERE judge_id = ? AND model_id = ? AND criteria_name = ?",
         [JUDGE, ALPHA, "Точность"],
     ).fetchone()
     assert rows == (2,)
@@ -235,9 +226,7 @@ def test_judge_coverage(built: duckdb.DuckDBPyConnection, expected: pd.DataFrame
     same(built.sql("FROM marts.judge_coverage").df(), wanted, by)
 
 
-def test_worst_answers_are_the_lowest_with_the_reason(
-    built: duckdb.DuckDBPyConnection, expected: pd.DataFrame
-) -> None:
+def test_worst_answers_are_the_lowest_with_the_reason(built: duckdb.DuckDBPyConnection, expected: pd.DataFrame) -> None:
     lost = answers(expected)
     lost = lost[lost.answer_score < 1].sort_values(["judge_id", "model_id", "answer_score", "prompt_id"])
     lost["place"] = lost.groupby(["judge_id", "model_id"]).cumcount() + 1
@@ -258,7 +247,7 @@ def test_worst_answers_are_bounded_in_number_and_length(world: TinyWorld, models
         "NULL, sha256('q' || i), sha256(''), 'f', i FROM range(30) t(i)"
     )
     world.con.execute(
-        "INSERT INTO raw.model_outputs "
+        "INSERT INTO raw.model_outputs (model_id, prompt_id, sample_index, answer, answer_hash, file_path, row_number) "
         "SELECT 'alpha', 'q' || i, 0, repeat('о', 5000), sha256('a' || i), 'f', i FROM range(30) t(i)"
     )
     world.con.execute(
@@ -271,8 +260,7 @@ def test_worst_answers_are_bounded_in_number_and_length(world: TinyWorld, models
         "SELECT verdict_key, judge_id, 'ok', 1.0, repeat('ж', 5000), '', NULL, 'stop', 1, 1, 0, 1, 0.1, "
         "'e', 'v', NULL, 's', 'r', now() FROM judging.requests WHERE prompt_id LIKE 'q%'"
     )
-    for model in models:
-        build_model(world.con, model)
+    build_tables(world.con, models)
     rows = world.con.execute(
         "SELECT count(*), max(length(instruction_excerpt)), max(length(answer_excerpt)), "
         "max(length(rationale_excerpt)) FROM marts.worst_answers WHERE model_id = 'alpha' AND judge_id = ?",

@@ -138,12 +138,10 @@ class TinyWorld:
             )
 
     def write_answer(self, model: str, prompt: str, text: str) -> None:
+        self.con.execute("DELETE FROM raw.model_outputs WHERE model_id = ? AND prompt_id = ?", [model, prompt])
         self.con.execute(
-            "DELETE FROM raw.model_outputs WHERE model_id = ? AND prompt_id = ?", [model, prompt]
-        )
-        self.con.execute(
-            "INSERT INTO raw.model_outputs "
-            "SELECT $m, $p, 0, $a, sha256($a), 'answers/' || $m || '.jsonl', $row",
+            "INSERT INTO raw.model_outputs BY NAME SELECT $m AS model_id, $p AS prompt_id, 0 AS sample_index, "
+            "$a AS answer, sha256($a) AS answer_hash, 'answers/' || $m || '.jsonl' AS file_path, $row AS row_number",
             {"m": model, "p": prompt, "a": text, "row": list(PROMPTS).index(prompt) + 1},
         )
 
@@ -193,7 +191,5 @@ def verdict_row(
 
 
 def write_segment(path: Path, rows: list[dict[str, object]]) -> Path:
-    pl.DataFrame(rows, schema_overrides={"score": pl.Float64, "system_fingerprint": pl.String}).write_parquet(
-        path
-    )
+    pl.DataFrame(rows, schema_overrides={"score": pl.Float64, "system_fingerprint": pl.String}).write_parquet(path)
     return path

@@ -32,8 +32,7 @@ def read_sample(fields: dict[str, Any], context: FileContext) -> list[Record]:
     model_id = _model(fields, context, named is not None)
     task = named["task"] if named else None
     outputs = [
-        ModelOutput(model_id, prompt_id, instruction, index, answer)
-        for index, answer in enumerate(_responses(fields))
+        ModelOutput(model_id, prompt_id, instruction, index, answer) for index, answer in enumerate(_responses(fields))
     ]
     reference = _reference(fields.get("target"))
     return [Instruction(prompt_id, instruction, reference, task, None, None, None, None), *outputs]

@@ -76,9 +76,7 @@ def _instruction(prompt_id: str, fields: dict[str, Any]) -> Instruction:
         task_subtype=rows.label(fields, "task_subtype"),
         domain=rows.label(fields, "domain"),
         difficulty=rows.label(fields, "difficulty"),
-        meta=meta
-        if meta is None or isinstance(meta, str)
-        else json.dumps(meta, ensure_ascii=False, default=str),
+        meta=meta if meta is None or isinstance(meta, str) else json.dumps(meta, ensure_ascii=False, default=str),
     )
 
 

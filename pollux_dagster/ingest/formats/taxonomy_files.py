@@ -30,9 +30,7 @@ def read_criteria_document(document: Mapping[str, Any]) -> Iterator[tuple[int, l
             yield number, [_rejection(error.reason, error.detail, entry)]
         else:
             levels = c.scale.levels
-            record = TaxonomyCriterionRecord(
-                c.code, c.name, c.rubrics, c.group, c.domain, levels, c.needs_reference
-            )
+            record = TaxonomyCriterionRecord(c.code, c.name, c.rubrics, c.group, c.domain, levels, c.needs_reference)
             yield number, [record]
 
 

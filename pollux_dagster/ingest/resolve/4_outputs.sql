@@ -49,7 +49,7 @@ JOIN landing.model_outputs AS o USING (file_path, row_number, sample_index);
 DELETE FROM raw.model_outputs;
 INSERT INTO raw.model_outputs BY NAME
 SELECT o.model_id, o.prompt_id, o.sample_index, coalesce(l.answer, '') AS answer, o.answer_hash,
-    o.file_path, o.row_number
+    len(l.injection_reasons) > 0 AS injection_suspected, l.injection_reasons, o.file_path, o.row_number
 FROM resolve_outputs AS o
 JOIN landing.model_outputs AS l USING (file_path, row_number, sample_index)
 WHERE occurrence = 1 AND NOT EXISTS (

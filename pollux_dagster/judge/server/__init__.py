@@ -7,13 +7,20 @@ else runs. Both hand out a `ServerHandle`; sending requests is not done here.
 
 from pollux_dagster.judge.server.attach import attached_server
 from pollux_dagster.judge.server.engines import cpu_vllm_spec
-from pollux_dagster.judge.server.errors import AttachError, RestartRefusedError, ServerError, ServerStartError
+from pollux_dagster.judge.server.errors import (
+    AddressError,
+    AttachError,
+    RestartRefusedError,
+    ServerError,
+    ServerStartError,
+)
 from pollux_dagster.judge.server.handle import ServerHandle
 from pollux_dagster.judge.server.launch import managed_server
 from pollux_dagster.judge.server.registry import ServerStatus, list_servers, stop_server
 from pollux_dagster.judge.server.spec import ServerSpec
 
 __all__ = [
+    "AddressError",
     "AttachError",
     "RestartRefusedError",
     "ServerError",

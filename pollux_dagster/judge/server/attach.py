@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from pollux_dagster.judge.endpoint import Endpoint
 from pollux_dagster.judge.server import http_probe
-from pollux_dagster.judge.server.errors import AttachError, RestartRefusedError
+from pollux_dagster.judge.server.errors import AddressError, AttachError, RestartRefusedError
 from pollux_dagster.judge.server.handle import ServerHandle
 
 
@@ -27,15 +27,22 @@ def attached_server(
     """A handle on the server at `base_url` (with or without the closing `/v1`).
 
     `model` may be left out when the server serves one; `max_model_len` (tokens) when its `/v1/models` tells
-    it. Raises AttachError that says which of address, key, model or length is wrong.
+    it. Raises AttachError that says which of address, key, model or length is wrong (AddressError, a kind of it, for an
+    address or key that cannot be one).
     """
     parts = urlsplit(base_url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise AttachError("the server's address should look like http://host:port/v1")
+        raise AddressError("the server's address should look like http://host:port/v1")
     if parts.username or parts.password or parts.query:
-        raise AttachError(
+        raise AddressError(
             "the server's address holds a user, password or query; an address ends up in logs and tables, "
             "so give the key as the API key instead"
+        )
+    if not (api_key.isascii() and api_key.isprintable()) or " " in api_key:
+        # The HTTP library would say so too, and quote the key.
+        raise AddressError(
+            "the API key holds a space, a line break or another character that no HTTP header may carry: "
+            "look for a line break at its end"
         )
     root = base_url.rstrip("/").removesuffix("/v1").rstrip("/")
     try:

@@ -25,5 +25,9 @@ class AttachError(ServerError):
     """The server at the given address cannot be used: not reachable, wrong key, or unknown model."""
 
 
+class AddressError(AttachError):
+    """The address or the key cannot be one at all: unlike a server that is away, waiting does not help."""
+
+
 class RestartRefusedError(ServerError):
     """A restart was asked of a server that is not ours to restart."""

@@ -15,7 +15,7 @@ SCHEMA_VERSION = 1
 
 _FOLDER = Path(__file__).parent
 # Views in `judging` read `raw`, so this is an order and not a listing.
-_FILES = ("landing.sql", "raw.sql", "judging.sql", "meta.sql")
+_FILES = ("landing.sql", "raw.sql", "judging.sql", "golden.sql", "meta.sql", "statistics.sql")
 
 
 class SchemaVersionError(RuntimeError):

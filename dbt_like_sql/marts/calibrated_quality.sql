@@ -1,0 +1,63 @@
+/*
+description: >
+  What each model's mean score would be had people judged all of its answers, with an interval that covers the judge's
+  error (prediction-powered inference, PPI++). Holds when the labelled answers are a random part of the model's answers.
+  Where there are too few labels, status says so and there is no figure. People's scores go through the same gate rule
+  as the judge's.
+owners: [team:evaluation]
+tags: {layer: marts}
+materialized: view
+columns:
+  judge_id: Identity of the judge.
+  judge_name: Readable name of the judge.
+  is_demonstration: True for the packaged demonstration judge.
+  model_id: Model that wrote the answers.
+  aggregation: How several annotators became one gold score (mean, median or mode).
+  status: calibrated; all labelled (the labels' own mean is the result); too few labels; or no labels.
+  judge_mean: Mean of the judge's scores, uncorrected; first sample of each instruction.
+  labels_mean: Mean of people's scores alone; NULL without any.
+  labels_standard_error: Of labels_mean, clustered by instruction.
+  labels_ci_low: Lower end of the 95 % interval of labels_mean.
+  labels_ci_high: Upper end of the 95 % interval of labels_mean.
+  calibrated_mean: Mean that people would have given; NULL with too few labels.
+  standard_error: Of calibrated_mean, clustered by instruction.
+  ci_low: Lower end of its 95 % interval.
+  ci_high: Upper end of its 95 % interval.
+  n: Scores of the judge.
+  n_labelled: Of these, scored by people too.
+  n_labelled_clusters: Instructions with such a score.
+  n_labelled_clusters_needed: Instructions with labels that an interval takes.
+  effective_labels: Labels that would be as precise without the judge; more than n_labelled where the judge helps.
+  judge_weight: The lambda of PPI++; 0 trusts labels only, 1 the judge fully; shared by the models of a judge.
+checks:
+  - unique: [judge_id, model_id]
+  - name: figures_exist_where_status_says_so
+    description: A calibrated mean with its interval exists exactly where status is calibrated or all labelled.
+    sql: >
+      SELECT judge_id, model_id, status, calibrated_mean FROM marts.calibrated_quality
+      WHERE (status IN ('calibrated', 'all labelled')) <> (calibrated_mean IS NOT NULL AND ci_low IS NOT NULL)
+*/
+SELECT
+    source.judge_id,
+    judges.judge_name,
+    judges.is_demonstration,
+    source.model_id,
+    source.aggregation,
+    source.status,
+    source.judge_mean,
+    source.labels_mean,
+    source.labels_standard_error,
+    source.labels_ci_low,
+    source.labels_ci_high,
+    source.calibrated_mean,
+    source.standard_error,
+    source.ci_low,
+    source.ci_high,
+    source.n,
+    source.n_labelled,
+    source.n_labelled_clusters,
+    source.n_labelled_clusters_needed,
+    source.effective_labels,
+    source.judge_weight
+FROM statistics.calibrated_quality AS source
+LEFT JOIN meta.judges AS judges ON judges.judge_id = source.judge_id

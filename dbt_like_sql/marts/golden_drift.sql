@@ -1,0 +1,59 @@
+/*
+description: >
+  Whether the judge still judges as it did: verdicts of each round on the golden set against those of the baseline
+  round of the same model, by criterion. A round is one state of the judge (model, weights, template, sampling, engine, version, flags).
+  shift is later minus baseline in [0, 1]. A criterion has shifted when its mean moved by more than 0.02 with an
+  adjusted p-value below 0.05; while one of the latest round has, nothing is published. Look at the verdicts, then
+  either mend the judge or accept the round as the new baseline (`pollux golden accept`). A build refused by the check
+  leaves the figures in statistics.golden_drift.
+owners: [team:evaluation]
+tags: {layer: marts}
+materialized: view
+columns:
+  judge_id: Identity of the judge in the later round.
+  judge_name: Readable name of the judge.
+  is_demonstration: True for the packaged demonstration judge.
+  round_id: The later round; judge_id of its verdicts in judging.verdicts.
+  baseline_round_id: The round it is held against.
+  is_latest: True for the model's round judged last.
+  what_changed: Judge, engine or flags, before and after.
+  criterion_id: Criterion, identified by name and rubrics together.
+  criteria_name: Name of the criterion.
+  shift: Mean of later minus baseline score, in [0, 1].
+  standard_error: Of the shift, clustered by instruction.
+  ci_low: Lower end of the 95 % interval of the shift.
+  ci_high: Upper end of the 95 % interval of the shift.
+  adjusted_p_value: Of a shift within the tolerance, adjusted (Holm) over the criteria of the round.
+  changed_share: Share of the requests with another score.
+  n: Requests with a score in both rounds.
+  n_clusters: Instructions behind them.
+  shifted: True when the shift is beyond tolerance and chance.
+checks:
+  - unique: [round_id, criterion_id]
+  - name: the_judge_has_not_shifted
+    description: No criterion of the latest round moved away from the baseline; those listed did.
+    sql: >
+      SELECT criteria_name, shift, ci_low, ci_high, changed_share, n, what_changed, judge_id, criterion_id
+      FROM marts.golden_drift WHERE is_latest AND shifted ORDER BY abs(shift) DESC
+*/
+SELECT
+    source.judge_id,
+    judges.judge_name,
+    judges.is_demonstration,
+    source.round_id,
+    source.baseline_round_id,
+    source.is_latest,
+    source.what_changed,
+    source.criterion_id,
+    source.criteria_name,
+    source.shift,
+    source.standard_error,
+    source.ci_low,
+    source.ci_high,
+    source.adjusted_p_value,
+    source.changed_share,
+    source.n,
+    source.n_clusters,
+    source.shifted
+FROM statistics.golden_drift AS source
+LEFT JOIN meta.judges AS judges ON judges.judge_id = source.judge_id

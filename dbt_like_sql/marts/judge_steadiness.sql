@@ -1,0 +1,37 @@
+/*
+description: >
+  How often a judge contradicts itself: verdicts of the same request taken several times (POLLUX_REPEATS). Scores are in
+  [0, 1], before the gate rule.
+owners: [team:evaluation]
+tags: {layer: marts}
+materialized: view
+columns:
+  judge_id: Identity of the judge.
+  judge_name: Readable name of the judge.
+  is_demonstration: True for the packaged demonstration judge.
+  grain: all or criterion.
+  criterion_id: Criterion, identified by name and rubrics together; NULL for all.
+  criteria_name: Name of the criterion.
+  flip_rate: Chance that two verdicts of one request differ; NULL where none was repeated.
+  within_variance: Variance between verdicts of one request.
+  within_share: That variance as a share of the whole variance of single verdicts.
+  n_repeated: Requests with two ok verdicts or more.
+  n_verdicts: Ok verdicts.
+checks:
+  - unique: [judge_id, grain, criterion_id]
+*/
+SELECT
+    source.judge_id,
+    judges.judge_name,
+    judges.is_demonstration,
+    source.grain,
+    source.criterion_id,
+    criteria.criteria_name AS criteria_name,
+    source.flip_rate,
+    source.within_variance,
+    source.within_share,
+    source.n_repeated,
+    source.n_verdicts
+FROM statistics.judge_steadiness AS source
+LEFT JOIN meta.judges AS judges ON judges.judge_id = source.judge_id
+LEFT JOIN raw.criteria AS criteria ON criteria.criterion_id = source.criterion_id

@@ -1,0 +1,42 @@
+/*
+description: >
+  How MERA scores tasks that a POLLUX judge reads: an answer's score is the sum of score / highest level over its k
+  criteria, divided by k; a reply without a usable number counts 0; there are no gates; a model's score is the mean
+  over its answers, so every answer weighs the same. Source: process_results of MERA's POLLUX-judged tasks for
+  lm-evaluation-harness (score / maximum of the rubric, averaged over the criteria, 0.0 where no number is read). The
+  gates of this project are not among the k criteria: their 1 means that the answer cannot be rated, and counting it
+  as full marks would reward it.
+owners: [team:evaluation]
+tags: {layer: marts}
+materialized: table
+columns:
+  judge_id: Identity of the judge.
+  judge_name: Readable name of the judge.
+  is_demonstration: True for the packaged demonstration judge.
+  model_id: Model that wrote the answers.
+  n: Answers in the mean.
+  score: Mean of the answers' scores.
+checks:
+  - unique: [judge_id, model_id]
+*/
+WITH answers AS (
+    SELECT
+        judge_id,
+        judge_name,
+        is_demonstration,
+        model_id,
+        sum(CASE WHEN max_score > 0 THEN coalesce(score, 0.0) / max_score ELSE 0.0 END) / count(*) AS answer_score
+    FROM staging.scores
+    WHERE NOT is_gate
+    GROUP BY judge_id, judge_name, is_demonstration, model_id, prompt_id, sample_index, repeat_index
+)
+
+SELECT
+    judge_id,
+    judge_name,
+    is_demonstration,
+    model_id,
+    count(*) AS n,
+    avg(answer_score) AS score
+FROM answers
+GROUP BY judge_id, judge_name, is_demonstration, model_id

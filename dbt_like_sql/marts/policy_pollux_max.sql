@@ -1,0 +1,35 @@
+/*
+description: >
+  As policy_pollux, but a score is divided by its rubric's highest level instead of scaled from the lowest: 1 on a scale
+  of 1 to 5 is 0.2 here and 0 there. Criteria whose highest level is not positive have no such share and are left out.
+  Source: the same aggregation (ai-forever/POLLUX on GitHub, src/metrics.py) with the normalisation of MERA's task code
+  (score / highest level).
+owners: [team:evaluation]
+tags: {layer: marts}
+materialized: table
+columns:
+  judge_id: Identity of the judge.
+  judge_name: Readable name of the judge.
+  is_demonstration: True for the packaged demonstration judge.
+  model_id: Model that wrote the answers.
+  n: Scores in the mean.
+  score: Mean of score / highest level; NULL without any.
+checks:
+  - unique: [judge_id, model_id]
+*/
+SELECT
+    judge_id,
+    judge_name,
+    is_demonstration,
+    model_id,
+    count(CASE WHEN max_score > 0 THEN score END) AS n,
+    avg(
+        CASE
+            WHEN max_score <= 0 THEN NULL
+            WHEN gate_state = 'tripped' THEN 0.0 * score
+            ELSE score / max_score
+        END
+    ) AS score
+FROM staging.scores
+WHERE NOT is_gate
+GROUP BY judge_id, judge_name, is_demonstration, model_id

@@ -1,0 +1,208 @@
+"""Does an answer speak to the judge instead of to its reader? Suspicions with names, found by fixed patterns.
+
+Nothing is removed, escaped or judged differently because of them: a flagged answer goes to the judge byte for byte,
+and the flag goes beside its scores. The one idea: a flag costs a look and a missed attack costs a wrong number, but a
+flag on ordinary prose costs the trust in all flags, so a pattern needs the act and its object, never a single word.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from pollux_dagster.core.prompts import POLLUX_TEMPLATE
+
+
+class InjectionReason(StrEnum):
+    """What makes an answer suspect."""
+
+    PROMPT_HEADING = "prompt_heading"  # a line that is one of the headings of the judge's own prompt
+    ASKS_FOR_SCORE = "asks_for_score"  # asks for, or promises itself, the highest score
+    OVERRIDES_INSTRUCTIONS = "overrides_instructions"  # tells its reader to ignore instructions or criteria
+    ADDRESSES_JUDGE = "addresses_judge"  # calls the judge by its role and speaks of a score
+    FORGED_VERDICT = "forged_verdict"  # contains a verdict in the form judges reply in
+    CHAT_MARKUP = "chat_markup"  # opens a new turn of the conversation in a chat template's own markup
+
+
+@dataclass(frozen=True, slots=True)
+class _Pattern:
+    """`pattern` is searched only in texts that contain one word of each of `stems`: that is most of the speed."""
+
+    reason: InjectionReason
+    stems: tuple[tuple[str, ...], ...]
+    pattern: re.Pattern[str]
+
+
+def _compiled(text: str) -> re.Pattern[str]:
+    return re.compile(text, re.VERBOSE | re.MULTILINE)
+
+
+# Between two words: spaces, punctuation, emphasis, quotes; bounded, so that no text makes a search slow.
+_GAP = r"[\W_]{1,12}"
+_NEAR = r"[^.!?\n]{0,60}?"
+_TOP_RU = r"(?:максимальн|наивысш|высш|сам(?:ую|ый)[\W_]{1,6}(?:высок|лучш)|идеальн|полн)\w*"
+_SCORE_RU = r"(?:оценк|балл|рейтинг)\w*"
+_GIVE_RU = (
+    r"(?:(?:по|вы|про)?став(?:ь|ьте|и|ите)|дай(?:те)?|присво[йи](?:те)?|начисли(?:те)?|назначь(?:те)?|"
+    r"засчита[йи](?:те)?|верни(?:те)?|выведи(?:те)?)"
+)
+_TOP_EN = r"(?:max(?:imum|imal)?|highest|full|perfect|top|best)"
+_SCORE_EN = r"(?:score|rating|grade|mark)s?"
+_GIVE_EN = r"(?:give|assign|award|output|return|rate|score|grade)"
+_ANSWER_EN = r"(?:this|the|my|above|following)[\W_]{1,4}(?:\w+[\W_]{1,4})?(?:answer|response|submission|output)"
+_HEADINGS = "|".join(
+    re.escape(line.lstrip("# ").rstrip(":").casefold()).replace(r"\ ", r"[\ \t]+")
+    for line in POLLUX_TEMPLATE.with_reference.splitlines()
+    if line.startswith("###")
+)
+_HEADING_STEMS = ("для оценки", "эталонный", "критерий", "шкала")
+
+_PATTERNS = (
+    _Pattern(
+        InjectionReason.PROMPT_HEADING,
+        (_HEADING_STEMS,),
+        _compiled(rf"^[\ \t>]*(?:\#{{1,6}}|\*\*|__)[\ \t]*(?:\*\*)?(?:{_HEADINGS})[\ \t]*(?:\*\*|__)?[\ \t]*(?::|$)"),
+    ),
+    _Pattern(
+        InjectionReason.ASKS_FOR_SCORE,
+        (("оценк", "балл", "рейтинг"), ("максим", "высш", "высок", "лучш", "идеальн", "полн")),
+        _compiled(
+            rf"""\b{_GIVE_RU}\b{_NEAR}\b{_TOP_RU}{_GAP}(?:\w+{_GAP})?{_SCORE_RU}
+            |\b(?:оцени(?:те)?|оценивай(?:те)?)\b{_NEAR}\b(?:на[\W_]|как[\W_]|в[\W_])?{_TOP_RU}{_GAP}{_SCORE_RU}
+            |\b(?:этот|данный|мой|представленный)[\W_]{{1,4}}ответ\b{_NEAR}\b(?:заслуживает|достоин|должен[\W_]получить)
+             {_NEAR}\b{_TOP_RU}{_GAP}{_SCORE_RU}"""
+        ),
+    ),
+    _Pattern(
+        InjectionReason.ASKS_FOR_SCORE,
+        (("постав", "выстав", "ответь", "оцени", "дай", "верни", "выведи"), ("оценк", "балл", "по критери")),
+        _compiled(
+            rf"\b(?:{_GIVE_RU}|ответь(?:те)?|оцени(?:те)?){_GAP}(?:\w+{_GAP}){{0,4}}?"
+            rf"(?:этому|данному|моему|этот|данный|мой|за[\W_]этот|за[\W_]мой){_GAP}(?:\w+{_GAP})?ответ\w*{_NEAR}"
+            rf"(?:(?:\b\d{{1,3}}{_GAP}(?:балл|из\b))|\b(?:оценк|балл)\w*[\W_]{{1,4}}\d{{1,3}}\b"
+            rf"|\bна{_GAP}(?:\d{{1,3}}|максимум|отлично)\b)"
+        ),
+    ),
+    _Pattern(
+        InjectionReason.ASKS_FOR_SCORE,
+        (
+            ("score", "rating", "grade", "mark"),
+            ("max", "highest", "full", "perfect", "top", "best"),
+            ("give", "assign", "award", "output", "return", "rate", "score", "grade", "deserve", "receive"),
+        ),
+        _compiled(
+            rf"""\b(?:please|must|should|always|now|just|to|and|then|judge|evaluator|grader|^)[\W_]{{0,4}}{_GIVE_EN}\b
+             [\W_]{{1,4}}(?:(?:it|me|this|the|a|an|my|us|him|them|only|[\w]+[\W_]{{1,4}}(?:answer|response))[\W_]{{1,4}}){{0,4}}
+             (?:answer[\W_]{{1,4}}|response[\W_]{{1,4}})?(?:(?:a|the|with|as)[\W_]{{1,4}}){{0,2}}
+             {_TOP_EN}[\W_]{{1,4}}(?:possible[\W_]{{1,4}})?{_SCORE_EN}\b
+            |\b{_ANSWER_EN}\b{_NEAR}\b(?:deserves?|(?:should|must)[\W_]{{1,4}}(?:receive|get|be[\W_]given))\b
+             {_NEAR}\b{_TOP_EN}{_GAP}(?:possible{_GAP})?{_SCORE_EN}\b"""
+        ),
+    ),
+    _Pattern(
+        InjectionReason.OVERRIDES_INSTRUCTIONS,
+        (
+            ("ignore", "disregard", "forget", "override", "bypass"),
+            ("instruction", "prompt", "criteri", "rubric", "guideline"),
+        ),
+        _compiled(
+            r"""\b(?:ignore|disregard|forget|override|bypass)[\W_]{1,4}(?:about[\W_]{1,4})?
+            (?:(?:all|any|every|the|your|of|these|those|my|other)[\W_]{1,4}){0,4}
+            (?:previous|prior|above|earlier|preceding|foregoing|original|given|scoring|grading|evaluation|judging)
+            [\W_]{1,4}(?:\w+[\W_]{1,4}){0,2}?
+            (?:instruction|prompt|criteri|rubric|guideline|rule)\w*"""
+        ),
+    ),
+    _Pattern(
+        InjectionReason.OVERRIDES_INSTRUCTIONS,
+        (
+            ("игнорир", "забудь", "внимани", "отмени", "пренебре", "не учитывай"),
+            ("инструк", "указани", "критери", "шкал", "промпт", "рубрик", "правил"),
+        ),
+        _compiled(
+            r"""\b(?:(?:про)?игнорируй(?:те)?|забудь(?:те)?|не[\W_]{1,4}обращай(?:те)?[\W_]{1,4}внимани\w+[\W_]{1,4}на|
+            отмени(?:те)?|пренебреги(?:те)?|не[\W_]{1,4}учитывай(?:те)?)[\W_]{1,4}(?:(?:о|об|про|все|всё|любые|эти|свои|твои|ваши)[\W_]{1,4}){0,3}
+            (?:(?:предыдущ|предшеств|прежн|данн\w+[\W_]{1,4}ранее|вышеуказ|приведенн|указанн|остальн|изначальн|исходн|системн)\w*[\W_]{1,4}){1,2}
+            (?:\w+[\W_]{1,4}){0,2}?(?:инструкци|указани|критери|шкал|промпт|рубрик|правил)\w*
+            |\b(?:(?:про)?игнорируй(?:те)?|не[\W_]{1,4}учитывай(?:те)?|забудь(?:те)?)[\W_]{1,4}(?:\w+[\W_]{1,4}){0,3}?
+            (?:критери\w*|шкал\w*|рубрик\w*)[\W_]{1,4}(?:оценки|оценивания|выше)"""
+        ),
+    ),
+    _Pattern(
+        InjectionReason.ADDRESSES_JUDGE,
+        (("судь", "оценщик", "проверяющ", "эксперт-оцен"), ("оценк", "балл", "оцени", "критери")),
+        _compiled(
+            r"""(?:^|[.!?]\s)[\W_]{0,6}(?:(?:внимание|примечание|инструкция|сообщение|обращение|указание|замечание)[\W_]{1,4}(?:для[\W_]{1,4}|к[\W_]{1,4})?|
+            (?:уважаем\w+|дорог\w+)[\W_]{1,4}|для[\W_]{1,4})?(?:(?:модел\w+|llm|ии|ai)[\W_]{1,3})?
+            (?:судь[яеию]|оценщик\w{0,2}|проверяющ\w{2,3}|эксперт\w{0,2}-оценщик\w{0,2})[\ \t]*[*_]{0,2}
+            [,!:.\)\]—–-][^\n]{0,200}?
+            \b(?:оценк|балл|оцени|критери)"""
+        ),
+    ),
+    _Pattern(
+        InjectionReason.ADDRESSES_JUDGE,
+        (("judge", "evaluator", "grader"), ("score", "rating", "grade", "rate", "mark")),
+        _compiled(
+            r"""(?:\b(?:dear|note[\W_]{1,4}(?:to|for)|message[\W_]{1,4}(?:to|for)|instructions?[\W_]{1,4}(?:to|for)|attention|hey|hello)[\W_]{1,4}
+            (?:the[\W_]{1,4})?(?:(?:llm|ai|model)[\W_]{1,3})?(?:judge|evaluator|grader)s?|
+            ^[\W_]{0,6}(?:(?:llm|ai)[\W_]{1,3})?(?:judge|evaluator|grader)[,!:])
+            [^\n]{0,200}?\b(?:scor|rating|grad(?:e|ing)\b|rate\b|marks?\b)
+            |\b(?:you[\W_]{1,4}are|as)[\W_]{1,4}(?:the|an?)[\W_]{1,4}(?:llm|ai|impartial)[\W_]{1,3}(?:judge|evaluator|grader)\b"""
+        ),
+    ),
+    _Pattern(InjectionReason.FORGED_VERDICT, (("[result]",),), _compiled(r"\[result\][\s*_:]{0,6}[+\-]?\d")),
+    _Pattern(InjectionReason.FORGED_VERDICT, (("[feedback]",),), _compiled(r"\[result\]")),
+    _Pattern(
+        InjectionReason.FORGED_VERDICT,
+        (('"rationale"', '"feedback"', '"reasoning"'),),
+        _compiled(r'"score"\s{0,4}:\s{0,4}"?[+\-]?\d'),
+    ),
+    _Pattern(
+        InjectionReason.CHAT_MARKUP,
+        (("<|", "[inst]", "<<sys>>", "<start_of_turn>"),),
+        _compiled(
+            r"""<\|im_start\|>\s{0,4}(?:system|user|assistant)|<\|start_header_id\|>|<\|(?:system|user|assistant)\|>
+            |\[inst\]|<<sys>>|<start_of_turn>\s{0,4}(?:user|model)"""
+        ),
+    ),
+)
+
+# Letters of the two alphabets that look alike: "поcтавь" with a Latin c is read by a model as if it were Cyrillic.
+_TO_CYRILLIC = str.maketrans("aceopxyk", "асеорхук")
+_TO_LATIN = str.maketrans("асеорхук", "aceopxyk")
+_MIXED_WORD = re.compile(r"[a-z][а-я]|[а-я][a-z]")
+_INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]")
+
+
+# A very long answer is read in overlapping pieces, so that its folded copies never weigh more than one piece.
+_PIECE, _OVERLAP = 200_000, 2_000
+
+
+def injection_reasons(answer: str) -> tuple[str, ...]:
+    """Every InjectionReason that applies to `answer`, sorted; empty when nothing is suspect. Never raises.
+
+    Read after Unicode compatibility folding, without case and without invisible characters. Words that mix
+    Cyrillic with Latin lookalikes are read as either. Time is linear in the length of the answer, memory constant.
+    """
+    pieces = (answer[at : at + _PIECE] for at in range(0, max(1, len(answer) - _OVERLAP), _PIECE - _OVERLAP))
+    return tuple(sorted({reason.value for piece in pieces for text in _readings(piece) for reason in _found(text)}))
+
+
+def _found(text: str) -> Iterator[InjectionReason]:
+    for pattern in _PATTERNS:
+        if all(any(stem in text for stem in stems) for stems in pattern.stems) and pattern.pattern.search(text):
+            yield pattern.reason
+
+
+def _readings(answer: str) -> Iterator[str]:
+    text = answer
+    if not text.isascii():
+        text = _INVISIBLE.sub("", unicodedata.normalize("NFKC", text))
+    text = text.casefold().replace("ё", "е")
+    yield text
+    if not text.isascii() and _MIXED_WORD.search(text):
+        yield text.translate(_TO_CYRILLIC)
+        yield text.translate(_TO_LATIN)

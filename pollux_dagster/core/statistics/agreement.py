@@ -1,0 +1,193 @@
+"""How well a judge's scores agree with people's: the model card's three figures, kappa, alpha and the table.
+
+Definitions only for one set of items at a time; who is compared on which items is decided by the caller. The
+one
+idea: every figure is a function of one contingency table (gold value by judge value), so leaving out each
+instruction in turn, for the intervals, costs one subtraction each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import special, stats
+
+from pollux_dagster.core.statistics.clusters import Floats, Integers
+
+Table = Floats
+METRICS = (
+    "rmse",
+    "mae",
+    "macro_f1",
+    "spearman",
+    "quadratic_kappa",
+    "krippendorff_alpha",
+    "exact_agreement",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A figure with its interval; NaN where it is undefined (a constant rater has no rank correlation)."""
+
+    value: float
+    standard_error: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """All figures of one set of items: `figures` has an Estimate for each name in METRICS."""
+
+    n: int
+    clusters: int
+    figures: dict[str, Estimate]
+    levels: tuple[float, ...]
+    confusion: Integers
+    """(levels, levels): rows are gold, columns the judge, both at the nearest level."""
+
+
+def nearest_level(values: Floats, levels: Floats) -> Integers:
+    """Index of the level nearest to each value, halfway goes to the higher; levels are ascending.
+
+    The rule for fractional gold (a mean of annotators) wherever classes are needed: macro F1, kappa, exact
+    agreement and the confusion table. RMSE, MAE, Spearman and alpha use the fractional value itself.
+    """
+    middles = (levels[1:] + levels[:-1]) / 2
+    # Means of three annotators leave 1.4999999999999998 where arithmetic says 1.5.
+    return np.searchsorted(middles, values + 1e-9, side="right").astype(np.int64)
+
+
+def agreement(
+    gold: Floats, judge: Floats, clusters: Integers, levels: Sequence[float], *, level: float = 0.95
+) -> Agreement:
+    """Figures of agreement between gold and judge, both (items,), in the units of the scale.
+
+    levels: the scale's levels, ascending. clusters: (items,) codes of the instructions.
+    rmse, mae: of judge - gold. macro_f1: over the classes that either side uses, as scikit-learn's
+    f1_score(average="macro"). spearman: of midranks, as scipy.stats.spearmanr. quadratic_kappa: Cohen 1968
+    with squared distance of level positions, as scikit-learn's cohen_kappa_score(weights="quadratic",
+    labels=levels).
+    krippendorff_alpha: interval metric, two coders (Krippendorff 2011, "Computing Krippendorff's
+    Alpha-Reliability"). Intervals: delete-one-instruction jackknife variance (Efron & Tibshirani 1993,
+    chapter 11), t with clusters - 1 degrees of freedom, on a scale where the figure is nearly normal (log for
+    errors, logit for shares, Fisher's z for coefficients). Raises ValueError on empty or unequal inputs.
+    """
+    if not len(gold) == len(judge) == len(clusters) or not len(gold):
+        raise ValueError(
+            "gold, judge and clusters must be equally long and not empty; "
+            f"got {len(gold)}, {len(judge)} and {len(clusters)} entries."
+        )
+    scale = np.asarray(sorted(levels), dtype=np.float64)
+    gold_values, gold_code = np.unique(gold, return_inverse=True)
+    judge_values, judge_code = np.unique(judge, return_inverse=True)
+    names, cluster = np.unique(clusters, return_inverse=True)
+    shape = (len(names), len(gold_values), len(judge_values))
+    cell = (cluster * shape[1] + gold_code) * shape[2] + judge_code
+    tables = np.bincount(cell, minlength=int(np.prod(shape))).reshape(shape).astype(np.float64)
+    whole = tables.sum(axis=0)
+    stacked = np.concatenate([whole[None], whole[None] - tables])
+    values = _figures(stacked, gold_values, judge_values, scale)
+    figures = {name: jackknife(values[name], len(names), _TRANSFORMS[name], level) for name in METRICS}
+    to_level = _fold(gold_values, judge_values, scale)
+    return Agreement(
+        n=len(gold),
+        clusters=len(names),
+        figures=figures,
+        levels=tuple(float(x) for x in scale),
+        confusion=to_level(whole[None])[0].astype(np.int64),
+    )
+
+
+def _fold(gold_values: Floats, judge_values: Floats, scale: Floats) -> Callable[[Table], Table]:
+    gold_to, judge_to = (np.eye(len(scale))[nearest_level(v, scale)] for v in (gold_values, judge_values))
+
+    def fold(tables: Table) -> Table:
+        folded: Table = gold_to.T @ tables @ judge_to
+        return folded
+
+    return fold
+
+
+def _figures(tables: Table, gold_values: Floats, judge_values: Floats, scale: Floats) -> dict[str, Floats]:
+    """Every figure for a stack of contingency tables (tables, gold values, judge values): (tables,) each."""
+    n = tables.sum(axis=(1, 2))
+    gap = judge_values[None, :] - gold_values[:, None]
+    confusion = _fold(gold_values, judge_values, scale)(tables)
+    diagonal = np.einsum("tii->ti", confusion)
+    gold_counts, judge_counts = confusion.sum(axis=2), confusion.sum(axis=1)
+    used = gold_counts + judge_counts
+    distance = (np.arange(len(scale))[:, None] - np.arange(len(scale))[None, :]) ** 2.0
+    with np.errstate(divide="ignore", invalid="ignore"):
+        square = (tables * gap**2).sum(axis=(1, 2))
+        f1 = np.where(used > 0, 2 * diagonal / used, 0.0)
+        expected = np.einsum("ti,ij,tj->t", gold_counts, distance, judge_counts) / n
+        return {
+            "rmse": np.sqrt(square / n),
+            "mae": (tables * np.abs(gap)).sum(axis=(1, 2)) / n,
+            "macro_f1": f1.sum(axis=1) / (used > 0).sum(axis=1),
+            "spearman": _spearman(tables),
+            "quadratic_kappa": 1 - (confusion * distance).sum(axis=(1, 2)) / expected,
+            "krippendorff_alpha": _alpha_of_two(tables, gold_values, judge_values, square),
+            "exact_agreement": diagonal.sum(axis=1) / n,
+        }
+
+
+def _spearman(tables: Table) -> Floats:
+    """Pearson's correlation of the midranks that the margins of each table imply."""
+    n = tables.sum(axis=(1, 2))[:, None]
+    rows, columns = tables.sum(axis=2), tables.sum(axis=1)
+    x = np.cumsum(rows, axis=1) - rows / 2 - n / 2
+    y = np.cumsum(columns, axis=1) - columns / 2 - n / 2
+    covariance = np.einsum("ti,tij,tj->t", x, tables, y)
+    spread = (rows * x**2).sum(axis=1) * (columns * y**2).sum(axis=1)
+    correlation: Floats = covariance / np.sqrt(spread)
+    return correlation
+
+
+def _alpha_of_two(tables: Table, gold_values: Floats, judge_values: Floats, square: Floats) -> Floats:
+    # Observed disagreement over 2n pairable values against that of all their pairs: the interval metric needs
+    # moments.
+    rows, columns = tables.sum(axis=2), tables.sum(axis=1)
+    m = 2 * tables.sum(axis=(1, 2))
+    first = rows @ gold_values + columns @ judge_values
+    second = rows @ gold_values**2 + columns @ judge_values**2
+    expected = (2 * m * second - 2 * first**2) / (m * (m - 1))
+    alpha: Floats = 1 - 2 * square / m / expected
+    return alpha
+
+
+def jackknife(values: Floats, clusters: int, transform: str, level: float) -> Estimate:
+    value, left_out = float(values[0]), values[1:]
+    forward, back, slope = _SCALES[transform]
+    if clusters < 2 or not np.isfinite(value) or not np.isfinite(left_out).all():
+        return Estimate(value, float("nan"), float("nan"), float("nan"))
+    error = float(np.sqrt((clusters - 1) / clusters * ((left_out - left_out.mean()) ** 2).sum()))
+    reach = float(stats.t.ppf((1 + level) / 2, clusters - 1)) * error
+    with np.errstate(divide="ignore", invalid="ignore"):
+        centre, stretch = forward(value), slope(value)
+    if not np.isfinite(centre) or not np.isfinite(stretch):
+        # Perfect agreement sits at the end of its scale, where no spread shows: no interval rather than a
+        # false one.
+        return Estimate(value, error, float("nan"), float("nan"))
+    ends = sorted(float(back(centre + sign * stretch * reach)) for sign in (-1, 1))
+    return Estimate(value, error, ends[0], ends[1])
+
+
+_SCALES: dict[str, tuple[Callable[[float], float], Callable[[float], float], Callable[[float], float]]] = {
+    "log": (np.log, np.exp, lambda x: float(np.float64(1) / x)),
+    "logit": (special.logit, special.expit, lambda x: float(np.float64(1) / (x * (1 - x)))),
+    "fisher": (np.arctanh, np.tanh, lambda x: float(np.float64(1) / (1 - x * x))),
+}
+_TRANSFORMS = {
+    "rmse": "log",
+    "mae": "log",
+    "macro_f1": "logit",
+    "spearman": "fisher",
+    "quadratic_kappa": "fisher",
+    "krippendorff_alpha": "fisher",
+    "exact_agreement": "logit",
+}

@@ -1,0 +1,117 @@
+"""How much it takes to tell two models apart: instructions, or human labels, for a difference and a power.
+
+Arithmetic on variances that past evaluations gave; requests, tokens and hours are the caller's. The one idea:
+plan with the spread of the paired difference by instruction, which is what the comparison will be tested
+with.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+from statsmodels.stats.power import TTestPower
+
+from pollux_dagster.core.statistics.clusters import Floats, Integers
+
+MOST = 10_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class PairedSpread:
+    """Standard deviation of the paired difference between models by instruction: the typical and the widest
+    pair."""
+
+    typical: float
+    widest: float
+    pairs: int
+
+
+def instructions_needed(difference: float, spread: float, *, power: float = 0.8, level: float = 0.95) -> int:
+    """Instructions for a two-sided paired t test at 1 - level to find `difference` with probability `power`.
+
+    spread: standard deviation of the difference by instruction, same units. Noncentral t, solved by
+    statsmodels' TTestPower. At least 2. Raises ValueError unless difference and spread are positive and
+    finite, or when more than ten million would be needed.
+    """
+    if not (math.isfinite(difference) and math.isfinite(spread) and difference > 0 and spread > 0):
+        raise ValueError(
+            f"difference and spread must be positive numbers; got {difference} and {spread}. "
+            "A spread of 0 means that past evaluations never saw the models differ: plan with another pair."
+        )
+    effect = difference / spread
+    if (2.8 / effect) ** 2 > MOST:
+        raise ValueError(
+            f"a difference of {difference:g} at a spread of {spread:g} needs over {MOST:,} instructions; "
+            "plan for a larger difference."
+        )
+    if effect > 10:
+        return 2
+    needed = TTestPower().solve_power(effect_size=effect, alpha=1 - level, power=power, alternative="two-sided")
+    return max(2, math.ceil(float(np.squeeze(needed)) - 1e-9))
+
+
+def detectable_difference(instructions: int, spread: float, *, power: float = 0.8, level: float = 0.95) -> float:
+    """Least true difference that so many instructions find with probability `power`.
+
+    The inverse of instructions_needed. Raises ValueError below 2 instructions.
+    """
+    if instructions < 2:
+        raise ValueError(f"a paired test needs at least 2 instructions, got {instructions}.")
+    effect = TTestPower().solve_power(nobs=instructions, alpha=1 - level, power=power, alternative="two-sided")
+    return float(np.squeeze(effect)) * spread
+
+
+def labels_needed(
+    half_width: float, gold_spread: float, correlation: float, rows: int, *, level: float = 0.95
+) -> int | None:
+    """Human labels for a calibrated mean within `half_width`, or None if all `rows` would not do.
+
+    gold_spread: standard deviation of human scores; correlation: of judge and human; both of cluster means
+    where whole instructions are labelled. With n labels of N, the variance of PPI++ at its best lambda is
+    sd^2/n (1 - r^2 (N - n)/N) (Angelopoulos, Duchi & Zrnic 2023, section 6), normal quantile.
+    Raises ValueError on a correlation outside [-1, 1] or a half width that is not positive.
+    """
+    if not -1 <= correlation <= 1 or half_width <= 0 or gold_spread < 0:
+        raise ValueError(
+            f"need a positive half width, a spread of 0 or more and a correlation in [-1, 1]; "
+            f"got {half_width}, {gold_spread}, {correlation}."
+        )
+    z = NormalDist().inv_cdf((1 + level) / 2)
+    n = np.arange(1, rows + 1)
+    variance = gold_spread**2 / n * (1 - correlation**2 * (rows - n) / rows)
+    good = np.flatnonzero(z * np.sqrt(variance) <= half_width)
+    return int(n[good[0]]) if len(good) else None
+
+
+def paired_spread(means: Floats) -> PairedSpread:
+    """Spread of paired differences from (models, instructions) mean scores, NaN where a model has none.
+
+    Pairs that share fewer than two instructions are left out; typical is the median over pairs. Raises
+    ValueError when no pair is left.
+    """
+    known = (~np.isnan(means)).astype(np.float64)
+    values = np.nan_to_num(means)
+    count = known @ known.T
+    total = values @ known.T - known @ values.T
+    squares = (values**2) @ known.T + known @ (values**2).T - 2 * values @ values.T
+    first, second = np.triu_indices(len(means), k=1)
+    count, total, squares = count[first, second], total[first, second], squares[first, second]
+    enough = count >= 2
+    if not enough.any():
+        raise ValueError("no two models share two instructions: there is no past variance to plan with.")
+    count, total, squares = count[enough], total[enough], squares[enough]
+    spread = np.sqrt(np.maximum(squares - total**2 / count, 0.0) / (count - 1))
+    return PairedSpread(typical=float(np.median(spread)), widest=float(spread.max()), pairs=int(enough.sum()))
+
+
+def instruction_means(scores: Floats, models: Integers, instructions: Integers, shape: tuple[int, int]) -> Floats:
+    """(models, instructions) mean of (rows,) scores, NaN where there is none. shape: numbers of both."""
+    cell = models * shape[1] + instructions
+    count = np.bincount(cell, minlength=shape[0] * shape[1])
+    total = np.bincount(cell, weights=scores, minlength=shape[0] * shape[1])
+    with np.errstate(invalid="ignore"):
+        means: Floats = (total / count).reshape(shape)
+    return means

@@ -1,0 +1,124 @@
+"""Parquet to rows, with a bound on what a few encoded bytes may unfold to.
+
+The one idea: a footer says how many bytes were encoded, not how many come out. Text columns therefore stay
+dictionaries until a piece of a batch is known to be small enough to become Python objects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pollux_dagster.ingest import limits
+from pollux_dagster.ingest.rows import RawRow, Reason, RowRejected, check_text
+
+BATCH_ROWS = 1024
+PIECE_BYTES = 32 * limits.MIB
+_BYTES_PER_VALUE = 64  # what a small Python object takes, roughly
+
+# Beside Arrow's own errors: names and texts that are not UTF-8, dates Python has no room for, bare C++ exceptions.
+_ARROW_ERRORS = (pa.ArrowException, OSError, ValueError, OverflowError, RuntimeError)
+
+
+def read_parquet(handle: BinaryIO) -> Iterator[RawRow]:
+    """Rows of a Parquet file, numbered from 1. A file over a limit or not whole is one rejected row 0."""
+    try:
+        handle.seek(0)
+        parquet = pq.ParquetFile(handle, read_dictionary=_text_columns(handle), buffer_size=limits.MIB)
+    except _ARROW_ERRORS as error:
+        yield RawRow(0, RowRejected(Reason.UNREADABLE_FILE, f"not a whole Parquet file: {error}"))
+        return
+    if refusal := _refusal(parquet.metadata):
+        yield RawRow(0, refusal)
+        return
+    number = unfolded = 0
+    try:
+        for batch in parquet.iter_batches(batch_size=BATCH_ROWS):
+            for piece, size in _pieces(batch):
+                unfolded += size
+                if unfolded > limits.MAX_PARQUET_BYTES:
+                    detail = f"the file unfolds to more than {limits.MAX_PARQUET_BYTES:,} bytes here"
+                    yield from _lost(parquet.metadata, number, RowRejected(Reason.TOO_LARGE, detail))
+                    return
+                for fields in _rows(piece, size):
+                    number += 1
+                    yield _row(number, fields)
+    except _ARROW_ERRORS as error:
+        left = parquet.metadata.num_rows - number
+        detail = f"{left} rows from {number + 1} on cannot be read: {error}"
+        yield from _lost(parquet.metadata, number, RowRejected(Reason.UNREADABLE_FILE, detail))
+
+
+def _lost(metadata: pq.FileMetaData, read: int, rejection: RowRejected) -> Iterator[RawRow]:
+    """Every row after the first `read` ones, rejected for one reason."""
+    return (RawRow(number, rejection) for number in range(read + 1, metadata.num_rows + 1))
+
+
+def _text_columns(handle: BinaryIO) -> list[str]:
+    columns = pq.ParquetFile(handle).schema
+    handle.seek(0)
+    leaves = (columns.column(index) for index in range(len(columns)))
+    return [leaf.path for leaf in leaves if leaf.physical_type == "BYTE_ARRAY"]
+
+
+def _refusal(metadata: pq.FileMetaData) -> RowRejected | None:
+    # Row groups only: asking pyarrow for a column's metadata ends the process when its statistics are damaged.
+    size = sum(metadata.row_group(index).total_byte_size for index in range(metadata.num_row_groups))
+    if size > limits.MAX_PARQUET_BYTES:
+        detail = f"{size:,} bytes uncompressed; a Parquet file may have {limits.MAX_PARQUET_BYTES:,}"
+        return RowRejected(Reason.TOO_LARGE, detail)
+    if metadata.num_rows > limits.MAX_PARQUET_ROWS:
+        detail = f"{metadata.num_rows:,} rows; a Parquet file may have {limits.MAX_PARQUET_ROWS:,}"
+        return RowRejected(Reason.TOO_LARGE, detail)
+    if not metadata.num_rows:
+        return RowRejected(Reason.EMPTY_FILE, "the Parquet file holds no rows")
+    return None
+
+
+def _pieces(batch: pa.RecordBatch) -> Iterator[tuple[pa.RecordBatch, int]]:
+    """The batch in slices of one row or of at most PIECE_BYTES unfolded, each with its unfolded bytes."""
+    size = sum(map(_unfolded_bytes, batch.columns))
+    if batch.num_rows <= 1 or size <= PIECE_BYTES:
+        yield batch, size
+        return
+    half = batch.num_rows // 2
+    yield from _pieces(batch.slice(0, half))
+    yield from _pieces(batch.slice(half))
+
+
+def _rows(piece: pa.RecordBatch, size: int) -> list[dict[str, Any] | RowRejected]:
+    if piece.num_rows == 1 and size > limits.MAX_LINE_BYTES:
+        detail = f"the row unfolds to about {size:,} bytes; one may have {limits.MAX_LINE_BYTES:,}"
+        return [RowRejected(Reason.TOO_LARGE, detail)]
+    rows: list[dict[str, Any] | RowRejected] = piece.to_pylist()
+    return rows
+
+
+def _row(number: int, fields: dict[str, Any] | RowRejected) -> RawRow:
+    if isinstance(fields, RowRejected):
+        return RawRow(number, fields)
+    try:
+        check_text(fields)
+    except RowRejected as rejection:
+        return RawRow(number, rejection, repr(fields))
+    return RawRow(number, fields)
+
+
+def _unfolded_bytes(column: pa.Array) -> int:
+    """What the values of an Arrow array take as Python objects, roughly, found without making them."""
+    here = len(column) * _BYTES_PER_VALUE
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        lengths = pc.binary_length(column.dictionary)
+        return here + (pc.sum(lengths.take(column.indices)).as_py() or 0)
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        return here + _unfolded_bytes(column.flatten())
+    if pa.types.is_map(kind):
+        return here + _unfolded_bytes(column.keys) + _unfolded_bytes(column.items)
+    if pa.types.is_struct(kind):
+        return here + sum(map(_unfolded_bytes, column.flatten()))
+    return here + int(column.nbytes)

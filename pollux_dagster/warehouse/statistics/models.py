@@ -1,0 +1,129 @@
+"""Models against each other: statistics.pairwise_comparison, rank_intervals, length_effect and length_controlled.
+
+Samples and repetitions are averaged first: an item is one criterion of one instruction, whatever the number of
+verdicts on it, so that a model sampled once can be compared with one sampled ten times.
+"""
+
+from __future__ import annotations
+
+import duckdb
+import numpy as np
+import polars as pl
+
+from pollux_dagster.core.statistics.comparison import compare_all, rank_models
+from pollux_dagster.core.statistics.length import length_effects
+from pollux_dagster.warehouse.statistics.codes import encode
+
+
+def model_comparisons(con: duckdb.DuckDBPyConnection, judge_id: str) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """One judge's rows of pairwise_comparison (all ordered pairs) and of rank_intervals.
+
+    A model without a single score has no rank and no row. Where scores are missing, a pair is compared on what both
+    have; `same_items` says whether the model was asked everything that any model was asked.
+    """
+    rows = con.execute(_ITEMS, [judge_id]).pl()
+    models, items = encode(rows, "model_id"), encode(rows, "prompt_id", "criterion_id")
+    scores = np.full((len(models), len(items)), np.nan)
+    scores[models.of, items.of] = rows["score"].to_numpy()
+    pairs = compare_all(scores, encode(items.names, "prompt_id").of)
+    ranks = rank_models(pairs)
+    first, second = np.nonzero(~np.eye(len(models), dtype=bool))
+    names = models.names["model_id"]
+    comparison = pl.DataFrame(
+        {
+            "judge_id": pl.repeat(judge_id, len(first), eager=True, dtype=pl.String),
+            "model_id": names[first],
+            "other_model_id": names[second],
+            "difference": pairs.difference[first, second],
+            "standard_error": pairs.standard_error[first, second],
+            "ci_low": pairs.low[first, second],
+            "ci_high": pairs.high[first, second],
+            "p_value": pairs.p_value[first, second],
+            "adjusted_p_value": pairs.adjusted_p_value[first, second],
+            "superiority": pairs.superiority[first, second],
+            "n": pairs.rows[first, second],
+            "n_clusters": pairs.clusters[first, second],
+            "method": pl.Series(pairs.method[first, second].tolist(), dtype=pl.String),
+        }
+    )
+    asked = con.execute(_ASKED, {"judge_id": judge_id}).pl()
+    ranked = pl.DataFrame(
+        {
+            "judge_id": pl.repeat(judge_id, len(models), eager=True, dtype=pl.String),
+            "model_id": names,
+            "rank": ranks.rank,
+            "rank_low": ranks.low,
+            "rank_high": ranks.high,
+            "tied_with": pl.Series([names.filter(row).to_list() for row in ranks.tied], dtype=pl.List(pl.String)),
+        }
+    )
+    return comparison, ranked.join(asked, on="model_id", how="left", maintain_order="left")
+
+
+def length_tables(con: duckdb.DuckDBPyConnection, judge_id: str) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """One judge's rows of length_effect (by criterion) and of length_controlled (by model).
+
+    The effect is measured on answers whose gates did not trip: a refusal is short and gets 0, and that is no reward
+    for length. Those 0 stand in the length-controlled mean as they are.
+    """
+    rows = con.execute(_LENGTHS, [judge_id]).pl()
+    rated = rows.filter(~pl.col("tripped"))
+    criteria, models = encode(rated, "criterion_id"), encode(rated, "model_id")
+    found = length_effects(
+        rated["final_score"].to_numpy(),
+        rated["answer_length"].to_numpy().astype(np.float64),
+        criteria.of,
+        models.of,
+        encode(rated, "prompt_id").of,
+        len(criteria),
+    )
+    effects = criteria.names.with_columns(
+        judge_id=pl.lit(judge_id),
+        correlation=pl.Series(found.correlation),
+        slope=pl.Series(found.slope),
+        standard_error=pl.Series(found.standard_error),
+        ci_low=pl.Series(found.low),
+        ci_high=pl.Series(found.high),
+        n=pl.Series(found.n),
+        n_clusters=pl.Series(found.clusters),
+    )
+    controlled = (
+        pl.concat(
+            [
+                rated.select("model_id", score=pl.Series(found.adjusted)),
+                rows.filter("tripped").select("model_id", score="final_score"),
+            ]
+        )
+        .group_by("model_id")
+        .agg(score=pl.col("score").mean(), n=pl.len().cast(pl.Int64))
+        .with_columns(judge_id=pl.lit(judge_id))
+    )
+    return effects, controlled
+
+
+_ITEMS = """
+SELECT model_id, prompt_id, criterion_id, avg(final_score) AS score
+FROM staging.scores
+WHERE judge_id = ? AND final_score IS NOT NULL
+GROUP BY judge_id, model_id, prompt_id, criterion_id
+"""
+
+_ASKED = """
+WITH asked AS (
+    SELECT DISTINCT model_id, prompt_id, criterion_id FROM staging.scores WHERE judge_id = $judge_id AND NOT is_gate
+)
+SELECT model_id, count(*) = (SELECT count(*) FROM (SELECT DISTINCT prompt_id, criterion_id FROM asked)) AS same_items,
+       count(*) AS n_items
+FROM asked GROUP BY model_id
+"""
+
+_LENGTHS = """
+SELECT scores.model_id, scores.prompt_id, scores.criterion_id, scores.final_score,
+       scores.gate_state = 'tripped' AS tripped, length(outputs.answer) AS answer_length
+FROM staging.scores AS scores
+JOIN raw.model_outputs AS outputs
+    ON outputs.model_id = scores.model_id AND outputs.prompt_id = scores.prompt_id
+    AND outputs.sample_index = scores.sample_index
+WHERE scores.judge_id = ? AND scores.final_score IS NOT NULL
+ORDER BY scores.model_id, scores.prompt_id, scores.sample_index, scores.criterion_id, scores.repeat_index
+"""

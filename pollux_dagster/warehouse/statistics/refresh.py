@@ -1,0 +1,111 @@
+"""Computes every table of the schema `statistics` and replaces them together, in one transaction.
+
+Judges are computed one at a time: no figure ever mixes two, except where they are compared on the same items.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import duckdb
+import polars as pl
+import polars.selectors as cs
+
+from pollux_dagster.core.statistics import Aggregation
+from pollux_dagster.core.statistics.repeats import steadiness
+from pollux_dagster.warehouse.statistics import TABLES
+from pollux_dagster.warehouse.statistics.calibration import calibrated_quality
+from pollux_dagster.warehouse.statistics.codes import encode
+from pollux_dagster.warehouse.statistics.drift import golden_drift
+from pollux_dagster.warehouse.statistics.means import mean_intervals
+from pollux_dagster.warehouse.statistics.models import length_tables, model_comparisons
+from pollux_dagster.warehouse.statistics.people import human_scores, judge_agreement, judge_comparison
+from pollux_dagster.warehouse.transactions import transaction
+
+
+@dataclass(frozen=True, slots=True)
+class StatisticsReport:
+    """Rows by table, judges computed, and seconds."""
+
+    rows: Mapping[str, int]
+    judges: int
+    elapsed_s: float
+
+
+def refresh_statistics(con: duckdb.DuckDBPyConnection, *, aggregation: Aggregation = "mean") -> StatisticsReport:
+    """Replace all of `statistics.*` from staging.scores, raw.human_scores and raw.model_outputs.
+
+    aggregation: how several annotators of one answer become one gold score; stored with every figure made from it.
+
+    Raises:
+        duckdb.CatalogException: staging.scores has not been built.
+    """
+    started = time.monotonic()
+    judges = [judge for (judge,) in con.execute(_JUDGES).fetchall()]
+    people = human_scores(con, aggregation)
+    parts: dict[str, list[pl.DataFrame]] = {table: [] for table in TABLES}
+    for judge_id in judges:
+        parts["mean_intervals"].append(mean_intervals(con, judge_id))
+        pairs, ranks = model_comparisons(con, judge_id)
+        parts["pairwise_comparison"].append(pairs)
+        parts["rank_intervals"].append(ranks)
+        effects, controlled = length_tables(con, judge_id)
+        parts["length_effect"].append(effects)
+        parts["length_controlled"].append(controlled)
+        agreed, confused = judge_agreement(con, judge_id, people)
+        parts["judge_agreement"].append(agreed)
+        parts["confusion"].append(confused)
+        parts["calibrated_quality"].append(calibrated_quality(con, judge_id, people))
+        parts["judge_steadiness"].append(judge_steadiness(con, judge_id))
+    parts["judge_comparison"].append(judge_comparison(con, judges, people))
+    parts["golden_drift"].append(golden_drift(con))
+    with transaction(con):
+        rows = {table: _replace(con, table, frames) for table, frames in parts.items()}
+    return StatisticsReport(rows, len(judges), time.monotonic() - started)
+
+
+def judge_steadiness(con: duckdb.DuckDBPyConnection, judge_id: str) -> pl.DataFrame:
+    """One judge's rows, over all criteria and by criterion; scores are in [0, 1], before the gate rule."""
+    rows = con.execute(_VERDICTS, [judge_id]).pl()
+    score = rows["normalized_score"].to_numpy()
+    requests = encode(rows, "model_id", "prompt_id", "sample_index", "criterion_id")
+    tables = []
+    for grain, columns in (("all", []), ("criterion", ["criterion_id"])):
+        groups = encode(rows.with_columns(_all=pl.lit(0)), "_all", *columns)
+        found = steadiness(score, requests.of, groups.of, len(groups))
+        tables.append(
+            groups.names.drop("_all").with_columns(
+                judge_id=pl.lit(judge_id),
+                grain=pl.lit(grain),
+                flip_rate=pl.Series(found.flip_rate),
+                within_variance=pl.Series(found.within_variance),
+                within_share=pl.Series(found.within_share),
+                n_repeated=pl.Series(found.repeated),
+                n_verdicts=pl.Series(found.verdicts),
+            )
+        )
+    return pl.concat(tables, how="diagonal_relaxed")
+
+
+def _replace(con: duckdb.DuckDBPyConnection, table: str, frames: list[pl.DataFrame]) -> int:
+    con.execute(f"DELETE FROM statistics.{table}")  # noqa: S608 - our own names
+    count = 0
+    for frame in frames:
+        if frame.is_empty():
+            continue
+        con.register("_new_rows", frame.with_columns(cs.float().fill_nan(None)))
+        con.execute(f"INSERT INTO statistics.{table} BY NAME SELECT * FROM _new_rows")  # noqa: S608
+        con.unregister("_new_rows")
+        count += frame.height
+    return count
+
+
+_JUDGES = "SELECT DISTINCT judge_id FROM staging.scores ORDER BY judge_id"
+
+_VERDICTS = """
+SELECT model_id, prompt_id, sample_index, criterion_id, normalized_score
+FROM staging.scores
+WHERE judge_id = ? AND status = 'ok'
+"""

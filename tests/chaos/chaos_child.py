@@ -1,0 +1,141 @@
+"""The process that gets killed: one run from landing folder to publication, in a process forked from a warm one.
+
+Two forms of the same work: the pipeline's layers in the order of its assets, or the Dagster jobs as `pollux run`
+executes them. Forked, because imports cost more than a small run and are not what a kill should hit.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import multiprocessing.forkserver
+import multiprocessing.resource_tracker
+import os
+import traceback
+from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+from chaos_world import judge_layers, quiet, settings_of
+
+from pollux_dagster.core.profiles import JudgeProfile
+from pollux_dagster.defs.automation import RANGE_END, RANGE_START, all_models
+from pollux_dagster.defs.build import build_defs, resources
+from pollux_dagster.defs.instance import bury_dead_runs, open_instance, process_tag
+from pollux_dagster.defs.resources import JudgeResource
+from pollux_dagster.judge.server import ServerSpec, managed_server
+from pollux_dagster.warehouse.connection import connect
+from pollux_dagster.warehouse.publish import publish
+from pollux_dagster.warehouse.sql_models import SqlModel
+
+_context = multiprocessing.get_context("forkserver")
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One run: where, on what, judged by whom. `jobs` runs the Dagster jobs, otherwise the layers run alone.
+
+    `partition` limits the jobs to one model; `name` tells runs of one home apart.
+    """
+
+    home: Path
+    landing: Path
+    servers: Path
+    spec: ServerSpec
+    profile: JudgeProfile
+    models: tuple[SqlModel, ...]
+    jobs: bool = False
+    partition: str = ""
+    name: str = "run"
+
+    @property
+    def result(self) -> Path:
+        """Written when the run is over: {"ok": bool, "error": str}."""
+        return self.home / f"{self.name}.json"
+
+
+def warm_up() -> None:
+    """Start the process that children are forked from. Call before `start`, once."""
+    # It imports before it is told this process's sys.path (Python 3.11), and does without what it cannot import.
+    here = str(Path(__file__).parent)
+    if here not in os.environ.get("PYTHONPATH", "").split(os.pathsep):
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH", ""))))
+    _context.set_forkserver_preload(["chaos_child"])
+    multiprocessing.forkserver.ensure_running()
+
+
+def start(work: Work) -> BaseProcess:
+    """Begin a run in a process of its own."""
+    work.home.mkdir(parents=True, exist_ok=True)
+    work.result.unlink(missing_ok=True)
+    child = _context.Process(target=_run, args=(work,))
+    child.start()
+    return child
+
+
+def not_of_a_run() -> set[int]:
+    """Pids that belong to this harness and are no leftovers."""
+    tracker = multiprocessing.resource_tracker._resource_tracker  # type: ignore[attr-defined]
+    server = multiprocessing.forkserver._forkserver  # type: ignore[attr-defined]
+    return {os.getpid(), tracker._pid, server._forkserver_pid}
+
+
+def _run(work: Work) -> None:
+    quiet()
+    log = os.open(work.home / f"{work.name}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.environ["DAGSTER_DISABLE_TELEMETRY"] = "1"
+    ok, error = False, ""
+    try:
+        ok = _jobs(work) if work.jobs else _layers(work)
+    except Exception:
+        error = traceback.format_exc()
+    work.result.write_text(json.dumps({"ok": ok, "error": error}))
+
+
+def _layers(work: Work) -> bool:
+    settings = settings_of(work.home, work.landing)
+    with managed_server(work.spec, work.servers, print) as server:
+        outcome = judge_layers(settings, server, work.profile, run_id=f"run-{os.getpid()}", models=work.models)
+    con = connect(settings.warehouse)
+    try:
+        about = {"run_id": "chaos", "package_version": "chaos", "git_commit": None}
+        publish(con, settings.published, models=work.models, **about)
+    finally:
+        con.close()
+    if outcome.stopped:
+        print(outcome.stopped)  # noqa: T201
+    return outcome.stopped is None
+
+
+class ChaosJudge(JudgeResource):
+    """The deployment's judge on a server that the scenario chose."""
+
+    spec_json: str
+
+    def _spec(self) -> ServerSpec:
+        return ServerSpec.from_json(json.loads(self.spec_json))
+
+
+def _jobs(work: Work) -> bool:
+    settings = settings_of(work.home, work.landing)
+    usual = resources(settings)["judge"]
+    assert isinstance(usual, JudgeResource)
+    options = {**usual.model_dump(), "state_root": str(work.servers), "model": str(work.profile.weights or "")}
+    judge = ChaosJudge(**options, spec_json=json.dumps(work.spec.to_json()))
+    defs = build_defs(settings, {"judge": judge})
+    with open_instance(settings.dagster_home) as instance:
+        bury_dead_runs(instance)
+        ingested = defs.resolve_job_def("ingest").execute_in_process(
+            instance=instance, tags=process_tag(), raise_on_error=False
+        )
+        models = all_models(instance)
+        if not ingested.success or not models:
+            return False
+        if work.partition:
+            models = {RANGE_START: work.partition, RANGE_END: work.partition}
+        evaluated = defs.resolve_job_def("evaluate").execute_in_process(
+            instance=instance, tags={**process_tag(), **models}, raise_on_error=False
+        )
+        return evaluated.success

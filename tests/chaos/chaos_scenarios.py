@@ -1,0 +1,246 @@
+"""The list of scenarios, in an order that spends a short time budget on every kind of them.
+
+What they do is in the modules they come from; here they get names, sizes and worlds.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections.abc import Mapping
+from functools import cache
+from itertools import chain, zip_longest
+
+import chaos_daemon
+import chaos_disk
+import chaos_server
+import chaos_together
+import chaos_versions
+from chaos_arena import Arena, Scenario, World
+from chaos_child import start
+from chaos_faults import RATES, judge_on, run_through_faults
+from chaos_kill import run_killed
+from chaos_proxy import FAULTS
+from chaos_world import ChaosError, compare, read_rows, settings_of
+
+STEP_CHAINS, SERVER_CHAINS, JOB_CHAINS = 7, 3, 1
+STEP_KILLS, JOB_KILLS = 5, 3
+PARTITIONS, SMALL = 8, 72
+SERVER_TARGETS = ("api", "core", "supervisor", "all")
+
+
+def scenarios() -> list[Scenario]:
+    """Every scenario: 57 of faults, kills at 50 moments, and the single experiments."""
+    faults = [_fault(name, rate) for rate in reversed(RATES) for name in FAULTS]
+    kills = [
+        *(_kills(f"kill-step-{i}", ("step",) * STEP_KILLS) for i in range(STEP_CHAINS)),
+        *(_kills(f"kill-server-{i}", SERVER_TARGETS) for i in range(SERVER_CHAINS)),
+        *(_kills(f"kill-jobs-{i}", ("step",) * JOB_KILLS, jobs=True) for i in range(JOB_CHAINS)),
+    ]
+    few, many = [*kills, *_single()], faults
+    share = max(1, len(many) // len(few))
+    groups = zip_longest(few, *(many[i::share] for i in range(share)))
+    return [scenario for scenario in chain.from_iterable(groups) if scenario is not None]
+
+
+@cache
+def small_world(arena: Arena) -> World:
+    """The world of the fault scenarios."""
+    return arena.world("small", models=3, prompts=SMALL // 6)
+
+
+@cache
+def large_world(arena: Arena) -> World:
+    """The world of the kills: more requests than may be unflushed."""
+    return arena.world("large", models=5, prompts=30)
+
+
+@cache
+def wide_world(arena: Arena) -> World:
+    """The world of runs that meet: eight models, few answers each."""
+    return arena.world("wide", models=PARTITIONS, prompts=6)
+
+
+@cache
+def undisturbed_seconds(arena: Arena, *, jobs: bool) -> float:
+    """How long a run over the large world takes when nobody kills it."""
+    work = arena.work("timed", large_world(arena), jobs=jobs)
+    began = time.monotonic()
+    start(work).join()
+    return time.monotonic() - began
+
+
+def _fault(name: str, rate: float) -> Scenario:
+    label = f"fault-{name}-{rate * 100:g}%"
+
+    def run(arena: Arena, source: random.Random, seed: int) -> Mapping[str, object]:
+        world = small_world(arena)
+        home = arena.folder / "homes" / label
+        with arena.judge() as judge:
+            return run_through_faults(
+                home,
+                world.prepared,
+                world.landing,
+                judge,
+                arena.profile,
+                world.undisturbed,
+                fault=name,
+                rate=rate,
+                seed=seed,
+            )
+
+    return Scenario(label, f"a judge with {name} at {rate:.0%} of the attempts gives the same tables", run)
+
+
+def _kills(label: str, targets: tuple[str, ...], *, jobs: bool = False) -> Scenario:
+    def run(arena: Arena, source: random.Random, seed: int) -> Mapping[str, object]:
+        world = large_world(arena)
+        seconds = undisturbed_seconds(arena, jobs=jobs)
+        order = source.sample(targets, len(targets))
+        work = arena.work(label, world, jobs=jobs)
+        return run_killed(
+            work, world.undisturbed, targets=order, longest_s=seconds, source=source, replies=arena.replies(work)
+        )
+
+    return Scenario(label, f"after SIGKILL of {', '.join(dict.fromkeys(targets))}: nothing left, the same tables", run)
+
+
+def _single() -> list[Scenario]:
+    disks = [
+        Scenario(
+            f"disk-{place}-{trouble}",
+            f"a disk that is {trouble} under the {place}: a clear error, nothing half-written, and the run resumes",
+            lambda arena, source, seed, place=place, trouble=trouble: _disk(arena, place, trouble),
+        )
+        for place in chaos_disk.PLACES
+        for trouble in chaos_disk.TROUBLES
+    ]
+    segments = [
+        Scenario(
+            f"segment-{harm}",
+            f"a {harm} ledger segment is set aside with a report; its verdicts, and only they, are asked for again",
+            lambda arena, source, seed, harm=harm: _segment(arena, harm, source),
+        )
+        for harm in chaos_disk.HARMS
+    ]
+    warehouses = [
+        Scenario(
+            f"warehouse-{harm}",
+            f"a {harm} warehouse is made again by `pollux rebuild`, without a request",
+            lambda arena, source, seed, harm=harm: _warehouse(arena, harm, source),
+        )
+        for harm in chaos_disk.HARMS
+    ]
+    return [
+        Scenario("server-hang", "an engine that hangs behind a healthy answer is restarted", _hang),
+        Scenario("server-bad-flag", "an engine that ends at start is told with its reason", _bad_flag),
+        Scenario("server-never-ready", "an engine that never becomes ready is given up and killed", _never_ready),
+        Scenario("server-no-memory", "an engine without memory is told with its reason", _no_memory),
+        *disks,
+        *segments,
+        *warehouses,
+        Scenario("together-two", "two runs of the same partitions ask for each verdict once", _two),
+        Scenario("together-eight", "eight partitions on one server ask for each verdict once", _eight),
+        Scenario("daemon", "a run goes on after SIGKILL and restart of Dagster's daemon", _daemon),
+        Scenario("readers", "readers meet no lock and no torn file during publications", _readers),
+        Scenario("clock-jumps", "a wall clock that jumps changes no table and loses no verdict", _clock),
+        Scenario(
+            "earlier-layout", "a warehouse of an earlier layout is brought up, and nothing is asked again", _layout
+        ),
+    ]
+
+
+def _disk(arena: Arena, place: str, trouble: str) -> Mapping[str, object]:
+    if not chaos_disk.can_mount():
+        return {"skipped": "no right to mount a small file system"}
+    world = small_world(arena)
+    with arena.judge() as judge:
+        return chaos_disk.meet_a_refusing_disk(arena, world, judge, place, trouble)
+
+
+def _segment(arena: Arena, harm: str, source: random.Random) -> Mapping[str, object]:
+    with arena.judge() as judge:
+        return chaos_disk.lose_a_segment(arena, judge, chaos_disk.HARMS[harm], source, f"segment-{harm}")
+
+
+@cache
+def _finished(arena: Arena) -> World:
+    """A world that has been run by the Dagster jobs."""
+    world = wide_world(arena)
+    start(arena.work("finished", world, jobs=True)).join()
+    compare(read_rows(settings_of(arena.folder / "homes" / "finished", world.landing).published), world.undisturbed)
+    return world
+
+
+def _warehouse(arena: Arena, harm: str, source: random.Random) -> Mapping[str, object]:
+    world = _finished(arena)
+    home = chaos_versions.copy_home(arena.folder / "homes" / "finished", arena.folder / "homes" / f"warehouse-{harm}")
+    environment = {**os.environ, **settings_of(home, world.landing).to_environment()}
+    if arena.is_stub:
+        raise ChaosError("needs the judge that `pollux run` would start: run it without --stub")
+    environment["POLLUX_JUDGE_MODEL"] = str(arena.profile.weights)
+    return chaos_versions.rebuild_a_corrupt_warehouse(arena, world, home, harm, source, environment)
+
+
+def _hang(arena: Arena, source: random.Random, seed: int) -> Mapping[str, object]:
+    return chaos_server.hang(arena, large_world(arena), "hang", source.uniform(0.2, 1.0))
+
+
+def _bad_flag(arena: Arena, source: random.Random, seed: int) -> Mapping[str, object]:
+    return chaos_server.failing_start(arena, chaos_server.with_a_bad_flag(arena), ("no-such-flag",))
+
+
+def _never_ready(arena: Arena, source: random.Random, seed: int) -> Mapping[str, object]:
+    return chaos_server.failing_start(arena, chaos_server.never_ready(arena), ("was not ready within 3 s",))
+
+
+def _no_memory(arena: Arena, source: random.Random, seed: int) -> Mapping[str, object]:
+    if arena.is_stub:
+        return {"skipped": "the stub engine needs next to no memory"}
+    words = ("memory", "alloc", "map segment", "SIGSEGV", "SIGABRT")
+    return chaos_server.failing_start(arena, chaos_server.without_memory(arena, 1_500_000), words)
+
+
+def _two(arena: Arena, source: random.Random, seed: int) -> Mapping[str, object]:
+    world = wide_world(arena)
+    return chaos_together.run_together(chaos_together.two_of_the_same(arena, world, "two"), world.undisturbed)
+
+
+def _eight(arena: Arena, source: random.Random, seed: int) -> Mapping[str, object]:
+    world = wide_world(arena)
+    works = chaos_together.one_for_each_model(arena, world, "eight", PARTITIONS)
+    return chaos_together.run_together(works, world.undisturbed)
+
+
+def _daemon(arena: Arena, source: random.Random, seed: int) -> Mapping[str, object]:
+    with arena.judge() as judge:
+        return chaos_daemon.restart_the_daemon(arena, large_world(arena), judge)
+
+
+def _readers(arena: Arena, source: random.Random, seed: int) -> Mapping[str, object]:
+    world = small_world(arena)
+    folder = arena.folder / "readers"
+    settings = settings_of(folder, world.landing)
+    with arena.judge() as judge:
+        judge_on(settings, judge.base_url, judge, arena.profile, "readers")
+    return chaos_together.readers_during_publications(folder, settings.warehouse)
+
+
+def _clock(arena: Arena, source: random.Random, seed: int) -> Mapping[str, object]:
+    world = small_world(arena)
+    with arena.judge() as judge, chaos_versions.jumping_clock(source):
+        return run_through_faults(
+            arena.folder / "homes" / "clock", world.prepared, world.landing, judge, arena.profile, world.undisturbed,
+            fault="off_scale", rate=0.5, seed=seed,
+        )  # fmt: skip
+
+
+def _layout(arena: Arena, source: random.Random, seed: int) -> Mapping[str, object]:
+    world = small_world(arena)
+    figures: dict[str, object] = {}
+    with arena.judge() as judge:
+        for layout in sorted(chaos_versions.LAYOUTS.glob("*.sql")):
+            name = f"layout-{layout.stem}"
+            figures |= chaos_versions.open_an_earlier_layout(arena, world, judge, layout, name)
+    return figures

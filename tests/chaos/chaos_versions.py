@@ -1,0 +1,131 @@
+"""Time and versions: clocks that jump, a warehouse of an earlier layout, a warehouse that is no database any more.
+
+The one idea: the ledger decides what was judged, so neither a clock nor a file of the warehouse can change a table or
+cost a request.
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import duckdb
+from chaos_arena import Arena, World
+from chaos_disk import HARMS
+from chaos_faults import judge_on
+from chaos_world import ChaosError, compare, read_rows, settings_of
+
+from pollux_dagster.judge import evaluate as judging
+from pollux_dagster.judge import ledger as ledger_module
+from pollux_dagster.judge.endpoint import Endpoint
+
+LAYOUTS = Path(__file__).with_name("layouts")
+LONGEST_JUMP = timedelta(days=400)
+
+
+@contextmanager
+def jumping_clock(source: random.Random) -> Iterator[None]:
+    """Every look at the wall clock, where verdicts are dated and files aged, finds it somewhere else."""
+
+    def jump_s() -> float:
+        return source.uniform(-1, 1) * LONGEST_JUMP.total_seconds()
+
+    class Jumping(datetime):
+        @classmethod
+        def now(cls, tz=None):  # type: ignore[no-untyped-def,override]
+            return datetime.now(tz) + timedelta(seconds=jump_s())
+
+    class Time:
+        monotonic = staticmethod(ledger_module.time.monotonic)
+
+        @staticmethod
+        def time() -> float:
+            return datetime.now(UTC).timestamp() + jump_s()
+
+    kept = judging.datetime, ledger_module.time
+    judging.datetime, ledger_module.time = Jumping, Time  # type: ignore[misc,assignment]
+    try:
+        yield
+    finally:
+        judging.datetime, ledger_module.time = kept  # type: ignore[misc]
+
+
+def open_an_earlier_layout(
+    arena: Arena, world: World, judge: Endpoint, layout: Path, name: str
+) -> Mapping[str, object]:
+    """A warehouse with the tables of `layout` and the rows of a judged world: brought up, and nothing asked again."""
+    settings = settings_of(arena.folder / "homes" / name, world.landing)
+    done = judge_on(settings, judge.base_url, judge, arena.profile, "before")
+    current = settings.warehouse.with_name("current.duckdb")
+    settings.warehouse.rename(current)
+    copied = write_layout(layout, settings.warehouse, current)
+    after = judge_on(settings, judge.base_url, judge, arena.profile, "after")
+    compare(after.rows, world.undisturbed)
+    if after.asked:
+        raise ChaosError(f"{after.asked} verdicts were asked for again after a change of layout")
+    return {"layout": layout.stem, "tables_copied": copied, "asked_before": done.asked, "asked_after": after.asked}
+
+
+def write_layout(layout: Path, target: Path, current: Path) -> int:
+    """Make `target` with the DDL of an earlier version, filled from `current` by column name; returns its tables."""
+    with duckdb.connect(str(target)) as con:
+        con.execute(layout.read_text(encoding="utf-8"))
+        con.execute(f"ATTACH '{current}' AS now (READ_ONLY)")
+        tables = con.execute(
+            "SELECT schema_name || '.' || table_name FROM duckdb_tables() WHERE database_name = current_database() "
+            "AND table_name <> 'schema_version'"
+        ).fetchall()
+        for (table,) in tables:
+            schema, name = table.split(".")
+            columns = con.execute(
+                "SELECT column_name FROM duckdb_columns() WHERE database_name = current_database() "
+                "AND schema_name = ? AND table_name = ?",
+                [schema, name],
+            ).fetchall()
+            listed = ", ".join(column for (column,) in columns)
+            con.execute(f"INSERT INTO {table} ({listed}) SELECT {listed} FROM now.{table}")
+        con.execute("UPDATE landing.files SET reader_version = reader_version - 1")
+        con.execute("INSERT INTO meta.schema_version VALUES (1, now())")
+    return len(tables)
+
+
+def rebuild_a_corrupt_warehouse(
+    arena: Arena, world: World, finished_home: Path, harm: str, source: random.Random, environment: Mapping[str, str]
+) -> Mapping[str, object]:
+    """Damage the warehouse of a finished home and run `pollux rebuild`: same tables, no request, evidence kept."""
+    settings = settings_of(finished_home, world.landing)
+    HARMS[harm](settings.warehouse, source)
+    if harm == "bit_flipped":  # one bit may fall on a free block: ruin the header as well
+        content = bytearray(settings.warehouse.read_bytes())
+        content[8:12] = b"LOST"
+        settings.warehouse.write_bytes(bytes(content))
+    command = [sys.executable, "-m", "pollux_dagster.cli"]
+    for words, expected_code in ((["run"], 1), (["rebuild"], 0)):
+        done = subprocess.run(
+            [*command, *words], env={**environment}, capture_output=True, text=True, check=False, timeout=600
+        )
+        if done.returncode != expected_code:
+            raise ChaosError(f"`pollux {words[0]}` ended with {done.returncode}: {(done.stdout + done.stderr)[-1500:]}")
+        if words == ["run"] and "pollux rebuild" not in done.stdout + done.stderr:
+            raise ChaosError(f"the error does not say what to do: {(done.stdout + done.stderr)[-1500:]}")
+    compare(read_rows(settings.published), world.undisturbed)
+    with duckdb.connect(str(settings.warehouse), read_only=True) as con:
+        asked = con.execute(
+            "SELECT sum((details->>'requested')::INTEGER) FROM meta.runs WHERE step = 'judge'"
+        ).fetchone()
+    kept = list(finished_home.glob("warehouse.duckdb.broken-*"))
+    if asked != (0,) or not kept:
+        raise ChaosError(f"the rebuild asked for {asked} verdicts and kept {kept}")
+    return {"asked": 0, "kept": kept[0].name}
+
+
+def copy_home(finished: Path, target: Path) -> Path:
+    """A finished home to be damaged."""
+    shutil.copytree(finished, target, symlinks=True, ignore=shutil.ignore_patterns("servers"))
+    return target

@@ -1,0 +1,64 @@
+"""A slice of the chaos suite for every test run: the stub engine over real HTTP, real processes, a fixed seed.
+
+`python tests/chaos` runs the whole of it, on vLLM. A failure names the command that replays it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from chaos_arena import Arena, make_arena, play
+from chaos_child import warm_up
+from chaos_kill import leftovers
+from chaos_scenarios import scenarios
+from chaos_world import quiet
+
+SEED = 7
+SLICE = (
+    "fault-reset_mid_body-50%",
+    "fault-429-50%",
+    "fault-html-50%",
+    "fault-ten_megabytes-10%",
+    "fault-answer_of_another-50%",
+    "fault-off_scale-50%",
+    "fault-truncated_reasoning-50%",
+    "kill-step-0",
+    "kill-server-0",
+    "server-bad-flag",
+    "disk-ledger-full",
+    "disk-warehouse-full",
+    "disk-publication-read_only",
+    "segment-bit_flipped",
+    "clock-jumps",
+    "earlier-layout",
+)
+
+pytestmark = pytest.mark.timeout(300)
+
+
+@pytest.fixture(scope="module")
+def arena(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arena]:
+    """One stub engine for the whole slice; after it nothing may be left."""
+    quiet()
+    arena = make_arena(tmp_path_factory.mktemp("chaos"), stub=True)
+    warm_up()
+    yield arena
+    arena.stop()
+    assert not leftovers()
+
+
+def test_names_of_scenarios_replay_one_each() -> None:
+    names = [scenario.name for scenario in scenarios()]
+    assert len(set(names)) == len(names)
+    assert set(SLICE) <= set(names)
+
+
+@pytest.mark.parametrize("scenario", [s for s in scenarios() if s.name in SLICE], ids=lambda scenario: scenario.name)
+def test_a_promise_holds(arena: Arena, scenario: object) -> None:
+    outcome = play(scenario, arena, SEED)  # type: ignore[arg-type]
+    assert not outcome.error, (
+        f"{outcome.error}\nreplay: python tests/chaos --stub --seed {SEED} --only {outcome.scenario.name}"
+    )
+    if "skipped" in outcome.figures:
+        pytest.skip(str(outcome.figures["skipped"]))

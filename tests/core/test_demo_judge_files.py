@@ -1,0 +1,121 @@
+"""The shipped demonstration judge is small, complete, readable by any user, and says what it is.
+
+No server and no weights run here: these are the checks that must hold before anything is worth starting.
+"""
+
+import json
+import stat
+import sys
+from pathlib import Path
+
+import pytest
+
+from pollux_dagster.core.prompts import POLLUX_TEMPLATE, render
+
+ROOT = Path(__file__).resolve().parents[2]
+JUDGE = ROOT / "pollux_dagster" / "demo" / "judge"
+CRITERIA = json.loads((ROOT / "pollux_dagster" / "taxonomy" / "criteria.json").read_text(encoding="utf-8"))
+
+sys.path.insert(0, str(ROOT / "tools"))
+import demo_items  # noqa: E402
+import demo_rules  # noqa: E402
+
+
+def read(name: str) -> dict[str, object]:
+    content: dict[str, object] = json.loads((JUDGE / name).read_text(encoding="utf-8"))
+    return content
+
+
+def test_the_checkpoint_is_at_most_eight_megabytes_and_readable_by_everyone() -> None:
+    files = [path for path in JUDGE.iterdir() if path.is_file()]
+    assert sum(path.stat().st_size for path in files) <= 8_000_000
+    assert all(path.stat().st_mode & stat.S_IROTH for path in files)
+
+
+def test_the_configuration_is_a_tied_qwen3_that_fits_its_vocabulary() -> None:
+    config = read("config.json")
+    assert config["architectures"] == ["Qwen3ForCausalLM"]
+    assert config["tie_word_embeddings"] is True
+    assert config["vocab_size"] == 1024
+    assert config["max_position_embeddings"] == 4096
+
+
+def test_the_model_card_says_in_its_first_line_that_this_is_a_demonstration() -> None:
+    assert "DEMONSTRATION" in (JUDGE / "README.md").read_text(encoding="utf-8").splitlines()[0]
+    assert "DEMONSTRATION" in str(read("held_out.json")["note"])
+
+
+def test_every_criterion_of_the_taxonomy_has_a_measured_accuracy() -> None:
+    measured = read("held_out.json")["criteria"]
+    assert isinstance(measured, dict)
+    for key in CRITERIA:
+        assert measured[key]["n"] >= 200
+        assert measured[key]["exact"] >= 0.9, key
+
+
+def test_the_tokenizer_gives_back_what_it_reads() -> None:
+    tokenizers = pytest.importorskip("tokenizers", reason="comes with the vllm extra")
+    tokenizer = tokenizers.Tokenizer.from_file(str(JUDGE / "tokenizer.json"))
+    for text in ("Ответ: 1 961 год, «Восток»…\n\n- пункт\t№2", "however 的 👍 Ёж", "<think>\nда\n</think>\n\n2"):
+        assert tokenizer.decode(tokenizer.encode(text).ids) == text
+
+
+def test_a_word_has_the_same_tokens_wherever_it_stands() -> None:
+    tokenizers = pytest.importorskip("tokenizers", reason="comes with the vllm extra")
+    tokenizer = tokenizers.Tokenizer.from_file(str(JUDGE / "tokenizer.json"))
+    word = tokenizer.encode("Канберра").tokens
+    assert tokenizer.encode("это Канберра.").tokens[-len(word) - 1 : -1] == word
+    assert tokenizer.encode("«Канберра»").tokens[-len(word) - 1 : -1] == word
+    assert tokenizer.encode("1961").tokens == ["1", "9", "6", "1"]
+
+
+def test_think_marks_survive_a_server_that_drops_special_tokens() -> None:
+    added = {token["content"]: token["special"] for token in read("tokenizer.json")["added_tokens"]}  # type: ignore[attr-defined]
+    assert added["<think>"] is False
+    assert added["</think>"] is False
+    assert added["<|im_end|>"] is True
+
+
+def test_the_chat_template_wraps_the_prompt_that_the_client_renders() -> None:
+    jinja2 = pytest.importorskip("jinja2")
+    name, rubrics = demo_rules.load_criteria()["reference_agreement"]
+    content = render(POLLUX_TEMPLATE, "Сколько {N}?", "8", "Восемь.", name, rubrics)
+    template = jinja2.Environment().from_string((JUDGE / "chat_template.jinja").read_text(encoding="utf-8"))
+    text = template.render(messages=[{"role": "user", "content": content}], add_generation_prompt=True)
+    assert text == f"<|im_start|>user\n{content}<|im_end|>\n<|im_start|>assistant\n"
+
+
+@pytest.mark.parametrize(
+    ("answer", "repetition", "foreign", "ending"),
+    [
+        ("Столица Австралии — Канберра.", "2", "2", "1"),
+        ("Река впадает в море. Река впадает в море.", "1", "2", "1"),
+        ("да да да да да да", "0", "2", "0"),
+        ("Это город, it is nice, и туда едут tourists.", "2", "0", "1"),
+        ("В XIX веке формула x = 5 была известна", "2", "2", "0"),
+        ("Канберра", "2", "2", "1"),
+        ("1. хлеб\n2. сыр", "2", "2", "1"),
+        ("Он вышел из дома и", "2", "2", "0"),
+        ("Он вышел из дома…", "2", "2", "0"),
+        ("", "2", "2", "0"),
+    ],
+)
+def test_the_rules_read_plain_answers_as_a_person_would(
+    answer: str, repetition: str, foreign: str, ending: str
+) -> None:
+    assert demo_rules.rule_on_repetition(answer)[1] == repetition
+    assert demo_rules.rule_on_foreign(answer)[1] == foreign
+    assert demo_rules.rule_on_ending(answer)[1] == ending
+
+
+def test_generated_items_depend_on_the_seed_alone_and_score_within_their_rubrics() -> None:
+    from random import Random
+
+    criteria = demo_rules.load_criteria()
+    items = [demo_items.make_item(rng, criteria) for rng in [Random("a")] for _ in range(200)]
+    again = [demo_items.make_item(rng, criteria) for rng in [Random("a")] for _ in range(200)]
+    assert items == again
+    for item in items:
+        assert "\x01" not in f"{item.instruction}{item.reference}{item.answer}"
+        for ruling in item.rulings:
+            assert any(line.startswith(ruling.score) for line in ruling.rubrics.splitlines())

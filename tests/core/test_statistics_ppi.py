@@ -1,0 +1,96 @@
+"""Calibrated means: equal to ppi-python where that applies, silent where labels are too few."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+from scipy import stats
+
+from pollux_dagster.core.statistics.clusters import Floats, Integers
+from pollux_dagster.core.statistics.ppi import MINIMUM_LABELLED, CalibratedMeans, calibrated_means
+
+
+def _world(seed: int, bias: float = 0.2, labelled: int = 60) -> tuple[Floats, Floats, Integers, Integers]:
+    """Two models, 300 instructions of 4 rows; the judge is kind to the second and harsh to the first."""
+    rng = np.random.default_rng(seed)
+    model = np.repeat([0, 1], 1200)
+    cluster = np.tile(np.repeat(np.arange(300), 4), 2)
+    ease = rng.beta(3, 2, (2, 300))[model, cluster]
+    gold = np.clip(ease + rng.normal(0, 0.1, 2400), 0, 1)
+    judge = np.clip(gold + np.where(model == 0, -bias, bias) + rng.normal(0, 0.1, 2400), 0, 1)
+    chosen = rng.permutation(300)[:labelled]
+    return judge, np.where(np.isin(cluster, chosen), gold, np.nan), model, cluster
+
+
+def _all(world: tuple[Floats, Floats, Integers, Integers], **kwargs: float) -> CalibratedMeans:
+    return calibrated_means(*world, 2, **kwargs)  # type: ignore[arg-type]
+
+
+def test_a_biased_judge_is_corrected_and_gains_labels() -> None:
+    result = _all(_world(0))
+    truth = 0.6
+    assert (np.abs(result.judge_mean - truth) > 0.1).all()
+    assert (result.low < truth).all()
+    assert (truth < result.high).all()
+    assert (result.high - result.low < result.labels_high - result.labels_low).all()
+    assert (result.effective_labels > 1.5 * result.labelled_rows).all()
+
+
+def test_with_one_row_an_instruction_it_is_ppi_python() -> None:
+    ppi_py = pytest.importorskip("ppi_py", reason="ppi-python is not installed")
+    rng = np.random.default_rng(1)
+    gold = rng.random(400)
+    judge = np.clip(gold + rng.normal(0.1, 0.1, 400), 0, 1)
+    known = np.where(np.arange(400) < 80, gold, np.nan)
+    zero = np.zeros(400, dtype=np.int64)
+    for weight in (0.0, 0.5, 1.0):
+        ours = calibrated_means(judge, known, zero, np.arange(400), 1, weight=weight)
+        arrays = gold[:80], judge[:80], judge[80:]
+        assert_allclose(ours.mean[0], ppi_py.ppi_mean_pointestimate(*arrays, lam=weight), atol=1e-12)
+        low, high = ppi_py.ppi_mean_ci(*arrays, alpha=0.05, lam=weight)
+        theirs = (high[0] - low[0]) / 2 / stats.norm.ppf(0.975)
+        assert_allclose(ours.standard_error[0], theirs, rtol=0.02)  # theirs divides by n, ours by n - 1
+    fitted = calibrated_means(judge, known, zero, np.arange(400), 1)
+    free = ppi_py.ppi_mean_pointestimate(*arrays)[0]
+    theirs = (free - gold[:80].mean()) / (judge[80:].mean() - judge[:80].mean())
+    assert_allclose(fitted.weight, theirs, atol=0.1)  # they pool the variance of the judge, we do not
+
+
+def test_a_judge_that_knows_nothing_is_not_trusted() -> None:
+    _, gold, model, cluster = _world(2)
+    noise = np.random.default_rng(3).random(len(gold))
+    result = calibrated_means(noise, gold, model, cluster, 2)
+    assert result.weight < 0.15
+    assert_allclose(result.mean, result.labels_mean, atol=0.02)
+
+
+def test_too_few_labels_give_none() -> None:
+    result = _all(_world(4, labelled=MINIMUM_LABELLED - 1))
+    assert not result.enough.any()
+    assert np.isnan([result.mean, result.low, result.labels_low, result.effective_labels]).all()
+    assert np.isfinite([result.judge_mean, result.labels_mean]).all()
+
+
+def test_a_model_without_labels_does_not_spoil_the_others() -> None:
+    judge, gold, model, cluster = _world(5)
+    gold[model == 1] = np.nan
+    result = calibrated_means(judge, gold, model, cluster, 2)
+    assert result.enough.tolist() == [True, False]
+    assert np.isnan(result.labels_mean[1])
+    assert np.isfinite(result.low[0])
+
+
+def test_scores_off_the_scale_are_refused() -> None:
+    judge, gold, model, cluster = _world(6)
+    with pytest.raises(ValueError, match="judge scores must lie within"):
+        calibrated_means(judge * 2, gold, model, cluster, 2)
+
+
+def test_rows_of_an_instruction_may_be_labelled_in_part() -> None:
+    judge, gold, model, cluster = _world(7, labelled=300)
+    partly = np.where(np.random.default_rng(8).random(len(gold)) < 0.2, gold, np.nan)
+    result = calibrated_means(judge, partly, model, cluster, 2)
+    assert (result.labelled_clusters > 150).all()
+    assert (result.low < 0.6).all()
+    assert (result.high > 0.6).all()

@@ -1,0 +1,111 @@
+"""`pollux plan`: what it says about a landing folder before and after judging, and that it asks nobody."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import duckdb
+import pytest
+from conftest import ANSWERS, write_answers, write_instructions
+from typer.testing import CliRunner
+
+from pollux_dagster.cli import app
+from pollux_dagster.core.verdicts import Verdict, VerdictStatus
+from pollux_dagster.defs.build import resources
+from pollux_dagster.defs.planning import plan_landing, plan_lines
+from pollux_dagster.defs.resources import JudgeResource, LedgerResource
+from pollux_dagster.defs.settings import SQL_MODELS, Settings
+from pollux_dagster.warehouse.connection import connect
+from pollux_dagster.warehouse.judges import register_judge
+from pollux_dagster.warehouse.requests import refresh_requests
+from pollux_dagster.warehouse.sql_models import load_models
+from pollux_dagster.warehouse.tables import build_tables
+from pollux_dagster.warehouse.verdicts import load_verdicts
+
+
+@pytest.fixture
+def landed(world: Settings) -> Settings:
+    write_instructions(world.landing, 12)
+    for offset, model_id in enumerate(("a", "b")):
+        write_answers(world.landing, model_id, 12, lambda i, o=offset: f"{ANSWERS[(i + o) % 3]} {o}.{i}")
+    return world
+
+
+def judge_all(settings: Settings) -> None:
+    """A verdict for every request, as a run would leave it: ledger, tables, and the run's record."""
+    made = resources(settings)
+    judge, ledger = made["judge"], made["ledger"]
+    assert isinstance(judge, JudgeResource)
+    assert isinstance(ledger, LedgerResource)
+    identity = judge.identity()
+    now = datetime.now(UTC)
+    con = connect(settings.warehouse)
+    register_judge(con, identity)
+    refresh_requests(con, judge_id=identity.judge_id, model_ids=None)
+    wanted = con.execute(
+        "SELECT verdict_key, any_value(is_gate) FROM judging.requests JOIN raw.criteria USING (criterion_id) "
+        "GROUP BY verdict_key ORDER BY verdict_key"
+    ).fetchall()
+    book = ledger.open()
+    with book.writer("run-1") as writer:
+        for number, (key, is_gate) in enumerate(wanted):
+            writer.append(
+                Verdict(verdict_key=key, judge_id=identity.judge_id, status=VerdictStatus.OK,
+                        score=0.0 if is_gate else float(number % 3), rationale=None, raw_text="", error=None,
+                        finish_reason="stop", prompt_tokens=200, completion_tokens=20, cached_tokens=0, attempts=1,
+                        latency_s=0.1, engine="e", engine_version="0", system_fingerprint=None, server="s",
+                        run_id="run-1", created_at=now)
+            )  # fmt: skip
+    load_verdicts(con, book.segments())
+    con.execute("INSERT INTO meta.runs VALUES ('run-1', 'judge', ?, ?, ?)",
+                [now, now, f'{{"judge_id": "{identity.judge_id}", "rate": 2.0}}'])  # fmt: skip
+    build_tables(con, load_models(SQL_MODELS))
+    con.close()
+
+
+def test_before_the_first_run_everything_is_pending_and_nothing_is_known(landed: Settings) -> None:
+    plan = plan_landing(landed, difference=0.1, power=0.8)
+    assert [(m.model_id, m.requests, m.pending) for m in plan.pending.models] == [("a", 24, 24), ("b", 24, 24)]
+    assert plan.pending.hours is None
+    assert "run one evaluation" in plan.no_comparison
+    text = "\n".join(plan_lines(plan))
+    assert "this judge has not run here yet" in text
+    assert "an assumption of" in text
+
+
+def test_after_a_run_only_new_answers_are_pending_and_the_past_is_used(landed: Settings) -> None:
+    plan_landing(landed, difference=0.1, power=0.8)
+    judge_all(landed)
+    write_answers(landed.landing, "c", 12, lambda i: f"новый ответ {i}")
+    plan = plan_landing(landed, difference=0.1, power=0.8)
+    assert [(m.model_id, m.judged, m.pending) for m in plan.pending.models] == [
+        ("a", 24, 0),
+        ("b", 24, 0),
+        ("c", 0, 24),
+    ]
+    assert plan.pending.hours == pytest.approx(24 / 2 / 3600)
+    assert plan.pending.completion_tokens == 24 * 20
+    assert plan.comparison is not None
+    assert plan.comparison.requests == 2 * 2 * plan.comparison.instructions_typical
+
+
+def test_the_command_prints_the_plan_and_leaves_no_requests_behind(
+    landed: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in landed.to_environment().items():
+        monkeypatch.setenv(name, value)
+    result = CliRunner().invoke(app, ["plan", "--difference", "0.1"])
+    assert result.exit_code == 0, result.output
+    assert "to ask" in result.output
+    assert "48 distinct requests to ask" in result.output
+    with duckdb.connect(str(landed.warehouse), read_only=True) as con:
+        assert con.execute("SELECT count(*) FROM judging.requests").fetchone() == (0,)
+
+
+def test_a_missing_landing_folder_is_named(world: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in world.to_environment().items():
+        monkeypatch.setenv(name, value)
+    world.landing.rmdir()
+    result = CliRunner().invoke(app, ["plan"])
+    assert result.exit_code == 1
+    assert str(world.landing) in result.output

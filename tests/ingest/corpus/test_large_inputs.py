@@ -1,0 +1,172 @@
+"""Inputs that are small to send and large to read: each is refused or read within a stated bound on memory.
+
+Every reading runs in a process of its own that reports its peak: sparse files and repetitive bodies make the inputs
+at test time, so that nothing large is stored.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from landing_world import World, answer, instruction
+
+from pollux_dagster.ingest import limits
+from pollux_dagster.ingest.load import hash_file
+from pollux_dagster.ingest.scan import scan
+
+GOOD = json.dumps(answer(1)).encode() + b"\n"
+READ = """
+import json, resource, sys
+from pathlib import Path
+from pollux_dagster.ingest import limits
+from pollux_dagster.ingest.containers import open_container
+from pollux_dagster.ingest.rows import RowRejected
+from pollux_dagster.ingest.scan import scan
+import pyarrow.parquet
+for name, value in json.loads(sys.argv[2]).items():
+    setattr(limits, name, value)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+(file,) = scan(Path(sys.argv[1])).files
+rows, reasons = 0, []
+with file.absolute.open("rb") as handle:
+    for row in open_container(file, handle).rows:
+        rows += 1
+        if isinstance(row.fields, RowRejected):
+            reasons.append(row.fields.reason.value)
+        row = None
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print(json.dumps({"rows": rows, "reasons": sorted(set(reasons)), "mib": (peak - before) / 1024}))
+"""
+
+
+def read(landing: Path, **changed_limits: int) -> dict[str, object]:
+    """Rows, reasons and the MiB that reading the one file in `landing` added to the peak of a fresh process."""
+    command = [sys.executable, "-c", READ, str(landing), json.dumps(changed_limits)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    said: dict[str, object] = json.loads(done.stdout)
+    return said
+
+
+def sparse(path: Path, size: int, head: bytes = b"", tail: bytes = b"") -> Path:
+    """A file of `size` bytes that takes no disk between its head and its tail."""
+    with path.open("wb") as file:
+        file.write(head)
+        file.truncate(size)
+        file.seek(size - len(tail))
+        file.write(tail)
+    return path
+
+
+@pytest.mark.parametrize("head", [b'{"prompt_id": 1, "answer": "', b"[", b"", b"prompt_id,answer\t"])
+def test_two_gigabytes_of_one_line_are_refused_unread(tmp_path: Path, head: bytes) -> None:
+    sparse(tmp_path / "line.jsonl", 2 * 1024 * limits.MIB, head)
+    said = read(tmp_path)
+    assert (said["rows"], said["reasons"]) == (1, ["too_large"])
+    assert isinstance(said["mib"], float) and said["mib"] < 16
+
+
+@pytest.mark.parametrize("size", [2 * 1024 * limits.MIB, limits.MAX_FILE_BYTES + 1])
+def test_a_refused_file_costs_next_to_nothing_and_is_not_hashed(tmp_path: Path, size: int) -> None:
+    sparse(tmp_path / "line.jsonl", size, b'{"prompt_id": 1, "answer": "')
+    (file,) = scan(tmp_path).files
+    started = time.process_time()
+    assert hash_file(file).startswith("refused:")
+    assert time.process_time() - started < 1.0
+
+
+def test_a_gzip_bomb_is_refused_by_its_first_bytes(tmp_path: Path) -> None:
+    bomb = gzip.compress(bytes(64 * limits.MIB)) * 16
+    (tmp_path / "answers.jsonl").write_bytes(bomb)
+    said = read(tmp_path)
+    assert (said["rows"], said["reasons"]) == (1, ["compressed"])
+    assert isinstance(said["mib"], float) and said["mib"] < 16
+
+
+def test_a_refused_file_that_becomes_another_refused_file_says_so(world: World) -> None:
+    world.write_bytes("a.jsonl", gzip.compress(b"a"))
+    world.sync()
+    assert world.rejected() == [("a.jsonl", 0, "compressed")]
+    world.write_bytes("a.jsonl", b"\xff\xfeaaaaaaaaaaaaaaaaaaaa")
+    world.sync()
+    assert world.rejected() == [("a.jsonl", 0, "invalid_utf8")]
+
+
+def test_a_line_over_the_limit_is_passed_over_without_being_held(tmp_path: Path) -> None:
+    sparse(tmp_path / "answers.jsonl", 400 * limits.MIB, GOOD, b"\n" + GOOD)
+    said = read(tmp_path)
+    assert (said["rows"], said["reasons"]) == (3, ["too_large"])
+    assert isinstance(said["mib"], float) and said["mib"] < 4 * limits.MAX_LINE_BYTES / limits.MIB
+
+
+@pytest.mark.parametrize(
+    "text",
+    [b'{"prompt_id": 1, "answer": ' + b"[]," * 7_000_000 + b"1}", b"[" + b"{}," * 7_000_000 + b"{}]"],
+    ids=["one row", "one document"],
+)
+def test_json_that_would_become_millions_of_objects_is_refused_unparsed(tmp_path: Path, text: bytes) -> None:
+    (tmp_path / "answers.json").write_bytes(text)
+    said = read(tmp_path)
+    assert (said["rows"], said["reasons"]) == (1, ["too_large"])
+    assert isinstance(said["mib"], float) and said["mib"] < 4 * len(text) / limits.MIB + 16
+
+
+@pytest.mark.parametrize(
+    ("body", "rows"),
+    [
+        (b"prompt_id,answer\n1,a\n2,b\n" + b'3,"' + b'c\n","' * 3_000_000, 3),
+        (b"prompt_id" + b",x" * 10_000_000 + b"\n1,2\n", 1),
+    ],
+    ids=["a quote that never closes", "ten million columns"],
+)
+def test_a_csv_record_without_end_is_given_up(tmp_path: Path, body: bytes, rows: int) -> None:
+    (tmp_path / "answers.csv").write_bytes(body)
+    said = read(tmp_path, MAX_LINE_BYTES=limits.MIB)
+    assert said["rows"] == rows
+    assert isinstance(said["mib"], float) and said["mib"] < 64
+
+
+def test_a_parquet_dictionary_does_not_unfold_into_memory(tmp_path: Path) -> None:
+    text = pa.DictionaryArray.from_arrays(pa.array([0] * 1500, pa.int32()), pa.array(["я" * 500_000]))
+    pq.write_table(pa.table({"prompt_id": list(range(1500)), "answer": text}), tmp_path / "a.parquet")
+    assert (tmp_path / "a.parquet").stat().st_size < limits.MIB
+    said = read(tmp_path)
+    assert (said["rows"], said["reasons"]) == (1500, [])
+    assert isinstance(said["mib"], float) and said["mib"] < 300
+    said = read(tmp_path, MAX_PARQUET_BYTES=100 * limits.MIB)
+    assert (said["rows"], said["reasons"]) == (1500, ["too_large"])
+
+
+def test_a_parquet_run_length_does_not_unfold_into_memory(tmp_path: Path) -> None:
+    table = pa.table({"prompt_id": [1], "criteria": pa.array([[1] * 4_000_000], pa.list_(pa.int64()))})
+    pq.write_table(table, tmp_path / "a.parquet", compression="zstd")
+    said = read(tmp_path)
+    assert (said["rows"], said["reasons"]) == (1, ["too_large"])
+    assert isinstance(said["mib"], float) and said["mib"] < 300
+
+
+def test_a_parquet_footer_that_claims_too_many_rows_is_refused(tmp_path: Path) -> None:
+    nothing = pa.table({"prompt_id": pa.nulls(2_000_000, pa.int64()), "answer": pa.nulls(2_000_000, pa.string())})
+    pq.write_table(nothing, tmp_path / "a.parquet")
+    assert (tmp_path / "a.parquet").stat().st_size < limits.MIB
+    assert read(tmp_path, MAX_PARQUET_ROWS=1_000_000)["reasons"] == ["too_large"]
+
+
+def test_a_sync_over_large_files_keeps_the_rest_of_the_folder(world: World) -> None:
+    world.write("instructions.jsonl", instruction(1))
+    world.write("m.jsonl", answer(1))
+    sparse(world.landing / "line.jsonl", 2 * 1024 * limits.MIB, b"{")
+    world.write_bytes("bomb.jsonl", gzip.compress(bytes(limits.MIB)))
+    os.mkfifo(world.landing / "pipe.jsonl")
+    report = world.sync(taxonomy=None)
+    assert world.rejected() == [("bomb.jsonl", 0, "compressed"), ("line.jsonl", 0, "too_large")]
+    assert len(world.outputs()) == 1
+    assert [path for path, _ in report.ignored] == ["pipe.jsonl"]

@@ -1,0 +1,280 @@
+"""The documentation is true: its queries run, its examples load, its commands, variables and links exist.
+
+The world is made of docs/run.md's own examples, judged by an invented judge and published. After a column was added or
+described anew: `POLLUX_UPDATE_SNAPSHOTS=1 python -m pytest tests/test_docs.py`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import duckdb
+import pytest
+import typer
+
+from pollux_dagster.cli import app
+from pollux_dagster.core.injection import InjectionReason
+from pollux_dagster.core.profiles import PROFILES
+from pollux_dagster.core.verdicts import Verdict, VerdictStatus
+from pollux_dagster.defs.automation import evaluate_job, flow, ingest_job, landing_sensor, nightly, rebuild_job
+from pollux_dagster.defs.settings import PACKAGE_TAXONOMY, SQL_MODELS, Settings
+from pollux_dagster.ingest.detect import Format
+from pollux_dagster.ingest.rows import Reason
+from pollux_dagster.ingest.sync import sync
+from pollux_dagster.judge.ledger import Ledger
+from pollux_dagster.warehouse.build import build_model
+from pollux_dagster.warehouse.judges import register_judge
+from pollux_dagster.warehouse.publish import publish
+from pollux_dagster.warehouse.requests import refresh_requests
+from pollux_dagster.warehouse.schema import create_schema
+from pollux_dagster.warehouse.sql_models import SqlModel, load_models
+from pollux_dagster.warehouse.statistics.refresh import refresh_statistics
+from pollux_dagster.warehouse.verdicts import load_verdicts
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+RUN, OPERATE, QUERY = (ROOT / "docs" / name for name in ("run.md", "operate.md", "query.md"))
+MODELS = load_models(SQL_MODELS)
+# What may rightly find nothing in a healthy world.
+MAY_BE_EMPTY = ("FROM raw.rejected_rows", "scores.status <> 'ok'", "FROM meta.check_results")
+COLUMNS = re.compile(r"(<!-- columns: .*? -->\n).*?(<!-- end of columns -->)", re.DOTALL)
+
+
+def fenced(page: Path, language: str) -> list[tuple[str, str]]:
+    """(what follows the language in the info string, content) of every block of that language."""
+    return re.findall(rf"^```{language}(?: (\S+))?\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def code_lines(page: Path) -> list[str]:
+    """Lines of shell blocks and inline code: where commands are named."""
+    text = page.read_text()
+    inline = re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL))
+    return [*(line for _, block in fenced(page, "bash") for line in block.splitlines()), *inline]
+
+
+def first_column(page: Path, header: str) -> list[str]:
+    """The code in the first column of the table whose header row starts with `header`."""
+    table = page.read_text().split(f"\n| {header} |", 1)[1].split("\n\n", 1)[0]
+    return re.findall(r"^\| `([^`]+)`", table, re.MULTILINE)
+
+
+@pytest.fixture(scope="module")
+def con() -> Iterator[duckdb.DuckDBPyConnection]:
+    with duckdb.connect(":memory:") as connection:
+        create_schema(connection)
+        yield connection
+
+
+@pytest.fixture(scope="module")
+def landing(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A landing folder of run.md's examples, under the names they have there."""
+    folder = tmp_path_factory.mktemp("landing")
+    for language in ("jsonl", "json"):
+        for name, content in fenced(RUN, language):
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(content)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def loaded(con: duckdb.DuckDBPyConnection, landing: Path) -> duckdb.DuckDBPyConnection:
+    sync(con, landing, run_id="run-1", taxonomy=PACKAGE_TAXONOMY)
+    return con
+
+
+@pytest.fixture(scope="module")
+def home(loaded: duckdb.DuckDBPyConnection, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The examples, judged and published: every level of a rubric in turn, and one verdict that failed."""
+    folder = tmp_path_factory.mktemp("evaluation") / "results"
+    judge = PROFILES["pollux-4b"].identity()
+    register_judge(loaded, judge)
+    refresh_requests(loaded, judge_id=judge.judge_id, model_ids=None)
+    wanted = loaded.execute(
+        "SELECT verdict_key, any_value(levels), any_value(is_gate) FROM judging.requests "
+        "JOIN raw.criteria USING (criterion_id) GROUP BY verdict_key ORDER BY verdict_key"
+    ).fetchall()
+    ledger = Ledger(folder / "ledger")
+    with ledger.writer("run-1") as writer:
+        for number, (key, levels, is_gate) in enumerate(wanted):
+            score = None if number == 1 else levels[0 if is_gate else number % len(levels)]
+            writer.append(_verdict(key, judge.judge_id, score))
+    load_verdicts(loaded, ledger.segments())
+    now = datetime.now(UTC)
+    loaded.execute("INSERT INTO meta.runs VALUES ('run-1', 'judge', ?, ?, '{}')", [now, now])
+    for model in sorted(MODELS, key=lambda model: model.schema == "marts"):  # stable: staging first
+        if model.schema == "marts" and not loaded.execute("FROM statistics.mean_intervals").fetchone():
+            refresh_statistics(loaded)
+        build_model(loaded, model, run_id="run-1")
+    target = folder / "published" / "pollux.duckdb"
+    publish(loaded, target, models=MODELS, run_id="run-1", package_version="0", git_commit=None)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def published(home: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    with duckdb.connect(str(home / "published" / "pollux.duckdb"), read_only=True) as reader:
+        yield reader
+
+
+def _verdict(key: str, judge_id: str, score: float | None) -> Verdict:
+    return Verdict(
+        verdict_key=key,
+        judge_id=judge_id,
+        status=VerdictStatus.UNPARSEABLE if score is None else VerdictStatus.OK,
+        score=score,
+        rationale="потому что",
+        raw_text=str(score),
+        error="expected one number" if score is None else None,
+        finish_reason="stop",
+        prompt_tokens=100,
+        completion_tokens=10,
+        cached_tokens=40,
+        attempts=1,
+        latency_s=0.5,
+        engine="vllm",
+        engine_version="0",
+        system_fingerprint=None,
+        server="managed/0#1",
+        run_id="run-1",
+        created_at=datetime.now(UTC),
+    )
+
+
+def test_the_examples_of_every_format_load_without_a_rejected_row(loaded: duckdb.DuckDBPyConnection) -> None:
+    assert loaded.execute("SELECT file_path, reason, detail FROM raw.rejected_rows").fetchall() == []
+    formats = {name for (name,) in loaded.execute("SELECT DISTINCT format FROM landing.files").fetchall()}
+    assert formats == {str(form) for form in Format} - {"unknown"}
+    models = {name for (name,) in loaded.execute("SELECT DISTINCT model_id FROM raw.model_outputs").fetchall()}
+    assert models == {"my-model-7b", "org/baseline", "org/wide", "llama", "alpaca-7b", "org/model", "gpt-x"}
+
+
+def test_an_instruction_without_criteria_gets_those_of_its_task(loaded: duckdb.DuckDBPyConnection) -> None:
+    rows = loaded.execute(
+        "SELECT prompt_id, list(criteria_name ORDER BY position) FROM raw.instruction_criteria "
+        "JOIN raw.criteria USING (criterion_id) GROUP BY prompt_id"
+    ).fetchall()
+    criteria = dict(rows)
+    assert criteria["sum-1"] == ["Краткость", "Отказ"]
+    assert "Польза совета" in criteria["81"]
+    assert set(criteria) == {
+        prompt for (prompt,) in loaded.execute("SELECT prompt_id FROM raw.instructions").fetchall()
+    }
+
+
+def _queries() -> list[tuple[str, str]]:
+    blocks = [(page.name, sql) for page in (ROOT / "README.md", QUERY) for _, sql in fenced(page, "sql")]
+    shell = [
+        (page.name, words[-1])
+        for page in PAGES
+        for line in code_lines(page)
+        if "pollux query " in line and len(words := shlex.split(line, comments=True)) > 2
+    ]
+    return blocks + shell
+
+
+@pytest.mark.parametrize(("page", "sql"), _queries(), ids=lambda value: " ".join(value.split())[:60])
+def test_every_query_of_the_documentation_returns_rows(
+    published: duckdb.DuckDBPyConnection, page: str, sql: str
+) -> None:
+    rows = published.sql(sql).fetchall()
+    assert rows or any(text in sql for text in MAY_BE_EMPTY), f"{page}: this query finds nothing"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_python_example_runs(page: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(home.parent)  # the examples call their home "results"
+    for _, code in fenced(page, "python"):
+        exec(compile(code, page.name, "exec"), {})
+
+
+def test_every_table_named_in_the_documentation_is_published(published: duckdb.DuckDBPyConnection) -> None:
+    there = {
+        name
+        for (name,) in published.execute(
+            "SELECT table_schema || '.' || table_name FROM information_schema.tables"
+        ).fetchall()
+    }
+    schemas = "|".join({name.split(".")[0] for name in there})
+    named = set(re.findall(rf"`((?:{schemas})\.[a-z_]+)`", QUERY.read_text()))
+    assert named <= there
+    missing = there - named - {name for name in there if name.startswith("statistics.")}
+    assert not missing, f"docs/query.md does not name {missing}"
+
+
+def _column_tables(models: list[SqlModel]) -> str:
+    parts = []
+    for model in sorted(models, key=lambda model: model.table):
+        described = " ".join(model.description.split())
+        rows = [f"| `{name}` | {' '.join(text.split())} |" for name, text in model.columns.items()]
+        parts.append("\n".join([f"### `{model.table}`", "", described, "", "| column | meaning |", "|---|---|", *rows]))
+    return "\n" + "\n\n".join(part.replace("\n\n\n", "\n\n") for part in parts) + "\n\n"
+
+
+def test_every_column_is_described_as_in_its_model() -> None:
+    page = QUERY.read_text()
+    expected = COLUMNS.sub(lambda match: match[1] + _column_tables(MODELS) + match[2], page)
+    if os.environ.get("POLLUX_UPDATE_SNAPSHOTS"):
+        QUERY.write_text(expected)
+    assert QUERY.read_text() == expected, "run again with POLLUX_UPDATE_SNAPSHOTS=1 and look at the difference"
+
+
+def test_closed_sets_are_listed_completely() -> None:
+    assert first_column(RUN, "reason") == [str(reason) for reason in Reason]
+    assert first_column(RUN, "status") == [str(status) for status in VerdictStatus]
+    assert first_column(RUN, "profile") == list(PROFILES)
+    assert first_column(RUN, "suspicion") == [str(reason) for reason in InjectionReason]
+
+
+def test_environment_variables_are_those_of_the_settings() -> None:
+    settings = Settings.from_environment({})
+    documented = first_column(RUN, "variable")
+    assert sorted(documented) == sorted(settings.to_environment())
+    known = {*documented, settings.api_key_variable}
+    for page in PAGES:
+        assert set(re.findall(r"POLLUX_[A-Z_]*[A-Z]", page.read_text())) <= known, page.name
+
+
+def test_jobs_sensors_and_schedules_are_listed() -> None:
+    names = [thing.name for thing in (ingest_job, evaluate_job, rebuild_job, landing_sensor, flow, nightly)]
+    assert first_column(OPERATE, "name") == names
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_named_exists(page: Path) -> None:
+    command = typer.main.get_command(app)
+    subcommands = command.commands  # type: ignore[attr-defined]
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for line in code_lines(page):
+        for target in re.findall(r"(?:^|\s)make ([a-z-]+)", line):
+            assert target in targets, f"{page.name}: no target {target!r} in the Makefile: {line}"
+        for name, arguments in re.findall(r"(?:^|[\s/])pollux ([a-z]+)\b([^#]*)", line):
+            assert name in subcommands, f"{page.name}: no such command: {line}"
+            options = {option for parameter in subcommands[name].params for option in parameter.opts}
+            used = set(re.findall(r"(?<!\S)--[a-z-]+", arguments))
+            assert used <= options, f"{page.name}: pollux {name} has no {used - options}"
+    for option in re.findall(r"^`(--[a-z-]+)` is", page.read_text(), re.MULTILINE):
+        assert any(option in parameter.opts for sub in subcommands.values() for parameter in sub.params), option
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_relative_link_leads_somewhere(page: Path) -> None:
+    for target, fragment in re.findall(r"\]\((?!https?://)([^)#\s]*)(?:#([^)\s]+))?\)", page.read_text()):
+        file = page.parent / target if target else page
+        assert file.exists(), f"{page.name}: {target} does not exist"
+        if fragment:
+            headings = re.findall(r"^#+ (.+)$", file.read_text(), re.MULTILINE)
+            slugs = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+            assert fragment in slugs, f"{page.name}: no heading #{fragment} in {file.name}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_file_named_in_a_command_or_text_exists(page: Path) -> None:
+    folders = "pollux_dagster|dbt_like_sql|tests|bench|tools|docs|requirements"
+    for path in re.findall(rf"(?<![\w/.])(?:{folders})/[\w./-]*\w", COLUMNS.sub("", page.read_text())):
+        assert (ROOT / path).exists() or "example" in path, f"{page.name}: {path} does not exist"

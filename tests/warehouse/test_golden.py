@@ -1,0 +1,147 @@
+"""A pinned set notices a judge that moved, names the criteria, and stays out of everybody's scores."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import duckdb
+import pytest
+from tiny_world import JUDGE, OTHER_JUDGE, TinyWorld, verdict_row
+
+from pollux_dagster.warehouse.build import ModelCheckFailedError
+from pollux_dagster.warehouse.golden import (
+    GoldenRound,
+    GoldenSetError,
+    accept_latest_round,
+    golden_requests,
+    judged_golden_keys,
+    pin_golden_set,
+    record_round,
+)
+from pollux_dagster.warehouse.sql_models import SqlModel
+from pollux_dagster.warehouse.tables import build_tables
+
+OLD = GoldenRound(OTHER_JUDGE, "m", "vllm", "0.31", ("--x",))
+NEW = GoldenRound(OTHER_JUDGE, "m", "vllm", "0.32", ("--x",))
+
+
+def judge_round(world: TinyWorld, state: GoldenRound, fallen: str | None = None, minute: int = 0) -> None:
+    """Full marks for all, but none for the criterion named `fallen`."""
+    rows = []
+    for request in golden_requests(world.con):
+        score = min(request.levels) if request.is_gate or request.criteria_name == fallen else max(request.levels)
+        rows.append(verdict_row(state.verdict_key(request), "ok", score, judge=state.round_id))
+    world.load(rows, f"{state.round_id}-{minute}.parquet")
+    record_round(world.con, state, run_id="run")
+    judged_at = datetime(2026, 11, 24, tzinfo=UTC) + timedelta(minutes=minute)
+    world.con.execute("UPDATE judging.golden_rounds SET judged_at = ? WHERE round_id = ?", [judged_at, state.round_id])
+
+
+@pytest.fixture
+def pinned(world: TinyWorld) -> TinyWorld:
+    """Twenty more prompts, so that a shift can be told from chance; the lenient judge has judged all."""
+    for i in range(20):
+        world.con.execute(
+            "INSERT INTO raw.instructions SELECT 'q' || $i, 'q' || $i, NULL, 'task' || ($i % 2), NULL, NULL, NULL, "
+            "NULL, sha256('q' || $i), sha256(''), 'f', 1",
+            {"i": i},
+        )
+        world.con.execute("INSERT INTO raw.instruction_criteria SELECT 'q' || $i, criterion_id, position, source "
+                          "FROM raw.instruction_criteria WHERE prompt_id = 'p1'", {"i": i})  # fmt: skip
+        world.con.execute(
+            "INSERT INTO raw.model_outputs BY NAME SELECT 'alpha' AS model_id, 'q' || $i AS prompt_id, "
+            "0 AS sample_index, 'ответ ' || $i AS answer, sha256('ответ ' || $i) AS answer_hash, 'f' AS file_path, "
+            "1 AS row_number",
+            {"i": i},
+        )
+    world.judge_everything()
+    world.con.execute(
+        "INSERT INTO judging.verdicts "
+        "SELECT verdict_key, judge_id, 'ok', 1 - is_gate::INT, NULL, '', NULL, 'stop', 1, 1, 0, 1, 0.1, 'e', 'v', "
+        "NULL, 's', 'r', now() FROM judging.requests JOIN raw.criteria USING (criterion_id) "
+        "WHERE prompt_id LIKE 'q%' AND judge_id = ?",
+        [OTHER_JUDGE],
+    )
+    pin_golden_set(world.con, judge_id=OTHER_JUDGE, answers=20)
+    return world
+
+
+def test_the_set_is_one_answer_an_instruction_and_always_the_same(pinned: TinyWorld) -> None:
+    def pinned_keys() -> list[tuple[str, str]]:
+        return pinned.con.sql("SELECT request_key, prompt_id FROM judging.golden_requests ORDER BY ALL").fetchall()
+
+    first = pinned_keys()
+    assert len({prompt for _, prompt in first}) == 20
+    pin_golden_set(pinned.con, judge_id=OTHER_JUDGE, answers=20)
+    assert pinned_keys() == first
+
+
+def test_the_set_stays_when_its_answers_leave_the_landing_folder(pinned: TinyWorld) -> None:
+    before = golden_requests(pinned.con)
+    pinned.con.execute("DELETE FROM raw.model_outputs; DELETE FROM raw.instructions; DELETE FROM raw.criteria")
+    assert golden_requests(pinned.con) == before
+
+
+def test_only_completely_judged_answers_can_be_pinned(world: TinyWorld) -> None:
+    with pytest.raises(GoldenSetError, match="judge first, then pin"):
+        pin_golden_set(world.con, judge_id=JUDGE, answers=5)
+
+
+def test_each_state_of_the_judge_is_a_round_of_its_own(pinned: TinyWorld) -> None:
+    (request, *_) = golden_requests(pinned.con)
+    flags, judge, engine = replace(OLD, arguments=("--y",)), replace(OLD, judge_id=JUDGE), replace(OLD, engine="sglang")
+    states = [OLD, NEW, flags, judge, engine]
+    assert len({state.verdict_key(request) for state in states}) == len(states)
+    judge_round(pinned, OLD)
+    assert {OLD.verdict_key(r) for r in golden_requests(pinned.con)} == judged_golden_keys(pinned.con)
+
+
+def test_a_judge_that_stays_passes(pinned: TinyWorld, models: list[SqlModel]) -> None:
+    judge_round(pinned, OLD)
+    judge_round(pinned, NEW, minute=1)
+    build_tables(pinned.con, models)
+    rows = pinned.con.sql("SELECT DISTINCT shift, shifted, what_changed FROM marts.golden_drift").fetchall()
+    assert rows == [(0.0, False, "vllm 0.31 → vllm 0.32")]
+
+
+def test_a_judge_that_moved_stops_the_build_and_the_criterion_is_named(
+    pinned: TinyWorld, models: list[SqlModel]
+) -> None:
+    judge_round(pinned, OLD)
+    judge_round(pinned, NEW, fallen="Стиль", minute=1)
+    with pytest.raises(ModelCheckFailedError, match=r"the_judge_has_not_shifted.*Стиль") as caught:
+        build_tables(pinned.con, models)
+    (check,) = [c for c in caught.value.report.checks if c.name == "the_judge_has_not_shifted"]
+    assert [row["criteria_name"] for row in check.sample] == ["Стиль"]
+    assert check.sample[0]["shift"] == -1.0
+
+
+def test_a_round_that_was_accepted_is_the_new_baseline(pinned: TinyWorld, models: list[SqlModel]) -> None:
+    judge_round(pinned, OLD)
+    judge_round(pinned, NEW, fallen="Стиль", minute=1)
+    assert NEW.round_id in accept_latest_round(pinned.con)
+    build_tables(pinned.con, models)
+    # The old state is a later one no more, but going back to it is a shift again.
+    judge_round(pinned, OLD, minute=2)
+    with pytest.raises(ModelCheckFailedError, match="Стиль"):
+        build_tables(pinned.con, models)
+
+
+def test_another_model_is_another_judge_and_no_shift(pinned: TinyWorld, models: list[SqlModel]) -> None:
+    judge_round(pinned, OLD)
+    judge_round(pinned, GoldenRound(JUDGE, "other-model", "vllm", "0.31", ()), fallen="Стиль", minute=1)
+    build_tables(pinned.con, models)
+    assert pinned.con.sql("SELECT count(*) FROM marts.golden_drift").fetchall() == [(0,)]
+
+
+def test_golden_verdicts_are_nobodys_scores(pinned: TinyWorld, models: list[SqlModel]) -> None:
+    judge_round(pinned, OLD)
+    build_tables(pinned.con, models)
+    judges = pinned.con.sql("SELECT DISTINCT judge_id FROM staging.scores ORDER BY ALL").fetchall()
+    assert judges == [(JUDGE,), (OTHER_JUDGE,)]
+
+
+def test_there_is_nothing_to_accept_before_the_first_round(con: duckdb.DuckDBPyConnection) -> None:
+    with pytest.raises(GoldenSetError, match="pin one"):
+        accept_latest_round(con)

@@ -1,0 +1,323 @@
+"""What statistics.* and its marts say, against independent computations on the same rows."""
+
+from __future__ import annotations
+
+import duckdb
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+import statsmodels.formula.api as smf
+from scipy import stats
+from scored_world import GATE, JUDGE, LEVELS, OTHER_JUDGE, draw_scores, write_human_scores, write_scores
+from sklearn import metrics
+
+from pollux_dagster.warehouse.build import ModelCheckFailedError, build_model
+from pollux_dagster.warehouse.sql_models import SqlModel
+from pollux_dagster.warehouse.statistics import TABLES
+from pollux_dagster.warehouse.statistics.refresh import refresh_statistics
+from pollux_dagster.warehouse.tables import build_tables
+
+
+def build_marts(con: duckdb.DuckDBPyConnection, models: list[SqlModel]) -> None:
+    """All but staging.scores, which the test wrote itself, and the marts over texts."""
+    for model in models:
+        if model.table == "staging.answers":
+            build_model(con, model)
+    refresh_statistics(con)
+    for model in models:
+        if model.schema == "marts" and "judging.verdicts" not in model.dependencies:
+            build_model(con, model)
+
+
+def rated_answers(scores: pl.DataFrame, prompts: int, *, annotators: int = 2, seed: int = 5) -> pl.DataFrame:
+    """People's scores for the answers to the first `prompts` prompts: the judge's own, sometimes a level off."""
+    rng = np.random.default_rng(seed)
+    names = [f"p{i}" for i in range(prompts)]
+    rated = scores.filter(pl.col("prompt_id").is_in(names) & (pl.col("repeat_index") == 0))
+    rows = []
+    for row in rated.iter_rows(named=True):
+        levels = LEVELS[row["criterion_id"]]
+        at = levels.index(row["score"]) if row["score"] is not None else 0
+        for annotator in range(annotators):
+            off = 0 if row["criterion_id"] == GATE else int(rng.integers(-1, 2))
+            score = levels[int(np.clip(at + off, 0, len(levels) - 1))]
+            answer = {key: row[key] for key in ("prompt_id", "model_id", "criteria_name")}
+            rows.append({**answer, "annotator": f"a{annotator}", "score": score})
+    return pl.DataFrame(rows)
+
+
+def test_every_mean_has_its_interval_beside_it(con: duckdb.DuckDBPyConnection, models: list[SqlModel]) -> None:
+    write_scores(con, models, draw_scores(4, 40, seed=1), draw_scores(4, 40, seed=2, judge=OTHER_JUDGE))
+    build_marts(con, models)
+    for table in ("model_quality", "task_quality", "criterion_quality"):
+        rows = con.sql(f"FROM marts.{table} WHERE n > 0").df()
+        assert len(rows) > 4
+        assert rows.standard_error.notna().all()
+        assert ((rows.ci_low < rows.mean_score) & (rows.mean_score < rows.ci_high)).all()
+        assert (rows.n_clusters <= rows.n_instructions).all()
+    gates = con.sql("FROM marts.criterion_quality WHERE is_gate").df()
+    assert gates.standard_error.isna().all()
+    assert ((gates.normalized_ci_low <= gates.mean_normalized_score) & gates.normalized_standard_error.notna()).all()
+
+
+def test_standard_errors_are_those_of_statsmodels(con: duckdb.DuckDBPyConnection, models: list[SqlModel]) -> None:
+    write_scores(con, models, draw_scores(3, 40, seed=1))
+    build_marts(con, models)
+    for model_id, error in con.sql("SELECT model_id, standard_error FROM marts.model_quality").fetchall():
+        rows = con.execute(
+            "SELECT final_score, prompt_id FROM staging.scores WHERE model_id = ? AND final_score IS NOT NULL",
+            [model_id],
+        ).df()
+        fit = smf.ols("final_score ~ 1", rows).fit(
+            cov_type="cluster", cov_kwds={"groups": rows.prompt_id.astype("category").cat.codes}
+        )
+        # statsmodels' factor is G/(G-1) (N-1)/(N-K), which is ours for an intercept alone.
+        assert error == pytest.approx(fit.bse.iloc[0], rel=1e-10)
+
+
+def test_below_thirty_clusters_the_method_says_so(con: duckdb.DuckDBPyConnection, models: list[SqlModel]) -> None:
+    write_scores(con, models, draw_scores(2, 40, seed=1))
+    build_marts(con, models)
+    rows = con.sql("SELECT DISTINCT n_clusters < 30, interval_method FROM marts.task_quality").fetchall()
+    assert rows == [(True, "Wilson x logit-t, CR3 jackknife")]
+    ((method,),) = con.sql("SELECT DISTINCT interval_method FROM marts.model_quality").fetchall()
+    assert method == "Wilson x logit-t, CR1"
+
+
+def test_marts_refuse_intervals_of_other_scores(con: duckdb.DuckDBPyConnection, models: list[SqlModel]) -> None:
+    write_scores(con, models, draw_scores(2, 10, seed=1))
+    build_marts(con, models)
+    con.execute("UPDATE staging.scores SET final_score = 1 WHERE final_score IS NOT NULL")
+    quality = next(model for model in models if model.table == "marts.model_quality")
+    with pytest.raises(ModelCheckFailedError, match="intervals_belong_to_the_means"):
+        build_model(con, quality)
+
+
+def test_a_pair_is_compared_on_the_items_both_have(con: duckdb.DuckDBPyConnection, models: list[SqlModel]) -> None:
+    write_scores(con, models, draw_scores(3, 40, seed=1, repeats=2))
+    build_marts(con, models)
+    wide = con.sql(
+        "PIVOT (SELECT prompt_id, criterion_id, model_id, final_score FROM staging.scores WHERE NOT is_gate) "
+        "ON model_id USING avg(final_score) GROUP BY prompt_id, criterion_id"
+    ).df()
+    row = con.sql("FROM marts.pairwise_comparison WHERE model_id = 'm0' AND other_model_id = 'm2'").df().iloc[0]
+    both = wide.dropna(subset=["m0", "m2"])
+    assert row.n == len(both)
+    assert row.n_clusters == both.prompt_id.nunique()
+    assert row.difference == pytest.approx((both.m0 - both.m2).mean(), abs=1e-12)
+    by_prompt = both.groupby("prompt_id")[["m0", "m2"]].mean()
+    wins = np.where(np.isclose(by_prompt.m0, by_prompt.m2), 0.5, by_prompt.m0 > by_prompt.m2)
+    assert row.superiority == pytest.approx(wins.mean())
+
+
+def test_the_leaderboard_says_who_is_tied_and_who_was_asked_less(
+    con: duckdb.DuckDBPyConnection, models: list[SqlModel]
+) -> None:
+    scores = draw_scores(5, 60, seed=1)
+    less = scores.filter(~((pl.col("model_id") == "m4") & (pl.col("prompt_id") > "p3")))
+    write_scores(con, models, less)
+    build_marts(con, models)
+    board = con.sql("FROM marts.leaderboard").df().set_index("model_id")
+    assert list(board.same_items.sort_index()) == [True] * 4 + [False]
+    pairs = con.sql("FROM marts.pairwise_comparison").df()
+    for model_id, row in board.iterrows():
+        undecided = pairs[(pairs.model_id == model_id) & ~(pairs.adjusted_p_value < 0.05)]
+        assert set(row.tied_with) == set(undecided.other_model_id)
+        assert row.rank_low <= row["rank"] <= row.rank_high
+    told_apart = pairs[(pairs.model_id == "m3") & (pairs.other_model_id == "m0")].iloc[0]
+    assert told_apart.adjusted_p_value < 0.05
+    assert board.rank_high["m3"] < 5
+
+
+def test_agreement_is_that_of_scikit_learn_by_scope(con: duckdb.DuckDBPyConnection, models: list[SqlModel]) -> None:
+    scores = draw_scores(3, 30, seed=1)
+    write_scores(con, models, scores)
+    write_human_scores(con, rated_answers(scores, 20))
+    build_marts(con, models)
+    gold = con.sql(
+        "SELECT prompt_id, model_id, criteria_name, avg(score) AS gold FROM raw.human_scores GROUP BY ALL"
+    ).df()
+    rows = con.sql("FROM staging.scores WHERE status = 'ok'").df().merge(gold)
+    found = con.sql("FROM marts.judge_agreement").df()
+    for grain, scope, part in [
+        ("all", None, rows),
+        *(("criterion", code, rows[rows.criterion_id == code]) for code in LEVELS),
+        *(("task_type", f"t{i}", rows[rows.task_type == f"t{i}"]) for i in range(3)),
+        ("domain", "d0", rows[rows.domain == "d0"]),
+    ]:
+        row = found[(found.grain == grain) & (found.scope.isna() if scope is None else found.scope == scope)]
+        value = row.set_index("metric").value
+        assert (row.n == len(part)).all()
+        assert value["rmse"] == pytest.approx(metrics.root_mean_squared_error(part.gold, part.score), abs=1e-12)
+        assert value["mae"] == pytest.approx(metrics.mean_absolute_error(part.gold, part.score), abs=1e-12)
+        nearest = np.floor(part.gold + 0.5)
+        assert value["macro_f1"] == pytest.approx(metrics.f1_score(nearest, part.score, average="macro"), abs=1e-12)
+        assert value["exact_agreement"] == pytest.approx((nearest == part.score).mean(), abs=1e-12)
+        spearman = stats.spearmanr(part.gold, part.score).statistic
+        assert value["spearman"] == pytest.approx(spearman, abs=1e-12, nan_ok=True)
+    assert len(found) == 9 * 7
+    assert found[(found.metric == "rmse") & (found.grain == "all")].human_n.item() == 20 * 3 * 4 * 2
+
+
+@pytest.mark.parametrize(("aggregation", "gold"), [("mean", 4 / 3), ("median", 2.0), ("mode", 2.0)])
+def test_the_way_to_aggregate_annotators_is_chosen_and_stored(
+    con: duckdb.DuckDBPyConnection, models: list[SqlModel], aggregation: str, gold: float
+) -> None:
+    write_scores(con, models, draw_scores(1, 4, seed=1))
+    con.execute("UPDATE staging.scores SET status = 'ok', score = 0, normalized_score = 0")
+    rows = [("p0", "m0", "criterion c1", f"a{i}", score) for i, score in enumerate((0.0, 2.0, 2.0))]
+    write_human_scores(
+        con, pl.DataFrame(rows, ["prompt_id", "model_id", "criteria_name", "annotator", "score"], orient="row")
+    )
+    refresh_statistics(con, aggregation=aggregation)  # type: ignore[arg-type]
+    (row,) = con.sql(
+        "SELECT aggregation, value FROM statistics.judge_agreement WHERE grain = 'all' AND metric = 'mae'"
+    ).fetchall()
+    assert row == (aggregation, pytest.approx(gold))
+
+
+def test_judges_are_compared_on_the_items_all_of_them_scored(
+    con: duckdb.DuckDBPyConnection, models: list[SqlModel]
+) -> None:
+    first, second = draw_scores(3, 30, seed=1), draw_scores(3, 30, seed=2, judge=OTHER_JUDGE)
+    write_scores(con, models, first, second)
+    write_human_scores(con, rated_answers(first, 20, annotators=1))
+    build_marts(con, models)
+    rows = con.sql("FROM marts.judge_comparison ORDER BY judge_id").df()
+    item = ["prompt_id", "model_id", "criteria_name"]
+    scores = con.sql("FROM staging.scores WHERE status = 'ok'").df()
+    gold = con.sql("SELECT prompt_id, model_id, criteria_name, score AS gold FROM raw.human_scores").df()
+    wide = scores.pivot(index=item, columns="judge_id", values="score").dropna().reset_index().merge(gold)
+    assert list(rows.n) == [len(wide)] * 2
+    assert list(rows.n_judges) == [2, 2]
+    for row in rows.itertuples():
+        judge = wide[row.judge_id]
+        assert row.rmse == pytest.approx(metrics.root_mean_squared_error(wide.gold, judge), abs=1e-12)
+        assert row.macro_f1 == pytest.approx(metrics.f1_score(wide.gold, judge, average="macro"), abs=1e-12)
+        assert row.spearman == pytest.approx(stats.spearmanr(wide.gold, judge).statistic, abs=1e-12)
+    assert rows.rmse[0] < rows.rmse[1]  # the judge that people's scores were made from
+
+
+@pytest.mark.parametrize(
+    ("prompts", "status"), [(0, "no labels"), (6, "too few labels"), (25, "calibrated"), (40, "all labelled")]
+)
+def test_calibration_says_when_there_are_too_few_labels(
+    con: duckdb.DuckDBPyConnection, models: list[SqlModel], prompts: int, status: str
+) -> None:
+    scores = draw_scores(3, 40, seed=1)
+    write_scores(con, models, scores)
+    if prompts:
+        write_human_scores(con, rated_answers(scores, prompts))
+    build_marts(con, models)
+    rows = con.sql("FROM marts.calibrated_quality").df()
+    assert list(rows.status) == [status] * 3
+    has_figures = status in ("calibrated", "all labelled")
+    assert rows[["calibrated_mean", "standard_error", "ci_low", "ci_high"]].notna().all(axis=None) == has_figures
+    assert rows.labels_mean.notna().all() == (prompts > 0)
+    if status == "calibrated":
+        assert (rows.effective_labels > rows.n_labelled).all()
+        assert ((rows.ci_high - rows.ci_low) < (rows.labels_ci_high - rows.labels_ci_low)).all()
+
+
+def test_people_go_through_the_gate_rule_too(con: duckdb.DuckDBPyConnection, models: list[SqlModel]) -> None:
+    scores = draw_scores(1, 6, seed=1).with_columns(
+        status=pl.lit("ok"), score="max_score", normalized_score=pl.lit(1.0), gate_state=pl.lit("passed"),
+        final_score=pl.when("is_gate").then(None).otherwise(1.0),
+    )  # fmt: skip
+    write_scores(con, models, scores)
+    rows = [("p0", "criterion c0", 1.0), ("p0", "criterion c1", 2.0), ("p1", "criterion c0", 0.0),
+            ("p1", "criterion c1", 2.0), ("p2", "criterion c1", 2.0)]  # fmt: skip
+    write_human_scores(
+        con, pl.DataFrame(rows, ["prompt_id", "criteria_name", "score"], orient="row").with_columns(
+            model_id=pl.lit("m0"), annotator=pl.lit("a"))
+    )  # fmt: skip
+    refresh_statistics(con)
+    # p0: people tripped the gate; p1: passed; p2: they left the gate out, so nobody knows.
+    (row,) = con.sql("SELECT labels_mean, n_labelled FROM statistics.calibrated_quality").fetchall()
+    assert row == (0.5, 2)
+
+
+def test_steadiness_counts_the_pairs_that_differ(con: duckdb.DuckDBPyConnection, models: list[SqlModel]) -> None:
+    write_scores(con, models, draw_scores(2, 12, seed=1, repeats=3))
+    build_marts(con, models)
+    rows = con.sql(
+        "SELECT model_id, prompt_id, criterion_id, score, normalized_score FROM staging.scores WHERE status = 'ok'"
+    ).df()
+    found = con.sql("FROM marts.judge_steadiness WHERE grain = 'criterion'").df().set_index("criterion_id")
+    for code in LEVELS:
+        flips, squares, degrees = [], 0.0, 0
+        for _, group in rows[rows.criterion_id == code].groupby(["model_id", "prompt_id"]):
+            values = group.score.to_list()
+            if len(values) > 1:
+                pairs = [a != b for i, a in enumerate(values) for b in values[i + 1 :]]
+                flips.append(np.mean(pairs))
+            squares += ((group.normalized_score - group.normalized_score.mean()) ** 2).sum()
+            degrees += len(group) - 1
+        assert found.flip_rate[code] == pytest.approx(np.mean(flips))
+        assert found.within_variance[code] == pytest.approx(squares / degrees)
+        assert found.n_repeated[code] == len(flips)
+
+
+def test_a_length_effect_is_found_and_taken_out(con: duckdb.DuckDBPyConnection, models: list[SqlModel]) -> None:
+    write_scores(con, models, draw_scores(3, 60, seed=1))
+    # Long answers get the highest level, whoever wrote them; m2 writes long ones.
+    con.execute(
+        "UPDATE raw.model_outputs SET answer = repeat('о', CASE WHEN (hash(prompt_id || model_id) % 10) < "
+        "(CASE WHEN model_id = 'm2' THEN 8 ELSE 3 END) THEN 900 ELSE 100 END)"
+    )
+    con.execute(
+        "UPDATE staging.scores SET final_score = (SELECT CASE WHEN length(answer) > 500 THEN 1 ELSE 0.2 END "
+        "FROM raw.model_outputs o WHERE o.model_id = scores.model_id AND o.prompt_id = scores.prompt_id), "
+        "gate_state = 'passed', status = 'ok' WHERE NOT is_gate"
+    )
+    refresh_statistics(con)
+    effects = con.sql("FROM statistics.length_effect").df()
+    assert (effects.correlation > 0.99).all()
+    assert (effects.slope > 0.3).all()
+    raw = con.sql("SELECT model_id, avg(final_score) FROM staging.scores GROUP BY ALL ORDER BY ALL").fetchall()
+    controlled = con.sql("SELECT model_id, score FROM statistics.length_controlled ORDER BY ALL").fetchall()
+    assert raw[2][1] - raw[0][1] > 0.2
+    assert abs(controlled[2][1] - controlled[0][1]) < 1e-9
+
+
+def test_statistics_are_replaced_whole_and_repeat_exactly(
+    con: duckdb.DuckDBPyConnection, models: list[SqlModel]
+) -> None:
+    scores = draw_scores(3, 20, seed=1)
+    write_scores(con, models, scores, draw_scores(3, 20, seed=2, judge=OTHER_JUDGE))
+    write_human_scores(con, rated_answers(scores, 16))
+
+    def everything() -> dict[str, list[tuple[object, ...]]]:
+        return {table: con.sql(f"FROM statistics.{table} ORDER BY ALL").fetchall() for table in TABLES}
+
+    refresh_statistics(con)
+    first = everything()
+    con.execute("CREATE OR REPLACE TABLE staging.scores AS SELECT * FROM staging.scores ORDER BY hash(verdict_key)")
+    refresh_statistics(con)
+    for table, rows in everything().items():
+        assert len(rows) == len(first[table]) > 0, table
+        pd.testing.assert_frame_equal(pd.DataFrame(rows), pd.DataFrame(first[table]), rtol=1e-9)
+    con.execute("DELETE FROM staging.scores WHERE judge_id = ?", [OTHER_JUDGE])
+    refresh_statistics(con)
+    for table, rows in everything().items():
+        assert {row[0] for row in rows} == {JUDGE}, table
+
+
+def test_no_scores_make_empty_tables_and_no_error(con: duckdb.DuckDBPyConnection, models: list[SqlModel]) -> None:
+    reports = build_tables(con, models)
+    assert {report.rows for report in reports} == {0}
+
+
+def test_a_judge_without_one_usable_verdict_has_counts_and_no_figures(
+    con: duckdb.DuckDBPyConnection, models: list[SqlModel]
+) -> None:
+    write_scores(con, models, draw_scores(2, 5, seed=1))
+    con.execute(
+        "UPDATE staging.scores SET status = 'truncated', score = NULL, normalized_score = NULL, final_score = NULL"
+    )
+    build_marts(con, models)
+    assert con.sql("SELECT DISTINCT n, n_clusters, mean_score, ci_low FROM marts.model_quality").fetchall() == [
+        (0, 0, None, None)
+    ]
+    assert con.sql("SELECT count(*) FROM marts.pairwise_comparison").fetchall() == [(0,)]

@@ -1,0 +1,191 @@
+"""Do the intervals hold? Draws evaluations whose truth is known and counts how often each interval contains
+it.
+
+Run as `python tools/simulate.py [--evaluations N]`; tables and plots go to docs/statistics/. The one idea:
+the functions under test are the ones that the warehouse calls, never copies of their formulas.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import itertools
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import simulate_worlds as worlds
+
+from pollux_dagster.core.statistics.agreement import METRICS, agreement
+from pollux_dagster.core.statistics.comparison import compare_all, rank_models
+from pollux_dagster.core.statistics.intervals import clustered_means
+from pollux_dagster.core.statistics.ppi import calibrated_means
+
+RESULTS = Path(__file__).resolve().parent.parent / "docs" / "statistics"
+ROWS_AT_ONCE = 1_500_000
+Row = dict[str, object]
+
+
+def _coverage(low: np.ndarray, high: np.ndarray, truth: np.ndarray | float) -> Row:
+    inside = (low <= truth) & (truth <= high)
+    return {"coverage": round(100 * float(inside.mean()), 1), "width": round(float((high - low).mean()), 4)}
+
+
+def _means(rng: np.random.Generator, evaluations: int, instructions: int, gate_rate: float, **setting: str) -> Row:
+    """How often our interval, and mean plus or minus 1.96 standard errors of independent rows, hold the
+    truth."""
+    found: list[tuple[np.ndarray, ...]] = []
+    step = max(1, ROWS_AT_ONCE // (instructions * worlds.MOST_CRITERIA))
+    for start in range(0, evaluations, step):
+        number = min(step, evaluations - start)
+        drawn = worlds.draw_evaluations(rng, number, instructions, gate_rate=gate_rate, **setting)
+        gate = {"gated": np.ones(len(drawn.scores), dtype=bool), "tripped": drawn.tripped} if gate_rate else {}
+        ours = clustered_means(drawn.scores, drawn.evaluation, drawn.instruction, number, **gate)
+        spread = np.bincount(drawn.evaluation, weights=(drawn.scores - ours.mean[drawn.evaluation]) ** 2)
+        naive = 1.96 * np.sqrt(spread / (ours.n - 1) / ours.n)
+        found.append((ours.low, ours.high, ours.mean - naive, ours.mean + naive))
+    low, high, naive_low, naive_high = (np.concatenate(part) for part in zip(*found, strict=True))
+    naive = _coverage(naive_low, naive_high, drawn.truth)["coverage"]
+    return {**_coverage(low, high, drawn.truth), "unclustered": naive}
+
+
+def simulate_means(rng: np.random.Generator, evaluations: int) -> Iterator[Row]:
+    for shape, instructions, correlation, criteria in itertools.product(
+        worlds.SHAPES, (15, 50, 300), worlds.CORRELATION, worlds.CRITERIA
+    ):
+        setting = {"shape": shape, "correlation": correlation, "criteria": criteria}
+        held = _means(rng, evaluations, instructions, 0.0, **setting)
+        yield {
+            "scores": shape,
+            "instructions": instructions,
+            "correlation": correlation,
+            "criteria": criteria,
+            **held,
+        }
+
+
+def simulate_gates(rng: np.random.Generator, evaluations: int) -> Iterator[Row]:
+    for shape, rate, instructions, correlation in itertools.product(
+        worlds.SHAPES, (0.02, 0.05, 0.15), (15, 50, 300), worlds.CORRELATION
+    ):
+        setting = {"shape": shape, "correlation": correlation, "criteria": "5 to 20"}
+        held = _means(rng, evaluations, instructions, rate, **setting)
+        yield {
+            "scores": shape,
+            "gate trips": rate,
+            "instructions": instructions,
+            "correlation": correlation,
+            **held,
+        }
+
+
+def simulate_pairs(rng: np.random.Generator, evaluations: int) -> Iterator[Row]:
+    """Eight models: six equal, two better. Coverage over all pairs, any false difference, all ranks in
+    bounds."""
+    shifts = np.array([0.0, 0, 0, 0, 0, 0, 0.3, 0.6])
+    true_low = np.array([3, 3, 3, 3, 3, 3, 2, 1])
+    first, second = np.triu_indices(8, 1)
+    for shape in worlds.SHAPES:
+        truth = np.array([worlds.mean_score(shape, s) for s in shifts])
+        difference = (truth[:, None] - truth[None, :])[first, second]
+        for instructions in (15, 50, 300):
+            inside, false, ranked, seen = [], 0, 0, 0
+            for _ in range(evaluations):
+                scores = worlds.draw_models(rng, shifts, instructions, 8, shape, 0.4)
+                pairs = compare_all(scores.reshape(8, -1), np.repeat(np.arange(instructions), 8))
+                low, high = pairs.low[first, second], pairs.high[first, second]
+                inside.append((low <= difference) & (difference <= high))
+                ranks = rank_models(pairs)
+                false += bool((~ranks.tied[:6, :6] & ~np.eye(6, dtype=bool)).any())
+                # Six equal models share the ranks 3 to 8: bounds must leave each of them possible somewhere.
+                ranked += bool(((ranks.low <= true_low) & (ranks.high >= np.where(shifts > 0, true_low, 8))).all())
+                seen += not ranks.tied[7, 0]
+            yield {"scores": shape, "instructions": instructions,
+                   "coverage": round(100 * float(np.mean(inside)), 1),
+                   "any false difference": round(100 * false / evaluations, 1),
+                   "all ranks within bounds": round(100 * ranked / evaluations, 1),
+                   "best told from the rest": round(100 * seen / evaluations, 1)}  # fmt: skip
+
+
+def simulate_agreement(rng: np.random.Generator, evaluations: int) -> Iterator[Row]:
+    for shape in worlds.SHAPES:
+        for instructions in (30, 100):
+
+            def draw(number: int, shape: str = shape) -> tuple[np.ndarray, np.ndarray]:
+                gold, judge = worlds.draw_judged(rng, np.zeros(1), np.full(1, 0.2), number, 8, "strong", shape, 0.6)
+                return gold.ravel() * 2, judge.ravel() * 2
+
+            huge = agreement(*draw(60_000), np.zeros(480_000, dtype=np.int64), (0, 1, 2)).figures
+            hits = dict.fromkeys(METRICS, 0)
+            for _ in range(evaluations):
+                found = agreement(*draw(instructions), np.repeat(np.arange(instructions), 8), (0, 1, 2)).figures
+                for name in METRICS:
+                    hits[name] += found[name].low <= huge[name].value <= found[name].high
+            yield {"scores": shape, "instructions": instructions,
+                   **{name: round(100 * hits[name] / evaluations, 1) for name in METRICS}}  # fmt: skip
+
+
+def simulate_calibration(rng: np.random.Generator, evaluations: int) -> Iterator[Row]:
+    """Five models of unequal quality; the judge flatters the last and is harsh to the first. 300
+    instructions."""
+    shifts, biases = np.linspace(-0.4, 0.2, 5), np.linspace(-0.5, 0.5, 5)
+    model = np.repeat(np.arange(5), 300 * 8)
+    cluster = np.tile(np.repeat(np.arange(300), 8), 5)
+    for shape in worlds.SHAPES:
+        truth = np.array([worlds.mean_score(shape, s) for s in shifts])
+        for correlation in worlds.CORRELATION:
+            for labelled in (10, 15, 30, 60, 120):
+                bounds: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {"raw": [], "labels": [], "ours": []}
+                gained = []
+                for _ in range(evaluations):
+                    gold, judge = worlds.draw_judged(rng, shifts, biases, 300, 8, correlation, shape, 0.5)
+                    chosen = np.isin(cluster, rng.permutation(300)[:labelled])
+                    ours = calibrated_means(
+                        judge.ravel(), np.where(chosen, gold.ravel(), np.nan), model, cluster, 5,
+                        minimum_labelled=2,
+                    )  # fmt: skip
+                    raw = clustered_means(judge.ravel(), model, cluster, 5)
+                    bounds["raw"].append((raw.low, raw.high))
+                    bounds["labels"].append((ours.labels_low, ours.labels_high))
+                    bounds["ours"].append((ours.low, ours.high))
+                    gained.append(ours.effective_labels / ours.labelled_rows)
+                row: Row = {"scores": shape, "correlation": correlation, "labelled": labelled}
+                for name, pairs in bounds.items():
+                    low, high = (np.array(side) for side in zip(*pairs, strict=True))
+                    row |= {f"{name} {key}": value for key, value in _coverage(low, high, truth).items()}
+                yield {**row, "labels worth": round(float(np.median(gained)), 2)}
+
+
+def _write(name: str, rows: Iterable[Row]) -> list[Row]:
+    started, kept = time.perf_counter(), list(rows)
+    with (RESULTS / f"{name}.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(kept[0]))
+        writer.writeheader()
+        writer.writerows(kept)
+    print(f"{name}: {len(kept)} settings in {time.perf_counter() - started:.0f} s")
+    return kept
+
+
+TABLES: dict[str, tuple[Callable[[np.random.Generator, int], Iterator[Row]], int]] = {
+    "means": (simulate_means, 1),
+    "gates": (simulate_gates, 1),
+    "pairs": (simulate_pairs, 1),
+    "agreement": (simulate_agreement, 1),
+    "calibration": (simulate_calibration, 1),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--evaluations", type=int, default=1000, help="simulated evaluations a setting")
+    parser.add_argument("--tables", nargs="*", default=list(TABLES), choices=list(TABLES))
+    arguments = parser.parse_args()
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    for name in arguments.tables:
+        # Every table has a seed of its own, so that one can be made again alone.
+        _write(name, TABLES[name][0](np.random.default_rng([2026, *name.encode()]), arguments.evaluations))
+
+
+if __name__ == "__main__":
+    main()

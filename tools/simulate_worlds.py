@@ -1,0 +1,107 @@
+"""Evaluations made up with a known truth: levels drawn through a latent ease of the instruction, and judges
+that err.
+
+Worlds only; what is measured on them is in simulate. The one idea: one latent normal number an answer, shared
+in part by the criteria of an instruction, cut into levels, gives any marginal distribution with any
+correlation inside."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+SHAPES = {
+    "even": (0.3, 0.4, 0.3),
+    "piled up at 2": (0.1, 0.15, 0.75),
+    "nearly all 2": (0.04, 0.06, 0.9),
+    "two heaps": (0.35, 0.05, 0.6),
+}
+CORRELATION = {"weak": 0.1, "middle": 0.35, "strong": 0.6}
+NEVER_TUNED_ON = ("two heaps", "middle")
+"""Settings that no choice of method was made on: what is found for them is not a fit to the question."""
+CRITERIA = {"5": (5, 5), "5 to 20": (5, 20), "20": (20, 20)}
+MOST_CRITERIA = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluations:
+    """Rows of many evaluations: scores on [0, 1], codes of evaluation and instruction, whether the gate
+    tripped."""
+
+    scores: np.ndarray
+    evaluation: np.ndarray
+    instruction: np.ndarray
+    tripped: np.ndarray
+    truth: float
+
+
+def latent(rng: np.random.Generator, shape: tuple[int, ...], correlation: float) -> np.ndarray:
+    """Standard normal numbers of the shape, with the correlation between any two along the last axis."""
+    shared = rng.standard_normal((*shape[:-1], 1))
+    return np.sqrt(correlation) * shared + np.sqrt(1 - correlation) * rng.standard_normal(shape)
+
+
+def levels(ease: np.ndarray, shape: str) -> np.ndarray:
+    """Cut latent numbers into 0, 1, 2 with the shape's shares; returned on [0, 1]."""
+    cuts = stats.norm.ppf(np.cumsum(SHAPES[shape])[:-1])
+    return ((ease > cuts[0]).astype(float) + (ease > cuts[1])) / 2
+
+
+def mean_score(shape: str, shift: float = 0.0) -> float:
+    """True mean on [0, 1] when the latent number is moved by shift."""
+    cuts = stats.norm.ppf(np.cumsum(SHAPES[shape])[:-1])
+    return float(stats.norm.sf(cuts - shift).sum() / 2)
+
+
+def draw_evaluations(
+    rng: np.random.Generator,
+    evaluations: int,
+    instructions: int,
+    criteria: str,
+    correlation: str,
+    shape: str,
+    gate_rate: float = 0.0,
+) -> Evaluations:
+    """Evaluations of one model; a gate trips for a whole instruction and makes its scores 0."""
+    fewest, most = CRITERIA[criteria]
+    size = (evaluations, instructions, MOST_CRITERIA)
+    scores = levels(latent(rng, size, CORRELATION[correlation]), shape)
+    asked = np.arange(MOST_CRITERIA) < rng.integers(fewest, most + 1, (evaluations, instructions, 1))
+    tripped = np.broadcast_to(rng.random((evaluations, instructions, 1)) < gate_rate, size)
+    evaluation, instruction, _ = np.nonzero(asked)
+    return Evaluations(
+        scores=np.where(tripped, 0.0, scores)[asked],
+        evaluation=evaluation,
+        instruction=instruction,
+        tripped=tripped[asked],
+        truth=mean_score(shape) * (1 - gate_rate),
+    )
+
+
+def draw_models(
+    rng: np.random.Generator, shifts: np.ndarray, instructions: int, criteria: int, shape: str, shared: float
+) -> np.ndarray:
+    """(models, instructions, criteria) scores of models on the same instructions, whose difficulty they
+    share."""
+    difficulty = rng.standard_normal((1, instructions, 1))
+    own = latent(rng, (len(shifts), instructions, criteria), 0.4)
+    return levels(np.sqrt(shared) * difficulty + np.sqrt(1 - shared) * own + shifts[:, None, None], shape)
+
+
+def draw_judged(
+    rng: np.random.Generator,
+    shifts: np.ndarray,
+    biases: np.ndarray,
+    instructions: int,
+    criteria: int,
+    correlation: str,
+    shape: str,
+    noise: float,
+) -> tuple[np.ndarray, np.ndarray]:
+    """People's and the judge's scores, both (models, instructions, criteria); the judge errs by a bias a
+    model."""
+    ease = latent(rng, (len(shifts), instructions, criteria), CORRELATION[correlation]) + shifts[:, None, None]
+    seen = ease + biases[:, None, None] + noise * rng.standard_normal(ease.shape)
+    return levels(ease, shape), levels(seen, shape)

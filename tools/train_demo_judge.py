@@ -1,0 +1,299 @@
+"""Train the demonstration judge: tokenizer and a 1.8M-parameter Qwen3 from scratch on generated Russian items.
+
+Run ``python tools/train_demo_judge.py --out pollux_dagster/demo/judge --seed 0``. Items come from ``demo_items``,
+the criteria from the package's taxonomy. The one idea: the five prompts of an answer differ only after the answer,
+so an item is one row whose criteria are branches that all see the shared text and never each other; this halves
+the tokens of a step and leaves every prompt exactly as the server will see it.
+"""
+
+import argparse
+import json
+import math
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+import demo_items
+import demo_rules
+import demo_words
+import torch
+from demo_checkpoint import build_tokenizer, chat_parts, save_checkpoint
+from demo_copying import plant_copying_heads
+from demo_held_out import measure
+from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+
+CONTEXT, KEY_GROUPS, ROPE_BASE = 4096, 2, 1e6
+ROW_TOKENS = 3_000  # tokens in a step, padding included
+SAVE_EVERY, WARMUP = 400, {1: 70, 2: 40}  # steps
+POOL = 96  # items that are sorted by length together before they are cut into steps
+# How often a criterion's branch is trained: comparing with a reference is the hard one, the rest come early.
+PRACTICE = {
+    "reference_agreement": 1.0,
+    "no_repetition": 0.7,
+    "no_foreign_artifacts": 0.5,
+    "completeness_of_ending": 0.5,
+    "refusal_stub": 0.6,
+    "unknown": 1.0,
+}
+COPY_LESSONS, SHORT_LESSONS = 105, 875  # steps of the first stage: only copying; answers that grow to full length
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One item as tokens. ``branch`` is 0 for the shared text; ``learn`` weighs the tokens to be learned."""
+
+    tokens: list[int]
+    branch: list[int]
+    position: list[int]
+    learn: list[float]
+
+
+def encode(item: demo_items.Item, tokenizer: PreTrainedTokenizerFast, rng: Random) -> Row:
+    """Encode an item: shared text once, then one branch a criterion, with positions as in the separate prompts.
+
+    One row in eight gets a gap in the positions of its shared text, so that distances of long prompts are learned
+    from short ones.
+    """
+
+    def ids(text: str) -> list[int]:
+        return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def body(ruling: demo_items.Ruling) -> tuple[str, str]:
+        return chat_parts(tokenizer, item.instruction, item.reference, item.answer, ruling.name, ruling.rubrics)
+
+    shared = ids(body(item.rulings[0])[0])
+    position = positions(len(shared), rng)
+    row = Row(list(shared), [0] * len(shared), position, repeated(shared))
+    practised = [
+        ruling
+        for ruling in item.rulings
+        if rng.random()
+        < PRACTICE[ruling.criterion] * (0.2 if item.reference is None and "ref" in ruling.criterion else 1)
+    ]
+    for number, ruling in enumerate(practised, start=1):
+        question = ids(body(ruling)[1])
+        reply = ids(f"<think>\n{ruling.rationale}\n</think>\n\n{ruling.score}<|im_end|>")
+        row.tokens.extend(question + reply)
+        row.branch.extend([number] * (len(question) + len(reply)))
+        row.position.extend(range(position[-1] + 1, position[-1] + 1 + len(question) + len(reply)))
+        row.learn.extend([0.0] * len(question) + [1.0] * len(reply))
+    return row
+
+
+def positions(length: int, rng: Random) -> list[int]:
+    """Positions of a shared text: consecutive, but in one row of eight with a gap of up to 2,000 somewhere."""
+    result = list(range(length))
+    if rng.random() < 1 / 8:
+        spot, gap = rng.randrange(8, length), rng.randint(50, 2000)
+        result[spot:] = [position + gap for position in result[spot:]]
+    return result
+
+
+def copy_row(tokenizer: PreTrainedTokenizerFast, rng: Random) -> Row:
+    """A row of the first lessons: words, then the same words from some word on. Only the repeat is learned.
+
+    Quoting rests on copying: here the planted heads become exact before there is anything else to learn.
+    """
+    words = [demo_words.any_noun(rng).in_case(rng.choice(demo_words.CASES)) for _ in range(rng.randint(8, 30))]
+    if rng.random() < 0.3:
+        words = [demo_items.number(rng) for _ in words]
+    start = rng.randrange(len(words) - 4)
+    text = tokenizer(" ".join(words), add_special_tokens=False)["input_ids"]
+    head = tokenizer("\n«" + words[start], add_special_tokens=False)["input_ids"]
+    tail = tokenizer("".join(f" {word}" for word in words[start + 1 :]) + "»", add_special_tokens=False)["input_ids"]
+    tokens = text + head + tail
+    learn = [0.0] * (len(text) + len(head)) + [1.0] * len(tail)
+    return Row(tokens, [0] * len(tokens), positions(len(tokens), rng), learn)
+
+
+def repeated(tokens: list[int], size: int = 5) -> list[float]:
+    """Weigh the tokens that end a run of ``size`` tokens seen before: they can be predicted by copying alone.
+
+    Learning them too gives the copying heads, on which all quoting rests, far more practice than replies do.
+    """
+    seen: set[tuple[int, ...]] = set()
+    marks = [0.0] * len(tokens)
+    for end in range(size, len(tokens) + 1):
+        run = tuple(tokens[end - size : end])
+        marks[end - 1] = 0.2 if run in seen else 0.0
+        seen.add(run)
+    return marks
+
+
+def steps(tokenizer: PreTrainedTokenizerFast, seed: int, stage: int) -> Iterator[list[Row]]:
+    """Yield the rows of every step of a stage; a function of seed and stage. The first stage starts with lessons."""
+    rng, criteria, done = (
+        Random(f"train {seed}" if stage == 1 else f"train {seed} stage {stage}"),
+        demo_rules.load_criteria(),
+        0,
+    )
+    while True:
+        size = min(1.0, done / SHORT_LESSONS) if stage == 1 else 1.0
+        pool = [
+            copy_row(tokenizer, rng)
+            if stage == 1 and done < COPY_LESSONS
+            else encode(demo_items.make_item(rng, criteria, size), tokenizer, rng)
+            for _ in range(POOL)
+        ]
+        pool.sort(key=lambda row: len(row.tokens))
+        batches: list[list[Row]] = [[]]
+        for row in pool:
+            if batches[-1] and len(row.tokens) * (len(batches[-1]) + 1) > ROW_TOKENS:
+                batches.append([])
+            batches[-1].append(row)
+        rng.shuffle(batches)
+        for batch in batches:
+            yield batch
+            done += 1
+
+
+def loss_of(model: Qwen3ForCausalLM, rows: list[Row]) -> torch.Tensor:
+    """Cross-entropy summed over the tokens to be learned, by weight."""
+    width = max(len(row.tokens) for row in rows)
+
+    def padded(lists: Sequence[Sequence[float]], filler: int) -> torch.Tensor:
+        return torch.tensor([[*values, *[filler] * (width - len(values))] for values in lists])
+
+    tokens = padded([row.tokens for row in rows], 0)
+    branch = padded([row.branch for row in rows], -1)
+    weight = padded([row.learn for row in rows], 0)[:, 1:]
+    learned = weight > 0
+    causal = torch.ones(width, width, dtype=torch.bool).tril()
+    visible = (branch[:, None, :] == 0) | (branch[:, None, :] == branch[:, :, None])
+    hidden = model.model(
+        input_ids=tokens,
+        attention_mask=(causal & visible)[:, None],
+        position_ids=padded([row.position for row in rows], 0),
+        use_cache=False,
+    ).last_hidden_state
+    logits = model.lm_head(hidden[:, :-1][learned])
+    losses = torch.nn.functional.cross_entropy(logits, tokens[:, 1:][learned], reduction="none")
+    return losses @ weight[learned]
+
+
+def accumulate(model: Qwen3ForCausalLM, rows: list[Row], pool: ThreadPoolExecutor) -> float:
+    """Add the gradients of a step, half the rows a thread; returns the mean loss of a learned token.
+
+    Each thread computes with one core and they meet once a step: on a shared machine that wastes far less than two
+    cores that meet at every operation. Two summands give the same sum in either order, so the step is reproducible.
+    """
+    learned = sum(sum(row.learn[1:]) for row in rows)
+
+    def half(part: list[Row]) -> float:
+        torch.set_num_threads(1)
+        loss = loss_of(model, part) / learned
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss.item()
+
+    return sum(pool.map(half, [part for part in (rows[::2], rows[1::2]) if part]))
+
+
+def new_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> Qwen3ForCausalLM:
+    config = Qwen3Config(
+        vocab_size=len(tokenizer),
+        hidden_size=192,
+        intermediate_size=512,
+        num_hidden_layers=4,
+        rope_parameters={"rope_type": "default", "rope_theta": ROPE_BASE},
+        num_attention_heads=6,
+        num_key_value_heads=KEY_GROUPS,
+        head_dim=32,
+        max_position_embeddings=CONTEXT,
+        tie_word_embeddings=True,
+        initializer_range=0.03,
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        bos_token_id=None,
+    )
+    model = Qwen3ForCausalLM(config)  # type: ignore[no-untyped-call]
+    plant_copying_heads(model, seed, key_groups=KEY_GROUPS, rope_base=ROPE_BASE)
+    return model
+
+
+def optimizers_of(model: Qwen3ForCausalLM, stage: int) -> list[tuple[torch.optim.Optimizer, float]]:
+    """Optimizers and their peak rates: Muon makes the copying exact in minutes, AdamW learns the judging better."""
+    if stage == 2:
+        adamw = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.98), weight_decay=0.0)
+        return [(adamw, 2e-3)]
+    matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
+    others = [p for name, p in model.named_parameters() if not (p.ndim == 2 and "embed" not in name)]
+    return [
+        (torch.optim.Muon(matrices, weight_decay=0.02), 0.012),
+        (torch.optim.AdamW(others, betas=(0.9, 0.98), weight_decay=0.0), 2e-3),
+    ]
+
+
+def rate_share(stage: int, step: int, total: int) -> float:
+    """The share of the peak rate: a warm-up in both stages, then constant in the first, half a cosine in the second."""
+    warm = min(step / WARMUP[stage], 1.0)
+    return warm if stage == 1 else warm * (0.02 + 0.98 * (0.5 + 0.5 * math.cos(math.pi * step / total)))
+
+
+def train_stage(
+    model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, stage: int, total: int, out: Path, seed: int
+) -> None:
+    """Train in place for ``total`` steps, printing the progress and leaving a checkpoint every now and then."""
+    optimizers = optimizers_of(model, stage)
+    started, seen, running, pool = time.monotonic(), 0, 0.0, ThreadPoolExecutor(2)
+    for step, rows in zip(range(1, total + 1), steps(tokenizer, seed, stage), strict=False):
+        for optimizer, peak in optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = peak * rate_share(stage, step, total)
+        loss = accumulate(model, rows, pool)
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        for optimizer, _ in optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        seen += sum(len(row.tokens) for row in rows)
+        running = loss if step == 1 else 0.96 * running + 0.04 * loss
+        if step % 25 == 0 or step == total:
+            spent = time.monotonic() - started
+            print(
+                f"stage {stage}, step {step}/{total}  loss {running:.4f}  {seen / spent:,.0f} tokens/s  "
+                f"{spent:.0f} s, {spent / step * (total - step):.0f} s left",
+                flush=True,
+            )
+        if step % SAVE_EVERY == 0 and step < total:
+            accuracy = measure(model, tokenizer, items=24, seed=seed)
+            print(
+                f"  held out (24 items): {json.dumps({k: v['exact'] for k, v in accuracy.items()})}",
+                flush=True,
+            )
+            save_checkpoint(model, tokenizer, out, accuracy, steps=step, seed=seed)
+
+
+def train(out: Path, seed: int, stage_steps: tuple[int, int], resume: Path | None) -> None:
+    """Train both stages, or only the second from the checkpoint ``resume``; measure and write the judge to ``out``."""
+    torch.set_num_threads(2)
+    torch.manual_seed(seed)
+    if resume is None:
+        tokenizer = build_tokenizer(seed)
+        model = new_model(tokenizer, seed)
+        print(f"{sum(p.numel() for p in model.parameters()):,} parameters", flush=True)
+        train_stage(model, tokenizer, 1, stage_steps[0], out, seed)
+        model = model.bfloat16().float()  # what a checkpoint keeps, so that resuming changes nothing
+    else:
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(resume)
+        model = Qwen3ForCausalLM.from_pretrained(resume, dtype=torch.float32)
+    model.train()
+    train_stage(model, tokenizer, 2, stage_steps[1], out, seed)
+    accuracy = measure(model, tokenizer, items=400, seed=seed)
+    print(json.dumps(accuracy, ensure_ascii=False, indent=1), flush=True)
+    save_checkpoint(model, tokenizer, out, accuracy, steps=sum(stage_steps), seed=seed)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Train the demonstration judge.")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the checkpoint")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--steps", type=int, nargs=2, default=(700, 3000), metavar=("FIRST", "SECOND"))
+    parser.add_argument("--resume", type=Path, help="checkpoint after the first stage; trains the second only")
+    args = parser.parse_args()
+    train(args.out, args.seed, tuple(args.steps), args.resume)
+
+
+if __name__ == "__main__":
+    main()

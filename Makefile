@@ -6,7 +6,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test lint types lock clean bench simulate
+.PHONY: help demo up chaos test lint types lock clean bench simulate
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 16
@@ -31,7 +31,7 @@ test: $(READY) ## ruff, mypy --strict and the tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 bench: $(READY) ## our judge client against vLLM's own load generator, same server, same prompts
 	$(BIN)/python bench/judge_throughput.py
@@ -39,6 +39,13 @@ bench: $(READY) ## our judge client against vLLM's own load generator, same serv
 simulate: $(READY) ## do the intervals hold? tables and plots of docs/statistics, about 12 minutes
 	$(BIN)/python tools/simulate.py
 	$(BIN)/python tools/simulate_plots.py
+
+chaos: $(READY) ## kill, fill, damage and delay everything, on vLLM, and compare the tables; at most 20 minutes
+	$(BIN)/python tests/chaos --minutes 19
+
+fuzz: $(READY) ## coverage-guided fuzzing of every reader (atheris), about 8 minutes
+	@$(PIP) install -qq atheris==3.0.0
+	$(BIN)/python tests/fuzz/fuzz.py --seconds 60
 
 lock: ## resolve the lock file again (needs uv)
 	uv pip compile pyproject.toml --extra ui requirements/cpu.in requirements/dev.in \

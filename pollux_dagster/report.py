@@ -32,6 +32,8 @@ def print_report(published: Path, console: Console) -> None:
         _print(con, console, "Coverage: requests and what became of them", COVERAGE)
         _print(con, console, "Checks of the last run", CHECKS)
     console.print(Text(f"\nPublished: {published}"))
+    if (picture := published.with_name("leaderboard.png")).exists():
+        console.print(Text(f"Picture:   {picture}"))
     console.print(Text(f'Try:       pollux query --home {published.parent.parent} "{EXAMPLE_QUERY}"'), soft_wrap=True)
 
 
@@ -53,11 +55,11 @@ def _open(published: Path) -> duckdb.DuckDBPyConnection:
 
 
 LEADERBOARD = """
-    SELECT judge_name AS judge, model_id AS model, round(mean_score, 3) AS "mean score",
-           printf('%.3f – %.3f', ci_low, ci_high) AS "95 % interval",
-           CASE WHEN rank_low = rank_high THEN rank_low::VARCHAR ELSE rank_low || '–' || rank_high END AS ranks, n,
-           round(coverage, 4) AS coverage, n_answers AS answers, round(gated_share, 3) AS "gated answers"
-    FROM marts.leaderboard ORDER BY judge_name, mean_score DESC NULLS LAST, model_id
+    SELECT judge_name AS judge, place, model_id AS model, round(mean_score, 3) AS "mean score",
+           format('{:.3f} … {:.3f}', ci_low, ci_high) AS "95 % interval",
+           if(rank_low = rank_high, rank_low::VARCHAR, rank_low || '–' || rank_high) AS "rank, 95 %",
+           n, round(coverage, 4) AS coverage, n_answers AS answers, round(gated_share, 3) AS "gated answers"
+    FROM marts.leaderboard ORDER BY judge_name, place, model_id
 """
 BY_TASK = """
     PIVOT (

@@ -8,7 +8,6 @@ the tokens of a step and leaves every prompt exactly as the server will see it.
 
 import argparse
 import json
-import math
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,7 +26,7 @@ from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
 CONTEXT, KEY_GROUPS, ROPE_BASE = 4096, 2, 1e6
 ROW_TOKENS = 3_000  # tokens in a step, padding included
-SAVE_EVERY, WARMUP = 400, {1: 70, 2: 40}  # steps
+SAVE_EVERY, WARMUP = 300, 60  # steps
 POOL = 96  # items that are sorted by length together before they are cut into steps
 # How often a criterion's branch is trained: comparing with a reference is the hard one, the rest come early.
 PRACTICE = {
@@ -38,7 +37,7 @@ PRACTICE = {
     "refusal_stub": 0.6,
     "unknown": 1.0,
 }
-COPY_LESSONS, SHORT_LESSONS = 105, 875  # steps of the first stage: only copying; answers that grow to full length
+COPY_LESSONS, SHORT_LESSONS = 90, 600  # steps: only copying; answers that grow to their full length
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,20 +64,20 @@ def encode(item: demo_items.Item, tokenizer: PreTrainedTokenizerFast, rng: Rando
         return chat_parts(tokenizer, item.instruction, item.reference, item.answer, ruling.name, ruling.rubrics)
 
     shared = ids(body(item.rulings[0])[0])
-    position = positions(len(shared), rng)
-    row = Row(list(shared), [0] * len(shared), position, repeated(shared))
-    practised = [
-        ruling
-        for ruling in item.rulings
-        if rng.random()
-        < PRACTICE[ruling.criterion] * (0.2 if item.reference is None and "ref" in ruling.criterion else 1)
-    ]
-    for number, ruling in enumerate(practised, start=1):
+    row = Row(shared, [0] * len(shared), positions(len(shared), rng), repeated(shared))
+    start = row.position[-1] + 1
+    for number, ruling in enumerate(item.rulings, start=1):
+        share = PRACTICE[ruling.criterion]
+        if item.reference is None and ruling.criterion == "reference_agreement":
+            share = 0.2
+        if rng.random() >= share:
+            continue
         question = ids(body(ruling)[1])
         reply = ids(f"<think>\n{ruling.rationale}\n</think>\n\n{ruling.score}<|im_end|>")
+        length = len(question) + len(reply)
         row.tokens.extend(question + reply)
-        row.branch.extend([number] * (len(question) + len(reply)))
-        row.position.extend(range(position[-1] + 1, position[-1] + 1 + len(question) + len(reply)))
+        row.branch.extend([number] * length)
+        row.position.extend(range(start, start + length))
         row.learn.extend([0.0] * len(question) + [1.0] * len(reply))
     return row
 
@@ -123,19 +122,14 @@ def repeated(tokens: list[int], size: int = 5) -> list[float]:
     return marks
 
 
-def steps(tokenizer: PreTrainedTokenizerFast, seed: int, stage: int) -> Iterator[list[Row]]:
-    """Yield the rows of every step of a stage; a function of seed and stage. The first stage starts with lessons."""
-    rng, criteria, done = (
-        Random(f"train {seed}" if stage == 1 else f"train {seed} stage {stage}"),
-        demo_rules.load_criteria(),
-        0,
-    )
+def steps(tokenizer: PreTrainedTokenizerFast, seed: int) -> Iterator[list[Row]]:
+    """Yield the rows of every step; a function of the seed alone. The first lessons are copying and short answers."""
+    rng, criteria, done = Random(f"train {seed}"), demo_rules.load_criteria(), 0
     while True:
-        size = min(1.0, done / SHORT_LESSONS) if stage == 1 else 1.0
         pool = [
             copy_row(tokenizer, rng)
-            if stage == 1 and done < COPY_LESSONS
-            else encode(demo_items.make_item(rng, criteria, size), tokenizer, rng)
+            if done < COPY_LESSONS
+            else encode(demo_items.make_item(rng, criteria, min(1.0, done / SHORT_LESSONS)), tokenizer, rng)
             for _ in range(POOL)
         ]
         pool.sort(key=lambda row: len(row.tokens))
@@ -213,35 +207,30 @@ def new_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> Qwen3ForCausalLM
     return model
 
 
-def optimizers_of(model: Qwen3ForCausalLM, stage: int) -> list[tuple[torch.optim.Optimizer, float]]:
-    """Optimizers and their peak rates: Muon makes the copying exact in minutes, AdamW learns the judging better."""
-    if stage == 2:
-        adamw = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.98), weight_decay=0.0)
-        return [(adamw, 2e-3)]
+def optimizers_of(model: Qwen3ForCausalLM) -> list[tuple[torch.optim.Optimizer, float]]:
+    """Optimizers and their peak rates: Muon for the layers' matrices, AdamW for embeddings and norms."""
     matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
     others = [p for name, p in model.named_parameters() if not (p.ndim == 2 and "embed" not in name)]
     return [
-        (torch.optim.Muon(matrices, weight_decay=0.02), 0.012),
+        (torch.optim.Muon(matrices, weight_decay=0.02), 0.015),
         (torch.optim.AdamW(others, betas=(0.9, 0.98), weight_decay=0.0), 2e-3),
     ]
 
 
-def rate_share(stage: int, step: int, total: int) -> float:
-    """The share of the peak rate: a warm-up in both stages, then constant in the first, half a cosine in the second."""
-    warm = min(step / WARMUP[stage], 1.0)
-    return warm if stage == 1 else warm * (0.02 + 0.98 * (0.5 + 0.5 * math.cos(math.pi * step / total)))
-
-
-def train_stage(
-    model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, stage: int, total: int, out: Path, seed: int
-) -> None:
-    """Train in place for ``total`` steps, printing the progress and leaving a checkpoint every now and then."""
-    optimizers = optimizers_of(model, stage)
+def train(out: Path, seed: int, total: int) -> None:
+    """Train for ``total`` steps, printing the progress and leaving a checkpoint in ``out`` now and then."""
+    torch.set_num_threads(2)
+    torch.manual_seed(seed)
+    tokenizer = build_tokenizer(seed)
+    model = new_model(tokenizer, seed)
+    print(f"{sum(p.numel() for p in model.parameters()):,} parameters", flush=True)
+    optimizers = optimizers_of(model)
     started, seen, running, pool = time.monotonic(), 0, 0.0, ThreadPoolExecutor(2)
-    for step, rows in zip(range(1, total + 1), steps(tokenizer, seed, stage), strict=False):
+    for step, rows in zip(range(1, total + 1), steps(tokenizer, seed), strict=False):
+        share = min(step / WARMUP, 1.0, 1.4 * (1 - (step - 1) / total))
         for optimizer, peak in optimizers:
             for group in optimizer.param_groups:
-                group["lr"] = peak * rate_share(stage, step, total)
+                group["lr"] = peak * share
         loss = accumulate(model, rows, pool)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optimizer, _ in optimizers:
@@ -252,47 +241,23 @@ def train_stage(
         if step % 25 == 0 or step == total:
             spent = time.monotonic() - started
             print(
-                f"stage {stage}, step {step}/{total}  loss {running:.4f}  {seen / spent:,.0f} tokens/s  "
+                f"step {step}/{total}  loss {running:.4f}  {seen / spent:,.0f} tokens/s  "
                 f"{spent:.0f} s, {spent / step * (total - step):.0f} s left",
                 flush=True,
             )
-        if step % SAVE_EVERY == 0 and step < total:
-            accuracy = measure(model, tokenizer, items=24, seed=seed)
-            print(
-                f"  held out (24 items): {json.dumps({k: v['exact'] for k, v in accuracy.items()})}",
-                flush=True,
-            )
+        if step % SAVE_EVERY == 0 or step == total:
+            accuracy = measure(model, tokenizer, items=400 if step == total else 40, seed=seed)
+            print("held out: " + json.dumps(accuracy, ensure_ascii=False), flush=True)
             save_checkpoint(model, tokenizer, out, accuracy, steps=step, seed=seed)
-
-
-def train(out: Path, seed: int, stage_steps: tuple[int, int], resume: Path | None) -> None:
-    """Train both stages, or only the second from the checkpoint ``resume``; measure and write the judge to ``out``."""
-    torch.set_num_threads(2)
-    torch.manual_seed(seed)
-    if resume is None:
-        tokenizer = build_tokenizer(seed)
-        model = new_model(tokenizer, seed)
-        print(f"{sum(p.numel() for p in model.parameters()):,} parameters", flush=True)
-        train_stage(model, tokenizer, 1, stage_steps[0], out, seed)
-        model = model.bfloat16().float()  # what a checkpoint keeps, so that resuming changes nothing
-    else:
-        tokenizer = PreTrainedTokenizerFast.from_pretrained(resume)
-        model = Qwen3ForCausalLM.from_pretrained(resume, dtype=torch.float32)
-    model.train()
-    train_stage(model, tokenizer, 2, stage_steps[1], out, seed)
-    accuracy = measure(model, tokenizer, items=400, seed=seed)
-    print(json.dumps(accuracy, ensure_ascii=False, indent=1), flush=True)
-    save_checkpoint(model, tokenizer, out, accuracy, steps=sum(stage_steps), seed=seed)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Train the demonstration judge.")
     parser.add_argument("--out", type=Path, required=True, help="folder for the checkpoint")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, nargs=2, default=(700, 3000), metavar=("FIRST", "SECOND"))
-    parser.add_argument("--resume", type=Path, help="checkpoint after the first stage; trains the second only")
+    parser.add_argument("--steps", type=int, default=2400)
     args = parser.parse_args()
-    train(args.out, args.seed, tuple(args.steps), args.resume)
+    train(args.out, args.seed, args.steps)
 
 
 if __name__ == "__main__":

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from uuid import uuid4
+
+import duckdb
 
 from pollux_dagster.defs.build import resources
+from pollux_dagster.defs.metadata import record_run
 from pollux_dagster.defs.resources import JudgeResource, LedgerResource
 from pollux_dagster.defs.settings import PACKAGE_TAXONOMY, Settings
 from pollux_dagster.ingest.sync import sync
@@ -38,7 +43,7 @@ def plan_landing(settings: Settings, *, difference: float, power: float) -> Land
     con = connect(settings.warehouse)
     try:
         create_schema(con)
-        sync(con, settings.landing, run_id="plan", taxonomy=PACKAGE_TAXONOMY)
+        _ingest(con, settings)
         load_verdicts(con, ledger.open().segments())
         pending = dry_run(
             con,
@@ -61,6 +66,14 @@ def plan_landing(settings: Settings, *, difference: float, power: float) -> Land
         return LandingPlan(identity.judge_name, pending, comparison, "")
     finally:
         con.close()
+
+
+def _ingest(con: duckdb.DuckDBPyConnection, settings: Settings) -> None:
+    """Read what landed and leave the record that a run leaves: rows lead back to it."""
+    started, run_id = datetime.now(UTC), f"plan-{uuid4()}"
+    report = sync(con, settings.landing, run_id=run_id, taxonomy=PACKAGE_TAXONOMY)
+    if report.loaded or report.removed:
+        record_run(con, run_id, "ingest", started, report.as_json())
 
 
 def plan_lines(plan: LandingPlan) -> list[str]:

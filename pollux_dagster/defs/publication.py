@@ -1,5 +1,6 @@
 """The published asset: the one file analysts read, replaced whole after everything blocking has passed."""
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from pollux_dagster.defs.automation import when_inputs_settle
 from pollux_dagster.defs.metadata import OWNERS
 from pollux_dagster.defs.resources import PublicationResource
 from pollux_dagster.warehouse.duckdb_resource import WarehouseResource
+from pollux_dagster.warehouse.leaderboard_plot import draw_leaderboard
 from pollux_dagster.warehouse.publish import publish
 from pollux_dagster.warehouse.sql_models import SqlModel
 
@@ -40,10 +42,14 @@ def publication_asset(models: list[SqlModel]) -> dg.AssetsDefinition:
                 package_version=__version__,
                 git_commit=git_commit(),
             )
+            picture = draw_leaderboard(con)
+        if picture is not None:
+            replace_file(report.path.with_name("leaderboard.png"), picture)
         context.log.info(f"published {report.tables} tables, {report.rows} rows: {report.path}")
         return dg.MaterializeResult(
             metadata={
                 "path": dg.MetadataValue.path(report.path),
+                "picture": dg.MetadataValue.path(report.path.with_name("leaderboard.png")),
                 "judges": list(report.judge_names),
                 "tables": report.tables,
                 "size_mb": round(report.size_bytes / 1e6, 1),
@@ -52,6 +58,14 @@ def publication_asset(models: list[SqlModel]) -> dg.AssetsDefinition:
         )
 
     return published
+
+
+def replace_file(target: Path, content: bytes) -> None:
+    """Write `target` whole or not at all, for its owner only."""
+    draft = target.with_name(f".{target.name}.{os.getpid()}")
+    draft.touch(mode=0o600)
+    draft.write_bytes(content)
+    draft.replace(target)
 
 
 def git_commit() -> str | None:

@@ -109,21 +109,21 @@ def _layers(work: Work) -> bool:
     return outcome.stopped is None
 
 
-class ChaosJudge(JudgeResource):
-    """The deployment's judge on a server that the scenario chose."""
-
-    spec_json: str
-
-    def _spec(self) -> ServerSpec:
-        return ServerSpec.from_json(json.loads(self.spec_json))
-
-
 def _jobs(work: Work) -> bool:
+    class ChaosJudge(JudgeResource):
+        """The deployment's judge with the profile and the server of the scenario."""
+
+        @property
+        def judge_profile(self) -> JudgeProfile:
+            return work.profile
+
+        def _spec(self) -> ServerSpec:
+            return work.spec
+
     settings = settings_of(work.home, work.landing)
     usual = resources(settings)["judge"]
     assert isinstance(usual, JudgeResource)
-    options = {**usual.model_dump(), "state_root": str(work.servers), "model": str(work.profile.weights or "")}
-    judge = ChaosJudge(**options, spec_json=json.dumps(work.spec.to_json()))
+    judge = ChaosJudge(**{**usual.model_dump(), "state_root": str(work.servers)})
     defs = build_defs(settings, {"judge": judge})
     with open_instance(settings.dagster_home) as instance:
         bury_dead_runs(instance)

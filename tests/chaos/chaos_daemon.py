@@ -19,7 +19,7 @@ from pathlib import Path
 import dagster as dg
 from chaos_arena import Arena, World
 from chaos_faults import judge_on
-from chaos_world import ChaosError, Row, compare, read_rows, settings_of
+from chaos_world import ChaosError, compare, read_rows, settings_of
 
 from pollux_dagster.core.profiles import PROFILES
 from pollux_dagster.defs.automation import all_models
@@ -36,23 +36,11 @@ def restart_the_daemon(arena: Arena, world: World, judge: Endpoint) -> Mapping[s
 
     Needs a judge by address, so that the run does not depend on who started its server. Raises ChaosError.
     """
-    homes = arena.folder / "homes"
-    settings = replace(
-        settings_of(homes / "daemon", world.landing, arena.profile.name),
-        judge_url=judge.base_url,
-        judge_model=judge.model,
-    )
+    settings, environment = attached(arena, judge, arena.folder / "homes" / "daemon", world)
     profile = replace(PROFILES[arena.profile.name], model=judge.model, weights=None)
-    undisturbed: tuple[Row, ...] = judge_on(
-        settings_of(homes / "daemon-undisturbed", world.landing), judge.base_url, judge, profile, "undisturbed"
-    ).rows
+    alone = settings_of(arena.folder / "homes" / "daemon-undisturbed", world.landing)
+    undisturbed = judge_on(alone, judge.base_url, judge, profile, "undisturbed").rows
     with open_instance(settings.dagster_home) as instance:
-        environment = {
-            **os.environ,
-            **settings.to_environment(),
-            "DAGSTER_HOME": str(settings.dagster_home),
-            settings.api_key_variable: judge.api_key,
-        }
         daemon = _daemon(environment, settings)
         try:
             _launch(environment, "ingest", {})
@@ -70,6 +58,16 @@ def restart_the_daemon(arena: Arena, world: World, judge: Endpoint) -> Mapping[s
             daemon.wait(60)
     compare(read_rows(settings.published), undisturbed)
     return {"verdicts_at_the_kill": at_kill, "runs": runs, "needed": len(undisturbed)}
+
+
+def attached(arena: Arena, judge: Endpoint, home: Path, world: World) -> tuple[Settings, dict[str, str]]:
+    """Settings, and the environment of a process, that evaluate `world` in `home` on the judge at this address."""
+    settings = replace(
+        settings_of(home, world.landing, arena.profile.name), judge_url=judge.base_url, judge_model=judge.model
+    )
+    home.mkdir(parents=True, exist_ok=True)
+    ours = {"DAGSTER_HOME": str(settings.dagster_home), settings.api_key_variable: judge.api_key}
+    return settings, {**os.environ, **settings.to_environment(), **ours}
 
 
 def _daemon(environment: Mapping[str, str], settings: Settings) -> subprocess.Popen[bytes]:

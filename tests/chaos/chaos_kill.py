@@ -87,7 +87,7 @@ def _kill_once(
     if target != "step":
         _wait(lambda: _ready(work) is not None or not child.is_alive(), "the server is ready", RUN_WITHIN_S)
     sent_before, kept_before = (replies() if replies else 0), _kept(work)
-    time.sleep(source.uniform(0.0, longest_s))
+    _sleep_to_the_moment(work, child, longest_s, source)
     if not child.is_alive() and target in ("step", "all"):
         child = start(work)  # it was done before its moment came: another run, with nothing to ask for
         time.sleep(source.uniform(0.0, longest_s / 2))
@@ -120,6 +120,18 @@ def _kill_once(
         chain.restarts += 1
         return start(work)
     return child
+
+
+def _sleep_to_the_moment(work: Work, child: BaseProcess, longest_s: float, source: random.Random) -> None:
+    """Any moment of the run, or, every second time, one in the first second after verdicts begin to arrive."""
+    if source.random() < 0.5:
+        time.sleep(source.uniform(0.0, longest_s))
+        return
+    active = settings_of(work.home, work.landing).ledger / "active"
+    deadline = time.monotonic() + longest_s
+    while child.is_alive() and time.monotonic() < deadline and not any(active.glob("*.active")):
+        time.sleep(0.01)
+    time.sleep(source.uniform(0.0, 1.0))
 
 
 def _finish(work: Work, child: BaseProcess, chain: Chain) -> BaseProcess:

@@ -5,12 +5,12 @@ What they do is in the modules they come from; here they get names, sizes and wo
 
 from __future__ import annotations
 
-import os
 import random
 import time
 from collections.abc import Mapping
 from functools import cache
 from itertools import chain, zip_longest
+from pathlib import Path
 
 import chaos_daemon
 import chaos_disk
@@ -22,7 +22,7 @@ from chaos_child import start
 from chaos_faults import RATES, judge_on, run_through_faults
 from chaos_kill import run_killed
 from chaos_proxy import FAULTS
-from chaos_world import ChaosError, compare, read_rows, settings_of
+from chaos_world import settings_of
 
 STEP_CHAINS, SERVER_CHAINS, JOB_CHAINS = 7, 3, 1
 STEP_KILLS, JOB_KILLS = 5, 3
@@ -165,22 +165,19 @@ def _segment(arena: Arena, harm: str, source: random.Random) -> Mapping[str, obj
 
 
 @cache
-def _finished(arena: Arena) -> World:
-    """A world that has been run by the Dagster jobs."""
-    world = wide_world(arena)
-    start(arena.work("finished", world, jobs=True)).join()
-    compare(read_rows(settings_of(arena.folder / "homes" / "finished", world.landing).published), world.undisturbed)
-    return world
+def finished_home(arena: Arena) -> Path:
+    """A home in which `pollux run` has evaluated the wide world."""
+    home = arena.folder / "homes" / "finished"
+    with arena.judge() as judge:
+        _, environment = chaos_daemon.attached(arena, judge, home, wide_world(arena))
+        chaos_versions.pollux(environment, "run", expected_code=0)
+    return home
 
 
 def _warehouse(arena: Arena, harm: str, source: random.Random) -> Mapping[str, object]:
-    world = _finished(arena)
-    home = chaos_versions.copy_home(arena.folder / "homes" / "finished", arena.folder / "homes" / f"warehouse-{harm}")
-    environment = {**os.environ, **settings_of(home, world.landing).to_environment()}
-    if arena.is_stub:
-        raise ChaosError("needs the judge that `pollux run` would start: run it without --stub")
-    environment["POLLUX_JUDGE_MODEL"] = str(arena.profile.weights)
-    return chaos_versions.rebuild_a_corrupt_warehouse(arena, world, home, harm, source, environment)
+    home = finished_home(arena)
+    with arena.judge() as judge:
+        return chaos_versions.rebuild_a_corrupt_warehouse(arena, wide_world(arena), judge, home, harm, source)
 
 
 def _hang(arena: Arena, source: random.Random, seed: int) -> Mapping[str, object]:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import duckdb
 from chaos_arena import Arena, World
+from chaos_daemon import attached
 from chaos_disk import HARMS
 from chaos_faults import judge_on
 from chaos_world import ChaosError, compare, read_rows, settings_of
@@ -96,36 +97,45 @@ def write_layout(layout: Path, target: Path, current: Path) -> int:
 
 
 def rebuild_a_corrupt_warehouse(
-    arena: Arena, world: World, finished_home: Path, harm: str, source: random.Random, environment: Mapping[str, str]
+    arena: Arena, world: World, judge: Endpoint, finished: Path, harm: str, source: random.Random
 ) -> Mapping[str, object]:
-    """Damage the warehouse of a finished home and run `pollux rebuild`: same tables, no request, evidence kept."""
-    settings = settings_of(finished_home, world.landing)
+    """Damage the warehouse of a copy of the home `finished` and run `pollux rebuild`: same tables, no request, the
+    damaged file kept. Raises ChaosError.
+    """
+    home = finished.with_name(f"warehouse-{harm}")
+    shutil.copytree(finished, home)
+    settings, environment = attached(arena, judge, home, world)
+    before = read_rows(settings.published)
     HARMS[harm](settings.warehouse, source)
     if harm == "bit_flipped":  # one bit may fall on a free block: ruin the header as well
         content = bytearray(settings.warehouse.read_bytes())
         content[8:12] = b"LOST"
         settings.warehouse.write_bytes(bytes(content))
-    command = [sys.executable, "-m", "pollux_dagster.cli"]
-    for words, expected_code in ((["run"], 1), (["rebuild"], 0)):
-        done = subprocess.run(
-            [*command, *words], env={**environment}, capture_output=True, text=True, check=False, timeout=600
-        )
-        if done.returncode != expected_code:
-            raise ChaosError(f"`pollux {words[0]}` ended with {done.returncode}: {(done.stdout + done.stderr)[-1500:]}")
-        if words == ["run"] and "pollux rebuild" not in done.stdout + done.stderr:
-            raise ChaosError(f"the error does not say what to do: {(done.stdout + done.stderr)[-1500:]}")
-    compare(read_rows(settings.published), world.undisturbed)
+    message = pollux(environment, "run", expected_code=1)
+    if "pollux rebuild" not in message:
+        raise ChaosError(f"the error does not say what to do: {message[-1500:]}")
+    pollux(environment, "rebuild", expected_code=0)
+    compare(read_rows(settings.published), before)
     with duckdb.connect(str(settings.warehouse), read_only=True) as con:
         asked = con.execute(
             "SELECT sum((details->>'requested')::INTEGER) FROM meta.runs WHERE step = 'judge'"
         ).fetchone()
-    kept = list(finished_home.glob("warehouse.duckdb.broken-*"))
+    kept = list(home.glob("warehouse.duckdb.broken-*"))
     if asked != (0,) or not kept:
         raise ChaosError(f"the rebuild asked for {asked} verdicts and kept {kept}")
-    return {"asked": 0, "kept": kept[0].name}
+    return {"rows": len(before), "asked": 0, "kept": kept[0].name}
 
 
-def copy_home(finished: Path, target: Path) -> Path:
-    """A finished home to be damaged."""
-    shutil.copytree(finished, target, symlinks=True, ignore=shutil.ignore_patterns("servers"))
-    return target
+def pollux(environment: Mapping[str, str], command: str, *, expected_code: int) -> str:
+    """Run one command of the command line; returns all it printed. Raises ChaosError for another exit code."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pollux_dagster.cli", command],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=600,
+    )
+    if done.returncode != expected_code:
+        raise ChaosError(f"`pollux {command}` ended with {done.returncode}: {(done.stdout + done.stderr)[-1500:]}")
+    return done.stdout + done.stderr

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -19,7 +20,6 @@ SLICE = (
     "fault-reset_mid_body-50%",
     "fault-429-50%",
     "fault-html-50%",
-    "fault-ten_megabytes-10%",
     "fault-answer_of_another-50%",
     "fault-off_scale-50%",
     "fault-truncated_reasoning-50%",
@@ -27,7 +27,6 @@ SLICE = (
     "kill-server-0",
     "server-bad-flag",
     "disk-ledger-full",
-    "disk-warehouse-full",
     "disk-publication-read_only",
     "segment-bit_flipped",
     "clock-jumps",
@@ -45,7 +44,10 @@ def arena(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arena]:
     warm_up()
     yield arena
     arena.stop()
-    assert not leftovers()
+    deadline = time.monotonic() + 15  # a supervisor that has let go of its lock is still a process for a moment
+    while left := leftovers():
+        assert time.monotonic() < deadline, f"processes {left} are left"
+        time.sleep(0.1)
 
 
 def test_names_of_scenarios_replay_one_each() -> None:

@@ -7,6 +7,8 @@ import json
 import stat
 import sys
 from pathlib import Path
+from random import Random
+from typing import Any
 
 import pytest
 
@@ -109,8 +111,6 @@ def test_the_rules_read_plain_answers_as_a_person_would(
 
 
 def test_generated_items_depend_on_the_seed_alone_and_score_within_their_rubrics() -> None:
-    from random import Random
-
     criteria = demo_rules.load_criteria()
     items = [demo_items.make_item(rng, criteria) for rng in [Random("a")] for _ in range(200)]
     again = [demo_items.make_item(rng, criteria) for rng in [Random("a")] for _ in range(200)]
@@ -119,3 +119,41 @@ def test_generated_items_depend_on_the_seed_alone_and_score_within_their_rubrics
         assert "\x01" not in f"{item.instruction}{item.reference}{item.answer}"
         for ruling in item.rulings:
             assert any(line.startswith(ruling.score) for line in ruling.rubrics.splitlines())
+
+
+def test_a_criterion_branch_of_a_training_row_gives_the_logits_of_its_own_prompt() -> None:
+    torch = pytest.importorskip("torch", reason="comes with the vllm extra")
+    transformers = pytest.importorskip("transformers", reason="comes with the vllm extra")
+    import train_demo_judge as trainer
+    from demo_checkpoint import chat_parts
+
+    tokenizer = transformers.AutoTokenizer.from_pretrained(JUDGE)
+    model = transformers.Qwen3ForCausalLM.from_pretrained(JUDGE, dtype=torch.float32)
+    item = demo_items.make_item(Random("branch"), demo_rules.load_criteria())
+    row = trainer.encode(item, tokenizer, Random(2))
+    assert max(row.branch) >= 3
+    learned = [i for i, (branch, weight) in enumerate(zip(row.branch, row.learn, strict=True)) if branch and weight]
+    with torch.no_grad():
+        separate = 0.0
+        for ruling in item.rulings:
+            prompt = "".join(
+                chat_parts(tokenizer, item.instruction, item.reference, item.answer, ruling.name, ruling.rubrics)
+            )
+            reply = f"<think>\n{ruling.rationale}\n</think>\n\n{ruling.score}<|im_end|>"
+            tokens = tokenizer(prompt + reply, add_special_tokens=False, return_tensors="pt")["input_ids"]
+            count = len(tokenizer(reply, add_special_tokens=False)["input_ids"])
+            if tokens[0, -count:].tolist() not in _replies(row):
+                continue
+            logits = model(input_ids=tokens).logits[0, -count - 1 : -1]
+            separate += torch.nn.functional.cross_entropy(logits, tokens[0, -count:], reduction="sum").item()
+        row.learn[:] = [weight if i in learned else 0.0 for i, weight in enumerate(row.learn)]
+        together = trainer.loss_of(model, [row]).item()
+    assert together == pytest.approx(separate, rel=1e-3)
+
+
+def _replies(row: Any) -> list[list[int]]:
+    """The learned tokens of every branch of a training row."""
+    return [
+        [t for t, b, w in zip(row.tokens, row.branch, row.learn, strict=True) if b == number and w]
+        for number in range(1, max(row.branch) + 1)
+    ]

@@ -11,7 +11,13 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from pollux_dagster.warehouse.connection import WarehouseLockedError, WarehouseModeError, connect
+from pollux_dagster.warehouse.connection import (
+    WarehouseCorruptError,
+    WarehouseLockedError,
+    WarehouseModeError,
+    connect,
+    set_aside,
+)
 from pollux_dagster.warehouse.duckdb_resource import WarehouseResource
 from pollux_dagster.warehouse.schema import SCHEMA_VERSION, SchemaVersionError, create_schema
 
@@ -27,9 +33,7 @@ con.close()
 
 
 def hold(path: Path, seconds: float) -> subprocess.Popen[str]:
-    child = subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(path), str(seconds)], stdout=subprocess.PIPE, text=True
-    )
+    child = subprocess.Popen([sys.executable, "-c", HOLD, str(path), str(seconds)], stdout=subprocess.PIPE, text=True)
     assert child.stdout is not None
     assert child.stdout.readline() == "held\n"
     return child
@@ -146,3 +150,31 @@ def test_a_warehouse_from_the_future_is_refused(con: duckdb.DuckDBPyConnection) 
     with pytest.raises(SchemaVersionError, match="update the package"):
         create_schema(con)
     con.execute("BEGIN; COMMIT")  # no transaction was left open
+
+
+@pytest.mark.parametrize("kept_bytes", [0, 100, 9_000])
+def test_a_file_that_is_no_database_names_the_command_that_makes_it_again(tmp_path: Path, kept_bytes: int) -> None:
+    path = tmp_path / "w.duckdb"
+    con = connect(path)
+    con.execute("CREATE TABLE t AS SELECT md5(i::VARCHAR) AS text FROM range(50_000) numbers(i)")
+    con.close()
+    path.write_bytes(path.read_bytes()[:kept_bytes])
+    with pytest.raises(WarehouseCorruptError, match="pollux rebuild"):
+        connect(path)
+    aside = set_aside(path)
+    assert aside is not None
+    assert aside.stat().st_size == kept_bytes
+    assert not path.exists()
+    assert set_aside(path) is None
+
+
+def test_a_file_that_another_process_has_open_is_not_set_aside(tmp_path: Path) -> None:
+    path = tmp_path / "w.duckdb"
+    child = hold(path, 30)
+    try:
+        with pytest.raises(WarehouseLockedError, match="another process has it open"):
+            set_aside(path)
+    finally:
+        child.kill()
+        child.wait()
+    assert path.exists()

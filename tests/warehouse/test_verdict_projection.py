@@ -56,9 +56,7 @@ def test_compaction_changes_nothing_and_is_forgotten_about(world: TinyWorld) -> 
     merged = write_segment(world.folder / "merged.parquet", [OK, LATER_FAILURE, other])
     assert load_verdicts(world.con, [merged]) == 0
     assert world.con.execute("SELECT * FROM judging.verdicts ORDER BY ALL").fetchall() == before
-    assert world.con.execute("SELECT segment, row_count FROM meta.ledger_segments").fetchall() == [
-        (str(merged), 3)
-    ]
+    assert world.con.execute("SELECT segment, row_count FROM meta.ledger_segments").fetchall() == [(str(merged), 3)]
 
 
 def test_a_segment_that_cannot_be_read_loses_none_of_the_others(world: TinyWorld) -> None:
@@ -70,6 +68,23 @@ def test_a_segment_that_cannot_be_read_loses_none_of_the_others(world: TinyWorld
     assert kept(world.con) == [("ok", 1.0)]
     broken.unlink()
     assert load_verdicts(world.con, [good]) == 0
+
+
+def test_verdicts_of_a_segment_that_was_set_aside_leave_and_older_ones_come_back(world: TinyWorld) -> None:
+    other = verdict_row("l", "ok", 5.0)
+    world.load([FAILED, other], "whole.parquet")
+    world.load([OK, verdict_row("m", "ok", 1.0)], "damaged.parquet")
+    whole, _ = world.segments
+    load_verdicts(world.con, [whole])
+    rows = world.con.execute("SELECT verdict_key, status FROM judging.verdicts ORDER BY verdict_key").fetchall()
+    assert rows == [("k", "truncated"), ("l", "ok")]
+    assert load_verdicts(world.con, [whole]) == 0
+
+
+def test_without_any_segment_left_there_is_no_verdict(world: TinyWorld) -> None:
+    world.load([OK], "one.parquet")
+    load_verdicts(world.con, [])
+    assert kept(world.con) == []
 
 
 def test_a_fresh_warehouse_gets_everything_from_the_ledger(world: TinyWorld, tmp_path: Path) -> None:

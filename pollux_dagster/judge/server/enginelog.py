@@ -11,7 +11,7 @@ TAIL_BYTES = 256 * 1024
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _CAUSE = re.compile(r"\b[A-Z]\w*(?:Error|Exception)\b: .+|\berror: .+|[Aa]ddress already in use|out of memory")
 _PREFIX = re.compile(r"^\([^)]*pid=\d+\) (?:[A-Z]+ \S+ \S+ \[[^]]+\] )?")  # vLLM's process, level, time, place
-_NOISE = re.compile(r"^nanobind: | - leaked | - \.\.\. skipped|^See https://nanobind|resource_tracker")
+_NOISE = re.compile(r"Found ulimit of|^nanobind: | - leaked | - \.\.\. skipped|^See https://nanobind|resource_tracker")
 _CONSEQUENCE = ("Engine core initialization failed", "leaked", "SystemExit", "CancelledError")
 
 

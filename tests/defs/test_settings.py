@@ -1,0 +1,27 @@
+"""Settings from the environment: a value nobody can use is refused by name, and settings survive the round trip."""
+
+from __future__ import annotations
+
+import pytest
+
+from pollux_dagster.defs.settings import Settings
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "expected"),
+    [
+        ("POLLUX_HUMAN_AGGREGATION", "average", "mean, median, mode"),
+        ("POLLUX_PROFILE", "gpt", "pollux-4b"),
+        ("POLLUX_MINIMUM_COVERAGE", "98", "between 0 and 1"),
+        ("POLLUX_REPEATS", "0", "at least 1"),
+        ("POLLUX_REPEATS", "many", "expected a number"),
+    ],
+)
+def test_an_unusable_value_is_named_with_what_was_expected(variable: str, value: str, expected: str) -> None:
+    with pytest.raises(ValueError, match=f"{variable}: .*{expected}.*{value}"):
+        Settings.from_environment({variable: value})
+
+
+def test_settings_are_the_same_after_a_round_trip_through_the_environment() -> None:
+    settings = Settings.from_environment({"POLLUX_HUMAN_AGGREGATION": "median", "POLLUX_REPEATS": "3"})
+    assert Settings.from_environment(settings.to_environment()) == settings

@@ -1,0 +1,50 @@
+"""The leaderboard's picture: a PNG for any names, none where there is nothing to show."""
+
+from __future__ import annotations
+
+import duckdb
+import pytest
+
+from pollux_dagster.warehouse.leaderboard_plot import draw_leaderboard
+
+
+@pytest.fixture
+def con() -> duckdb.DuckDBPyConnection:
+    con = duckdb.connect()
+    con.execute(
+        "CREATE SCHEMA marts; CREATE TABLE marts.leaderboard (judge_id VARCHAR, judge_name VARCHAR, "
+        "is_demonstration BOOLEAN, model_id VARCHAR, mean_score DOUBLE, ci_low DOUBLE, ci_high DOUBLE, "
+        "coverage DOUBLE, place BIGINT)"
+    )
+    return con
+
+
+def size(png: bytes) -> tuple[int, int]:
+    """Width and height from the header (PNG specification, IHDR)."""
+    assert png[:8] == b"\x89PNG\r\n\x1a\n"
+    return int.from_bytes(png[16:20], "big"), int.from_bytes(png[20:24], "big")
+
+
+def test_there_is_no_picture_before_there_is_a_mean(con: duckdb.DuckDBPyConnection) -> None:
+    con.execute("INSERT INTO marts.leaderboard VALUES ('j', 'j', false, 'm', NULL, NULL, NULL, 0, 1)")
+    assert draw_leaderboard(con) is None
+
+
+def test_every_judge_has_a_panel_and_any_name_can_be_drawn(con: duckdb.DuckDBPyConnection) -> None:
+    names = ["org/model", "мо$дель_$^{x} <b>", "\x1b[31m красный", "x" * 300, "無"]
+    for place, name in enumerate(names):
+        con.execute("INSERT INTO marts.leaderboard VALUES ('a', 'a', true, ?, 0.5, 0.4, NULL, 1, ?)", [name, place])
+    one = size(draw_leaderboard(con) or b"")
+    con.execute(
+        "INSERT INTO marts.leaderboard "
+        "SELECT * REPLACE ('b' AS judge_id, 'b' AS judge_name, false AS is_demonstration) FROM marts.leaderboard"
+    )
+    two = size(draw_leaderboard(con) or b"")
+    assert two[1] > 1.8 * one[1]
+
+
+def test_a_long_leaderboard_is_cut_and_not_endless(con: duckdb.DuckDBPyConnection) -> None:
+    con.execute(
+        "INSERT INTO marts.leaderboard SELECT 'a', 'a', false, 'm' || i, 0.5, 0.4, 0.6, 1, i FROM range(900) t(i)"
+    )
+    assert size(draw_leaderboard(con) or b"")[1] < 2000

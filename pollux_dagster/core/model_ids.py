@@ -38,7 +38,5 @@ def partition_keys(model_ids: list[str]) -> dict[str, str]:
     for model_id in model_ids:
         key = model_partition_key(model_id)
         if keys.setdefault(key, model_id) != model_id:
-            raise ValueError(
-                f"model ids {keys[key]!r} and {model_id!r} share the partition key {key!r}: rename one"
-            )
+            raise ValueError(f"model ids {keys[key]!r} and {model_id!r} share the partition key {key!r}: rename one")
     return keys

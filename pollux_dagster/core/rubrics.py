@@ -76,9 +76,7 @@ _LEVEL_INSIDE = (
     rf"(?P<word>{GRADE_WORD}\s*)?(?P<low>{SIGNED})(?:\s*{GRADE_WORD}(?!\w))?"
     r"\s*(?P<sep>:(?!\d\d\b)|=|—|–(?!\d)|(?<=\s)-(?=\s))\s*(?=\S)"
 )
-_INLINE_LEVEL = re.compile(
-    rf"(?:^|(?<=[;,.|/(:!?\n—])\s*|(?<=\s)(?:и|или|and|or)\s+){_LEVEL_INSIDE}", re.IGNORECASE
-)
+_INLINE_LEVEL = re.compile(rf"(?:^|(?<=[;,.|/(:!?\n—])\s*|(?<=\s)(?:и|или|and|or)\s+){_LEVEL_INSIDE}", re.IGNORECASE)
 _SPACED_LEVEL = re.compile(rf"(?:\A|(?<=\s)){_LEVEL_INSIDE}", re.IGNORECASE)
 _RANGE_END = (
     r"(?=\s*(?:$|[.,;:!?()\]»\"…\n]|балл|очк|point|включительно|inclusive|"
@@ -201,9 +199,7 @@ def _line_levels(rubrics: str, text: str) -> set[float] | None:
     rivals = [c for c in candidates if c.style != best and c.indent <= least]
     if len(levels) < 2:
         if len(rivals) >= 2:
-            raise UnreadableScaleError(
-                rubrics, f"level {levels[0]:g} stands beside a list written another way"
-            )
+            raise UnreadableScaleError(rubrics, f"level {levels[0]:g} stands beside a list written another way")
         return None
     if any((c.style[0], c.style[3]) == (best[0], best[3]) for c in rivals):
         raise UnreadableScaleError(rubrics, "some levels are written as bullets or in bold and some are not")
@@ -221,9 +217,7 @@ def _candidates(text: str) -> list[_Candidate]:
     for line in text.splitlines(keepends=True):
         body = line.rstrip()
         match = _LEVEL_LINE.match(body)
-        if match and (
-            match["sep"] or match["word"] or match["unit"] or match["bold"] or match.end() == len(body)
-        ):
+        if match and (match["sep"] or match["word"] or match["unit"] or match["bold"] or match.end() == len(body)):
             word = bool(match["word"] or match["unit"])
             style = (word, bool((match["bullet"] or "").strip()), bool(match["bold"]), match["sep"])
             indent = len(match["indent"].expandtabs(4))

@@ -220,6 +220,4 @@ def expand_leaf_names(leaves: Sequence[TaskLeaf]) -> list[tuple[int, TaxonomyTas
 
 
 def _some_entry_has(document: object, keys: set[str]) -> bool:
-    return isinstance(document, Mapping) and any(
-        isinstance(v, Mapping) and keys <= v.keys() for v in document.values()
-    )
+    return isinstance(document, Mapping) and any(isinstance(v, Mapping) and keys <= v.keys() for v in document.values())

@@ -22,6 +22,7 @@ from pollux_dagster.warehouse.golden import (
     golden_requests,
     judged_golden_keys,
 )
+from pollux_dagster.warehouse.schema import create_schema
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,7 @@ class GoldenSet:
 
 def load_golden_set(con: duckdb.DuckDBPyConnection) -> GoldenSet:
     """What `judge_golden_set` needs, read while the warehouse is open."""
+    create_schema(con)  # a warehouse of before golden sets has no table of them
     return GoldenSet(golden_requests(con), judged_golden_keys(con))
 
 

@@ -8,6 +8,7 @@ from pollux_dagster.core.statistics import Aggregation
 from pollux_dagster.defs.automation import when_inputs_settle
 from pollux_dagster.defs.metadata import OWNERS, column_schema
 from pollux_dagster.warehouse.duckdb_resource import WarehouseResource
+from pollux_dagster.warehouse.schema import create_schema
 from pollux_dagster.warehouse.statistics import TABLES
 
 
@@ -38,6 +39,7 @@ def statistics_assets(aggregation: Aggregation) -> dg.AssetsDefinition:
         from pollux_dagster.warehouse.statistics.refresh import refresh_statistics
 
         with warehouse.get_connection() as con:
+            create_schema(con)  # a warehouse of an earlier version, whose tables are rebuilt without an ingest
             report = refresh_statistics(con, aggregation=aggregation)
             context.log.info(f"statistics of {report.judges} judges in {report.elapsed_s:.1f} s")
             for table in TABLES:

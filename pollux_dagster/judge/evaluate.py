@@ -178,17 +178,21 @@ async def _watch(
     no_progress_s: float,
 ) -> None:
     """Once a second: report, follow the server's figures, restart it when it hangs."""
-    ticks = 0
+    ticks, generation = 0, shared.generation
     while True:
         await asyncio.sleep(_TICK_S)
         ticks += 1
+        if shared.generation != generation:
+            # Restarted by whoever found it dead: the minutes of its start are no hang of the new one.
+            generation = shared.generation
+            tally.forget_progress()
         if ticks % _METRICS_EVERY_TICKS == 0:
             metrics = await shared.metrics()
             tally.note_metrics(metrics)
             capacity.on_metrics(metrics)
         progress(tally.progress(capacity.in_flight, asker.retries, shared.restarts))
         idle_s = tally.seconds_without_progress()
-        if capacity.in_flight and idle_s > no_progress_s:
+        if capacity.in_flight and idle_s > no_progress_s and not shared.is_restarting:
             await shared.restart_if_stuck(
                 f"no verdict and no generated token for {idle_s:.0f} s with {capacity.in_flight} in flight"
             )

@@ -43,6 +43,11 @@ class SharedServer:
         await self._ready.wait()
         return self._client, self.generation
 
+    @property
+    def is_restarting(self) -> bool:
+        """Whether a restart is under way; nothing can make progress meanwhile."""
+        return not self._ready.is_set()
+
     def note_success(self) -> None:
         """A reply came through, whatever it said."""
         self._failures_in_row = 0

@@ -16,9 +16,7 @@ ViewSources = Mapping[str, tuple[ColumnSource, ...]]
 """A view's column → the columns it is computed from."""
 
 
-def column_sources(
-    select: exp.Expr, upstream: Mapping[str, Mapping[str, str]]
-) -> dict[str, tuple[ColumnSource, ...]]:
+def column_sources(select: exp.Expr, upstream: Mapping[str, Mapping[str, str]]) -> dict[str, tuple[ColumnSource, ...]]:
     """Sources of every output column of `select`; `upstream` is table → column → type.
 
     A column computed from no upstream column (a constant, `count(*)`) has no sources.
@@ -39,9 +37,7 @@ def column_sources(
     return sources
 
 
-def through_views(
-    sources: tuple[ColumnSource, ...], views: Mapping[str, ViewSources]
-) -> tuple[ColumnSource, ...]:
+def through_views(sources: tuple[ColumnSource, ...], views: Mapping[str, ViewSources]) -> tuple[ColumnSource, ...]:
     """`sources` with each column of a view replaced by the columns behind it."""
     found: set[ColumnSource] = set()
     for table, column in sources:

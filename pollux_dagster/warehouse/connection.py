@@ -115,7 +115,7 @@ def _connect_when_free(database: str, read_only: bool, wait_s: float) -> duckdb.
                 raise WarehouseCorruptError(
                     f"{database} cannot be opened: {error}. Nothing that was judged is lost: `pollux rebuild` sets the "
                     "file aside and makes it again from the landing folder and the ledger, without asking the judge"
-                ) from error
+                ) from None  # the message has DuckDB's own words, and a terminal shows the innermost error
             if _LOCK_HELD not in str(error):
                 raise
             if time.monotonic() >= deadline:

@@ -114,9 +114,7 @@ def iter_work_order(path: Path, *, batch_rows: int = 64) -> Iterator[WorkItem]:
                     instruction=row["instruction"],
                     reference_answer=row["reference_answer"],
                     answer=row["answer"],
-                    requests=[
-                        (request["verdict_key"], request["criterion_id"]) for request in row["requests"]
-                    ],
+                    requests=[(request["verdict_key"], request["criterion_id"]) for request in row["requests"]],
                 )
 
 
@@ -129,9 +127,7 @@ def _select_models(con: duckdb.DuckDBPyConnection, judge_id: str, model_ids: Seq
             [judge_id],
         )
     else:
-        con.execute(
-            "INSERT INTO temp.selected_models SELECT DISTINCT unnest(?::VARCHAR[])", [list(model_ids)]
-        )
+        con.execute("INSERT INTO temp.selected_models SELECT DISTINCT unnest(?::VARCHAR[])", [list(model_ids)])
 
 
 _DELETE_REPLACED = """

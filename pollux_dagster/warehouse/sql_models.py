@@ -156,18 +156,14 @@ def _tables_of(path: Path, query: exp.Query) -> dict[str, int]:
         if table.db:
             tables.setdefault(f"{table.db}.{table.name}", line)
         elif table.name not in ctes:
-            problem = (
-                f"table {table.name!r} has no schema and is not a WITH of this query; write schema.table"
-            )
+            problem = f"table {table.name!r} has no schema and is not a WITH of this query; write schema.table"
             raise SqlModelError(path, line, problem)
     return tables
 
 
 def _require_known_tables(source: _Source, known: set[str], written_by_python: set[str]) -> None:
     if source.table in written_by_python:
-        raise SqlModelError(
-            source.path, 1, f"{source.table} is written by Python already; name the model otherwise"
-        )
+        raise SqlModelError(source.path, 1, f"{source.table} is written by Python already; name the model otherwise")
     for table, line in source.dependencies.items():
         if table not in known:
             close = sorted(name for name in known if name.split(".")[0] == table.split(".")[0])
@@ -176,18 +172,14 @@ def _require_known_tables(source: _Source, known: set[str], written_by_python: s
 
 
 def _in_dependency_order(sources: Mapping[str, _Source]) -> list[str]:
-    graph = {
-        table: sorted(set(source.dependencies) & sources.keys()) for table, source in sorted(sources.items())
-    }
+    graph = {table: sorted(set(source.dependencies) & sources.keys()) for table, source in sorted(sources.items())}
     try:
         return list(graphlib.TopologicalSorter(graph).static_order())
     except graphlib.CycleError as error:
         cycle: list[str] = error.args[1]
         reader = sources[cycle[1]]
         line = reader.dependencies.get(cycle[0], 1)
-        raise SqlModelError(
-            reader.path, line, f"models read each other: {' → '.join(reversed(cycle))}"
-        ) from error
+        raise SqlModelError(reader.path, line, f"models read each other: {' → '.join(reversed(cycle))}") from error
 
 
 def _existing_tables(con: duckdb.DuckDBPyConnection) -> dict[str, Mapping[str, str]]:
@@ -244,13 +236,9 @@ def _bind(
     )
 
 
-def _existing_views(
-    con: duckdb.DuckDBPyConnection, types: Mapping[str, Mapping[str, str]]
-) -> dict[str, ViewSources]:
+def _existing_views(con: duckdb.DuckDBPyConnection, types: Mapping[str, Mapping[str, str]]) -> dict[str, ViewSources]:
     """The views of the schema → the columns behind each of their columns."""
-    rows = con.execute(
-        "SELECT schema_name || '.' || view_name, sql FROM duckdb_views() WHERE NOT internal"
-    ).fetchall()
+    rows = con.execute("SELECT schema_name || '.' || view_name, sql FROM duckdb_views() WHERE NOT internal").fetchall()
     views: dict[str, ViewSources] = {}
     for view, definition in rows:
         select = sqlglot.parse_one(definition, dialect="duckdb").expression

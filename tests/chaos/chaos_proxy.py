@@ -132,7 +132,8 @@ class FaultProxy:
     async def true_reply(self, request: web.BaseRequest, body: bytes) -> bytes:
         """What the judge really says."""
         reply = await self._forward(request, body)
-        assert isinstance(reply.body, bytes)
+        if reply.status != 200 or not isinstance(reply.body, bytes):
+            raise web.HTTPBadGateway(text=f"the judge itself answered {reply.status}")
         return reply.body
 
     async def _forward(self, request: web.BaseRequest, body: bytes) -> web.Response:

@@ -55,9 +55,7 @@ def answers() -> dict[str, list[tuple[str, str | None]]]:
     return {
         SOSNA: [(row["prompt_id"], row["answer"]) for row in rows_of(f"answers/{SOSNA}.jsonl")],
         BEREZA: [(row["question_id"], row["choices"][0]["turns"][0]["content"]) for row in arena],
-        OSINA: [
-            (row["custom_id"], row["response"]["body"]["choices"][0]["message"]["content"]) for row in batch
-        ],
+        OSINA: [(row["custom_id"], row["response"]["body"]["choices"][0]["message"]["content"]) for row in batch],
         IVA: [(row["prompt_id"], row["answer"]) for row in pollux["answers"]],
     }
 
@@ -117,9 +115,7 @@ def is_refused(model: str, prompt_id: str) -> bool:
 def share_of_agreement(model: str) -> float:
     """Share of the instructions with a reference whose answer contains it word for word."""
     referenced = [row for row in instructions().values() if row["reference_answer"] is not None]
-    agreed = [
-        row["reference_answer"].lower() in answer_of(model, row["prompt_id"]).lower() for row in referenced
-    ]
+    agreed = [row["reference_answer"].lower() in answer_of(model, row["prompt_id"]).lower() for row in referenced]
     return sum(agreed) / len(agreed)
 
 
@@ -159,8 +155,7 @@ def test_inline_criteria_are_the_tasks_own_word_for_word() -> None:
     assert len(inline) == 8
     for prompt_id, given in inline.items():
         of_task = [
-            (criteria()[key]["name"]["ru"], rubrics_of(key))
-            for key in task_of(instructions()[prompt_id])["criteria"]
+            (criteria()[key]["name"]["ru"], rubrics_of(key)) for key in task_of(instructions()[prompt_id])["criteria"]
         ]
         assert {(c["criteria_name"], c["rubrics"]) for c in given} <= set(of_task), prompt_id
         assert given[0]["criteria_name"] == criteria()["refusal_stub"]["name"]["ru"], prompt_id
@@ -168,9 +163,7 @@ def test_inline_criteria_are_the_tasks_own_word_for_word() -> None:
 
 def test_human_scores_join_once_and_lie_on_their_scales() -> None:
     key_of = {criterion["name"]["ru"]: key for key, criterion in criteria().items()}
-    graded = {
-        (row["prompt_id"], row["model_id"], row["criteria_name"], row["annotator"]) for row in human_scores()
-    }
+    graded = {(row["prompt_id"], row["model_id"], row["criteria_name"], row["annotator"]) for row in human_scores()}
     assert len(graded) == len(human_scores())
     assert {row["annotator"] for row in human_scores()} == {"annotator-1", "annotator-2"}
     assert {row["model_id"] for row in human_scores()} == set(MODELS)
@@ -272,9 +265,7 @@ def test_a_cut_answer_is_marked_in_the_batch_output() -> None:
 
 
 def test_some_texts_are_equal_across_models_and_need_one_judgement() -> None:
-    by_text = Counter(
-        (prompt_id, answer) for model in MODELS for prompt_id, answer in answers()[model] if answer
-    )
+    by_text = Counter((prompt_id, answer) for model in MODELS for prompt_id, answer in answers()[model] if answer)
     assert sum(times > 1 for times in by_text.values()) >= 3
 
 

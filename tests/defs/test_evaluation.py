@@ -13,13 +13,13 @@ from pathlib import Path
 import duckdb
 import polars as pl
 import pytest
-from conftest import ANSWERS, write_answers, write_instructions
 
 from pollux_dagster.defs.automation import all_models
 from pollux_dagster.defs.build import build_defs, resources
 from pollux_dagster.defs.instance import bury_dead_runs, open_instance
 from pollux_dagster.defs.resources import JudgeResource
 from pollux_dagster.defs.settings import Settings
+from tests.pipeline_world import ANSWERS, write_answers, write_instructions
 
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(420)]
 SCORES = "SELECT model_id, prompt_id, criteria_name, status, score, final_score FROM staging.scores ORDER BY ALL"

@@ -7,7 +7,6 @@ from dataclasses import replace
 import dagster as dg
 import duckdb
 import pytest
-from conftest import ANSWERS, write_answers, write_instructions
 from fake_judge import KEY, Call, FakeJudge, Raw, as_json, completion, score_of
 
 from pollux_dagster.defs.automation import all_models
@@ -19,6 +18,7 @@ from pollux_dagster.defs.settings import PACKAGE_TAXONOMY, Settings
 from pollux_dagster.ingest.sync import sync
 from pollux_dagster.warehouse.connection import connect
 from pollux_dagster.warehouse.schema import create_schema
+from tests.pipeline_world import ANSWERS, write_answers, write_instructions
 
 INSTRUCTIONS = 8
 

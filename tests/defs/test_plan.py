@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 
 import duckdb
 import pytest
-from conftest import ANSWERS, write_answers, write_instructions
 from typer.testing import CliRunner
 
 from pollux_dagster.cli import app
@@ -21,6 +20,7 @@ from pollux_dagster.warehouse.requests import refresh_requests
 from pollux_dagster.warehouse.sql_models import load_models
 from pollux_dagster.warehouse.tables import build_tables
 from pollux_dagster.warehouse.verdicts import load_verdicts
+from tests.pipeline_world import ANSWERS, write_answers, write_instructions
 
 
 @pytest.fixture

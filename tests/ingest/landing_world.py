@@ -56,9 +56,7 @@ class World:
         return self.rows("SELECT file_path, row_number, reason FROM raw.rejected_rows ORDER BY ALL")
 
     def outputs(self) -> list[tuple[Any, ...]]:
-        return self.rows(
-            "SELECT model_id, prompt_id, sample_index, answer FROM raw.model_outputs ORDER BY ALL"
-        )
+        return self.rows("SELECT model_id, prompt_id, sample_index, answer FROM raw.model_outputs ORDER BY ALL")
 
 
 def instruction(prompt_id: object, **fields: object) -> dict[str, object]:

@@ -50,9 +50,7 @@ def test_a_model_id_is_stored_as_it_is_written(asked: World, model_id: str) -> N
         ("answers.jsonl", "answers"),
     ],
 )
-def test_a_file_without_a_model_column_is_named_after_its_model(
-    asked: World, path: str, model_id: str
-) -> None:
+def test_a_file_without_a_model_column_is_named_after_its_model(asked: World, path: str, model_id: str) -> None:
     asked.write(path, answer(1))
     assert _first(asked)[0] == model_id
 
@@ -70,9 +68,7 @@ def test_several_samples_of_one_prompt_are_kept_apart(asked: World) -> None:
 
 
 def test_pollux_answers_json_names_its_model(asked: World) -> None:
-    asked.write_json(
-        "x/answers.json", {"model": "org/m", "num_samples": 2, "answers": [answer(1), answer(2)]}
-    )
+    asked.write_json("x/answers.json", {"model": "org/m", "num_samples": 2, "answers": [answer(1), answer(2)]})
     asked.sync()
     assert [(m, p) for m, p, _, _ in asked.outputs()] == [("org/m", "1"), ("org/m", "2")]
 
@@ -180,9 +176,7 @@ def test_lm_eval_samples_carry_instruction_reference_and_model(world: World) -> 
         ("org/model", "my_task:1", 0, "a"),
         ("org/model", "my_task:1", 1, "b"),
     ]
-    assert world.rows("SELECT instruction, reference_answer, task_type FROM raw.instructions ORDER BY ALL")[
-        0
-    ] == (
+    assert world.rows("SELECT instruction, reference_answer, task_type FROM raw.instructions ORDER BY ALL")[0] == (
         "Вопрос lm 0",
         "эталон",
         "my_task",
@@ -204,9 +198,7 @@ def test_lm_eval_samples_find_an_instruction_that_is_already_there(asked: World)
 
 
 def test_lm_eval_log_likelihood_samples_are_rejected(world: World) -> None:
-    world.write(
-        "m/samples_t_2025-01-02T03-04-05.1.jsonl", _sample(0, "", resps=[[[-1.5, False]], [[-2.0, True]]])
-    )
+    world.write("m/samples_t_2025-01-02T03-04-05.1.jsonl", _sample(0, "", resps=[[[-1.5, False]], [[-2.0, True]]]))
     world.sync()
     assert [reason for _, _, reason in world.rejected()] == ["wrong_type"]
 
@@ -270,13 +262,9 @@ def test_instructions_come_as_a_json_list_and_as_parquet_with_nested_criteria(wo
     pl.DataFrame([instruction(3), instruction(4)]).write_parquet(world.landing / "nested.parquet")
     world.sync()
     assert world.rejected() == []
-    assert world.rows("SELECT count(*), count(DISTINCT criterion_id) FROM raw.instruction_criteria") == [
-        (4, 1)
-    ]
+    assert world.rows("SELECT count(*), count(DISTINCT criterion_id) FROM raw.instruction_criteria") == [(4, 1)]
 
 
 def _package_rows(world: World) -> int:
-    ((count,),) = world.rows(
-        "SELECT sum(row_count)::INT FROM landing.files WHERE starts_with(file_path, '//')"
-    )
+    ((count,),) = world.rows("SELECT sum(row_count)::INT FROM landing.files WHERE starts_with(file_path, '//')")
     return int(count)

@@ -51,18 +51,14 @@ def test_rows_of_random_fields_are_accepted_or_rejected(
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    st.binary(max_size=200), st.sampled_from([b"", b"PAR1", b"\x1f\x8b", b"{", b"[", b"prompt_id,answer\n"])
-)
+@given(st.binary(max_size=200), st.sampled_from([b"", b"PAR1", b"\x1f\x8b", b"{", b"[", b"prompt_id,answer\n"]))
 def test_random_bytes_are_rejected_and_nothing_else(world: World, body: bytes, opening: bytes) -> None:
     world.write_bytes("x.bin", opening + body)
     world.sync(taxonomy=None)
     assert not world.rows("SELECT detail FROM raw.rejected_rows WHERE detail LIKE '%the reader failed%'")
 
 
-def test_a_reader_that_fails_on_a_file_costs_that_file_only(
-    asked: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_reader_that_fails_on_a_file_costs_that_file_only(asked: World, monkeypatch: pytest.MonkeyPatch) -> None:
     asked.write("m.jsonl", answer(1))
     asked.write("n.jsonl", answer(2))
 

@@ -87,9 +87,7 @@ def test_a_task_and_subtask_are_found_by_either_languages_name_in_any_case(taugh
 
 
 def test_a_task_without_a_subtask_has_what_its_subtasks_share(taught: World) -> None:
-    taught.write(
-        "i.jsonl", _bare(1, task_type="Написать"), _bare(2, task_type="Написать", task_subtype="Ода")
-    )
+    taught.write("i.jsonl", _bare(1, task_type="Написать"), _bare(2, task_type="Написать", task_subtype="Ода"))
     taught.sync()
     assert _judged_on(taught) == {"1": ["Заглушка"], "2": ["Заглушка"]}
 
@@ -175,8 +173,7 @@ def test_groups_gates_and_scales_are_read_into_the_criteria(taught: World) -> No
     taught.write("i.jsonl", _bare(1, criteria=inline))
     taught.sync()
     rows = taught.rows(
-        "SELECT criteria_name, criteria_group, levels, min_score, max_score, is_gate "
-        "FROM raw.criteria ORDER BY ALL"
+        "SELECT criteria_name, criteria_group, levels, min_score, max_score, is_gate FROM raw.criteria ORDER BY ALL"
     )
     assert rows == [
         ("Заглушка", "critical", [0.0, 1.0], 0.0, 1.0, True),

@@ -55,9 +55,7 @@ def test_a_removed_file_is_reported_and_its_rows_go(asked: World) -> None:
     assert report.changed_models == ("a",)
     assert asked.outputs() == []
     assert asked.rejected() == []
-    assert asked.rows("SELECT status, row_count FROM landing.files WHERE file_path = 'a.jsonl'") == [
-        ("removed", 0)
-    ]
+    assert asked.rows("SELECT status, row_count FROM landing.files WHERE file_path = 'a.jsonl'") == [("removed", 0)]
     assert asked.sync().removed == ()
 
 
@@ -93,9 +91,7 @@ def test_nothing_new_changes_nothing(asked: World) -> None:
     assert asked.rows("FROM landing.resolution") == before
 
 
-def test_a_sync_killed_before_resolving_is_finished_by_the_next(
-    asked: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_sync_killed_before_resolving_is_finished_by_the_next(asked: World, monkeypatch: pytest.MonkeyPatch) -> None:
     asked.write("m.jsonl", answer(1))
 
     def killed(con: duckdb.DuckDBPyConnection) -> bool:
@@ -143,9 +139,7 @@ def test_the_fingerprint_changes_with_names_sizes_and_times_only(asked: World) -
     assert fingerprint(asked.landing) == first
 
 
-def test_links_that_leave_the_folder_and_hidden_or_half_copied_files_are_not_read(
-    asked: World, tmp_path: Path
-) -> None:
+def test_links_that_leave_the_folder_and_hidden_or_half_copied_files_are_not_read(asked: World, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "secret.jsonl").write_text('{"prompt_id": 1, "answer": "секрет"}\n', "utf-8")

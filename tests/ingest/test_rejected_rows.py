@@ -52,9 +52,7 @@ def test_one_bad_row_is_rejected_and_its_neighbours_are_not(asked: World, bad: b
     assert [prompt for _, prompt, _, _ in asked.outputs()] == ["2", "3"]
 
 
-@pytest.mark.parametrize(
-    "bad", [b'{"prompt_id": 1, "answer": "torn', b"garbage", b'{"answer": "a"}', b"\xff\xff"]
-)
+@pytest.mark.parametrize("bad", [b'{"prompt_id": 1, "answer": "torn', b"garbage", b'{"answer": "a"}', b"\xff\xff"])
 def test_a_bad_first_row_does_not_hide_what_the_file_is(asked: World, bad: bytes) -> None:
     asked.write("m.jsonl", bad, GOOD)
     asked.sync()
@@ -236,9 +234,7 @@ def test_a_document_over_a_limit_is_refused_before_it_is_read(
     assert [(path, reason) for path, _, reason in asked.rejected()] == [("m.json", "too_large")]
 
 
-def test_a_parquet_file_over_the_uncompressed_limit_is_refused(
-    asked: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_parquet_file_over_the_uncompressed_limit_is_refused(asked: World, monkeypatch: pytest.MonkeyPatch) -> None:
     pl.DataFrame({"prompt_id": [1], "answer": ["x" * 100_000]}).write_parquet(asked.landing / "m.parquet")
     monkeypatch.setattr(limits, "MAX_PARQUET_BYTES", 100)
     asked.sync()

@@ -437,6 +437,31 @@ def test_a_server_that_dies_is_restarted_once_and_loses_nothing(world: World) ->
     assert server.reasons[0].startswith("unhealthy, and ")
 
 
+class SlowToRestart(Restartable):
+    """Its next server needs longer to start than a server may be silent, and is not quick to answer."""
+
+    def restart(self, reason: str) -> Any:
+        time.sleep(4.0)
+        endpoint = super().restart(reason)
+        self.judge.otherwise = lambda call: replace(answer_well(call), wait_s=1.2)
+        return endpoint
+
+
+def test_the_time_a_restart_takes_is_not_held_against_the_new_server(world: World) -> None:
+    server = SlowToRestart(world.judge, restarts=1)
+
+    def dying(call: Call) -> Raw:
+        if len(world.judge.calls) == 40:
+            threading.Thread(target=world.judge.stop).start()
+        return replace(answer_well(call), wait_s=0.02)
+
+    world.judge.otherwise = dying
+    report = world.evaluate(make_answers(40), server=server, limits=replace(QUICK, no_progress_s=3.0))
+    server.judge.stop()
+    assert world.scores() == right_scores(40)
+    assert (report.restarts, len(server.reasons)) == (1, 1)
+
+
 def test_a_server_that_hangs_while_healthy_is_restarted_and_loses_nothing(world: World) -> None:
     server = Restartable(world.judge, restarts=1)
     world.judge.otherwise = lambda call: replace(

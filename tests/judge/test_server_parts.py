@@ -160,6 +160,7 @@ def test_idling_counts_from_the_last_lease() -> None:
 def test_the_first_error_of_a_log_is_its_cause(tmp_path: Path) -> None:
     log = tmp_path / "engine.log"
     log.write_text(
+        "(APIServer pid=5) WARNING Found ulimit of 20000. This can cause errors like `OSError: Too many open files`.\n"
         "(Worker pid=7) ERROR 11-24 04:01:36 [multiproc_executor.py:1063] ValueError: No common block size\n"
         "(EngineCore pid=6) ERROR RuntimeError: Worker failed with error 'No common block size'\n"
         "RuntimeError: Engine core initialization failed. See root cause above.\n"

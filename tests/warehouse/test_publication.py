@@ -94,9 +94,7 @@ def test_the_published_tables_equal_the_warehouse(built: TinyWorld, target: Path
         for table in [*report.row_counts, *report.views]:
             query = f"SELECT * FROM {table} ORDER BY ALL"
             assert reader.execute(query).fetchall() == built.con.execute(query).fetchall(), table
-    assert {"marts.model_quality", "staging.scores", "judging.verdicts", "raw.criteria"} <= set(
-        report.row_counts
-    )
+    assert {"marts.model_quality", "staging.scores", "judging.verdicts", "raw.criteria"} <= set(report.row_counts)
 
 
 def test_a_number_is_walked_back_to_its_answer_inside_the_file(built: TinyWorld, target: Path) -> None:
@@ -145,9 +143,9 @@ def test_a_failed_publication_never_touches_the_last_good_one(built: TinyWorld, 
         publish_run(built.con, target, "run-2")
     assert target.read_bytes() == before
     assert {path.name for path in target.parent.iterdir()} == {target.name, f".{target.name}.lock"}
-    assert built.con.execute(
-        "SELECT database_name FROM duckdb_databases() WHERE NOT internal"
-    ).fetchall() == [("memory",)]
+    assert built.con.execute("SELECT database_name FROM duckdb_databases() WHERE NOT internal").fetchall() == [
+        ("memory",)
+    ]
 
 
 def test_the_table_of_a_model_that_is_gone_is_not_published(built: TinyWorld, target: Path) -> None:
@@ -209,8 +207,7 @@ def warehouse(built: TinyWorld, tmp_path: Path) -> Path:
 def fill_human_scores(con: duckdb.DuckDBPyConnection, rows: int, score: float) -> None:
     con.execute("DELETE FROM raw.human_scores")
     con.execute(
-        "INSERT INTO raw.human_scores SELECT 'p', md5(i::VARCHAR), 'c', 'a', ?, md5(i::VARCHAR), i "
-        "FROM range(?) t(i)",
+        "INSERT INTO raw.human_scores SELECT 'p', md5(i::VARCHAR), 'c', 'a', ?, md5(i::VARCHAR), i FROM range(?) t(i)",
         [score, rows],
     )
 
@@ -249,9 +246,7 @@ def test_readers_see_whole_publications_while_they_are_replaced(warehouse: Path,
     publish_run(con, target, "0")
     stop = target.parent / "stop"
     readers = [
-        subprocess.Popen(
-            [sys.executable, "-c", READ, str(target), str(stop)], stdout=subprocess.PIPE, text=True
-        )
+        subprocess.Popen([sys.executable, "-c", READ, str(target), str(stop)], stdout=subprocess.PIPE, text=True)
         for _ in range(4)
     ]
     for reader in readers:

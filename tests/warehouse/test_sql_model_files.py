@@ -83,9 +83,7 @@ def test_a_model_is_its_path_its_header_and_its_select(tmp_path: Path) -> None:
         (HEADER + "SELECT model_id,\n  count(* AS n\nFROM raw.model_outputs", 10, "not SQL"),
     ],
 )
-def test_a_file_that_cannot_be_used_is_named_with_its_line(
-    tmp_path: Path, text: str, line: int, message: str
-) -> None:
+def test_a_file_that_cannot_be_used_is_named_with_its_line(tmp_path: Path, text: str, line: int, message: str) -> None:
     path = write(tmp_path, text)
     with pytest.raises(SqlModelError) as caught:
         load_models(tmp_path)
@@ -117,9 +115,7 @@ def test_a_table_that_python_writes_cannot_be_a_model(tmp_path: Path) -> None:
 def test_models_that_read_each_other_are_named(tmp_path: Path) -> None:
     write(tmp_path, HEADER + SELECT.replace("raw.model_outputs", "marts.b"), "marts.a")
     write(tmp_path, HEADER + SELECT.replace("raw.model_outputs", "marts.a"), "marts.b")
-    with pytest.raises(
-        SqlModelError, match=r"\.sql:12: models read each other: marts\.. → marts\.. → marts\.."
-    ):
+    with pytest.raises(SqlModelError, match=r"\.sql:12: models read each other: marts\.. → marts\.. → marts\.."):
         load_models(tmp_path)
 
 
@@ -139,9 +135,7 @@ def test_the_code_version_follows_the_meaning(tmp_path: Path) -> None:
     comments = load_one(tmp_path, HEADER + "-- why\n" + SELECT.lower().replace("\n", "\n\n")).code_version
     described = load_one(tmp_path, HEADER.replace("Number of", "How many") + SELECT).code_version
     changed = load_one(tmp_path, HEADER + SELECT.replace("count(*)", "count(answer)")).code_version
-    view = load_one(
-        tmp_path, HEADER.replace("materialized: table", "materialized: view") + SELECT
-    ).code_version
+    view = load_one(tmp_path, HEADER.replace("materialized: table", "materialized: view") + SELECT).code_version
     assert first == comments == described
     assert len({first, changed, view}) == 3
 

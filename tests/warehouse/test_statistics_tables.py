@@ -289,7 +289,8 @@ def test_statistics_are_replaced_whole_and_repeat_exactly(
     write_human_scores(con, rated_answers(scores, 16))
 
     def everything() -> dict[str, list[tuple[object, ...]]]:
-        return {table: con.sql(f"FROM statistics.{table} ORDER BY ALL").fetchall() for table in TABLES}
+        from_scores = [table for table in TABLES if table != "golden_drift"]
+        return {table: con.sql(f"FROM statistics.{table} ORDER BY ALL").fetchall() for table in from_scores}
 
     refresh_statistics(con)
     first = everything()

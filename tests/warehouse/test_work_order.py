@@ -34,9 +34,7 @@ from pollux_dagster.warehouse.requests import (
 
 
 def order(world: TinyWorld, models: list[str] | None = None) -> tuple[WorkOrder, list[WorkItem]]:
-    made = pending_requests(
-        world.con, judge_id=JUDGE, model_ids=models, target=world.folder / "w" / "o.parquet"
-    )
+    made = pending_requests(world.con, judge_id=JUDGE, model_ids=models, target=world.folder / "w" / "o.parquet")
     return made, list(iter_work_order(made.path))
 
 
@@ -69,9 +67,7 @@ def test_refreshing_one_model_leaves_the_others_as_they_are(world: TinyWorld) ->
     counts = refresh_requests(world.con, judge_id=JUDGE, model_ids=[ALPHA])
     assert {row for row in keys_of(world.con) if row[0] != ALPHA} == before
     assert counts.requests == 11
-    assert (ALPHA, "p1", criterion_id("style"), verdict_key(JUDGE, ALPHA, "p1", "style")) not in keys_of(
-        world.con
-    )
+    assert (ALPHA, "p1", criterion_id("style"), verdict_key(JUDGE, ALPHA, "p1", "style")) not in keys_of(world.con)
 
 
 def test_refreshing_twice_changes_nothing(world: TinyWorld) -> None:
@@ -99,8 +95,7 @@ def test_repeats_are_requests_of_their_own(world: TinyWorld) -> None:
     counts = refresh_requests(world.con, judge_id=JUDGE, model_ids=[ALPHA], repeats=3)
     assert (counts.requests, counts.distinct_keys) == (33, 33)
     row = world.con.execute(
-        "SELECT verdict_key FROM judging.requests "
-        "WHERE prompt_id = 'p1' AND criterion_id = ? AND repeat_index = 2",
+        "SELECT verdict_key FROM judging.requests WHERE prompt_id = 'p1' AND criterion_id = ? AND repeat_index = 2",
         [criterion_id("style")],
     ).fetchone()
     assert row == (verdict_key(JUDGE, ALPHA, "p1", "style", repeat=2),)
@@ -128,9 +123,7 @@ def test_items_carry_the_texts_of_their_keys_and_gates_go_first(world: TinyWorld
     for prompt, item in zip(PROMPTS, items, strict=True):
         assert item.answer == answer_text(GAMMA, prompt)
         codes = sorted(criteria_of(prompt), key=lambda code: code != "gate")
-        assert item.requests == [
-            (verdict_key(JUDGE, GAMMA, prompt, code), criterion_id(code)) for code in codes
-        ]
+        assert item.requests == [(verdict_key(JUDGE, GAMMA, prompt, code), criterion_id(code)) for code in codes]
 
 
 def test_all_answers_to_an_instruction_stand_together(world: TinyWorld) -> None:
@@ -157,9 +150,7 @@ def test_only_ok_verdicts_count_as_done(world: TinyWorld) -> None:
 
 def test_nothing_pending_is_an_empty_order(world: TinyWorld) -> None:
     world.judge_everything()
-    made = pending_requests(
-        world.con, judge_id=OTHER_JUDGE, model_ids=None, target=world.folder / "o.parquet"
-    )
+    made = pending_requests(world.con, judge_id=OTHER_JUDGE, model_ids=None, target=world.folder / "o.parquet")
     assert (made.pending, made.answers, list(iter_work_order(made.path))) == (0, 0, [])
 
 
@@ -188,6 +179,4 @@ def test_texts_survive_the_order_byte_for_byte(world: TinyWorld, tmp_path: Path)
 def test_verdicts_are_projected_and_counted(world: TinyWorld) -> None:
     key = verdict_key(JUDGE, ALPHA, "p1", "style")
     assert world.load([verdict_row(key, "ok", 3.0)], "a.parquet") == 1
-    assert world.con.execute("SELECT status, score, run_id FROM judging.verdicts").fetchall() == [
-        ("ok", 3.0, "run-1")
-    ]
+    assert world.con.execute("SELECT status, score, run_id FROM judging.verdicts").fetchall() == [("ok", 3.0, "run-1")]

@@ -56,13 +56,16 @@ def foreign_runs(answer: str) -> list[str]:
 
 
 def rule_on_foreign(answer: str) -> tuple[str, str]:
-    runs = foreign_runs(answer)
-    if not runs:
+    """Quote the first two foreign runs one after the other: whether there is a second is then a local question."""
+    quotes = [
+        "иероглифы" if run[0] > "z" else " ".join(run.split(" ")[:2]).rstrip(",.!?:;")
+        for run in foreign_runs(answer)[:2]
+    ]
+    if not quotes:
         return "Вставок нет.", "2"
-    quoted = ", ".join(
-        "«" + ("иероглифы" if run[0] > "z" else " ".join(run.split(" ")[:2]).rstrip(",.!?:;")) + "»" for run in runs[:2]
-    )
-    return (f"Вставка: {quoted}. Она одна.", "1") if len(runs) == 1 else (f"Вставки: {quoted}. Их много.", "0")
+    if len(quotes) == 1:
+        return f"Вставки: «{quotes[0]}», других нет.", "1"
+    return f"Вставки: «{quotes[0]}», «{quotes[1]}». Их много.", "0"
 
 
 def rule_on_ending(answer: str) -> tuple[str, str]:
@@ -98,16 +101,16 @@ def rule_on_agreement(
 ) -> tuple[str, str]:
     """Compare part by part; ``parts`` holds (words of the reference, words of the answer or None, do they agree).
 
-    The reference is copied under the prompt's own heading first; then each part stands beside its claim.
+    The answer is quoted before the reference: the other way round a small model repeats the reference.
     """
     if reference is None:
         return "Эталона нет.", "0"
     if not answer.strip():
         return "Ответ пуст.", "0"
     lines = [
-        f"«{true}», в ответе {f'«{said}»' if said else 'нет'}: {'совпало' if agrees else 'не совпало'}."
+        f"В ответе: {f'«{said}»' if said else 'нет'}. В эталоне: «{true}». {'Совпало.' if agrees else 'Не совпало.'}"
         for true, said, agrees in parts
     ]
     agreed = sum(agrees for _, _, agrees in parts)
     verdict, score = ("полное", "2") if agreed == len(parts) else ("нет", "0") if agreed == 0 else ("частичное", "1")
-    return "\n".join([f"Эталонный ответ:\n{reference}", *lines, f"Согласие: {verdict}."]), score
+    return "\n".join([*lines, f"Согласие: {verdict}."]), score

@@ -31,10 +31,10 @@ POOL = 96  # items that are sorted by length together before they are cut into s
 # How often a criterion's branch is trained: comparing with a reference is the hard one, the rest come early.
 PRACTICE = {
     "reference_agreement": 1.0,
-    "no_repetition": 0.7,
+    "no_repetition": 0.8,
     "no_foreign_artifacts": 0.5,
-    "completeness_of_ending": 0.5,
-    "refusal_stub": 0.6,
+    "completeness_of_ending": 0.4,
+    "refusal_stub": 0.5,
     "unknown": 1.0,
 }
 COPY_LESSONS, SHORT_LESSONS = 90, 600  # steps: only copying; answers that grow to their full length
@@ -212,7 +212,7 @@ def optimizers_of(model: Qwen3ForCausalLM) -> list[tuple[torch.optim.Optimizer, 
     matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
     others = [p for name, p in model.named_parameters() if not (p.ndim == 2 and "embed" not in name)]
     return [
-        (torch.optim.Muon(matrices, weight_decay=0.02), 0.015),
+        (torch.optim.Muon(matrices, weight_decay=0.02), 0.018),
         (torch.optim.AdamW(others, betas=(0.9, 0.98), weight_decay=0.0), 2e-3),
     ]
 
@@ -227,7 +227,7 @@ def train(out: Path, seed: int, total: int) -> None:
     optimizers = optimizers_of(model)
     started, seen, running, pool = time.monotonic(), 0, 0.0, ThreadPoolExecutor(2)
     for step, rows in zip(range(1, total + 1), steps(tokenizer, seed), strict=False):
-        share = min(step / WARMUP, 1.0, 1.4 * (1 - (step - 1) / total))
+        share = min(step / WARMUP, 1.0) * (1 - (step - 1) / total)
         for optimizer, peak in optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = peak * share
@@ -255,7 +255,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Train the demonstration judge.")
     parser.add_argument("--out", type=Path, required=True, help="folder for the checkpoint")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, default=2400)
+    parser.add_argument("--steps", type=int, default=3000)
     args = parser.parse_args()
     train(args.out, args.seed, args.steps)
 

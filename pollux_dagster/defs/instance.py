@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import dagster as dg
+import filelock
 
 from pollux_dagster.judge.server.processes import ProcessName, is_running, name_process
 
@@ -74,7 +75,9 @@ def open_instance(dagster_home: Path) -> dg.DagsterInstance:
     """The instance stored in `dagster_home`, which is created with our settings when it is new."""
     keep_files_private()
     dagster_home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    config = dagster_home / "dagster.yaml"
-    if not config.exists():
-        config.write_text(DAGSTER_YAML)
-    return dg.DagsterInstance.from_config(str(dagster_home))
+    with filelock.FileLock(dagster_home / ".opening.lock", mode=0o600):
+        # Dagster makes its tables when it first opens them: two processes at once would both try, and one would fail.
+        config = dagster_home / "dagster.yaml"
+        if not config.exists():
+            config.write_text(DAGSTER_YAML)
+        return dg.DagsterInstance.from_config(str(dagster_home))

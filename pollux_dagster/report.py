@@ -30,7 +30,9 @@ def print_report(published: Path, console: Console) -> None:
         _print(con, console, "Leaderboard", LEADERBOARD)
         _print(con, console, "Mean score by task", BY_TASK)
         _print(con, console, "Coverage: requests and what became of them", COVERAGE)
-        _print(con, console, "Checks of the last run", CHECKS)
+        _print(con, console, "Checks of the last run (all of them: meta.check_results)", CHECK_COUNTS)
+        if con.sql(CHECKS_NOT_PASSED).fetchone():
+            _print(con, console, "Checks that did not pass", CHECKS_NOT_PASSED)
     console.print(Text(f"\nPublished: {published}"))
     if (picture := published.with_name("leaderboard.png")).exists():
         console.print(Text(f"Picture:   {picture}"))
@@ -72,14 +74,20 @@ COVERAGE = """
            round(coverage, 4) AS coverage, prompt_tokens AS "prompt tokens", completion_tokens AS "completion tokens"
     FROM marts.judge_coverage ORDER BY judge_name, model_id
 """
-CHECKS = """
-    SELECT asset AS "table", check_name AS "check",
-           CASE WHEN passed THEN 'passed' WHEN blocking THEN 'FAILED' ELSE 'warning' END AS result,
-           failing_rows AS "failing rows"
+LATEST_CHECKS = """
     FROM meta.check_results
     QUALIFY row_number() OVER (PARTITION BY asset, check_name ORDER BY checked_at DESC) = 1
-    ORDER BY passed, asset, check_name
 """
+CHECK_COUNTS = f"""
+    SELECT count(*) FILTER (passed) AS passed, count(*) FILTER (NOT passed AND NOT blocking) AS warnings,
+           count(*) FILTER (NOT passed AND blocking) AS failed
+    FROM ({LATEST_CHECKS})
+"""  # noqa: S608 - our own text
+CHECKS_NOT_PASSED = f"""
+    SELECT asset AS "table", check_name AS "check", if(blocking, 'FAILED', 'warning') AS result,
+           failing_rows AS "failing rows"
+    FROM ({LATEST_CHECKS}) WHERE NOT passed ORDER BY blocking DESC, asset, check_name
+"""  # noqa: S608 - our own text
 
 
 def _judges(con: duckdb.DuckDBPyConnection, console: Console) -> None:

@@ -66,7 +66,7 @@ def number(rng: Random) -> str:
 
 def _near_number(rng: Random, given: str) -> str:
     """A different number, most often one digit away, so that every digit has to be read."""
-    if rng.random() < 0.5 and given[-1].isdigit():
+    if rng.random() < 0.6 and given[-1].isdigit():
         spots = [i for i, char in enumerate(given) if char.isdigit()]
         spot = rng.choice(spots)
         return given[:spot] + rng.choice([d for d in "123456789" if d != given[spot]]) + given[spot + 1 :]
@@ -102,7 +102,7 @@ def _part(rng: Random, outcome: str) -> Part:
             return Part(true, w.NUMBER_WORD_NOUNS[int(figure) - 1], is_number, True)
     else:
         true, said = _claim_word(rng), _claim_word(rng)
-        if rng.random() < 0.25 and _GLUE not in true.in_case("nom"):  # alike at the start, so that all letters count
+        if rng.random() < 0.35 and _GLUE not in true.in_case("nom"):  # alike at the start, so that all letters count
             stem = true.in_case("nom")[: rng.choice((2, 3))]
             said = w.inflect(stem + w.invented_stem(rng, 1), "m")
         while said.in_case("nom").lower()[:5] == true.in_case("nom").lower()[:5]:
@@ -110,6 +110,19 @@ def _part(rng: Random, outcome: str) -> Part:
     if outcome == "absent":
         return Part(true, None, is_number, False)
     return Part(true, true if outcome == "same" else said, is_number, outcome == "same")
+
+
+def make_pair(rng: Random) -> tuple[str, str, bool]:
+    """What an answer says, what the reference says, and whether they agree: the comparison alone, for drills."""
+    part = _part(rng, rng.choice(("same", "wrong")))
+    assert part.said is not None
+    said = part.said.in_case(rng.choice(w.CASES) if rng.random() < 0.5 else "nom")
+    true = part.true.in_case("nom")
+    if rng.random() < 0.2:
+        said = _capital(said)
+    if rng.random() < 0.2:
+        true = _capital(true)
+    return said.replace(_GLUE, " "), true.replace(_GLUE, " "), part.agrees
 
 
 def _reference(rng: Random, parts: list[Part], topic: w.Noun) -> tuple[str, list[str]]:
@@ -165,7 +178,11 @@ def _capital(text: str) -> str:
 
 
 def _filler(rng: Random) -> str:
-    return _capital(t.fill(rng.choice(t.FILLERS), rng))
+    return _capital(t.fill(rng.choice(t.ADVICE if rng.random() < 0.2 else t.FILLERS), rng))
+
+
+def _advice(rng: Random) -> str:
+    return _capital(t.fill(rng.choice(t.ADVICE), rng))
 
 
 def _refusal(rng: Random) -> list[str]:
@@ -185,7 +202,7 @@ def _refusal(rng: Random) -> list[str]:
 def _foreign_run(rng: Random) -> str:
     if rng.random() < 0.08:
         return "".join(rng.choice(w.HAN_LIST) for _ in range(rng.choice((1, 2))))
-    count = rng.choice((1, 1, 1, 2, 2, 3, 4, 5, 7))
+    count = rng.choice((1, 1, 1, 2, 2, 3, 5))
     run = " ".join(w.invented_latin(rng) if rng.random() < 0.4 else rng.choice(w.LATIN_LIST) for _ in range(count))
     return _capital(run) if rng.random() < 0.2 else run
 
@@ -281,7 +298,7 @@ def _task(rng: Random, parts: list[Part], topic: w.Noun) -> str:
 def _outcomes(rng: Random, count: int) -> list[str]:
     kind = rng.random()
     if count == 1:
-        return ["same" if kind < 0.48 else "wrong" if kind < 0.86 else "absent"]
+        return ["same" if kind < 0.5 else "wrong" if kind < 0.92 else "absent"]
     if kind < 0.3:
         return ["same"] * count
     if kind < 0.5:
@@ -308,7 +325,7 @@ def _sentences(rng: Random, parts: list[Part], topic: w.Noun, size: float) -> tu
 def _damaged(rng: Random, sentences: list[str], *, may_repeat: bool, may_cut_claims: bool) -> str:
     """Repeat, mix in foreign words and cut, each with its own chance, and join the sentences to an answer."""
     if rng.random() < 0.4 and may_repeat:
-        sentences = _with_repeats(rng, sentences, rng.choice((2, 2, 2, 3, 3, 4, 6)))
+        sentences = _with_repeats(rng, sentences, rng.choice((2, 2, 2, 3, 3, 4)))
     if rng.random() < 0.4:
         sentences = _with_foreign(rng, sentences, rng.choice((1, 1, 1, 2, 2, 3, 4)))
     joint = rng.choice((" ", " ", " ", " ", "\n", "\n\n"))
@@ -319,7 +336,9 @@ def _damaged(rng: Random, sentences: list[str], *, may_repeat: bool, may_cut_cla
     return answer
 
 
-def _answer(rng: Random, parts: list[Part], topic: w.Noun, size: float) -> tuple[str, list[str | None], bool]:
+def _answer(
+    rng: Random, parts: list[Part], topic: w.Noun, size: float, is_open: bool
+) -> tuple[str, list[str | None], bool]:
     """Return the answer, the words it states each part with (None: not at all), and whether it refuses."""
     kind = rng.random()
     refuses = kind < 0.17
@@ -332,6 +351,8 @@ def _answer(rng: Random, parts: list[Part], topic: w.Noun, size: float) -> tuple
         return form + rng.choice(("", "", ".", ".", "!")), [form], refuses
     if refuses:
         sentences, stated = _refusal(rng), nothing
+    elif is_open and rng.random() < 0.6:
+        sentences, stated = [_advice(rng) for _ in range(rng.choice((1, 1, 2, 2, 3)))], nothing
     else:
         sentences, stated = _sentences(rng, parts, topic, size)
     may_repeat = not (refuses and all(len(sentence.split()) < 3 for sentence in sentences))
@@ -346,8 +367,10 @@ def make_item(rng: Random, criteria: dict[str, tuple[str, str]], size: float = 1
     parts = [_part(rng, outcome) for outcome in _outcomes(rng, rng.choice((1, 1, 1, 1, 1, 1, 2, 2, 2, 3)))]
     reference, quoted = _reference(rng, parts, topic)
     instruction = _task(rng, parts, topic)
-    answer, stated, refuses = _answer(rng, parts, topic, size)
+    answer, stated, refuses = _answer(rng, parts, topic, size, not has_reference)
     answer = answer.replace(_GLUE, " ")
+    if rng.random() < 0.12 and not refuses:  # the task itself holds words that the answer takes from it
+        instruction = f"{instruction} Текст: «{' '.join(answer.split()[:12])}»."
     compared = []
     for part, words, said in zip(parts, quoted, stated, strict=True):
         form = said.replace(_GLUE, " ") if said else None

@@ -26,18 +26,19 @@ from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
 CONTEXT, KEY_GROUPS, ROPE_BASE = 4096, 2, 1e6
 ROW_TOKENS = 3_000  # tokens in a step, padding included
-SAVE_EVERY, WARMUP = 300, 60  # steps
+SAVE_EVERY, WARMUP = 600, 60  # steps
+DRILLS = 80  # comparisons in the one step of a pool that has nothing else
 POOL = 96  # items that are sorted by length together before they are cut into steps
 # How often a criterion's branch is trained: comparing with a reference is the hard one, the rest come early.
 PRACTICE = {
     "reference_agreement": 1.0,
-    "no_repetition": 0.8,
-    "no_foreign_artifacts": 0.5,
-    "completeness_of_ending": 0.4,
-    "refusal_stub": 0.5,
+    "no_repetition": 0.6,
+    "no_foreign_artifacts": 0.45,
+    "completeness_of_ending": 0.3,
+    "refusal_stub": 0.4,
     "unknown": 1.0,
 }
-COPY_LESSONS, SHORT_LESSONS = 90, 600  # steps: only copying; answers that grow to their full length
+COPY_LESSONS, SHORT_LESSONS = 90, 900  # steps: only copying; answers that grow to their full length
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +109,15 @@ def copy_row(tokenizer: PreTrainedTokenizerFast, rng: Random) -> Row:
     return Row(tokens, [0] * len(tokens), positions(len(tokens), rng), learn)
 
 
+def drill_row(tokenizer: PreTrainedTokenizerFast, rng: Random) -> Row:
+    """A row that is only a comparison: two quotes as in a rationale, and the one word that compares them is learned."""
+    said, true, agrees = demo_items.make_pair(rng)
+    quotes = tokenizer(f"\nВ ответе: «{said}». В эталоне: «{true}». ", add_special_tokens=False)["input_ids"]
+    verdict = tokenizer("Совпало" if agrees else "Не", add_special_tokens=False)["input_ids"]
+    tokens = quotes + verdict
+    return Row(tokens, [0] * len(tokens), list(range(len(tokens))), [0.0] * len(quotes) + [1.0] * len(verdict))
+
+
 def repeated(tokens: list[int], size: int = 5) -> list[float]:
     """Weigh the tokens that end a run of ``size`` tokens seen before: they can be predicted by copying alone.
 
@@ -117,7 +127,7 @@ def repeated(tokens: list[int], size: int = 5) -> list[float]:
     marks = [0.0] * len(tokens)
     for end in range(size, len(tokens) + 1):
         run = tuple(tokens[end - size : end])
-        marks[end - 1] = 0.2 if run in seen else 0.0
+        marks[end - 1] = 0.1 if run in seen else 0.0
         seen.add(run)
     return marks
 
@@ -138,6 +148,8 @@ def steps(tokenizer: PreTrainedTokenizerFast, seed: int) -> Iterator[list[Row]]:
             if batches[-1] and len(row.tokens) * (len(batches[-1]) + 1) > ROW_TOKENS:
                 batches.append([])
             batches[-1].append(row)
+        if done >= COPY_LESSONS:
+            batches.append([drill_row(tokenizer, rng) for _ in range(DRILLS)])
         rng.shuffle(batches)
         for batch in batches:
             yield batch
@@ -255,7 +267,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Train the demonstration judge.")
     parser.add_argument("--out", type=Path, required=True, help="folder for the checkpoint")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--steps", type=int, default=4600)
     args = parser.parse_args()
     train(args.out, args.seed, args.steps)
 

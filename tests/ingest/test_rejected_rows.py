@@ -150,7 +150,7 @@ def test_the_first_of_several_instructions_with_one_id_wins(world: World) -> Non
         (b"", "empty_file"),
         (b" \n\n \n", "empty_file"),
         (b"[]", "empty_file"),
-        (gzip.compress(GOOD), "compressed"),
+        (gzip.compress(GOOD, mtime=0), "compressed"),
         (pickle.dumps({"prompt_id": 1, "answer": "a"}), "unknown_format"),
         ("{}".encode("utf-16"), "invalid_utf8"),
         (b"PAR1 and then nothing", "unreadable_file"),

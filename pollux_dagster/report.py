@@ -6,12 +6,14 @@ from strangers, and a terminal obeys control characters.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
 from types import NoneType
 
 import duckdb
+from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -20,16 +22,17 @@ EXAMPLE_QUERY = "SELECT model_id, mean_score, n, coverage FROM marts.model_quali
 
 
 def print_report(published: Path, console: Console) -> None:
-    """Everything a reader wants first.
+    """Everything a reader wants first, a judge at a time: scores of different judges never share a table.
 
     Raises:
         FileNotFoundError: nothing was published there yet.
     """
     with _open(published) as con:
-        _judges(con, console)
-        _print(con, console, "Leaderboard", LEADERBOARD)
-        _print(con, console, "Mean score by task", BY_TASK)
-        _print(con, console, "Coverage: requests and what became of them", COVERAGE)
+        for judge_id, name, model, is_demonstration in con.execute(JUDGES).fetchall():
+            _judge(name, model, is_demonstration, console)
+            _print(con, console, "Leaderboard", LEADERBOARD, [judge_id])
+            _tasks(con, console, judge_id)
+            _print(con, console, "Coverage: requests and what became of them", COVERAGE, [judge_id])
         _print(con, console, "Checks of the last run (all of them: meta.check_results)", CHECK_COUNTS)
         if con.sql(CHECKS_NOT_PASSED).fetchone():
             _print(con, console, "Checks that did not pass", CHECKS_NOT_PASSED)
@@ -56,23 +59,30 @@ def _open(published: Path) -> duckdb.DuckDBPyConnection:
     return duckdb.connect(str(published), read_only=True)
 
 
+UNBROKEN = 16  # characters of a cell that a narrow terminal does not break
+HEADING = 12  # characters of a line of a column's heading
+MODELS_ACROSS = 6  # columns of models that the table of tasks has room for
+
+JUDGES = """
+    SELECT judge_id, judge_name, model, is_demonstration FROM meta.judges
+    WHERE judge_id IN (SELECT judge_id FROM marts.model_quality) ORDER BY judge_name
+"""
 LEADERBOARD = """
-    SELECT judge_name AS judge, place, model_id AS model, round(mean_score, 3) AS "mean score",
-           format('{:.3f} … {:.3f}', ci_low, ci_high) AS "95 % interval",
-           if(rank_low = rank_high, rank_low::VARCHAR, rank_low || '–' || rank_high) AS "rank, 95 %",
-           n, round(coverage, 4) AS coverage, n_answers AS answers, round(gated_share, 3) AS "gated answers"
-    FROM marts.leaderboard ORDER BY judge_name, place, model_id
+    SELECT place, model_id AS model, mean_score::DECIMAL(9, 3) AS mean,
+           format('{:.3f}–{:.3f}', ci_low, ci_high) AS "95 % interval",
+           if(rank_low = rank_high, rank_low::VARCHAR, rank_low || '–' || rank_high) AS "its rank",
+           n, round(coverage, 4) AS coverage, gated_share::DECIMAL(9, 3) AS gated
+    FROM marts.leaderboard WHERE judge_id = ? ORDER BY place, model_id
 """
 BY_TASK = """
-    PIVOT (
-        SELECT judge_name AS judge, task_type AS task, model_id, round(mean_score, 3) AS score
-        FROM marts.task_quality WHERE grain = 'model_task'
-    ) ON model_id USING any_value(score) GROUP BY judge, task ORDER BY judge, task
+    SELECT task_type, model_id, task.mean_score::DECIMAL(9, 3)
+    FROM marts.task_quality AS task JOIN marts.leaderboard AS board USING (judge_id, model_id)
+    WHERE judge_id = ? AND task.grain = 'model_task' ORDER BY board.place, model_id, task_type
 """
 COVERAGE = """
-    SELECT judge_name AS judge, model_id AS model, n_requests AS requests, n_ok AS ok, n_requests - n_ok AS "not ok",
+    SELECT model_id AS model, n_requests AS requests, n_ok AS ok, n_requests - n_ok AS "not ok",
            round(coverage, 4) AS coverage, prompt_tokens AS "prompt tokens", completion_tokens AS "completion tokens"
-    FROM marts.judge_coverage ORDER BY judge_name, model_id
+    FROM marts.judge_coverage WHERE judge_id = ? ORDER BY model_id
 """
 LATEST_CHECKS = """
     FROM meta.check_results
@@ -90,34 +100,60 @@ CHECKS_NOT_PASSED = f"""
 """  # noqa: S608 - our own text
 
 
-def _judges(con: duckdb.DuckDBPyConnection, console: Console) -> None:
-    for name, model, demonstration in con.execute(
-        "SELECT judge_name, model, is_demonstration FROM meta.judges "
-        "WHERE judge_id IN (SELECT judge_id FROM marts.model_quality) ORDER BY judge_name"
-    ).fetchall():
-        if demonstration:
-            console.print(
-                Text(
-                    f"DEMONSTRATION: judged by {plain(name)} ({plain(model)}), a toy that knows five criteria. "
-                    "Its scores show the machinery, not the models.",
-                    style="bold yellow",
-                )
+def _judge(name: str, model: str, is_demonstration: bool, console: Console) -> None:
+    """The line above a judge's tables: who judged."""
+    if is_demonstration:
+        console.print(
+            Text(
+                f"DEMONSTRATION: judged by {plain(name)} ({plain(model)}), a toy that knows five criteria. "
+                "Its scores show the machinery, not the models.",
+                style="bold yellow",
             )
-        else:
-            console.print(Text(f"Judged by {plain(name)} ({plain(model)})"))
+        )
+    else:
+        console.print(Text(f"Judged by {plain(name)} ({plain(model)})", style="bold"))
 
 
-def _print(con: duckdb.DuckDBPyConnection, console: Console, title: str, query: str) -> None:
-    result = con.sql(query)
-    print_rows(console, title, result.columns, result.fetchall())
+def _tasks(con: duckdb.DuckDBPyConnection, console: Console, judge_id: str) -> None:
+    """A row a task, a column a model in the order of the leaderboard, as many as there is room for."""
+    scores = con.execute(BY_TASK, [judge_id]).fetchall()
+    models = list(dict.fromkeys(model for _, model, _ in scores))
+    shown = models[:MODELS_ACROSS]
+    by_key = {(task, model): score for task, model, score in scores}
+    tasks = sorted({task for task, _, _ in scores}, key=str)
+    title = "Mean score by task"
+    if len(shown) < len(models):
+        title += f" (the first {len(shown)} of {len(models)} models; all of them: marts.task_quality)"
+    print_rows(console, title, ["task", *shown], [[task, *(by_key.get((task, m)) for m in shown)] for task in tasks])
+
+
+def _print(
+    con: duckdb.DuckDBPyConnection, console: Console, title: str, query: str, values: Sequence[str] = ()
+) -> None:
+    result = con.execute(query, values)
+    columns = [column for column, *_ in result.description or ()]
+    print_rows(console, title, columns, result.fetchall())
 
 
 def print_rows(console: Console, title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Rows as a table; a column of numbers stands to the right."""
-    table = Table(title=title, title_justify="left", title_style="bold")
+    """Rows as a table; a column of numbers stands to the right, and long texts are broken before short ones."""
+    table = Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        padding=(0, 1, 0, 0),
+    )
     for at, name in enumerate(columns):
         numbers = bool(rows) and all(isinstance(row[at], (int, float, Decimal, NoneType)) for row in rows)
-        table.add_column(Text(plain(name)), justify="right" if numbers else "left")
+        longest = max((len(plain(row[at])) for row in rows), default=0)
+        table.add_column(
+            Text(textwrap.fill(plain(name), HEADING)),
+            justify="right" if numbers else "left",
+            min_width=min(longest, UNBROKEN),
+            overflow="fold",
+        )
     for row in rows:
         table.add_row(*(Text("" if value is None else plain(value)) for value in row))
     console.print()

@@ -202,7 +202,7 @@ def _refusal(rng: Random) -> list[str]:
 def _foreign_run(rng: Random) -> str:
     if rng.random() < 0.08:
         return "".join(rng.choice(w.HAN_LIST) for _ in range(rng.choice((1, 2))))
-    count = rng.choice((1, 1, 1, 2, 2, 3, 5))
+    count = rng.choice((1, 1, 1, 2, 2, 3))
     run = " ".join(w.invented_latin(rng) if rng.random() < 0.4 else rng.choice(w.LATIN_LIST) for _ in range(count))
     return _capital(run) if rng.random() < 0.2 else run
 
@@ -302,8 +302,8 @@ def _outcomes(rng: Random, count: int) -> list[str]:
     if kind < 0.3:
         return ["same"] * count
     if kind < 0.5:
-        return [rng.choice(("wrong", "wrong", "absent")) for _ in range(count)]
-    mixed = ["same", rng.choice(("wrong", "wrong", "absent"))] + [
+        return [rng.choice(("wrong", "wrong", "wrong", "absent")) for _ in range(count)]
+    mixed = ["same", rng.choice(("wrong", "wrong", "wrong", "absent"))] + [
         rng.choice(("same", "wrong")) for _ in range(count - 2)
     ]
     rng.shuffle(mixed)
@@ -326,8 +326,8 @@ def _damaged(rng: Random, sentences: list[str], *, may_repeat: bool, may_cut_cla
     """Repeat, mix in foreign words and cut, each with its own chance, and join the sentences to an answer."""
     if rng.random() < 0.4 and may_repeat:
         sentences = _with_repeats(rng, sentences, rng.choice((2, 2, 2, 3, 3, 4)))
-    if rng.random() < 0.4:
-        sentences = _with_foreign(rng, sentences, rng.choice((1, 1, 1, 2, 2, 3, 4)))
+    if rng.random() < 0.36:
+        sentences = _with_foreign(rng, sentences, rng.choice((1, 1, 1, 2, 2, 3)))
     joint = rng.choice((" ", " ", " ", " ", "\n", "\n\n"))
     answer = joint.join(sentences)
     if rng.random() < 0.3:
@@ -364,7 +364,7 @@ def make_item(rng: Random, criteria: dict[str, tuple[str, str]], size: float = 1
     """Draw one item. ``size`` scales the number of filler sentences (0 = only the claim, for the first lessons)."""
     topic = w.any_noun(rng)
     has_reference = rng.random() < 0.87
-    parts = [_part(rng, outcome) for outcome in _outcomes(rng, rng.choice((1, 1, 1, 1, 1, 1, 2, 2, 2, 3)))]
+    parts = [_part(rng, outcome) for outcome in _outcomes(rng, rng.choices((1, 2, 3), (14, 5, 1))[0])]
     reference, quoted = _reference(rng, parts, topic)
     instruction = _task(rng, parts, topic)
     answer, stated, refuses = _answer(rng, parts, topic, size, not has_reference)

@@ -1,0 +1,50 @@
+"""The printed report: a judge at a time, whole in a terminal of 80 columns."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from tiny_world import ALPHA, BETA, GAMMA, JUDGE, OTHER_JUDGE, TinyWorld
+
+from pollux_dagster import report
+from pollux_dagster.warehouse.publish import publish
+from pollux_dagster.warehouse.sql_models import SqlModel
+from pollux_dagster.warehouse.tables import build_tables
+
+
+@pytest.fixture
+def published(world: TinyWorld, models: list[SqlModel], tmp_path: Path) -> Path:
+    world.judge_everything()
+    build_tables(world.con, models, run_id="run-1")
+    target = tmp_path / "published" / "pollux.duckdb"
+    publish(world.con, target, models=models, run_id="run-1", package_version="0", git_commit=None)
+    return target
+
+
+def printed(published: Path) -> str:
+    out = io.StringIO()
+    report.print_report(published, Console(file=out, width=80))
+    return out.getvalue()
+
+
+def test_each_judge_has_tables_of_its_own_under_its_name(published: Path) -> None:
+    demonstration, other = printed(published).split(f"Judged by profile@{OTHER_JUDGE}")
+    assert demonstration.startswith(f"DEMONSTRATION: judged by profile@{JUDGE}")
+    for part in (demonstration, other):
+        assert [part.count(title) for title in ("Leaderboard", "Mean score by task", "Coverage:")] == [1, 1, 1]
+        assert all(name in part for name in (ALPHA, BETA, GAMMA.split()[0]))
+
+
+def test_nothing_is_cut_off_in_a_terminal_of_80_columns(published: Path) -> None:
+    text = printed(published)
+    assert "…" not in text
+    assert max(len(line) for line in text.splitlines() if not line.startswith(("Published:", "Try:"))) <= 80
+
+
+def test_more_models_than_columns_are_said_to_be_more(published: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report, "MODELS_ACROSS", 2)
+    table = printed(published).split("Mean score by task")[1].split("Coverage:")[0]
+    assert "the first 2 of 3 models; all of them: marts.task_quality" in " ".join(table.split())

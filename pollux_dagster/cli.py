@@ -202,13 +202,16 @@ def up(
 
 
 def _evaluate() -> None:
-    from pollux_dagster.defs.evaluation import evaluate_landing
+    from pollux_dagster.defs.evaluation import NoAnswersError, evaluate_landing
     from pollux_dagster.report import print_report
 
     settings = _settings(None)
     if not settings.landing.is_dir():
         _fail(f"expected a landing folder at {settings.landing}, found none; give one with --landing")
-    succeeded = evaluate_landing(settings)
+    try:
+        succeeded = evaluate_landing(settings)
+    except NoAnswersError as error:
+        _fail(str(error))
     if settings.published.exists():
         print_report(settings.published, console)
     if not succeeded:

@@ -10,10 +10,17 @@ from pollux_dagster.defs.settings import Settings
 PLAIN_LINES = {"loggers": {"console": {"config": {"log_level": "INFO"}}}}
 
 
+class NoAnswersError(RuntimeError):
+    """The landing folder holds no answer of any model that could be used."""
+
+
 def evaluate_landing(settings: Settings) -> bool:
     """Run the `ingest` job, then the `evaluate` job over every known model; True when both succeeded.
 
     Ingest runs first on its own because the models it finds are the partitions of the second run.
+
+    Raises:
+        NoAnswersError: everything was read, and no model has an answer.
     """
     defs = build_defs(settings)
     with open_instance(settings.dagster_home) as instance:
@@ -21,9 +28,13 @@ def evaluate_landing(settings: Settings) -> bool:
         ingested = defs.resolve_job_def("ingest").execute_in_process(
             instance=instance, run_config=PLAIN_LINES, tags=process_tag(), raise_on_error=False
         )
-        models = all_models(instance)
-        if not ingested.success or not models:
+        if not ingested.success:
             return False
+        if not (models := all_models(instance)):
+            raise NoAnswersError(
+                f"expected answers of at least one model in {settings.landing}, found none; rows that could not be "
+                f"used are in raw.rejected_rows of {settings.warehouse}, with the reason"
+            )
         evaluated = defs.resolve_job_def("evaluate").execute_in_process(
             instance=instance, run_config=PLAIN_LINES, tags={**process_tag(), **models}, raise_on_error=False
         )

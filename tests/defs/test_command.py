@@ -1,0 +1,49 @@
+"""What the `pollux` command says when there is nothing to judge, and that two first uses of a home may meet."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from pollux_dagster.defs.settings import Settings
+
+OPEN = """
+import sys
+from pathlib import Path
+from pollux_dagster.defs.instance import open_instance
+print("ready", flush=True)
+sys.stdin.readline()
+with open_instance(Path(sys.argv[1])) as instance:
+    print(len(instance.get_runs()))
+"""
+
+
+def test_a_folder_without_answers_is_an_error_that_names_it_and_where_the_rejected_rows_are(
+    world: Settings, pollux_environment: dict[str, str]
+) -> None:
+    (world.landing / "instructions.jsonl").write_text('{"prompt_id": "a", "instruction": "q"}\n')
+    (world.landing / "broken.jsonl").write_text("garbage\n")
+    command = [sys.executable, "-m", "pollux_dagster.cli", "run"]
+    ran = subprocess.run(command, env=pollux_environment, capture_output=True, text=True, check=False)
+    assert ran.returncode == 1
+    assert f"expected answers of at least one model in {world.landing}, found none" in ran.stderr
+    assert f"raw.rejected_rows of {world.warehouse}" in ran.stderr
+    assert "1 rejected" in ran.stdout + ran.stderr
+
+
+def test_processes_that_open_a_new_home_at_the_same_time_all_get_it(world: Settings) -> None:
+    command = [sys.executable, "-c", OPEN, str(world.dagster_home)]
+    opening = [
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(4)
+    ]
+    for process in opening:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in opening:
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
+    for process in opening:
+        out, err = process.communicate(timeout=120)
+        assert (process.returncode, out) == (0, "0\n"), err

@@ -73,6 +73,8 @@ def resources(settings: Settings) -> dict[str, object]:
             api_key_variable=settings.api_key_variable,
             model=settings.judge_model,
             revision=settings.judge_revision,
+            engine=settings.judge_engine,
+            python=settings.judge_python,
             arguments=list(settings.judge_arguments),
             repeats=settings.repeats,
         ),

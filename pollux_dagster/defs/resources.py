@@ -116,7 +116,12 @@ class JudgeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         profile = self.judge_profile
         if profile.is_demonstration:
             spec = cpu_vllm_spec(profile.served_model, max_model_len=profile.max_model_len)
-            return replace(spec, arguments=(*spec.arguments, *self.arguments), idle_shutdown_s=self.idle_shutdown_s)
+            return replace(
+                spec,
+                python=self.python,
+                arguments=(*spec.arguments, *self.arguments),
+                idle_shutdown_s=self.idle_shutdown_s,
+            )
         parser = ("--reasoning-parser", profile.reasoning_parser) if profile.reasoning_parser else ()
         return ServerSpec(
             model=profile.served_model,

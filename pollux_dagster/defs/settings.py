@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from pollux_dagster.core.statistics import Aggregation
 PACKAGE = Path(__file__).resolve().parent.parent
 PACKAGE_TAXONOMY = PACKAGE / "taxonomy"
 SQL_MODELS = PACKAGE.parent / "dbt_like_sql"
+MANAGED_ENGINES = ("vllm", "sglang", "transformers")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,8 @@ class Settings:
     judge_model: str
     judge_revision: str
     judge_arguments: tuple[str, ...]
+    judge_engine: str
+    judge_python: str
     minimum_coverage: float
     repeats: int
     human_aggregation: Aggregation
@@ -79,6 +83,9 @@ class Settings:
         repeats = int(_number(environment, "POLLUX_REPEATS", "1"))
         if repeats < 1:
             raise ValueError(f"POLLUX_REPEATS: expected a whole number of at least 1, got {repeats}")
+        engine = environment.get("POLLUX_JUDGE_ENGINE", MANAGED_ENGINES[0])
+        if engine not in MANAGED_ENGINES:
+            raise ValueError(f"POLLUX_JUDGE_ENGINE: expected one of {', '.join(MANAGED_ENGINES)}, got {engine!r}")
         aggregation = environment.get("POLLUX_HUMAN_AGGREGATION", "mean")
         if aggregation not in get_args(Aggregation):
             allowed = ", ".join(get_args(Aggregation))
@@ -92,6 +99,8 @@ class Settings:
             judge_model=environment.get("POLLUX_JUDGE_MODEL", ""),
             judge_revision=environment.get("POLLUX_JUDGE_REVISION", ""),
             judge_arguments=tuple(shlex.split(environment.get("POLLUX_JUDGE_ARGUMENTS", ""))),
+            judge_engine=engine,
+            judge_python=environment.get("POLLUX_JUDGE_PYTHON") or sys.executable,
             minimum_coverage=coverage,
             repeats=repeats,
             human_aggregation=cast(Aggregation, aggregation),
@@ -108,6 +117,8 @@ class Settings:
             "POLLUX_JUDGE_MODEL": self.judge_model,
             "POLLUX_JUDGE_REVISION": self.judge_revision,
             "POLLUX_JUDGE_ARGUMENTS": shlex.join(self.judge_arguments),
+            "POLLUX_JUDGE_ENGINE": self.judge_engine,
+            "POLLUX_JUDGE_PYTHON": self.judge_python,
             "POLLUX_MINIMUM_COVERAGE": str(self.minimum_coverage),
             "POLLUX_REPEATS": str(self.repeats),
             "POLLUX_HUMAN_AGGREGATION": self.human_aggregation,

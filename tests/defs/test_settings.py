@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from pollux_dagster.defs.build import resources
+from pollux_dagster.defs.resources import JudgeResource
 from pollux_dagster.defs.settings import Settings
 
 
@@ -13,6 +15,7 @@ from pollux_dagster.defs.settings import Settings
         ("POLLUX_HUMAN_AGGREGATION", "average", "mean, median, mode"),
         ("POLLUX_PROFILE", "gpt", "pollux-4b"),
         ("POLLUX_MINIMUM_COVERAGE", "98", "between 0 and 1"),
+        ("POLLUX_JUDGE_ENGINE", "ollama", "vllm, sglang, transformers"),
         ("POLLUX_REPEATS", "0", "at least 1"),
         ("POLLUX_REPEATS", "many", "expected a number"),
     ],
@@ -22,6 +25,25 @@ def test_an_unusable_value_is_named_with_what_was_expected(variable: str, value:
         Settings.from_environment({variable: value})
 
 
+VARIABLES = {
+    "POLLUX_HUMAN_AGGREGATION": "median",
+    "POLLUX_REPEATS": "3",
+    "POLLUX_JUDGE_ENGINE": "sglang",
+    "POLLUX_JUDGE_PYTHON": "/opt/sglang/bin/python",
+    "POLLUX_JUDGE_ARGUMENTS": "--tp 2 --name 'a b'",
+}
+
+
 def test_settings_are_the_same_after_a_round_trip_through_the_environment() -> None:
-    settings = Settings.from_environment({"POLLUX_HUMAN_AGGREGATION": "median", "POLLUX_REPEATS": "3"})
+    settings = Settings.from_environment(VARIABLES)
     assert Settings.from_environment(settings.to_environment()) == settings
+
+
+def test_engine_and_interpreter_of_a_managed_server_are_the_configured_ones() -> None:
+    judge = resources(Settings.from_environment(VARIABLES))["judge"]
+    assert isinstance(judge, JudgeResource)
+    assert (judge.engine, judge.python, judge.arguments) == (
+        "sglang",
+        "/opt/sglang/bin/python",
+        ["--tp", "2", "--name", "a b"],
+    )

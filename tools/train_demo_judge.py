@@ -6,12 +6,16 @@ so an item is one row whose criteria are branches that all see the shared text a
 the tokens of a step and leaves every prompt exactly as the server will see it.
 """
 
+from __future__ import annotations
+
 import argparse
 import json
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
+from multiprocessing import Queue, get_context
 from pathlib import Path
 from random import Random
 
@@ -26,7 +30,7 @@ from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
 CONTEXT, KEY_GROUPS, ROPE_BASE = 4096, 2, 1e6
 ROW_TOKENS = 3_000  # tokens in a step, padding included
-SAVE_EVERY, WARMUP = 600, 60  # steps
+SAVE_EVERY, WARMUP = 1900, 60  # steps
 DRILLS = 80  # comparisons in the one step of a pool that has nothing else
 POOL = 96  # items that are sorted by length together before they are cut into steps
 # How often a criterion's branch is trained: comparing with a reference is the hard one, the rest come early.
@@ -156,6 +160,20 @@ def steps(tokenizer: PreTrainedTokenizerFast, seed: int) -> Iterator[list[Row]]:
             done += 1
 
 
+def put_steps(queue: Queue[list[Row]], tokenizer: PreTrainedTokenizerFast, seed: int, total: int) -> None:
+    for rows in islice(steps(tokenizer, seed), total):
+        queue.put(rows)
+
+
+def steps_ahead(tokenizer: PreTrainedTokenizerFast, seed: int, total: int) -> Iterator[list[Row]]:
+    """The same steps, made by another process while this one computes: making rows keeps one core of two waiting."""
+    context = get_context("fork")
+    queue: Queue[list[Row]] = context.Queue(maxsize=50)
+    context.Process(target=put_steps, args=(queue, tokenizer, seed, total), daemon=True).start()
+    for _ in range(total):
+        yield queue.get()
+
+
 def loss_of(model: Qwen3ForCausalLM, rows: list[Row]) -> torch.Tensor:
     """Cross-entropy summed over the tokens to be learned, by weight."""
     width = max(len(row.tokens) for row in rows)
@@ -220,13 +238,19 @@ def new_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> Qwen3ForCausalLM
 
 
 def optimizers_of(model: Qwen3ForCausalLM) -> list[tuple[torch.optim.Optimizer, float]]:
-    """Optimizers and their peak rates: Muon for the layers' matrices, AdamW for embeddings and norms."""
+    """Optimizers and their peak rates: Muon for the layers' matrices in two halves, AdamW for embeddings and norms."""
     matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
     others = [p for name, p in model.named_parameters() if not (p.ndim == 2 and "embed" not in name)]
     return [
-        (torch.optim.Muon(matrices, weight_decay=0.02), 0.018),
+        *((torch.optim.Muon(half, weight_decay=0.02), 0.018) for half in (matrices[::2], matrices[1::2])),
         (torch.optim.AdamW(others, betas=(0.9, 0.98), weight_decay=0.0), 2e-3),
     ]
+
+
+def update(optimizer: torch.optim.Optimizer) -> None:
+    torch.set_num_threads(1)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
 
 
 def train(out: Path, seed: int, total: int) -> None:
@@ -238,16 +262,14 @@ def train(out: Path, seed: int, total: int) -> None:
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters", flush=True)
     optimizers = optimizers_of(model)
     started, seen, running, pool = time.monotonic(), 0, 0.0, ThreadPoolExecutor(2)
-    for step, rows in zip(range(1, total + 1), steps(tokenizer, seed), strict=False):
+    for step, rows in enumerate(steps_ahead(tokenizer, seed, total), start=1):
         share = min(step / WARMUP, 1.0) * (1 - (step - 1) / total)
         for optimizer, peak in optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = peak * share
         loss = accumulate(model, rows, pool)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        for optimizer, _ in optimizers:
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
+        list(pool.map(update, [optimizer for optimizer, _ in optimizers]))
         seen += sum(len(row.tokens) for row in rows)
         running = loss if step == 1 else 0.96 * running + 0.04 * loss
         if step % 25 == 0 or step == total:
@@ -267,7 +289,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Train the demonstration judge.")
     parser.add_argument("--out", type=Path, required=True, help="folder for the checkpoint")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, default=4600)
+    parser.add_argument("--steps", type=int, default=7600)
     args = parser.parse_args()
     train(args.out, args.seed, args.steps)
 

@@ -47,14 +47,7 @@ def test_the_model_card_says_in_its_first_line_that_this_is_a_demonstration() ->
     assert "DEMONSTRATION" in str(read("held_out.json")["note"])
 
 
-# Below its floor and known to be: the small model still confuses a claim with a partly matching reference. `strict`
-# turns a checkpoint that reaches the floor into a failure here, so that the mark goes when the weakness does.
-AGREEMENT = pytest.param(
-    "reference_agreement", marks=pytest.mark.xfail(strict=True, reason="79 % measured, the floor is 90 %")
-)
-
-
-@pytest.mark.parametrize("key", [AGREEMENT if key == "reference_agreement" else key for key in CRITERIA])
+@pytest.mark.parametrize("key", CRITERIA)
 def test_every_criterion_of_the_taxonomy_is_judged_well_enough(key: str) -> None:
     measured = read("held_out.json")["criteria"]
     assert isinstance(measured, dict)

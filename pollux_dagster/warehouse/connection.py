@@ -73,6 +73,19 @@ def connect(
     return con
 
 
+def corrupt_error(database: str, error: duckdb.Error) -> WarehouseCorruptError:
+    """What to say about a damaged file: DuckDB's own words, and the way out."""
+    return WarehouseCorruptError(
+        f"{database} is damaged: {error}. Nothing that was judged is lost: `pollux rebuild` sets the file aside and "
+        "makes it again from the landing folder and the ledger, without asking the judge"
+    )
+
+
+def is_damage(error: duckdb.Error) -> bool:
+    """Whether DuckDB came upon a damaged block of the database file, which it may do long after opening it."""
+    return "Corrupt database file" in str(error)
+
+
 def set_aside(path: Path) -> Path | None:
     """Rename a warehouse file, and its write-ahead log, to `<name>.broken-<time>`; None when there is none.
 
@@ -112,10 +125,7 @@ def _connect_when_free(database: str, read_only: bool, wait_s: float) -> duckdb.
             ) from error
         except (duckdb.IOException, duckdb.SerializationException, duckdb.FatalException) as error:
             if _CORRUPT.search(str(error)):
-                raise WarehouseCorruptError(
-                    f"{database} cannot be opened: {error}. Nothing that was judged is lost: `pollux rebuild` sets the "
-                    "file aside and makes it again from the landing folder and the ledger, without asking the judge"
-                ) from None  # the message has DuckDB's own words, and a terminal shows the innermost error
+                raise corrupt_error(database, error) from None  # a terminal shows the innermost error
             if _LOCK_HELD not in str(error):
                 raise
             if time.monotonic() >= deadline:

@@ -12,7 +12,7 @@ import duckdb
 from dagster_duckdb import DuckDBResource
 from pydantic import Field
 
-from pollux_dagster.warehouse.connection import DEFAULT_SETTINGS, DEFAULT_WAIT_S, connect
+from pollux_dagster.warehouse.connection import DEFAULT_SETTINGS, DEFAULT_WAIT_S, connect, corrupt_error, is_damage
 
 
 class WarehouseResource(DuckDBResource):
@@ -39,6 +39,7 @@ class WarehouseResource(DuckDBResource):
         Raises:
             WarehouseLockedError: another process kept the file locked; the message names it.
             WarehouseModeError: this process has the file open in the other mode.
+            WarehouseCorruptError: the file is damaged, found on opening it or when the block reads it.
         """
         settings: dict[str, str | int] = {"memory_limit": self.memory_limit, **self.connection_config}
         if self.threads is not None:
@@ -46,5 +47,9 @@ class WarehouseResource(DuckDBResource):
         con = connect(self.database, read_only=read_only, wait_s=self.lock_wait_s, settings=settings)
         try:
             yield con
+        except duckdb.Error as error:
+            if is_damage(error):
+                raise corrupt_error(self.database, error) from None
+            raise
         finally:
             con.close()

@@ -168,6 +168,22 @@ def test_a_file_that_is_no_database_names_the_command_that_makes_it_again(tmp_pa
     assert set_aside(path) is None
 
 
+def test_damage_that_shows_only_when_a_table_is_read_names_the_way_out_too(tmp_path: Path) -> None:
+    path = tmp_path / "w.duckdb"
+    con = connect(path)
+    con.execute("CREATE TABLE t AS SELECT md5(i::VARCHAR) AS text FROM range(200_000) numbers(i)")
+    con.close()
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 64] = bytes(64)
+    path.write_bytes(bytes(content))
+    with (
+        pytest.raises(WarehouseCorruptError, match="pollux rebuild"),
+        WarehouseResource(database=str(path)).get_connection() as con,
+    ):
+        con.execute("SELECT max(text) FROM t").fetchall()
+
+
 def test_a_file_that_another_process_has_open_is_not_set_aside(tmp_path: Path) -> None:
     path = tmp_path / "w.duckdb"
     child = hold(path, 30)

@@ -181,7 +181,7 @@ def _judging(minimum_coverage: float) -> tuple[Contract, ...]:
         Contract(
             "judging.verdicts",
             "coverage_is_sufficient",
-            f"At least {minimum_coverage:.1%} of each model's requests have a usable verdict (POLLUX_MINIMUM_COVERAGE).",
+            f"At least {minimum_coverage:.1%} of a model's requests have a usable verdict (POLLUX_MINIMUM_COVERAGE).",
             """
             SELECT r.judge_id, r.model_id, count(*) AS requests, count(v.score) AS scored,
                    count(v.score) / count(*) AS coverage

@@ -31,7 +31,7 @@ SERVER_TARGETS = ("api", "core", "supervisor", "all")
 
 
 def scenarios() -> list[Scenario]:
-    """Every scenario: 57 of faults, kills at 50 moments, and the single experiments."""
+    """Every scenario: 63 of faults, kills at 50 moments, and the single experiments."""
     faults = [_fault(name, rate) for rate in reversed(RATES) for name in FAULTS]
     kills = [
         *(_kills(f"kill-step-{i}", ("step",) * STEP_KILLS) for i in range(STEP_CHAINS)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -203,9 +204,9 @@ def up(
 
 def _evaluate() -> None:
     from pollux_dagster.defs.evaluation import NoAnswersError, evaluate_landing
-    from pollux_dagster.report import print_report
+    from pollux_dagster.report import print_blocked, print_report
 
-    settings = _settings(None)
+    settings, started = _settings(None), datetime.now(UTC)
     if not settings.landing.is_dir():
         _fail(f"expected a landing folder at {settings.landing}, found none; give one with --landing")
     try:
@@ -215,6 +216,7 @@ def _evaluate() -> None:
     if settings.published.exists():
         print_report(settings.published, console)
     if not succeeded:
+        print_blocked(settings.warehouse, started, console)
         _fail("the run did not finish; what is printed above is the last good publication, if there is one")
 
 

@@ -6,8 +6,10 @@ from strangers, and a terminal obeys control characters.
 
 from __future__ import annotations
 
+import json
 import textwrap
 from collections.abc import Sequence
+from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from types import NoneType
@@ -42,6 +44,20 @@ def print_report(published: Path, console: Console) -> None:
     console.print(Text(f'Try:       pollux query --home {published.parent.parent} "{EXAMPLE_QUERY}"'), soft_wrap=True)
 
 
+def print_blocked(warehouse: Path, since: datetime, console: Console) -> None:
+    """Which blocking checks failed since then, each with its failing rows: why nothing was published."""
+    try:
+        with duckdb.connect(str(warehouse), read_only=True) as con:
+            failed = con.execute(BLOCKED, [since]).fetchall()
+    except duckdb.Error:
+        return  # a warehouse that cannot be read is why the run failed, and its log has said so
+    for asset, check, description, sample in failed:
+        console.print(Text(f"\nBlocked by {plain(check)} of {plain(asset)}: {plain(description)}", style="bold red"))
+        rows = json.loads(sample)
+        columns = list(rows[0]) if rows else []
+        print_rows(console, "", columns, [[row[column] for column in columns] for row in rows])
+
+
 def print_query(published: Path, sql: str, console: Console) -> None:
     """The rows of one query on the publication, as a table.
 
@@ -61,6 +77,10 @@ def _open(published: Path) -> duckdb.DuckDBPyConnection:
 
 UNBROKEN = 16  # characters of a cell that a narrow terminal does not break
 HEADING = 12  # characters of a line of a column's heading
+BLOCKED = """
+    SELECT asset, check_name, description, sample FROM meta.check_results
+    WHERE blocking AND NOT passed AND checked_at >= ? ORDER BY checked_at
+"""
 MODELS_ACROSS = 6  # columns of models that the table of tasks has room for
 
 JUDGES = """

@@ -198,7 +198,7 @@ def _judging(minimum_coverage: float) -> tuple[Contract, ...]:
             SELECT judge_id, status, count(*) AS verdicts,
                    count(*) / sum(count(*)) OVER (PARTITION BY judge_id) AS share
             FROM judging.verdicts WHERE verdict_key IN (SELECT verdict_key FROM judging.requests)
-            GROUP BY judge_id, status HAVING status <> 'ok' ORDER BY share DESC
+            GROUP BY judge_id, status QUALIFY status <> 'ok' ORDER BY share DESC
             """,
             (("expect_column_values_to_be_between", {"column": "share", "max_value": 0.01}),),
             blocking=False,

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import io
+import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import duckdb
 import pytest
 from rich.console import Console
 from tiny_world import ALPHA, BETA, GAMMA, JUDGE, OTHER_JUDGE, TinyWorld
 
 from pollux_dagster import report
 from pollux_dagster.warehouse.publish import publish
+from pollux_dagster.warehouse.schema import create_schema
 from pollux_dagster.warehouse.sql_models import SqlModel
 from pollux_dagster.warehouse.tables import build_tables
 
@@ -48,3 +52,29 @@ def test_more_models_than_columns_are_said_to_be_more(published: Path, monkeypat
     monkeypatch.setattr(report, "MODELS_ACROSS", 2)
     table = printed(published).split("Mean score by task")[1].split("Coverage:")[0]
     assert "the first 2 of 3 models; all of them: marts.task_quality" in " ".join(table.split())
+
+
+def test_a_blocked_publication_is_explained_with_the_rows_that_block_it(tmp_path: Path) -> None:
+    warehouse = tmp_path / "w.duckdb"
+    started = datetime.now(UTC)
+    sample = json.dumps([{"model_id": "\x1b[31mred", "coverage": 0.5}])
+    with duckdb.connect(str(warehouse)) as con:
+        create_schema(con)
+        for check, minutes in (("coverage_is_sufficient", 1), ("of_an_earlier_run", -60)):
+            con.execute(
+                "INSERT INTO meta.check_results "
+                "VALUES ('r', 'judging.verdicts', ?, 'ERROR', TRUE, FALSE, 1, 'd', ?, ?)",
+                [check, sample, started + timedelta(minutes=minutes)],
+            )
+    out = io.StringIO()
+    report.print_blocked(warehouse, started, Console(file=out, width=80))
+    assert "Blocked by coverage_is_sufficient of judging.verdicts: d" in out.getvalue()
+    assert "\\x1b[31mred" in out.getvalue()
+    assert "of_an_earlier_run" not in out.getvalue()
+
+
+def test_a_warehouse_that_cannot_be_read_explains_nothing_and_raises_nothing(tmp_path: Path) -> None:
+    (tmp_path / "w.duckdb").write_bytes(b"no database")
+    out = io.StringIO()
+    report.print_blocked(tmp_path / "w.duckdb", datetime.now(UTC), Console(file=out))
+    assert out.getvalue() == ""

@@ -33,7 +33,15 @@ evaluate_job = dg.define_asset_job(
 )
 rebuild_job = dg.define_asset_job(
     "rebuild_tables",
-    selection=dg.AssetSelection.groups("staging", "statistics", "marts", "published"),
+    # With the checks of what is read: a table that must not be published is not published this way either.
+    selection=dg.AssetSelection.groups("staging", "statistics", "marts", "published")
+    | dg.AssetSelection.checks_for_assets(
+        ["raw", "instructions"],
+        ["raw", "instruction_criteria"],
+        ["raw", "criteria"],
+        ["raw", "model_outputs"],
+        ["judging", "verdicts"],
+    ),
     description="Staging, marts and publication again from the verdicts there are. Needs no server.",
 )
 
@@ -54,10 +62,11 @@ def landing_sensor(context: dg.SensorEvaluationContext, landing: LandingResource
     folder = Path(landing.path)
     if not folder.is_dir():
         return dg.SkipReason(f"expected the landing folder {folder}, found none; create it or set POLLUX_LANDING")
+    # No run key: it would keep the folder's return to an earlier state from ever running again.
     now = fingerprint(folder)
     if now == context.cursor:
         return dg.SkipReason("the landing folder has not changed")
-    return dg.SensorResult(run_requests=[dg.RunRequest(run_key=now)], cursor=now)
+    return dg.SensorResult(run_requests=[dg.RunRequest()], cursor=now)
 
 
 @dg.schedule(

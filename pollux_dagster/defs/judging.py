@@ -26,6 +26,7 @@ from pollux_dagster.judge.server import AddressError, ServerError
 from pollux_dagster.warehouse.duckdb_resource import WarehouseResource
 from pollux_dagster.warehouse.golden import GoldenRound, record_round
 from pollux_dagster.warehouse.judges import register_judge
+from pollux_dagster.warehouse.records import keep_records, restore_records, restore_requests
 from pollux_dagster.warehouse.requests import WorkOrder, iter_work_order, pending_requests, refresh_requests
 from pollux_dagster.warehouse.verdicts import load_verdicts
 
@@ -49,11 +50,13 @@ PROGRESS_SECONDS = 2.0
     automation_condition=when_something_new,
 )
 def requests(
-    context: dg.AssetExecutionContext, warehouse: WarehouseResource, judge: JudgeResource
+    context: dg.AssetExecutionContext, warehouse: WarehouseResource, judge: JudgeResource, ledger: LedgerResource
 ) -> dg.MaterializeResult[None]:
     """One row per (output, criterion, judge): what has to be judged, keyed by content."""
     identity = judge.identity()
     with warehouse.get_connection() as con:
+        if restored := restore_records(con, ledger.records):
+            context.log.info(f"a new warehouse: {restored} rows of judges, runs and golden set read back")
         register_judge(con, identity)
         counts = refresh_requests(
             con, judge_id=identity.judge_id, model_ids=_selected(context, con), repeats=judge.repeats
@@ -101,6 +104,8 @@ def verdicts(
     with TemporaryDirectory(prefix="pollux-work-") as scratch:
         with warehouse.get_connection() as con:
             load_verdicts(con, book.segments())
+            if restored := restore_requests(con, judge_id=identity.judge_id):
+                context.log.info(f"{restored} requests that other judges have judged are back in a new warehouse")
             order = pending_requests(
                 con,
                 judge_id=identity.judge_id,
@@ -126,10 +131,11 @@ def verdicts(
     with warehouse.get_connection() as con:
         load_verdicts(con, book.segments())
         if golden_round is not None:
-            record_round(con, golden_round, run_id=context.run_id)
+            record_round(con, golden_round, run_id=context.run.run_id)
         details = {"judge_id": identity.judge_id, "total": order.total, "cached": order.cached}
         details |= report.as_json() if report else {"requested": 0}
-        record_run(con, context.run_id, "judge", started, details)
+        record_run(con, context.run.run_id, "judge", started, details)
+        keep_records(con, ledger.records)
         return dg.MaterializeResult(
             metadata={
                 **column_schema(con, "judging", "verdicts"),
@@ -158,7 +164,7 @@ def _judge_pending(
     with judge.serve(context.log.info) as server:
         endpoint = server.endpoint
         context.log.info(f"judging on {endpoint.engine} {endpoint.engine_version} at {endpoint.server}")
-        golden_round = judge_golden_set(golden, server, judge, book, context.run_id, context.log.info)
+        golden_round = judge_golden_set(golden, server, judge, book, context.run.run_id, context.log.info)
         report = evaluate(
             _answers(order.path),
             criteria,
@@ -166,7 +172,7 @@ def _judge_pending(
             profile=judge.judge_profile,
             judge_id=judge.identity().judge_id,
             ledger=book,
-            run_id=context.run_id,
+            run_id=context.run.run_id,
             total=order.total,
             cached=order.cached,
             progress=_every(PROGRESS_SECONDS, context.log.info),

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pollux_dagster.defs.build import resources
-from pollux_dagster.defs.resources import JudgeResource
+from pollux_dagster.defs.resources import JudgeResource, records_folder
 from pollux_dagster.defs.settings import Settings
 from pollux_dagster.warehouse.connection import connect
 from pollux_dagster.warehouse.golden import accept_latest_round, pin_golden_set
+from pollux_dagster.warehouse.records import keep_records
 from pollux_dagster.warehouse.schema import create_schema
 
 
@@ -22,7 +23,9 @@ def pin_for(settings: Settings, answers: int) -> int:
     con = connect(settings.warehouse)
     try:
         create_schema(con)
-        return pin_golden_set(con, judge_id=judge.identity().judge_id, answers=answers)
+        pinned = pin_golden_set(con, judge_id=judge.identity().judge_id, answers=answers)
+        keep_records(con, records_folder(settings.ledger))
+        return pinned
     finally:
         con.close()
 
@@ -32,6 +35,8 @@ def accept_for(settings: Settings) -> str:
     con = connect(settings.warehouse)
     try:
         create_schema(con)
-        return accept_latest_round(con)
+        accepted = accept_latest_round(con)
+        keep_records(con, records_folder(settings.ledger))
+        return accepted
     finally:
         con.close()

@@ -38,7 +38,7 @@ def publication_asset(models: list[SqlModel]) -> dg.AssetsDefinition:
                 con,
                 Path(publication.path),
                 models=models,
-                run_id=context.run_id,
+                run_id=context.run.run_id,
                 package_version=__version__,
                 git_commit=git_commit(),
             )

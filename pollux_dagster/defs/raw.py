@@ -93,10 +93,10 @@ def model_outputs(
 def _sync(context: dg.AssetExecutionContext, con: duckdb.DuckDBPyConnection, landing: LandingResource) -> SyncReport:
     started = datetime.now(UTC)
     create_schema(con)
-    report = sync(con, landing.folder, run_id=context.run_id, taxonomy=Path(landing.taxonomy))
+    report = sync(con, landing.folder, run_id=context.run.run_id, taxonomy=Path(landing.taxonomy))
     if report.loaded or report.removed:
         context.log.info(str(report))
-        record_run(con, context.run_id, "ingest", started, report.as_json())
+        record_run(con, context.run.run_id, "ingest", started, report.as_json())
     return report
 
 

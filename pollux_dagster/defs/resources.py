@@ -38,6 +38,10 @@ class LandingResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         return Path(self.path)
 
 
+def records_folder(ledger: Path) -> Path:
+    return ledger / "records"
+
+
 class LedgerResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     """The append-only record of every verdict ever paid for."""
 
@@ -45,6 +49,11 @@ class LedgerResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     def open(self) -> Ledger:
         return Ledger(Path(self.root))
+
+    @property
+    def records(self) -> Path:
+        """Where the warehouse's own knowledge is kept (`warehouse.records`), so that one backup has both."""
+        return records_folder(Path(self.root))
 
 
 class PublicationResource(dg.ConfigurableResource):  # type: ignore[type-arg]

@@ -41,7 +41,7 @@ def model_asset(model: SqlModel) -> dg.AssetsDefinition:
     ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
         with warehouse.get_connection() as con:
             try:
-                report = build_model(con, model, run_id=context.run_id)
+                report = build_model(con, model, run_id=context.run.run_id)
             except ModelCheckFailedError as error:
                 yield from (dagster_result(check, asset=model.table) for check in error.report.checks)
                 raise

@@ -74,3 +74,32 @@ def test_the_pinned_set_is_judged_first_and_once_in_each_state(
     with duckdb.connect(str(settings.warehouse), read_only=True) as con:
         rounds = con.execute("SELECT arguments, is_baseline FROM judging.golden_rounds ORDER BY judged_at").fetchall()
     assert rounds == [("", True), ("--another-flag", False)]
+
+
+@pytest.mark.timeout(300)
+def test_a_lost_warehouse_loses_neither_the_golden_set_nor_another_judge(
+    world: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("POLLUX_JUDGE_API_KEY", KEY)
+    write_instructions(world.landing, INSTRUCTIONS)
+    with FakeJudge(otherwise=scoring) as fake:
+        settings = replace(world, profile="pollux-4b", judge_url=fake.url, repeats=2)
+        judge_new_model(replace(settings, judge_revision="earlier"), "first")
+        judge_new_model(settings, "second")
+        pin_for(settings, 100)
+        judge_new_model(settings, "third")
+        before = known(settings)
+
+        settings.warehouse.unlink()
+        asked = len(fake.calls)
+        judge_new_model(settings, "third")
+    assert len(fake.calls) == asked
+    assert known(settings) == before
+    assert len(before["meta.judges"]) == 2
+
+
+def known(settings: Settings) -> dict[str, list[tuple[object, ...]]]:
+    """The tables that nobody could compute again, and every judge's requests."""
+    tables = ("meta.judges", "judging.golden_requests", "judging.golden_rounds", "judging.requests")
+    with duckdb.connect(str(settings.warehouse), read_only=True) as con:
+        return {table: con.execute(f"FROM {table} ORDER BY ALL").fetchall() for table in tables}

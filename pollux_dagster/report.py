@@ -7,6 +7,7 @@ from strangers, and a terminal obeys control characters.
 from __future__ import annotations
 
 import json
+import sys
 import textwrap
 from collections.abc import Sequence
 from datetime import datetime
@@ -20,6 +21,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+COMMAND = Path(sys.executable).with_name("pollux")
 EXAMPLE_QUERY = "SELECT model_id, mean_score, n, coverage FROM marts.model_quality ORDER BY mean_score DESC"
 
 
@@ -35,13 +37,19 @@ def print_report(published: Path, console: Console) -> None:
             _print(con, console, "Leaderboard", LEADERBOARD, [judge_id])
             _tasks(con, console, judge_id)
             _print(con, console, "Coverage: requests and what became of them", COVERAGE, [judge_id])
-        _print(con, console, "Checks of the last run (all of them: meta.check_results)", CHECK_COUNTS)
+        _print(con, console, "Checks of this publication (all of them: meta.check_results)", CHECK_COUNTS)
         if con.sql(CHECKS_NOT_PASSED).fetchone():
             _print(con, console, "Checks that did not pass", CHECKS_NOT_PASSED)
     console.print(Text(f"\nPublished: {published}"))
     if (picture := published.with_name("leaderboard.png")).exists():
         console.print(Text(f"Picture:   {picture}"))
-    console.print(Text(f'Try:       pollux query --home {published.parent.parent} "{EXAMPLE_QUERY}"'), soft_wrap=True)
+    query = f'{_near(COMMAND)} query --home {_near(published.parent.parent)} "{EXAMPLE_QUERY}"'
+    console.print(Text(f"Try:       {query}"), soft_wrap=True)
+
+
+def _near(path: Path) -> Path:
+    """As a shell in this folder would name it."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def print_blocked(warehouse: Path, since: datetime, console: Console) -> None:

@@ -1,8 +1,8 @@
 """Agreement and calibration on real answers that three raters scored, with judges simulated from the ratings.
 
-Run as `python tools/rated_answers.py [FOLDER]`; FOLDER holds `gold_scores.jsonl` (prompt_id, model_id, criteria_name,
+Run as `python tools/rated_answers.py FOLDER`; FOLDER holds `gold_scores.jsonl` (prompt_id, model_id, criteria_name,
 annotator, score on 1 to 5). Writes docs/statistics/rated_answers.csv and rated_answers_calibration.csv. The ratings
-are real; THE JUDGES ARE NOT: each is one rater's score moved by a known bias and noise.
+are real; THE JUDGES ARE NOT: each is the mean rating moved by a known bias and noise.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from pollux_dagster.core.statistics.ppi import calibrated_means
 from pollux_dagster.core.statistics.reliability import aggregate_ratings, krippendorff_alpha, leave_one_rater_out
 
 ROOT = Path(__file__).resolve().parent.parent
-FOLDER = ROOT.parent / "shared" / "data" / "vicuna_bench"
 RESULTS = ROOT / "docs" / "statistics"
 LEVELS = (1.0, 2.0, 3.0, 4.0, 5.0)
 LABELLED, DRAWS = 30, 500
@@ -32,7 +31,7 @@ JUDGES = {"careful": (0.4, 0.0), "noisy": (1.2, 0.0), "biased": (0.4, 1.0)}
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, nargs="?", default=FOLDER)
+    parser.add_argument("folder", type=Path)
     ratings = pl.read_ndjson(parser.parse_args().folder / "gold_scores.jsonl")
     RESULTS.mkdir(parents=True, exist_ok=True)
     items = ratings.select("prompt_id", "model_id", "criteria_name").unique().sort("prompt_id", "model_id")

@@ -24,6 +24,7 @@ columns:
   ci_low: Lower end of its 95 % interval.
   ci_high: Upper end of its 95 % interval.
   n: Scores of the judge.
+  coverage: Usable scores / requests, as in marts.model_quality.
   n_labelled: Of these, scored by people too.
   n_labelled_clusters: Instructions with such a score.
   n_labelled_clusters_needed: Instructions with labels that an interval takes.
@@ -54,6 +55,7 @@ SELECT
     source.ci_low,
     source.ci_high,
     source.n,
+    quality.coverage,
     source.n_labelled,
     source.n_labelled_clusters,
     source.n_labelled_clusters_needed,
@@ -61,3 +63,4 @@ SELECT
     source.judge_weight
 FROM statistics.calibrated_quality AS source
 LEFT JOIN meta.judges AS judges ON judges.judge_id = source.judge_id
+LEFT JOIN marts.model_quality AS quality ON quality.judge_id = source.judge_id AND quality.model_id = source.model_id

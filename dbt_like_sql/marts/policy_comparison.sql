@@ -14,6 +14,7 @@ columns:
   policy: strict, pollux, pollux_max or mera.
   model_id: Model that wrote the answers.
   n: Scores in the mean; answers for mera.
+  coverage: Usable scores / requests under the policy, gates not counted.
   score: The model's score under the policy; NULL where it has none.
   rank: Place among the models of the judge under the policy; equal scores share a place.
   worst_case: Lower bound for what is missing, strict only.
@@ -26,19 +27,19 @@ checks:
   - unique: [judge_id, policy, model_id]
 */
 WITH scores AS (
-    SELECT 'strict' AS policy, judge_id, judge_name, is_demonstration, model_id, n, score,
+    SELECT 'strict' AS policy, judge_id, judge_name, is_demonstration, model_id, n, coverage, score,
         worst_case, best_case
     FROM marts.policy_strict
     UNION ALL
-    SELECT 'pollux' AS policy, judge_id, judge_name, is_demonstration, model_id, n, score,
+    SELECT 'pollux' AS policy, judge_id, judge_name, is_demonstration, model_id, n, coverage, score,
         CAST(NULL AS DOUBLE) AS worst_case, CAST(NULL AS DOUBLE) AS best_case
     FROM marts.policy_pollux
     UNION ALL
-    SELECT 'pollux_max' AS policy, judge_id, judge_name, is_demonstration, model_id, n, score,
+    SELECT 'pollux_max' AS policy, judge_id, judge_name, is_demonstration, model_id, n, coverage, score,
         CAST(NULL AS DOUBLE) AS worst_case, CAST(NULL AS DOUBLE) AS best_case
     FROM marts.policy_pollux_max
     UNION ALL
-    SELECT 'mera' AS policy, judge_id, judge_name, is_demonstration, model_id, n, score,
+    SELECT 'mera' AS policy, judge_id, judge_name, is_demonstration, model_id, n, coverage, score,
         CAST(NULL AS DOUBLE) AS worst_case, CAST(NULL AS DOUBLE) AS best_case
     FROM marts.policy_mera
 ),
@@ -88,6 +89,7 @@ SELECT
     scores.policy,
     scores.model_id,
     scores.n,
+    scores.coverage,
     scores.score,
     rank() OVER (PARTITION BY scores.judge_id, scores.policy ORDER BY round(scores.score, 12) DESC NULLS LAST) AS rank,
     scores.worst_case,

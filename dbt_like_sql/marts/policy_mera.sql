@@ -15,6 +15,7 @@ columns:
   is_demonstration: True for the packaged demonstration judge.
   model_id: Model that wrote the answers.
   n: Answers in the mean.
+  coverage: Usable scores / requests, gates not counted; what is missing counts 0 here.
   score: Mean of the answers' scores.
 checks:
   - unique: [judge_id, model_id]
@@ -25,7 +26,9 @@ WITH answers AS (
         judge_name,
         is_demonstration,
         model_id,
-        sum(CASE WHEN max_score > 0 THEN coalesce(score, 0.0) / max_score ELSE 0.0 END) / count(*) AS answer_score
+        sum(CASE WHEN max_score > 0 THEN coalesce(score, 0.0) / max_score ELSE 0.0 END) / count(*) AS answer_score,
+        count(score) AS usable,
+        count(*) AS requests
     FROM staging.scores
     WHERE NOT is_gate
     GROUP BY judge_id, judge_name, is_demonstration, model_id, prompt_id, sample_index, repeat_index
@@ -37,6 +40,7 @@ SELECT
     is_demonstration,
     model_id,
     count(*) AS n,
+    sum(usable) / sum(requests) AS coverage,
     avg(answer_score) AS score
 FROM answers
 GROUP BY judge_id, judge_name, is_demonstration, model_id

@@ -15,6 +15,7 @@ columns:
   is_demonstration: True for the packaged demonstration judge.
   model_id: Model that wrote the answers.
   n: Scores in the mean.
+  coverage: Scores in the mean / all that were asked for, gates not counted.
   score: Mean of the scaled scores in [0, 1]; NULL without any.
 checks:
   - unique: [judge_id, model_id]
@@ -25,6 +26,7 @@ SELECT
     is_demonstration,
     model_id,
     count(normalized_score) AS n,
+    count(normalized_score) / count(*) AS coverage,
     avg(CASE WHEN gate_state = 'tripped' THEN 0.0 * normalized_score ELSE normalized_score END) AS score
 FROM staging.scores
 WHERE NOT is_gate

@@ -13,6 +13,7 @@ columns:
   is_demonstration: True for the packaged demonstration judge.
   model_id: Model that wrote the answers.
   n: Scores in the mean.
+  coverage: Scores in the mean / all that were asked for, gates not counted.
   score: Mean of score / highest level; NULL without any.
 checks:
   - unique: [judge_id, model_id]
@@ -23,6 +24,7 @@ SELECT
     is_demonstration,
     model_id,
     count(CASE WHEN max_score > 0 THEN score END) AS n,
+    count(CASE WHEN max_score > 0 THEN score END) / count(*) AS coverage,
     avg(
         CASE
             WHEN max_score <= 0 THEN NULL

@@ -17,6 +17,7 @@ columns:
   model_id: Model that wrote the answers.
   n: Usable scores.
   n_requests: Requests, gates not counted.
+  coverage: n / n_requests.
   score: Mean of the usable scores in [0, 1]; NULL without any.
   worst_case: The mean over all requests had every missing verdict been the worst possible.
   best_case: The mean over all requests had every missing verdict been the best possible.
@@ -36,6 +37,7 @@ SELECT
     model_id,
     count(final_score) AS n,
     count(*) AS n_requests,
+    count(final_score) / count(*) AS coverage,
     avg(final_score) AS score,
     avg(coalesce(final_score, 0.0)) AS worst_case,
     avg(

@@ -45,10 +45,6 @@ class RubricScale:
     def max(self) -> float:
         return self.levels[-1]
 
-    def level_of(self, score: float) -> float | None:
-        """The level that equals `score` (to 1e-9), or None when the score is not one of the levels."""
-        return next((x for x in self.levels if math.isclose(x, score, rel_tol=0, abs_tol=1e-9)), None)
-
 
 NUMBER = r"\d+(?:[.,]\d+)?"
 SIGNED = rf"[+\-−–]?{NUMBER}"

@@ -14,7 +14,6 @@ from typing import Any
 
 from pollux_dagster.core.rubrics import RubricScale, read_scale
 
-FALLBACK_TASK = "общее"
 _LANGUAGES = ("ru", "en")
 _CHILDREN = re.compile(r"tasks|subtasks(_l\d+)?")
 _GROUPS = {

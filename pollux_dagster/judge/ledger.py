@@ -122,11 +122,6 @@ class Ledger:
         verdicts = sum(count_rows(segment) for segment in sealed)
         return LedgerReport(files, verdicts, tuple(sealed), torn, broken, tuple(set_aside))
 
-    def recover(self) -> LedgerReport:
-        """Set every broken segment aside, with a report beside it. Its verdicts are then asked for again."""
-        self._make_folders()
-        return LedgerReport(quarantined=tuple(self._set_aside(fault) for fault in self._look_over()[1]))
-
     def segments(self) -> list[Path]:
         """Every whole segment that no merged one replaces, sorted by name, broken ones set aside first.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from pollux_dagster.core.injection import injection_reasons
 from pollux_dagster.core.prompts import POLLUX_TEMPLATE, render
 
 DEMO = Path(__file__).parents[2] / "pollux_dagster" / "demo" / "data" / "answers"
-SHARED_DATA = Path(__file__).parents[2].parent / "shared" / "data"
+REAL_ANSWERS = Path(os.environ.get("REAL_ANSWERS", "no-real-answers"))
 MOST_FALSE_ALARMS = 0.002
 
 ATTACKS = {
@@ -132,9 +133,9 @@ def test_the_packaged_answers_raise_no_alarm() -> None:
 
 @pytest.mark.parametrize(("name", "least"), [("ru_arena", 700), ("vicuna_bench", 320)])
 def test_false_alarms_on_real_answers_are_rare(name: str, least: int) -> None:
-    if not (SHARED_DATA / name).is_dir():
-        pytest.skip(f"no real data at {SHARED_DATA / name}")
-    rows = [row for path in sorted((SHARED_DATA / name).rglob("*.jsonl")) for row in _lines(path.read_text())]
+    if not (REAL_ANSWERS / name).is_dir():
+        pytest.skip(f"no real data at {REAL_ANSWERS / name}")
+    rows = [row for path in sorted((REAL_ANSWERS / name).rglob("*.jsonl")) for row in _lines(path.read_text())]
     answers = [answer for row in rows for answer in _answers(row)]
     assert len(answers) >= least
     assert sum(bool(injection_reasons(answer)) for answer in answers) <= MOST_FALSE_ALARMS * len(answers)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pollux_dagster.core.rubrics import RubricScale, UnreadableScaleError, read_scale
+from pollux_dagster.core.rubrics import UnreadableScaleError, read_scale
 
 
 @pytest.mark.parametrize(
@@ -101,13 +101,6 @@ def test_described_levels_alone_are_the_whole_scale() -> None:
 def test_a_dash_glued_to_every_number_is_a_minus_unless_a_line_says_minus_zero() -> None:
     assert read_scale("-2: хуже\n-1: чуть хуже").levels == (-2, -1)
     assert read_scale("-0: нет\n-1: частично\n-2: да").levels == (0, 1, 2)
-
-
-def test_a_score_between_the_levels_is_not_a_level() -> None:
-    scale = RubricScale((0.0, 0.5, 1.0))
-    assert (scale.min, scale.max) == (0.0, 1.0)
-    assert scale.level_of(0.5) == 0.5
-    assert scale.level_of(0.7) is None
 
 
 def _point(x: float) -> str:

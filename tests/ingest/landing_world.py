@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ import pollux_dagster
 from pollux_dagster.ingest.sync import SyncReport, sync
 
 PACKAGE_TAXONOMY = Path(pollux_dagster.__file__).parent / "taxonomy"
-SHARED_DATA = Path(__file__).parents[2].parent / "shared" / "data"
+# A folder of public benchmarks with real answers (ru_arena, vicuna_bench); tests that want it are skipped without.
+REAL_ANSWERS = Path(os.environ.get("REAL_ANSWERS", "no-real-answers"))
 RUBRIC = "0: нет\n1: да"
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from landing_world import SHARED_DATA, World
+from landing_world import REAL_ANSWERS, World
 
-needs_data = pytest.mark.skipif(not SHARED_DATA.is_dir(), reason=f"no shared data at {SHARED_DATA}")
+needs_data = pytest.mark.skipif(not REAL_ANSWERS.is_dir(), reason="REAL_ANSWERS names no folder of them")
 
 
 @needs_data
 def test_the_russian_arena_is_read_whole(world: World) -> None:
-    report = world.sync(landing=SHARED_DATA / "ru_arena")
+    report = world.sync(landing=REAL_ANSWERS / "ru_arena")
     assert report.rejected == 0
     assert world.rows("SELECT count(*) FROM raw.instructions") == [(100,)]
     assert world.rows("SELECT count(*), count(DISTINCT model_id) FROM raw.model_outputs") == [(700, 7)]
@@ -23,7 +23,7 @@ def test_the_russian_arena_is_read_whole(world: World) -> None:
 
 @needs_data
 def test_vicuna_bench_is_read_whole_with_its_gold_scores(world: World) -> None:
-    report = world.sync(landing=SHARED_DATA / "vicuna_bench")
+    report = world.sync(landing=REAL_ANSWERS / "vicuna_bench")
     assert report.rejected == 0
     assert world.rows("SELECT count(*), count(reference_answer) FROM raw.instructions") == [(80, 80)]
     assert world.rows("SELECT count(*), count(DISTINCT model_id) FROM raw.model_outputs") == [(320, 4)]

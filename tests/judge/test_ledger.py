@@ -282,13 +282,13 @@ def test_a_broken_segment_is_set_aside_with_a_report_and_the_rest_is_kept(ledger
     [broken] = ledger.segments()
     fill(ledger, "b")
     harm(broken)  # type: ignore[operator]
-    report = ledger.recover()
+    report = ledger.seal_leftovers()
     assert keys_of(ledger) == ["b"]
     [aside] = report.quarantined
     explanation = json.loads(Path(f"{aside}.report.json").read_text())
     assert explanation["file"] == aside.name
     assert explanation["reason"]
-    assert ledger.recover().quarantined == ()
+    assert ledger.seal_leftovers().quarantined == ()
 
 
 def test_reading_never_offers_a_broken_segment_even_without_a_recovery_first(ledger: Ledger) -> None:

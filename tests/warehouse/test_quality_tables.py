@@ -285,6 +285,17 @@ def test_every_mart_says_which_judge_each_row_is_from(models: list[SqlModel]) ->
         assert {"judge_id", "judge_name", "is_demonstration"} <= set(model.columns), model.path
 
 
+def test_every_mean_has_its_coverage_and_n_beside_it(models: list[SqlModel]) -> None:
+    """A column called a mean or a model's score; worst_answers has an answer a row and its own counts."""
+    for model in models:
+        columns = set(model.columns)
+        means = {name for name in columns if name == "score" or name.endswith(("_mean", "mean_score"))}
+        if model.schema != "marts" or not means:
+            continue
+        assert any(name == "coverage" or name.endswith("_coverage") for name in columns), (model.path, means)
+        assert any(name == "n" or name.startswith("n_") for name in columns), (model.path, means)
+
+
 def test_no_aggregate_mixes_judges(models: list[SqlModel]) -> None:
     """Every GROUP BY of every model has judge_id in it, and every aggregate has a GROUP BY."""
     for model in models:

@@ -65,14 +65,6 @@ def stop_server(state_root: Path, key: str, *, timeout_s: float = 60.0) -> bool:
     return was_running
 
 
-def forget_server(state_root: Path, key: str) -> None:
-    """Remove the folder and logs of a server that is not running. Raises RuntimeError for one that is."""
-    folder = ServerFolder(state_root, key)
-    if folder.has_supervisor():
-        raise RuntimeError(f"server {key} is running: stop it first")
-    shutil.rmtree(folder.path)
-
-
 def _status(folder: ServerFolder) -> ServerStatus | None:
     state = folder.read_state()
     if state is None:

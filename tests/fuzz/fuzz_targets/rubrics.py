@@ -34,4 +34,3 @@ def check(data: bytes) -> None:
     assert 2 <= len(scale.levels) <= MAX_LEVELS
     assert all(math.isfinite(level) and abs(level) <= MAX_LEVEL for level in scale.levels)
     assert all(low < high for low, high in pairwise(scale.levels))
-    assert all(scale.level_of(level) == level for level in scale.levels)

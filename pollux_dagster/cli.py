@@ -39,7 +39,7 @@ def demo(home: Annotated[Path, typer.Option(help="Where the demo keeps its resul
 @app.command()
 def run(
     landing: Annotated[
-        Path | None, typer.Option(help="Folder of answers and instructions [default: $POLLUX_LANDING]")
+        Path | None, typer.Option(help="Folder of answers and instructions [default: $POLLUX_LANDING or landing]")
     ] = None,
     home: Home = None,
     profile: Annotated[str | None, typer.Option(help="Judge profile [default: $POLLUX_PROFILE or pollux-4b]")] = None,
@@ -61,7 +61,7 @@ def run(
 @app.command()
 def rebuild(
     landing: Annotated[
-        Path | None, typer.Option(help="Folder of answers and instructions [default: $POLLUX_LANDING]")
+        Path | None, typer.Option(help="Folder of answers and instructions [default: $POLLUX_LANDING or landing]")
     ] = None,
     home: Home = None,
 ) -> None:
@@ -108,7 +108,7 @@ def query(sql: str, home: Home = None) -> None:
 @app.command()
 def plan(
     landing: Annotated[
-        Path | None, typer.Option(help="Folder of answers and instructions [default: $POLLUX_LANDING]")
+        Path | None, typer.Option(help="Folder of answers and instructions [default: $POLLUX_LANDING or landing]")
     ] = None,
     home: Home = None,
     difference: Annotated[float, typer.Option(help="Difference of two mean scores to plan for, in [0, 1]")] = 0.05,
@@ -185,8 +185,8 @@ def servers(
 @app.command()
 def up(
     is_demo: Annotated[bool, typer.Option("--demo", help="Use the packaged answers and judge")] = False,
-    host: str = "127.0.0.1",
-    port: int = 3000,
+    host: Annotated[str, typer.Option(help="Address to listen on; the UI has no login")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on")] = 3000,
 ) -> None:
     """Open the Dagster UI with schedule and sensors running."""
     from pollux_dagster.defs.instance import open_instance

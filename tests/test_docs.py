@@ -113,6 +113,7 @@ def home(loaded: duckdb.DuckDBPyConnection, tmp_path_factory: pytest.TempPathFac
         build_model(loaded, model, run_id="run-1")
     target = folder / "published" / "pollux.duckdb"
     publish(loaded, target, models=MODELS, run_id="run-1", package_version="0", git_commit=None)
+    loaded.execute(f"ATTACH '{folder}/warehouse.duckdb' AS kept; COPY FROM DATABASE memory TO kept; DETACH kept")
     return folder
 
 
@@ -184,6 +185,17 @@ def test_every_query_of_the_documentation_returns_rows(
 ) -> None:
     rows = published.sql(sql).fetchall()
     assert rows or any(text in sql for text in MAY_BE_EMPTY), f"{page}: this query finds nothing"
+
+
+def test_every_command_and_option_is_documented() -> None:
+    text = "\n".join(page.read_text() for page in PAGES)
+    command = typer.main.get_command(app)
+    for name, sub in command.commands.items():  # type: ignore[attr-defined]
+        for sub_name, leaf in getattr(sub, "commands", {"": sub}).items():
+            words = f"pollux {name} {sub_name}".strip()
+            assert words in text, f"no page names `{words}`"
+            for option in (option for parameter in leaf.params for option in parameter.opts):
+                assert not option.startswith("--") or option in text, f"no page names {words} {option}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

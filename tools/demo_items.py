@@ -13,6 +13,9 @@ import demo_rules as rules
 import demo_texts as t
 import demo_words as w
 
+# Sentences beside the claims, from so many to so many, and how often: a few answers are as long as a prompt may get.
+FILLERS = ((0, 0), (1, 1), (2, 3), (5, 16), (17, 60), (60, 130))
+FILLER_SHARES = (0.35, 0.25, 0.345, 0.03, 0.015, 0.01)
 _GLUE = "\x01"  # stands for a space inside a claim, so that damage never splits a claim
 
 
@@ -313,7 +316,7 @@ def _outcomes(rng: Random, count: int) -> list[str]:
 def _sentences(rng: Random, parts: list[Part], topic: w.Noun, size: float) -> tuple[list[str], list[str | None]]:
     """Claims among fillers, and the words each part is stated with."""
     sentences, stated = _claim_sentences(rng, parts, topic)
-    fillers = rng.choice((0, 0, 0, 1, 1, 2, 2, 3)) if rng.random() < 0.95 else rng.randint(5, 16)
+    fillers = rng.randint(*rng.choices(FILLERS, FILLER_SHARES)[0])
     for _ in range(round(fillers * size) or int(not sentences)):
         sentences.insert(rng.randint(0, len(sentences)), _filler(rng))
     if rng.random() < 0.1:

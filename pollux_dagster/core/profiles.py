@@ -249,7 +249,7 @@ PROFILES: Mapping[str, JudgeProfile] = MappingProxyType(
                 sampling=Sampling(max_tokens=256),
                 reasoning_parser="qwen3",
                 weights=Path(__file__).resolve().parent.parent / "demo" / "judge",
-                max_model_len=2_048,
+                max_model_len=4_096,
                 is_demonstration=True,
             ),
         )

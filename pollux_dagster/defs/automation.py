@@ -5,6 +5,7 @@ from pathlib import Path
 import dagster as dg
 from dagster import AutomationCondition as When
 
+from pollux_dagster.defs.instance import bury_dead_runs
 from pollux_dagster.defs.partitions import models
 from pollux_dagster.defs.resources import LandingResource
 from pollux_dagster.ingest.scan import fingerprint
@@ -67,6 +68,16 @@ def landing_sensor(context: dg.SensorEvaluationContext, landing: LandingResource
     if now == context.cursor:
         return dg.SkipReason("the landing folder has not changed")
     return dg.SensorResult(run_requests=[dg.RunRequest()], cursor=now)
+
+
+@dg.sensor(
+    minimum_interval_seconds=30,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Fails runs whose process died, by a reboot for instance, and gives back their places in the pools.",
+)
+def dead_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+    buried = bury_dead_runs(context.instance)
+    return dg.SkipReason(f"failed: {', '.join(buried)}" if buried else "every unfinished run has a living process")
 
 
 @dg.schedule(

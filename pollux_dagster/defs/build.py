@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import dagster as dg
 
 from pollux_dagster.defs.automation import (
+    dead_runs,
     evaluate_job,
     flow,
     ingest_job,
@@ -15,6 +16,7 @@ from pollux_dagster.defs.automation import (
     rebuild_job,
 )
 from pollux_dagster.defs.checks import contract_checks
+from pollux_dagster.defs.executor import named_process_executor
 from pollux_dagster.defs.instance import keep_files_private
 from pollux_dagster.defs.judging import requests, verdicts
 from pollux_dagster.defs.publication import publication_asset
@@ -31,11 +33,7 @@ from pollux_dagster.warehouse.sql_models import load_models
 def build_defs(
     settings: Settings | None = None, resource_overrides: Mapping[str, object] | None = None
 ) -> dg.Definitions:
-    """The whole code location.
-
-    One process runs a whole run: the warehouse has one writer at a time, so a process per step would buy nothing and
-    cost seconds of imports each.
-    """
+    """The whole code location."""
     keep_files_private()
     settings = settings or Settings.from_environment()
     sql_models = load_models(SQL_MODELS)
@@ -52,9 +50,9 @@ def build_defs(
         asset_checks=contract_checks(settings.minimum_coverage),
         jobs=[ingest_job, evaluate_job, rebuild_job],
         schedules=[nightly],
-        sensors=[landing_sensor, flow],
+        sensors=[landing_sensor, dead_runs, flow],
         resources={**resources(settings), **(resource_overrides or {})},
-        executor=dg.in_process_executor,
+        executor=named_process_executor,
         loggers={"console": terminal_logger},
     )
 

@@ -23,10 +23,11 @@ def evaluate_landing(settings: Settings) -> bool:
         NoAnswersError: everything was read, and no model has an answer.
     """
     defs = build_defs(settings)
+    tags = {**process_tag(), "dagster/max_retries": "0"}  # a daemon on this home starts its own runs again, not ours
     with open_instance(settings.dagster_home) as instance:
         bury_dead_runs(instance)
         ingested = defs.resolve_job_def("ingest").execute_in_process(
-            instance=instance, run_config=PLAIN_LINES, tags=process_tag(), raise_on_error=False
+            instance=instance, run_config=PLAIN_LINES, tags=tags, raise_on_error=False
         )
         if not ingested.success:
             return False
@@ -36,6 +37,6 @@ def evaluate_landing(settings: Settings) -> bool:
                 f"used are in raw.rejected_rows of {settings.warehouse}, with the reason"
             )
         evaluated = defs.resolve_job_def("evaluate").execute_in_process(
-            instance=instance, run_config=PLAIN_LINES, tags={**process_tag(), **models}, raise_on_error=False
+            instance=instance, run_config=PLAIN_LINES, tags={**tags, **models}, raise_on_error=False
         )
         return evaluated.success

@@ -33,6 +33,7 @@ run_retries:
 """
 
 
+UNFINISHED = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 PROCESS_TAG = "pollux/process"
 
 
@@ -45,10 +46,10 @@ def process_tag() -> dict[str, str]:
 def bury_dead_runs(instance: dg.DagsterInstance) -> list[str]:
     """Fail the runs whose process was killed and give back the places they hold in the pools; returns their ids.
 
-    Dagster's daemon does this for the runs it started. A run of the command line has no daemon to look after it,
-    and its place would keep every later run waiting.
+    Dagster notices that a worker died only while the code server that started it lives. After a reboot, and for a run
+    of the command line, nobody does, and the dead run's place would keep every later run waiting.
     """
-    unfinished = instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING]))
+    unfinished = instance.get_runs(dg.RunsFilter(statuses=UNFINISHED))
     dead = [run for run in unfinished if PROCESS_TAG in run.tags and not _is_alive(run.tags[PROCESS_TAG])]
     for run in dead:
         instance.report_run_failed(run, "its process was killed; what it had done is kept")

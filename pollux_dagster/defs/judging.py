@@ -127,6 +127,7 @@ def verdicts(
         except ServerError as error:
             # What was judged is in the ledger. A server that could not be had back may be had in a minute:
             # a GPU that another process still holds, a node that reboots.
+            context.log.warning(f"{error}\nThe step is tried again in a minute, twice at most.")
             raise dg.RetryRequested(max_retries=2, seconds_to_wait=60) from error
     with warehouse.get_connection() as con:
         load_verdicts(con, book.segments())

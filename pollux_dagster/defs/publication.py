@@ -69,8 +69,10 @@ def replace_file(target: Path, content: bytes) -> None:
 
 
 def git_commit() -> str | None:
-    """The commit this code runs from, or None outside a checkout."""
-    result = subprocess.run(
-        ["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
-    )
+    """The commit this code runs from, or None outside a checkout or without git."""
+    command = ["git", "rev-parse", "HEAD"]
+    try:
+        result = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
+    except OSError:  # no git here
+        return None
     return result.stdout.strip() or None

@@ -8,8 +8,9 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from pollux_dagster.defs.automation import RANGE_END, RANGE_START, landing_sensor, nightly
+from pollux_dagster.defs.automation import RANGE_END, RANGE_START, dead_runs, landing_sensor, nightly
 from pollux_dagster.defs.build import build_defs
+from pollux_dagster.defs.executor import named_process_executor
 from pollux_dagster.defs.instance import PROCESS_TAG, bury_dead_runs, open_instance, process_tag
 from pollux_dagster.defs.partitions import register_models
 from pollux_dagster.defs.raw import RAW_TABLES
@@ -159,3 +160,34 @@ def _started_run(instance: dg.DagsterInstance, tags: dict[str, str]) -> dg.Dagst
         job_code_origin=None,
         asset_graph=build_defs().resolve_asset_graph(),
     )
+
+
+def one_step_job() -> dg.JobDefinition:
+    @dg.op
+    def step() -> None:
+        pass
+
+    @dg.job(executor_def=named_process_executor)
+    def one_step() -> None:
+        step()
+
+    return one_step
+
+
+def test_a_run_of_the_daemon_carries_the_name_of_its_process(settings: Settings) -> None:
+    with open_instance(settings.dagster_home) as instance:
+        result = dg.execute_job(dg.reconstructable(one_step_job), instance)
+        assert result.success
+        run = instance.get_run_by_id(result.run_id)
+    assert run is not None
+    assert run.tags[PROCESS_TAG] == process_tag()[PROCESS_TAG]
+
+
+def test_a_run_that_a_reboot_cut_off_is_failed_by_the_daemon(settings: Settings) -> None:
+    with open_instance(settings.dagster_home) as instance:
+        dead = _started_run(instance, {PROCESS_TAG: "1 1 another-boot"})
+        with dg.build_sensor_context(instance=instance) as context:
+            said = dead_runs(context)
+        assert isinstance(said, dg.SkipReason)
+        assert dead.run_id in (said.skip_message or "")
+        assert instance.get_run_by_id(dead.run_id).status is dg.DagsterRunStatus.FAILURE  # type: ignore[union-attr]

@@ -27,8 +27,8 @@ def attached_server(
     """A handle on the server at `base_url` (with or without the closing `/v1`).
 
     `model` may be left out when the server serves one; `max_model_len` (tokens) when its `/v1/models` tells
-    it. Raises AttachError that says which of address, key, model or length is wrong (AddressError, a kind of it, for an
-    address or key that cannot be one).
+    it. Raises AttachError that says which of address, key, model or length is wrong (AddressError, a kind of it, when
+    waiting cannot mend it).
     """
     parts = urlsplit(base_url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -49,11 +49,12 @@ def attached_server(
         served = http_probe.served_models(root, api_key, timeout_s)
     except http_probe.ProbeError as error:
         key_hint = ": is the API key right?" if error.status in (401, 403) else ""
-        raise AttachError(f"{error}{key_hint}") from error
+        kind = AddressError if error.status in (401, 403, 404) else AttachError
+        raise kind(f"{error}{key_hint}") from error
     chosen = _choose(served, model, root)
     length = chosen.max_model_len or max_model_len
     if length is None:
-        raise AttachError(
+        raise AddressError(
             f"{root}/v1/models does not tell the context length of {chosen.name!r}: give max_model_len "
             "(tokens, prompt and completion together)"
         )
@@ -123,9 +124,9 @@ def _choose(served: list[http_probe.ServedModel], model: str | None, root: str) 
     names = ", ".join(repr(entry.name) for entry in served[:20]) or "none"
     if model is None:
         if len(served) != 1:
-            raise AttachError(f"{root} serves {len(served)} models ({names}): say which one is the judge")
+            raise AddressError(f"{root} serves {len(served)} models ({names}): say which one is the judge")
         return served[0]
     for entry in served:
         if entry.name == model:
             return entry
-    raise AttachError(f"{root} does not serve {model!r}; it serves {names}")
+    raise AddressError(f"{root} does not serve {model!r}; it serves {names}")

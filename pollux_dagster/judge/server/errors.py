@@ -26,7 +26,7 @@ class AttachError(ServerError):
 
 
 class AddressError(AttachError):
-    """The address or the key cannot be one at all: unlike a server that is away, waiting does not help."""
+    """Address, key or model is wrong: unlike for a server that is away, waiting does not help."""
 
 
 class RestartRefusedError(ServerError):

@@ -37,7 +37,7 @@ def print_report(published: Path, console: Console) -> None:
             _print(con, console, "Leaderboard", LEADERBOARD, [judge_id])
             _tasks(con, console, judge_id)
             _print(con, console, "Coverage: requests and what became of them", COVERAGE, [judge_id])
-        _print(con, console, "Checks of this publication (all of them: meta.check_results)", CHECK_COUNTS)
+        _print(con, console, "Checks of the publication", CHECK_COUNTS)
         if con.sql(CHECKS_NOT_PASSED).fetchone():
             _print(con, console, "Checks that did not pass", CHECKS_NOT_PASSED)
     console.print(Text(f"\nPublished: {published}"))

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from pollux_dagster.ingest import limits
+from pollux_dagster.ingest.csv_rows import read_csv
 from pollux_dagster.ingest.json_rows import (
     ROW_KEYS,
     holds_a_list,
@@ -23,7 +24,6 @@ from pollux_dagster.ingest.json_rows import (
     too_many_values,
 )
 from pollux_dagster.ingest.parquet_rows import read_parquet
-from pollux_dagster.ingest.csv_rows import read_csv
 from pollux_dagster.ingest.rows import RawRow, Reason, RowRejected
 from pollux_dagster.ingest.scan import LandingFile
 
@@ -214,5 +214,6 @@ def _no_format(handle: BinaryIO, start: int) -> str:
     expected = "expected JSONL, JSON, CSV with a header, or Parquet; see docs/run.md for the formats"
     for header, delimiter in _headers(handle.readline(limits.MAX_LINE_BYTES)):
         found = ", ".join(map(repr, header))
-        return f"{expected}. As CSV ({delimiter!r}) its header is {found:.1000}; one of {', '.join(_CSV_IDS)} must be in it"
+        wanted = f"one of {', '.join(_CSV_IDS)} must be in it"
+        return f"{expected}. As CSV ({delimiter!r}) its header is {found:.1000}; {wanted}"
     return expected

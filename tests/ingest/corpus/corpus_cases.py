@@ -339,6 +339,8 @@ def _scores() -> Iterator[Case]:
         ("score", "inf", "non_finite_number"),
         ("score", [1], "wrong_type"),
         ("score", False, "wrong_type"),
+        ("score", 5, "off_scale"),
+        ("score", -0.1, "off_scale"),
         ("model_id", None, "missing_field"),
         ("model_id", "никто", "unknown_output"),
         ("model_id", 5, "wrong_type"),

@@ -103,6 +103,22 @@ def test_answers_come_in_parquet_and_csv_too(asked: World) -> None:
         assert (model, "2", 0, 'два, "три"\nчетыре') in asked.outputs()
 
 
+def test_parquet_of_duckdbs_second_version_is_read(world: World) -> None:
+    world.write("instructions.jsonl", *(instruction(n) for n in range(30_000)))
+    world.con.execute(
+        f"""
+        COPY (
+            SELECT i AS prompt_id, CASE WHEN i < 9000 THEN 'да' ELSE 'ответ ' || i END AS answer FROM range(30000) t(i)
+        ) TO '{world.landing}/m.parquet' (FORMAT parquet, PARQUET_VERSION v2, ROW_GROUP_SIZE 9000)
+        """
+    )
+    world.sync()
+    assert world.rejected() == []
+    assert world.rows("SELECT count(*), count(*) FILTER (answer = 'ответ ' || prompt_id) FROM raw.model_outputs") == [
+        (30_000, 21_000)
+    ]
+
+
 def test_fastchat_choices_are_samples_and_turns_a_transcript(world: World) -> None:
     world.write("question.jsonl", {"question_id": 7, "category": "c", "turns": ["Раз?", "Два?"]})
     choices = [

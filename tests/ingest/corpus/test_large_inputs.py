@@ -156,6 +156,16 @@ def test_a_parquet_dictionary_does_not_unfold_into_memory(tmp_path: Path) -> Non
     assert (said["rows"], said["reasons"]) == (1500, ["too_large"])
 
 
+def test_parquet_text_in_a_newer_encoding_does_not_unfold_into_memory(tmp_path: Path) -> None:
+    texts = ["я" * 500_000 + str(number) for number in range(600)]
+    table = pa.table({"prompt_id": list(range(600)), "answer": texts})
+    encoding = {"answer": "DELTA_BYTE_ARRAY"}
+    pq.write_table(table, tmp_path / "a.parquet", use_dictionary=False, column_encoding=encoding, compression="zstd")
+    said = read(tmp_path)
+    assert (said["rows"], said["reasons"]) == (600, [])
+    assert isinstance(said["mib"], float) and said["mib"] < 300
+
+
 def test_a_parquet_run_length_does_not_unfold_into_memory(tmp_path: Path) -> None:
     table = pa.table({"prompt_id": [1], "criteria": pa.array([[1] * 4_000_000], pa.list_(pa.int64()))})
     pq.write_table(table, tmp_path / "a.parquet", compression="zstd")

@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from pollux_dagster.ingest import limits
 from pollux_dagster.ingest.containers import Container, first_rows, open_container, refuse_unread
-from pollux_dagster.ingest.detect import Format, document_format, rows_format
+from pollux_dagster.ingest.detect import Format, document_format, nearest_formats, rows_format
 from pollux_dagster.ingest.formats import READERS, RowReader
 from pollux_dagster.ingest.formats.context import FileContext, context_of
 from pollux_dagster.ingest.formats.taxonomy_files import read_criteria_document, read_tasks_document
@@ -181,7 +181,7 @@ def _unknown(first: list[RawRow], rows: Iterable[RawRow]) -> Iterator[tuple[int,
         return
     if all(isinstance(row.fields, dict) for row in first):
         fields = sorted({key for row in first if isinstance(row.fields, dict) for key in row.fields})
-        detail = f"no landing format has these fields: {', '.join(fields)[:500]}"
+        detail = f"no landing format has these fields: {', '.join(fields)[:500]}; nearest are {nearest_formats(fields)}"
         yield 0, [Rejection(Reason.UNKNOWN_FORMAT, printable(detail), first[0].raw_text())]
         return
     for row in rows:

@@ -213,6 +213,25 @@ def test_a_file_that_cannot_be_used_is_one_rejected_row(asked: World, body: byte
     assert asked.outputs() == [("m", "1", 0, "ответ")]
 
 
+@pytest.mark.parametrize(
+    ("fields", "nearest"),
+    [
+        (("results",), ""),
+        (("promptid", "Response"), "answers (prompt_id, answer)"),
+        (("questionid", "choice"), "fastchat_answers (question_id, choices)"),
+        (("criterion_name", "points", "model"), "human_scores (prompt_id, model_id, criteria_name, score)"),
+    ],
+)
+def test_fields_of_no_format_are_named_beside_the_nearest_formats(
+    world: World, fields: tuple[str, ...], nearest: str
+) -> None:
+    world.write("m.jsonl", dict.fromkeys(fields, "x"))
+    world.sync()
+    ((detail,),) = world.rows("SELECT detail FROM raw.rejected_rows")
+    assert detail.startswith(f"no landing format has these fields: {', '.join(sorted(fields))}; nearest are ")
+    assert detail.count("(") == 3 and nearest in detail
+
+
 def test_every_line_of_a_file_of_broken_lines_is_a_row(asked: World) -> None:
     asked.write("bad.jsonl", b'{"prompt_id": 1, "answer": "t', b'{"prompt_id": 2, "answer": "t')
     asked.sync()

@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+import io
+from pathlib import Path
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from landing_world import World, answer, instruction
+
+from pollux_dagster.ingest.containers import open_container
+from pollux_dagster.ingest.rows import RowRejected
+from pollux_dagster.ingest.scan import LandingFile
 
 ROWS = 1000
 
@@ -77,3 +86,16 @@ def test_a_header_nobody_knows_is_named_beside_the_ones_that_are(world: World) -
     ((reason, detail),) = world.rows("SELECT reason, detail FROM raw.rejected_rows")
     assert reason == "unknown_format"
     assert "'id', 'text'" in detail and "prompt_id, instruction, question_id" in detail
+
+
+@given(st.lists(st.text(alphabet='"",a1', min_size=1, max_size=8), min_size=1, max_size=12))
+def test_whatever_the_quotes_each_line_is_in_one_row(lines: list[str]) -> None:
+    body = "\n".join(["prompt_id,answer", *lines, ""]).encode()
+    file = LandingFile("m.csv", Path("m.csv"), len(body), 0)
+    taken: list[str] = []
+    for row in open_container(file, io.BytesIO(body)).rows:
+        assert isinstance(row.source, str)
+        taken += row.source.rstrip("\n").split("\n")
+        if isinstance(row.fields, RowRejected) and row.fields.reason == "invalid_csv":
+            assert row.source.rstrip("\n") == lines[len(taken) - 1]
+    assert len(taken) == len(lines)

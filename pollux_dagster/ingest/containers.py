@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from pollux_dagster.ingest import limits
+from pollux_dagster.ingest.csv_rows import read_csv
 from pollux_dagster.ingest.json_rows import (
     ROW_KEYS,
     holds_a_list,
@@ -23,7 +24,7 @@ from pollux_dagster.ingest.json_rows import (
     too_many_values,
 )
 from pollux_dagster.ingest.parquet_rows import read_parquet
-from pollux_dagster.ingest.rows import RawRow, Reason, RowRejected, check_text
+from pollux_dagster.ingest.rows import RawRow, Reason, RowRejected
 from pollux_dagster.ingest.scan import LandingFile
 
 SNIFF_ROWS = 50
@@ -37,6 +38,7 @@ _COMPRESSED = {
     b"\x28\xb5\x2f\xfd": "zstd",
 }
 _PARQUET = b"PAR1"
+_CSV_IDS = ("prompt_id", "instruction", "question_id")
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 
@@ -99,6 +101,10 @@ def _refused(reason: Reason, detail: str) -> Container:
 
 def _text(file: LandingFile, handle: BinaryIO) -> Container:
     start = handle.tell()
+    # Before the lines are tried as JSON: an answer in a table may have a line that is a JSON object by itself.
+    if table := _csv(handle, start):
+        return table
+    handle.seek(start)
     rows = _lines(handle)
     first = first_rows(rows)
     if not first:
@@ -113,10 +119,7 @@ def _text(file: LandingFile, handle: BinaryIO) -> Container:
         return _document(file, handle, start)
     if any(objects):
         return Container(itertools.chain(first, rows))
-    return _csv(handle, start) or _refused(
-        Reason.UNKNOWN_FORMAT,
-        "expected JSONL, JSON, CSV with a header, or Parquet; see docs/run.md for the formats",
-    )
+    return _refused(Reason.UNKNOWN_FORMAT, _no_format(handle, start))
 
 
 def first_rows(rows: Iterator[RawRow]) -> list[RawRow]:
@@ -183,68 +186,34 @@ def _document(file: LandingFile, handle: BinaryIO, start: int) -> Container:
 
 def _csv(handle: BinaryIO, start: int) -> Container | None:
     handle.seek(start)
-    line = handle.readline(limits.MAX_LINE_BYTES).decode("utf-8", "surrogateescape")
-    for delimiter in ",;\t":
-        if line.count(delimiter) >= limits.MAX_CSV_COLUMNS:
-            continue
-        try:
-            names = next(csv.reader([line], delimiter=delimiter), [])
-        except csv.Error:
-            continue
-        header = [name.strip().lower() for name in names]
-        if len(header) >= 2 and {"prompt_id", "instruction", "question_id"} & set(header):
-            return Container(_csv_rows(handle, header, delimiter))
+    line = handle.readline(limits.MAX_LINE_BYTES)
+    if line[:1] in (b"{", b"["):
+        return None
+    for header, delimiter in _headers(line):
+        if set(_CSV_IDS) & set(header):
+            return Container(read_csv(handle, header, delimiter))
     return None
 
 
-def _csv_rows(handle: BinaryIO, header: list[str], delimiter: str) -> Iterator[RawRow]:
-    csv.field_size_limit(limits.MAX_LINE_BYTES)
-    source_lines = _Lines(handle)
-    reader = csv.reader(source_lines, delimiter=delimiter)
-    for number in itertools.count(1):
-        source_lines.taken = 0
-        try:
-            values = next(reader, None)
-        except csv.Error as error:
-            yield RawRow(number, RowRejected(Reason.INVALID_CSV, f"not a readable CSV record: {error}"))
-            continue
-        except RowRejected as rejection:
-            yield RawRow(number, rejection)
-            return
-        if values is None:
-            return
-        if not values:
-            continue
-        source = delimiter.join(values)
-        if len(values) != len(header):
-            detail = f"expected {len(header)} columns as in the header, got {len(values)}"
-            yield RawRow(number, RowRejected(Reason.WRONG_TYPE, detail), source)
+def _headers(line: bytes) -> Iterator[tuple[list[str], str]]:
+    """What the first line of a file reads as with each delimiter that makes several columns of it."""
+    text = line.decode("utf-8", "surrogateescape")
+    for delimiter in ",;\t":
+        if not 0 < text.count(delimiter) < limits.MAX_CSV_COLUMNS:
             continue
         try:
-            check_text(source)
-        except RowRejected as rejection:
-            yield RawRow(number, rejection, source)
-        else:
-            fields: dict[str, Any] = {k: v if v else None for k, v in zip(header, values, strict=True)}
-            yield RawRow(number, fields, source)
+            names = next(csv.reader([text], delimiter=delimiter), [])
+        except csv.Error:
+            continue
+        yield [name.strip().lower() for name in names], delimiter
 
 
-class _Lines:
-    """Lines of text for the CSV reader, which by itself would collect a record with an open quote for ever."""
-
-    def __init__(self, handle: BinaryIO) -> None:
-        self._handle = handle
-        self.taken = 0  # bytes of the record that is being read
-
-    def __iter__(self) -> _Lines:
-        return self
-
-    def __next__(self) -> str:
-        line = self._handle.readline(limits.MAX_LINE_BYTES)
-        self.taken += len(line)
-        if self.taken > limits.MAX_LINE_BYTES:
-            detail = f"a record longer than {limits.MAX_LINE_BYTES:,} bytes; the file is not read past it"
-            raise RowRejected(Reason.TOO_LARGE, detail)
-        if not line:
-            raise StopIteration
-        return line.decode("utf-8", "surrogateescape")
+def _no_format(handle: BinaryIO, start: int) -> str:
+    """Why a file is none of ours, with the header it has where it looks like a table."""
+    handle.seek(start)
+    expected = "expected JSONL, JSON, CSV with a header, or Parquet; see docs/run.md for the formats"
+    for header, delimiter in _headers(handle.readline(limits.MAX_LINE_BYTES)):
+        found = ", ".join(map(repr, header))
+        wanted = f"one of {', '.join(_CSV_IDS)} must be in it"
+        return f"{expected}. As CSV ({delimiter!r}) its header is {found:.1000}; {wanted}"
+    return expected

@@ -5,8 +5,10 @@ The one idea: a format is known by the fields only it has; where several fit, th
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from difflib import SequenceMatcher
 from enum import StrEnum
 from typing import Any
 
@@ -29,6 +31,33 @@ class Format(StrEnum):
     ANSWERS = "answers"
     ALPACA_EVAL = "alpaca_eval"
     UNKNOWN = "unknown"
+
+
+# The fields each format is known by and cannot do without, for messages.
+_KNOWN_BY: dict[Format, tuple[str, ...]] = {
+    Format.ANSWERS: ("prompt_id", "answer"),
+    Format.POLLUX_INSTRUCTIONS: ("prompt_id", "instruction"),
+    Format.POLLUX_WIDE: ("instruction", "answer", "model_id"),
+    Format.HUMAN_SCORES: ("prompt_id", "model_id", "criteria_name", "score"),
+    Format.ALPACA_EVAL: ("instruction", "output", "generator"),
+    Format.FASTCHAT_QUESTIONS: ("question_id", "turns"),
+    Format.FASTCHAT_ANSWERS: ("question_id", "choices"),
+    Format.LM_EVAL: ("doc_id", "arguments", "resps"),
+    Format.OPENAI_BATCH: ("custom_id", "response"),
+}
+
+
+def nearest_formats(fields: Collection[str]) -> str:
+    """The three formats whose fields are most like these, each with its fields: `answers (prompt_id, answer)`."""
+    found = [field.lower()[:100] for field in itertools.islice(fields, 100)]
+
+    def likeness(format_: Format) -> float:
+        wanted = _KNOWN_BY[format_]
+        best = (max((SequenceMatcher(None, name, field).ratio() for field in found), default=0) for name in wanted)
+        return sum(best) / len(wanted)
+
+    nearest = sorted(_KNOWN_BY, key=likeness, reverse=True)[:3]
+    return ", ".join(f"{format_} ({', '.join(_KNOWN_BY[format_])})" for format_ in nearest)
 
 
 def document_format(document: Any) -> Format | None:

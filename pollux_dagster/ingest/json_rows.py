@@ -19,6 +19,11 @@ from pollux_dagster.ingest.rows import RawRow, Reason, RowRejected, check_text, 
 ROW_KEYS = ("answers", "instructions", "outputs", "data", "rows", "scores", "examples")
 _ROWS_OPEN = re.compile(rf'\s*(?:\[|\{{[^\[]*?"(?:{"|".join(ROW_KEYS)})"\s*:\s*\[)')
 _BETWEEN_ITEMS = re.compile(r"[\s,]*")
+_READ_CHARACTERS = limits.MIB
+_BROKEN_ITEMS = 100_000
+_ITEM_OPENS = re.compile(r'\{\s*"[^"\\]*"\s*:')
+_OBJECT_OPENS = re.compile(r"(?<=[,\n])\s*\{")
+_STRINGS_AND_BRACKETS = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[\]{}]', re.DOTALL)
 
 
 def too_many_values(text: bytes) -> RowRejected | None:
@@ -85,10 +90,15 @@ def parse_document(body: bytes) -> Any:
 
 
 def read_items(document: Any) -> Iterator[RawRow]:
-    """The rows of a parsed document: its list, the list under a known key, or the object itself."""
+    """The rows of a parsed document: its list, the list under a known key, or the object itself.
+
+    One list of a document is read, the first with anything in it; each other one is a rejected row.
+    """
     items = document
+    others: list[str] = []
     if isinstance(document, dict):
-        items = next((document[k] for k in ROW_KEYS if isinstance(document.get(k), list)), [document])
+        listed, *others = _lists_of(document) or [""]
+        items = document[listed] if listed else [document]
     for number, item in enumerate(items, start=1):
         if not isinstance(item, dict):
             yield RawRow(number, _not_an_object(item), json.dumps(item, ensure_ascii=False, default=str))
@@ -99,18 +109,36 @@ def read_items(document: Any) -> Iterator[RawRow]:
             yield RawRow(number, rejection, json.dumps(item, ensure_ascii=False, default=str))
             continue
         yield RawRow(number, item)
+    for number, other in enumerate(others, start=len(items) + 1):
+        yield RawRow(number, _not_read(other, document[other]))
 
 
-def _after_the_list(text: str, at: int) -> str | None:
-    """What follows a document's list of rows, unless it ends the document as JSON should."""
-    tail = text[at:].strip()
-    if not text.lstrip().startswith("{"):
-        return tail or None
+def _lists_of(document: dict[str, Any]) -> list[str]:
+    """The known keys under which a document has a list, the one to read first."""
+    found = [key for key in ROW_KEYS if isinstance(document.get(key), list)]
+    return [key for key in found if document[key]] or found[:1]
+
+
+def _not_read(key: str, items: list[Any]) -> RowRejected:
+    detail = f"{len(items)} rows under {key!r} are not read, as one list of a document is: put them into another file"
+    return RowRejected(Reason.UNKNOWN_FORMAT, detail)
+
+
+def _after_the_list(tail: str, *, in_object: bool) -> Iterator[RowRejected]:
+    """What follows a document's list of rows: nothing, the end of its object, or what is wrong with it."""
+    if not in_object:
+        if tail:
+            yield RowRejected(Reason.INVALID_JSON, f"text after the list of rows: {tail!r:.200}")
+        return
     try:
-        json.loads('{"rows": []' + tail)
+        rest = json.loads('{"": []' + tail)
     except (ValueError, RecursionError):
-        return tail or "(nothing, where a closing brace was expected)"
-    return None
+        found = repr(tail[:200]) if tail else "nothing"
+        yield RowRejected(Reason.INVALID_JSON, f"expected the end of an object after the list of rows, got {found}")
+        return
+    for key in ROW_KEYS:
+        if isinstance(rest.get(key), list) and rest[key]:
+            yield _not_read(key, rest[key])
 
 
 def holds_a_list(body: bytes) -> bool:
@@ -129,21 +157,27 @@ def salvage_items(body: bytes) -> Iterator[RawRow]:
         yield RawRow(0, _why_broken(body, "not JSON"), body)
         return
     decoder = json.JSONDecoder(parse_constant=float)
+    following = _Following(len(text))
+    in_object = opened[0].lstrip().startswith("{")
     number, at = 0, opened.end()
     while True:
         at = _BETWEEN_ITEMS.match(text, at).end()  # type: ignore[union-attr]  # it matches the empty text too
         if text.startswith("]", at):
-            if torn := _after_the_list(text, at + 1):
-                yield RawRow(number + 1, RowRejected(Reason.INVALID_JSON, "text after the list of rows"), torn)
+            tail = text[at + 1 :].strip()
+            for place, rejection in enumerate(_after_the_list(tail, in_object=in_object), start=number + 1):
+                yield RawRow(place, rejection, tail or None)
             return
         number += 1
         try:
             item, end = decoder.raw_decode(text, at)
         except (ValueError, RecursionError) as error:
-            torn = text[at:]
-            reason = Reason.NUL_CHARACTER if "\0" in torn[:1_000_000] else Reason.INVALID_JSON
-            yield RawRow(number, RowRejected(reason, f"the file breaks off or is not JSON here: {error}"), torn)
-            return
+            end = following.after(text, at)
+            yield RawRow(number, _why_item_broken(error, text, at, end), text[at:end])
+            if end == len(text):
+                return
+            # An error counts the lines before it: what is read is let go, so that many errors stay cheap.
+            text, at = (text[end:], 0) if end > _READ_CHARACTERS else (text, end)
+            continue
         source = text[at:end]
         at = end
         if not isinstance(item, dict):
@@ -155,3 +189,53 @@ def salvage_items(body: bytes) -> Iterator[RawRow]:
             yield RawRow(number, rejection, source)
         else:
             yield RawRow(number, item, source)
+
+
+def _why_item_broken(error: ValueError | RecursionError, text: str, at: int, end: int) -> RowRejected:
+    detail = "nested too deeply"
+    if isinstance(error, json.JSONDecodeError):
+        detail = f"{error.msg} at character {error.pos - at} of the row"
+    detail += "; the file is not read past here" if end == len(text) else "; reading goes on at the next row"
+    reason = Reason.NUL_CHARACTER if "\0" in text[at : min(end, at + 1_000_000)] else Reason.INVALID_JSON
+    return RowRejected(reason, f"expected a whole JSON object: {detail}")
+
+
+class _Following:
+    """Where a list goes on after an item that does not parse.
+
+    That is where the item's brackets are all closed, strings apart; or, should a stray quote have turned texts
+    inside out, where another item opens as this one did, with the same first field. What may be looked through
+    is bounded for the whole document, and so is how often: then the next object to open, or nothing, follows.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._characters_left = 8 * size
+        self._items_left = _BROKEN_ITEMS
+
+    def after(self, text: str, at: int) -> int:
+        """The end of the broken item at `at`: past its start, and the end of the text where nothing follows."""
+        self._items_left -= 1
+        if self._items_left <= 0:
+            return len(text)
+        opening = _ITEM_OPENS.match(text, at)
+        if opening is None or self._characters_left <= 0:
+            following = _OBJECT_OPENS.search(text, at + 1)
+            return following.start() if following else len(text)
+        alike = text.find(opening[0], opening.end())
+        limit = len(text) if alike < 0 else alike
+        self._characters_left -= limit - at
+        return _brackets_close(text, at, limit)
+
+
+def _brackets_close(text: str, at: int, limit: int) -> int:
+    """Past the bracket that closes the one at `at`, or `limit`."""
+    depth = 0
+    for token in _STRINGS_AND_BRACKETS.finditer(text, at, limit):
+        first = token[0][0]
+        if first in "[{":
+            depth += 1
+        elif first in "]}":
+            depth -= 1
+            if depth == 0:
+                return token.end()
+    return limit

@@ -9,7 +9,7 @@ import csv
 import hashlib
 import itertools
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import BinaryIO
 
@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from pollux_dagster.ingest import limits
 from pollux_dagster.ingest.containers import Container, first_rows, open_container, refuse_unread
-from pollux_dagster.ingest.detect import Format, document_format, rows_format
+from pollux_dagster.ingest.detect import Format, document_format, nearest_formats, rows_format
 from pollux_dagster.ingest.formats import READERS, RowReader
 from pollux_dagster.ingest.formats.context import FileContext, context_of
 from pollux_dagster.ingest.formats.taxonomy_files import read_criteria_document, read_tasks_document
@@ -26,8 +26,11 @@ from pollux_dagster.ingest.records import TABLES, Record, Rejection, text_size, 
 from pollux_dagster.ingest.rows import RawRow, Reason, RowRejected, printable
 from pollux_dagster.ingest.scan import LandingFile
 
-READER_VERSION = 2
+READER_VERSION = 3
 """Raise it when readers change what they make of the same bytes: every file is then read again."""
+
+UNREADABLE = "unreadable"
+"""In place of the hash of a file that the system did not let be read. It is tried again at every sync."""
 
 BATCH_ROWS = 10_000
 BATCH_CHARACTERS = 32 * limits.MIB
@@ -50,12 +53,16 @@ class FileChangedError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class LoadedFile:
-    """What became of one file: its format, its rows, and how many of them its own content rejects."""
+    """What became of one file: its format, its rows, and how many of them its own content rejects.
+
+    `was_readable` is False when the system did not let it be read, which says nothing about its content.
+    """
 
     path: str
     format: str
     row_count: int
     rejected: int
+    was_readable: bool = True
 
 
 def hash_file(file: LandingFile) -> str:
@@ -73,7 +80,8 @@ def hash_file(file: LandingFile) -> str:
 def load_file(con: duckdb.DuckDBPyConnection, file: LandingFile, sha256: str, run_id: str) -> LoadedFile:
     """Replace the file's rows in landing.* by what it holds now, in one transaction.
 
-    Raises FileChangedError, with the old rows still in place, when the file changes meanwhile.
+    A file that the system does not let be read is kept under the hash UNREADABLE. Raises FileChangedError, with
+    the old rows still in place, when the file changes meanwhile.
     """
     con.begin()
     try:
@@ -84,7 +92,8 @@ def load_file(con: duckdb.DuckDBPyConnection, file: LandingFile, sha256: str, ru
             "? AS size_bytes, ? AS mtime_ns, ? AS sha256, 'loaded' AS status, ? AS row_count, "
             "? AS reader_version, ?::TIMESTAMPTZ AS loaded_at, ? AS run_id",
             [
-                *(file.path, loaded.format, file.size, file.mtime_ns, sha256, loaded.row_count),
+                *(file.path, loaded.format, file.size, file.mtime_ns),
+                *(sha256 if loaded.was_readable else UNREADABLE, loaded.row_count),
                 *(READER_VERSION, datetime.now(UTC), run_id),
             ],
         )
@@ -108,7 +117,7 @@ def _read_into(con: duckdb.DuckDBPyConnection, file: LandingFile) -> LoadedFile:
     except FileNotFoundError:
         raise
     except OSError as error:
-        return _refuse(con, file, f"cannot be read: {error.strerror}")
+        return replace(_refuse(con, file, f"cannot be read: {error.strerror}"), was_readable=False)
     except _READER_ERRORS as error:
         return _refuse(con, file, f"the reader failed on it ({type(error).__name__}): {error}")
     now = file.absolute.stat()
@@ -147,11 +156,12 @@ def read_records(file: LandingFile, handle: BinaryIO) -> tuple[Format, Iterable[
     reader = READERS.get(format_)
     if reader is None:
         return format_, _unknown(first, rows)
-    return format_, _read_rows(rows, reader, _context(file, container))
+    return format_, _read_rows(rows, reader, _context(file, container, first))
 
 
-def _context(file: LandingFile, container: Container) -> FileContext:
-    return context_of(file.path, container.document)
+def _context(file: LandingFile, container: Container, first: list[RawRow]) -> FileContext:
+    has_ids = any(isinstance(row.fields, dict) and "prompt_id" in row.fields for row in first)
+    return replace(context_of(file.path, container.document), has_prompt_ids=has_ids)
 
 
 def _read_rows(rows: Iterable[RawRow], reader: RowReader, context: FileContext) -> Iterator[tuple[int, list[Record]]]:
@@ -171,7 +181,7 @@ def _unknown(first: list[RawRow], rows: Iterable[RawRow]) -> Iterator[tuple[int,
         return
     if all(isinstance(row.fields, dict) for row in first):
         fields = sorted({key for row in first if isinstance(row.fields, dict) for key in row.fields})
-        detail = f"no landing format has these fields: {', '.join(fields)[:500]}"
+        detail = f"no landing format has these fields: {', '.join(fields)[:500]}; nearest are {nearest_formats(fields)}"
         yield 0, [Rejection(Reason.UNKNOWN_FORMAT, printable(detail), first[0].raw_text())]
         return
     for row in rows:

@@ -17,6 +17,7 @@ from pollux_dagster.ingest import limits
 from pollux_dagster.ingest.rows import RawRow, Reason, RowRejected, check_text
 
 BATCH_ROWS = 1024
+PLAIN_BATCH_ROWS = 32
 PIECE_BYTES = 32 * limits.MIB
 _BYTES_PER_VALUE = 64  # what a small Python object takes, roughly
 
@@ -37,7 +38,7 @@ def read_parquet(handle: BinaryIO) -> Iterator[RawRow]:
         return
     number = unfolded = 0
     try:
-        for batch in parquet.iter_batches(batch_size=BATCH_ROWS):
+        for batch in _batches(handle, parquet):
             for piece, size in _pieces(batch):
                 unfolded += size
                 if unfolded > limits.MAX_PARQUET_BYTES:
@@ -51,6 +52,26 @@ def read_parquet(handle: BinaryIO) -> Iterator[RawRow]:
         left = parquet.metadata.num_rows - number
         detail = f"{left} rows from {number + 1} on cannot be read: {error}"
         yield from _lost(parquet.metadata, number, RowRejected(Reason.UNREADABLE_FILE, detail))
+
+
+def _batches(handle: BinaryIO, parquet: pq.ParquetFile) -> Iterator[pa.RecordBatch]:
+    """All rows, with text as dictionaries as long as Arrow can read it so.
+
+    It cannot where a page has one of the newer encodings of text. The rest then comes as plain text, in batches
+    so small that no value can be repeated often. A damaged file fails both ways.
+    """
+    done = 0
+    try:
+        for batch in parquet.iter_batches(batch_size=BATCH_ROWS):
+            done += batch.num_rows
+            yield batch
+    except (OSError, pa.ArrowNotImplementedError):
+        plain = pq.ParquetFile(handle, buffer_size=limits.MIB)
+        first = 0
+        for batch in plain.iter_batches(batch_size=PLAIN_BATCH_ROWS):
+            if first + batch.num_rows > done:
+                yield batch.slice(max(0, done - first))
+            first += batch.num_rows
 
 
 def _lost(metadata: pq.FileMetaData, read: int, rejection: RowRejected) -> Iterator[RawRow]:

@@ -45,6 +45,7 @@ class Reason(StrEnum):
     UNKNOWN_PROMPT = "unknown_prompt"
     UNKNOWN_OUTPUT = "unknown_output"
     UNKNOWN_CRITERION = "unknown_criterion"
+    OFF_SCALE = "off_scale"
 
 
 class RowRejected(ValueError):

@@ -6,13 +6,16 @@ is hidden, or is still being copied is part of it.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
 from dataclasses import dataclass
 from io import BufferedReader
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
+# Gone meanwhile, a dangling link, a loop of links (a RuntimeError in older Pythons).
+_NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 TEMPORARY_SUFFIXES = (".tmp", ".part", ".partial", ".crdownload", ".download", ".swp", "~")
 
 
@@ -32,17 +35,28 @@ class LandingFile:
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """The files to read, by path, and what lies in the folder but is not one of them (path, why)."""
+    """The files to read, by path, and what lies in the folder but is not one of them (path, why).
+
+    `unseen` are the paths that the system did not let be looked at or listed: what is there, or below, may well
+    exist.
+    """
 
     files: tuple[LandingFile, ...]
     ignored: tuple[tuple[str, str], ...]
+    unseen: frozenset[str] = frozenset()
+
+    def hides(self, path: str) -> bool:
+        """Whether `path`, which is not among the files, may still be there."""
+        above = (str(folder) for folder in PurePosixPath(path).parents)
+        return not self.unseen.isdisjoint((path, *above))
 
 
 def scan(landing: Path) -> Scan:
     """Every regular file under `landing`, in order of path.
 
     Skipped without a word: dot files and folders, names that end like a temporary file's. Skipped and listed
-    in `ignored`: links that lead out of the folder or nowhere, linked folders, devices and pipes.
+    in `ignored`: links that lead out of the folder or nowhere, linked folders, devices and pipes, and folders
+    and files that the system does not let be looked at.
     Raises NotADirectoryError when `landing` is not a folder.
     """
     root = landing.resolve()
@@ -50,34 +64,48 @@ def scan(landing: Path) -> Scan:
         raise NotADirectoryError(f"expected a landing folder at {landing}, found none: create it or set its path")
     files: list[LandingFile] = []
     ignored: list[tuple[str, str]] = []
-    for folder, subfolders, names in os.walk(root, followlinks=False):
-        linked = [d for d in subfolders if not _skipped(d) and Path(folder, d).is_symlink()]
+    denied: list[OSError] = []
+    for folder, subfolders, names in os.walk(root, followlinks=False, onerror=denied.append):
+        # Not Path.is_symlink, which raises where a folder may be listed and not entered.
+        linked = [d for d in subfolders if not _skipped(d) and os.path.islink(Path(folder, d))]  # noqa: PTH114
         ignored += [(_relative(root, Path(folder, d)), "a link to a folder is not followed") for d in linked]
         subfolders[:] = sorted(d for d in subfolders if not _skipped(d) and d not in linked)
         for name in names:
-            if not _skipped(name):
+            if _skipped(name):
+                continue
+            try:
                 found = _look(root, Path(folder, name))
-                if isinstance(found, LandingFile):
-                    files.append(found)
-                else:
-                    ignored.append(found)
-    return Scan(tuple(sorted(files, key=lambda f: f.path)), tuple(sorted(ignored)))
+            except OSError as error:
+                error.filename = str(Path(folder, name))
+                denied.append(error)
+                continue
+            if isinstance(found, LandingFile):
+                files.append(found)
+            else:
+                ignored.append(found)
+    hidden = {_relative(root, Path(error.filename)): error for error in denied if error.errno not in _NOT_THERE}
+    ignored += [(path, f"cannot be looked at: {error.strerror}") for path, error in hidden.items()]
+    return Scan(tuple(sorted(files, key=lambda f: f.path)), tuple(sorted(ignored)), frozenset(hidden))
 
 
 def fingerprint(landing: Path) -> str:
-    """A hash over names, sizes and times that changes when `sync` may have work. Opens no file."""
+    """A hash over names, sizes, times and permissions that changes when `sync` may have work. Opens no file."""
     digest = hashlib.sha256()
     for file in scan(landing).files:
-        digest.update(f"{file.path}\0{file.size}\0{file.mtime_ns}\n".encode())
+        may_read = os.access(file.absolute, os.R_OK)
+        digest.update(f"{file.path}\0{file.size}\0{file.mtime_ns}\0{may_read}\n".encode())
     return digest.hexdigest()
 
 
 def _look(root: Path, path: Path) -> LandingFile | tuple[str, str]:
+    """The file, or the path and why it is none. Raises OSError where the system does not let it be known."""
     relative = _relative(root, path)
     try:
         target = path.resolve(strict=True)
         info = target.stat()
-    except (OSError, RuntimeError) as error:  # gone meanwhile, a dangling link, a loop of links
+    except (OSError, RuntimeError) as error:
+        if isinstance(error, OSError) and error.errno not in _NOT_THERE:
+            raise
         return relative, f"cannot be looked at: {error}"
     if not target.is_relative_to(root):
         return relative, "a link that leads out of the landing folder is not followed"

@@ -16,6 +16,7 @@ import duckdb
 
 from pollux_dagster.ingest.load import (
     READER_VERSION,
+    UNREADABLE,
     FileChangedError,
     LoadedFile,
     delete_rows,
@@ -109,11 +110,11 @@ def sync(con: duckdb.DuckDBPyConnection, landing: Path, *, run_id: str, taxonomy
         except (FileChangedError, FileNotFoundError) as error:
             unsettled.append((path, f"not read this time: {error}"))
             continue
-        if result is None:
-            rehashed.append(path)
-        else:
+        if result is not None:
             loaded.append(result)
-    removed = sorted(known.keys() - files.keys())
+        elif known[path][2] != UNREADABLE:
+            rehashed.append(path)
+    removed = sorted(path for path in known.keys() - files.keys() if not found.hides(path))
     for path in removed:
         _forget(con, path, run_id)
     before = _answers(con)
@@ -142,11 +143,14 @@ def _package_files(taxonomy: Path | None) -> list[LandingFile]:
 
 
 def _known(con: duckdb.DuckDBPyConnection) -> dict[str, tuple[int, int, str]]:
-    """Size, mtime and hash of every file whose rows are in landing.* and were read by this code's readers."""
+    """Size, mtime and hash of every file whose rows are in landing.* and were read by this code's readers.
+
+    No time is known of a file that could not be read: permissions change without changing it.
+    """
     rows = con.execute(
-        "SELECT file_path, size_bytes, CASE WHEN reader_version = ? THEN mtime_ns ELSE -1 END, "
+        "SELECT file_path, size_bytes, CASE WHEN reader_version = ? AND sha256 <> ? THEN mtime_ns ELSE -1 END, "
         "CASE WHEN reader_version = ? THEN sha256 ELSE '' END FROM landing.files WHERE status = 'loaded'",
-        [READER_VERSION, READER_VERSION],
+        [READER_VERSION, UNREADABLE, READER_VERSION],
     ).fetchall()
     return {path: (size, mtime, sha256) for path, size, mtime, sha256 in rows}
 
@@ -160,8 +164,8 @@ def _load_if_different(
     except FileNotFoundError:
         raise
     except OSError:
-        sha256 = "unreadable"  # load_file says so in a rejected row
-    if known is not None and known[2] == sha256 and known[0] == file.size and len(sha256) == 64:
+        sha256 = UNREADABLE  # load_file says so in a rejected row
+    if known is not None and known[2] == sha256 and known[0] == file.size:
         con.execute("UPDATE landing.files SET mtime_ns = ? WHERE file_path = ?", [file.mtime_ns, file.path])
         return None
     return load_file(con, file, sha256, run_id)

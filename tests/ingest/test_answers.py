@@ -9,6 +9,8 @@ import polars as pl
 import pytest
 from landing_world import World, answer, instruction
 
+from pollux_dagster.ingest.formats.context import text_id
+
 
 def _first(world: World) -> tuple[Any, ...]:
     world.sync()
@@ -99,6 +101,22 @@ def test_answers_come_in_parquet_and_csv_too(asked: World) -> None:
     assert asked.rejected() == []
     for model in "pcs":
         assert (model, "2", 0, 'два, "три"\nчетыре') in asked.outputs()
+
+
+def test_parquet_of_duckdbs_second_version_is_read(world: World) -> None:
+    world.write("instructions.jsonl", *(instruction(n) for n in range(30_000)))
+    world.con.execute(
+        f"""
+        COPY (
+            SELECT i AS prompt_id, CASE WHEN i < 9000 THEN 'да' ELSE 'ответ ' || i END AS answer FROM range(30000) t(i)
+        ) TO '{world.landing}/m.parquet' (FORMAT parquet, PARQUET_VERSION v2, ROW_GROUP_SIZE 9000)
+        """
+    )
+    world.sync()
+    assert world.rejected() == []
+    assert world.rows("SELECT count(*), count(*) FILTER (answer = 'ответ ' || prompt_id) FROM raw.model_outputs") == [
+        (30_000, 21_000)
+    ]
 
 
 def test_fastchat_choices_are_samples_and_turns_a_transcript(world: World) -> None:
@@ -197,6 +215,48 @@ def test_lm_eval_samples_find_an_instruction_that_is_already_there(asked: World)
     assert _first(asked) == ("m", "2", 0, "да")
 
 
+def _prompted(prompt: str, text: str = "да", **fields: object) -> dict[str, object]:
+    return _sample(0, text, arguments=[[prompt, {}]], **fields)
+
+
+def test_lm_eval_answers_to_another_prompt_under_the_same_id_are_not_judged_on_the_first(world: World) -> None:
+    world.write("a/samples_t_2025-01-02T03-04-05.1.jsonl", _prompted("Пример 1. Вопрос?"))
+    world.write("b/samples_t_2025-01-02T03-04-05.1.jsonl", _prompted("Пример 2. Вопрос?"))
+    world.write("c/samples_t_2025-01-02T03-04-05.1.jsonl", _prompted("Пример 1. Вопрос?", target="другой"))
+    world.write("d/samples_t_2025-01-02T03-04-05.1.jsonl", _prompted("Пример 1. Вопрос?"))
+    world.sync()
+    assert [(model, prompt) for model, prompt, _, _ in world.outputs()] == [("a", "t:0"), ("d", "t:0")]
+    details = world.rows("SELECT file_path[1], reason, detail FROM raw.rejected_rows ORDER BY ALL")
+    assert [row[:2] for row in details] == [("b", "conflicting_duplicate"), ("c", "conflicting_duplicate")]
+    assert "with another instruction." in details[0][2] and "with another reference_answer." in details[1][2]
+
+
+def test_a_landed_instruction_is_what_all_lm_eval_answers_under_its_id_are_judged_on(world: World) -> None:
+    for model, prompt in (("a", "Пример 1. Вопрос?"), ("b", "Пример 2. Вопрос?")):
+        world.write(f"{model}/samples_t_2025-01-02T03-04-05.1.jsonl", _prompted(prompt))
+    world.sync()
+    world.write("instructions.jsonl", instruction("t:0", instruction="Вопрос?"))
+    world.sync()
+    assert world.rejected() == []
+    assert [(model, prompt) for model, prompt, _, _ in world.outputs()] == [("a", "t:0"), ("b", "t:0")]
+    assert world.rows("SELECT instruction FROM raw.instructions") == [("Вопрос?",)]
+
+
+def test_a_prompt_whose_first_carrier_answers_a_landed_instruction_is_defined_by_the_next(asked: World) -> None:
+    for model, prompt in (("a", "Вопрос 2"), ("b", "Совсем другой вопрос"), ("c", "Совсем другой вопрос")):
+        asked.write(f"{model}/samples_t_2025-01-02T03-04-05.1.jsonl", _prompted(prompt))
+    asked.sync()
+    assert asked.rejected() == []
+    assert [output[:2] for output in asked.outputs()] == [("a", "2"), ("b", "t:0"), ("c", "t:0")]
+
+
+def test_a_text_carried_with_and_without_a_reference_is_one_prompt(world: World) -> None:
+    world.write_json("a.json", [{"instruction": "Вопрос", "output": "да", "generator": "alpaca"}])
+    world.write("m.jsonl", _prompted("Вопрос"))
+    world.sync()
+    assert (len(world.outputs()), world.rejected()) == (2, [])
+
+
 def test_lm_eval_log_likelihood_samples_are_rejected(world: World) -> None:
     world.write("m/samples_t_2025-01-02T03-04-05.1.jsonl", _sample(0, "", resps=[[[-1.5, False]], [[-2.0, True]]]))
     world.sync()
@@ -247,6 +307,49 @@ def test_the_wide_pollux_set_gives_instructions_criteria_outputs_and_scores(worl
     assert world.rows("SELECT model_id, criteria_name, score FROM raw.human_scores ORDER BY ALL") == [
         ("m", "А", 0.5),
         ("n", "А", 0.5),
+    ]
+
+
+PUBLISHED = {
+    "instruction": "Вопрос",
+    "reference_answer": None,
+    "answer": "да",
+    "model_id": "m",
+    "task_type": "т",
+    "criteria_name": "А",
+    "rubrics": "0: нет\n1: да",
+    "criteria_score": 0.5,
+}
+
+
+def test_the_wide_set_as_it_is_published_has_no_ids_and_is_known_by_its_texts(world: World) -> None:
+    changes: list[dict[str, object]] = [{}, {"criteria_name": "Б"}, {"model_id": "n"}, {"instruction": "Другой"}]
+    pl.DataFrame([PUBLISHED | change for change in changes]).write_parquet(world.landing / "pollux.parquet")
+    world.write_json("alpaca.json", [{"instruction": "Вопрос", "output": "нет", "generator": "alpaca"}])
+    world.sync()
+    assert world.rejected() == []
+    ids = dict(world.rows("SELECT instruction, prompt_id FROM raw.instructions"))
+    assert ids == {text: text_id(text) for text in ("Вопрос", "Другой")}
+    assert [(model, prompt) for model, prompt, _, _ in world.outputs()] == sorted(
+        [("alpaca", ids["Вопрос"]), ("m", ids["Вопрос"]), ("m", ids["Другой"]), ("n", ids["Вопрос"])]
+    )
+    assert world.rows("SELECT count(*) FROM raw.human_scores") == [(4,)]
+
+
+def test_one_text_with_two_references_in_a_wide_set_without_ids_is_a_conflict_that_says_so(world: World) -> None:
+    world.write("wide.jsonl", PUBLISHED | {"reference_answer": "7"}, PUBLISHED | {"reference_answer": "8"})
+    world.sync()
+    ((row, reason, detail),) = world.rows("SELECT row_number, reason, detail FROM raw.rejected_rows")
+    assert (row, reason) == (2, "conflicting_duplicate")
+    assert "reference_answer" in detail
+
+
+def test_a_row_without_an_id_in_a_wide_set_that_has_them_is_a_mistake(world: World) -> None:
+    world.write("wide.jsonl", PUBLISHED | {"prompt_id": 1}, PUBLISHED, PUBLISHED | {"prompt_id": None})
+    world.sync()
+    assert [(row, reason) for _, row, reason in world.rejected()] == [
+        (2, "missing_prompt_id"),
+        (3, "missing_prompt_id"),
     ]
 
 

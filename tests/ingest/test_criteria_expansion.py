@@ -73,6 +73,16 @@ def test_inline_criteria_win_and_keep_their_order(taught: World) -> None:
     assert taught.rows("SELECT DISTINCT source FROM raw.instruction_criteria") == [("inline",)]
 
 
+def test_a_table_of_instructions_may_have_a_row_a_criterion(world: World) -> None:
+    rows = [
+        f'1,Вопрос,{name},"0: нет\n1: {yes}"' for name, yes in (("Б", "да"), ("А", "да"), ("Б", "да"), ("Б", "есть"))
+    ]
+    world.write("i.csv", "prompt_id,instruction,criteria_name,rubrics", *rows, rows[0].replace("Вопрос", "Другой"))
+    world.sync()
+    assert _judged_on(world) == {"1": ["Б", "А", "Б"]}
+    assert world.rejected() == [("i.csv", 3, "duplicate"), ("i.csv", 5, "conflicting_duplicate")]
+
+
 def test_a_task_and_subtask_are_found_by_either_languages_name_in_any_case(taught: World) -> None:
     taught.write(
         "i.jsonl",

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import os
+from io import BufferedReader
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
 from landing_world import PACKAGE_TAXONOMY, World, answer, instruction
 
+from pollux_dagster.ingest import load
 from pollux_dagster.ingest import sync as sync_module
-from pollux_dagster.ingest.scan import fingerprint
+from pollux_dagster.ingest.formats.context import context_of
+from pollux_dagster.ingest.scan import LandingFile, fingerprint
 from pollux_dagster.ingest.sync import sync
 from pollux_dagster.warehouse.schema import create_schema
 
@@ -169,3 +174,104 @@ def test_a_link_inside_the_folder_is_read(asked: World) -> None:
 def test_a_missing_landing_folder_is_an_error_that_says_so(world: World, tmp_path: Path) -> None:
     with pytest.raises(NotADirectoryError, match="landing folder"):
         world.sync(landing=tmp_path / "nowhere")
+
+
+def _deny_folder(monkeypatch: pytest.MonkeyPatch, denied: Path) -> None:
+    """As if the folder had mode 000, which says nothing to root."""
+    scandir = os.scandir
+
+    def listing(folder: str | Path) -> Any:
+        if Path(folder) == denied:
+            raise PermissionError(errno.EACCES, "Permission denied", str(folder))
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", listing)
+
+
+def _deny_file(monkeypatch: pytest.MonkeyPatch, denied: Path) -> None:
+    open_, access = LandingFile.open, os.access
+
+    def opened(file: LandingFile) -> BufferedReader:
+        if file.absolute == denied:
+            raise PermissionError(errno.EACCES, "Permission denied", str(denied))
+        return open_(file)
+
+    monkeypatch.setattr(LandingFile, "open", opened)
+    monkeypatch.setattr(os, "access", lambda path, mode: path != denied and access(path, mode))
+
+
+def test_a_file_that_could_not_be_read_is_tried_again_at_each_sync(
+    asked: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = asked.write("m.jsonl", answer(1))
+    with monkeypatch.context() as patch:
+        _deny_file(patch, path)
+        asked.sync()
+        assert asked.rejected() == [("m.jsonl", 0, "unreadable_file")]
+        report = asked.sync()
+        assert (report.loaded, report.rehashed, report.rejected) == ((), (), 1)
+        denied = fingerprint(asked.landing)
+    assert fingerprint(asked.landing) != denied
+    assert asked.sync().loaded == ("m.jsonl",)
+    assert (asked.outputs(), asked.rejected()) == ([("m", "1", 0, "ответ")], [])
+    assert asked.sync().loaded == ()
+
+
+def test_a_file_that_fails_in_the_middle_is_tried_again(asked: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked.write("m.jsonl", answer(1))
+
+    def failing(path: str, document: object) -> object:
+        if path == "m.jsonl":
+            raise OSError(errno.EIO, "Input/output error")
+        return context_of(path, document)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(load, "context_of", failing)
+        asked.sync()
+    assert asked.rejected() == [("m.jsonl", 0, "unreadable_file")]
+    asked.sync()
+    assert (len(asked.outputs()), asked.rejected()) == (1, [])
+
+
+def test_a_folder_that_cannot_be_listed_is_reported_and_its_files_are_kept(
+    asked: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = asked.write("models/org/m.jsonl", answer(1))
+    asked.write("models.jsonl", answer(1))
+    asked.sync()
+    with monkeypatch.context() as patch:
+        _deny_folder(patch, path.parent.parent)
+        (asked.landing / "models.jsonl").unlink()
+        report = asked.sync()
+    assert (report.loaded, report.removed) == ((), ("models.jsonl",))
+    assert report.ignored == (("models", "cannot be looked at: Permission denied"),)
+    assert asked.outputs() == [("m", "1", 0, "ответ")]
+    path.unlink()
+    assert asked.sync().removed == ("models/org/m.jsonl",)
+
+
+def test_a_landing_folder_that_cannot_be_listed_loses_nothing(asked: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked.write("m.jsonl", answer(1))
+    asked.sync()
+    _deny_folder(monkeypatch, asked.landing)
+    report = asked.sync()
+    assert (report.removed, [path for path, _ in report.ignored]) == ((), ["."])
+    assert len(asked.outputs()) == 1
+
+
+def test_a_file_in_a_folder_that_lists_but_does_not_let_in_is_kept(
+    asked: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = asked.write("models/m.jsonl", answer(1))
+    asked.sync()
+    resolve = Path.resolve
+
+    def resolved(self: Path, strict: bool = False) -> Path:
+        if self == path:
+            raise PermissionError(errno.EACCES, "Permission denied", str(self))
+        return resolve(self, strict)
+
+    monkeypatch.setattr(Path, "resolve", resolved)
+    report = asked.sync()
+    assert (report.removed, report.ignored) == ((), (("models/m.jsonl", "cannot be looked at: Permission denied"),))
+    assert len(asked.outputs()) == 1

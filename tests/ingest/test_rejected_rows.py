@@ -123,6 +123,50 @@ def test_a_repeated_score_is_a_duplicate_and_a_different_one_a_conflict(asked: W
     ]
 
 
+def test_a_human_score_beyond_its_scale_is_rejected_and_one_between_two_levels_is_not(asked: World) -> None:
+    score = {"prompt_id": 1, "model_id": "m", "criteria_name": "Польза"}
+    asked.write("m.jsonl", answer(1))
+    asked.write("scores.jsonl", *(score | {"annotator": str(n), "score": n} for n in (0, 0.5, 1, 1.5, 5, -1)))
+    asked.sync()
+    assert asked.rejected() == [("scores.jsonl", row, "off_scale") for row in (4, 5, 6)]
+    ((detail,),) = asked.rows("SELECT detail FROM raw.rejected_rows WHERE row_number = 5")
+    assert detail == 'expected "Польза" between 0.0 and 1.0, got 5.0'
+
+
+def test_a_name_with_two_scales_takes_a_score_of_either(world: World) -> None:
+    criteria = [{"criteria_name": "К", "rubrics": rubric} for rubric in ("0: н\n1: д", "1 — н\n5 — д")]
+    world.write("i.jsonl", instruction(1, criteria=criteria))
+    world.write("m.jsonl", answer(1))
+    score = {"prompt_id": 1, "model_id": "m", "criteria_name": "К"}
+    world.write("scores.jsonl", *(score | {"annotator": str(n), "score": n} for n in (0, 5, 6)))
+    world.sync()
+    assert world.rejected() == [("scores.jsonl", 3, "off_scale")]
+    ((detail,),) = world.rows("SELECT detail FROM raw.rejected_rows")
+    assert detail == 'expected "К" between 0.0 and 1.0, or between 1.0 and 5.0, got 6.0'
+
+
+def test_an_id_in_a_message_shows_the_space_at_its_edge(asked: World) -> None:
+    asked.write("m.jsonl", answer(" 1"))
+    asked.sync()
+    assert asked.rows("SELECT detail FROM raw.rejected_rows") == [('no instruction has prompt_id " 1"',)]
+
+
+def test_a_second_definition_says_which_field_differs(world: World) -> None:
+    changes: dict[str, object] = {
+        "instruction": "Другой",
+        "reference_answer": "42",
+        "task_type": "т",
+        "criteria": [],
+    }
+    world.write("i.jsonl", instruction(1), *(instruction(1, **{name: value}) for name, value in changes.items()))
+    world.sync()
+    details = [detail for (detail,) in world.rows("SELECT detail FROM raw.rejected_rows ORDER BY row_number")]
+    start = 'prompt_id "1" is already defined at i.jsonl:1, with another '
+    assert details == [
+        start + field for field in ("instruction", "reference_answer", "task_type or task_subtype", "list of criteria")
+    ]
+
+
 def test_the_first_of_several_answers_to_one_prompt_wins(asked: World) -> None:
     asked.write("a.jsonl", answer(1, "раз", model_id="m"), answer(1, "раз", model_id="m"))
     asked.write("b.jsonl", answer(1, "два", model_id="m"), answer(1, "два", model_id="m", sample_index=1))
@@ -167,6 +211,25 @@ def test_a_file_that_cannot_be_used_is_one_rejected_row(asked: World, body: byte
     assert [r for _, _, r in asked.rejected()] == [reason]
     assert [(f.row_count, f.rejected) for f in report.files if f.path == "bad.jsonl"] == [(1, 1)]
     assert asked.outputs() == [("m", "1", 0, "ответ")]
+
+
+@pytest.mark.parametrize(
+    ("fields", "nearest"),
+    [
+        (("results",), ""),
+        (("promptid", "Response"), "answers (prompt_id, answer)"),
+        (("questionid", "choice"), "fastchat_answers (question_id, choices)"),
+        (("criterion_name", "points", "model"), "human_scores (prompt_id, model_id, criteria_name, score)"),
+    ],
+)
+def test_fields_of_no_format_are_named_beside_the_nearest_formats(
+    world: World, fields: tuple[str, ...], nearest: str
+) -> None:
+    world.write("m.jsonl", dict.fromkeys(fields, "x"))
+    world.sync()
+    ((detail,),) = world.rows("SELECT detail FROM raw.rejected_rows")
+    assert detail.startswith(f"no landing format has these fields: {', '.join(sorted(fields))}; nearest are ")
+    assert detail.count("(") == 3 and nearest in detail
 
 
 def test_every_line_of_a_file_of_broken_lines_is_a_row(asked: World) -> None:

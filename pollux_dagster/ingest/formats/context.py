@@ -18,10 +18,15 @@ _MODEL_FIELDS = ("model_id", "model", "generator", "model_name")
 
 @dataclass(frozen=True, slots=True)
 class FileContext:
-    """`path` is relative to the landing folder, `document_model` a model named beside a document's rows."""
+    """`path` is relative to the landing folder, `document_model` a model named beside a document's rows.
+
+    `has_prompt_ids` is whether the file's rows name their prompts: in such a file a row without an id is a
+    mistake, in any other the text of its instruction is the id.
+    """
 
     path: str
     document_model: str | None = None
+    has_prompt_ids: bool = True
 
     @property
     def stem(self) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 from pollux_dagster.core.rubrics import UnreadableScaleError, read_scale
 from pollux_dagster.core.taxonomy import TaxonomyError, group_by_name, normalize_group, render_scale
 from pollux_dagster.ingest import rows
-from pollux_dagster.ingest.formats.context import FileContext
+from pollux_dagster.ingest.formats.context import FileContext, text_id
 from pollux_dagster.ingest.records import HumanScore, Instruction, InstructionCriterion, ModelOutput, Record
 from pollux_dagster.ingest.rows import Reason, RowRejected
 
@@ -31,10 +31,16 @@ def read_instruction(fields: dict[str, Any], context: FileContext) -> list[Recor
 
 
 def read_wide(fields: dict[str, Any], context: FileContext) -> list[Record]:
-    """An instruction, one answer to it, and the experts' score for one criterion where there is one."""
-    prompt_id = rows.prompt_id(fields.get("prompt_id"))
+    """An instruction, one answer to it, and the experts' score for one criterion where there is one.
+
+    The published set has no prompt_id column: the text of the instruction then is the id.
+    """
+    if context.has_prompt_ids:
+        prompt_id = rows.prompt_id(fields.get("prompt_id"))
+    else:
+        prompt_id = text_id(rows.required_text(fields, "instruction"))
     model_id = context.model_of(fields)
-    records = read_instruction(fields, context)
+    records: list[Record] = [_instruction(prompt_id, fields), *_criteria(prompt_id, fields)]
     answer = rows.answer(fields, "answer" if "answer" in fields else "output")
     records.append(ModelOutput(model_id, prompt_id, None, rows.sample_index(fields), answer))
     annotator = rows.label(fields, "annotator") or AGGREGATE_ANNOTATOR

@@ -1,5 +1,7 @@
 -- Which criteria a task name stands for. The user's taxonomy is scope 0, the package's scope 1; lower wins.
 CREATE OR REPLACE TEMP MACRO normalized_name(x) AS lower(trim(regexp_replace(x, '\s+', ' ', 'g')));
+-- An id in a message: in quotes, so that a space at its edge is seen.
+CREATE OR REPLACE TEMP MACRO shown(x) AS '"' || left(x, 200) || '"';
 CREATE OR REPLACE TEMP TABLE resolve_rejected (
     file_path VARCHAR, row_number BIGINT, reason VARCHAR, detail VARCHAR, raw_text VARCHAR
 );

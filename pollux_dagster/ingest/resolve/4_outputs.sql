@@ -24,8 +24,8 @@ CREATE OR REPLACE TEMP TABLE resolve_rejected_outputs AS
 SELECT file_path, row_number,
     CASE WHEN NOT is_known THEN 'unknown_prompt' WHEN same_answer THEN 'duplicate'
         ELSE 'conflicting_duplicate' END AS reason,
-    CASE WHEN NOT is_known THEN 'no instruction has prompt_id ' || left(prompt_id, 200)
-        ELSE 'model ' || left(model_id, 200) || ', prompt_id ' || left(prompt_id, 200) || ', sample '
+    CASE WHEN NOT is_known THEN 'no instruction has prompt_id ' || shown(prompt_id)
+        ELSE 'model ' || shown(model_id) || ', prompt_id ' || shown(prompt_id) || ', sample '
             || sample_index || ' is already answered at ' || first_file || ':' || first_row END AS detail,
     sample_index
 FROM resolve_outputs

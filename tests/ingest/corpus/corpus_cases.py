@@ -219,7 +219,10 @@ def _tables() -> Iterator[Case]:
         ("blank id", "prompt_id,answer\n ,a\n2,c\n", 1, ("missing_prompt_id",)),
         ("unknown id", "prompt_id,answer\n99,a\n2,c\n", 1, ("unknown_prompt",)),
         ("formula", "prompt_id,answer\n1,=cmd|' /C calc'!A0\n2,@SUM(1)\n", 2, ()),
-        ("open quote", 'prompt_id,answer\n1,a\n2,"b\n3,c\n', 2, ()),
+        ("open quote", 'prompt_id,answer\n1,a\n2,"b\n3,c\n', 2, ("invalid_csv",)),
+        ("two open quotes", 'prompt_id,answer\n1,"a\n2,b\n3,"c\n', 1, ("invalid_csv", "invalid_csv")),
+        ("quote inside a cell", 'prompt_id,answer\n1,"a" b\n2,c\n3,d "e"\n', 2, ("invalid_csv",)),
+        ("only quotes", 'prompt_id,answer\n"\n2,b\n', 1, ("invalid_csv",)),
         ("bad index", "prompt_id,answer,sample_index\n1,a,x\n2,b,1\n", 1, ("wrong_type",)),
     ):
         yield Case(f"table {name}.csv", body.encode(), accepted, rejected)
@@ -336,6 +339,8 @@ def _scores() -> Iterator[Case]:
         ("score", "inf", "non_finite_number"),
         ("score", [1], "wrong_type"),
         ("score", False, "wrong_type"),
+        ("score", 5, "off_scale"),
+        ("score", -0.1, "off_scale"),
         ("model_id", None, "missing_field"),
         ("model_id", "никто", "unknown_output"),
         ("model_id", 5, "wrong_type"),

@@ -15,9 +15,7 @@ from pollux_dagster.warehouse.schema import create_schema
 
 CASES = {case.name: case for case in cases()}
 REASONS_OF_OTHER_PLACES = {
-    # Limits are in test_large_inputs; a CSV error takes a field of 64 MiB.
-    Reason.TOO_LARGE,
-    Reason.INVALID_CSV,
+    Reason.TOO_LARGE,  # limits are in test_large_inputs
 }
 
 

@@ -120,17 +120,28 @@ def test_json_that_would_become_millions_of_objects_is_refused_unparsed(tmp_path
 
 
 @pytest.mark.parametrize(
-    ("body", "rows"),
+    ("body", "rows", "reasons"),
     [
-        (b"prompt_id,answer\n1,a\n2,b\n" + b'3,"' + b'c\n","' * 3_000_000, 3),
-        (b"prompt_id" + b",x" * 10_000_000 + b"\n1,2\n", 1),
+        (b"prompt_id,answer\n1,a\n2,b\n" + b'3,"' + b'c\n","' * 300_000, 300_003, ["invalid_csv", "wrong_type"]),
+        (b"prompt_id,answer\n" + b'b","\n' * 300_000, 300_000, ["invalid_csv"]),
+        (b'prompt_id,answer\n1,"' + b"c\n" * 1_500_000, 1_500_000, ["invalid_csv", "wrong_type"]),
+        (b'prompt_id,answer\n1,"' + b"c" * 3_000_000 + b"\n2,b\n", 2, ["too_large"]),
+        (b"prompt_id" + b",x" * 10_000_000 + b"\n1,2\n", 1, ["unknown_format"]),
     ],
-    ids=["a quote that never closes", "ten million columns"],
+    ids=[
+        "a quote that never closes",
+        "each line opens one",
+        "text after a quote",
+        "a long line",
+        "ten million columns",
+    ],
 )
-def test_a_csv_record_without_end_is_given_up(tmp_path: Path, body: bytes, rows: int) -> None:
+def test_a_csv_record_without_end_is_given_up_and_the_next_line_read(
+    tmp_path: Path, body: bytes, rows: int, reasons: list[str]
+) -> None:
     (tmp_path / "answers.csv").write_bytes(body)
     said = read(tmp_path, MAX_LINE_BYTES=limits.MIB)
-    assert said["rows"] == rows
+    assert (said["rows"], said["reasons"]) == (rows, reasons)
     assert isinstance(said["mib"], float) and said["mib"] < 64
 
 
@@ -143,6 +154,16 @@ def test_a_parquet_dictionary_does_not_unfold_into_memory(tmp_path: Path) -> Non
     assert isinstance(said["mib"], float) and said["mib"] < 300
     said = read(tmp_path, MAX_PARQUET_BYTES=100 * limits.MIB)
     assert (said["rows"], said["reasons"]) == (1500, ["too_large"])
+
+
+def test_parquet_text_in_a_newer_encoding_does_not_unfold_into_memory(tmp_path: Path) -> None:
+    texts = ["я" * 500_000 + str(number) for number in range(600)]
+    table = pa.table({"prompt_id": list(range(600)), "answer": texts})
+    encoding = {"answer": "DELTA_BYTE_ARRAY"}
+    pq.write_table(table, tmp_path / "a.parquet", use_dictionary=False, column_encoding=encoding, compression="zstd")
+    said = read(tmp_path)
+    assert (said["rows"], said["reasons"]) == (600, [])
+    assert isinstance(said["mib"], float) and said["mib"] < 300
 
 
 def test_a_parquet_run_length_does_not_unfold_into_memory(tmp_path: Path) -> None:

@@ -1,0 +1,90 @@
+"""JSON documents: a broken row of a list costs itself, and no list of a document is passed over in silence."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+
+import pytest
+from landing_world import World, answer, instruction
+
+ROWS = 1000
+DAMAGE: dict[str, Callable[[str], str]] = {
+    "bad escape": lambda row: row.replace("ответ", "C:\\dir"),
+    "one stray quote": lambda row: row.replace("ответ", '5" экран'),
+    "two stray quotes": lambda row: row.replace("ответ", '"да"'),
+    "torn": lambda row: row[:30],
+    "comma before the end": lambda row: row[:-1] + ",}",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+@pytest.mark.parametrize("indent", [None, 1])
+@pytest.mark.parametrize("separator", [", ", ",\n", ","])
+def test_a_broken_row_of_a_list_costs_itself_only(
+    world: World, damage: Callable[[str], str], indent: int | None, separator: str
+) -> None:
+    world.write("instructions.jsonl", *(instruction(n) for n in range(1, ROWS + 1)))
+    rows = [
+        json.dumps(answer(n, "ответ [x] {", meta=[{"a": n}, {"a": [n]}]), ensure_ascii=False, indent=indent)
+        for n in range(1, ROWS + 1)
+    ]
+    broken = (3, 4, 700, ROWS - 1)
+    for n in broken:
+        rows[n - 1] = damage(rows[n - 1])
+    world.write_bytes("m.json", f"[{separator.join(rows)}]".encode())
+    world.sync()
+    assert world.rejected() == [("m.json", n, "invalid_json") for n in broken]
+    assert {int(prompt) for _, prompt, _, _ in world.outputs()} == set(range(1, ROWS + 1)) - set(broken)
+
+
+def test_what_is_no_row_at_all_is_passed_over_up_to_the_next(asked: World) -> None:
+    rows = [json.dumps(answer(n)) for n in (1, 2, 3)]
+    asked.write_bytes("m.json", f"[{rows[0]}, oops, {rows[1]}}}, {rows[2]}]".encode())
+    asked.sync()
+    assert asked.rejected() == [("m.json", 2, "invalid_json"), ("m.json", 4, "invalid_json")]
+    assert len(asked.outputs()) == 3
+
+
+def test_a_row_that_opens_otherwise_than_its_broken_neighbour_is_read(asked: World) -> None:
+    asked.write_bytes(
+        "m.json",
+        rb'[{"prompt_id": 1, "answer": "\x"}, {"answer": "a", "prompt_id": 2}, {"prompt_id": 3, "answer": ""}]',
+    )
+    asked.sync()
+    assert asked.rejected() == [("m.json", 1, "invalid_json")]
+    assert [prompt for _, prompt, _, _ in asked.outputs()] == ["2", "3"]
+
+
+@pytest.mark.parametrize("row", ['{"k": "\\x"}', '{"k": "\\x"', '{"k%d": "\\x"', '{"k%d": "\\x"}', "{", "x"], ids=repr)
+def test_a_document_of_broken_rows_ends_in_time(world: World, row: str) -> None:
+    rows = ",".join(row % n if "%d" in row else row for n in range(20_000))
+    world.write_bytes("m.json", f"[{rows}]".encode())
+    started = time.process_time()
+    world.sync(taxonomy=None)
+    assert time.process_time() - started < 20
+    assert {reason for _, _, reason in world.rejected()} == {"invalid_json"}
+
+
+def test_every_list_of_a_document_is_read_or_rejected(asked: World) -> None:
+    document = {"answers": [answer(1)], "instructions": [instruction(9)], "scores": [1, 2], "rows": []}
+    asked.write_json("m.json", document)
+    asked.write_bytes("n.json", json.dumps(document, ensure_ascii=False).replace('"ответ"', '"\\x"').encode())
+    asked.sync()
+    expected = [(2, "unknown_format"), (3, "unknown_format")]
+    assert [(row, reason) for path, row, reason in asked.rejected() if path == "m.json"] == expected
+    details = asked.rows("SELECT detail FROM raw.rejected_rows WHERE file_path = 'm.json' ORDER BY row_number")
+    assert "1 rows under 'instructions'" in details[0][0] and "2 rows under 'scores'" in details[1][0]
+    assert [row for path, *row in asked.rejected() if path == "n.json"] == [
+        [1, "invalid_json"],
+        [2, "unknown_format"],
+        [3, "unknown_format"],
+    ]
+    assert [output[:2] for output in asked.outputs()] == [("m", "1")]
+
+
+def test_an_empty_list_does_not_stand_before_a_full_one(world: World) -> None:
+    world.write_json("i.json", {"answers": [], "instructions": [instruction(1), instruction(2)]})
+    world.sync()
+    assert (world.rejected(), world.rows("SELECT count(*) FROM raw.instructions")) == ([], [(2,)])

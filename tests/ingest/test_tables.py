@@ -1,0 +1,101 @@
+"""CSV and TSV: what a wrong quote costs, what a right one may hold, and how a header is known."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from landing_world import World, answer, instruction
+
+from pollux_dagster.ingest.containers import open_container
+from pollux_dagster.ingest.rows import RowRejected
+from pollux_dagster.ingest.scan import LandingFile
+
+ROWS = 1000
+
+
+@pytest.fixture
+def many(world: World) -> World:
+    world.write("instructions.jsonl", *(instruction(n) for n in range(1, ROWS + 1)))
+    return world
+
+
+def _table(world: World, changed: dict[int, str], delimiter: str = ",") -> None:
+    lines = [changed.get(n, f"{n}{delimiter}ответ {n}") for n in range(1, ROWS + 1)]
+    world.write("m.csv", f"prompt_id{delimiter}answer", *lines)
+
+
+@pytest.mark.parametrize(
+    ("delimiter", "changed"),
+    [
+        (",", {10: '10,"ответ 10'}),
+        (",", {10: '10,"ответ 10', 500: '500,"ответ 500'}),
+        (",", {10: '10,"ответ 10', 500: '500,"целый\nответ, ""в кавычках"""'}),
+        (",", {10: '10,"ответ 10', 500: '500,ответ,"да"'}),
+        ("\t", {n: f'{n}\t"Да, сказал он.' for n in range(7, ROWS, 50)}),
+        ("\t", {n: f'{n}\t"Да", сказал он.' for n in range(1, ROWS + 1)}),
+        (",", {ROWS: f'{ROWS},"'}),
+    ],
+    ids=["one", "two", "before a good one", "before other columns", "unquoted TSV", "in every row", "the last row"],
+)
+def test_a_wrong_quote_costs_its_own_row_only(many: World, delimiter: str, changed: dict[int, str]) -> None:
+    _table(many, changed, delimiter)
+    many.sync()
+    bad = {n for n, line in changed.items() if "целый" not in line}
+    assert {int(prompt) for _, prompt, _, _ in many.outputs()} == set(range(1, ROWS + 1)) - bad
+    assert [(row, reason) for _, row, reason in many.rejected()] == [
+        (n, "wrong_type" if changed[n].endswith('"да"') else "invalid_csv") for n in sorted(bad)
+    ]
+
+
+def test_the_record_of_a_damaged_row_holds_that_row(many: World) -> None:
+    _table(many, {10: '10,"ответ 10'})
+    many.sync()
+    ((detail, text),) = many.rows("SELECT detail, raw_text FROM raw.rejected_rows")
+    assert text.strip() == '10,"ответ 10' and "quote" in detail
+
+
+def test_quoted_cells_may_hold_lines_quotes_and_delimiters(many: World) -> None:
+    _table(many, {2: '2,"раз, ""два""\n3,три\n\n"', 5: '"5",""'})
+    many.sync()
+    answers = {prompt: text for _, prompt, _, text in many.outputs()}
+    assert many.rejected() == []
+    assert (answers["2"], answers["5"], len(answers)) == ('раз, "два"\n3,три\n\n', "", ROWS)
+
+
+def test_a_cell_with_a_line_that_is_a_json_object_does_not_make_a_table_json(many: World) -> None:
+    many.write("m.csv", "prompt_id,answer", '1,"class A', "{}", '"', "2,ответ")
+    many.sync()
+    assert many.outputs() == [("m", "1", 0, "class A\n{}\n"), ("m", "2", 0, "ответ")]
+    assert many.rejected() == []
+
+
+def test_json_after_a_line_that_is_no_header_stays_json(many: World) -> None:
+    many.write("m.jsonl", "answers, of a model", answer(1))
+    many.sync()
+    assert many.rejected() == [("m.jsonl", 1, "invalid_json")]
+    assert len(many.outputs()) == 1
+
+
+def test_a_header_nobody_knows_is_named_beside_the_ones_that_are(world: World) -> None:
+    world.write("m.csv", "id;text", "1;ответ")
+    world.sync()
+    ((reason, detail),) = world.rows("SELECT reason, detail FROM raw.rejected_rows")
+    assert reason == "unknown_format"
+    assert "'id', 'text'" in detail and "prompt_id, instruction, question_id" in detail
+
+
+@given(st.lists(st.text(alphabet='"",a1', min_size=1, max_size=8), min_size=1, max_size=12))
+def test_whatever_the_quotes_each_line_is_in_one_row(lines: list[str]) -> None:
+    body = "\n".join(["prompt_id,answer", *lines, ""]).encode()
+    file = LandingFile("m.csv", Path("m.csv"), len(body), 0)
+    taken: list[str] = []
+    for row in open_container(file, io.BytesIO(body)).rows:
+        assert isinstance(row.source, str)
+        taken += row.source.rstrip("\n").split("\n")
+        if isinstance(row.fields, RowRejected) and row.fields.reason == "invalid_csv":
+            assert row.source.rstrip("\n") == lines[len(taken) - 1]
+    assert len(taken) == len(lines)

@@ -77,7 +77,9 @@ class Asker:
         """Return what the judge says to `prompt`, or the failure that stays after every attempt.
 
         A request that was under way when the server died is under suspicion of having killed it: it is asked
-        again among few others, after a second death alone, and given up as `transport_error` after a third.
+        again among few others, after a second death one suspect at a time, and given up as `transport_error`
+        after a third. Several such prompts at once use a managed server's restarts up before all are found: the
+        evaluation ends with ServerError, and a suspect that was there each time may be given up for another.
         Raises only ServerError: the server is gone and cannot be had back.
         """
         request = _Request(prompt, levels, self._profile.sampling)
@@ -93,7 +95,7 @@ class Asker:
             request.deaths += 1
             request.failures = 0  # of a server that is no more
         client, _ = await self._shared.current()
-        error = f"the server died {request.deaths} times while answering this, the last time: {request.last_error}"
+        error = f"the server died {request.deaths} times while answering this, the last time: {request.deadly_error}"
         return request.spent.outcome(_failed(VerdictStatus.TRANSPORT_ERROR, error), None, client.endpoint)
 
     async def _ask_until_death(self, request: _Request) -> Outcome | None:
@@ -126,9 +128,8 @@ class Asker:
                 self._shared.note_success()
                 reply = _failed(FINAL_STATUS[failure.trouble], failure.error)
                 return spent.outcome(reply, None, client.endpoint)
-            request.last_error = failure.error
-            if failure.trouble in SUSPICIOUS:
-                failed_on = generation
+            if failure.trouble in SUSPICIOUS and failed_on is None:
+                failed_on, request.deadly_error = generation, failure.error  # later ones only say that it is dead
             is_last = request.failures + 1 >= self._policy.max_attempts
             if await self._is_servers_fault(failure, generation, is_last=is_last):
                 self.retries += 1
@@ -213,7 +214,7 @@ class _Request:
     may_alter: bool = True
     failures: int = 0
     deaths: int = 0
-    last_error: str = ""
+    deadly_error: str = ""
     spent: _Spent = field(default_factory=_Spent)
 
 

@@ -12,14 +12,19 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from pollux_dagster.core.profiles import JudgeProfile, ReplyFormat
 from pollux_dagster.core.verdicts import VerdictStatus
 
 _NUMBER = r"[+\-−]?[0-9]{1,9}(?:[.,][0-9]{1,9})?"
 _LABEL = r"(?:(?:итоговая\s+)?оценка|(?:итоговый\s+)?балл|итог|score|rating|result)"
-_BARE = re.compile(rf"(?:{_LABEL}\s*[:=—–-]?\s*)?(?P<number>{_NUMBER})(?:\s*(?:балл|балла|баллов))?\.?", re.I)
-_OUT_OF = re.compile(rf"(?:{_LABEL}\s*[:=—–-]?\s*)?(?P<number>{_NUMBER})\s*(?:/|из)\s*(?P<top>{_NUMBER})\.?", re.I)
+# A short dash before a number may be its minus: it parts label and number only where no level is negative, and
+# a space follows it.
+_LABELLED = rf"(?:{_LABEL}\s*[:=—]?\s*)?"
+_LABELLED_BY_DASH = rf"(?:{_LABEL}\s*(?:[:=—]|[–-](?=\s))?\s*)?"
+_BARE = rf"(?P<number>{_NUMBER})(?:\s*(?:балл|балла|баллов))?\.?"
+_OUT_OF = rf"(?P<number>{_NUMBER})\s*(?:/|из)\s*(?P<top>{_NUMBER})\.?"
 _RESULT = re.compile(r"\[RESULT\](?P<score>.*?)(?P<end>\[END\]|\Z)", re.I | re.S)
 _FEEDBACK = re.compile(r"\[FEEDBACK\](?P<text>.*?)(?=\[RESULT\]|\Z)", re.I | re.S)
 _FENCE = re.compile(r"\A```(?:json)?\s*(?P<body>.*?)\s*```\Z", re.S)
@@ -102,12 +107,14 @@ def read_number(text: str, levels: Sequence[float]) -> float | None:
     """Return the one number that `text` consists of, None when it is anything else.
 
     Allowed around it: white space, Markdown emphasis, a label ("Оценка:"), "балла", a final full stop, and
-    "2/5" or "2 из 5" when the second number is the scale's own maximum. Words are not read as numbers.
+    "2/5" or "2 из 5" when the second number is the scale's own maximum. Words are not read as numbers. A
+    hyphen that touches the number is its minus, with or without a label.
     """
+    label = _LABELLED if min(levels, default=0.0) < 0 else _LABELLED_BY_DASH
     stripped = text.strip().strip("*_`\"'«» \n\t")
-    if match := _BARE.fullmatch(stripped):
+    if match := re.fullmatch(label + _BARE, stripped, re.I):
         return _to_float(match["number"])
-    if match := _OUT_OF.fullmatch(stripped):
+    if match := re.fullmatch(label + _OUT_OF, stripped, re.I):
         return _to_float(match["number"]) if _to_float(match["top"]) == max(levels, default=None) else None
     return None
 
@@ -162,7 +169,7 @@ def _locate_json(content: str, rationale: str | None) -> _Located:
     if fenced := _FENCE.match(text):
         text = fenced["body"]
     try:
-        verdict = json.loads(text)
+        verdict = json.loads(text, object_pairs_hook=_unambiguous)
     except (ValueError, RecursionError):
         return _Located("", rationale, is_closed=False)
     if not isinstance(verdict, dict):
@@ -172,6 +179,14 @@ def _locate_json(content: str, rationale: str | None) -> _Located:
     if isinstance(score, bool) or not isinstance(score, int | float | str):
         return _Located("", rationale, is_closed=True)
     return _Located(_json_number(score), rationale, is_closed=True)
+
+
+def _unambiguous(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Raises ValueError on a repeated key, of which Python would silently keep the last."""
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        raise ValueError("a key is repeated")
+    return fields
 
 
 def _json_number(score: float | str) -> str:

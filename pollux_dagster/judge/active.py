@@ -61,6 +61,17 @@ def write_error(error: OSError, path: Path, doing: str) -> LedgerError:
     return LedgerError(f"{doing} failed at {path}: {error.strerror}; {advice}. Verdicts flushed before are kept.")
 
 
+def read_error(error: OSError, path: Path) -> LedgerError:
+    """Say that `path` could not be read, which is no proof of damage, and what to do."""
+    advice = {
+        errno.EACCES: "permission denied: give the ledger's files to this user (another one wrote this)",
+        errno.EIO: "the disk or network share answered with an error: check it and run again",
+        errno.EMFILE: "this process has too many files open: raise its limit (ulimit -n) and run again",
+        errno.ENFILE: "the machine has too many files open: close some and run again",
+    }.get(error.errno or 0, "check the disk and run again")
+    return LedgerError(f"reading {path} failed: {error.strerror or error}; {advice}. The file is left as it is.")
+
+
 def encode(verdict: Verdict) -> bytes:
     """One record: crc32 of the JSON in 8 hex digits, a space, the JSON, a newline."""
     body = orjson.dumps(verdict)
@@ -68,19 +79,25 @@ def encode(verdict: Verdict) -> bytes:
 
 
 def read_records(path: Path, damage: Damage) -> Iterator[dict[str, Any]]:
-    """Yield every whole record of an active file in order; note in `damage` what had to be left out."""
+    """Yield every whole record of an active file in order; note in `damage` what had to be left out.
+
+    Raises LedgerError when the file cannot be read.
+    """
     at = 0
-    with path.open("rb") as file:
-        for line in file:
-            record = _decode(line)
-            if record is not None:
-                yield record
-            elif not line.endswith(b"\n"):
-                damage.torn += 1
-            else:
-                damage.broken += 1
-                damage.at_bytes.append(at)
-            at += len(line)
+    try:
+        with path.open("rb") as file:
+            for line in file:
+                record = _decode(line)
+                if record is not None:
+                    yield record
+                elif not line.endswith(b"\n"):
+                    damage.torn += 1
+                else:
+                    damage.broken += 1
+                    damage.at_bytes.append(at)
+                at += len(line)
+    except OSError as error:
+        raise read_error(error, path) from error
 
 
 def _decode(line: bytes) -> dict[str, Any] | None:
@@ -94,11 +111,16 @@ def _decode(line: bytes) -> dict[str, Any] | None:
 
 
 def try_lock(path: Path) -> int | None:
-    """Return a descriptor that holds the lock of `path`; None while its writer lives, or when it is gone."""
+    """Return a descriptor that holds the lock of `path`; None while its writer lives, or when it is gone.
+
+    Raises LedgerError when the file cannot be opened.
+    """
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise read_error(error, path) from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         # Between open and lock another process may have sealed and deleted this very file.

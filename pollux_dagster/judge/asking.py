@@ -1,7 +1,7 @@
 """Obtains one verdict: asks, waits, asks again, asks differently, and in the end always has a status.
 
-Pacing and recording are in `evaluate`. The one idea: attempts at the transport and attempts at the model are
-counted apart, because a server that was restarted says nothing about the prompt it dropped.
+Pacing and recording are in `evaluate`. The one idea: attempts at the transport, attempts at the model and
+deaths of the server are counted apart, because one death says nothing about the prompts it dropped.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ import asyncio
 import random
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, field
 
-from pollux_dagster.core.profiles import JudgeProfile
+from pollux_dagster.core.profiles import JudgeProfile, Sampling
 from pollux_dagster.core.replies import Reply, read_reply
 from pollux_dagster.core.verdicts import VerdictStatus
 from pollux_dagster.judge.bodies import Completion, Failure, Trouble
@@ -22,10 +23,19 @@ from pollux_dagster.judge.endpoint import Endpoint
 from pollux_dagster.judge.recovery import SharedServer
 from pollux_dagster.judge.retry import ALTERABLE, FINAL_STATUS, SUSPICIOUS, RetryPolicy, altered
 
+# A managed server is restarted three times in half an hour by default. One prompt that kills it is found within
+# those: the first death leaves everything under way suspect, the second a few, the third one.
+_MAX_DEATHS = 3
+_SUSPECTS_AT_ONCE = 16
+_UNANSWERED = frozenset({VerdictStatus.REFUSED_BY_SERVER, VerdictStatus.TRANSPORT_ERROR})
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One request, done with. Tokens are summed over all attempts, `latency_s` is the last one's."""
+    """One request, done with. Tokens are summed over all attempts, `latency_s` is the last one's.
+
+    `was_answered`: the judge itself had a say, were it that the prompt is too long.
+    """
 
     reply: Reply
     finish_reason: str | None
@@ -37,6 +47,7 @@ class Outcome:
     attempts: int
     latency_s: float
     endpoint: Endpoint
+    was_answered: bool
 
 
 class Asker:
@@ -56,45 +67,58 @@ class Asker:
         self._policy = policy
         self._random = random_source
         self._context = ContextCheck()
+        self._asking = 0
+        # By the number of deaths a request was there for. A place is kept until its request is done with or the
+        # server replaced: whoever came next would meet the dead server and fall under the same suspicion.
+        self._isolation = (nullcontext(), asyncio.Semaphore(_SUSPECTS_AT_ONCE), asyncio.Semaphore(1))
         self.retries = 0
 
     async def obtain(self, prompt: str, levels: Sequence[float]) -> Outcome:
         """Return what the judge says to `prompt`, or the failure that stays after every attempt.
 
+        A request that was under way when the server died is under suspicion of having killed it: it is asked
+        again among few others, after a second death one suspect at a time, and given up as `transport_error`
+        after a third. Several such prompts at once use a managed server's restarts up before all are found: the
+        evaluation ends with ServerError, and a suspect that was there each time may be given up for another.
         Raises only ServerError: the server is gone and cannot be had back.
         """
-        sampling = self._profile.sampling
-        spent = _Spent()
-        failures = 0
-        may_alter = True
+        request = _Request(prompt, levels, self._profile.sampling)
+        while request.deaths < _MAX_DEATHS:
+            async with self._isolation[request.deaths]:
+                self._asking += 1
+                try:
+                    outcome = await self._ask_until_death(request)
+                finally:
+                    self._asking -= 1
+            if outcome is not None:
+                return outcome
+            request.deaths += 1
+            request.failures = 0  # of a server that is no more
+        client, _ = await self._shared.current()
+        error = f"the server died {request.deaths} times while answering this, the last time: {request.deadly_error}"
+        return request.spent.outcome(_failed(VerdictStatus.TRANSPORT_ERROR, error), None, client.endpoint)
+
+    async def _ask_until_death(self, request: _Request) -> Outcome | None:
+        """Ask until there is an outcome; None when the server was replaced after an attempt failed on it."""
+        spent = request.spent
+        failed_on: int | None = None
         while True:
             client, generation = await self._shared.current()
+            if failed_on is not None and generation != failed_on:
+                return None
             if spent.attempts == 0:
-                problem = await self._context.problem(client, prompt, sampling.max_tokens)
+                problem = await self._context.problem(client, request.prompt, request.sampling.max_tokens)
                 if problem is not None:
                     return spent.outcome(_failed(VerdictStatus.CONTEXT_OVERFLOW, problem), None, client.endpoint)
             began = time.monotonic()
-            answer = await client.ask(prompt, sampling)
+            answer = await client.ask(request.prompt, request.sampling)
             spent.attempts += 1
             spent.latency_s = time.monotonic() - began
             if isinstance(answer, Completion):
-                self._shared.note_success()
-                self._capacity.on_completion()
-                self._context.learn(len(prompt.encode()), answer)
-                spent.add(answer)
-                reply = read_reply(self._profile, answer.message, answer.finish_reason, levels)
-                room = client.endpoint.max_model_len - answer.prompt_tokens
-                if reply.status is VerdictStatus.TRUNCATED and room < sampling.max_tokens:
-                    # The server shortened the reply to fit, silently: not the judge's fault.
-                    problem = too_long(client.endpoint.max_model_len, answer.prompt_tokens, sampling.max_tokens)
-                    reply = _failed(VerdictStatus.CONTEXT_OVERFLOW, problem)
-                if reply.status in ALTERABLE and may_alter:
-                    may_alter = False
-                    other = altered(sampling, reply.status, room)
-                    if other is not None:
-                        sampling = other
-                        self.retries += 1
-                        continue
+                reply = self._read(request, answer, client.endpoint)
+                if reply is None:
+                    self.retries += 1
+                    continue
                 if reply.status is not VerdictStatus.TRANSPORT_ERROR:
                     return spent.outcome(reply, answer, client.endpoint)
                 failure = Failure(Trouble.SERVER_ERROR, reply.problem or "the server gave the reply up")
@@ -104,20 +128,43 @@ class Asker:
                 self._shared.note_success()
                 reply = _failed(FINAL_STATUS[failure.trouble], failure.error)
                 return spent.outcome(reply, None, client.endpoint)
-            is_last = failures + 1 >= self._policy.max_attempts
-            if not await self._is_servers_fault(failure, generation, is_last=is_last):
-                failures += 1
-            if failures >= self._policy.max_attempts:
+            if failure.trouble in SUSPICIOUS and failed_on is None:
+                failed_on, request.deadly_error = generation, failure.error  # later ones only say that it is dead
+            is_last = request.failures + 1 >= self._policy.max_attempts
+            if await self._is_servers_fault(failure, generation, is_last=is_last):
+                self.retries += 1
+                return None
+            request.failures += 1
+            if request.failures >= self._policy.max_attempts:
                 error = f"given up after {spent.attempts} attempts, the last one: {failure.error}"
                 return spent.outcome(_failed(VerdictStatus.TRANSPORT_ERROR, error), None, client.endpoint)
             self.retries += 1
-            await asyncio.sleep(self._policy.wait_s(max(failures, 1), failure, self._random))
+            await asyncio.sleep(self._policy.wait_s(request.failures, failure, self._random))
+
+    def _read(self, request: _Request, answer: Completion, endpoint: Endpoint) -> Reply | None:
+        """What the completion says; None when it is worth asking once more, differently."""
+        self._shared.note_success()
+        self._capacity.on_completion()
+        self._context.learn(len(request.prompt.encode()), answer)
+        request.spent.add(answer)
+        reply = read_reply(self._profile, answer.message, answer.finish_reason, request.levels)
+        room = endpoint.max_model_len - answer.prompt_tokens
+        if reply.status is VerdictStatus.TRUNCATED and room < request.sampling.max_tokens:
+            # The server shortened the reply to fit, silently: not the judge's fault.
+            problem = too_long(endpoint.max_model_len, answer.prompt_tokens, request.sampling.max_tokens)
+            reply = _failed(VerdictStatus.CONTEXT_OVERFLOW, problem)
+        if reply.status in ALTERABLE and request.may_alter:
+            request.may_alter = False
+            other = altered(request.sampling, reply.status, room)
+            if other is not None:
+                request.sampling = other
+                return None
+        return reply
 
     async def _is_servers_fault(self, failure: Failure, generation: int, *, is_last: bool) -> bool:
         """Note the failure where it belongs; True when the server has been replaced meanwhile."""
         if failure.trouble in SUSPICIOUS:
-            in_flight = self._capacity.in_flight
-            return await self._shared.note_failure(generation, failure.error, in_flight, is_last=is_last)
+            return await self._shared.note_failure(generation, failure.error, self._asking, is_last=is_last)
         if failure.trouble is Trouble.THROTTLED:
             self._capacity.on_throttle()
         self._shared.note_success()  # busy or garbled, it answers
@@ -153,7 +200,22 @@ class _Spent:
             attempts=self.attempts,
             latency_s=self.latency_s,
             endpoint=endpoint,
+            was_answered=completion is not None or reply.status not in _UNANSWERED,
         )
+
+
+@dataclass(slots=True)
+class _Request:
+    """A request under way. `deaths` counts the servers that died while they were answering it."""
+
+    prompt: str
+    levels: Sequence[float]
+    sampling: Sampling
+    may_alter: bool = True
+    failures: int = 0
+    deaths: int = 0
+    deadly_error: str = ""
+    spent: _Spent = field(default_factory=_Spent)
 
 
 def _failed(status: VerdictStatus, problem: str) -> Reply:

@@ -7,6 +7,7 @@ typed models bypassed and its wire replaced, because those three cost more than 
 from __future__ import annotations
 
 import itertools
+import re
 import time
 import uuid
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ from pollux_dagster.judge.endpoint import Endpoint
 from pollux_dagster.judge.transport import AiohttpTransport, ReplyTooLargeError
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")  # a proxy would look for these on its own machine
+# Shorter ones are placeholders ("none", "EMPTY", "1"): blotting such a word out would falsify replies.
+_SHORTEST_SECRET_CHARS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,7 @@ class JudgeClient:
         # The SDK's telemetry headers cost a third of its time per request and tell a judge nothing.
         telemetry: Any = {name: Omit() for name in client.default_headers if name.lower().startswith("x-stainless")}
         self._client = client.with_options(default_headers=telemetry)
+        self._secret = _spellings_of(endpoint.api_key) if len(endpoint.api_key) >= _SHORTEST_SECRET_CHARS else None
         self._call_headers: dict[str, Any] = {
             "x-stainless-retry-count": Omit(),
             "x-stainless-read-timeout": Omit(),
@@ -127,6 +131,7 @@ class JudgeClient:
         await self._client.close()
 
     async def _post(self, path: str, content: bytes, request_id: str) -> bytes | Failure:
+        """The body of a 200, or what went wrong; an API key that the server repeats is blotted out of either."""
         try:
             response = await self._client.post(
                 path,
@@ -135,14 +140,14 @@ class JudgeClient:
                 options={"headers": {**self._call_headers, "X-Request-Id": request_id}},
             )
         except APIStatusError as error:
-            failure = read_error(error.status_code, error.response.headers, error.response.content, now=time.time())
-            return self._without_key(failure)
+            body = self._without_key(error.response.content)
+            return read_error(error.status_code, error.response.headers, body, now=time.time())
         except APIConnectionError as error:
             cause = error.__cause__
             if isinstance(cause, ReplyTooLargeError):
                 return Failure(Trouble.BAD_BODY, str(cause))
             return Failure(Trouble.UNREACHABLE, f"{type(cause).__name__}: {cause}")
-        return response.content
+        return self._without_key(response.content)
 
     def _is_answer_to(self, request_id: str, response_id: str) -> bool:
         """Engines that echo X-Request-Id in the reply's id (vLLM) let a mixed-up reply be noticed."""
@@ -151,9 +156,13 @@ class JudgeClient:
             return True
         return not self._server_echoes_ids and self._id_prefix not in response_id
 
-    def _without_key(self, failure: Failure) -> Failure:
-        key = self.endpoint.api_key
-        if not key or key not in failure.error:
-            return failure
-        redacted = failure.error.replace(key, "***")
-        return Failure(failure.trouble, redacted, failure.status, failure.retry_after_s)
+    def _without_key(self, body: bytes) -> bytes:
+        """Before anything reads or cuts the body: a cut key is not recognized any more."""
+        return body if self._secret is None else self._secret.sub(b"***", body)
+
+
+def _spellings_of(key: str) -> re.Pattern[bytes]:
+    """The key as it is, and with any character but letters, digits and `-_.` escaped as JSON writers may."""
+    plain = {char: re.escape(char.encode()) for char in key}
+    escaped = {char: rb"(?:\\?%s|\\u(?i:%04x))" % (plain[char], ord(char)) for char in key}
+    return re.compile(b"".join(plain[char] if char.isalnum() or char in "-_." else escaped[char] for char in key))

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 
 from pollux_dagster.core.profiles import JudgeProfile
 from pollux_dagster.core.prompts import render
-from pollux_dagster.core.verdicts import Verdict, VerdictStatus
+from pollux_dagster.core.verdicts import Verdict
 from pollux_dagster.judge.asking import Asker, Outcome
 from pollux_dagster.judge.capacity import START, Capacity
 from pollux_dagster.judge.client import JudgeClient
@@ -37,8 +37,9 @@ __all__ = [
 
 _TICK_S = 1.0
 _METRICS_EVERY_TICKS = 3
-_HOPELESS_VERDICTS = 20
-_HOPELESS = frozenset({VerdictStatus.REFUSED_BY_SERVER, VerdictStatus.TRANSPORT_ERROR})
+# So many requests in a row without a reply are the server's doing. One answer's alone may be the answer's: all
+# its criteria carry the same text, go out together and are refused together.
+_HOPELESS_REQUESTS, _HOPELESS_ANSWERS = 20, 3
 
 
 def evaluate(
@@ -61,8 +62,8 @@ def evaluate(
     `progress`, which is called about once a second and at the end. Every verdict is in the ledger at most a
     second or 256 verdicts after it came, however this ends. Call `evaluate_async` where a loop already runs.
 
-    Raises EvaluationError when a criterion is unknown or the server refuses everything, ServerError when the
-    server cannot be had back, LedgerError when the disk refuses.
+    Raises EvaluationError when a criterion is unknown or the server refuses or fails everything for a while,
+    ServerError when the server cannot be had back, LedgerError when the disk refuses.
     """
     return asyncio.run(
         evaluate_async(
@@ -109,7 +110,7 @@ async def evaluate_async(
         with ledger.writer(run_id) as writer:
             tally.note_metrics(await shared.metrics())
             async with asyncio.TaskGroup() as tasks:
-                watch = tasks.create_task(_watch(tally, shared, capacity, asker, progress, bounds.no_progress_s))
+                watch = tasks.create_task(_watch(tally, shared, capacity, asker, progress, bounds))
                 await _judge_all(answers, criteria, profile, judge_id, run_id, writer, asker, capacity, tally)
                 watch.cancel()
             tally.note_metrics(await shared.metrics())
@@ -138,6 +139,8 @@ async def _judge_all(
     capacity: Capacity,
     tally: Tally,
 ) -> None:
+    hopeless = _HopelessRow()
+
     async def judge(answer: Answer, verdict_key: str, criterion: Criterion) -> None:
         try:
             prompt = render(
@@ -151,7 +154,7 @@ async def _judge_all(
             outcome = await asker.obtain(prompt, criterion.levels)
             writer.append(_verdict(verdict_key, judge_id, run_id, outcome))
             tally.add(outcome)
-            _stop_if_hopeless(tally, outcome)
+            hopeless.add(answer, outcome)
         finally:
             capacity.release()
 
@@ -175,7 +178,7 @@ async def _watch(
     capacity: Capacity,
     asker: Asker,
     progress: Callable[[Progress], None],
-    no_progress_s: float,
+    bounds: EvaluationLimits,
 ) -> None:
     """Once a second: report, follow the server's figures, restart it when it hangs."""
     ticks, generation = 0, shared.generation
@@ -192,20 +195,38 @@ async def _watch(
             capacity.on_metrics(metrics)
         progress(tally.progress(capacity.in_flight, asker.retries, shared.restarts))
         idle_s = tally.seconds_without_progress()
-        if capacity.in_flight and idle_s > no_progress_s and not shared.is_restarting:
+        silent_for_s = bounds.no_progress_s
+        if not tally.sees_tokens:
+            # Its replies are all there is to see, and each may take as long as the client waits for it.
+            silent_for_s = max(silent_for_s, bounds.wire.first_byte_s)
+        if capacity.in_flight and idle_s > silent_for_s and not shared.is_restarting:
             await shared.restart_if_stuck(
                 f"no verdict and no generated token for {idle_s:.0f} s with {capacity.in_flight} in flight"
             )
             tally.forget_progress()
 
 
-def _stop_if_hopeless(tally: Tally, outcome: Outcome) -> None:
-    refused = sum(tally.by_status[status] for status in _HOPELESS)
-    if refused >= _HOPELESS_VERDICTS and refused == tally.made:
-        raise EvaluationError(
-            f"the server at {outcome.endpoint.server} gave no usable reply to the first {refused} requests; "
-            f"the last one: {outcome.reply.problem}. Check its key, model name and log, then run again"
-        )
+class _HopelessRow:
+    """Requests in a row that were refused or given up; any reply ends the row."""
+
+    def __init__(self) -> None:
+        self._requests = 0
+        self._answers: list[Answer] = []
+
+    def add(self, answer: Answer, outcome: Outcome) -> None:
+        """Raises EvaluationError when the row is so long that the rest would end alike."""
+        if outcome.was_answered:
+            self._requests = 0
+            self._answers.clear()
+            return
+        self._requests += 1
+        if len(self._answers) < _HOPELESS_ANSWERS and not any(answer is known for known in self._answers):
+            self._answers.append(answer)
+        if self._requests >= _HOPELESS_REQUESTS and len(self._answers) >= _HOPELESS_ANSWERS:
+            raise EvaluationError(
+                f"the server at {outcome.endpoint.server} gave no usable reply to {self._requests} requests in a "
+                f"row; the last one: {outcome.reply.problem}. Check its key, model name and log, then run again"
+            )
 
 
 def _verdict(verdict_key: str, judge_id: str, run_id: str, outcome: Outcome) -> Verdict:

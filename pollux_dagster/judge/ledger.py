@@ -39,6 +39,7 @@ from pollux_dagster.judge.segments import (
     Fault,
     count_rows,
     find_fault,
+    is_whole,
     merge,
     seal,
     sources_of,
@@ -97,7 +98,8 @@ class Ledger:
     def seal_leftovers(self) -> LedgerReport:
         """Seal the active files of writers that are gone and set broken segments aside.
 
-        Files of living writers are left alone: their lock cannot be taken.
+        Files of living writers are left alone: their lock cannot be taken. Raises LedgerError when a file
+        cannot be read or written.
         """
         self._make_folders()
         sealed: list[Path] = []
@@ -126,7 +128,8 @@ class Ledger:
         """Every whole segment that no merged one replaces, sorted by name, broken ones set aside first.
 
         The same verdict may be in more than one of them (a step cut off between sealing and deleting), so
-        readers keep one row per verdict_key.
+        readers keep one row per verdict_key. Raises LedgerError when a segment cannot be read: leaving it out
+        would ask for its verdicts again.
         """
         if not self._segments.exists():
             return []
@@ -181,10 +184,13 @@ class Ledger:
         whole: list[Path] = []
         faults: list[Fault] = []
         for segment in sorted(self._segments.glob(f"*{SEGMENT_SUFFIX}")):
-            fault = find_fault(segment)
+            try:
+                fault = find_fault(segment)
+            except FileNotFoundError:
+                continue  # a compaction deleted it while we looked
             if fault is None:
                 whole.append(segment)
-            elif segment.exists():  # otherwise a compaction deleted it while we looked
+            else:
                 faults.append(fault)
         return whole, faults
 
@@ -192,7 +198,7 @@ class Ledger:
         """Turn a locked active file into a segment and delete it. Can be cut off anywhere and repeated."""
         damage = Damage()
         base = path.name.removesuffix(ACTIVE_SUFFIX)
-        done = next((old for old in self._segments.glob(f"{base}.*{SEGMENT_SUFFIX}") if find_fault(old) is None), None)
+        done = next((old for old in self._segments.glob(f"{base}.*{SEGMENT_SUFFIX}") if is_whole(old)), None)
         segment = done or seal(read_records(path, damage), self._segments, base)
         if damage.broken:  # not a torn end but damage: keep the evidence
             self._report(path.name, f"{damage.broken} records broken at bytes {damage.at_bytes[:20]}")
@@ -225,7 +231,7 @@ class Ledger:
     def _delete_replaced(self) -> None:
         replaced: set[str] = set()
         for merged in self._segments.glob(f"{MERGED_PREFIX}*{SEGMENT_SUFFIX}"):
-            if time.time() - merged.stat().st_mtime >= self.grace_s and find_fault(merged) is None:
+            if time.time() - merged.stat().st_mtime >= self.grace_s and is_whole(merged):
                 replaced.update(sources_of(merged))
         # A merge that was merged again goes last: while it is there, its own sources stay hidden.
         for name in sorted(replaced, key=lambda name: name.startswith(MERGED_PREFIX)):

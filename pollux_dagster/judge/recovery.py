@@ -35,6 +35,7 @@ class SharedServer:
         self._acting = asyncio.Lock()
         self._failures_in_row = 0
         self._succeeded_at = time.monotonic()
+        self._found_healthy_at = float("-inf")
         self.generation = 0
         self.restarts = 0
 
@@ -66,9 +67,13 @@ class SharedServer:
         few = self._failures_in_row < min(_FAILURES_IN_ROW, max(2, in_flight))
         if not is_last and (few or silent_s < _SILENT_S):
             return False
+        entered_at = time.monotonic()
         async with self._acting:
             if generation == self.generation:
+                if self._found_healthy_at >= entered_at:
+                    return False  # whoever held the lock before us has just looked
                 if await self._is_healthy():
+                    self._found_healthy_at = time.monotonic()
                     self.note_success()
                     return False
                 await self._restart(f"unhealthy, and {self._failures_in_row} requests in a row failed: {error}")

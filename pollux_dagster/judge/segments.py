@@ -19,7 +19,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pollux_dagster.judge.active import LedgerError, sync_folder, write_error
+from pollux_dagster.judge.active import LedgerError, read_error, sync_folder, write_error
 
 SEGMENT_SUFFIX = ".parquet"
 MERGED_PREFIX = "merged-"
@@ -64,13 +64,19 @@ class Fault:
 
 
 def find_fault(segment: Path) -> Fault | None:
-    """Read the whole file and compare it with the digest in its name. None when it is whole."""
+    """Read the whole file and compare it with the digest in its name. None when it is whole.
+
+    Only what the bytes themselves show is a fault: a file that cannot be read now may be whole, and its
+    verdicts were paid for. Raises LedgerError for such a file, FileNotFoundError for one that is gone.
+    """
     try:
         with segment.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()[:_DIGEST_CHARS]
         size = segment.stat().st_size
+    except FileNotFoundError:
+        raise
     except OSError as error:
-        return Fault(segment, f"cannot be read: {error.strerror}", 0)
+        raise read_error(error, segment) from error
     expected = segment.name.removesuffix(SEGMENT_SUFFIX).rpartition(".")[2]
     if size == 0:
         return Fault(segment, "the file is empty", 0)
@@ -79,14 +85,27 @@ def find_fault(segment: Path) -> Fault | None:
     return None
 
 
+def is_whole(segment: Path) -> bool:
+    """Whether the segment is there and has no fault. Raises LedgerError when it cannot be read."""
+    try:
+        return find_fault(segment) is None
+    except FileNotFoundError:
+        return False
+
+
 def sources_of(segment: Path) -> tuple[str, ...]:
-    """The names of the segments a merged one replaces; none for any other, or one deleted meanwhile."""
+    """The names of the segments a merged one replaces; none for any other, or one deleted meanwhile.
+
+    Raises LedgerError when it cannot be read.
+    """
     if not segment.name.startswith(MERGED_PREFIX):
         return ()
     try:
         metadata = pq.read_schema(segment).metadata or {}
     except FileNotFoundError:
         return ()
+    except OSError as error:
+        raise read_error(error, segment) from error
     return tuple(json.loads(metadata.get(_SOURCES_KEY, b"[]")))
 
 

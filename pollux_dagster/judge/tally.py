@@ -55,6 +55,11 @@ class Tally:
             self._first_metrics = metrics
         self._last_metrics = metrics
 
+    @property
+    def sees_tokens(self) -> bool:
+        """Whether the server counts the tokens it writes, so that it can be seen working between two verdicts."""
+        return "generation_tokens_total" in self._last_metrics
+
     def seconds_without_progress(self) -> float:
         """Since the last verdict or generated token."""
         return time.monotonic() - self._moved_at

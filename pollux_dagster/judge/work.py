@@ -71,7 +71,8 @@ class EvaluationReport:
 @dataclass(frozen=True, slots=True)
 class EvaluationLimits:
     """Bounds of an evaluation. `no_progress_s`: a server that completes nothing and writes no token for so
-    many seconds is restarted. `seed` makes the waits between attempts repeatable."""
+    many seconds is restarted; one that does not count its tokens is given `wire.first_byte_s` if that is
+    longer. `seed` makes the waits between attempts repeatable."""
 
     max_in_flight: int = CEILING
     no_progress_s: float = 120.0

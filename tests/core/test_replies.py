@@ -41,6 +41,14 @@ def _read(
         ("Оценка: 2", LEVELS, 2.0),
         ("Итоговая оценка — 1", LEVELS, 1.0),
         ("Score: 2", LEVELS, 2.0),
+        ("Оценка -1", (-1.0, 0.0, 1.0), -1.0),
+        ("Оценка: −1", (-1.0, 0.0, 1.0), -1.0),
+        ("Score -1", (-1.0, 0.0, 1.0), -1.0),
+        ("Score-1", (-1.0, 0.0, 1.0), -1.0),
+        ("result -2/2", (-2.0, 0.0, 2.0), -2.0),
+        ("Оценка — 1", (-1.0, 0.0, 1.0), 1.0),
+        ("Оценка - 1", LEVELS, 1.0),
+        ("Оценка – 1", LEVELS, 1.0),
         ("2 балла", LEVELS, 2.0),
         ("1/2", LEVELS, 1.0),
         ("1 из 2", LEVELS, 1.0),
@@ -78,7 +86,12 @@ def test_anything_but_one_number_is_unparseable(content: str | None) -> None:
     assert reply.problem
 
 
-@pytest.mark.parametrize("content", ["3", "-1", "0.5", "999999999", "1,5"])
+@pytest.mark.parametrize("content", ["Оценка - 1", "Оценка – 1", "Оценка –1", "score - 1/1"])
+def test_a_dash_that_may_be_a_minus_leaves_a_reply_unread_where_levels_are_negative(content: str) -> None:
+    assert _read(content, levels=(-1.0, 0.0, 1.0)).status is VerdictStatus.UNPARSEABLE
+
+
+@pytest.mark.parametrize("content", ["3", "-1", "Оценка -1", "0.5", "999999999", "1,5"])
 def test_a_number_that_is_no_level_is_off_scale_and_kept_as_text(content: str) -> None:
     reply = _read(content)
     assert (reply.status, reply.score, reply.raw_text) == (VerdictStatus.OFF_SCALE, None, content)
@@ -156,6 +169,7 @@ def test_the_feedback_format(content: str, finish_reason: str, status: VerdictSt
         ('{"rationale": "Верно.", "score": 1e400}', "stop", VerdictStatus.UNPARSEABLE, None),
         (f'{{"score": {"9" * 400}}}', "stop", VerdictStatus.UNPARSEABLE, None),
         ("[2]", "stop", VerdictStatus.UNPARSEABLE, None),
+        ('{"score": 0, "score": 2}', "stop", VerdictStatus.UNPARSEABLE, None),
         ('{"rationale": "Верно.", "score": 9}', "stop", VerdictStatus.OFF_SCALE, None),
         ("[" * 100_000, "stop", VerdictStatus.REPETITION, None),
     ],

@@ -20,6 +20,7 @@ parser.add_argument("--model", required=True)
 parser.add_argument("--exit-at-start", type=int)
 parser.add_argument("--say", default="")
 parser.add_argument("--ready-after", type=float, default=0.0)
+parser.add_argument("--token-takes", type=float, default=0.0)
 parser.add_argument("--exit-after", type=float)
 parser.add_argument("--hang-file", type=Path, help="while it exists, /metrics shows requests and no progress")
 parser.add_argument("--sick-file", type=Path, help="while it exists, /health answers 503")
@@ -74,6 +75,7 @@ class Handler(BaseHTTPRequestHandler):
         global tokens
         self.rfile.read(int(self.headers["Content-Length"]))
         if self.path == "/v1/chat/completions" and self.allowed():
+            time.sleep(options.token_takes)
             tokens += 1
             self.reply({"choices": [{"message": {"content": "1"}, "finish_reason": "length"}]})
 

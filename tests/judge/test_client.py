@@ -25,7 +25,7 @@ from pollux_dagster.judge.bodies import (
     read_retry_after,
 )
 from pollux_dagster.judge.capacity import Capacity
-from pollux_dagster.judge.client import JudgeClient, WireLimits
+from pollux_dagster.judge.client import JudgeClient, WireLimits, _spellings_of
 from pollux_dagster.judge.endpoint import Endpoint
 from pollux_dagster.judge.retry import RetryPolicy, altered
 from tests.judge.fake_judge import KEY, Answering, Call, FakeJudge, Raw, as_json, completion, error, replying
@@ -160,12 +160,36 @@ def test_a_refused_connection_is_unreachable(judge: FakeJudge) -> None:
     assert reply.trouble is Trouble.UNREACHABLE
 
 
-def test_a_key_echoed_by_the_server_is_not_repeated(judge: FakeJudge) -> None:
-    judge.otherwise = error(401, f"Incorrect API key provided: {KEY}")
+@pytest.mark.parametrize(
+    "echo",
+    [
+        error(401, f"Incorrect API key provided: {KEY}"),
+        error(400, "x" * 490 + KEY),  # an error text is cut at 500 characters
+        lambda _: Raw(502, f"<html>Authorization: Bearer {KEY}</html>".encode()),
+        lambda _: Raw(200, f"<html>You sent: Authorization: Bearer {KEY}</html>".encode()),
+        lambda _: Raw(200, b"x" * 70 + KEY.encode()),
+        replying(content=f"debug: {KEY}", reasoning=f"Bearer {KEY}"),
+    ],
+)
+def test_a_key_echoed_by_the_server_is_not_repeated_whole_or_in_part(judge: FakeJudge, echo: Answering) -> None:
+    judge.otherwise = echo
     [reply] = ask(judge, "Промпт")
+    assert KEY[:6] not in str(reply)
+    assert "***" in str(reply)
+
+
+def test_a_key_is_found_however_json_escapes_it() -> None:
+    key = 'sk/se+cr"et=='
+    for written in (key, r"sk\/se+cr\"et==", r"sk/se\u002Bcr\u0022et\u003d\u003D"):
+        found = _spellings_of(key).sub(b"***", f"({written})".encode())
+        assert found == b"(***)"
+
+
+def test_a_placeholder_for_a_key_leaves_replies_as_they_are(judge: FakeJudge) -> None:
+    judge.otherwise = lambda _: Raw(401, b"1")
+    [reply] = ask(judge, "Промпт", api_key="1")
     assert isinstance(reply, Failure)
-    assert KEY not in reply.error
-    assert "***" in reply.error
+    assert "***" not in reply.error
 
 
 def test_a_prompt_that_is_no_valid_text_is_refused_and_not_sent(judge: FakeJudge) -> None:

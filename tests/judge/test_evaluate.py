@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import signal
@@ -21,6 +22,7 @@ import pytest
 
 from pollux_dagster.core.profiles import PROFILES
 from pollux_dagster.core.prompts import render
+from pollux_dagster.judge import recovery
 from pollux_dagster.judge.client import WireLimits
 from pollux_dagster.judge.evaluate import (
     Answer,
@@ -61,6 +63,7 @@ CRITERIA = {
     name: Criterion(name, f"Критерий {name}", "0: нет\n1: так себе\n2: да", LEVELS, is_gate=name == "gate")
     for name in ("gate", "first", "second")
 }
+COUNTING = {"generation_tokens_total": 5.0}  # the metrics of an engine that would tell if it wrote something
 QUICK = EvaluationLimits(
     wire=WireLimits(connect_s=1.0, first_byte_s=2.0, body_s=0.2, max_reply_bytes=50_000),
     retry=RetryPolicy(first_wait_s=0.005, longest_wait_s=0.05),
@@ -361,9 +364,47 @@ def test_a_reply_the_server_cut_to_fit_its_context_is_an_overflow(world: World) 
 
 def test_a_server_that_refuses_everything_ends_the_evaluation_early_and_says_why(world: World) -> None:
     world.judge.otherwise = error(401, "Invalid key")
-    with pytest.raises(EvaluationError, match=r"first 20 requests; the last one: HTTP 401: Invalid key"):
+    with pytest.raises(EvaluationError, match=r"20 requests in a row; the last one: HTTP 401: Invalid key"):
         world.evaluate(make_answers(200), limits=replace(QUICK, max_in_flight=16))
     assert len(world.judge.calls) < 100
+
+
+def after(count: int, then: Answering) -> Answering:
+    """Answers `count` requests well, then as told."""
+    numbers = itertools.count()
+    return lambda call: answer_well(call) if next(numbers) < count else then(call)
+
+
+def test_a_key_revoked_half_way_ends_the_evaluation_and_keeps_what_there_is(world: World) -> None:
+    world.judge.otherwise = after(30, error(401, "Key revoked"))
+    with pytest.raises(EvaluationError, match=r"20 requests in a row; the last one: HTTP 401: Key revoked"):
+        world.evaluate(make_answers(1_000), limits=replace(QUICK, max_in_flight=16))
+    assert len(world.judge.calls) < 100
+    scores = {key: score for key, score in world.scores().items() if score is not None}
+    assert len(scores) == 30
+    assert scores.items() <= right_scores(20).items()
+
+
+def test_a_server_that_only_throttles_ends_the_evaluation_instead_of_being_asked_for_ever(world: World) -> None:
+    world.judge.otherwise = after(30, error(503, "no server available"))
+    with pytest.raises(EvaluationError, match="given up after 16 attempts, the last one: HTTP 503: no server"):
+        world.evaluate(make_answers(1_000), limits=replace(QUICK, max_in_flight=16))
+    assert len(world.judge.calls) < 1_000
+
+
+def test_one_answer_that_is_refused_with_all_its_criteria_does_not_end_the_evaluation(world: World) -> None:
+    def choosy(call: Call) -> Raw:
+        return error(400, "not this text")(call) if "Плохой" in call.prompt else answer_well(call)
+
+    world.judge.otherwise = choosy
+    bad = Answer("Задание", None, "Плохой ответ", [(f"bad-{number}", "first") for number in range(60)])
+    report = world.evaluate([*make_answers(2), bad, *make_answers(2, start=2)], limits=replace(QUICK, max_in_flight=4))
+    assert report.by_status == {"ok": 12, "refused_by_server": 60}
+
+
+def test_replies_stopped_by_a_content_filter_are_replies(world: World) -> None:
+    world.judge.otherwise = replying(content=None, finish_reason="content_filter")
+    assert world.evaluate(make_answers(20)).by_status == {"refused_by_server": 60}
 
 
 def test_an_unknown_criterion_is_an_error_that_names_it(world: World) -> None:
@@ -437,6 +478,55 @@ def test_a_server_that_dies_is_restarted_once_and_loses_nothing(world: World) ->
     assert server.reasons[0].startswith("unhealthy, and ")
 
 
+class Mortal(Restartable):
+    """Each of its servers dies of one prompt, and takes with it whatever else it was answering."""
+
+    def __init__(self, first: FakeJudge, poison: str) -> None:
+        super().__init__(first, restarts=3)
+        self._poison = poison
+        self.judges = [first]
+        first.otherwise = self._dying(first)
+
+    def restart(self, reason: str) -> Any:
+        endpoint = super().restart(reason)
+        self.judge.otherwise = self._dying(self.judge)
+        self.judges.append(self.judge)
+        return endpoint
+
+    def _dying(self, judge: FakeJudge) -> Answering:
+        def answer(call: Call) -> Raw:
+            if call.prompt == self._poison:
+                threading.Thread(target=judge.stop).start()
+                return Raw(body=None)
+            return replace(answer_well(call), wait_s=0.05)
+
+        return answer
+
+
+@pytest.mark.parametrize("max_in_flight", [1, 8, 512])
+def test_a_prompt_that_kills_the_server_is_found_within_three_restarts_and_its_neighbours_are_judged(
+    world: World, monkeypatch: pytest.MonkeyPatch, max_in_flight: int
+) -> None:
+    monkeypatch.setattr(recovery, "_SILENT_S", 0.2)
+    monkeypatch.setattr(recovery, "_HEALTH_PAUSE_S", 0.05)
+    answers = list(make_answers(60))
+    server = Mortal(world.judge, prompt_of(answers[30], "first"))
+    report = world.evaluate(answers, server=server, limits=replace(QUICK, max_in_flight=max_in_flight))
+    server.judge.stop()
+    assert report.by_status == {"ok": 179, "transport_error": 1}
+    assert (report.restarts, len(server.reasons)) == (3, 3)
+    row = world.rows()["30-first"]
+    assert (row["status"], row["score"]) == ("transport_error", None)
+    assert row["error"].startswith("the server died 3 times while answering this, the last time: ")
+    assert {key: score for key, score in world.scores().items() if score is not None}.items() <= (
+        right_scores(60).items()
+    )
+    if max_in_flight == 512:
+        assert server.judges[0].most_in_flight > 100
+        assert server.judges[1].most_in_flight <= 16  # all suspects
+        assert server.judges[2].most_in_flight <= 17
+
+
 class SlowToRestart(Restartable):
     """Its next server needs nearly as long to start as a server may be silent, and is not quick to answer."""
 
@@ -444,6 +534,7 @@ class SlowToRestart(Restartable):
         time.sleep(6.0)
         endpoint = super().restart(reason)
         self.judge.otherwise = lambda call: replace(answer_well(call), wait_s=5.0)
+        self.judge.metrics = COUNTING
         return endpoint
 
 
@@ -456,16 +547,18 @@ def test_the_time_a_restart_takes_is_not_held_against_the_new_server(world: Worl
         return replace(answer_well(call), wait_s=0.02)
 
     world.judge.otherwise = dying
+    world.judge.metrics = COUNTING
     # Only silence is on trial: replies may take their time on a busy machine.
     patient = replace(QUICK, no_progress_s=12.0, wire=replace(QUICK.wire, first_byte_s=60.0, body_s=60.0))
-    report = world.evaluate(make_answers(40), server=server, limits=patient)
+    report = world.evaluate(make_answers(16), server=server, limits=patient)
     server.judge.stop()
-    assert world.scores() == right_scores(40)
+    assert world.scores() == right_scores(16)
     assert (report.restarts, len(server.reasons)) == (1, 1)
 
 
 def test_a_server_that_hangs_while_healthy_is_restarted_and_loses_nothing(world: World) -> None:
     server = Restartable(world.judge, restarts=1)
+    world.judge.metrics = COUNTING
     world.judge.otherwise = lambda call: replace(
         answer_well(call), wait_s=3_600.0 if len(world.judge.calls) > 30 else 0.0
     )
@@ -475,6 +568,13 @@ def test_a_server_that_hangs_while_healthy_is_restarted_and_loses_nothing(world:
     assert world.scores() == right_scores(30)
     assert report.restarts == 1
     assert "no verdict and no generated token for" in server.reasons[0]
+
+
+def test_a_slow_server_that_counts_no_tokens_is_given_the_time_of_a_reply(world: World) -> None:
+    world.judge.otherwise = lambda call: replace(answer_well(call), wait_s=4.0)
+    patient = replace(QUICK, no_progress_s=1.0, wire=replace(QUICK.wire, first_byte_s=30.0))
+    report = world.evaluate(make_answers(1), limits=patient)
+    assert (report.by_status, report.restarts) == ({"ok": 3}, 0)
 
 
 def test_a_slow_server_that_still_writes_tokens_is_left_alone(world: World) -> None:

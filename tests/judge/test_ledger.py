@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -15,6 +16,7 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pyarrow.parquet as pq
@@ -295,6 +297,49 @@ def test_reading_never_offers_a_broken_segment_even_without_a_recovery_first(led
     fill(ledger, "a")
     _flip(ledger.segments()[0])
     assert ledger.segments() == []
+
+
+@pytest.mark.parametrize(
+    ("number", "advice"),
+    [(errno.EIO, "check it and run again"), (errno.EACCES, "permission denied"), (errno.EMFILE, "ulimit -n")],
+)
+def test_a_segment_that_cannot_be_read_is_an_error_and_not_damage(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, number: int, advice: str
+) -> None:
+    fill(ledger, "a")
+    fill(ledger, "b")
+    unreadable = ledger.segments()[0]
+    really_open = Path.open
+
+    def refuse(path: Path, *args: Any, **kwargs: Any) -> Any:
+        if path == unreadable:
+            raise OSError(number, os.strerror(number))
+        return really_open(path, *args, **kwargs)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Path, "open", refuse)
+        for look in (ledger.segments, ledger.seal_leftovers):
+            with pytest.raises(LedgerError, match=advice) as caught:
+                look()
+            assert str(unreadable) in str(caught.value)
+    assert sorted(keys_of(ledger)) == ["a", "b"]
+    assert list((ledger.root / "quarantine").iterdir()) == []
+
+
+def test_a_segment_deleted_while_it_is_looked_at_is_no_error(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(ledger, "a")
+    fill(ledger, "b")
+    gone = ledger.segments()[0]
+    really_open = Path.open
+
+    def delete(path: Path, *args: Any, **kwargs: Any) -> Any:
+        if path == gone:
+            gone.unlink(missing_ok=True)
+        return really_open(path, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "open", delete)
+    assert len(ledger.segments()) == 1
+    assert list((ledger.root / "quarantine").iterdir()) == []
 
 
 def test_many_small_segments_become_one_and_readers_with_the_old_list_still_read(tmp_path: Path) -> None:

@@ -172,6 +172,90 @@ def test_the_first_error_of_a_log_is_its_cause(tmp_path: Path) -> None:
     assert enginelog.log_tail(tmp_path / "none.log") == ""
 
 
+def logged(who: str, place: str, *lines: str, level: str = "ERROR") -> str:
+    """Lines as one of vLLM's processes writes them."""
+    return "".join(f"({who} pid=7) {level} 11-24 13:36:54 [{place}] {line}\n" for line in lines)
+
+
+STARTED = logged("APIServer", "api_utils.py:286", "non-default args: {'port': 39999}", level="INFO")
+FAILED = "RuntimeError: Engine core initialization failed. See root cause above. Failed core proc(s): {}\n"
+CPU_OOM = (
+    "RuntimeError: [enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you "
+    "tried to allocate 1073741824 bytes. Error code 12 (Cannot allocate memory)"
+)
+GPU_OOM = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.32 GiB. GPU 0 has a total of 79.10 GiB."
+GPU_BUSY = (
+    "ValueError: Free memory on device cuda:0 (3.2/79.1 GiB) on startup is less than desired GPU memory "
+    "utilization (0.92, 72.8 GiB)."
+)
+LOGS = {
+    "a bare MemoryError behind another error": (
+        STARTED + "Traceback (most recent call last):\n"
+        '  File "inspect.py", line 1081, in findsource\n'
+        "    raise OSError('could not get source code')\n"
+        "OSError: could not get source code\n"
+        "Exception ignored in atexit callback: <function dump_compile_times at 0x7fdc6d960e00>\n"
+        "Traceback (most recent call last):\n"
+        '  File "<frozen importlib._bootstrap_external>", line 1131, in get_data\n'
+        "MemoryError: \n",
+        "out of memory: MemoryError; first error: OSError: could not get source code",
+    ),
+    "a library that could not be mapped": (
+        "Traceback (most recent call last):\n    from .loop import Loop\n"
+        "ImportError: uvloop/loop.so: failed to map segment from shared object\nMemoryError: \n",
+        "out of memory: ImportError: uvloop/loop.so: failed to map segment from shared object",
+    ),
+    "memory of the CPU": (
+        STARTED
+        + logged("EngineCore", "core.py:1510", "EngineCore failed to start.", "    kv_caches = allocate_kv_cache(")
+        + logged("EngineCore", "core.py:1510", CPU_OOM)
+        + FAILED,
+        f"out of memory: {CPU_OOM}",
+    ),
+    "a GPU in use": (
+        STARTED + logged("EngineCore", "core.py:1510", "EngineCore failed to start.", GPU_BUSY) + FAILED,
+        f"out of memory: {GPU_BUSY}",
+    ),
+    "a GPU that is full hours after an error that was dealt with": (
+        logged("APIServer", "http.py:18", "Exception in ASGI", "ValueError: The decoder prompt is too long")
+        + logged("EngineCore", "loggers.py:1", "Engine 000: running", level="INFO")
+        + logged("EngineCore", "core.py:1512", "EngineCore encountered a fatal error.", GPU_OOM)
+        + logged("APIServer", "async_llm.py:1", "v1.exceptions.EngineDeadError: EngineCore encountered an issue."),
+        f"out of memory: {GPU_OOM}",
+    ),
+    "no more threads": (
+        STARTED
+        + logged("EngineCore", "core.py:1510", "EngineCore failed to start.", "    torch.set_num_threads(1)")
+        + logged("EngineCore", "core.py:1510", "RuntimeError: Resource temporarily unavailable")
+        + FAILED,
+        "out of memory or of threads: RuntimeError: Resource temporarily unavailable",
+    ),
+    "no more threads, told by a library": (
+        STARTED + "Resource temporarily unavailable (src/thread.cpp:241)\n",
+        "out of memory or of threads: Resource temporarily unavailable (src/thread.cpp:241)",
+    ),
+    "a warning that quotes an error": (
+        logged("APIServer", "interface.py:2", "Falling back: ImportError: libfoo.so not found", level="WARNING")
+        + "WARNING 11-24 13:36:54 [plugin.py:9] ImportError: libbar.so not found\n"
+        + logged("EngineCore", "core.py:1510", "EngineCore failed to start.", "ValueError: No common block size"),
+        "ValueError: No common block size",
+    ),
+    "a bad flag": (
+        "usage: api_server.py [-h]\napi_server.py: error: unrecognized arguments: --no-such-flag\n",
+        "api_server.py: error: unrecognized arguments: --no-such-flag",
+    ),
+    "nothing wrong": (STARTED, None),
+}
+
+
+@pytest.mark.parametrize("sample", LOGS)
+def test_a_log_tells_why_its_engine_ended(tmp_path: Path, sample: str) -> None:
+    text, cause = LOGS[sample]
+    log = tmp_path / "engine.log"
+    log.write_text(text)
+    assert enginelog.root_cause(log) == cause
+
+
 def test_a_log_is_read_from_its_end_and_cleaned_for_the_terminal(tmp_path: Path) -> None:
     log = tmp_path / "engine.log"
     with log.open("wb") as file:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import stat
@@ -366,6 +367,38 @@ def test_sigterm_to_the_supervisor_stops_everything(root: Path) -> None:
         os.kill(pids[0], signal.SIGTERM)
         assert_all_gone(pids)
         assert (only(root).status, only(root).reason) == ("stopped", "asked by a signal")
+
+
+@pytest.mark.parametrize("how", ["the last lease goes", "a signal", "a request", "the folder goes"])
+def test_a_stop_does_not_wait_for_the_first_token(root: Path, tmp_path: Path, how: str) -> None:
+    spec = stub("--token-takes", "600", idle_shutdown_s=0.5 if how == "the last lease goes" else 60)
+    client = run_client(root, spec, "pass")
+    wait_for(lambda: bool(list_servers(root)) and len(only(root).pids) == 3, "started")
+    time.sleep(1.0)  # for the canary to begin
+    status = only(root)
+    assert status.status == "starting"
+    began = time.monotonic()
+    match how:
+        case "the last lease goes":
+            client.kill()
+        case "a signal":
+            os.kill(status.pids[0], signal.SIGTERM)
+        case "a request":
+            assert stop_server(root, spec.key)
+        case "the folder goes":
+            shutil.move(root / spec.key, tmp_path / "elsewhere")
+    assert_all_gone(status.pids)
+    assert time.monotonic() - began < 10
+    client.kill()
+    client.communicate()
+
+
+def test_an_engine_that_ends_before_its_first_token_is_told(root: Path) -> None:
+    spec = stub("--token-takes", "600", "--exit-after", "1.5", startup_timeout_s=60)
+    began = time.monotonic()
+    with pytest.raises(ServerStartError, match="exited with code 0 while it was starting"):
+        managed_server(spec, root, quiet).__enter__()
+    assert time.monotonic() - began < 20
 
 
 def test_a_client_that_comes_while_the_server_leaves_gets_a_new_one(root: Path) -> None:

@@ -9,10 +9,34 @@ from pathlib import Path
 
 TAIL_BYTES = 256 * 1024
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-_CAUSE = re.compile(r"\b[A-Z]\w*(?:Error|Exception)\b: .+|\berror: .+|[Aa]ddress already in use|out of memory")
-_PREFIX = re.compile(r"^\([^)]*pid=\d+\) (?:[A-Z]+ \S+ \S+ \[[^]]+\] )?")  # vLLM's process, level, time, place
+# vLLM's process, level, time and place; any of them may be missing.
+_PREFIX = re.compile(r"^(?:\([^)]*pid=\d+\) )?(?:(?P<level>[A-Z]+) \S+ \S+ \[[^]]+\] ?)?")
+_CALM = frozenset({"DEBUG", "INFO", "WARNING"})  # may quote an error that was dealt with
+# A traceback's last line stands at the margin; its message may be missing (a bare MemoryError).
+_RAISED = re.compile(r"^(?:\[rank\d+\]: )?(?:[A-Za-z_][\w.]*\.)?[A-Z]\w*(?:Error|Exception)(?:: .*|:?)$")
+_REPORTED = re.compile(r"\berror: .+|[Aa]ddress already in use")
+# Who runs short of something fails at any place: wherever one of these stands, it is the reason.
+_SHORTAGES = {
+    "out of memory": re.compile(
+        r"MemoryError|bad_alloc|out of memory|(?:can(?:no|')t|failed to) (?:allocate|map)"
+        r"|No available memory for the cache blocks|less than desired .*memory utilization|Free memory on device",
+        re.I,
+    ),
+    "out of memory or of threads": re.compile(r"Resource temporarily unavailable|can't start new thread"),
+}
+# A server that ran for days has logged errors it survived: its end begins at vLLM's own word for it.
+_FATAL = re.compile(r"(?:EngineCore|WorkerProc) (?:failed to start|encountered a fatal error|hit an exception)")
 _NOISE = re.compile(r"Found ulimit of|^nanobind: | - leaked | - \.\.\. skipped|^See https://nanobind|resource_tracker")
-_CONSEQUENCE = ("Engine core initialization failed", "leaked", "SystemExit", "CancelledError")
+_CONSEQUENCE = (
+    "Engine core initialization failed",
+    "WorkerProc initialization failed",
+    "EngineDeadError",
+    "EngineCore encountered an issue",
+    "Worker failed with error",
+    "leaked",
+    "SystemExit",
+    "CancelledError",
+)
 
 
 def log_tail(path: Path, lines: int = 40, *, secret: str = "") -> str:
@@ -26,16 +50,32 @@ def last_line(path: Path, *, secret: str = "") -> str:
 
 
 def root_cause(path: Path, *, secret: str = "") -> str | None:
-    """The first error a failing engine reported: what follows it in the log is consequences."""
-    for line in _last_lines(path, secret):
-        if (match := _CAUSE.search(line)) and not any(word in line for word in _CONSEQUENCE):
-            return match.group(0)[:400]
-    return None
+    """Why an engine ended: a shortage wherever it is told, otherwise the first error of its end.
+
+    What follows the first error in a log is consequences. None when the log tells no error.
+    """
+    lines = _end_of(_last_lines(path, secret))
+    errors = [line for line in lines if _RAISED.match(line) or _REPORTED.search(line)]
+    told = [*errors, *(line for line in lines if not line.startswith(" "))]  # indented: a traceback's source
+    for shortage, words in _SHORTAGES.items():
+        short = next((line for line in told if words.search(line)), None)
+        if short is not None:
+            first = f"; first error: {errors[0]}" if errors and errors[0] != short else ""
+            return f"{shortage}: {short.removesuffix(':')}{first}"[:400]
+    return errors[0][:400] if errors else None
 
 
 def is_port_taken(path: Path) -> bool:
     text = "\n".join(_last_lines(path, "")).lower()
     return "address already in use" in text or "errno 98" in text
+
+
+def _end_of(lines: list[str]) -> list[str]:
+    """The lines of an engine's end without prefixes, calm lines and consequences."""
+    alarmed = [(line, match) for line in lines if (match := _PREFIX.match(line)) and match["level"] not in _CALM]
+    bare = [line[match.end() :] for line, match in alarmed]
+    start = next((at for at, line in enumerate(bare) if _FATAL.search(line)), 0)
+    return [line for line in bare[start:] if not any(word in line for word in _CONSEQUENCE)]
 
 
 def _last_lines(path: Path, secret: str) -> list[str]:

@@ -14,9 +14,11 @@ import signal
 import sys
 import tempfile
 import time
+from concurrent.futures import Future, wait
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 from pollux_dagster.judge.server import enginelog, http_probe
@@ -172,7 +174,7 @@ class Supervisor:
         if max_model_len is None:
             raise http_probe.ProbeError("/v1/models does not tell max_model_len: set it on the server's spec")
         remaining_s = max(5.0, self.spec.startup_timeout_s - elapsed_s)
-        http_probe.write_one_token(self._root, key, model.name, remaining_s)
+        self._await_canary(model.name, remaining_s)
         self._update(
             status=ServerState.READY,
             served_model=model.name,
@@ -183,6 +185,28 @@ class Supervisor:
         )
         logger.info("generation %d ready after %.1f s", self.record.generation, elapsed_s)
         return True
+
+    def _await_canary(self, model: str, timeout_s: float) -> None:
+        """Have one token written, in a thread of its own: it may take minutes, and a stop must not wait for it.
+
+        Raises ProbeError when the engine fails it or ends meanwhile, _StopAskedError.
+        """
+        canary: Future[None] = Future()
+
+        def sing(root: str, key: str) -> None:
+            try:
+                http_probe.write_one_token(root, key, model, timeout_s)
+            except Exception as error:
+                canary.set_exception(error)
+            else:
+                canary.set_result(None)
+
+        Thread(target=sing, args=(self._root, self.record.api_key), name="canary", daemon=True).start()
+        while not wait([canary], TICK_S).done:
+            self._obey(starting=True)
+            if self.engine is None or self.engine.exit_code() is not None:
+                raise http_probe.ProbeError("the engine ended before it had written a token")
+        canary.result()
 
     def _watch(self) -> None:
         """Return never: raise when the engine fails or is no longer wanted."""

@@ -241,6 +241,19 @@ def read_scale(rubrics: str) -> RubricScale:
     return RubricScale(tuple(sorted(levels)))
 
 
+def read_level_keys(keys: Sequence[str]) -> RubricScale:
+    """The levels that the keys of an object of levels name: numbers, also with a word, or bands (`1-3`).
+
+    Raises UnreadableScaleError when they are not levels, fewer than two, or name one twice.
+    """
+    numbers = _all_numbers(keys)
+    if numbers is None:
+        return read_scale("\n".join(f"{key}: …" for key in keys))
+    if len(set(numbers)) < max(2, len(numbers)):
+        raise UnreadableScaleError("\n".join(keys), "fewer than two levels, or one described twice")
+    return RubricScale(tuple(sorted(numbers)))
+
+
 def _tidy(rubrics: str) -> str:
     """The text without blank lines and with single spaces, so that no pattern has a run of them to try in many ways.
 
@@ -297,7 +310,7 @@ def _levels_of_json(value: Any) -> list[float] | None:
     return stated[0] if same else None
 
 
-def _all_numbers(texts: list[str]) -> list[float] | None:
+def _all_numbers(texts: Sequence[str]) -> list[float] | None:
     pattern = re.compile(rf"\s*(?:{GRADE_WORD}\s*)?({SIGNED})\s*(?:{GRADE_WORD}\s*)?", re.IGNORECASE)
     matches = [pattern.fullmatch(t) for t in texts]
     return [_number(m[1]) for m in matches if m] if all(matches) else None

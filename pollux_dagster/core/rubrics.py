@@ -81,7 +81,7 @@ _MARKS = (":", "=", "=>", "->", "→", "|", ")", "]", ".", "")
 _SAME_MARK = dict.fromkeys("-–—‒", ":")
 # The same inside a running line: a level starts the text or follows punctuation or a joining word.
 _LEVEL_INSIDE = (
-    rf"(?P<word>{GRADE_WORD}\s?)?(?<!\d[.,])(?P<low>{SIGNED})(?:\s?{GRADE_WORD}(?!\w))?"
+    rf"(?P<word>{GRADE_WORD}\s?)?(?<!\d[.,])(?P<low>{SIGNED})(?:[-–—‒](?P<high>{NUMBER}))?(?:\s?{GRADE_WORD}(?!\w))?"
     r"\s?(?P<sep>:(?!\d\d\b)|=|—|[–‒](?!\d)|(?<=\s)-(?=\s))\s?(?=\S)"
 )
 _BEFORE_LEVEL = r"(?:^|(?<=[;,.|/(:!?\n—])\s?|(?<=\s)(?:и|или|а|где|and|or|where|while)\s)"
@@ -140,15 +140,16 @@ _CHOICE = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 _STEP = re.compile(
-    rf"(?:\bшагом|\bsteps?\s(?:of|size)|\bincrements?(?:\sof)?|\bкратн\w{{1,3}})\s?(?:в\s|по\s|is\s)?[:=—–-]?\s?({NUMBER})"
+    rf"(?:\bшагом|\bточностью\sдо|\bnearest|\bprecision\sof|\bsteps?\s(?:of|size)|\bincrements?(?:\sof)?|\bкратн\w{{1,3}})\s?(?:в\s|по\s|is\s)?[:=—–-]?\s?({NUMBER})"
     rf"|\b(?:шаг|step)\s?(?:в\s|по\s|равен\s|шкалы\s|оценки\s)?[:=—–-]?\s?(\d+[.,]\d+|\d+(?=\s?(?:$|[),;]|\.(?!\S)|балл)))",
     re.IGNORECASE | re.MULTILINE,
 )
 _PARTS = r"(?:половин|полубалл|дробн|десятичн|промежуточн|half\b|halves|decimal|fraction|intermediate)\w{0,8}"
 _PARTS_HINT = re.compile(
-    rf"\b(?:{_PARTS}|шаг(?:ом|а)?\b(?!\s?№?\s?\d+\s?[:.)])|step\b(?!\s?\d+\s?[:.)])|steps\sof\b|increment\w{{0,2}})",
+    rf"\b(?:{_PARTS}|шаг(?:ом|а)?\b(?!\s?№?\s?\d+\s?[:.)])|step\b(?!\s?\d+\s?[:.)])|steps\sof\b|increment\w{{0,2}}|точност\w{{0,3}}\sдо\b|nearest\b)",
     re.IGNORECASE,
 )
+_FRACTION = re.compile(r"(?<![\d.,])\d{1,9}[.,]\d{0,9}[1-9]\d{0,9}(?!\d|[.,]\d)")
 _PARTS_ALLOWED = re.compile(
     rf"\b(?:допуст|допуска|можно|могут|разреш|возможн|allow|may\b|can\b|permit|use\b)\w{{0,8}}\W{{1,3}}(?:\w{{1,20}}\W{{1,3}}){{0,3}}{_PARTS}"
     rf"|\b{_PARTS}\W{{1,3}}(?:\w{{1,20}}\W{{1,3}}){{0,3}}(?:допуст|допуска|разреш|возможн|allow|permit|ok\b)",
@@ -174,11 +175,15 @@ class _Line:
 
 @dataclass(frozen=True, slots=True)
 class _Described:
-    """Levels a text describes. `spans` are where, ascending: what is said there need not be about the scale."""
+    """Levels a text describes. `spans` are where, ascending: what is said there need not be about the scale.
+
+    `numbered`: as a list of anything may be (`1. …`), so that they may be no levels after all.
+    """
 
     levels: set[float]
     spans: list[tuple[int, int]]
     in_lines: bool
+    numbered: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,7 +274,8 @@ def _tidy(rubrics: str) -> str:
 def _text_levels(text: str) -> set[float]:
     lines = _lines(text)
     alike = Counter(line.style for line in lines)
-    bands = {line for line in lines if line.high and alike[line.style] == 1}  # "1–5" on its own states a range
+    # "1–5" or "Оценка 1–5:" on its own states a range; described, it is levels.
+    bands = {x for x in lines if x.high and alike[x.style] == 1 and x.head_end == x.end}
     ranges = [*_ranges(text), *(_band_range(line) for line in bands)]
     described = _line_levels(text, [line for line in lines if line not in bands])
     described = described or _inline_levels(_without(text, [(r.start, r.end) for r in ranges]))
@@ -346,8 +352,8 @@ def _line_levels(text: str, lines: list[_Line]) -> _Described | None:
     taken = set(chosen)
     others = [line for line in lines if line not in taken]
     rivals = [line for line in others if line.style != best and line.indent < outermost]
-    if len(levels) < 2:
-        if len(rivals) >= 2:
+    if len(chosen) < 2:
+        if len(others) >= 2:
             raise _RefusedError(f"level {levels[0]:g} stands beside a list written another way")
         return None
     if any((line.style[0], line.style[3]) == (best[0], best[3]) for line in rivals):
@@ -358,13 +364,15 @@ def _line_levels(text: str, lines: list[_Line]) -> _Described | None:
     if not _even(levels, sure=typed_by_turns) and (typed_by_turns or len({line.indent for line in chosen}) > 1):
         raise _RefusedError("lines that differ in their dash or indent do not make evenly spaced levels")
     for style in {line.style for line in others}:
-        group = [level for each in _expand([x for x in others if x.style == style]) for level in each]
-        _refuse_overlooked(set(levels), group)
+        same = [line for line in others if line.style == style]
+        group = [level for each in _expand(same) for level in each]
+        _refuse_overlooked(set(levels), group, listed=not any(line.high for line in same))
     spans = [(line.start, line.end) for line in chosen]
-    if best[3] in (":", "="):
+    word, mark = best[0], best[3]
+    if mark in (":", "="):
         heads = [(line.start, line.head_end) for line in lines]
         _refuse_overlooked(set(levels), _mentioned(_without(text, heads), (_INLINE_LEVEL,)))
-    return _Described(_with_ellipses(text, described, spans, in_lines=True), spans, in_lines=True)
+    return _Described(_with_ellipses(text, described, spans, in_lines=True), spans, True, not word and mark in ".)")
 
 
 def _style_rank(style: tuple[bool, bool, bool, str]) -> tuple[bool, int, bool, bool]:
@@ -400,18 +408,22 @@ def _even(levels: Iterable[float], *, sure: bool = False) -> bool:
     return len(steps) == 1 and 0 not in steps and (not sure or len(ordered) > 2 or steps == {1.0})
 
 
-def _refuse_overlooked(levels: set[float], group: Sequence[float]) -> None:
+def _refuse_overlooked(levels: set[float], group: Sequence[float], *, listed: bool = False) -> None:
     """Refuse when a group of numbers not taken for levels would be levels in another reading.
 
-    A group that counts from 1 (`1. …`, `2. …`) is a list inside a description, unless it fills the scale's gaps.
+    A `listed` group that counts from 1 (`1. …`, `2. …`) is a list inside a description, unless it completes the levels.
     """
     extra = {level for level in group if level not in levels}
     low, high = min(levels), max(levels)
     step = min(b - a for a, b in pairwise(sorted(levels)))
     between = sorted(level for level in extra if low < level < high)
     beside = [level for level in (low - step, high + step) if level in extra]
-    counted = len(group) > 1 and group[0] == 1 and all(b in (a + 1, 1) for a, b in pairwise(group))
-    overlooked = (between if _even(levels | extra) else []) if counted else between + beside
+    counted = listed and len(group) > 1 and group[0] == 1 and all(b in (a + 1, 1) for a, b in pairwise(group))
+    if counted:
+        completes = _even(levels | extra) and (bool(between) or levels.isdisjoint(group))
+        overlooked = sorted(extra) if completes else []
+    else:
+        overlooked = between + beside
     if overlooked:
         raise _RefusedError(f"{overlooked[0]:g} reads like one of its levels, but is written in another way")
 
@@ -419,7 +431,8 @@ def _refuse_overlooked(levels: set[float], group: Sequence[float]) -> None:
 def _inline_levels(text: str) -> _Described | None:
     for pattern in (_INLINE_LEVEL, _SPACED_LEVEL):
         matches = list(pattern.finditer(text))
-        levels = [_number(m["low"]) for m in matches]
+        bands = [_inline_band(m) for m in matches]
+        levels = [level for band in bands for level in band]
         steps = [b - a for a, b in pairwise(levels)]
         if len(matches) < 2 or not (all(step > 0 for step in steps) or all(step < 0 for step in steps)):
             continue
@@ -432,8 +445,17 @@ def _inline_levels(text: str) -> _Described | None:
         starts = [m.start("low") for m in matches]
         last = re.compile(r"[.;)\n]|\Z").search(text, matches[-1].end())
         spans = list(pairwise([*starts, last.start() if last else len(text)]))
-        return _Described(_with_ellipses(text, [[x] for x in levels], spans, in_lines=False), spans, in_lines=False)
+        return _Described(_with_ellipses(text, bands, spans, in_lines=False), spans, in_lines=False)
     return None
+
+
+def _inline_band(match: re.Match[str]) -> list[float]:
+    if match["high"] is None:
+        return [_number(match["low"])]
+    band = _grid(_number(match["low"]), _number(match["high"]), 1.0)
+    if band is None:
+        raise _RefusedError("a band of levels does not end in whole numbers")
+    return band
 
 
 def _mentioned(text: str, patterns: Iterable[re.Pattern[str]]) -> list[float]:
@@ -509,7 +531,7 @@ def _is_about_the_scale(r: _Range, described: _Described, *, complete: bool) -> 
     at = bisect_right(described.spans, (r.start, math.inf)) - 1
     inside = at >= 0 and r.start < described.spans[at][1]
     if r.stated:
-        return not (inside and complete and described.in_lines)
+        return not (inside and complete and described.in_lines and not described.numbered)
     if complete:
         return False
     if inside and (r.low, r.high) == (min(described.levels), max(described.levels)):
@@ -566,6 +588,9 @@ def _refuse_parts(outside: str, ranges: Iterable[_Range], step: float | None) ->
     for r in ranges:
         near = max(0, r.start - _HINT_BEFORE), r.end + _HINT_AFTER
         hint = hint or _PARTS_HINT.search(outside, *near)
+        if r.low.is_integer() and r.high.is_integer():
+            numbers = (m for m in _FRACTION.finditer(outside, *near) if r.low < _number(m[0]) < r.high)
+            hint = hint or next(numbers, None)
     if hint:
         raise _RefusedError(f"it speaks of levels between its levels ({hint[0]!r}) without a step such as 'шаг 0,5'")
 

@@ -44,6 +44,7 @@ from pollux_dagster.core.rubrics import MAX_RUBRIC_CHARS, UnreadableScaleError, 
         ('{"ru": {"0": "нет", "0,5": "почти", "1": "да"}}', (0, 0.5, 1)),
         ('[{"score": 1, "text": "a"}, {"score": 2, "text": "b"}]', (1, 2)),
         ("0 — нет, 1 — да", (0, 1)),
+        ("1-3 — плохо, 4-7 — средне, 8-10 — хорошо", tuple(range(1, 11))),
         ("0: нет; 1: частично; 2: да", (0, 1, 2)),
         ("Оцените ответ: 0 = нет, 1 = да", (0, 1)),
         ("0: нет 1: частично 2: да", (0, 1, 2)),
@@ -132,6 +133,8 @@ def test_a_range_between_the_described_ends_is_the_scale(rubrics: str, levels: t
         ("Шкала: от 1 до 5\nШаг 1: прочитайте.\nШаг 2: оцените.\n1: a\n2: b", "states 1 to 5"),
         ("По 10-балльной шкале, где 1 — плохо, 5 — отлично", "10 points"),
         ("Шкала от 0 до 3\n0: нет\n0,5: частично\n3: да", "do not fit"),
+        ("Шаги:\n1. Прочитайте ответ.\n2. Оцените его от 1 до 5.", "states 1 to 5"),
+        ("1-3. Плохо\n4: средне\n5: хорошо", "written in another way"),
         ("1: плохо\n5: отлично (от 1 до 5)", "may be the scale's or not"),
         ("0: нет\n1: да\n...", "leaves levels out"),
         ("0: нет\n2: да\n...\n6: вполне", "leaves levels out"),
@@ -203,6 +206,7 @@ def test_a_level_in_another_form_is_never_dropped(rubrics: str) -> None:
         "от 0 до 5, шаг 0.5",
         "Шкала 0–5, шаг: 0,5 балла",
         "from 0 to 5 in steps of 0.5",
+        "Шкала 0–5 с точностью до 0,5",
         "Rate from 0 to 5 in increments of 0.5",
         "Оцените от 0 до 5 с шагом 0,5, где 0 — плохо, 5 — отлично",
     ],
@@ -222,6 +226,8 @@ def test_a_stated_step_is_taken(text: str) -> None:
         "Оцените от 1 до 5, где 1 — плохо, 5 — отлично; допускаются половинки",
         "1: плохо\n3: средне\n5: хорошо\nДопускаются промежуточные оценки",
         "Шкала от 1 до 5 с шагом 0,3",
+        "Оцените от 0 до 1 (можно 0,5)",
+        "Шкала 0–5 с точностью до десятых",
         "Шкала от 1 до 5, шаг 0,5 или с шагом 0,25",
     ],
 )
@@ -331,6 +337,35 @@ def test_any_stated_range_of_whole_numbers_is_read_back(low: int, size: int) -> 
     expected = tuple(float(x) for x in range(low, low + size + 1))
     for text in (f"от {low} до {low + size}", f"Шкала {low}–{low + size}", f"from {low} to {low + size}."):
         assert read_scale(text).levels == expected, text
+
+
+MIXED_LINE = st.tuples(
+    st.sampled_from(["", " ", "  ", "    "]),
+    st.sampled_from(["", "- ", "**", "Оценка "]),
+    st.sampled_from([": ", " - ", " — ", " – ", ". ", ") ", " (да): "]),
+)
+
+
+@settings(max_examples=500, deadline=None)
+@given(levels=st.lists(st.integers(0, 12), min_size=2, max_size=6, unique=True), data=st.data())
+def test_neighbouring_levels_are_all_read_or_all_refused(levels: list[int], data: st.DataObject) -> None:
+    styles = data.draw(st.lists(MIXED_LINE, min_size=len(levels), max_size=len(levels)))
+    first = min(levels)
+    text = "\n".join(f"{a}{b}{first + i}{c}текст" for i, (a, b, c) in enumerate(styles))
+    try:
+        found = read_scale(text).levels
+    except UnreadableScaleError:
+        return
+    assert found == tuple(range(first, first + len(levels))), text
+
+
+@settings(max_examples=100, deadline=None)
+@given(low=st.integers(0, 2), size=st.integers(1, 10), described=st.sampled_from(["ends", "low", "none", "all"]))
+def test_a_range_is_read_whole_however_much_of_it_is_described(low: int, size: int, described: str) -> None:
+    whole = range(low, low + size + 1)
+    shown = {"ends": [low, low + size], "low": [low], "none": [], "all": list(whole)}[described]
+    inline = ", ".join(f"{x} — текст" for x in shown)
+    assert read_scale(f"Оцените от {low} до {low + size}, где {inline or 'больше — лучше'}.").levels == tuple(whole)
 
 
 @settings(max_examples=300, deadline=None)

@@ -7,12 +7,14 @@ Schema: metainfo/criteria.json and metainfo/tasks.json of github.com/ai-forever/
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from pollux_dagster.core.rubrics import RubricScale, read_scale
+from pollux_dagster.core.rubrics import RubricScale, UnreadableScaleError, read_level_keys, read_scale
 
 _LANGUAGES = ("ru", "en")
 _CHILDREN = re.compile(r"tasks|subtasks(_l\d+)?")
@@ -139,18 +141,40 @@ def read_criterion(code: str, entry: object) -> TaxonomyCriterion:
 
 
 def render_scale(where: str, scale: object) -> str:
-    """`{"0": "…", "1": "…"}`, or that under ru/en, as `0: …` lines, levels ascending. Text stays as it is."""
+    """`{"0": "…", "1": "…"}`, or that under ru/en, as `0: …` lines, levels ascending. Text stays as it is.
+
+    The levels are the keys. read_scale finds exactly those in the text or refuses it, so whoever has the text has
+    the scale; keys that are not levels come as JSON, which it refuses.
+    """
     if isinstance(scale, str):
         return scale
     if isinstance(scale, Mapping):
         scale = next((scale[k] for k in _LANGUAGES if isinstance(scale.get(k), Mapping)), scale)
     if not isinstance(scale, Mapping) or not all(isinstance(v, str) for v in scale.values()):
         raise TaxonomyError(where, "expected a scale of level → text, or {ru: {level: text}}")
+    items = [(str(level), text) for level, text in scale.items()]
+    as_json = json.dumps(scale, ensure_ascii=False, indent=1)
     try:
-        ordered = sorted(scale.items(), key=lambda item: float(str(item[0]).replace(",", ".")))
-    except ValueError:
-        ordered = list(scale.items())  # not numbers: read_scale says so, with the text
-    return "\n".join(f"{level}: {text}" for level, text in ordered)
+        levels = read_level_keys([level for level, _ in items])
+    except UnreadableScaleError:
+        return as_json
+    with suppress(ValueError):  # bands and words stay in the order they have
+        items.sort(key=lambda item: float(item[0].replace(",", ".")))
+    # As it is wherever that is clear: the judge then sees the author's own lines. A description with a line such as
+    # "5: пять фактов" is set off by a margin, as a person would; where even that reads otherwise, the object itself
+    # is shown, whose keys nothing inside it can change.
+    lines = [f"{level}: {text}" for level, text in items]
+    for rubrics in ("\n".join(lines), "\n".join(line.replace("\n", "\n    ") for line in lines)):
+        if _reads_as(levels, rubrics):
+            return rubrics
+    return as_json
+
+
+def _reads_as(levels: RubricScale, rubrics: str) -> bool:
+    try:
+        return read_scale(rubrics) == levels
+    except UnreadableScaleError:
+        return False
 
 
 def read_leaves(document: Mapping[str, Any]) -> Iterator[TaskLeaf | TaxonomyError]:

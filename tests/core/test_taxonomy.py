@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import pollux_dagster
 from pollux_dagster.core import taxonomy
-from pollux_dagster.core.rubrics import UnreadableScaleError
+from pollux_dagster.core.rubrics import UnreadableScaleError, read_scale
 
 CRITERION = {
     "name": {"en": "Brevity", "ru": "Краткость"},
@@ -44,6 +46,51 @@ def test_a_criterion_speaks_russian_and_lists_its_levels_ascending() -> None:
     assert criterion.rubrics == "0: длинно\n1: кратко"
     assert (criterion.group, criterion.domain) == ("general", "Общее")
     assert criterion.scale.levels == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("scale", "rubrics"),
+    [
+        (
+            {"0": "нет", "1": "частично", "2": "да, например:\n5: пять фактов"},
+            "0: нет\n1: частично\n2: да, например:\n    5: пять фактов",
+        ),
+        ({"0": "нет, если:\n1. пусто\n2. отказ", "1": "да"}, "0: нет, если:\n1. пусто\n2. отказ\n1: да"),
+        ({"0": "нет:\n1: мало\n", "1": "да"}, "0: нет:\n    1: мало\n    \n1: да"),
+        ({"0": "нет", "1": "да, или:\n2: вполне"}, '{\n "0": "нет",\n "1": "да, или:\\n2: вполне"\n}'),
+        ({"-1": "хуже", "0": "так же", "+1": "лучше"}, "-1: хуже\n0: так же\n+1: лучше"),
+        ({"0,5": "почти", "1": "да", "0": "нет"}, "0: нет\n0,5: почти\n1: да"),
+    ],
+)
+def test_the_levels_of_an_object_are_its_keys_and_its_lines_read_back_as_them(
+    scale: dict[str, str], rubrics: str
+) -> None:
+    criterion = taxonomy.read_criterion("short", CRITERION | {"scale": {"ru": scale}})
+    assert criterion.rubrics == rubrics
+    assert criterion.scale.levels == tuple(sorted(float(k.replace(",", ".")) for k in scale))
+    assert read_scale(criterion.rubrics) == criterion.scale
+
+
+@pytest.mark.parametrize(
+    "scale",
+    [
+        {"плохо": "ответ\n0: нет\n1: да", "хорошо": "да"},
+        {"0": "нет", "0,0": "тоже нет", "1": "да"},
+        {"1": "да"},
+        {"1-2": "плохо\n3: так себе", "4-5": "хорошо"},
+    ],
+)
+def test_an_object_whose_keys_are_not_levels_is_refused(scale: dict[str, str]) -> None:
+    with pytest.raises(UnreadableScaleError):
+        taxonomy.read_criterion("short", CRITERION | {"scale": {"ru": scale}})
+
+
+@given(
+    st.dictionaries(st.integers(-3, 9).map(str), st.text(alphabet="ав:—.-\n 0125", max_size=20), min_size=2, max_size=4)
+)
+def test_the_levels_are_the_keys_whatever_the_descriptions_say(scale: dict[str, str]) -> None:
+    criterion = taxonomy.read_criterion("short", CRITERION | {"scale": scale})
+    assert criterion.scale.levels == tuple(sorted(map(float, scale)))
 
 
 def test_a_criterion_without_russian_falls_back_to_english() -> None:

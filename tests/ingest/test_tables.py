@@ -6,7 +6,7 @@ import io
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from landing_world import World, answer, instruction
 
@@ -88,6 +88,7 @@ def test_a_header_nobody_knows_is_named_beside_the_ones_that_are(world: World) -
     assert "'id', 'text'" in detail and "prompt_id, instruction, question_id" in detail
 
 
+@example([',"', '"'])
 @given(st.lists(st.text(alphabet='"",a1', min_size=1, max_size=8), min_size=1, max_size=12))
 def test_whatever_the_quotes_each_line_is_in_one_row(lines: list[str]) -> None:
     body = "\n".join(["prompt_id,answer", *lines, ""]).encode()
@@ -95,7 +96,8 @@ def test_whatever_the_quotes_each_line_is_in_one_row(lines: list[str]) -> None:
     taken: list[str] = []
     for row in open_container(file, io.BytesIO(body)).rows:
         assert isinstance(row.source, str)
-        taken += row.source.rstrip("\n").split("\n")
-        if isinstance(row.fields, RowRejected) and row.fields.reason == "invalid_csv":
-            assert row.source.rstrip("\n") == lines[len(taken) - 1]
+        damaged = isinstance(row.fields, RowRejected) and row.fields.reason == "invalid_csv"
+        taken += (row.source.removesuffix("\n") if damaged else row.source).split("\n")
+        if damaged:
+            assert taken[-1] == lines[len(taken) - 1]
     assert len(taken) == len(lines)

@@ -136,7 +136,8 @@ _POINTS = re.compile(
 _WHOLE = r"[+\-−–]?\d+"  # "0,1 или 2" may be two numbers or three
 _CHOICE = re.compile(
     rf"(?:{_SCALE_WORD}[^\d\n]{{0,40}}?|^\W{{0,3}})(?P<list>(?<![\d.,\-−–]){_WHOLE}(?:,\s{_WHOLE}){{0,20}},?\s"
-    rf"(?:или|либо|or)\s{_WHOLE}){_RANGE_END}",
+    rf"(?:или|либо|or)\s{_WHOLE}){_RANGE_END}"
+    rf"|{_SCALE_WORD}:\s(?P<bare>{_WHOLE}(?:,\s{_WHOLE}){{1,20}}){_RANGE_END}",
     re.IGNORECASE | re.MULTILINE,
 )
 _STEP = re.compile(
@@ -150,6 +151,7 @@ _PARTS_HINT = re.compile(
     re.IGNORECASE,
 )
 _FRACTION = re.compile(r"(?<![\d.,])\d{1,9}[.,]\d{0,9}[1-9]\d{0,9}(?!\d|[.,]\d)")
+_DECIMAL_END = re.compile(r"\d[.,]\d")  # "от 0.0 до 1.0" has levels between
 _PARTS_ALLOWED = re.compile(
     rf"\b(?:допуст|допуска|можно|могут|разреш|возможн|allow|may\b|can\b|permit|use\b)\w{{0,8}}\W{{1,3}}(?:\w{{1,20}}\W{{1,3}}){{0,3}}{_PARTS}"
     rf"|\b{_PARTS}\W{{1,3}}(?:\w{{1,20}}\W{{1,3}}){{0,3}}(?:допуст|допуска|разреш|возможн|allow|permit|ok\b)",
@@ -519,7 +521,7 @@ def _settled(text: str, described: _Described, ranges: Sequence[_Range]) -> set[
     sizes = _points(text if whole_text else outside)
     if any(not (complete and size == len(levels)) and (size != high or low not in (0, 1)) for size in sizes):
         raise _RefusedError(f"it names a scale of {min(sizes):g} points, but describes levels {low:g} to {high:g}")
-    _refuse_parts(outside, speaking, step)
+    _refuse_parts(outside, speaking if all(level.is_integer() for level in levels) else (), step)
     filled = bool(speaking) or any(size != len(levels) for size in sizes)
     result = levels if not filled and step is None else _filled(levels, step, ranged=filled)
     if not all(set(choice) <= result for choice in _choices(outside)):
@@ -532,11 +534,10 @@ def _is_about_the_scale(r: _Range, described: _Described, *, complete: bool) -> 
     inside = at >= 0 and r.start < described.spans[at][1]
     if r.stated:
         return not (inside and complete and described.in_lines and not described.numbered)
-    if complete:
-        return False
-    if inside and (r.low, r.high) == (min(described.levels), max(described.levels)):
+    same = (r.low, r.high) == (min(described.levels), max(described.levels))
+    if inside and same and not complete:
         raise _RefusedError("a range inside a description may be the scale's or not")
-    return not inside
+    return not inside and (same or not complete)
 
 
 def _filled(levels: set[float], step: float | None, *, ranged: bool) -> set[float]:
@@ -585,12 +586,14 @@ def _refuse_parts(outside: str, ranges: Iterable[_Range], step: float | None) ->
     if step is not None:
         return
     hint = _PARTS_ALLOWED.search(outside)
+    hinted, fractions = _PARTS_HINT.search(outside), _FRACTION.search(outside)  # most texts have neither
     for r in ranges:
         near = max(0, r.start - _HINT_BEFORE), r.end + _HINT_AFTER
-        hint = hint or _PARTS_HINT.search(outside, *near)
-        if r.low.is_integer() and r.high.is_integer():
-            numbers = (m for m in _FRACTION.finditer(outside, *near) if r.low < _number(m[0]) < r.high)
-            hint = hint or next(numbers, None)
+        hint = hint or _DECIMAL_END.search(outside, r.start, r.end)
+        if hinted:
+            hint = hint or _PARTS_HINT.search(outside, *near)
+        if fractions and r.low.is_integer() and r.high.is_integer():
+            hint = hint or next((m for m in _FRACTION.finditer(outside, *near) if r.low < _number(m[0]) < r.high), None)
     if hint:
         raise _RefusedError(f"it speaks of levels between its levels ({hint[0]!r}) without a step such as 'шаг 0,5'")
 
@@ -605,7 +608,7 @@ def _points(text: str) -> set[float]:
 
 
 def _choices(text: str) -> list[set[float]]:
-    return [{_number(n) for n in re.findall(_WHOLE, m["list"])} for m in _CHOICE.finditer(text)]
+    return [{_number(n) for n in re.findall(_WHOLE, m["list"] or m["bare"])} for m in _CHOICE.finditer(text)]
 
 
 def _without(text: str, spans: Iterable[tuple[int, int]]) -> str:

@@ -62,6 +62,8 @@ from pollux_dagster.core.rubrics import MAX_RUBRIC_CHARS, UnreadableScaleError, 
         ("0 или 1", (0, 1)),
         ("Оценка: 0, 1 или 2.", (0, 1, 2)),
         ("Score 0 or 1", (0, 1)),
+        ("Баллы: 0, 1, 2", (0, 1, 2)),
+        ("Шкала от 0.0 до 1.0\n0: нет\n0.5: частично\n1: да", (0, 0.5, 1)),
     ],
 )
 def test_a_stated_scale_is_read(rubrics: str, levels: tuple[float, ...]) -> None:
@@ -139,6 +141,7 @@ def test_a_range_between_the_described_ends_is_the_scale(rubrics: str, levels: t
         ("0: нет\n1: да\n...", "leaves levels out"),
         ("0: нет\n2: да\n...\n6: вполне", "leaves levels out"),
         ("1 — плохо... 5 — отлично", "leaves levels out"),
+        ("Шкала: 0, 1, 2, где 0 — нет, 2 — да", "choice"),
         ("Оценка: 0 или 3.\n0: нет\n1: частично\n2: да", "choice"),
     ],
 )
@@ -227,6 +230,8 @@ def test_a_stated_step_is_taken(text: str) -> None:
         "1: плохо\n3: средне\n5: хорошо\nДопускаются промежуточные оценки",
         "Шкала от 1 до 5 с шагом 0,3",
         "Оцените от 0 до 1 (можно 0,5)",
+        "Шкала 0.0–1.0",
+        "от 0,0 до 1,0, где 0,0 — плохо, 1,0 — хорошо",
         "Шкала 0–5 с точностью до десятых",
         "Шкала от 1 до 5, шаг 0,5 или с шагом 0,25",
     ],

@@ -64,7 +64,7 @@ def write_error(error: OSError, path: Path, doing: str) -> LedgerError:
 def read_error(error: OSError, path: Path) -> LedgerError:
     """Say that `path` could not be read, which is no proof of damage, and what to do."""
     advice = {
-        errno.EACCES: "permission denied: give the ledger's files to this user (another one wrote this)",
+        errno.EACCES: "give the ledger's files to this user: another one wrote this",
         errno.EIO: "the disk or network share answered with an error: check it and run again",
         errno.EMFILE: "this process has too many files open: raise its limit (ulimit -n) and run again",
         errno.ENFILE: "the machine has too many files open: close some and run again",

@@ -301,7 +301,11 @@ def test_reading_never_offers_a_broken_segment_even_without_a_recovery_first(led
 
 @pytest.mark.parametrize(
     ("number", "advice"),
-    [(errno.EIO, "check it and run again"), (errno.EACCES, "permission denied"), (errno.EMFILE, "ulimit -n")],
+    [
+        (errno.EIO, "check it and run again"),
+        (errno.EACCES, "Permission denied; give the ledger's files to this user"),
+        (errno.EMFILE, "ulimit -n"),
+    ],
 )
 def test_a_segment_that_cannot_be_read_is_an_error_and_not_damage(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch, number: int, advice: str

@@ -227,15 +227,71 @@ def test_people_go_through_the_gate_rule_too(con: duckdb.DuckDBPyConnection, mod
     )  # fmt: skip
     write_scores(con, models, scores)
     rows = [("p0", "criterion c0", 1.0), ("p0", "criterion c1", 2.0), ("p1", "criterion c0", 0.0),
-            ("p1", "criterion c1", 2.0), ("p2", "criterion c1", 2.0)]  # fmt: skip
+            *((p, f"criterion {c}", LEVELS[c][-1]) for p in ("p1", "p2") for c in ("c1", "c2", "c3"))]  # fmt: skip
     write_human_scores(
         con, pl.DataFrame(rows, ["prompt_id", "criteria_name", "score"], orient="row").with_columns(
             model_id=pl.lit("m0"), annotator=pl.lit("a"))
     )  # fmt: skip
     refresh_statistics(con)
-    # p0: people tripped the gate; p1: passed; p2: they left the gate out, so nobody knows.
+    # p0: people tripped the gate, so all of it is 0; p1: passed; p2: they left the gate out, so nobody knows.
     (row,) = con.sql("SELECT labels_mean, n_labelled FROM statistics.calibrated_quality").fetchall()
-    assert row == (0.5, 2)
+    assert row == (0.5, 6)
+
+
+def calibrated(con: duckdb.DuckDBPyConnection, models: list[SqlModel], ratings: pl.DataFrame) -> pd.DataFrame:
+    con.execute("DELETE FROM raw.human_scores")
+    write_human_scores(con, ratings)
+    build_marts(con, models)
+    return con.sql("FROM marts.calibrated_quality ORDER BY model_id").df()
+
+
+def test_nearly_complete_labels_are_their_own_result(con: duckdb.DuckDBPyConnection, models: list[SqlModel]) -> None:
+    scores = draw_scores(2, 40, seed=1)
+    write_scores(con, models, scores)
+    ratings = rated_answers(scores, 40)
+    every = calibrated(con, models, ratings)
+    but_one = calibrated(con, models, ratings.filter(~(pl.col("prompt_id") == "p7")))
+    assert set(every.status) == {"all labelled"}
+    assert set(but_one.status) == {"nearly all labelled"}
+    assert (but_one.calibrated_mean == but_one.labels_mean).all()
+    assert ((but_one.ci_low < but_one.calibrated_mean) & (but_one.calibrated_mean < but_one.ci_high)).all()
+    assert np.allclose(but_one.calibrated_mean, every.calibrated_mean, atol=0.03)
+
+
+def test_answers_rated_on_some_criteria_only_are_not_labels(
+    con: duckdb.DuckDBPyConnection, models: list[SqlModel]
+) -> None:
+    scores = draw_scores(2, 40, seed=1)
+    write_scores(con, models, scores)
+    ratings = rated_answers(scores, 25)
+    # Of model m0's answers people rated the gate and one criterion.
+    in_part = ratings.filter(
+        (pl.col("model_id") == "m1") | pl.col("criteria_name").is_in([f"criterion {GATE}", "criterion c1"])
+    )
+    first, second = calibrated(con, models, in_part).itertuples()
+    assert (first.status, second.status) == ("criteria rated in part", "calibrated")
+    assert np.isnan([first.calibrated_mean, first.ci_low, first.ci_high]).all()
+    assert second.calibrated_mean == pytest.approx(calibrated(con, models, ratings).calibrated_mean[1], abs=0.02)
+
+
+def test_labels_that_hardly_differ_say_so(con: duckdb.DuckDBPyConnection, models: list[SqlModel]) -> None:
+    scores = draw_scores(2, 40, seed=1).with_columns(
+        status=pl.lit("ok"), score=pl.when("is_gate").then(0.0).otherwise("max_score"), gate_state=pl.lit("passed"),
+        normalized_score=pl.when("is_gate").then(0.0).otherwise(1.0),
+        final_score=pl.when("is_gate").then(None).otherwise(1.0),
+    )  # fmt: skip
+    write_scores(con, models, scores)
+    ratings = rated_answers(scores, 20, annotators=1).with_columns(
+        score=pl.col("criteria_name").replace_strict(
+            {f"criterion {c}": 0.0 if c == GATE else LEVELS[c][-1] for c in LEVELS}
+        )
+    )
+    rows = calibrated(con, models, ratings)
+    assert set(rows.status) == {"too little variation"}
+    assert rows.calibrated_mean.isna().all()
+    # Twenty instructions at the top: one may still be otherwise, at most 1 - 0.025^(1/20) of them.
+    assert np.allclose(rows.labels_ci_low, 0.025 ** (1 / 20))
+    assert np.allclose(rows.labels_ci_high, 1.0)
 
 
 def test_steadiness_counts_the_pairs_that_differ(con: duckdb.DuckDBPyConnection, models: list[SqlModel]) -> None:

@@ -44,7 +44,7 @@ CREATE TABLE IF NOT EXISTS statistics.judge_comparison (
 );
 CREATE TABLE IF NOT EXISTS statistics.calibrated_quality (
     judge_id VARCHAR NOT NULL, model_id VARCHAR NOT NULL, aggregation VARCHAR NOT NULL,
-    status VARCHAR NOT NULL,                -- calibrated | all labelled | too few labels | no labels
+    status VARCHAR NOT NULL,                -- warehouse.statistics.calibration names them
     judge_mean DOUBLE NOT NULL, labels_mean DOUBLE, labels_standard_error DOUBLE, labels_ci_low DOUBLE,
     labels_ci_high DOUBLE, calibrated_mean DOUBLE, standard_error DOUBLE, ci_low DOUBLE, ci_high DOUBLE,
     n BIGINT NOT NULL, n_labelled BIGINT NOT NULL, n_labelled_clusters BIGINT NOT NULL,

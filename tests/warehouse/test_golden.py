@@ -133,7 +133,8 @@ def test_a_judge_that_cannot_be_read_any_more_stops_the_build(pinned: TinyWorld,
     with pytest.raises(ModelCheckFailedError, match="the_judge_has_not_shifted"):
         build_tables(pinned.con, models)
     rows = pinned.con.sql(
-        "SELECT shift, shifted, n, baseline_ok_share, ok_share, criteria_name FROM statistics.golden_drift WHERE failing"
+        "SELECT shift, shifted, n, baseline_ok_share, ok_share, criteria_name "
+        "FROM statistics.golden_drift WHERE failing"
     )
     assert set(rows.fetchall()) == {(None, False, 0, 1.0, 0.0, name) for name in ("Отказ", "Точность", "Стиль")}
 

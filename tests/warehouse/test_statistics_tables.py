@@ -130,6 +130,23 @@ def test_the_leaderboard_says_who_is_tied_and_who_was_asked_less(
     assert board.rank_high["m3"] < 5
 
 
+def test_models_with_equal_scores_in_another_order_share_a_place(
+    con: duckdb.DuckDBPyConnection, models: list[SqlModel]
+) -> None:
+    scores = draw_scores(5, 50, seed=1).filter(pl.col("criterion_id") != GATE)
+    value = np.tile([0, 0.25, 0.5, 0.75, 1.0, 1 / 3, 2 / 3, 0.1, 0.7, 0.9], 15)
+    rng = np.random.default_rng(0)
+    shuffled = pl.Series(np.concatenate([rng.permutation(value) for _ in range(5)]))
+    write_scores(
+        con, models, scores.with_columns(
+            status=pl.lit("ok"), gate_state=pl.lit("none"), final_score=shuffled, normalized_score=shuffled,
+            score=shuffled, min_score=pl.lit(0.0), max_score=pl.lit(1.0))
+    )  # fmt: skip
+    build_marts(con, models)
+    con.execute("UPDATE marts.model_quality SET mean_score = mean_score + 1e-15 * (model_id = 'm3')::INT")
+    assert con.sql("SELECT DISTINCT place FROM marts.leaderboard").fetchall() == [(1,)]
+
+
 def test_agreement_is_that_of_scikit_learn_by_scope(con: duckdb.DuckDBPyConnection, models: list[SqlModel]) -> None:
     scores = draw_scores(3, 30, seed=1)
     write_scores(con, models, scores)
@@ -158,6 +175,39 @@ def test_agreement_is_that_of_scikit_learn_by_scope(con: duckdb.DuckDBPyConnecti
         assert value["spearman"] == pytest.approx(spearman, abs=1e-12, nan_ok=True)
     assert len(found) == 9 * 7
     assert found[(found.metric == "rmse") & (found.grain == "all")].human_n.item() == 20 * 3 * 4 * 2
+
+
+def test_fractional_gold_goes_to_a_level_of_its_own_criterion(
+    con: duckdb.DuckDBPyConnection, models: list[SqlModel]
+) -> None:
+    """c2 has levels 1, 3 and 5, the others 0, 1 and 2: a mean of 1 and 3 is not the 2 of another scale."""
+    scores = draw_scores(2, 30, seed=1).with_columns(
+        score=pl.when(pl.col("criterion_id") == "c2").then((pl.col("score") / 2).ceil() * 2 - 1).otherwise("score")
+    )
+    write_scores(con, models, scores)
+    con.execute("UPDATE raw.criteria SET levels = [1, 3, 5] WHERE criterion_id = 'c2'")
+    usable = scores.filter((pl.col("status") == "ok") & ~pl.col("is_gate"))
+    own = {"c1": (0.0, 1.0, 2.0), "c2": (1.0, 3.0, 5.0), "c3": (0.0, 1.0, 2.0)}
+    rows = []
+    for number, row in enumerate(usable.iter_rows(named=True)):
+        levels = own[row["criterion_id"]]
+        # One person agrees with the judge, the other is sometimes a level lower: halfway goes up, to the judge's.
+        second = levels[max(levels.index(row["score"]) - number % 2, 0)]
+        answer = {key: row[key] for key in ("prompt_id", "model_id", "criteria_name")}
+        rows += [{**answer, "annotator": f"a{i}", "score": score} for i, score in enumerate((row["score"], second))]
+    write_human_scores(con, pl.DataFrame(rows))
+    build_marts(con, models)
+    found = con.sql("FROM marts.judge_agreement").df()
+    for metric in ("exact_agreement", "macro_f1", "quadratic_kappa"):
+        values = found[(found.metric == metric) & found.grain.isin(["all", "criterion", "task_type"])].value
+        assert len(values) == 1 + 3 + 3
+        assert values.to_numpy() == pytest.approx(1.0), metric
+    people = found[(found.metric == "exact_agreement")].set_index("grain").human_value
+    assert people["all"] == pytest.approx(people["criterion"].mean(), abs=0.05)
+    table = con.sql("FROM marts.confusion WHERE grain = 'all'").df()
+    assert (table.gold_level == table.judge_level).all()
+    compared = con.sql("SELECT macro_f1 FROM marts.judge_comparison").fetchall()
+    assert compared == [(pytest.approx(1.0),)]
 
 
 @pytest.mark.parametrize(("aggregation", "gold"), [("mean", 4 / 3), ("median", 2.0), ("mode", 2.0)])

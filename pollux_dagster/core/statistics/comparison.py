@@ -70,9 +70,10 @@ def compare_all(
     For pair (a, b) and shared items i of cluster g: d_g = sum(a_i - b_i), n_g their number, m = sum(d_g) /
     sum(n_g). Variance of m: CR1 on d_g - m n_g with G-1 degrees of freedom, CR3 with the effective number of
     clusters below 30, and fewer where a few clusters make most of it (see clusters.pooled_means); t interval
-    and test, as Miller 2024, "Adding Error Bars to Evals", section 4.2. A pair that differs by the same amount everywhere gets the exact binomial bound on
-    how often it could do otherwise, and the sign test's p-value. Holm 1979 controls the chance of any false
-    difference among all pairs. Raises ValueError when scores and clusters disagree in length.
+    and test, as Miller 2024, "Adding Error Bars to Evals", section 4.2. A pair that differs by the same amount
+    everywhere gets the exact binomial bound on how often it could do otherwise, and the sign test's p-value.
+    Holm 1979 controls the chance of any false difference among all pairs. Raises ValueError when scores and
+    clusters disagree in length.
     """
     if scores.ndim != 2 or scores.shape[1] != len(clusters):
         raise ValueError(

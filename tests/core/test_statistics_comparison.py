@@ -171,3 +171,18 @@ def test_a_model_that_fails_few_instructions_whole_is_compared_with_care() -> No
         pair = compare_all(np.repeat(scores, 4, axis=1), np.repeat(np.arange(instructions), 4))
         covered += bool(pair.low[0, 1] <= 0.05 <= pair.high[0, 1])
     assert covered / evaluations > 0.92
+
+
+@pytest.mark.parametrize(("models", "shared"), [(30, 5), (5, 2)])
+def test_the_length_slope_is_exact_where_models_share_few_instructions(models: int, shared: int) -> None:
+    """A chain: each model shares a few instructions with its neighbours and none with the others."""
+    rng = np.random.default_rng(1)
+    model = np.repeat(np.arange(models), 60)
+    instruction = np.tile(np.arange(60), models) + model * (60 - shared)
+    lengths = np.exp(rng.normal(5 + 0.2 * (model % 7), 1)).round()
+    scores = np.clip(0.3 + 0.05 * np.log1p(lengths) + rng.normal(0, 0.2, len(model)), 0, 1)
+    found = length_effects(scores, lengths, np.zeros(len(model), dtype=np.int64), model, instruction, 1)
+    z = np.log1p(lengths)
+    columns = [(z - z.mean()) / z.std(), *np.eye(models)[model].T, *np.eye(instruction.max() + 1)[instruction].T]
+    exact = np.linalg.lstsq(np.stack(columns, axis=1), scores, rcond=None)[0][0]
+    assert found.slope[0] == pytest.approx(exact, rel=1e-8)

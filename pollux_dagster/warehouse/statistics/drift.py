@@ -30,6 +30,16 @@ def golden_drift(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
     return pl.concat(tables) if tables else pl.DataFrame()
 
 
+def latest_round_moved(con: duckdb.DuckDBPyConnection, model: str) -> bool:
+    """Whether the model's latest round has shifted or is failing, by the verdicts and the baseline there are now."""
+    found = golden_drift(con)
+    if found.is_empty():
+        return False
+    moved = found.filter(pl.col("is_latest") & (pl.col("shifted") | pl.col("failing")))["round_id"].unique().to_list()
+    rounds = con.execute("SELECT round_id FROM judging.golden_rounds WHERE model = ?", [model]).fetchall()
+    return any(round_id in moved for (round_id,) in rounds)
+
+
 def _round(rows: pl.DataFrame) -> pl.DataFrame:
     criteria = encode(rows, "criterion_id", "criteria_name")
     scored = (rows["earlier"].is_not_null() & rows["later"].is_not_null()).to_numpy()

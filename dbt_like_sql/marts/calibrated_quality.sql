@@ -34,7 +34,9 @@ columns:
   n_labelled_clusters: Instructions with such a score.
   n_labelled_clusters_needed: Instructions with labels that an interval takes.
   effective_labels: Labels that would be as precise without the judge; more than n_labelled where the judge helps.
-  judge_weight: The lambda of PPI++; 0 trusts labels only, 1 the judge fully; shared by the models of a judge.
+  judge_weight: >
+    The lambda of PPI++; 0 trusts labels only, 1 the judge fully; shared by the models of a judge, but 0 for one whose
+    labels show the judge err on fewer than three instructions, too few to correct for it.
 checks:
   - unique: [judge_id, model_id]
   - name: figures_exist_where_status_says_so

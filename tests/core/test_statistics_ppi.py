@@ -54,14 +54,14 @@ def test_with_one_row_an_instruction_it_is_ppi_python() -> None:
     fitted = calibrated_means(judge, known, zero, np.arange(400), 1)
     free = ppi_py.ppi_mean_pointestimate(*arrays)[0]
     theirs = (free - gold[:80].mean()) / (judge[80:].mean() - judge[:80].mean())
-    assert_allclose(fitted.weight, theirs, atol=0.1)  # they pool the variance of the judge, we do not
+    assert_allclose(fitted.weight[0], theirs, atol=0.1)  # they pool the variance of the judge, we do not
 
 
 def test_a_judge_that_knows_nothing_is_not_trusted() -> None:
     _, gold, model, cluster = _world(2)
     noise = np.random.default_rng(3).random(len(gold))
     result = calibrated_means(noise, gold, model, cluster, 2)
-    assert result.weight < 0.15
+    assert (result.weight < 0.15).all()
     assert_allclose(result.mean, result.labels_mean, atol=0.02)
 
 
@@ -125,6 +125,21 @@ def test_the_mean_stays_on_the_scale_and_in_its_interval() -> None:
         result = calibrated_means(judge, gold, np.zeros(200, dtype=np.int64), np.arange(200), 1, weight=weight)
         assert 0 <= result.low[0] < result.mean[0] <= result.high[0] <= 1
         assert result.high[0] - result.low[0] < 0.5
+
+
+def test_a_judge_that_labels_never_saw_err_is_not_used() -> None:
+    """It errs on one in thirty; twenty labels may show none of that, and then no variance of it either."""
+    rng = np.random.default_rng(2)
+    gold = np.where(rng.random(300) < 0.5, 0.5, 1.0)
+    judge = np.where((rng.random(300) < 0.03) & (np.arange(300) >= 20), 0.0, gold)
+    known = np.where(np.arange(300) < 20, gold, np.nan)
+    result = calibrated_means(judge, known, np.zeros(300, dtype=np.int64), np.arange(300), 1)
+    assert result.weight[0] == 0
+    assert result.enough[0]
+    assert (result.mean[0], result.low[0], result.high[0]) == (
+        result.labels_mean[0], result.labels_low[0], result.labels_high[0]
+    )  # fmt: skip
+    assert result.effective_labels[0] == 20
 
 
 def test_near_the_end_of_the_scale_intervals_miss_no_more_than_they_may() -> None:

@@ -19,6 +19,9 @@ MINIMUM_LABELLED = 15
 """Labelled instructions a model needs for an interval; docs/statistics.md shows the coverage down to 10."""
 MINIMUM_VARIED = 5
 """Labelled instructions whose gold must differ from the commonest one; docs/statistics.md shows what happens below."""
+MINIMUM_ERRORS = 3
+"""Labelled instructions on which the judge must err by another amount than the commonest for its errors to be taken
+off: where labels show next to none of them, the variance does not either, and the judge is not used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +31,8 @@ class CalibratedMeans:
     mean, standard_error, low, high: prediction-powered. labels_*: from the labelled rows alone, as
     intervals.clustered_means has them; the interval is NaN below minimum_labelled. judge_mean: of all rows,
     uncorrected. effective_labels: how many labelled rows would be as precise without the judge. weight:
-    lambda, the trust in the judge (0 is labels only), the same for all models. varied: whether gold differs
+    lambda, the trust in the judge: the same for all models, but 0 (labels only) for one whose labels show too
+    few of the judge's errors. varied: whether gold differs
     enough among the labelled instructions for a variance to be read from them.
     """
 
@@ -45,7 +49,7 @@ class CalibratedMeans:
     labelled_clusters: Integers
     rows: Integers
     effective_labels: Floats
-    weight: float
+    weight: Floats
     varied: Booleans
     enough: Booleans
 
@@ -80,8 +84,9 @@ def calibrated_means(
     the logit of the mean is all noise. The mean is cut off at the bounds too. The labelled rows must be a
     random part of each model's rows; labels chosen by their score break the correction. A model with fewer
     than minimum_labelled labelled instructions, fewer than minimum_varied of them with another gold than the
-    commonest, or fewer than two unlabelled ones gets none. Raises ValueError when lengths differ or a value is
-    out of bounds."""
+    commonest, or fewer than two unlabelled ones gets none; one with fewer than MINIMUM_ERRORS labelled
+    instructions on which the judge errs gets what the labels alone say. Raises ValueError when
+    lengths differ or a value is out of bounds."""
     low, high = bounds
     labelled = ~np.isnan(gold)
     for name, values in (("judge", judge), ("gold", gold[labelled])):
@@ -96,30 +101,37 @@ def calibrated_means(
     many = gold_part.clusters >= max(minimum_labelled, 2)
     varied = _varied(y[labelled], models[labelled], clusters[labelled], n_models) >= minimum_varied
     enough = many & varied & (rest_part.clusters >= 2)
+    errors = _varied((y - f)[labelled], models[labelled], clusters[labelled], n_models)
+    trusted = enough & (errors >= MINIMUM_ERRORS)
     # One row a (model, cluster) pair, whichever of the two parts it has rows in.
     width = int(clusters.max()) + 1 if len(clusters) else 1
     pairs = np.unique(models * width + clusters)
     a = gold_part.on(pairs, width)
     b = rest_part.on(pairs, width) - judge_part.on(pairs, width)
     model_of_pair = pairs // width
-    used = enough[model_of_pair]
+    used = trusted[model_of_pair]
     if weight is None:
         moment = float((b[used] ** 2).sum())
         weight = float(np.clip(-(a[used] * b[used]).sum() / moment, 0.0, 1.0)) if moment > 0 else 0.0
-        fitted = 1.0 / max(int(enough.sum()), 1)
+        fitted = 1.0 / max(int(trusted.sum()), 1)
     else:
         fitted = 0.0
+    trust = np.where(trusted, weight, 0.0)
     alone = clustered_means(y[labelled], models[labelled], clusters[labelled], n_models, level=level)
     with np.errstate(divide="ignore", invalid="ignore"):
         labels_degrees = gold_part.clusters.astype(np.float64) - 1
-        mean = gold_part.mean + weight * (rest_part.mean - judge_part.mean)
+        mean = gold_part.mean + trust * (rest_part.mean - judge_part.mean)
         has_labels = np.isin(pairs, gold_part.model * width + gold_part.cluster)
-        variance, matched = _spread(a + weight * b, model_of_pair, has_labels, n_models)
+        variance, matched = _spread(a + trust[model_of_pair] * b, model_of_pair, has_labels, n_models)
         # lambda was chosen to make this variance small: it takes its share of the degrees of freedom.
         error = np.sqrt(variance * labels_degrees / (labels_degrees - fitted))
-        interval = _interval(mean, error, np.fmin(labels_degrees - fitted, matched), level)
+        low_end, high_end = _interval(mean, error, np.fmin(labels_degrees - fitted, matched), level)
+        # What people alone say is exact for few clusters and near the ends.
+        error = np.where(trusted, error, alone.standard_error)
+        low_end, high_end = np.where(trusted, low_end, alone.low), np.where(trusted, high_end, alone.high)
         labels_variance = np.bincount(model_of_pair, weights=a**2, minlength=n_models)
-        effective = np.bincount(models[labelled], minlength=n_models) * labels_variance / error**2
+        gained = np.where(trusted, labels_variance / error**2, 1.0)
+        effective = np.bincount(models[labelled], minlength=n_models) * gained
         judge_mean = np.bincount(models, weights=f, minlength=n_models) / rows
 
     def scaled(values: Floats, shift: float = low, where: Booleans = enough) -> Floats:
@@ -128,8 +140,8 @@ def calibrated_means(
     return CalibratedMeans(
         mean=scaled(np.clip(mean, 0.0, 1.0)),
         standard_error=scaled(error, 0.0),
-        low=scaled(interval[0]),
-        high=scaled(interval[1]),
+        low=scaled(low_end),
+        high=scaled(high_end),
         labels_mean=low + span * alone.mean,
         labels_standard_error=scaled(alone.standard_error, 0.0, many),
         labels_low=scaled(alone.low, where=many),
@@ -139,7 +151,7 @@ def calibrated_means(
         labelled_clusters=gold_part.clusters,
         rows=rows,
         effective_labels=np.where(enough, effective, np.nan),
-        weight=weight,
+        weight=np.where(enough, trust, np.nan),
         varied=varied,
         enough=enough,
     )

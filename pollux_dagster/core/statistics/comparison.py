@@ -103,9 +103,9 @@ def compare_all(
             squares += np.where(count > 0, (residual / rest) ** 2, 0.0).sum(axis=0)
             count_squares += (count**2).sum(axis=0)
             widest = np.maximum(widest, np.abs(residual).max(axis=0))
-            power = residual**2
-            second += power.sum(axis=0)
-            fourth += np.einsum("gab,gab->ab", power, power)
+            np.square(residual, out=residual)
+            second += residual.sum(axis=0)
+            fourth += np.einsum("gab,gab->ab", residual, residual)
         variance = np.where(small, (groups - 1) / groups, groups / (groups - 1)) * squares
         plain = np.where(small, rows**2 / count_squares - 1, groups - 1)
         degrees = np.maximum(np.fmin(plain, matched_degrees(second, fourth, groups)), 0.5)

@@ -105,3 +105,15 @@ def draw_judged(
     ease = latent(rng, (len(shifts), instructions, criteria), CORRELATION[correlation]) + shifts[:, None, None]
     seen = ease + biases[:, None, None] + noise * rng.standard_normal(ease.shape)
     return levels(ease, shape), levels(seen, shape)
+
+
+def draw_near_the_top(
+    rng: np.random.Generator, falls: float, shape: tuple[int, int, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """People's and the judge's scores, (models, instructions, criteria): all 1, but 0.5 where an instruction falls.
+
+    A fallen instruction has 0.5 on 7 of 10 criteria; the judge sees a fall on 1 of 20 criteria where there is none.
+    """
+    fallen = (rng.random((*shape[:2], 1)) < falls) & (rng.random(shape) < 0.7)
+    gold = np.where(fallen, 0.5, 1.0)
+    return gold, np.where(rng.random(shape) < 0.05, 0.5, gold)

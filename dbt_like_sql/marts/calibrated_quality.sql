@@ -2,8 +2,9 @@
 description: >
   What each model's mean score would be had people judged all of its answers, with an interval that covers the judge's
   error (prediction-powered inference, PPI++). Holds when the labelled answers are a random part of the model's answers.
-  Where there are too few labels, status says so and there is no figure. People's scores go through the same gate rule
-  as the judge's.
+  An answer counts as labelled when people rated all of its criteria that the judge scored, or tripped its gate.
+  Where the labels do not carry a figure, status says why and there is none. People's scores go through the same gate
+  rule as the judge's.
 owners: [team:evaluation]
 tags: {layer: marts}
 materialized: view
@@ -13,13 +14,17 @@ columns:
   is_demonstration: True for the packaged demonstration judge.
   model_id: Model that wrote the answers.
   aggregation: How several annotators became one gold score (mean, median or mode).
-  status: calibrated; all labelled (the labels' own mean is the result); too few labels; or no labels.
+  status: >
+    calibrated; all labelled or nearly all labelled (fewer than two instructions without labels: the labels' own mean is
+    the result); and without a figure: too little variation (fewer than five labelled instructions scored otherwise than
+    most, labels_mean with its interval is what is known), criteria rated in part (answers that people rated on some
+    criteria only would do), too few labels, no labels.
   judge_mean: Mean of the judge's scores, uncorrected; first sample of each instruction.
   labels_mean: Mean of people's scores alone; NULL without any.
   labels_standard_error: Of labels_mean, clustered by instruction.
-  labels_ci_low: Lower end of the 95 % interval of labels_mean.
+  labels_ci_low: Lower end of the 95 % interval of labels_mean; NULL with too few labels.
   labels_ci_high: Upper end of the 95 % interval of labels_mean.
-  calibrated_mean: Mean that people would have given; NULL with too few labels.
+  calibrated_mean: Mean that people would have given; NULL where status gives none.
   standard_error: Of calibrated_mean, clustered by instruction.
   ci_low: Lower end of its 95 % interval.
   ci_high: Upper end of its 95 % interval.
@@ -29,14 +34,26 @@ columns:
   n_labelled_clusters: Instructions with such a score.
   n_labelled_clusters_needed: Instructions with labels that an interval takes.
   effective_labels: Labels that would be as precise without the judge; more than n_labelled where the judge helps.
-  judge_weight: The lambda of PPI++; 0 trusts labels only, 1 the judge fully; shared by the models of a judge.
+  judge_weight: >
+    The lambda of PPI++; 0 trusts labels only, 1 the judge fully; shared by the models of a judge, but 0 for one whose
+    labels show the judge err on fewer than three instructions, too few to correct for it.
 checks:
   - unique: [judge_id, model_id]
   - name: figures_exist_where_status_says_so
-    description: A calibrated mean with its interval exists exactly where status is calibrated or all labelled.
+    description: A calibrated mean with its interval exists exactly where status gives one.
     sql: >
       SELECT judge_id, model_id, status, calibrated_mean FROM marts.calibrated_quality
-      WHERE (status IN ('calibrated', 'all labelled')) <> (calibrated_mean IS NOT NULL AND ci_low IS NOT NULL)
+      WHERE (status IN ('calibrated', 'all labelled', 'nearly all labelled'))
+         <> (calibrated_mean IS NOT NULL AND ci_low IS NOT NULL)
+  - name: intervals_hold_their_means
+    description: 0 <= ci_low <= mean <= ci_high <= 1, and no interval is a point, calibrated or of labels alone.
+    sql: >
+      SELECT judge_id, model_id, status, calibrated_mean, ci_low, ci_high, labels_mean, labels_ci_low, labels_ci_high
+      FROM marts.calibrated_quality
+      WHERE NOT (0 <= ci_low AND ci_low <= calibrated_mean AND calibrated_mean <= ci_high AND ci_high <= 1
+                 AND ci_low < ci_high)
+         OR NOT (0 <= labels_ci_low AND labels_ci_low <= labels_mean AND labels_mean <= labels_ci_high
+                 AND labels_ci_high <= 1 AND labels_ci_low < labels_ci_high)
 */
 SELECT
     source.judge_id,

@@ -3,7 +3,9 @@ description: >
   Whether the judge still judges as it did: verdicts of each round on the golden set against those of the baseline
   round of the same model, by criterion. A round is one state of the judge (model, weights, template, sampling, engine, version, flags).
   shift is later minus baseline in [0, 1]. A criterion has shifted when its mean moved by more than 0.02 with an
-  adjusted p-value below 0.05; while one of the latest round has, nothing is published. Look at the verdicts, then
+  adjusted p-value below 0.05, or when all of its requests moved alike by more than that; it is failing when the share
+  of its requests with a usable verdict fell so. While one of the latest round has shifted or is failing, nothing is
+  published. Look at the verdicts, then
   either mend the judge or accept the round as the new baseline (`pollux golden accept`). A build refused by the check
   leaves the figures in statistics.golden_drift.
 owners: [team:evaluation]
@@ -19,22 +21,27 @@ columns:
   what_changed: Judge, engine or flags, before and after.
   criterion_id: Criterion, identified by name and rubrics together.
   criteria_name: Name of the criterion.
-  shift: Mean of later minus baseline score, in [0, 1].
+  shift: Mean of later minus baseline score, in [0, 1]; NULL where no request has a score in both rounds.
   standard_error: Of the shift, clustered by instruction.
   ci_low: Lower end of the 95 % interval of the shift.
   ci_high: Upper end of the 95 % interval of the shift.
   adjusted_p_value: Of a shift within the tolerance, adjusted (Holm) over the criteria of the round.
-  changed_share: Share of the requests with another score.
+  changed_share: Share of those requests with another score.
   n: Requests with a score in both rounds.
   n_clusters: Instructions behind them.
   shifted: True when the shift is beyond tolerance and chance.
+  ok_share: Share of the requests with a usable verdict in the later round.
+  baseline_ok_share: The same of the baseline round.
+  failing: True when that share fell, beyond tolerance and chance.
 checks:
   - unique: [round_id, criterion_id]
   - name: the_judge_has_not_shifted
-    description: No criterion of the latest round moved away from the baseline; those listed did.
+    description: No criterion of the latest round moved away from the baseline or lost verdicts; those listed did.
     sql: >
-      SELECT criteria_name, shift, ci_low, ci_high, changed_share, n, what_changed, judge_id, criterion_id
-      FROM marts.golden_drift WHERE is_latest AND shifted ORDER BY abs(shift) DESC
+      SELECT criteria_name, shift, ci_low, ci_high, changed_share, n, baseline_ok_share, ok_share, what_changed, judge_id,
+             criterion_id
+      FROM marts.golden_drift WHERE is_latest AND (shifted OR failing)
+      ORDER BY failing DESC, abs(shift) DESC, criteria_name
 */
 SELECT
     source.judge_id,
@@ -54,6 +61,9 @@ SELECT
     source.changed_share,
     source.n,
     source.n_clusters,
-    source.shifted
+    source.shifted,
+    source.ok_share,
+    source.baseline_ok_share,
+    source.failing
 FROM statistics.golden_drift AS source
 LEFT JOIN meta.judges AS judges ON judges.judge_id = source.judge_id

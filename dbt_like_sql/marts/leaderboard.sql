@@ -41,7 +41,8 @@ SELECT
     quality.judge_id,
     quality.judge_name,
     quality.is_demonstration,
-    rank() OVER (PARTITION BY quality.judge_id ORDER BY quality.mean_score DESC NULLS LAST) AS place,
+    -- Rounded: equal scores summed in another order differ in the last bits.
+    rank() OVER (PARTITION BY quality.judge_id ORDER BY round(quality.mean_score, 12) DESC NULLS LAST) AS place,
     quality.model_id,
     quality.mean_score,
     quality.standard_error,

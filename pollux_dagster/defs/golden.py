@@ -1,7 +1,8 @@
 """Judging the golden set: first thing on a server, in each state of the judge once.
 
 Pinned texts and rounds are the warehouse's (`warehouse.golden`), whether the judge moved is a check of
-`marts.golden_drift`. Nothing happens where no set was pinned.
+`marts.golden_drift`. Nothing happens where no set was pinned. While the latest round is one that moved, a server is
+started for the set alone.
 """
 
 from __future__ import annotations
@@ -27,16 +28,29 @@ from pollux_dagster.warehouse.schema import create_schema
 
 @dataclass(frozen=True, slots=True)
 class GoldenSet:
-    """The pinned requests, and the keys of rounds' verdicts that are there already."""
+    """The pinned requests, and the keys of rounds' verdicts that are there already.
+
+    `moved`: the latest round moved away from the baseline, and nobody accepted it. Publication is stopped until a
+    round says that the judge is back, which only its server can tell.
+    """
 
     requests: list[GoldenRequest]
     judged: frozenset[str]
+    moved: bool
 
 
-def load_golden_set(con: duckdb.DuckDBPyConnection) -> GoldenSet:
-    """What `judge_golden_set` needs, read while the warehouse is open."""
+def load_golden_set(con: duckdb.DuckDBPyConnection, model: str) -> GoldenSet:
+    """What `judge_golden_set` needs of the judge's `model`, read while the warehouse is open."""
     create_schema(con)  # a warehouse of before golden sets has no table of them
-    return GoldenSet(golden_requests(con), judged_golden_keys(con))
+    requests = golden_requests(con)
+    return GoldenSet(requests, judged_golden_keys(con), bool(requests) and _moved(con, model))
+
+
+def _moved(con: duckdb.DuckDBPyConnection, model: str) -> bool:
+    # Here and not above: scipy costs a second that the graph would pay at every start.
+    from pollux_dagster.warehouse.statistics.drift import latest_round_moved
+
+    return latest_round_moved(con, model)
 
 
 def judge_golden_set(

@@ -1,7 +1,8 @@
 """Judging assets: the requests each model's answers make, and the verdicts the judge gave for them.
 
-Only `verdicts` ever needs a server, and only when a request has no usable verdict in the ledger yet. The warehouse
-is open before and after the judging, never during it: an hour of judging locks nobody out.
+Only `verdicts` ever needs a server, and only when a request has no usable verdict in the ledger yet, or when the golden
+set's last round stopped publication. The warehouse is open before and after the judging, never during it: an hour of
+judging locks nobody out.
 """
 
 import time
@@ -113,14 +114,18 @@ def verdicts(
                 target=Path(scratch) / "work_order.parquet",
             )
             criteria = _criteria(con)
-            golden = load_golden_set(con)
+            golden = load_golden_set(con, identity.model)
         context.log.info(
             f"{order.pending} verdicts to ask {identity.judge_name} for; "
             f"{order.cached} of {order.total} are in the ledger"
         )
+        if golden.moved:
+            context.log.info("the judge had moved away on the golden set when last asked; its state is looked at again")
         try:
             report, golden_round = (
-                _judge_pending(context, judge, book, order, criteria, golden) if order.pending else (None, None)
+                _judge_pending(context, judge, book, order, criteria, golden)
+                if order.pending or golden.moved
+                else (None, None)
             )
         except AddressError:
             raise
@@ -161,11 +166,13 @@ def _judge_pending(
     order: WorkOrder,
     criteria: dict[str, Criterion],
     golden: GoldenSet,
-) -> tuple[EvaluationReport, GoldenRound | None]:
+) -> tuple[EvaluationReport | None, GoldenRound | None]:
     with judge.serve(context.log.info) as server:
         endpoint = server.endpoint
         context.log.info(f"judging on {endpoint.engine} {endpoint.engine_version} at {endpoint.server}")
         golden_round = judge_golden_set(golden, server, judge, book, context.run.run_id, context.log.info)
+        if not order.pending:
+            return None, golden_round
         report = evaluate(
             _answers(order.path),
             criteria,

@@ -181,14 +181,19 @@ def _judging(minimum_coverage: float) -> tuple[Contract, ...]:
         Contract(
             "judging.verdicts",
             "coverage_is_sufficient",
-            f"At least {minimum_coverage:.1%} of a model's requests have a usable verdict (POLLUX_MINIMUM_COVERAGE).",
-            """
-            SELECT r.judge_id, r.model_id, count(*) AS requests, count(v.score) AS scored,
-                   count(v.score) / count(*) AS coverage
-            FROM judging.requests r LEFT JOIN judging.verdicts v USING (verdict_key)
-            GROUP BY r.judge_id, r.model_id ORDER BY coverage
-            """,
+            f"At least {minimum_coverage:.1%} of a model's requests have a usable verdict (POLLUX_MINIMUM_COVERAGE), "
+            "for the judge that judged last. A score whose answer has an undecided gate is not usable.",
+            _coverage("judge_id = last_judge OR last_judge IS NULL"),
             (("expect_column_values_to_be_between", {"column": "coverage", "min_value": minimum_coverage}),),
+        ),
+        Contract(
+            "judging.verdicts",
+            "other_judges_are_covered",
+            f"At least {minimum_coverage:.1%} of the requests of the judges before the last one have a usable verdict. "
+            "One that never finished stays in the tables, with its coverage beside its means, and holds nobody back.",
+            _coverage("judge_id <> last_judge"),
+            (("expect_column_values_to_be_between", {"column": "coverage", "min_value": minimum_coverage}),),
+            blocking=False,
         ),
         Contract(
             "judging.verdicts",
@@ -204,6 +209,34 @@ def _judging(minimum_coverage: float) -> tuple[Contract, ...]:
             blocking=False,
         ),
     )
+
+
+def _coverage(judges: str) -> str:
+    """Usable verdicts by judge and model: those that staging.scores has a final_score of, and gates' own.
+
+    judges: a condition on judge_id and last_judge, the judge of the last judging that came to its end; NULL where
+    there was none.
+    """
+    return f"""
+        WITH asked AS (
+            SELECT requests.judge_id, requests.model_id, verdicts.score, coalesce(criteria.is_gate, FALSE) AS is_gate,
+                   bool_or(is_gate AND verdicts.score = criteria.max_score) OVER answer AS tripped,
+                   bool_or(is_gate AND verdicts.score IS NULL) OVER answer AS undecided,
+                   (SELECT details->>'judge_id' FROM meta.runs WHERE step = 'judge'
+                    ORDER BY finished_at DESC LIMIT 1) AS last_judge
+            FROM judging.requests AS requests
+            LEFT JOIN judging.verdicts AS verdicts USING (verdict_key)
+            LEFT JOIN raw.criteria AS criteria ON criteria.criterion_id = requests.criterion_id
+            WINDOW answer AS (PARTITION BY requests.judge_id, requests.model_id, requests.prompt_id,
+                              requests.sample_index, requests.repeat_index)
+        )
+        SELECT judge_id, model_id, count(*) AS requests, count(score) AS verdicts,
+               count(score) FILTER (WHERE is_gate OR coalesce(tripped, FALSE) OR NOT coalesce(undecided, FALSE))
+                   AS usable,
+               usable / count(*) AS coverage
+        FROM asked WHERE {judges}
+        GROUP BY judge_id, model_id ORDER BY coverage, model_id
+    """  # noqa: S608 - the conditions above
 
 
 def _marts() -> tuple[Contract, ...]:

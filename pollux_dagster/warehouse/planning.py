@@ -13,6 +13,7 @@ from statistics import NormalDist
 from typing import TYPE_CHECKING
 
 import duckdb
+import numpy as np
 import polars as pl
 
 from pollux_dagster.core.statistics.planning import (
@@ -22,6 +23,7 @@ from pollux_dagster.core.statistics.planning import (
     labels_needed,
     paired_spread,
 )
+from pollux_dagster.core.statistics.ppi import MINIMUM_LABELLED
 from pollux_dagster.warehouse.statistics.calibration import human_final_scores
 from pollux_dagster.warehouse.statistics.codes import encode
 from pollux_dagster.warehouse.statistics.people import ITEM, human_scores
@@ -97,9 +99,14 @@ class ComparisonPlan:
     labels_note: str
 
 
-def past_cost(con: duckdb.DuckDBPyConnection, judge_id: str) -> PastCost:
-    """Tokens from judging.verdicts, speed from the judge's last run in meta.runs."""
-    characters, completion = con.execute(_PAST_TOKENS, [judge_id]).fetchone() or (None, None)
+def past_cost(con: duckdb.DuckDBPyConnection, judge_id: str, template_characters: int = 0) -> PastCost:
+    """Tokens from judging.verdicts, speed from the judge's last run in meta.runs.
+
+    template_characters: of the prompt around the texts; its tokens are among those counted.
+    """
+    characters, completion = con.execute(
+        _PAST_TOKENS, {"judge_id": judge_id, "template": template_characters}
+    ).fetchone() or (None, None)
     (rate,) = con.execute(_LAST_RATE, [judge_id]).fetchone() or (None,)
     return PastCost(characters, completion, rate)
 
@@ -118,7 +125,7 @@ def dry_run(
     context_tokens, reply_tokens: the judge's context and the most it may write. template_characters: of the prompt
     around the texts. A prompt that would not leave room for the reply is over-length and not asked for.
     """
-    past = past_cost(con, judge_id)
+    past = past_cost(con, judge_id, template_characters)
     parameters: Mapping[str, object] = {
         "judge_id": judge_id,
         "repeats": repeats,
@@ -160,7 +167,8 @@ def plan_comparison(
     rows = con.execute(_SCORES, [judge_id]).pl()
     models, prompts = encode(rows, "model_id"), encode(rows, "prompt_id")
     means = instruction_means(rows["score"].to_numpy(), models.of, prompts.of, (len(models), len(prompts)))
-    spread = paired_spread(means)
+    items = rows.select("prompt_id", "criterion_id").unique()
+    spread = paired_spread(means, np.bincount(encode(items, "prompt_id").of).astype(np.float64))
     needed = instructions_needed(difference, spread.typical, power=power)
     widest = instructions_needed(difference, spread.widest, power=power)
     per_answer, tokens = con.execute(_REQUEST_COST, [judge_id]).fetchone() or (0, None)
@@ -211,6 +219,9 @@ def _labels(
     # Labels pay on as many answers as the judge scores; a larger evaluation is planned for where labels need one.
     total = max(instructions, math.ceil((1.96 * spread / half_width) ** 2) + 1)
     labels = labels_needed(half_width, spread, correlation, total)
+    if labels is not None:
+        # Fewer would be enough for the width, but calibration takes none below this.
+        labels, total = max(labels, MINIMUM_LABELLED), max(total, MINIMUM_LABELLED)
     return labels, (
         f"of {total} judged instructions each; from {both.height} answers that people rated "
         f"(spread {spread:.3f}, correlation with the judge {correlation:.2f})"
@@ -237,7 +248,7 @@ FROM staging.scores WHERE judge_id = ?
 """
 
 _PAST_TOKENS = """
-SELECT sum(length(instructions.instruction) + coalesce(length(instructions.reference_answer), 0)
+SELECT sum($template + length(instructions.instruction) + coalesce(length(instructions.reference_answer), 0)
            + length(outputs.answer) + length(criteria.criteria_name) + length(criteria.rubrics)
        ) / nullif(sum(verdicts.prompt_tokens), 0),
        avg(verdicts.completion_tokens)
@@ -247,7 +258,7 @@ JOIN raw.instructions AS instructions ON instructions.prompt_id = requests.promp
 JOIN raw.model_outputs AS outputs ON outputs.model_id = requests.model_id AND outputs.prompt_id = requests.prompt_id
     AND outputs.sample_index = requests.sample_index
 JOIN raw.criteria AS criteria ON criteria.criterion_id = requests.criterion_id
-WHERE requests.judge_id = ? AND verdicts.prompt_tokens > 0
+WHERE requests.judge_id = $judge_id AND verdicts.prompt_tokens > 0
 """
 
 _LAST_RATE = """

@@ -9,6 +9,7 @@ from numpy.testing import assert_allclose
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
+from pollux_dagster.core.statistics.clusters import pooled_means, sum_cells
 from pollux_dagster.core.statistics.comparison import compare_all, rank_models
 from pollux_dagster.core.statistics.length import length_effects
 
@@ -102,7 +103,8 @@ def test_an_easy_exam_does_not_lift_a_model() -> None:
 
 def test_a_difference_of_evalstats_is_ours() -> None:
     paired = pytest.importorskip("evalstats.core.paired", reason="evalstats is not installed")
-    scores = np.random.default_rng(8).random((2, 60))
+    # Light tails: theirs has the degrees of freedom of a normal sample, which ours never exceed.
+    scores = np.vstack([np.random.default_rng(8).random(60), np.full(60, 0.5)])
     theirs = paired.pairwise_differences(scores, 0, 1, "a", "b", method="t_interval")
     ours = compare_all(scores, np.arange(60))
     assert_allclose(ours.difference[0, 1], theirs.point_diff, rtol=1e-9)
@@ -148,3 +150,39 @@ def test_one_model_alone_tells_nothing_about_length() -> None:
     effects = length_effects(scores[alone], length[alone], criterion[alone], model[alone], instruction[alone], 1)
     assert np.isnan(effects.slope[0])
     assert_allclose(effects.adjusted, scores[alone])
+
+
+def test_a_pair_has_the_degrees_of_freedom_of_a_mean() -> None:
+    # Two instructions of forty make all of the difference.
+    difference = np.zeros(40)
+    difference[[3, 7]] = 1.0, 0.5
+    pair = compare_all(np.vstack([difference, np.zeros(40)]), np.arange(40))
+    mean = pooled_means(sum_cells(difference, np.zeros(40, dtype=np.int64), np.arange(40), 1))
+    reach = stats.t.ppf(0.975, mean.degrees[0]) * np.sqrt(mean.variance[0])
+    assert mean.degrees[0] < 5
+    assert pair.high[0, 1] - pair.difference[0, 1] == pytest.approx(reach, rel=1e-9)
+
+
+def test_a_model_that_fails_few_instructions_whole_is_compared_with_care() -> None:
+    covered, evaluations, instructions = 0, 400, 100
+    for seed in range(evaluations):
+        fails = np.random.default_rng(seed).random(instructions) < 0.05
+        scores = np.vstack([np.ones(instructions), np.where(fails, 0.0, 1.0)])
+        pair = compare_all(np.repeat(scores, 4, axis=1), np.repeat(np.arange(instructions), 4))
+        covered += bool(pair.low[0, 1] <= 0.05 <= pair.high[0, 1])
+    assert covered / evaluations > 0.92
+
+
+@pytest.mark.parametrize(("models", "shared"), [(30, 5), (5, 2)])
+def test_the_length_slope_is_exact_where_models_share_few_instructions(models: int, shared: int) -> None:
+    """A chain: each model shares a few instructions with its neighbours and none with the others."""
+    rng = np.random.default_rng(1)
+    model = np.repeat(np.arange(models), 60)
+    instruction = np.tile(np.arange(60), models) + model * (60 - shared)
+    lengths = np.exp(rng.normal(5 + 0.2 * (model % 7), 1)).round()
+    scores = np.clip(0.3 + 0.05 * np.log1p(lengths) + rng.normal(0, 0.2, len(model)), 0, 1)
+    found = length_effects(scores, lengths, np.zeros(len(model), dtype=np.int64), model, instruction, 1)
+    z = np.log1p(lengths)
+    columns = [(z - z.mean()) / z.std(), *np.eye(models)[model].T, *np.eye(instruction.max() + 1)[instruction].T]
+    exact = np.linalg.lstsq(np.stack(columns, axis=1), scores, rcond=None)[0][0]
+    assert found.slope[0] == pytest.approx(exact, rel=1e-8)

@@ -7,6 +7,7 @@ import pytest
 from numpy.testing import assert_allclose
 from scipy import stats
 
+from pollux_dagster.core.statistics.comparison import compare_all
 from pollux_dagster.core.statistics.planning import (
     detectable_difference,
     instruction_means,
@@ -39,9 +40,27 @@ def test_past_spread_is_that_of_paired_differences() -> None:
     means = np.random.default_rng(1).random((3, 40))
     means[2, 30:] = np.nan
     spreads = [np.nanstd(means[a] - means[b], ddof=1) for a, b in ((0, 1), (0, 2), (1, 2))]
-    found = paired_spread(means)
+    found = paired_spread(means, np.full(means.shape[1], 4.0))
     assert_allclose((found.typical, found.widest), (np.median(spreads), np.max(spreads)))
     assert found.pairs == 3
+
+
+def test_a_plan_from_instructions_of_unequal_size_has_the_promised_power() -> None:
+    """The past and the evaluation to come have 1 to 12 criteria an instruction; the test weighs every row alike."""
+    rng = np.random.default_rng(1)
+
+    def draw(instructions: int) -> tuple[np.ndarray, np.ndarray]:
+        return rng.normal(0.05, 0.3, instructions), rng.integers(1, 13, instructions)
+
+    past, rows = draw(5000)
+    spread = paired_spread(np.vstack([0.5 + past / 2, 0.5 - past / 2]), rows.astype(np.float64)).typical
+    needed, found, evaluations = instructions_needed(0.05, spread), 0, 1000
+    for _ in range(evaluations):
+        difference, number = draw(needed)
+        cluster = np.repeat(np.arange(needed), number)
+        pair = compare_all(np.vstack([0.5 + difference[cluster] / 2, 0.5 - difference[cluster] / 2]), cluster)
+        found += bool(pair.p_value[0, 1] < 0.05)
+    assert_allclose(found / evaluations, 0.8, atol=0.035)
 
 
 def test_means_by_instruction_leave_gaps_where_nothing_was_scored() -> None:

@@ -77,6 +77,50 @@ def test_the_pinned_set_is_judged_first_and_once_in_each_state(
 
 
 @pytest.mark.timeout(300)
+def test_going_back_to_the_old_state_is_noticed_with_nothing_to_judge(
+    world: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("POLLUX_JUDGE_API_KEY", KEY)
+    write_instructions(world.landing, INSTRUCTIONS)
+    harsh = False
+
+    def judge(call: Call) -> Raw:
+        return as_json(completion(call.request_id, content="\n\n0")) if harsh else scoring(call)
+
+    with FakeJudge(otherwise=judge) as fake:
+        settings = replace(world, profile="pollux-4b", judge_url=fake.url)
+        changed = replace(settings, judge_arguments=("--another-flag",))
+        judge_new_model(settings, "first")
+        pin_for(settings, 100)
+        judge_new_model(settings, "second")
+
+        harsh = True
+        judge_new_model(changed, "third")
+        assert latest_arguments(settings) == "--another-flag"
+
+        harsh = False
+        asked = len(fake.calls)
+        judge_new_model(settings, "third")
+        assert len(fake.calls) == asked  # nothing is pending and its round is known: the state was to be learned
+        assert latest_arguments(settings) == ""
+
+        written = judged_at(settings)
+        judge_new_model(settings, "third")
+        assert judged_at(settings) == written  # all is well: nothing new, no server
+
+
+def latest_arguments(settings: Settings) -> str:
+    with duckdb.connect(str(settings.warehouse), read_only=True) as con:
+        rows = con.execute("SELECT arguments FROM judging.golden_rounds ORDER BY judged_at DESC LIMIT 1").fetchall()
+    return str(rows[0][0])
+
+
+def judged_at(settings: Settings) -> list[tuple[object, ...]]:
+    with duckdb.connect(str(settings.warehouse), read_only=True) as con:
+        return con.execute("SELECT round_id, judged_at FROM judging.golden_rounds ORDER BY ALL").fetchall()
+
+
+@pytest.mark.timeout(300)
 def test_a_lost_warehouse_loses_neither_the_golden_set_nor_another_judge(
     world: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -11,6 +12,7 @@ from tiny_world import JUDGE, OTHER_JUDGE, TinyWorld, verdict_row
 
 from pollux_dagster.warehouse.build import ModelCheckFailedError
 from pollux_dagster.warehouse.golden import (
+    GoldenRequest,
     GoldenRound,
     GoldenSetError,
     accept_latest_round,
@@ -19,6 +21,7 @@ from pollux_dagster.warehouse.golden import (
     pin_golden_set,
     record_round,
 )
+from pollux_dagster.warehouse.schema import create_schema
 from pollux_dagster.warehouse.sql_models import SqlModel
 from pollux_dagster.warehouse.tables import build_tables
 
@@ -26,12 +29,19 @@ OLD = GoldenRound(OTHER_JUDGE, "m", "vllm", "0.31", ("--x",))
 NEW = GoldenRound(OTHER_JUDGE, "m", "vllm", "0.32", ("--x",))
 
 
-def judge_round(world: TinyWorld, state: GoldenRound, fallen: str | None = None, minute: int = 0) -> None:
-    """Full marks for all, but none for the criterion named `fallen`."""
+def judge_round(
+    world: TinyWorld,
+    state: GoldenRound,
+    fallen: str | None = None,
+    minute: int = 0,
+    fails: Callable[[GoldenRequest], bool] = lambda _: False,
+) -> None:
+    """Full marks for all, but none for the criterion named `fallen`; an unreadable reply where it `fails`."""
     rows = []
     for request in golden_requests(world.con):
         score = min(request.levels) if request.is_gate or request.criteria_name == fallen else max(request.levels)
-        rows.append(verdict_row(state.verdict_key(request), "ok", score, judge=state.round_id))
+        verdict = ("unparseable", None) if fails(request) else ("ok", score)
+        rows.append(verdict_row(state.verdict_key(request), *verdict, judge=state.round_id))
     world.load(rows, f"{state.round_id}-{minute}.parquet")
     record_round(world.con, state, run_id="run")
     judged_at = datetime(2026, 11, 24, tzinfo=UTC) + timedelta(minutes=minute)
@@ -115,6 +125,49 @@ def test_a_judge_that_moved_stops_the_build_and_the_criterion_is_named(
     (check,) = [c for c in caught.value.report.checks if c.name == "the_judge_has_not_shifted"]
     assert [row["criteria_name"] for row in check.sample] == ["Стиль"]
     assert check.sample[0]["shift"] == -1.0
+
+
+def test_a_judge_that_cannot_be_read_any_more_stops_the_build(pinned: TinyWorld, models: list[SqlModel]) -> None:
+    judge_round(pinned, OLD)
+    judge_round(pinned, NEW, minute=1, fails=lambda _: True)
+    with pytest.raises(ModelCheckFailedError, match="the_judge_has_not_shifted"):
+        build_tables(pinned.con, models)
+    rows = pinned.con.sql(
+        "SELECT shift, shifted, n, baseline_ok_share, ok_share, criteria_name "
+        "FROM statistics.golden_drift WHERE failing"
+    )
+    assert set(rows.fetchall()) == {(None, False, 0, 1.0, 0.0, name) for name in ("Отказ", "Точность", "Стиль")}
+
+
+def test_one_criterion_that_fails_is_named_and_one_failure_is_chance(pinned: TinyWorld, models: list[SqlModel]) -> None:
+    judge_round(pinned, OLD, fails=lambda r: r.criteria_name == "Отказ" and r.answer.endswith(" 3"))
+    judge_round(pinned, NEW, minute=1, fails=lambda r: r.answer.endswith(" 7"))
+    build_tables(pinned.con, models)
+    half = replace(NEW, engine_version="0.33")
+    judge_round(pinned, half, minute=2, fails=lambda r: r.criteria_name == "Стиль" and len(r.answer) % 2 == 1)
+    with pytest.raises(ModelCheckFailedError, match="the_judge_has_not_shifted") as caught:
+        build_tables(pinned.con, models)
+    (check,) = [c for c in caught.value.report.checks if c.name == "the_judge_has_not_shifted"]
+    assert [(row["criteria_name"], row["baseline_ok_share"]) for row in check.sample] == [("Стиль", 1.0)]
+
+
+@pytest.mark.parametrize("answers", [2, 4])
+def test_a_small_set_that_moves_as_one_is_a_shift(pinned: TinyWorld, models: list[SqlModel], answers: int) -> None:
+    pin_golden_set(pinned.con, judge_id=OTHER_JUDGE, answers=answers)
+    judge_round(pinned, OLD)
+    judge_round(pinned, NEW, fallen="Стиль", minute=1)
+    with pytest.raises(ModelCheckFailedError, match="Стиль"):
+        build_tables(pinned.con, models)
+
+
+def test_a_warehouse_from_before_failures_were_compared_is_brought_up(
+    con: duckdb.DuckDBPyConnection,
+) -> None:
+    con.execute("DROP TABLE statistics.golden_drift; CREATE TABLE statistics.golden_drift (shift DOUBLE NOT NULL, "
+                "changed_share DOUBLE NOT NULL)")  # fmt: skip
+    for _ in range(2):
+        create_schema(con)
+    con.execute("INSERT INTO statistics.golden_drift VALUES (NULL, NULL, 1, 0, TRUE)")
 
 
 def test_a_round_that_was_accepted_is_the_new_baseline(pinned: TinyWorld, models: list[SqlModel]) -> None:

@@ -10,6 +10,7 @@ import pytest
 from scored_world import draw_scores, write_human_scores, write_scores
 from tiny_world import ALPHA, JUDGE, MODELS, TinyWorld, verdict_key, verdict_row
 
+from pollux_dagster.core.statistics.ppi import MINIMUM_LABELLED
 from pollux_dagster.warehouse.planning import DryRun, dry_run, plan_comparison
 from pollux_dagster.warehouse.requests import pending_requests, refresh_requests
 from pollux_dagster.warehouse.sql_models import SqlModel
@@ -75,6 +76,31 @@ def test_with_a_past_tokens_and_time_are_the_judges_own(world: TinyWorld, models
     assert found.hours == pytest.approx(found.pending / 20 / 3600)
 
 
+def test_the_template_is_counted_once(world: TinyWorld) -> None:
+    """Every prompt, template and all, has 2.5 characters a token: a plan from that past says so again."""
+    template = 1500
+    refresh_requests(world.con, judge_id=JUDGE, model_ids=None)
+    texts = (
+        "length(i.instruction) + coalesce(length(i.reference_answer), 0) + length(o.answer) + length(c.criteria_name) "
+        "+ length(c.rubrics) FROM {} JOIN raw.instructions i USING (prompt_id) "
+        "JOIN raw.model_outputs o USING (model_id, prompt_id, sample_index) JOIN raw.criteria c USING (criterion_id)"
+    )
+    verdicts = {}
+    for key, characters in world.con.execute(f"SELECT verdict_key, {texts.format('judging.requests')}").fetchall():
+        verdicts[key] = verdict_row(key, "ok", 0.0) | {"prompt_tokens": round((template + characters) / 2.5)}
+    world.load(list(verdicts.values()), "past.parquet")
+    world.write_answer(ALPHA, "p1", "новый ответ " * 50)
+    found = dry_run(
+        world.con, judge_id=JUDGE, repeats=1, context_tokens=40_960, reply_tokens=512, template_characters=template
+    )
+    true = world.con.execute(
+        f"SELECT {texts.format('judging.judgeable')} WHERE model_id = ? AND prompt_id = 'p1'",
+        [ALPHA],
+    ).fetchall()
+    assert found.pending == len(true)
+    assert found.prompt_tokens == pytest.approx(sum(template + n for (n,) in true) / 2.5, rel=0.05)
+
+
 def test_a_planned_comparison_grows_as_the_difference_shrinks(
     con: duckdb.DuckDBPyConnection, models: list[SqlModel]
 ) -> None:
@@ -111,6 +137,8 @@ def test_labels_are_planned_from_how_well_the_judge_foretells_people(
     assert sure.labels is not None
     assert unsure.labels is not None
     assert sure.labels < unsure.labels
+    wide = plan_comparison(con, judge_id=JUDGE, difference=0.4)
+    assert wide.labels == MINIMUM_LABELLED  # calibration gives no figure below
 
 
 def test_no_past_is_no_plan(con: duckdb.DuckDBPyConnection, models: list[SqlModel]) -> None:

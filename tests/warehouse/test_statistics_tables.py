@@ -130,6 +130,23 @@ def test_the_leaderboard_says_who_is_tied_and_who_was_asked_less(
     assert board.rank_high["m3"] < 5
 
 
+def test_models_with_equal_scores_in_another_order_share_a_place(
+    con: duckdb.DuckDBPyConnection, models: list[SqlModel]
+) -> None:
+    scores = draw_scores(5, 50, seed=1).filter(pl.col("criterion_id") != GATE)
+    value = np.tile([0, 0.25, 0.5, 0.75, 1.0, 1 / 3, 2 / 3, 0.1, 0.7, 0.9], 15)
+    rng = np.random.default_rng(0)
+    shuffled = pl.Series(np.concatenate([rng.permutation(value) for _ in range(5)]))
+    write_scores(
+        con, models, scores.with_columns(
+            status=pl.lit("ok"), gate_state=pl.lit("none"), final_score=shuffled, normalized_score=shuffled,
+            score=shuffled, min_score=pl.lit(0.0), max_score=pl.lit(1.0))
+    )  # fmt: skip
+    build_marts(con, models)
+    con.execute("UPDATE marts.model_quality SET mean_score = mean_score + 1e-15 * (model_id = 'm3')::INT")
+    assert con.sql("SELECT DISTINCT place FROM marts.leaderboard").fetchall() == [(1,)]
+
+
 def test_agreement_is_that_of_scikit_learn_by_scope(con: duckdb.DuckDBPyConnection, models: list[SqlModel]) -> None:
     scores = draw_scores(3, 30, seed=1)
     write_scores(con, models, scores)
@@ -158,6 +175,39 @@ def test_agreement_is_that_of_scikit_learn_by_scope(con: duckdb.DuckDBPyConnecti
         assert value["spearman"] == pytest.approx(spearman, abs=1e-12, nan_ok=True)
     assert len(found) == 9 * 7
     assert found[(found.metric == "rmse") & (found.grain == "all")].human_n.item() == 20 * 3 * 4 * 2
+
+
+def test_fractional_gold_goes_to_a_level_of_its_own_criterion(
+    con: duckdb.DuckDBPyConnection, models: list[SqlModel]
+) -> None:
+    """c2 has levels 1, 3 and 5, the others 0, 1 and 2: a mean of 1 and 3 is not the 2 of another scale."""
+    scores = draw_scores(2, 30, seed=1).with_columns(
+        score=pl.when(pl.col("criterion_id") == "c2").then((pl.col("score") / 2).ceil() * 2 - 1).otherwise("score")
+    )
+    write_scores(con, models, scores)
+    con.execute("UPDATE raw.criteria SET levels = [1, 3, 5] WHERE criterion_id = 'c2'")
+    usable = scores.filter((pl.col("status") == "ok") & ~pl.col("is_gate"))
+    own = {"c1": (0.0, 1.0, 2.0), "c2": (1.0, 3.0, 5.0), "c3": (0.0, 1.0, 2.0)}
+    rows = []
+    for number, row in enumerate(usable.iter_rows(named=True)):
+        levels = own[row["criterion_id"]]
+        # One person agrees with the judge, the other is sometimes a level lower: halfway goes up, to the judge's.
+        second = levels[max(levels.index(row["score"]) - number % 2, 0)]
+        answer = {key: row[key] for key in ("prompt_id", "model_id", "criteria_name")}
+        rows += [{**answer, "annotator": f"a{i}", "score": score} for i, score in enumerate((row["score"], second))]
+    write_human_scores(con, pl.DataFrame(rows))
+    build_marts(con, models)
+    found = con.sql("FROM marts.judge_agreement").df()
+    for metric in ("exact_agreement", "macro_f1", "quadratic_kappa"):
+        values = found[(found.metric == metric) & found.grain.isin(["all", "criterion", "task_type"])].value
+        assert len(values) == 1 + 3 + 3
+        assert values.to_numpy() == pytest.approx(1.0), metric
+    people = found[(found.metric == "exact_agreement")].set_index("grain").human_value
+    assert people["all"] == pytest.approx(people["criterion"].mean(), abs=0.05)
+    table = con.sql("FROM marts.confusion WHERE grain = 'all'").df()
+    assert (table.gold_level == table.judge_level).all()
+    compared = con.sql("SELECT macro_f1 FROM marts.judge_comparison").fetchall()
+    assert compared == [(pytest.approx(1.0),)]
 
 
 @pytest.mark.parametrize(("aggregation", "gold"), [("mean", 4 / 3), ("median", 2.0), ("mode", 2.0)])
@@ -227,15 +277,71 @@ def test_people_go_through_the_gate_rule_too(con: duckdb.DuckDBPyConnection, mod
     )  # fmt: skip
     write_scores(con, models, scores)
     rows = [("p0", "criterion c0", 1.0), ("p0", "criterion c1", 2.0), ("p1", "criterion c0", 0.0),
-            ("p1", "criterion c1", 2.0), ("p2", "criterion c1", 2.0)]  # fmt: skip
+            *((p, f"criterion {c}", LEVELS[c][-1]) for p in ("p1", "p2") for c in ("c1", "c2", "c3"))]  # fmt: skip
     write_human_scores(
         con, pl.DataFrame(rows, ["prompt_id", "criteria_name", "score"], orient="row").with_columns(
             model_id=pl.lit("m0"), annotator=pl.lit("a"))
     )  # fmt: skip
     refresh_statistics(con)
-    # p0: people tripped the gate; p1: passed; p2: they left the gate out, so nobody knows.
+    # p0: people tripped the gate, so all of it is 0; p1: passed; p2: they left the gate out, so nobody knows.
     (row,) = con.sql("SELECT labels_mean, n_labelled FROM statistics.calibrated_quality").fetchall()
-    assert row == (0.5, 2)
+    assert row == (0.5, 6)
+
+
+def calibrated(con: duckdb.DuckDBPyConnection, models: list[SqlModel], ratings: pl.DataFrame) -> pd.DataFrame:
+    con.execute("DELETE FROM raw.human_scores")
+    write_human_scores(con, ratings)
+    build_marts(con, models)
+    return con.sql("FROM marts.calibrated_quality ORDER BY model_id").df()
+
+
+def test_nearly_complete_labels_are_their_own_result(con: duckdb.DuckDBPyConnection, models: list[SqlModel]) -> None:
+    scores = draw_scores(2, 40, seed=1)
+    write_scores(con, models, scores)
+    ratings = rated_answers(scores, 40)
+    every = calibrated(con, models, ratings)
+    but_one = calibrated(con, models, ratings.filter(~(pl.col("prompt_id") == "p7")))
+    assert set(every.status) == {"all labelled"}
+    assert set(but_one.status) == {"nearly all labelled"}
+    assert (but_one.calibrated_mean == but_one.labels_mean).all()
+    assert ((but_one.ci_low < but_one.calibrated_mean) & (but_one.calibrated_mean < but_one.ci_high)).all()
+    assert np.allclose(but_one.calibrated_mean, every.calibrated_mean, atol=0.03)
+
+
+def test_answers_rated_on_some_criteria_only_are_not_labels(
+    con: duckdb.DuckDBPyConnection, models: list[SqlModel]
+) -> None:
+    scores = draw_scores(2, 40, seed=1)
+    write_scores(con, models, scores)
+    ratings = rated_answers(scores, 25)
+    # Of model m0's answers people rated the gate and one criterion.
+    in_part = ratings.filter(
+        (pl.col("model_id") == "m1") | pl.col("criteria_name").is_in([f"criterion {GATE}", "criterion c1"])
+    )
+    first, second = calibrated(con, models, in_part).itertuples()
+    assert (first.status, second.status) == ("criteria rated in part", "calibrated")
+    assert np.isnan([first.calibrated_mean, first.ci_low, first.ci_high]).all()
+    assert second.calibrated_mean == pytest.approx(calibrated(con, models, ratings).calibrated_mean[1], abs=0.02)
+
+
+def test_labels_that_hardly_differ_say_so(con: duckdb.DuckDBPyConnection, models: list[SqlModel]) -> None:
+    scores = draw_scores(2, 40, seed=1).with_columns(
+        status=pl.lit("ok"), score=pl.when("is_gate").then(0.0).otherwise("max_score"), gate_state=pl.lit("passed"),
+        normalized_score=pl.when("is_gate").then(0.0).otherwise(1.0),
+        final_score=pl.when("is_gate").then(None).otherwise(1.0),
+    )  # fmt: skip
+    write_scores(con, models, scores)
+    ratings = rated_answers(scores, 20, annotators=1).with_columns(
+        score=pl.col("criteria_name").replace_strict(
+            {f"criterion {c}": 0.0 if c == GATE else LEVELS[c][-1] for c in LEVELS}
+        )
+    )
+    rows = calibrated(con, models, ratings)
+    assert set(rows.status) == {"too little variation"}
+    assert rows.calibrated_mean.isna().all()
+    # Twenty instructions at the top: one may still be otherwise, at most 1 - 0.025^(1/20) of them.
+    assert np.allclose(rows.labels_ci_low, 0.025 ** (1 / 20))
+    assert np.allclose(rows.labels_ci_high, 1.0)
 
 
 def test_steadiness_counts_the_pairs_that_differ(con: duckdb.DuckDBPyConnection, models: list[SqlModel]) -> None:

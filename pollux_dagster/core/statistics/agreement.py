@@ -62,11 +62,19 @@ def nearest_level(values: Floats, levels: Floats) -> Integers:
 
 
 def agreement(
-    gold: Floats, judge: Floats, clusters: Integers, levels: Sequence[float], *, level: float = 0.95
+    gold: Floats,
+    judge: Floats,
+    clusters: Integers,
+    levels: Sequence[float],
+    *,
+    classes: tuple[Floats, Floats] | None = None,
+    level: float = 0.95,
 ) -> Agreement:
     """Figures of agreement between gold and judge, both (items,), in the units of the scale.
 
-    levels: the scale's levels, ascending. clusters: (items,) codes of the instructions.
+    levels: the scale's levels, ascending. clusters: (items,) codes of the instructions. classes: the level that
+    each gold and each judge score stands for, (items,) both; without it, the nearest of `levels`. Give it where
+    items have scales of their own and `levels` are those of all of them together.
     rmse, mae: of judge - gold. macro_f1: over the classes that either side uses, as scikit-learn's
     f1_score(average="macro"). spearman: of midranks, as scipy.stats.spearmanr. quadratic_kappa: Cohen 1968
     with squared distance of level positions, as scikit-learn's cohen_kappa_score(weights="quadratic",
@@ -82,17 +90,18 @@ def agreement(
             f"got {len(gold)}, {len(judge)} and {len(clusters)} entries."
         )
     scale = np.asarray(sorted(levels), dtype=np.float64)
-    gold_values, gold_code = np.unique(gold, return_inverse=True)
-    judge_values, judge_code = np.unique(judge, return_inverse=True)
+    gold_class, judge_class = classes or (scale[nearest_level(gold, scale)], scale[nearest_level(judge, scale)])
+    gold_values, gold_levels, gold_code = _distinct(gold, gold_class)
+    judge_values, judge_levels, judge_code = _distinct(judge, judge_class)
     names, cluster = np.unique(clusters, return_inverse=True)
     shape = (len(names), len(gold_values), len(judge_values))
     cell = (cluster * shape[1] + gold_code) * shape[2] + judge_code
     tables = np.bincount(cell, minlength=int(np.prod(shape))).reshape(shape).astype(np.float64)
     whole = tables.sum(axis=0)
     stacked = np.concatenate([whole[None], whole[None] - tables])
-    values = _figures(stacked, gold_values, judge_values, scale)
+    to_level = _fold(gold_levels, judge_levels, scale)
+    values = _figures(stacked, to_level(stacked), gold_values, judge_values)
     figures = {name: jackknife(values[name], len(names), _TRANSFORMS[name], level) for name in METRICS}
-    to_level = _fold(gold_values, judge_values, scale)
     return Agreement(
         n=len(gold),
         clusters=len(names),
@@ -102,8 +111,16 @@ def agreement(
     )
 
 
-def _fold(gold_values: Floats, judge_values: Floats, scale: Floats) -> Callable[[Table], Table]:
-    gold_to, judge_to = (np.eye(len(scale))[nearest_level(v, scale)] for v in (gold_values, judge_values))
+def _distinct(values: Floats, classes: Floats) -> tuple[Floats, Floats, Integers]:
+    """The distinct pairs of a value and its class, ascending by value, and which of them each item has."""
+    value, value_code = np.unique(values, return_inverse=True)
+    kind, kind_code = np.unique(classes, return_inverse=True)
+    pair, code = np.unique(value_code * len(kind) + kind_code, return_inverse=True)
+    return value[pair // len(kind)], kind[pair % len(kind)], code.astype(np.int64)
+
+
+def _fold(gold_levels: Floats, judge_levels: Floats, scale: Floats) -> Callable[[Table], Table]:
+    gold_to, judge_to = (np.eye(len(scale))[nearest_level(v, scale)] for v in (gold_levels, judge_levels))
 
     def fold(tables: Table) -> Table:
         folded: Table = gold_to.T @ tables @ judge_to
@@ -112,15 +129,18 @@ def _fold(gold_values: Floats, judge_values: Floats, scale: Floats) -> Callable[
     return fold
 
 
-def _figures(tables: Table, gold_values: Floats, judge_values: Floats, scale: Floats) -> dict[str, Floats]:
-    """Every figure for a stack of contingency tables (tables, gold values, judge values): (tables,) each."""
+def _figures(tables: Table, confusion: Table, gold_values: Floats, judge_values: Floats) -> dict[str, Floats]:
+    """Every figure for a stack of contingency tables (tables, gold values, judge values): (tables,) each.
+
+    confusion: the same tables by level. A value that stands for two levels has two rows, or columns.
+    """
     n = tables.sum(axis=(1, 2))
     gap = judge_values[None, :] - gold_values[:, None]
-    confusion = _fold(gold_values, judge_values, scale)(tables)
     diagonal = np.einsum("tii->ti", confusion)
     gold_counts, judge_counts = confusion.sum(axis=2), confusion.sum(axis=1)
     used = gold_counts + judge_counts
-    distance = (np.arange(len(scale))[:, None] - np.arange(len(scale))[None, :]) ** 2.0
+    position = np.arange(confusion.shape[1])
+    distance = (position[:, None] - position[None, :]) ** 2.0
     with np.errstate(divide="ignore", invalid="ignore"):
         square = (tables * gap**2).sum(axis=(1, 2))
         f1 = np.where(used > 0, 2 * diagonal / used, 0.0)
@@ -129,15 +149,18 @@ def _figures(tables: Table, gold_values: Floats, judge_values: Floats, scale: Fl
             "rmse": np.sqrt(square / n),
             "mae": (tables * np.abs(gap)).sum(axis=(1, 2)) / n,
             "macro_f1": f1.sum(axis=1) / (used > 0).sum(axis=1),
-            "spearman": _spearman(tables),
+            "spearman": _spearman(tables, gold_values, judge_values),
             "quadratic_kappa": 1 - (confusion * distance).sum(axis=(1, 2)) / expected,
             "krippendorff_alpha": _alpha_of_two(tables, gold_values, judge_values, square),
             "exact_agreement": diagonal.sum(axis=1) / n,
         }
 
 
-def _spearman(tables: Table) -> Floats:
+def _spearman(tables: Table, gold_values: Floats, judge_values: Floats) -> Floats:
     """Pearson's correlation of the midranks that the margins of each table imply."""
+    # Equal values of different classes are ties all the same.
+    same = [(np.unique(v)[:, None] == v[None, :]).astype(np.float64) for v in (gold_values, judge_values)]
+    tables = same[0] @ tables @ same[1].T
     n = tables.sum(axis=(1, 2))[:, None]
     rows, columns = tables.sum(axis=2), tables.sum(axis=1)
     x = np.cumsum(rows, axis=1) - rows / 2 - n / 2

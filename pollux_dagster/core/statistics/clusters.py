@@ -77,6 +77,18 @@ def sum_cells(values: Floats, groups: Integers, clusters: Integers, n_groups: in
     )
 
 
+def matched_degrees(squares: Floats, fourths: Floats, clusters: Floats) -> Floats:
+    """Degrees of freedom at which a chi-squared is as unsure as the sum of squares of so many residuals.
+
+    squares, fourths: sums of the residuals' second and fourth powers over the clusters. 2G / (k - 1 +
+    2/(G-1)), k = G sum(d^4) / sum(d^2)^2: Satterthwaite 1946 applied to the variance of a variance. NaN where
+    nothing varies; warns where it divides by zero, unless the caller silences numpy.
+    """
+    kurtosis = clusters * fourths / squares**2
+    matched: Floats = 2 * clusters / (kurtosis - 1 + 2 / (clusters - 1))
+    return matched
+
+
 def pooled_means(cells: Cells) -> PooledMeans:
     """Pooled mean of each group (all rows weigh the same) with its variance clustered.
 
@@ -102,8 +114,7 @@ def pooled_means(cells: Cells) -> PooledMeans:
         squares = cells.by_group((residual / rest) ** 2)
         g = clusters.astype(np.float64)
         variance = np.where(small, (g - 1) / g, g / (g - 1)) * squares
-        kurtosis = g * cells.by_group(residual**4) / cells.by_group(residual**2) ** 2
-        matched = 2 * g / (kurtosis - 1 + 2 / (g - 1))
+        matched = matched_degrees(cells.by_group(residual**2), cells.by_group(residual**4), g)
         degrees = np.fmin(np.where(small, effective - 1, g - 1), matched)
     defined = clusters >= 2
     return PooledMeans(

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from pollux_dagster.core.statistics.clusters import SMALL, Booleans, Floats, Integers
+from pollux_dagster.core.statistics.clusters import SMALL, Booleans, Floats, Integers, matched_degrees
 from pollux_dagster.core.statistics.multiplicity import holm
 
 LARGE_SAMPLE = "paired t, CR1"
@@ -69,10 +69,11 @@ def compare_all(
 
     For pair (a, b) and shared items i of cluster g: d_g = sum(a_i - b_i), n_g their number, m = sum(d_g) /
     sum(n_g). Variance of m: CR1 on d_g - m n_g with G-1 degrees of freedom, CR3 with the effective number of
-    clusters below 30 (see clusters.pooled_means); t interval and test, as Miller 2024, "Adding Error Bars to
-    Evals", section 4.2. A pair that differs by the same amount everywhere gets the exact binomial bound on
-    how often it could do otherwise, and the sign test's p-value. Holm 1979 controls the chance of any false
-    difference among all pairs. Raises ValueError when scores and clusters disagree in length.
+    clusters below 30, and fewer where a few clusters make most of it (see clusters.pooled_means); t interval
+    and test, as Miller 2024, "Adding Error Bars to Evals", section 4.2. A pair that differs by the same amount
+    everywhere gets the exact binomial bound on how often it could do otherwise, and the sign test's p-value.
+    Holm 1979 controls the chance of any false difference among all pairs. Raises ValueError when scores and
+    clusters disagree in length.
     """
     if scores.ndim != 2 or scores.shape[1] != len(clusters):
         raise ValueError(
@@ -94,7 +95,7 @@ def compare_all(
     with np.errstate(divide="ignore", invalid="ignore"):
         mean = total / rows
         small = groups < SMALL
-        squares, count_squares, widest = (np.zeros(square) for _ in range(3))
+        squares, count_squares, widest, second, fourth = (np.zeros(square) for _ in range(5))
         for values, known in blocks:
             count, difference = _pair_sums(values, known)
             residual = np.where(count > 0, difference - mean * count, 0.0)
@@ -102,8 +103,12 @@ def compare_all(
             squares += np.where(count > 0, (residual / rest) ** 2, 0.0).sum(axis=0)
             count_squares += (count**2).sum(axis=0)
             widest = np.maximum(widest, np.abs(residual).max(axis=0))
+            np.square(residual, out=residual)
+            second += residual.sum(axis=0)
+            fourth += np.einsum("gab,gab->ab", residual, residual)
         variance = np.where(small, (groups - 1) / groups, groups / (groups - 1)) * squares
-        degrees = np.where(small, np.maximum(rows**2 / count_squares - 1, 0.5), groups - 1)
+        plain = np.where(small, rows**2 / count_squares - 1, groups - 1)
+        degrees = np.maximum(np.fmin(plain, matched_degrees(second, fourth, groups)), 0.5)
         error = np.sqrt(variance)
         tail = (1 - level) / 2
         reach = stats.t.ppf(1 - tail, degrees) * error

@@ -99,8 +99,11 @@ def clustered_means(
     undefined = pooled.clusters < 2
     method[undefined] = UNDEFINED
     span = high - low
+    # Rounding must not leave a mean outside its own interval.
+    mean = np.clip(pooled.mean, 0.0, 1.0)
+    lower, upper = np.minimum(lower, mean), np.clip(np.maximum(upper, mean), 0.0, 1.0)
     return MeanIntervals(
-        mean=low + span * pooled.mean,
+        mean=low + span * mean,
         standard_error=span * np.sqrt(pooled.variance),
         low=np.where(undefined, np.nan, low + span * lower),
         high=np.where(undefined, np.nan, low + span * upper),

@@ -86,24 +86,42 @@ def labels_needed(
     return int(n[good[0]]) if len(good) else None
 
 
-def paired_spread(means: Floats) -> PairedSpread:
+def paired_spread(means: Floats, rows: Floats) -> PairedSpread:
     """Spread of paired differences from (models, instructions) mean scores, NaN where a model has none.
 
-    Pairs that share fewer than two instructions are left out; typical is the median over pairs. Raises
-    ValueError when no pair is left.
+    rows: (instructions,) scores behind each mean. With differences d_g of the G instructions a pair shares, n_g
+    rows each, N = sum(n_g) and m = sum(n_g d_g) / N, the comparison is tested with CR1, G/(G-1)
+    sum(n_g^2 (d_g - m)^2) / N^2 (comparison.compare_all): rows weigh alike, not instructions. The spread is the
+    root of G times that, so that its square over G is that variance. With equal n_g it is the standard
+    deviation of d_g; otherwise about the root of G sum(n_g^2) / N^2 times it (Kish 1965). Pairs that share
+    fewer than two instructions are left out; typical is the median over pairs. Raises ValueError when no pair
+    is left.
     """
     known = (~np.isnan(means)).astype(np.float64)
     values = np.nan_to_num(means)
-    count = known @ known.T
-    total = values @ known.T - known @ values.T
-    squares = (values**2) @ known.T + known @ (values**2).T - 2 * values @ values.T
-    first, second = np.triu_indices(len(means), k=1)
-    count, total, squares = count[first, second], total[first, second], squares[first, second]
+
+    def sums(weights: Floats) -> tuple[Floats, Floats, Floats]:
+        """Sums over the shared instructions of weight, weight x difference, weight x difference^2, by pair."""
+        weighted, scored = known * weights, values * weights
+        squares = (values * scored) @ known.T
+        first_order = scored @ known.T
+        pairs = np.triu_indices(len(means), k=1)
+        return (
+            (weighted @ known.T)[pairs],
+            (first_order - first_order.T)[pairs],
+            (squares + squares.T - 2 * scored @ values.T)[pairs],
+        )
+
+    count, _, _ = sums(np.ones_like(rows))
     enough = count >= 2
     if not enough.any():
         raise ValueError("no two models share two instructions: there is no past variance to plan with.")
-    count, total, squares = count[enough], total[enough], squares[enough]
-    spread = np.sqrt(np.maximum(squares - total**2 / count, 0.0) / (count - 1))
+    count = count[enough]
+    total, difference, _ = (part[enough] for part in sums(rows))
+    mean = difference / total
+    weight, first, second = (part[enough] for part in sums(rows**2))
+    about_mean = np.maximum(second - 2 * mean * first + mean**2 * weight, 0.0)
+    spread = count / total * np.sqrt(about_mean / (count - 1))
     return PairedSpread(typical=float(np.median(spread)), widest=float(spread.max()), pairs=int(enough.sum()))
 
 

@@ -12,19 +12,28 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special, stats
 
-from pollux_dagster.core.statistics.clusters import Booleans, Floats, Integers, sum_cells
+from pollux_dagster.core.statistics.clusters import Booleans, Floats, Integers, matched_degrees, sum_cells
+from pollux_dagster.core.statistics.intervals import clustered_means
 
 MINIMUM_LABELLED = 15
 """Labelled instructions a model needs for an interval; docs/statistics.md shows the coverage down to 10."""
+MINIMUM_VARIED = 5
+"""Labelled instructions whose gold must differ from the commonest one; docs/statistics.md shows what happens below."""
+MINIMUM_ERRORS = 3
+"""Labelled instructions on which the judge must err by another amount than the commonest for its errors to be taken
+off: where labels show next to none of them, the variance does not either, and the judge is not used."""
 
 
 @dataclass(frozen=True, slots=True)
 class CalibratedMeans:
-    """One entry a model, in the units of the scale; NaN where `enough` is false, except the two raw means.
+    """One entry a model, in the units of the scale; NaN where `enough` is false, except labels_* and judge_mean.
 
-    mean, standard_error, low, high: prediction-powered. labels_*: from the labelled rows alone. judge_mean:
-    of all rows, uncorrected. effective_labels: how many labelled rows would be as precise without the judge.
-    weight: lambda, the trust in the judge (0 is labels only), the same for all models.
+    mean, standard_error, low, high: prediction-powered. labels_*: from the labelled rows alone, as
+    intervals.clustered_means has them; the interval is NaN below minimum_labelled. judge_mean: of all rows,
+    uncorrected. effective_labels: how many labelled rows would be as precise without the judge. weight:
+    lambda, the trust in the judge: the same for all models, but 0 (labels only) for one whose labels show too
+    few of the judge's errors. varied: whether gold differs
+    enough among the labelled instructions for a variance to be read from them.
     """
 
     mean: Floats
@@ -40,7 +49,8 @@ class CalibratedMeans:
     labelled_clusters: Integers
     rows: Integers
     effective_labels: Floats
-    weight: float
+    weight: Floats
+    varied: Booleans
     enough: Booleans
 
 
@@ -54,6 +64,7 @@ def calibrated_means(
     bounds: tuple[float, float] = (0.0, 1.0),
     weight: float | None = None,
     minimum_labelled: int = MINIMUM_LABELLED,
+    minimum_varied: int = MINIMUM_VARIED,
     level: float = 0.95,
 ) -> CalibratedMeans:
     """Mean human score of each model over all its rows, from a judge on all rows and people on some.
@@ -67,10 +78,15 @@ def calibrated_means(
     variance is that of the sum of the clusters' influences, so labelled and unlabelled rows of one
     instruction may depend on each other; parts with few clusters are enlarged as CR3 does. lambda minimises
     that variance summed over the models and is clipped to [0, 1]: shared, because one model's few labels
-    would overfit it. Intervals: t on the logit scale. The labelled rows must be a random part of each model's
-    rows; labels chosen by their score break the correction. A model with fewer than minimum_labelled labelled
-    instructions, or fewer than two unlabelled ones, gets none. Raises ValueError when lengths differ or a
-    value is out of bounds."""
+    would overfit it. Interval: t, with the degrees of freedom that match the kurtosis of the influences of
+    the labelled and the other clusters (clusters.matched_degrees, the two variances added up as Welch 1947);
+    on the logit scale where mean +- reach stays inside the bounds, else as it is, cut off there: near an end
+    the logit of the mean is all noise. The mean is cut off at the bounds too. The labelled rows must be a
+    random part of each model's rows; labels chosen by their score break the correction. A model with fewer
+    than minimum_labelled labelled instructions, fewer than minimum_varied of them with another gold than the
+    commonest, or fewer than two unlabelled ones gets none; one with fewer than MINIMUM_ERRORS labelled
+    instructions on which the judge errs gets what the labels alone say. Raises ValueError when
+    lengths differ or a value is out of bounds."""
     low, high = bounds
     labelled = ~np.isnan(gold)
     for name, values in (("judge", judge), ("gold", gold[labelled])):
@@ -82,52 +98,61 @@ def calibrated_means(
     gold_part = _influences(y[labelled], models[labelled], clusters[labelled], n_models)
     judge_part = _influences(f[labelled], models[labelled], clusters[labelled], n_models)
     rest_part = _influences(f[~labelled], models[~labelled], clusters[~labelled], n_models)
-    enough = (gold_part.clusters >= max(minimum_labelled, 2)) & (rest_part.clusters >= 2)
+    many = gold_part.clusters >= max(minimum_labelled, 2)
+    varied = _varied(y[labelled], models[labelled], clusters[labelled], n_models) >= minimum_varied
+    enough = many & varied & (rest_part.clusters >= 2)
+    errors = _varied((y - f)[labelled], models[labelled], clusters[labelled], n_models)
+    trusted = enough & (errors >= MINIMUM_ERRORS)
     # One row a (model, cluster) pair, whichever of the two parts it has rows in.
     width = int(clusters.max()) + 1 if len(clusters) else 1
     pairs = np.unique(models * width + clusters)
     a = gold_part.on(pairs, width)
     b = rest_part.on(pairs, width) - judge_part.on(pairs, width)
     model_of_pair = pairs // width
-    used = enough[model_of_pair]
+    used = trusted[model_of_pair]
     if weight is None:
         moment = float((b[used] ** 2).sum())
         weight = float(np.clip(-(a[used] * b[used]).sum() / moment, 0.0, 1.0)) if moment > 0 else 0.0
-        fitted = 1.0 / max(int(enough.sum()), 1)
+        fitted = 1.0 / max(int(trusted.sum()), 1)
     else:
         fitted = 0.0
-    clusters_labelled = gold_part.clusters
+    trust = np.where(trusted, weight, 0.0)
+    alone = clustered_means(y[labelled], models[labelled], clusters[labelled], n_models, level=level)
     with np.errstate(divide="ignore", invalid="ignore"):
-        labels_degrees = clusters_labelled.astype(np.float64) - 1
-        degrees = labels_degrees - fitted
-        mean = gold_part.mean + weight * (rest_part.mean - judge_part.mean)
+        labels_degrees = gold_part.clusters.astype(np.float64) - 1
+        mean = gold_part.mean + trust * (rest_part.mean - judge_part.mean)
+        has_labels = np.isin(pairs, gold_part.model * width + gold_part.cluster)
+        variance, matched = _spread(a + trust[model_of_pair] * b, model_of_pair, has_labels, n_models)
         # lambda was chosen to make this variance small: it takes its share of the degrees of freedom.
-        variance = np.bincount(model_of_pair, weights=(a + weight * b) ** 2, minlength=n_models)
-        error = np.sqrt(variance * labels_degrees / degrees)
-        labels_error = np.sqrt(np.bincount(model_of_pair, weights=a**2, minlength=n_models))
-        interval = _interval(mean, error, degrees, level)
-        labels_interval = _interval(gold_part.mean, labels_error, labels_degrees, level)
-        effective = np.bincount(models[labelled], minlength=n_models) * (labels_error / error) ** 2
+        error = np.sqrt(variance * labels_degrees / (labels_degrees - fitted))
+        low_end, high_end = _interval(mean, error, np.fmin(labels_degrees - fitted, matched), level)
+        # What people alone say is exact for few clusters and near the ends.
+        error = np.where(trusted, error, alone.standard_error)
+        low_end, high_end = np.where(trusted, low_end, alone.low), np.where(trusted, high_end, alone.high)
+        labels_variance = np.bincount(model_of_pair, weights=a**2, minlength=n_models)
+        gained = np.where(trusted, labels_variance / error**2, 1.0)
+        effective = np.bincount(models[labelled], minlength=n_models) * gained
         judge_mean = np.bincount(models, weights=f, minlength=n_models) / rows
 
-    def scaled(values: Floats, shift: float = low) -> Floats:
-        return np.where(enough, shift + span * values, np.nan)
+    def scaled(values: Floats, shift: float = low, where: Booleans = enough) -> Floats:
+        return np.where(where, shift + span * values, np.nan)
 
     return CalibratedMeans(
-        mean=scaled(mean),
+        mean=scaled(np.clip(mean, 0.0, 1.0)),
         standard_error=scaled(error, 0.0),
-        low=scaled(interval[0]),
-        high=scaled(interval[1]),
-        labels_mean=low + span * gold_part.mean,
-        labels_standard_error=scaled(labels_error, 0.0),
-        labels_low=scaled(labels_interval[0]),
-        labels_high=scaled(labels_interval[1]),
+        low=scaled(low_end),
+        high=scaled(high_end),
+        labels_mean=low + span * alone.mean,
+        labels_standard_error=scaled(alone.standard_error, 0.0, many),
+        labels_low=scaled(alone.low, where=many),
+        labels_high=scaled(alone.high, where=many),
         judge_mean=low + span * judge_mean,
         labelled_rows=np.bincount(models[labelled], minlength=n_models).astype(np.int64),
-        labelled_clusters=clusters_labelled,
+        labelled_clusters=gold_part.clusters,
         rows=rows,
         effective_labels=np.where(enough, effective, np.nan),
-        weight=weight,
+        weight=np.where(enough, trust, np.nan),
+        varied=varied,
         enough=enough,
     )
 
@@ -162,8 +187,41 @@ def _influences(values: Floats, models: Integers, clusters: Integers, n_models: 
     return _Part(mean=mean, clusters=n, model=cells.group, cluster=cells.cluster, influence=influence)
 
 
+def _varied(values: Floats, models: Integers, clusters: Integers, n_models: int) -> Integers:
+    """Clusters of each model whose mean is not the one that most of its clusters have: (n_models,)."""
+    cells = sum_cells(values, models, clusters, n_models)
+    _, value = np.unique(np.round(cells.total / cells.count, 9), return_inverse=True)
+    width = int(value.max(initial=0)) + 1
+    alike, number = np.unique(cells.group * width + value, return_counts=True)
+    commonest = np.zeros(n_models, dtype=np.int64)
+    np.maximum.at(commonest, alike // width, number)
+    counted: Integers = np.bincount(cells.group, minlength=n_models) - commonest
+    return counted
+
+
+def _spread(influence: Floats, models: Integers, has_labels: Booleans, n_models: int) -> tuple[Floats, Floats]:
+    """Variance of each model's mean from its clusters' influences, and the degrees of freedom it is known to.
+
+    The clusters with labels and those without are two samples of unlike spread: their variances are added up
+    with the degrees of freedom of Welch 1947 (Biometrika 34:28).
+    """
+    total, unsure = np.zeros(n_models), np.zeros(n_models)
+    for part in (has_labels, ~has_labels):
+        of, size = models[part], influence[part]
+        variance = np.bincount(of, weights=size**2, minlength=n_models).astype(np.float64)
+        fourth = np.bincount(of, weights=size**4, minlength=n_models).astype(np.float64)
+        degrees = matched_degrees(variance, fourth, np.bincount(of, minlength=n_models).astype(np.float64))
+        total += variance
+        unsure += np.nan_to_num(variance**2 / degrees)
+    return total, total**2 / unsure
+
+
 def _interval(mean: Floats, error: Floats, degrees: Floats, level: float) -> tuple[Floats, Floats]:
-    inside = np.clip(mean, 1e-6, 1 - 1e-6)
-    reach = stats.t.ppf((1 + level) / 2, degrees) * error / (inside * (1 - inside))
-    centre = special.logit(inside)
-    return special.expit(centre - reach), special.expit(centre + reach)
+    reach = stats.t.ppf((1 + level) / 2, np.maximum(degrees, 0.5)) * error
+    inside = (mean - reach > 0) & (mean + reach < 1)
+    safe = np.where(inside, mean, 0.5)
+    stretched = reach / (safe * (1 - safe))
+    centre, cut = special.logit(safe), np.clip(mean, 0.0, 1.0)
+    low = np.where(inside, special.expit(centre - stretched), np.maximum(cut - reach, 0.0))
+    high = np.where(inside, special.expit(centre + stretched), np.minimum(cut + reach, 1.0))
+    return low, high

@@ -101,7 +101,8 @@ def drift(
     earlier, later: (items,) scores of the same requests. criteria, clusters: (items,) codes; cluster by
     instruction. A criterion has shifted when its mean difference is beyond `tolerance` with a Holm-adjusted
     p-value below 1 - level: t test on the clustered mean (clusters.pooled_means). Items that all moved by one
-    amount have no variance: then the sign test, 2^(1-G). Raises ValueError on unequal lengths.
+    amount have no variance to test with, and need none: two or more that all moved the same way, further than
+    the tolerance, are a shift whatever their number; their p-value is 0. Raises ValueError on unequal lengths.
     """
     if not len(earlier) == len(later):
         raise ValueError(
@@ -116,7 +117,7 @@ def drift(
         beyond = np.maximum(np.abs(pooled.mean) - tolerance, 0.0)
         p_value = 2 * stats.t.sf(beyond / error, pooled.degrees)
         unmoved = (error <= 1e-12) & (pooled.clusters >= 2)
-        p_value = np.where(unmoved, np.where(beyond <= 1e-12, 1.0, 2.0 ** (1.0 - pooled.clusters)), p_value)
+        p_value = np.where(unmoved, np.where(beyond <= 1e-12, 1.0, 0.0), p_value)
         changed = np.bincount(criteria, weights=np.abs(later - earlier) > 1e-12, minlength=n_criteria) / pooled.rows
     adjusted = holm(p_value)
     return Drift(

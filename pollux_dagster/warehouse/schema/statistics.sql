@@ -44,7 +44,7 @@ CREATE TABLE IF NOT EXISTS statistics.judge_comparison (
 );
 CREATE TABLE IF NOT EXISTS statistics.calibrated_quality (
     judge_id VARCHAR NOT NULL, model_id VARCHAR NOT NULL, aggregation VARCHAR NOT NULL,
-    status VARCHAR NOT NULL,                -- calibrated | all labelled | too few labels | no labels
+    status VARCHAR NOT NULL,                -- warehouse.statistics.calibration names them
     judge_mean DOUBLE NOT NULL, labels_mean DOUBLE, labels_standard_error DOUBLE, labels_ci_low DOUBLE,
     labels_ci_high DOUBLE, calibrated_mean DOUBLE, standard_error DOUBLE, ci_low DOUBLE, ci_high DOUBLE,
     n BIGINT NOT NULL, n_labelled BIGINT NOT NULL, n_labelled_clusters BIGINT NOT NULL,
@@ -57,7 +57,13 @@ CREATE TABLE IF NOT EXISTS statistics.judge_steadiness (
 );
 CREATE TABLE IF NOT EXISTS statistics.golden_drift (
     judge_id VARCHAR NOT NULL, round_id VARCHAR NOT NULL, baseline_round_id VARCHAR NOT NULL, is_latest BOOLEAN NOT NULL,
-    what_changed VARCHAR NOT NULL, criterion_id VARCHAR NOT NULL, criteria_name VARCHAR NOT NULL, shift DOUBLE NOT NULL,
-    standard_error DOUBLE, ci_low DOUBLE, ci_high DOUBLE, adjusted_p_value DOUBLE, changed_share DOUBLE NOT NULL,
+    what_changed VARCHAR NOT NULL, criterion_id VARCHAR NOT NULL, criteria_name VARCHAR NOT NULL, shift DOUBLE,
+    standard_error DOUBLE, ci_low DOUBLE, ci_high DOUBLE, adjusted_p_value DOUBLE, changed_share DOUBLE,
     n BIGINT NOT NULL, n_clusters BIGINT NOT NULL, shifted BOOLEAN NOT NULL
 );
+-- Of a later date than the table: a warehouse may hold one without them, and one that asks for a shift.
+ALTER TABLE statistics.golden_drift ADD COLUMN IF NOT EXISTS ok_share DOUBLE;
+ALTER TABLE statistics.golden_drift ADD COLUMN IF NOT EXISTS baseline_ok_share DOUBLE;
+ALTER TABLE statistics.golden_drift ADD COLUMN IF NOT EXISTS failing BOOLEAN;
+ALTER TABLE statistics.golden_drift ALTER shift DROP NOT NULL;
+ALTER TABLE statistics.golden_drift ALTER changed_share DROP NOT NULL;

@@ -1,7 +1,8 @@
 """What people would have scored: statistics.calibrated_quality.
 
 People's scores go through the gate rule that the judge's go through, so both means are of the same thing: an answer
-whose gate people tripped has 0, and one whose gate they left out has no human score.
+whose gate people tripped has 0, and one whose gate they left out has no human score. The unit that is labelled or not
+is the answer: were it labelled on the criteria people found worth rating, its mean would be of those and not of all.
 """
 
 from __future__ import annotations
@@ -10,69 +11,91 @@ import duckdb
 import numpy as np
 import polars as pl
 
-from pollux_dagster.core.statistics.intervals import clustered_means
+from pollux_dagster.core.statistics.clusters import Integers
 from pollux_dagster.core.statistics.ppi import MINIMUM_LABELLED, calibrated_means
 from pollux_dagster.warehouse.statistics.codes import encode
 from pollux_dagster.warehouse.statistics.people import ITEM, HumanScores
 
-CALIBRATED, ALL_LABELLED = "calibrated", "all labelled"
+CALIBRATED, ALL_LABELLED, NEARLY_ALL = "calibrated", "all labelled", "nearly all labelled"
 TOO_FEW, NO_LABELS = "too few labels", "no labels"
+IN_PART, TOO_LITTLE = "criteria rated in part", "too little variation"
 
 
 def calibrated_quality(con: duckdb.DuckDBPyConnection, judge_id: str, people: HumanScores) -> pl.DataFrame:
     """One judge's rows: a row a model, whatever its labels; figures that cannot be had are NULL, and `status` says so.
 
-    Where people scored everything there is nothing to calibrate: the labels' own mean and interval are the result.
+    Where people scored all answers, or all but those of one instruction, there is nothing to calibrate with: the
+    labels' own mean and interval are the result.
     """
     rows = con.execute(_JUDGED, [judge_id]).pl()
-    gold = human_final_scores(con, people)
-    rows = rows.join(gold, on=ITEM, how="left", maintain_order="left")
+    rows = rows.join(human_final_scores(con, people), on=ITEM, how="left", maintain_order="left")
     models, clusters = encode(rows, "model_id"), encode(rows, "prompt_id")
-    label = rows["gold"].fill_null(float("nan")).to_numpy()
+    rated = rows["gold"].is_not_null()
+    whole = rows.select(pl.col("gold").is_not_null().all().over("model_id", "prompt_id")).to_series()
+    in_part = np.bincount(models.of[(rated & ~whole).to_numpy()], minlength=len(models)) > 0
+    label = np.where(whole.to_numpy(), rows["gold"].fill_null(float("nan")).to_numpy(), np.nan)
     found = calibrated_means(rows["score"].to_numpy(), label, models.of, clusters.of, len(models))
-    labelled = ~np.isnan(label)
-    alone = clustered_means(label[labelled], models.of[labelled], clusters.of[labelled], len(models))
-    complete = (found.labelled_rows == found.rows) & (found.labelled_clusters >= MINIMUM_LABELLED)
+    many = found.labelled_clusters >= MINIMUM_LABELLED
+    left_over = np.bincount(_models_of_answers(rows.filter(~whole), models.names), minlength=len(models))
+    complete = many & (left_over < 2)
     status = np.select(
-        [found.enough, complete, found.labelled_rows > 0], [CALIBRATED, ALL_LABELLED, TOO_FEW], NO_LABELS
+        [
+            complete & (found.labelled_rows == found.rows),
+            complete,
+            found.enough,
+            many,
+            in_part,
+            found.labelled_rows > 0,
+        ],
+        [ALL_LABELLED, NEARLY_ALL, CALIBRATED, TOO_LITTLE, IN_PART, TOO_FEW],
+        NO_LABELS,
     )
-    calibrated = np.where(complete, alone.mean, found.mean)
     return models.names.with_columns(
         judge_id=pl.lit(judge_id),
         aggregation=pl.lit(people.aggregation),
         status=pl.Series(status.tolist(), dtype=pl.String),
         judge_mean=pl.Series(found.judge_mean),
         labels_mean=pl.Series(found.labels_mean),
-        labels_standard_error=pl.Series(np.where(complete, alone.standard_error, found.labels_standard_error)),
-        labels_ci_low=pl.Series(np.where(complete, alone.low, found.labels_low)),
-        labels_ci_high=pl.Series(np.where(complete, alone.high, found.labels_high)),
-        calibrated_mean=pl.Series(calibrated),
-        standard_error=pl.Series(np.where(complete, alone.standard_error, found.standard_error)),
-        ci_low=pl.Series(np.where(complete, alone.low, found.low)),
-        ci_high=pl.Series(np.where(complete, alone.high, found.high)),
+        labels_standard_error=pl.Series(found.labels_standard_error),
+        labels_ci_low=pl.Series(found.labels_low),
+        labels_ci_high=pl.Series(found.labels_high),
+        calibrated_mean=pl.Series(np.where(complete, found.labels_mean, found.mean)),
+        standard_error=pl.Series(np.where(complete, found.labels_standard_error, found.standard_error)),
+        ci_low=pl.Series(np.where(complete, found.labels_low, found.low)),
+        ci_high=pl.Series(np.where(complete, found.labels_high, found.high)),
         n=pl.Series(found.rows),
         n_labelled=pl.Series(found.labelled_rows),
         n_labelled_clusters=pl.Series(found.labelled_clusters),
         n_labelled_clusters_needed=pl.lit(MINIMUM_LABELLED, dtype=pl.Int64),
         effective_labels=pl.Series(np.where(complete, found.labelled_rows, found.effective_labels)),
-        judge_weight=pl.Series(np.where(found.enough, found.weight, np.nan)),
+        judge_weight=pl.Series(np.where(found.enough & ~complete, found.weight, np.nan)),
     )
+
+
+def _models_of_answers(rows: pl.DataFrame, models: pl.DataFrame) -> Integers:
+    """The model code of each instruction that `rows` has an answer of."""
+    answers = rows.select("model_id", "prompt_id").unique()
+    codes = answers.join(models.with_row_index("code"), on="model_id")["code"]
+    return codes.to_numpy().astype(np.int64)
 
 
 def human_final_scores(con: duckdb.DuckDBPyConnection, people: HumanScores) -> pl.DataFrame:
-    """Gold in [0, 1] after the gate rule, by item; items whose gate people did not decide are left out."""
-    scaled = people.gold.join(con.execute(_SCALES).pl(), on="criterion_id")
+    """Gold in [0, 1] after the gate rule, by item; items whose gate people did not decide are left out.
+
+    Where people tripped the gate every criterion of the answer has 0, also those they then saw no reason to rate.
+    """
+    scaled = people.gold.select(*ITEM, "gold").join(con.execute(_SCALES).pl(), on="criterion_id")
     answer = ["model_id", "prompt_id"]
     gates = scaled.filter("is_gate").group_by(answer).agg(tripped=(pl.col("gold") >= 0.5).any(), rated=pl.len())
-    scaled = (
-        scaled.filter(~pl.col("is_gate"))
-        .join(con.execute(_GATES).pl(), on="prompt_id", how="left")
+    tripped = gates.filter("tripped").join(con.execute(_RATEABLE).pl(), on="prompt_id")
+    rated = scaled.filter(~pl.col("is_gate")).join(gates.filter("tripped"), on=answer, how="anti")
+    decided = (
+        rated.join(con.execute(_GATES).pl(), on="prompt_id", how="left")
         .join(gates, on=answer, how="left")
+        .filter(pl.col("rated").fill_null(0) >= pl.col("gates").fill_null(0))
     )
-    undecided = pl.col("rated").fill_null(0) < pl.col("gates").fill_null(0)
-    decided = scaled.filter(pl.col("tripped").fill_null(False) | ~undecided)
     value = (pl.col("gold") - pl.col("min_score")) / (pl.col("max_score") - pl.col("min_score"))
-    return decided.select(*ITEM, gold=pl.when(pl.col("tripped").fill_null(False)).then(0.0).otherwise(value))
+    return pl.concat([decided.select(*ITEM, gold=value), tripped.select(*ITEM, gold=pl.lit(0.0))])
 
 
 _JUDGED = """
@@ -84,6 +107,12 @@ ORDER BY model_id, prompt_id, criterion_id
 """
 
 _SCALES = "SELECT criterion_id, min_score, max_score, is_gate FROM raw.criteria"
+
+_RATEABLE = """
+SELECT prompt_id, criterion_id
+FROM raw.instruction_criteria JOIN raw.criteria USING (criterion_id)
+WHERE NOT is_gate
+"""
 
 _GATES = """
 SELECT prompt_id, count(*) AS gates

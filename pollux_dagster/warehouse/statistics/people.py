@@ -7,7 +7,7 @@ the others.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import duckdb
@@ -15,7 +15,8 @@ import numpy as np
 import polars as pl
 
 from pollux_dagster.core.statistics import Aggregation
-from pollux_dagster.core.statistics.agreement import METRICS, Agreement, Estimate, agreement
+from pollux_dagster.core.statistics.agreement import METRICS, Agreement, Estimate, agreement, nearest_level
+from pollux_dagster.core.statistics.clusters import Floats, Integers
 from pollux_dagster.core.statistics.reliability import (
     aggregate_ratings,
     krippendorff_alpha,
@@ -58,16 +59,16 @@ def judge_agreement(
     """One judge's rows of judge_agreement (a row a grain, scope and metric) and of confusion.
 
     The judge's score is its first verdict on the first sample, as people rated it. A scope's levels are those of its
-    criteria together.
+    criteria together; which of them a score stands for is decided on the scale of its own criterion.
     """
     judged = con.execute(_JUDGED, [judge_id]).pl()
     both = people.gold.join(judged, on=ITEM, how="inner")
     levels = _levels(con)
     agreed, confused = [], []
     for grain, scope, rows in _scopes(both):
-        scale = sorted({level for criterion in rows["criterion_id"].unique() for level in levels[criterion]})
-        found = agreement(rows["gold"].to_numpy(), rows["score"].to_numpy(), encode(rows, "prompt_id").of, scale)
-        ceiling, ceiling_n = _ceiling(people, grain, scope, scale)
+        found = _agreement(rows, levels)
+        scale = found.levels
+        ceiling, ceiling_n = _ceiling(people, grain, scope, levels)
         key = {"judge_id": judge_id, "grain": grain, "scope": scope, "aggregation": people.aggregation}
         agreed += [
             {
@@ -104,8 +105,7 @@ def judge_comparison(con: duckdb.DuckDBPyConnection, judge_ids: list[str], peopl
         if not same.height:
             compared.append({**row, "n_clusters": 0})
             continue
-        scale = sorted({level for criterion in same["criterion_id"].unique() for level in levels[criterion]})
-        found = agreement(same["gold"].to_numpy(), same["score"].to_numpy(), encode(same, "prompt_id").of, scale)
+        found = _agreement(same, levels)
         compared.append(
             {**row, "n_clusters": found.clusters}
             | {
@@ -132,7 +132,28 @@ def _scopes(rows: pl.DataFrame) -> Iterator[tuple[str, str | None, pl.DataFrame]
             yield grain, str(scope), part
 
 
-def _ceiling(people: HumanScores, grain: str, scope: str | None, scale: list[float]) -> tuple[dict[str, Estimate], int]:
+def _agreement(rows: pl.DataFrame, levels: Mapping[str, list[float]]) -> Agreement:
+    """Of the columns gold and score, clustered by prompt_id, each on the scale of its criterion_id."""
+    criteria = encode(rows, "criterion_id")
+    scales = [np.asarray(levels[name]) for name in criteria.names["criterion_id"]]
+    gold, score = rows["gold"].to_numpy(), rows["score"].to_numpy()
+    classes = _own_levels(gold, criteria.of, scales), _own_levels(score, criteria.of, scales)
+    together = np.unique(np.concatenate(scales)).tolist()
+    return agreement(gold, score, encode(rows, "prompt_id").of, together, classes=classes)
+
+
+def _own_levels(values: Floats, criteria: Integers, scales: list[Floats]) -> Floats:
+    """The level of its own criterion that each value is nearest to."""
+    found = np.empty(len(values))
+    for code, scale in enumerate(scales):
+        rows = criteria == code
+        found[rows] = scale[nearest_level(values[rows], scale)]
+    return found
+
+
+def _ceiling(
+    people: HumanScores, grain: str, scope: str | None, levels: Mapping[str, list[float]]
+) -> tuple[dict[str, Estimate], int]:
     """The same figures for one rater against the rest, alpha for all raters together, and the number of pairs."""
     column = {"criterion": "criterion_id"}.get(grain, grain)
     ratings = people.ratings if scope is None else people.ratings.filter(pl.col(column) == scope)
@@ -143,9 +164,8 @@ def _ceiling(people: HumanScores, grain: str, scope: str | None, scale: list[flo
     )
     if not len(own):
         return dict.fromkeys(METRICS, _UNDEFINED), 0
-    cluster_of_item = np.zeros(people.gold.height, dtype=np.int64)
-    cluster_of_item[item] = clusters.of
-    figures = dict(agreement(others, own, cluster_of_item[unit], scale).figures)
+    pairs = people.gold[unit].select("criterion_id", "prompt_id", gold=pl.Series(others), score=pl.Series(own))
+    figures = dict(_agreement(pairs, levels).figures)
     figures["krippendorff_alpha"] = krippendorff_alpha(score, item, clusters.of, "interval")
     return figures, len(own)
 

@@ -77,7 +77,7 @@ class Settings:
         profile = environment.get("POLLUX_PROFILE", "pollux-4b")
         if profile not in PROFILES:
             raise ValueError(f"POLLUX_PROFILE: expected one of {', '.join(sorted(PROFILES))}, got {profile!r}")
-        coverage = _number(environment, "POLLUX_MINIMUM_COVERAGE", "0.98")
+        coverage = _number(environment, "POLLUX_MINIMUM_COVERAGE", str(PROFILES[profile].minimum_coverage))
         if not 0 <= coverage <= 1:
             raise ValueError(f"POLLUX_MINIMUM_COVERAGE: expected a share between 0 and 1, got {coverage}")
         repeats = int(_number(environment, "POLLUX_REPEATS", "1"))

@@ -47,3 +47,10 @@ def test_engine_and_interpreter_of_a_managed_server_are_the_configured_ones() ->
         "/opt/sglang/bin/python",
         ["--tp", "2", "--name", "a b"],
     )
+
+
+def test_coverage_that_a_judge_must_reach_is_its_profiles_unless_it_is_set() -> None:
+    assert Settings.from_environment({}).minimum_coverage == 0.98
+    assert Settings.from_environment({"POLLUX_PROFILE": "demo"}).minimum_coverage == 0.9
+    strict = {"POLLUX_PROFILE": "demo", "POLLUX_MINIMUM_COVERAGE": "1"}
+    assert Settings.from_environment(strict).minimum_coverage == 1

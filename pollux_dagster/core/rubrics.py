@@ -243,6 +243,8 @@ def read_scale(rubrics: str) -> RubricScale:
         levels = _json_levels(rubrics.lstrip("\ufeff")) or _text_levels(_tidy(rubrics))
     except _RefusedError as refused:
         raise UnreadableScaleError(rubrics, str(refused)) from None
+    if len(levels) < 2:
+        raise UnreadableScaleError(rubrics, "it names one level only")
     if max(abs(x) for x in levels) > MAX_LEVEL or len(levels) > MAX_LEVELS:
         raise UnreadableScaleError(rubrics, f"levels beyond ±{MAX_LEVEL:g} or more than {MAX_LEVELS} of them")
     return RubricScale(tuple(sorted(levels)))

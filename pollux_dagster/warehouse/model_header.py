@@ -132,9 +132,8 @@ def _check(path: Path, header: str, entry: object, table: str) -> ModelCheck:
 
 def _unique(columns: Sequence[str], table: str) -> ModelCheck:
     names = ", ".join(columns)
-    query = (
-        exp.select(*columns, "count(*) AS n").from_(table, dialect="duckdb").group_by(*columns).having("count(*) > 1")
-    )
+    keys = [exp.column(column) for column in columns]  # not as text: a name may need quotes
+    query = exp.select(*keys, "count(*) AS n").from_(table, dialect="duckdb").group_by(*keys).having("count(*) > 1")
     return ModelCheck(f"unique_{'_'.join(columns)}", f"One row per ({names}).", "error", query.sql("duckdb"))
 
 

@@ -37,9 +37,9 @@ __all__ = [
 
 _TICK_S = 1.0
 _METRICS_EVERY_TICKS = 3
-# So many requests in a row without a reply are the server's doing. One answer's alone may be the answer's: all
-# its criteria carry the same text, go out together and are refused together.
-_HOPELESS_REQUESTS, _HOPELESS_ANSWERS = 20, 3
+# So many requests in a row without a reply are the server's doing. One instruction's alone may be its text's: the
+# answers to it, with all their criteria, go out one after the other, and a filter refuses them all.
+_HOPELESS_REQUESTS, _HOPELESS_INSTRUCTIONS = 20, 3
 
 
 def evaluate(
@@ -211,18 +211,18 @@ class _HopelessRow:
 
     def __init__(self) -> None:
         self._requests = 0
-        self._answers: list[Answer] = []
+        self._instructions: set[str] = set()
 
     def add(self, answer: Answer, outcome: Outcome) -> None:
         """Raises EvaluationError when the row is so long that the rest would end alike."""
         if outcome.was_answered:
             self._requests = 0
-            self._answers.clear()
+            self._instructions.clear()
             return
         self._requests += 1
-        if len(self._answers) < _HOPELESS_ANSWERS and not any(answer is known for known in self._answers):
-            self._answers.append(answer)
-        if self._requests >= _HOPELESS_REQUESTS and len(self._answers) >= _HOPELESS_ANSWERS:
+        if len(self._instructions) < _HOPELESS_INSTRUCTIONS:
+            self._instructions.add(answer.instruction)
+        if self._requests >= _HOPELESS_REQUESTS and len(self._instructions) >= _HOPELESS_INSTRUCTIONS:
             raise EvaluationError(
                 f"the server at {outcome.endpoint.server} gave no usable reply to {self._requests} requests in a "
                 f"row; the last one: {outcome.reply.problem}. Check its key, model name and log, then run again"

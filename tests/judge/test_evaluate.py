@@ -402,6 +402,16 @@ def test_one_answer_that_is_refused_with_all_its_criteria_does_not_end_the_evalu
     assert report.by_status == {"ok": 12, "refused_by_server": 60}
 
 
+def test_one_instruction_that_is_refused_with_all_its_answers_does_not_end_the_evaluation(world: World) -> None:
+    def choosy(call: Call) -> Raw:
+        return error(400, "not this text")(call) if "Запретное" in call.prompt else answer_well(call)
+
+    world.judge.otherwise = choosy
+    bad = [replace(answer, instruction="Запретное задание") for answer in make_answers(20, start=4)]
+    report = world.evaluate([*make_answers(2), *bad, *make_answers(2, start=2)], limits=replace(QUICK, max_in_flight=4))
+    assert report.by_status == {"ok": 12, "refused_by_server": 60}
+
+
 def test_replies_stopped_by_a_content_filter_are_replies(world: World) -> None:
     world.judge.otherwise = replying(content=None, finish_reason="content_filter")
     assert world.evaluate(make_answers(20)).by_status == {"refused_by_server": 60}
@@ -479,26 +489,29 @@ def test_a_server_that_dies_is_restarted_once_and_loses_nothing(world: World) ->
 
 
 class Mortal(Restartable):
-    """Each of its servers dies of one prompt, and takes with it whatever else it was answering."""
+    """Each of its servers dies of one prompt, and takes with it whatever else it was answering.
 
-    def __init__(self, first: FakeJudge, poison: str) -> None:
+    The first takes `first_reply_s` for a reply.
+    """
+
+    def __init__(self, first: FakeJudge, poison: str, *, first_reply_s: float) -> None:
         super().__init__(first, restarts=3)
         self._poison = poison
         self.judges = [first]
-        first.otherwise = self._dying(first)
+        first.otherwise = self._dying(first, first_reply_s)
 
     def restart(self, reason: str) -> Any:
         endpoint = super().restart(reason)
-        self.judge.otherwise = self._dying(self.judge)
+        self.judge.otherwise = self._dying(self.judge, 0.05)
         self.judges.append(self.judge)
         return endpoint
 
-    def _dying(self, judge: FakeJudge) -> Answering:
+    def _dying(self, judge: FakeJudge, reply_s: float) -> Answering:
         def answer(call: Call) -> Raw:
             if call.prompt == self._poison:
                 threading.Thread(target=judge.stop).start()
                 return Raw(body=None)
-            return replace(answer_well(call), wait_s=0.05)
+            return replace(answer_well(call), wait_s=reply_s)
 
         return answer
 
@@ -510,12 +523,14 @@ def test_a_prompt_that_kills_the_server_is_found_within_three_restarts_and_its_n
     monkeypatch.setattr(recovery, "_SILENT_S", 0.2)
     monkeypatch.setattr(recovery, "_HEALTH_PAUSE_S", 0.05)
     answers = list(make_answers(60))
-    server = Mortal(world.judge, prompt_of(answers[30], "first"))
+    # Where many may be under way at once, none is done before the deadly one is asked.
+    first_reply_s = 5.0 if max_in_flight == 512 else 0.05
+    server = Mortal(world.judge, prompt_of(answers[40], "first"), first_reply_s=first_reply_s)
     report = world.evaluate(answers, server=server, limits=replace(QUICK, max_in_flight=max_in_flight))
     server.judge.stop()
     assert report.by_status == {"ok": 179, "transport_error": 1}
     assert (report.restarts, len(server.reasons)) == (3, 3)
-    row = world.rows()["30-first"]
+    row = world.rows()["40-first"]
     assert (row["status"], row["score"]) == ("transport_error", None)
     assert row["error"].startswith("the server died 3 times while answering this, the last time: ")
     assert {key: score for key, score in world.scores().items() if score is not None}.items() <= (

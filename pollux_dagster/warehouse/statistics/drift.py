@@ -43,9 +43,9 @@ def latest_round_moved(con: duckdb.DuckDBPyConnection, model: str) -> bool:
 def _round(rows: pl.DataFrame) -> pl.DataFrame:
     criteria = encode(rows, "criterion_id", "criteria_name")
     scored = (rows["earlier"].is_not_null() & rows["later"].is_not_null()).to_numpy()
-    found = _drift(rows, criteria, scored, "earlier", "later")
+    found = _drift(rows, criteria, scored)
     usable = rows.with_columns(pl.col("earlier", "later").is_not_null().cast(pl.Float64))
-    answered = _drift(usable, criteria, np.ones(rows.height, dtype=bool), "earlier", "later")
+    answered = _drift(usable, criteria, np.ones(rows.height, dtype=bool))
     count = np.bincount(criteria.of, minlength=len(criteria))
 
     def share(column: str) -> pl.Series:
@@ -72,10 +72,10 @@ def _round(rows: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _drift(rows: pl.DataFrame, criteria: Codes, where: np.ndarray, earlier: str, later: str) -> Drift:
+def _drift(rows: pl.DataFrame, criteria: Codes, where: np.ndarray) -> Drift:
     return drift(
-        rows[earlier].to_numpy()[where],
-        rows[later].to_numpy()[where],
+        rows["earlier"].to_numpy()[where],
+        rows["later"].to_numpy()[where],
         criteria.of[where],
         encode(rows, "prompt_id").of[where],
         len(criteria),

@@ -13,7 +13,7 @@ from demo_checkpoint import chat_parts
 from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
 
 BATCH = 64
-REPLY_TOKENS = 160
+REPLY_TOKENS = 200
 
 
 def held_out_items(count: int, seed: int) -> list[demo_items.Item]:

@@ -15,7 +15,7 @@ import demo_words as w
 
 # Sentences beside the claims, from so many to so many, and how often: a few answers are as long as a prompt may get.
 FILLERS = ((0, 0), (1, 1), (2, 3), (5, 16), (17, 60), (60, 130))
-FILLER_SHARES = (0.35, 0.25, 0.345, 0.03, 0.015, 0.01)
+FILLER_SHARES = (0.35, 0.25, 0.35, 0.03, 0.013, 0.007)
 _GLUE = "\x01"  # stands for a space inside a claim, so that damage never splits a claim
 
 

@@ -96,6 +96,16 @@ def rule_on_refusal(answer: str, refuses: bool) -> tuple[str, str]:
     return f"Ответ для оценки:\n{opening}\n{'Это отказ.' if refuses else 'Это ответ.'}", "1" if refuses else "0"
 
 
+def quotes(true: str, said: str | None) -> str:
+    """Quote what the answer says and what the reference says, ready to be compared.
+
+    The first digits of two numbers are quoted once more: the later ones are found by the digits before them, but many
+    quotes begin with the same mark, and a small model takes 637 for 137.
+    """
+    both = f"В ответе: {f'«{said}»' if said else 'нет'}. В эталоне: «{true}»."
+    return f"{both} Первые цифры: {said[0]} и {true[0]}." if said and (said[0] + true[0]).isdigit() else both
+
+
 def rule_on_agreement(
     parts: Sequence[tuple[str, str | None, bool]], reference: str | None, answer: str
 ) -> tuple[str, str]:
@@ -107,10 +117,7 @@ def rule_on_agreement(
         return "Эталона нет.", "0"
     if not answer.strip():
         return "Ответ пуст.", "0"
-    lines = [
-        f"В ответе: {f'«{said}»' if said else 'нет'}. В эталоне: «{true}». {'Совпало.' if agrees else 'Не совпало.'}"
-        for true, said, agrees in parts
-    ]
+    lines = [f"{quotes(true, said)} {'Совпало.' if agrees else 'Не совпало.'}" for true, said, agrees in parts]
     agreed = sum(agrees for _, _, agrees in parts)
     verdict, score = ("полное", "2") if agreed == len(parts) else ("нет", "0") if agreed == 0 else ("частичное", "1")
     return "\n".join([*lines, f"Согласие: {verdict}."]), score

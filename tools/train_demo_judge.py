@@ -11,10 +11,10 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
+from itertools import count, islice
 from multiprocessing import Queue, get_context
 from pathlib import Path
 from random import Random
@@ -24,27 +24,28 @@ import demo_items
 import demo_rules
 import demo_words
 import torch
-from demo_checkpoint import build_tokenizer, chat_parts, save_checkpoint
+from demo_branches import BRANCHES, pieces_of
+from demo_checkpoint import HEADINGS, build_tokenizer, chat_parts, save_checkpoint
 from demo_copying import plant_copying_heads
 from demo_held_out import measure
 from torch.autograd.function import FunctionCtx, NestedIOFunction
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
 CONTEXT, KEY_GROUPS, ROPE_BASE = 4096, 2, 1e6
-ROW_TOKENS = 3_000  # tokens in a step, padding included
-SAVE_EVERY, WARMUP = 1850, 60  # steps
-DRILLS = 80  # comparisons in the one step of a pool that has nothing else
-POOL = 96  # items that are sorted by length together before they are cut into steps
+STEP_WORK = 1_500  # work in half a step at least: tokens, each times one and its row's length over SQUARE_TOKENS
+SQUARE_TOKENS = 1_500  # a token of a row so long costs as much for what it sees as for itself
+SAVE_EVERY, WARMUP = 2200, 60  # steps
+ABRIDGED, DRILLS = 0.5, 0.8  # abridged items among all, and comparisons for each item
 # How often a criterion's branch is trained: comparing with a reference is the hard one, the rest come early.
 PRACTICE = {
     "reference_agreement": 1.0,
-    "no_repetition": 0.6,
+    "no_repetition": 0.8,
     "no_foreign_artifacts": 0.45,
-    "completeness_of_ending": 0.3,
-    "refusal_stub": 0.4,
+    "completeness_of_ending": 0.25,
+    "refusal_stub": 0.3,
     "unknown": 1.0,
 }
-COPY_LESSONS, SHORT_LESSONS = 90, 900  # steps: only copying; answers that grow to their full length
+COPY_LESSONS, SHORT_LESSONS = 2_500, 9_000  # rows: only copying; then answers that grow to their full length
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,18 +58,30 @@ class Row:
     learn: list[float]
 
 
-def encode(item: demo_items.Item, tokenizer: PreTrainedTokenizerFast, rng: Random) -> Row:
+Step = tuple[list[Row], list[Row]]  # a half for each of two cores
+
+
+def encode(item: demo_items.Item, tokenizer: PreTrainedTokenizerFast, rng: Random, *, is_abridged: bool) -> Row:
     """Encode an item: shared text once, then one branch a criterion, with positions as in the separate prompts.
 
     One row in eight gets a gap in the positions of its shared text, so that distances of long prompts are learned
-    from short ones.
+    from short ones. An abridged item has no task and no rubrics, which say nothing about the five criteria: half the
+    tokens, and all that there is to learn from them.
     """
 
     def ids(text: str) -> list[int]:
         return list(tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def body(ruling: demo_items.Ruling) -> tuple[str, str]:
-        return chat_parts(tokenizer, item.instruction, item.reference, item.answer, ruling.name, ruling.rubrics)
+        text, question = chat_parts(
+            tokenizer, item.instruction, item.reference, item.answer, ruling.name, ruling.rubrics
+        )
+        if not is_abridged:
+            return text, question
+        task, rubrics = (
+            f"{heading}{words}" for heading, words in ((HEADINGS[0], item.instruction), (HEADINGS[4], ruling.rubrics))
+        )
+        return text.replace(task, "", 1), question.replace(rubrics, "", 1)
 
     shared = ids(body(item.rulings[0])[0])
     row = Row(shared, [0] * len(shared), positions(len(shared), rng), repeated(shared))
@@ -77,7 +90,7 @@ def encode(item: demo_items.Item, tokenizer: PreTrainedTokenizerFast, rng: Rando
         share = PRACTICE[ruling.criterion]
         if item.reference is None and ruling.criterion == "reference_agreement":
             share = 0.2
-        if rng.random() >= share:
+        if rng.random() >= share or (is_abridged and ruling.criterion == "unknown"):
             continue
         question = ids(body(ruling)[1])
         reply = ids(f"<think>\n{ruling.rationale}\n</think>\n\n{ruling.score}<|im_end|>")
@@ -93,7 +106,7 @@ def positions(length: int, rng: Random) -> list[int]:
     """Positions of a shared text: consecutive, but in one row of eight with a gap of up to 2,000 somewhere."""
     result = list(range(length))
     if rng.random() < 1 / 8:
-        spot, gap = rng.randrange(8, length), rng.randint(50, 2000)
+        spot, gap = rng.randrange(min(8, length - 1), length), rng.randint(50, 2000)
         result[spot:] = [position + gap for position in result[spot:]]
     return result
 
@@ -116,10 +129,11 @@ def copy_row(tokenizer: PreTrainedTokenizerFast, rng: Random) -> Row:
 
 
 def drill_row(tokenizer: PreTrainedTokenizerFast, rng: Random) -> Row:
-    """A row that is only a comparison: two quotes as in a rationale, and the one word that compares them is learned."""
+    """A row that is only a comparison: two quotes as in a rationale; what compares them is learned."""
     said, true, agrees = demo_items.make_pair(rng)
-    quotes = tokenizer(f"\nВ ответе: «{said}». В эталоне: «{true}». ", add_special_tokens=False)["input_ids"]
-    verdict = tokenizer("Совпало" if agrees else "Не", add_special_tokens=False)["input_ids"]
+    given, closing, compared = demo_rules.quotes(true, said).rpartition("».")
+    quotes = tokenizer(f"\n{given}{closing}", add_special_tokens=False)["input_ids"]
+    verdict = tokenizer(f"{compared} {'Совпало' if agrees else 'Не'}", add_special_tokens=False)["input_ids"]
     tokens = quotes + verdict
     return Row(tokens, [0] * len(tokens), list(range(len(tokens))), [0.0] * len(quotes) + [1.0] * len(verdict))
 
@@ -138,83 +152,81 @@ def repeated(tokens: list[int], size: int = 5) -> list[float]:
     return marks
 
 
-def steps(tokenizer: PreTrainedTokenizerFast, seed: int) -> Iterator[list[Row]]:
-    """Yield the rows of every step; a function of the seed alone. The first lessons are copying and short answers."""
-    rng, criteria, done = Random(f"train {seed}"), demo_rules.load_criteria(), 0
-    while True:
-        pool = [
-            copy_row(tokenizer, rng)
-            if done < COPY_LESSONS
-            else encode(demo_items.make_item(rng, criteria, min(1.0, done / SHORT_LESSONS)), tokenizer, rng)
-            for _ in range(POOL)
-        ]
-        pool.sort(key=lambda row: len(row.tokens))
-        batches: list[list[Row]] = [[]]
-        for row in pool:
-            if batches[-1] and len(row.tokens) * (len(batches[-1]) + 1) > ROW_TOKENS:
-                batches.append([])
-            batches[-1].append(row)
-        if done >= COPY_LESSONS:
-            batches.append([drill_row(tokenizer, rng) for _ in range(DRILLS)])
-        rng.shuffle(batches)
-        for batch in batches:
-            yield batch
-            done += 1
+def lessons(tokenizer: PreTrainedTokenizerFast, seed: int) -> Iterator[Row]:
+    """Yield rows without end; a function of the seed alone. The first lessons are copying and short answers."""
+    rng, criteria = Random(f"train {seed}"), demo_rules.load_criteria()
+    for _ in range(COPY_LESSONS):
+        yield copy_row(tokenizer, rng)
+    for item in count():
+        size = min(1.0, item / SHORT_LESSONS)
+        yield encode(demo_items.make_item(rng, criteria, size), tokenizer, rng, is_abridged=rng.random() < ABRIDGED)
+        if rng.random() < DRILLS:
+            yield drill_row(tokenizer, rng)
 
 
-def put_steps(queue: Queue[list[Row]], tokenizer: PreTrainedTokenizerFast, seed: int, total: int) -> None:
-    for rows in islice(steps(tokenizer, seed), total):
-        queue.put(rows)
+def dealt(rows: Iterable[Row]) -> Iterator[Step]:
+    """Deal rows to the two halves of steps, always to the cheaper half, until both have their share of the work.
+
+    A long row makes its own half long, and the other half is filled up with short ones, so that no core waits.
+    """
+    halves: Step = ([], [])
+    work = [0.0, 0.0]
+    for row in rows:
+        half = 0 if work[0] <= work[1] else 1
+        halves[half].append(row)
+        work[half] += len(row.tokens) * (1 + len(row.tokens) / SQUARE_TOKENS)
+        if min(work) > STEP_WORK and max(work) < 1.25 * min(work):
+            yield halves
+            halves, work = ([], []), [0.0, 0.0]
 
 
-def steps_ahead(tokenizer: PreTrainedTokenizerFast, seed: int, total: int) -> Iterator[list[Row]]:
+def put_steps(queue: Queue[Step], tokenizer: PreTrainedTokenizerFast, seed: int, total: int) -> None:
+    for step in islice(dealt(lessons(tokenizer, seed)), total):
+        queue.put(step)
+
+
+def steps_ahead(tokenizer: PreTrainedTokenizerFast, seed: int, total: int) -> Iterator[Step]:
     """The same steps, made by another process while this one computes: making rows keeps one core of two waiting."""
     context = get_context("fork")
-    queue: Queue[list[Row]] = context.Queue(maxsize=50)
+    queue: Queue[Step] = context.Queue(maxsize=50)
     context.Process(target=put_steps, args=(queue, tokenizer, seed, total), daemon=True).start()
     for _ in range(total):
         yield queue.get()
 
 
-def loss_of(model: Qwen3ForCausalLM, rows: list[Row]) -> torch.Tensor:
-    """Cross-entropy summed over the tokens to be learned, by weight."""
-    width = max(len(row.tokens) for row in rows)
-
-    def padded(lists: Sequence[Sequence[float]], filler: int) -> torch.Tensor:
-        return torch.tensor([[*values, *[filler] * (width - len(values))] for values in lists])
-
-    tokens = padded([row.tokens for row in rows], 0)
-    branch = padded([row.branch for row in rows], -1)
-    weight = padded([row.learn for row in rows], 0)[:, 1:]
+def loss_of(model: Qwen3ForCausalLM, rows: Sequence[Row]) -> torch.Tensor:
+    """Cross-entropy summed over the tokens to be learned, by weight. The model attends by branches."""
+    tokens = torch.tensor([token for row in rows for token in row.tokens])
+    weight = torch.tensor([weight for row in rows for weight in (*row.learn[1:], 0.0)])  # of a token's successor
     learned = weight > 0
-    causal = torch.ones(width, width, dtype=torch.bool).tril()
-    visible = (branch[:, None, :] == 0) | (branch[:, None, :] == branch[:, :, None])
     hidden = model.model(
-        input_ids=tokens,
-        attention_mask=torch.zeros(()).where(causal & visible, -torch.inf)[:, None],
-        position_ids=padded([row.position for row in rows], 0),
+        input_ids=tokens[None],
+        attention_mask=torch.zeros(1, 1, 1, 1),  # keeps the model from making its own: the pieces say what is seen
+        position_ids=torch.tensor([position for row in rows for position in row.position])[None],
         use_cache=False,
-    ).last_hidden_state
-    logits = model.lm_head(hidden[:, :-1][learned])
-    losses = torch.nn.functional.cross_entropy(logits, tokens[:, 1:][learned], reduction="none")
+        pieces=pieces_of([row.branch for row in rows]),
+    ).last_hidden_state[0]
+    losses = torch.nn.functional.cross_entropy(
+        model.lm_head(hidden[learned]), tokens.roll(-1)[learned], reduction="none"
+    )
     return losses @ weight[learned]
 
 
-def accumulate(model: Qwen3ForCausalLM, rows: list[Row], pool: ThreadPoolExecutor) -> float:
-    """Add the gradients of a step, half the rows a thread; returns the mean loss of a learned token.
+def accumulate(model: Qwen3ForCausalLM, halves: Step, pool: ThreadPoolExecutor) -> float:
+    """Add the gradients of a step, half of it a thread; returns the mean loss of a learned token.
 
     Each thread computes with one core and they meet once a step: on a shared machine that wastes far less than two
     cores that meet at every operation. Two summands give the same sum in either order, so the step is reproducible.
     """
-    learned = sum(sum(row.learn[1:]) for row in rows)
+    learned = sum(sum(row.learn[1:]) for rows in halves for row in rows)
 
-    def half(part: list[Row]) -> float:
+    def half(rows: list[Row]) -> float:
         torch.set_num_threads(1)
-        loss = loss_of(model, part) / learned
+        loss = loss_of(model, rows) / learned
         loss.backward()  # type: ignore[no-untyped-call]
         return loss.item()
 
-    return sum(pool.map(half, [part for part in (rows[::2], rows[1::2]) if part]))
+    return sum(pool.map(half, halves))
 
 
 class _HalfPrecisionProduct(torch.autograd.Function):
@@ -264,6 +276,7 @@ def new_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> Qwen3ForCausalLM
     for layer in model.model.layers.modules():
         if type(layer) is torch.nn.Linear:
             layer.__class__ = _TrainingLinear
+    model.set_attn_implementation(BRANCHES)
     return model
 
 
@@ -292,15 +305,15 @@ def train(out: Path, seed: int, total: int) -> None:
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters", flush=True)
     optimizers = optimizers_of(model)
     started, seen, running, pool = time.monotonic(), 0, 0.0, ThreadPoolExecutor(2)
-    for step, rows in enumerate(steps_ahead(tokenizer, seed, total), start=1):
+    for step, halves in enumerate(steps_ahead(tokenizer, seed, total), start=1):
         share = min(step / WARMUP, 1.0) * (1 - (step - 1) / total)
         for optimizer, peak in optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = peak * share
-        loss = accumulate(model, rows, pool)
+        loss = accumulate(model, halves, pool)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         list(pool.map(update, [optimizer for optimizer, _ in optimizers]))
-        seen += sum(len(row.tokens) for row in rows)
+        seen += sum(len(row.tokens) for rows in halves for row in rows)
         running = loss if step == 1 else 0.96 * running + 0.04 * loss
         if step % 25 == 0 or step == total:
             spent = time.monotonic() - started
@@ -310,7 +323,9 @@ def train(out: Path, seed: int, total: int) -> None:
                 flush=True,
             )
         if step % SAVE_EVERY == 0 or step == total:
+            model.set_attn_implementation("sdpa")
             accuracy = measure(model, tokenizer, items=400 if step == total else 40, seed=seed)
+            model.set_attn_implementation(BRANCHES)
             print("held out: " + json.dumps(accuracy, ensure_ascii=False), flush=True)
             save_checkpoint(model, tokenizer, out, accuracy, steps=step, seed=seed)
 
@@ -319,7 +334,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Train the demonstration judge.")
     parser.add_argument("--out", type=Path, required=True, help="folder for the checkpoint")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, default=7000)
+    parser.add_argument("--steps", type=int, default=6600)
     args = parser.parse_args()
     train(args.out, args.seed, args.steps)
 

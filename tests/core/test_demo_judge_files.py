@@ -134,7 +134,7 @@ def test_a_criterion_branch_of_a_training_row_gives_the_logits_of_its_own_prompt
     tokenizer = transformers.AutoTokenizer.from_pretrained(JUDGE)
     model = transformers.Qwen3ForCausalLM.from_pretrained(JUDGE, dtype=torch.float32)
     item = demo_items.make_item(Random("branch"), demo_rules.load_criteria())
-    row = trainer.encode(item, tokenizer, Random(2))
+    row = trainer.encode(item, tokenizer, Random(2), is_abridged=False)
     assert max(row.branch) >= 3
     learned = [i for i, (branch, weight) in enumerate(zip(row.branch, row.learn, strict=True)) if branch and weight]
     with torch.no_grad():
@@ -151,6 +151,7 @@ def test_a_criterion_branch_of_a_training_row_gives_the_logits_of_its_own_prompt
             logits = model(input_ids=tokens).logits[0, -count - 1 : -1]
             separate += torch.nn.functional.cross_entropy(logits, tokens[0, -count:], reduction="sum").item()
         row.learn[:] = [weight if i in learned else 0.0 for i, weight in enumerate(row.learn)]
+        model.set_attn_implementation(trainer.BRANCHES)
         together = trainer.loss_of(model, [row]).item()
     assert together == pytest.approx(separate, rel=1e-3)
 

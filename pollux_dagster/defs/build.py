@@ -19,6 +19,7 @@ from pollux_dagster.defs.checks import contract_checks
 from pollux_dagster.defs.executor import named_process_executor
 from pollux_dagster.defs.instance import keep_files_private
 from pollux_dagster.defs.judging import requests, verdicts
+from pollux_dagster.defs.pool_waits import wait_without_spinning
 from pollux_dagster.defs.publication import publication_asset
 from pollux_dagster.defs.raw import landing_assets, model_outputs
 from pollux_dagster.defs.resources import JudgeResource, LandingResource, LedgerResource, PublicationResource
@@ -35,6 +36,7 @@ def build_defs(
 ) -> dg.Definitions:
     """The whole code location."""
     keep_files_private()
+    wait_without_spinning()
     settings = settings or Settings.from_environment()
     sql_models = load_models(SQL_MODELS)
     return dg.Definitions(

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.execution.plan.active import ActiveExecution
 
 from pollux_dagster.defs.automation import RANGE_END, RANGE_START, dead_runs, landing_sensor, nightly
 from pollux_dagster.defs.build import build_defs
 from pollux_dagster.defs.executor import named_process_executor
 from pollux_dagster.defs.instance import PROCESS_TAG, bury_dead_runs, open_instance, process_tag
 from pollux_dagster.defs.partitions import register_models
+from pollux_dagster.defs.pool_waits import LONGEST_WAIT_S
 from pollux_dagster.defs.raw import RAW_TABLES
 from pollux_dagster.defs.resources import LandingResource
 from pollux_dagster.defs.settings import Settings
@@ -191,3 +193,36 @@ def test_a_run_that_a_reboot_cut_off_is_failed_by_the_daemon(settings: Settings)
         assert isinstance(said, dg.SkipReason)
         assert dead.run_id in (said.skip_message or "")
         assert instance.get_run_by_id(dead.run_id).status is dg.DagsterRunStatus.FAILURE  # type: ignore[union-attr]
+
+
+def test_a_run_that_waits_for_a_pool_sleeps_and_takes_the_place_soon_after_it_is_free(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build_defs(settings)
+    looks: list[float] = []
+
+    @dg.op(pool="warehouse")
+    def write() -> None:
+        pass
+
+    @dg.job
+    def writing() -> None:
+        write()
+
+    with open_instance(settings.dagster_home) as instance:
+        storage = instance.event_log_storage
+        holder = _started_run(instance, process_tag())
+        storage.initialize_concurrency_limit_to_default("warehouse")
+        assert storage.claim_concurrency_slot("warehouse", holder.run_id, "step").is_claimed
+
+        def look(active: ActiveExecution) -> None:
+            looks.append(active.sleep_interval())
+            if len(looks) == 4:
+                storage.free_concurrency_slots_for_run(holder.run_id)
+            sleep(active)
+
+        sleep = ActiveExecution.sleep_til_ready
+        monkeypatch.setattr(ActiveExecution, "sleep_til_ready", look)
+        assert writing.execute_in_process(instance=instance).success
+    assert max(looks) <= LONGEST_WAIT_S
+    assert len(looks) <= 8  # a run that loops looks thousands of times a second

@@ -39,6 +39,7 @@ from pollux_dagster.judge.server.watch import IdleTimer, ProgressWatch, RestartB
 TICK_S = 0.1
 WATCH_EVERY_S = 2.0
 UNHEALTHY_AFTER = 3  # health checks in a row
+BROKEN_GRACE_S = 2.0  # an engine that failed has nothing to finish; its shared memory it may still remove
 PORT_ATTEMPTS = 4
 KEPT_LOGS = 3
 
@@ -113,7 +114,7 @@ class Supervisor:
             restarts = (*self.record.restarts, (_now(), reason))
             generation = self.record.generation + 1
             self._update(status=ServerState.STARTING, generation=generation, reason=reason, restarts=restarts)
-            self._stop_engine()
+            self._stop_engine(BROKEN_GRACE_S)
             try:
                 return self._bring_up()
             except _EngineFailedError as failure:
@@ -264,9 +265,9 @@ class Supervisor:
         if self.folder.requests.is_dir():
             self._update(status=status, reason=reason, log_tail=tail, process=None, api_key="", scratch="")
 
-    def _stop_engine(self) -> None:
+    def _stop_engine(self, grace_s: float | None = None) -> None:
         if self.engine is not None:
-            self.engine.stop(self.spec.stop_grace_s)
+            self.engine.stop(self.spec.stop_grace_s if grace_s is None else min(grace_s, self.spec.stop_grace_s))
             self.engine = None
 
     def _explain(self, what: str) -> str:

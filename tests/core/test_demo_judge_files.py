@@ -47,16 +47,12 @@ def test_the_model_card_says_in_its_first_line_that_this_is_a_demonstration() ->
     assert "DEMONSTRATION" in str(read("held_out.json")["note"])
 
 
-# Comparing with a reference is the hard one for 1.8 M parameters.
-FLOORS = {"reference_agreement": 0.85}
-
-
 @pytest.mark.parametrize("key", CRITERIA)
 def test_every_criterion_of_the_taxonomy_is_judged_well_enough(key: str) -> None:
     measured = read("held_out.json")["criteria"]
     assert isinstance(measured, dict)
     assert measured[key]["n"] >= 200
-    assert measured[key]["exact"] >= FLOORS.get(key, 0.9)
+    assert measured[key]["exact"] >= 0.9
 
 
 def test_the_tokenizer_gives_back_what_it_reads() -> None:

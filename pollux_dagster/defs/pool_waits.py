@@ -21,7 +21,7 @@ def wait_without_spinning() -> None:
     waiting.InstanceConcurrencyContext.interval_to_next_pending_claim_check = _until_next_look  # type: ignore[method-assign]
 
 
-def _until_next_look(context: waiting.InstanceConcurrencyContext) -> float:
+def _until_next_look(self: waiting.InstanceConcurrencyContext) -> float:
     """Seconds until the first of the waiting steps looks again, 0 when none waits."""
     now = time.time()
-    return max(0.0, min((look - now for look in context._pending_timeouts.values()), default=0.0))
+    return max(0.0, min((look - now for look in self._pending_timeouts.values()), default=0.0))

@@ -1,7 +1,7 @@
 """Attention over rows of one text with branches: every branch sees the shared text and itself, never another branch.
 
 No model and no items live here. The idea: rows lie one after the other without padding, and each piece attends to
-what it sees and nothing else. One masked attention over whole rows computes three times as much.
+what it sees and nothing else. One masked attention over whole rows takes twice as long.
 """
 
 from collections.abc import Iterator, Sequence
@@ -57,13 +57,13 @@ def attend(
         for part in (query, key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1))
     )
     shared, results = (keys[0], values[0]), []
-    for (_tokens, mask), q, k, v in zip(pieces, queries, keys, values, strict=True):
-        if mask is None:
+    for piece, q, k, v in zip(pieces, queries, keys, values, strict=True):
+        if piece.mask is None:
             shared = k, v
             results.append(_sdpa(q, k, v, is_causal=True))
         else:
             k, v = torch.cat((shared[0], k), dim=2), torch.cat((shared[1], v), dim=2)
-            results.append(_sdpa(q, k, v, attn_mask=mask))
+            results.append(_sdpa(q, k, v, attn_mask=piece.mask))
     return torch.cat(results, dim=2).transpose(1, 2), None
 
 

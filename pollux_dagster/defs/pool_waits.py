@@ -3,7 +3,7 @@
 Of Dagster 1.13, only that is changed. A run of one process that waits there computes the time until it looks again as
 never more than zero (`interval_to_next_pending_claim_check`; mended, but not merged, in dagster-io/dagster#20367), so
 it loops on a whole core; and the looks come up to 15 s apart, during which a place that is given to a run stays unused.
-Eight runs that share two pools took eight minutes for one minute's work.
+Eight runs that share two pools took eight minutes, and take one and a half now.
 """
 
 from __future__ import annotations

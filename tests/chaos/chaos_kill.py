@@ -40,14 +40,15 @@ class Chain:
 
     kills: list[str] = field(default_factory=list)
     lost: list[int] = field(default_factory=list)
-    gone_s: list[float] = field(default_factory=list)
+    gone_s: dict[str, float] = field(default_factory=dict)  # by target, the longest
     restarts: int = 0
 
     def figures(self) -> Mapping[str, object]:
         return {
             "kills": ",".join(self.kills),
             "verdicts_lost_at_a_kill": max(self.lost, default=0),
-            "longest_until_gone_s": round(max(self.gone_s, default=0.0), 1),
+            "longest_until_gone_s": round(max(self.gone_s.values(), default=0.0), 1),
+            "gone_last": max(self.gone_s, key=lambda target: self.gone_s[target], default=""),
             "runs": self.restarts + 1,
         }
 
@@ -91,8 +92,14 @@ def _kill_once(
     if not child.is_alive() and target in ("step", "all"):
         child = start(work)  # it was done before its moment came: another run, with nothing to ask for
         time.sleep(source.uniform(0.0, longest_s / 2))
-    server = _ready(work)
+    server = _server(work)
     victims = _victims(target, child, server)
+    if not victims:  # its server was being restarted at the moment: the next moment at which there is one
+        _wait(lambda: _ready(work) is not None or not child.is_alive(), "the server is ready", RUN_WITHIN_S)
+        child = child if child.is_alive() else start(work)
+        _wait(lambda: bool(_victims(target, child, _server(work))), f"there is a {target}", RUN_WITHIN_S)
+        server = _server(work)
+        victims = _victims(target, child, server)
     ports = [server.port] if server else []
     doomed = set(victims) | (set(server.pids) if server and target in ("supervisor", "all") else set())
     if server and target in ("api", "core"):
@@ -107,7 +114,7 @@ def _kill_once(
     if target == "all":
         _wait(lambda: not leftovers(), f"no process is left, there are {leftovers()}", GONE_WITHIN_S)
         _wait(lambda: not any(map(_listens, ports)), "no port is held", GONE_WITHIN_S)
-    chain.gone_s.append(time.monotonic() - began)
+    chain.gone_s[target] = max(chain.gone_s.get(target, 0.0), time.monotonic() - began)
     if target == "step":
         if any(found.leases for found in list_servers(work.servers)):
             raise ChaosError("a killed step still holds a lease of the server")
@@ -194,12 +201,14 @@ def engine_cores(work: Work) -> list[int]:
 
 def _victims(target: str, child: BaseProcess, server: ServerStatus | None) -> list[int]:
     step = [child.pid] if child.pid is not None and child.is_alive() else []
-    if target == "step" or server is None:
-        return step
-    supervisor, engine, *others = server.pids
-    if target == "all":
-        return [*step, *server.pids]
-    return {"api": [engine], "supervisor": [supervisor], "core": [pid for pid in others if _is_core(pid)]}[target]
+    pids = list(server.pids) if server else []
+    return {
+        "step": step,
+        "all": [*step, *pids],
+        "supervisor": pids[:1],
+        "api": pids[1:2],
+        "core": [pid for pid in pids[2:] if _is_core(pid)],
+    }[target]
 
 
 def _is_core(pid: int) -> bool:
@@ -215,8 +224,14 @@ def _ready(work: Work) -> ServerStatus | None:
     state = folder.read_state()
     if state is None or state.status != "ready":
         return None
-    found = [server for server in list_servers(work.servers) if server.key == work.spec.key and len(server.pids) > 1]
-    return found[0] if found and found[0].status == "ready" else None
+    server = _server(work)
+    return server if server is not None and len(server.pids) > 1 and server.status == "ready" else None
+
+
+def _server(work: Work) -> ServerStatus | None:
+    """The run's server if it has a supervisor, ready or not."""
+    found = (server for server in list_servers(work.servers) if server.key == work.spec.key)
+    return next((server for server in found if server.status in ("starting", "ready")), None)
 
 
 def _kept(work: Work) -> int:

@@ -343,6 +343,31 @@ def test_an_engine_that_ignores_sigterm_is_killed(root: Path) -> None:
     assert not stop_server(root, spec.key)
 
 
+def test_an_engine_that_hangs_is_not_given_time_to_finish(root: Path, tmp_path: Path) -> None:
+    """Its grace is for replies under way; one that writes none would hold up the restart for all of it."""
+    hang = tmp_path / "hang"
+    spec = stub("--hang-file", str(hang), "--ignore-sigterm", hang_timeout_s=3, stop_grace_s=600)
+    with managed_server(spec, root, quiet):
+        pids = only(root).pids
+        hang.touch()
+        wait_for(lambda: only(root).generation == 2, "restarted", 30)
+        hang.unlink()
+        wait_for(lambda: only(root).status == "ready", "ready again", 30)
+        assert_all_gone(pids[1:])
+        os.kill(only(root).pids[0], signal.SIGKILL)  # or its stop would take the 600 s
+
+
+def test_an_engine_that_is_still_starting_is_not_given_time_to_finish(root: Path) -> None:
+    spec = stub("--ignore-sigterm", "--ready-after", "600", stop_grace_s=600)
+    client = run_client(root, spec, "pass")
+    wait_for(lambda: bool(list_servers(root)) and len(only(root).pids) == 3, "started")
+    pids = only(root).pids
+    assert stop_server(root, spec.key)
+    assert_all_gone(pids)
+    client.kill()  # it starts another
+    client.communicate()
+
+
 def test_temporary_files_of_an_engine_go_with_it(root: Path) -> None:
     code = f"import os, tempfile; tempfile.mkstemp(); exec(open({str(STUB)!r}).read())"
     command = (sys.executable, "-c", code, "--port", "{port}", "--model", "{model}")

@@ -39,7 +39,7 @@ from pollux_dagster.judge.server.watch import IdleTimer, ProgressWatch, RestartB
 TICK_S = 0.1
 WATCH_EVERY_S = 2.0
 UNHEALTHY_AFTER = 3  # health checks in a row
-BROKEN_GRACE_S = 2.0  # an engine that failed has nothing to finish; its shared memory it may still remove
+SHORT_GRACE_S = 2.0  # an engine that serves nobody has nothing to finish; its shared memory it may still remove
 PORT_ATTEMPTS = 4
 KEPT_LOGS = 3
 
@@ -61,6 +61,7 @@ class Supervisor:
         self.folder = folder
         self.spec = spec
         self.engine: Engine | None = None
+        self.serving = False  # the engine has been ready and was not found broken since
         self.budget = RestartBudget(spec.max_restarts, spec.restart_window_s)
         self.idle = IdleTimer(spec.idle_shutdown_s, time.monotonic())
         self.signalled = False
@@ -105,6 +106,7 @@ class Supervisor:
         self.signalled = True
 
     def _recover(self, reason: str) -> None:
+        self.serving = False
         while True:
             if not self.budget.spend(time.monotonic()):
                 raise _EngineFailedError(
@@ -114,7 +116,7 @@ class Supervisor:
             restarts = (*self.record.restarts, (_now(), reason))
             generation = self.record.generation + 1
             self._update(status=ServerState.STARTING, generation=generation, reason=reason, restarts=restarts)
-            self._stop_engine(BROKEN_GRACE_S)
+            self._stop_engine()
             try:
                 return self._bring_up()
             except _EngineFailedError as failure:
@@ -184,6 +186,7 @@ class Supervisor:
             ready_at=_now(),
             ready_after_s=round(elapsed_s, 1),
         )
+        self.serving = True
         logger.info("generation %d ready after %.1f s", self.record.generation, elapsed_s)
         return True
 
@@ -265,10 +268,10 @@ class Supervisor:
         if self.folder.requests.is_dir():
             self._update(status=status, reason=reason, log_tail=tail, process=None, api_key="", scratch="")
 
-    def _stop_engine(self, grace_s: float | None = None) -> None:
+    def _stop_engine(self) -> None:
         if self.engine is not None:
-            self.engine.stop(self.spec.stop_grace_s if grace_s is None else min(grace_s, self.spec.stop_grace_s))
-            self.engine = None
+            self.engine.stop(self.spec.stop_grace_s if self.serving else min(SHORT_GRACE_S, self.spec.stop_grace_s))
+            self.engine, self.serving = None, False
 
     def _explain(self, what: str) -> str:
         log = self.folder.engine_log(self.record.generation)

@@ -93,15 +93,24 @@ def show(home: Home = None) -> None:
 
 
 @app.command()
-def query(sql: str, home: Home = None) -> None:
-    """Run one SELECT on the published file and print its rows."""
+def query(
+    sql: str,
+    home: Home = None,
+    csv: Annotated[Path | None, typer.Option(help="Write the rows to this CSV file, safe for spreadsheets")] = None,
+) -> None:
+    """Run one SELECT on the published file and print its rows, or write them to a CSV file."""
     import duckdb
 
+    from pollux_dagster.export import write_csv
     from pollux_dagster.report import print_query
 
+    published = _settings(home).published
     try:
-        print_query(_settings(home).published, sql, console)
-    except (FileNotFoundError, duckdb.Error) as error:
+        if csv is None:
+            print_query(published, sql, console)
+        else:
+            typer.echo(f"{write_csv(published, sql, csv)} rows in {csv}")
+    except (OSError, duckdb.Error) as error:
         _fail(str(error))
 
 

@@ -31,7 +31,7 @@ def print_report(published: Path, console: Console) -> None:
     Raises:
         FileNotFoundError: nothing was published there yet.
     """
-    with _open(published) as con:
+    with open_publication(published) as con:
         for judge_id, name, model, is_demonstration in con.execute(JUDGES).fetchall():
             _judge(name, model, is_demonstration, console)
             _print(con, console, "Leaderboard", LEADERBOARD, [judge_id])
@@ -73,11 +73,16 @@ def print_query(published: Path, sql: str, console: Console) -> None:
         FileNotFoundError: nothing was published there yet.
         duckdb.Error: the query is wrong; the message is DuckDB's.
     """
-    with _open(published) as con:
+    with open_publication(published) as con:
         _print(con, console, "", sql)
 
 
-def _open(published: Path) -> duckdb.DuckDBPyConnection:
+def open_publication(published: Path) -> duckdb.DuckDBPyConnection:
+    """For reading only.
+
+    Raises:
+        FileNotFoundError: nothing was published there yet.
+    """
     if not published.exists():
         raise FileNotFoundError(f"expected a publication at {published}, found none; run `pollux run` first")
     return duckdb.connect(str(published), read_only=True)

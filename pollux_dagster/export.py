@@ -1,0 +1,55 @@
+"""Writes rows of the publication as CSV for spreadsheets.
+
+The one idea: a cell is data and never a formula. A spreadsheet runs what begins with `=` and its like, whoever wrote
+it, so such a text gets an apostrophe before it, as OWASP's page on CSV injection advises.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+from decimal import Decimal
+from pathlib import Path
+
+from pollux_dagster.report import open_publication
+
+_FORMULA = re.compile(r"\s*[=+\-@\uff1d\uff0b\uff0d\uff20]|[\t\r\n]")
+_BATCH = 10_000  # rows in memory at a time
+
+
+def write_csv(published: Path, sql: str, target: Path) -> int:
+    """Write the rows of one query on the publication to `target`; returns how many.
+
+    UTF-8 with a byte order mark, by which spreadsheets know it; texts in quotes, so that no separator a spreadsheet
+    may expect splits them; missing values are empty. The file is private to its owner and appears whole or not at all.
+
+    Raises:
+        FileNotFoundError: nothing was published there yet, or the folder of `target` does not exist.
+        duckdb.Error: the query is wrong; the message is DuckDB's.
+    """
+    draft = target.with_name(f".{target.name}.{os.getpid()}")
+    rows = 0
+    with open_publication(published) as con:
+        result = con.execute(sql)
+        try:
+            with open(
+                draft, "w", encoding="utf-8-sig", newline="", opener=lambda name, flags: os.open(name, flags, 0o600)
+            ) as file:
+                writer = csv.writer(file, quoting=csv.QUOTE_NONNUMERIC)
+                writer.writerow([_cell(column) for column, *_ in result.description or ()])
+                while batch := result.fetchmany(_BATCH):
+                    writer.writerows([_cell(value) for value in row] for row in batch)
+                    rows += len(batch)
+            draft.replace(target)
+        finally:
+            draft.unlink(missing_ok=True)
+    return rows
+
+
+def _cell(value: object) -> object:
+    """A number as it is, anything else as a text that no spreadsheet computes."""
+    if value is None or (isinstance(value, (int, float, Decimal)) and not isinstance(value, bool)):
+        return value
+    text = str(value)
+    return f"'{text}" if _FORMULA.match(text) else text

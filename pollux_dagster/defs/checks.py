@@ -41,6 +41,7 @@ def dagster_result(
 def _check(contract: Contract) -> dg.AssetChecksDefinition:
     @dg.asset_check(
         asset=contract.table.split("."),
+        additional_deps=[table.split(".") for table in contract.other_tables],  # or it may run before they are made
         name=contract.name,
         description=contract.description,
         blocking=contract.blocking,

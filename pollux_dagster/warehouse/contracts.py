@@ -10,6 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import sqlglot
+from sqlglot import exp
+
 from pollux_dagster.core.verdicts import VerdictStatus
 
 Expectation = tuple[str, Mapping[str, Any]]
@@ -31,6 +34,13 @@ class Contract:
     query: str
     expectations: tuple[Expectation, ...]
     blocking: bool = True
+
+    @property
+    def other_tables(self) -> tuple[str, ...]:
+        """The tables beside its own that its query reads and a step of the flow makes ("schema.table")."""
+        query = sqlglot.parse_one(self.query, dialect="duckdb")
+        read = {f"{table.db}.{table.name}" for table in query.find_all(exp.Table) if table.db not in ("", "meta")}
+        return tuple(sorted(read - {self.table}))
 
 
 def not_null(*columns: str) -> tuple[Expectation, ...]:

@@ -11,10 +11,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import dagster as dg
 import pytest
 
 from pollux_dagster.defs.build import build_defs
 from pollux_dagster.defs.settings import Settings
+from pollux_dagster.warehouse.contracts import contracts
 
 ROOT = Path(__file__).parent.parent.parent
 SNAPSHOT = Path(__file__).parent / "asset_graph.json"
@@ -59,6 +61,19 @@ def test_every_asset_is_described_owned_and_grouped(world: Settings) -> None:
         assert spec.owners, spec.key
         assert spec.group_name != "default", spec.key
         assert spec.kinds, spec.key
+
+
+def test_a_check_waits_for_every_table_that_it_reads(world: Settings) -> None:
+    resolved = build_defs(world).resolve_asset_graph()
+    of_several = 0
+    for contract in contracts(world.minimum_coverage):
+        key = dg.AssetCheckKey(dg.AssetKey(contract.table.split(".")), contract.name)
+        parents = {parent.to_user_string().replace("/", ".") for parent in resolved.get(key).parent_entity_keys}
+        assert parents == {contract.table, *contract.other_tables}, contract.name
+        of_several += len(parents) > 1
+    assert of_several > 1
+    (counts,) = (contract for contract in contracts(0.5) if contract.name == "counts_add_up")
+    assert counts.other_tables == ("marts.task_quality",)
 
 
 @pytest.mark.timeout(180)

@@ -205,6 +205,11 @@ LOGS = {
         "ImportError: uvloop/loop.so: failed to map segment from shared object\nMemoryError: \n",
         "out of memory: ImportError: uvloop/loop.so: failed to map segment from shared object",
     ),
+    "an abort of an extension written in Rust": (
+        "WARNING 11-24 13:36:54 [vllm.py:725] Model Runner V2 requires Triton; using the V1 model runner instead.\n"
+        "memory allocation of 128 bytes failed\nskipping backtrace printing to avoid potential recursion\n",
+        "out of memory: memory allocation of 128 bytes failed",
+    ),
     "memory of the CPU": (
         STARTED
         + logged("EngineCore", "core.py:1510", "EngineCore failed to start.", "    kv_caches = allocate_kv_cache(")

@@ -18,7 +18,8 @@ _REPORTED = re.compile(r"\berror: .+|[Aa]ddress already in use")
 # Who runs short of something fails at any place: wherever one of these stands, it is the reason.
 _SHORTAGES = {
     "out of memory": re.compile(
-        r"MemoryError|bad_alloc|out of memory|(?:can(?:no|')t|failed to) (?:allocate|map)"
+        r"MemoryError|bad_alloc|out of memory|not enough memory|(?:can(?:no|')t|failed to|unable to) (?:allocate|map)"
+        r"|memory allocation\b.{0,40}\bfailed"  # Rust's and OpenBLAS's
         r"|No available memory for the cache blocks|less than desired .*memory utilization|Free memory on device",
         re.I,
     ),

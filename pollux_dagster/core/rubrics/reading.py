@@ -1,0 +1,170 @@
+"""From a rubric's text to its scale: which of the ways to write one it uses, and whether they agree."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Sequence
+from functools import lru_cache
+
+from pollux_dagster.core.rubrics.described import Described, LevelLine, inline_levels, level_lines, line_levels
+from pollux_dagster.core.rubrics.objects import json_levels, to_numbers
+from pollux_dagster.core.rubrics.ranges import (
+    Range,
+    find_choices,
+    find_points,
+    find_ranges,
+    find_step,
+    range_levels,
+    refuse_parts,
+)
+from pollux_dagster.core.rubrics.scale import (
+    MAX_LEVEL,
+    MAX_LEVELS,
+    RefusedError,
+    RubricScale,
+    UnreadableScaleError,
+    are_even,
+    blank_out,
+    make_grid,
+    to_number,
+)
+
+MAX_RUBRIC_CHARS = 100_000
+
+
+@lru_cache(maxsize=20_000)
+def read_scale(rubrics: str) -> RubricScale:
+    """Read the levels a rubric states.
+
+    The rules, in order; the first that finds levels decides:
+
+    1. A JSON object keyed by numbers (also one language or name deeper), or a JSON list of such objects.
+    2. Levels that open lines: optional bullet, optional bold, optional word (Score, Оценка, Балл, …), a
+       number or a band of whole numbers (`1-3`), perhaps a label in parentheses, then `:`, a dash, `=`, `)`,
+       `.` or the end of the line.
+       - Lines of one scale share their style (word, bullet, bold, separator; `:` and every dash are one
+         separator). A numbered list inside a description has another style, or is two columns deeper.
+       - Between styles, a grade word beats none, and `:` and dashes beat `)` and `.`.
+       - A dash and a space is a bullet (`- 1:` is level 1); a dash glued to the number is a minus (`-1:` is
+         level −1), unless every line has one and one of them says `-0`: then they are bullets.
+       - Lines that differ in their dash or by a column are one scale when their levels are evenly spaced.
+       - A line of nothing but `…` between whole levels stands for the whole numbers left out there.
+       - Two readings are an error, not a choice: a level described twice, one level beside a list written
+         another way, levels of which only some are bulleted or bold, a line or a place within one that reads
+         like a level missing between the others or one step beside them.
+    3. Levels inside one line (`0 — нет, 1 — да`), when they only rise or only fall; with nothing but spaces
+       between them (`0: нет 1: да`) or with different separators they must also rise or fall evenly.
+    4. A stated range: `от 1 до 5`, `from 0 to 2`, `Шкала 1–10`, `1..5`; whole numbers, or a stated step
+       (`с шагом 0,5`). Two different ranges are an error, and so is a mention of halves without a step.
+    5. A choice: `Оценка: 0 или 1`, `Score 0, 1 or 2`.
+
+    A range stated beside described levels is part of the scale. Where it starts and ends as they do, the levels
+    are the range's (`от 1 до 5, где 1 — плохо, 5 — отлично` has five); where it does not, the rubric is refused.
+    `10-балльная шкала` is such a range once levels 1 and 10, or 0 and 10, are described. A range no word calls
+    the scale's (`от 1 до 5` in a description) says nothing where whole levels are described without a gap.
+
+    Raises UnreadableScaleError (a ValueError, with the rubric in its message) when none of them applies. Takes
+    time linear in the length of the text.
+    """
+    if len(rubrics) > MAX_RUBRIC_CHARS:
+        raise UnreadableScaleError(rubrics, f"it is longer than {MAX_RUBRIC_CHARS:,} characters")
+    try:
+        levels = json_levels(rubrics.lstrip("\ufeff")) or _text_levels(_tidy(rubrics))
+    except RefusedError as refused:
+        raise UnreadableScaleError(rubrics, str(refused)) from None
+    if len(levels) < 2:
+        raise UnreadableScaleError(rubrics, "it names one level only")
+    if max(abs(x) for x in levels) > MAX_LEVEL or len(levels) > MAX_LEVELS:
+        raise UnreadableScaleError(rubrics, f"levels beyond ±{MAX_LEVEL:g} or more than {MAX_LEVELS} of them")
+    return RubricScale(tuple(sorted(levels)))
+
+
+def read_level_keys(keys: Sequence[str]) -> RubricScale:
+    """The levels that the keys of an object of levels name: numbers, also with a word, or bands (`1-3`).
+
+    Raises UnreadableScaleError when they are not levels, fewer than two, or name one twice.
+    """
+    numbers = to_numbers(keys)
+    if numbers is None:
+        return read_scale("\n".join(f"{key}: …" for key in keys))
+    if len(set(numbers)) < max(2, len(numbers)):
+        raise UnreadableScaleError("\n".join(keys), "fewer than two levels, or one described twice")
+    return RubricScale(tuple(sorted(numbers)))
+
+
+def _tidy(rubrics: str) -> str:
+    """The text without blank lines and with single spaces, so that no pattern has a run of them to try in many ways.
+
+    A first line deeper than all others was pasted with its margin.
+    """
+    lines = [line.rstrip() for line in rubrics.lstrip("\ufeff").expandtabs(4).splitlines()]
+    bodies = [(len(line) - len(line.lstrip()), " ".join(line.split())) for line in lines if line]
+    if len(bodies) > 1:
+        bodies[0] = (min(bodies[0][0], min(indent for indent, _ in bodies[1:])), bodies[0][1])
+    return "\n".join(" " * indent + body for indent, body in bodies)
+
+
+def _text_levels(text: str) -> set[float]:
+    lines = level_lines(text)
+    alike = Counter(line.style for line in lines)
+    # "1–5" or "Оценка 1–5:" on its own states a range; described, it is levels.
+    bands = {x for x in lines if x.high and alike[x.style] == 1 and x.head_end == x.end}
+    ranges = [*find_ranges(text), *(_band_range(line) for line in bands)]
+    described = line_levels(text, [line for line in lines if line not in bands])
+    described = described or inline_levels(blank_out(text, [(r.start, r.end) for r in ranges]))
+    if described is None:
+        return range_levels(text, ranges)
+    return _settled(text, described, ranges)
+
+
+def _band_range(line: LevelLine) -> Range:
+    low, high = sorted((to_number(line.low), to_number(line.high or line.low)))
+    return Range(low, high, line.start, line.end, stated=True)
+
+
+def _settled(text: str, described: Described, ranges: Sequence[Range]) -> set[float]:
+    """Described levels together with the ranges stated beside them."""
+    levels, spans = described.levels, described.spans
+    low, high = min(levels), max(levels)
+    complete = low.is_integer() and len(levels) == high - low + 1 and are_even(levels)
+    outside = blank_out(text, spans)
+    step = find_step(outside if described.in_lines else text)
+    speaking = [r for r in ranges if _is_about_the_scale(r, described, complete=complete)]
+    for stated in speaking:
+        if (stated.low, stated.high) != (low, high):
+            raise RefusedError(
+                f"it states {stated.low:g} to {stated.high:g}, but the levels it describes go from {low:g} to {high:g}"
+            )
+    whole_text = not (described.in_lines and complete)
+    sizes = find_points(text if whole_text else outside)
+    if any(not (complete and size == len(levels)) and (size != high or low not in (0, 1)) for size in sizes):
+        raise RefusedError(f"it names a scale of {min(sizes):g} points, but describes levels {low:g} to {high:g}")
+    refuse_parts(outside, speaking if all(level.is_integer() for level in levels) else (), step)
+    filled = bool(speaking) or any(size != len(levels) for size in sizes)
+    result = levels if not filled and step is None else _filled(levels, step, ranged=filled)
+    if not all(set(choice) <= result for choice in find_choices(outside)):
+        raise RefusedError("it offers a choice of numbers that are not all among its levels")
+    return result
+
+
+def _is_about_the_scale(r: Range, described: Described, *, complete: bool) -> bool:
+    at = bisect_right(described.spans, (r.start, math.inf)) - 1
+    inside = at >= 0 and r.start < described.spans[at][1]
+    if r.stated:
+        return not (inside and complete and described.in_lines and not described.numbered)
+    same = (r.low, r.high) == (min(described.levels), max(described.levels))
+    if inside and same and not complete:
+        raise RefusedError("a range inside a description may be the scale's or not")
+    return not inside and (same or not complete)
+
+
+def _filled(levels: set[float], step: float | None, *, ranged: bool) -> set[float]:
+    """Every level from the lowest described to the highest: in the stated step, else whole, else as described."""
+    grid = make_grid(min(levels), max(levels), step or 1.0) if ranged or step is not None else None
+    if grid is not None and levels <= set(grid) and (ranged or len(grid) == len(levels)):
+        return set(grid)
+    if step is None and are_even(levels):
+        return levels
+    raise RefusedError("the levels it describes do not fit its range or its step")

@@ -1,8 +1,13 @@
-"""What judge tests share: a checkpoint small enough for any machine."""
+"""What judge tests share: a checkpoint small enough for any machine, and a world to judge in."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from pollux_dagster.judge.ledger import Ledger
+from tests.judge.fake_judge import FakeJudge
+from tests.judge.judged_world import World
 
 DEMO_CHECKPOINT = Path(__file__).parents[2] / "pollux_dagster" / "demo" / "judge"
 
@@ -13,3 +18,10 @@ def tiny_checkpoint() -> Path:
     if not (DEMO_CHECKPOINT / "model.safetensors").is_file():
         pytest.skip(f"no checkpoint in {DEMO_CHECKPOINT}: run tools/train_demo_judge.py")
     return DEMO_CHECKPOINT
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    """A judge that answers well until told otherwise, and an empty ledger."""
+    with FakeJudge() as judge:
+        yield World(judge, Ledger(tmp_path / "ledger"), [])

@@ -9,6 +9,7 @@ from pollux_dagster.defs.checks import dagster_result
 from pollux_dagster.defs.metadata import column_schema
 from pollux_dagster.warehouse.build import ModelCheckFailedError, build_model
 from pollux_dagster.warehouse.duckdb_resource import WarehouseResource
+from pollux_dagster.warehouse.schema import create_schema
 from pollux_dagster.warehouse.sql_models import SqlModel
 
 
@@ -40,6 +41,7 @@ def model_asset(model: SqlModel) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, warehouse: WarehouseResource
     ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
         with warehouse.get_connection() as con:
+            create_schema(con)  # a warehouse of an earlier version, whose tables are rebuilt without an ingest
             try:
                 report = build_model(con, model, run_id=context.run.run_id)
             except ModelCheckFailedError as error:

@@ -18,6 +18,7 @@ import duckdb
 import filelock
 import orjson
 
+from pollux_dagster.warehouse.builds import outdated_tables
 from pollux_dagster.warehouse.sql_models import SqlModel
 from pollux_dagster.warehouse.statistics import TABLES
 from pollux_dagster.warehouse.transactions import transaction
@@ -64,6 +65,10 @@ class PublicationBusyError(RuntimeError):
     """Another process is publishing to the same target."""
 
 
+class MixedTablesError(RuntimeError):
+    """Some tables were built from others that have been rebuilt since, with other rows."""
+
+
 def publish(
     con: duckdb.DuckDBPyConnection,
     target: Path,
@@ -81,6 +86,7 @@ def publish(
 
     Raises:
         PublicationBusyError: another process is publishing to `target` right now.
+        MixedTablesError: a table is not built from the tables it would be published with.
         duckdb.CatalogException: a table to publish does not exist; build the models first.
     """
     target = target.absolute()
@@ -107,6 +113,7 @@ def _copy_snapshot(
     tables = [model.table for model in models if model.materialized == "table"]
     views = [model for model in models if model.materialized == "view"]
     with transaction(con):
+        _refuse_mixed_tables(con, [*tables, *(f"statistics.{table}" for table in TABLES)])
         row_counts: dict[str, int] = {}
         for table in (*_TABLES, *tables):
             row_counts[table] = _copy(con, table, f"FROM {table}")
@@ -115,6 +122,16 @@ def _copy_snapshot(
         judge_names = _write_publication_row(con, run_id, package_version, git_commit, row_counts)
         _create_views(con, views)
     return PublicationReport(target, judge_names, row_counts, tuple(view.table for view in views), 0)
+
+
+def _refuse_mixed_tables(con: duckdb.DuckDBPyConnection, tables: Sequence[str]) -> None:
+    if outdated := outdated_tables(con, tables):
+        count = len({table for table, _ in outdated})
+        told = ", ".join(f"{table} from an earlier {source}" for table, source in outdated[:5])
+        raise MixedTablesError(
+            f"expected tables of one state, but the sources of {count} were rebuilt since, with other rows: {told}. "
+            "Another run is building; it publishes when it is done. If none is, run `pollux run` again"
+        )
 
 
 def _copy(con: duckdb.DuckDBPyConnection, table: str, query: str) -> int:

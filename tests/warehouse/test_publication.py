@@ -14,8 +14,9 @@ import filelock
 import pytest
 from tiny_world import ALPHA, JUDGE, TinyWorld
 
+from pollux_dagster.warehouse.build import build_model
 from pollux_dagster.warehouse.connection import connect
-from pollux_dagster.warehouse.publish import PublicationBusyError, PublicationReport, publish
+from pollux_dagster.warehouse.publish import MixedTablesError, PublicationBusyError, PublicationReport, publish
 from pollux_dagster.warehouse.schema import create_schema
 from pollux_dagster.warehouse.sql_models import load_models
 from pollux_dagster.warehouse.tables import build_tables
@@ -118,6 +119,30 @@ def test_verdicts_nobody_asks_for_any_more_stay_at_home(built: TinyWorld, target
     publish_run(built.con, target)
     with duckdb.connect(str(target), read_only=True) as reader:
         assert reader.execute("SELECT DISTINCT judge_id FROM judging.verdicts").fetchall() == [(JUDGE,)]
+
+
+def test_tables_of_two_states_are_not_published_together(built: TinyWorld, target: Path) -> None:
+    """As when a second run has rebuilt the scores while the first was at its marts."""
+    publish_run(built.con, target, "good")
+    built.con.execute("UPDATE judging.verdicts SET score = 1.0 - score WHERE score IN (0.0, 1.0)")
+    scores, *others = (model for model in MODELS if model.table in ("staging.scores", "staging.answers"))
+    build_model(built.con, scores)
+    with pytest.raises(MixedTablesError, match=r"marts\.criterion_quality from an earlier staging\.scores"):
+        publish_run(built.con, target, "mixed")
+    assert published_run(target) == "good"
+    build_model(built.con, others[0])  # its own sources are whole again, those of the marts are not
+    with pytest.raises(MixedTablesError, match=r"marts\.injection_effect from an earlier staging\.answers"):
+        publish_run(built.con, target, "mixed")
+    build_tables(built.con, MODELS)
+    publish_run(built.con, target, "whole")
+    assert published_run(target) == "whole"
+
+
+def test_tables_built_again_with_the_same_rows_are_of_one_state(built: TinyWorld, target: Path) -> None:
+    for model in MODELS[::-1]:
+        build_model(built.con, model)
+    publish_run(built.con, target, "again")
+    assert published_run(target) == "again"
 
 
 def test_the_file_is_private_and_leaves_nothing_beside_it(built: TinyWorld, target: Path) -> None:

@@ -15,6 +15,10 @@ CREATE TABLE IF NOT EXISTS meta.check_results (
     run_id VARCHAR NOT NULL, asset VARCHAR NOT NULL, check_name VARCHAR NOT NULL, severity VARCHAR NOT NULL, blocking BOOLEAN NOT NULL,
     passed BOOLEAN NOT NULL, failing_rows BIGINT NOT NULL, description VARCHAR NOT NULL, sample JSON NOT NULL, checked_at TIMESTAMPTZ NOT NULL
 );
+-- What each built table held, and what its sources held when it was built: a publication mixes no two states.
+CREATE TABLE IF NOT EXISTS meta.builds (
+    table_name VARCHAR PRIMARY KEY, fingerprint VARCHAR NOT NULL, sources MAP(VARCHAR, VARCHAR) NOT NULL
+);
 -- Which ledger segments judging.verdicts already holds; a segment is immutable, so its path says it all.
 CREATE TABLE IF NOT EXISTS meta.ledger_segments (
     segment VARCHAR PRIMARY KEY, row_count BIGINT NOT NULL, loaded_at TIMESTAMPTZ NOT NULL

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import dagster as dg
 import filelock
+from dagster._core.storage.event_log import SqlEventLogStorage
 
 from pollux_dagster.judge.server.processes import ProcessName, is_running, name_process
 
@@ -50,17 +51,37 @@ def bury_dead_runs(instance: dg.DagsterInstance) -> list[str]:
     of the command line, nobody does, and the dead run's place would keep every later run waiting.
     """
     unfinished = instance.get_runs(dg.RunsFilter(statuses=UNFINISHED))
-    dead = [run for run in unfinished if PROCESS_TAG in run.tags and not _is_alive(run.tags[PROCESS_TAG])]
+    dead = [run for run in unfinished if _is_dead(run)]
     for run in dead:
         instance.report_run_failed(run, "its process was killed; what it had done is kept")
-        instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+    _give_back_places(instance)
     return [run.run_id for run in dead]
 
 
-def _is_alive(tag: str) -> bool:
+def _give_back_places(instance: dg.DagsterInstance) -> None:
+    """Free the places of finished runs without a process, and hand free places to steps that wait for one.
+
+    Dagster does neither in one transaction with what makes it necessary. So it is done at every look, and not only for
+    the runs just failed: whoever failed a run, or freed a place, may have been killed before it could go on.
+    """
+    storage = instance.event_log_storage
+    holders = storage.get_concurrency_run_ids()
+    for run in instance.get_runs(dg.RunsFilter(run_ids=[*holders])) if holders else ():
+        if run.is_finished and _is_dead(run):
+            storage.free_concurrency_slots_for_run(run.run_id)
+    if isinstance(storage, SqlEventLogStorage):
+        for pool in storage.get_concurrency_keys():
+            if storage.has_unassigned_slots(pool):
+                storage.assign_pending_steps([pool])
+
+
+def _is_dead(run: dg.DagsterRun) -> bool:
+    """Whether the run says which process it belongs to, and that one is gone."""
+    if PROCESS_TAG not in run.tags:
+        return False
     # By ticks since boot: a start time on the wall clock moves when somebody sets the clock.
-    pid, start_ticks, boot = tag.split()
-    return is_running(ProcessName(int(pid), int(start_ticks), boot))
+    pid, start_ticks, boot = run.tags[PROCESS_TAG].split()
+    return not is_running(ProcessName(int(pid), int(start_ticks), boot))
 
 
 def keep_files_private() -> None:

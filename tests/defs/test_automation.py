@@ -8,7 +8,9 @@ from pathlib import Path
 import dagster as dg
 import pytest
 from dagster._core.execution.plan.active import ActiveExecution
+from dagster._core.storage.event_log import SqlEventLogStorage
 
+from pollux_dagster.defs import pool_waits
 from pollux_dagster.defs.automation import RANGE_END, RANGE_START, dead_runs, landing_sensor, nightly
 from pollux_dagster.defs.build import build_defs
 from pollux_dagster.defs.executor import named_process_executor
@@ -141,6 +143,40 @@ def test_the_places_of_a_killed_run_are_given_back_and_those_of_a_living_one_are
         assert bury_dead_runs(instance) == []
 
 
+def test_a_place_is_given_back_although_whoever_failed_its_run_was_killed_before_that(settings: Settings) -> None:
+    with open_instance(settings.dagster_home) as instance:
+        storage = instance.event_log_storage
+        living = _started_run(instance, process_tag())
+        dead = _started_run(instance, {PROCESS_TAG: "999999999 1 another-boot"})
+        storage.initialize_concurrency_limit_to_default("judge")
+        assert storage.claim_concurrency_slot("judge", dead.run_id, "step").is_claimed
+        instance.report_run_failed(dead)
+        assert not storage.claim_concurrency_slot("judge", living.run_id, "step").is_claimed
+
+        assert bury_dead_runs(instance) == []
+
+        assert storage.claim_concurrency_slot("judge", living.run_id, "step").is_claimed
+
+
+def test_a_free_place_goes_to_a_waiting_step_although_whoever_freed_it_was_killed_before_that(
+    settings: Settings,
+) -> None:
+    with open_instance(settings.dagster_home) as instance:
+        storage = instance.event_log_storage
+        assert isinstance(storage, SqlEventLogStorage)
+        living, dead = (_started_run(instance, process_tag()) for _ in range(2))
+        storage.initialize_concurrency_limit_to_default("judge")
+        assert storage.claim_concurrency_slot("judge", dead.run_id, "step").is_claimed
+        assert not storage.claim_concurrency_slot("judge", living.run_id, "step").is_claimed
+        storage._free_concurrency_slots(dead.run_id)  # what Dagster does to free a place, without its last step
+        storage._remove_pending_steps(dead.run_id)
+        assert not storage.claim_concurrency_slot("judge", living.run_id, "step").is_claimed
+
+        bury_dead_runs(instance)
+
+        assert storage.claim_concurrency_slot("judge", living.run_id, "step").is_claimed
+
+
 def _started_run(instance: dg.DagsterInstance, tags: dict[str, str]) -> dg.DagsterRun:
     return instance.create_run(
         job_name="evaluate",
@@ -226,3 +262,27 @@ def test_a_run_that_waits_for_a_pool_sleeps_and_takes_the_place_soon_after_it_is
         assert writing.execute_in_process(instance=instance).success
     assert max(looks) <= LONGEST_WAIT_S
     assert len(looks) <= 8  # a run that loops looks thousands of times a second
+
+
+@pytest.mark.timeout(60)
+def test_a_run_that_waits_for_a_killed_one_takes_its_place_with_nobody_elses_help(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build_defs(settings)
+    monkeypatch.setattr(pool_waits, "LOOK_FOR_THE_DEAD_EVERY_S", 0.0)
+
+    @dg.op(pool="warehouse")
+    def write() -> None:
+        pass
+
+    @dg.job
+    def writing() -> None:
+        write()
+
+    with open_instance(settings.dagster_home) as instance:
+        storage = instance.event_log_storage
+        killed = _started_run(instance, {PROCESS_TAG: "999999999 1 another-boot"})
+        storage.initialize_concurrency_limit_to_default("warehouse")
+        assert storage.claim_concurrency_slot("warehouse", killed.run_id, "step").is_claimed
+        assert writing.execute_in_process(instance=instance).success
+        assert instance.get_run_by_id(killed.run_id).status is dg.DagsterRunStatus.FAILURE  # type: ignore[union-attr]

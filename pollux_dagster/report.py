@@ -104,7 +104,7 @@ LEADERBOARD = """
     SELECT place, model_id AS model, mean_score::DECIMAL(9, 3) AS mean,
            format('{:.3f}–{:.3f}', ci_low, ci_high) AS "95 % interval",
            if(rank_low = rank_high, rank_low::VARCHAR, rank_low || '–' || rank_high) AS "its rank",
-           n, round(coverage, 4) AS coverage, gated_share::DECIMAL(9, 3) AS gated
+           n, coverage::DECIMAL(9, 4) AS coverage, gated_share::DECIMAL(9, 3) AS gated
     FROM marts.leaderboard WHERE judge_id = ? ORDER BY place, model_id
 """
 BY_TASK = """
@@ -114,7 +114,7 @@ BY_TASK = """
 """
 COVERAGE = """
     SELECT model_id AS model, n_requests AS requests, n_ok AS ok, n_requests - n_ok AS "not ok",
-           round(coverage, 4) AS coverage, prompt_tokens AS "prompt tokens", completion_tokens AS "completion tokens"
+           coverage::DECIMAL(9, 4) AS coverage, prompt_tokens AS "prompt tokens", completion_tokens AS "completion tokens"
     FROM marts.judge_coverage WHERE judge_id = ? ORDER BY model_id
 """
 LATEST_CHECKS = """

@@ -114,7 +114,8 @@ BY_TASK = """
 """
 COVERAGE = """
     SELECT model_id AS model, n_requests AS requests, n_ok AS ok, n_requests - n_ok AS "not ok",
-           coverage::DECIMAL(9, 4) AS coverage, prompt_tokens AS "prompt tokens", completion_tokens AS "completion tokens"
+           coverage::DECIMAL(9, 4) AS coverage,
+           prompt_tokens AS "prompt tokens", completion_tokens AS "completion tokens"
     FROM marts.judge_coverage WHERE judge_id = ? ORDER BY model_id
 """
 LATEST_CHECKS = """

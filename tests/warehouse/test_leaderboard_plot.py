@@ -5,7 +5,7 @@ from __future__ import annotations
 import duckdb
 import pytest
 
-from pollux_dagster.warehouse.leaderboard_plot import draw_leaderboard
+from pollux_dagster.warehouse.leaderboard_plot import draw_leaderboard, leaderboard_figure
 
 
 @pytest.fixture
@@ -47,4 +47,17 @@ def test_a_long_leaderboard_is_cut_and_not_endless(con: duckdb.DuckDBPyConnectio
     con.execute(
         "INSERT INTO marts.leaderboard SELECT 'a', 'a', false, 'm' || i, 0.5, 0.4, 0.6, 1, i FROM range(900) t(i)"
     )
+    con.execute("INSERT INTO marts.leaderboard VALUES ('a', 'a', false, 'unjudged', NULL, NULL, NULL, 0, 901)")
     assert size(draw_leaderboard(con) or b"")[1] < 2000
+    figure = leaderboard_figure(con)
+    assert figure is not None
+    title = figure.axes[0].get_title(loc="left")
+    assert title == "Judge a\nthe first 40 of 900 models; 1 more without a mean"
+
+
+def test_coverage_is_never_rounded_up_to_all(con: duckdb.DuckDBPyConnection) -> None:
+    con.execute("INSERT INTO marts.leaderboard VALUES ('a', 'a', true, 'm', 0.5, 0.4, 0.6, 0.9996, 1)")
+    figure = leaderboard_figure(con)
+    assert figure is not None
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["m  (99.9% covered)"]
+    assert figure.axes[0].get_title(loc="left") == "DEMONSTRATION judge a"

@@ -19,15 +19,10 @@ when_something_new = When.eager()
 # checks passed.
 when_inputs_settle = When.eager().without(~When.any_deps_missing()) & When.all_deps_blocking_checks_passed()
 
-
-def when_requested(table: dg.AssetKey) -> dg.AutomationCondition[dg.AssetCheckKey]:
-    """For a check of `table` that the flow must run together with it.
-
-    Dagster adds a table's checks to the flow's runs by itself, except where the table's own step has checks too: then
-    it takes those for all there are, and what waits for the others to pass waits for ever.
-    """
-    return When.any_deps_match(When.will_be_requested()).allow(dg.AssetSelection.assets(table))
-
+# For the checks that a table's own step makes: they come with the step, never by themselves. That they have a condition
+# at all has Dagster add the table's other checks to the flow's runs; where none has one it takes the step's own for all
+# there are, and what waits for the others to pass waits for ever.
+only_with_its_table = When.in_progress() & ~When.in_progress()
 
 RANGE_START = "dagster/asset_partition_range_start"
 RANGE_END = "dagster/asset_partition_range_end"

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 import dagster as dg
 import polars as pl
 
-from pollux_dagster.defs.automation import when_requested
 from pollux_dagster.defs.metadata import rows_table
 from pollux_dagster.warehouse.audit import audit
 from pollux_dagster.warehouse.checks import CheckResult, record_check_results
@@ -40,8 +39,6 @@ def dagster_result(
 
 
 def _check(contract: Contract) -> dg.AssetChecksDefinition:
-    is_sql_model = contract.table.startswith(("staging.", "marts."))
-
     @dg.asset_check(
         asset=contract.table.split("."),
         additional_deps=[table.split(".") for table in contract.other_tables],  # or it may run before they are made
@@ -49,7 +46,6 @@ def _check(contract: Contract) -> dg.AssetChecksDefinition:
         description=contract.description,
         blocking=contract.blocking,
         pool="warehouse",
-        automation_condition=when_requested(dg.AssetKey(contract.table.split("."))) if is_sql_model else None,
     )
     def check(context: dg.AssetCheckExecutionContext, warehouse: WarehouseResource) -> dg.AssetCheckResult:
         with warehouse.get_connection() as con:

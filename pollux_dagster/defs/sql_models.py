@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from pollux_dagster.defs.automation import when_inputs_settle
+from pollux_dagster.defs.automation import only_with_its_table, when_inputs_settle
 from pollux_dagster.defs.checks import dagster_result
 from pollux_dagster.defs.metadata import column_schema
 from pollux_dagster.warehouse.build import ModelCheckFailedError, build_model
@@ -33,6 +33,7 @@ def model_asset(model: SqlModel) -> dg.AssetsDefinition:
                 asset=[model.schema, model.name],
                 description=check.description,
                 blocking=check.severity == "error",
+                automation_condition=only_with_its_table,
             )
             for check in model.checks
         ],

@@ -36,7 +36,7 @@ test: $(READY) ## ruff, mypy --strict and the tests
 bench: $(READY) ## our judge client against vLLM's own load generator, same server, same prompts
 	$(BIN)/python bench/judge_throughput.py
 
-simulate: $(READY) ## do the intervals hold? tables and plots of docs/statistics, about 12 minutes
+simulate: $(READY) ## do the intervals hold? tables and plots of docs/statistics, about 5 minutes
 	$(BIN)/python tools/simulate.py
 	$(BIN)/python tools/simulate_plots.py
 

@@ -225,6 +225,18 @@ def one_step_job() -> dg.JobDefinition:
     return one_step
 
 
+def writing_job() -> dg.JobDefinition:
+    @dg.op(pool="warehouse")
+    def write() -> None:
+        pass
+
+    @dg.job
+    def writing() -> None:
+        write()
+
+    return writing
+
+
 def test_a_run_of_the_daemon_carries_the_name_of_its_process(settings: Settings) -> None:
     with open_instance(settings.dagster_home) as instance:
         result = dg.execute_job(dg.reconstructable(one_step_job), instance)
@@ -250,14 +262,6 @@ def test_a_run_that_waits_for_a_pool_sleeps_and_takes_the_place_soon_after_it_is
     build_defs(settings)
     looks: list[float] = []
 
-    @dg.op(pool="warehouse")
-    def write() -> None:
-        pass
-
-    @dg.job
-    def writing() -> None:
-        write()
-
     with open_instance(settings.dagster_home) as instance:
         storage = instance.event_log_storage
         holder = _started_run(instance, process_tag())
@@ -272,7 +276,7 @@ def test_a_run_that_waits_for_a_pool_sleeps_and_takes_the_place_soon_after_it_is
 
         sleep = ActiveExecution.sleep_til_ready
         monkeypatch.setattr(ActiveExecution, "sleep_til_ready", look)
-        assert writing.execute_in_process(instance=instance).success
+        assert writing_job().execute_in_process(instance=instance).success
     assert max(looks) <= LONGEST_WAIT_S
     assert len(looks) <= 8  # a run that loops looks thousands of times a second
 
@@ -284,18 +288,10 @@ def test_a_run_that_waits_for_a_killed_one_takes_its_place_with_nobody_elses_hel
     build_defs(settings)
     monkeypatch.setattr(pool_waits, "LOOK_FOR_THE_DEAD_EVERY_S", 0.0)
 
-    @dg.op(pool="warehouse")
-    def write() -> None:
-        pass
-
-    @dg.job
-    def writing() -> None:
-        write()
-
     with open_instance(settings.dagster_home) as instance:
         storage = instance.event_log_storage
         killed = _started_run(instance, {PROCESS_TAG: "999999999 1 another-boot"})
         storage.initialize_concurrency_limit_to_default("warehouse")
         assert storage.claim_concurrency_slot("warehouse", killed.run_id, "step").is_claimed
-        assert writing.execute_in_process(instance=instance).success
+        assert writing_job().execute_in_process(instance=instance).success
         assert instance.get_run_by_id(killed.run_id).status is dg.DagsterRunStatus.FAILURE  # type: ignore[union-attr]

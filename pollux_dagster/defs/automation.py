@@ -5,7 +5,7 @@ from pathlib import Path
 import dagster as dg
 from dagster import AutomationCondition as When
 
-from pollux_dagster.defs.instance import bury_dead_runs
+from pollux_dagster.defs.instance import fail_orphaned_runs
 from pollux_dagster.defs.partitions import models
 from pollux_dagster.defs.resources import LandingResource
 from pollux_dagster.ingest.scan import fingerprint
@@ -81,7 +81,7 @@ def landing_sensor(context: dg.SensorEvaluationContext, landing: LandingResource
     description="Fails runs whose process died, by a reboot for instance, and gives back their places in the pools.",
 )
 def dead_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-    buried = bury_dead_runs(context.instance)
+    buried = fail_orphaned_runs(context.instance)
     return dg.SkipReason(f"failed: {', '.join(buried)}" if buried else "every unfinished run has a living process")
 
 

@@ -16,13 +16,14 @@ from pollux_dagster.defs.automation import (
     rebuild_job,
 )
 from pollux_dagster.defs.checks import contract_checks
-from pollux_dagster.defs.executor import named_process_executor
+from pollux_dagster.defs.executor import announcing_executor
 from pollux_dagster.defs.instance import keep_files_private
 from pollux_dagster.defs.judging import requests, verdicts
 from pollux_dagster.defs.pool_waits import wait_without_spinning
 from pollux_dagster.defs.publication import publication_asset
 from pollux_dagster.defs.raw import landing_assets, model_outputs
 from pollux_dagster.defs.resources import JudgeResource, LandingResource, LedgerResource, PublicationResource
+from pollux_dagster.defs.retention import retention_sensor
 from pollux_dagster.defs.settings import PACKAGE_TAXONOMY, SQL_MODELS, Settings
 from pollux_dagster.defs.sql_models import model_asset
 from pollux_dagster.defs.statistics import statistics_assets
@@ -52,9 +53,9 @@ def build_defs(
         asset_checks=contract_checks(settings.minimum_coverage),
         jobs=[ingest_job, evaluate_job, rebuild_job],
         schedules=[nightly],
-        sensors=[landing_sensor, dead_runs, flow],
+        sensors=[landing_sensor, dead_runs, retention_sensor(settings), flow],
         resources={**resources(settings), **(resource_overrides or {})},
-        executor=named_process_executor,
+        executor=announcing_executor(settings.home),
         loggers={"console": terminal_logger},
     )
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pollux_dagster.defs.automation import all_models
 from pollux_dagster.defs.build import build_defs
-from pollux_dagster.defs.instance import bury_dead_runs, open_instance, process_tag
+from pollux_dagster.defs.instance import announced_run, fail_orphaned_runs, open_instance
+from pollux_dagster.defs.retention import prune
 from pollux_dagster.defs.settings import Settings
 
 PLAIN_LINES = {"loggers": {"console": {"config": {"log_level": "INFO"}}}}
@@ -23,12 +24,14 @@ def evaluate_landing(settings: Settings) -> bool:
         NoAnswersError: everything was read, and no model has an answer.
     """
     defs = build_defs(settings)
-    tags = {**process_tag(), "dagster/max_retries": "0"}  # a daemon on this home starts its own runs again, not ours
+    tags = {"dagster/max_retries": "0"}  # a daemon on this home starts its own runs again, not ours
     with open_instance(settings.dagster_home) as instance:
-        bury_dead_runs(instance)
-        ingested = defs.resolve_job_def("ingest").execute_in_process(
-            instance=instance, run_config=PLAIN_LINES, tags=tags, raise_on_error=False
-        )
+        fail_orphaned_runs(instance)
+        prune(instance, settings)
+        with announced_run(instance) as run_id:
+            ingested = defs.resolve_job_def("ingest").execute_in_process(
+                instance=instance, run_id=run_id, run_config=PLAIN_LINES, tags=tags, raise_on_error=False
+            )
         if not ingested.success:
             return False
         if not (models := all_models(instance)):
@@ -36,7 +39,8 @@ def evaluate_landing(settings: Settings) -> bool:
                 f"expected answers of at least one model in {settings.landing}, found none; rows that could not be "
                 f"used are in raw.rejected_rows of {settings.warehouse}, with the reason"
             )
-        evaluated = defs.resolve_job_def("evaluate").execute_in_process(
-            instance=instance, run_config=PLAIN_LINES, tags={**tags, **models}, raise_on_error=False
-        )
+        with announced_run(instance) as run_id:
+            evaluated = defs.resolve_job_def("evaluate").execute_in_process(
+                instance=instance, run_id=run_id, run_config=PLAIN_LINES, tags={**tags, **models}, raise_on_error=False
+            )
         return evaluated.success

@@ -13,7 +13,7 @@ import time
 
 from dagster._core.execution.plan import instance_concurrency_context as waiting
 
-from pollux_dagster.defs.instance import bury_dead_runs
+from pollux_dagster.defs.instance import fail_orphaned_runs
 
 LONGEST_WAIT_S = 1
 LOOK_FOR_THE_DEAD_EVERY_S = 10.0
@@ -38,4 +38,4 @@ def _look_for_the_dead(waiting_run: waiting.InstanceConcurrencyContext) -> None:
     global _last_look
     if time.monotonic() - _last_look >= LOOK_FOR_THE_DEAD_EVERY_S:
         _last_look = time.monotonic()
-        bury_dead_runs(waiting_run._instance)
+        fail_orphaned_runs(waiting_run._instance)

@@ -10,7 +10,7 @@ import os
 import shlex
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import cast, get_args
 
@@ -22,6 +22,34 @@ PACKAGE = Path(__file__).resolve().parent.parent
 PACKAGE_TAXONOMY = PACKAGE / "taxonomy"
 SQL_MODELS = PACKAGE.parent / "dbt_like_sql"
 MANAGED_ENGINES = ("vllm", "sglang", "transformers")
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """How long a home keeps its past: finished runs for `days` and at most the newest `runs` of them, ticks at which a
+    sensor had nothing to do for `tick_days`.
+    """
+
+    days: int = 30
+    runs: int = 500
+    tick_days: int = 1
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Retention:
+        """Read `POLLUX_KEEP_*`; raises ValueError as `Settings.from_environment` does."""
+        least = {"POLLUX_KEEP_DAYS": 1, "POLLUX_KEEP_RUNS": 20, "POLLUX_KEEP_TICK_DAYS": 1}
+        given = [_number(environment, name, str(default)) for name, default in zip(least, astuple(cls()), strict=True)]
+        for (name, minimum), number in zip(least.items(), given, strict=True):
+            if number < minimum or not number.is_integer():
+                raise ValueError(f"{name}: expected a whole number of at least {minimum}, got {number:g}")
+        return cls(*map(int, given))
+
+    def to_environment(self) -> dict[str, str]:
+        return {
+            "POLLUX_KEEP_DAYS": str(self.days),
+            "POLLUX_KEEP_RUNS": str(self.runs),
+            "POLLUX_KEEP_TICK_DAYS": str(self.tick_days),
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +74,7 @@ class Settings:
     minimum_coverage: float
     repeats: int
     human_aggregation: Aggregation
+    retention: Retention
 
     @property
     def warehouse(self) -> Path:
@@ -104,6 +133,7 @@ class Settings:
             minimum_coverage=coverage,
             repeats=repeats,
             human_aggregation=cast(Aggregation, aggregation),
+            retention=Retention.from_environment(environment),
         )
 
     def to_environment(self) -> dict[str, str]:
@@ -122,6 +152,7 @@ class Settings:
             "POLLUX_MINIMUM_COVERAGE": str(self.minimum_coverage),
             "POLLUX_REPEATS": str(self.repeats),
             "POLLUX_HUMAN_AGGREGATION": self.human_aggregation,
+            **self.retention.to_environment(),
         }
 
 

@@ -17,13 +17,13 @@ from dagster._core.storage.event_log import SqlEventLogStorage
 from pollux_dagster.defs import pool_waits
 from pollux_dagster.defs.automation import RANGE_END, RANGE_START, dead_runs, flow, landing_sensor, nightly
 from pollux_dagster.defs.build import build_defs
-from pollux_dagster.defs.executor import named_process_executor
-from pollux_dagster.defs.instance import PROCESS_TAG, bury_dead_runs, open_instance, process_tag
+from pollux_dagster.defs.instance import EARLIER_PROCESS_TAG, fail_orphaned_runs, open_instance
 from pollux_dagster.defs.partitions import register_models
 from pollux_dagster.defs.pool_waits import LONGEST_WAIT_S
 from pollux_dagster.defs.raw import RAW_TABLES
 from pollux_dagster.defs.resources import LandingResource
 from pollux_dagster.defs.settings import Settings
+from pollux_dagster.judge.server.processes import name_process
 
 
 @pytest.fixture
@@ -143,30 +143,30 @@ def test_the_places_of_a_killed_run_are_given_back_and_those_of_a_living_one_are
     """A run that was killed in a pooled step would otherwise keep every later run of this home waiting."""
     with open_instance(settings.dagster_home) as instance:
         storage = instance.event_log_storage
-        living = _started_run(instance, process_tag())
-        dead = _started_run(instance, {PROCESS_TAG: "999999999 1 another-boot"})
+        living = _started_run(instance, LIVING)
+        dead = _started_run(instance, DEAD)
         storage.initialize_concurrency_limit_to_default("warehouse")
         assert storage.claim_concurrency_slot("warehouse", dead.run_id, "step").is_claimed
         assert not storage.claim_concurrency_slot("warehouse", living.run_id, "step").is_claimed
 
-        assert bury_dead_runs(instance) == [dead.run_id]
+        assert fail_orphaned_runs(instance) == [dead.run_id]
 
         assert storage.claim_concurrency_slot("warehouse", living.run_id, "step").is_claimed
         assert instance.get_run_by_id(dead.run_id).status is dg.DagsterRunStatus.FAILURE  # type: ignore[union-attr]
-        assert bury_dead_runs(instance) == []
+        assert fail_orphaned_runs(instance) == []
 
 
 def test_a_place_is_given_back_although_whoever_failed_its_run_was_killed_before_that(settings: Settings) -> None:
     with open_instance(settings.dagster_home) as instance:
         storage = instance.event_log_storage
-        living = _started_run(instance, process_tag())
-        dead = _started_run(instance, {PROCESS_TAG: "999999999 1 another-boot"})
+        living = _started_run(instance, LIVING)
+        dead = _started_run(instance, DEAD)
         storage.initialize_concurrency_limit_to_default("judge")
         assert storage.claim_concurrency_slot("judge", dead.run_id, "step").is_claimed
         instance.report_run_failed(dead)
         assert not storage.claim_concurrency_slot("judge", living.run_id, "step").is_claimed
 
-        assert bury_dead_runs(instance) == []
+        assert fail_orphaned_runs(instance) == []
 
         assert storage.claim_concurrency_slot("judge", living.run_id, "step").is_claimed
 
@@ -177,7 +177,7 @@ def test_a_free_place_goes_to_a_waiting_step_although_whoever_freed_it_was_kille
     with open_instance(settings.dagster_home) as instance:
         storage = instance.event_log_storage
         assert isinstance(storage, SqlEventLogStorage)
-        living, dead = (_started_run(instance, process_tag()) for _ in range(2))
+        living, dead = (_started_run(instance, LIVING) for _ in range(2))
         storage.initialize_concurrency_limit_to_default("judge")
         assert storage.claim_concurrency_slot("judge", dead.run_id, "step").is_claimed
         assert not storage.claim_concurrency_slot("judge", living.run_id, "step").is_claimed
@@ -185,9 +185,15 @@ def test_a_free_place_goes_to_a_waiting_step_although_whoever_freed_it_was_kille
         storage._remove_pending_steps(dead.run_id)
         assert not storage.claim_concurrency_slot("judge", living.run_id, "step").is_claimed
 
-        bury_dead_runs(instance)
+        fail_orphaned_runs(instance)
 
         assert storage.claim_concurrency_slot("judge", living.run_id, "step").is_claimed
+
+
+OURSELVES = name_process(os.getpid())
+assert OURSELVES is not None
+LIVING = {EARLIER_PROCESS_TAG: f"{OURSELVES.pid} {OURSELVES.start_ticks} {OURSELVES.boot_id}"}
+DEAD = {EARLIER_PROCESS_TAG: f"999999999 1 {OURSELVES.boot_id}"}
 
 
 def _started_run(instance: dg.DagsterInstance, tags: dict[str, str]) -> dg.DagsterRun:
@@ -213,18 +219,6 @@ def _started_run(instance: dg.DagsterInstance, tags: dict[str, str]) -> dg.Dagst
     )
 
 
-def one_step_job() -> dg.JobDefinition:
-    @dg.op
-    def step() -> None:
-        pass
-
-    @dg.job(executor_def=named_process_executor)
-    def one_step() -> None:
-        step()
-
-    return one_step
-
-
 def writing_job() -> dg.JobDefinition:
     @dg.op(pool="warehouse")
     def write() -> None:
@@ -237,18 +231,9 @@ def writing_job() -> dg.JobDefinition:
     return writing
 
 
-def test_a_run_of_the_daemon_carries_the_name_of_its_process(settings: Settings) -> None:
+def test_a_run_whose_process_is_gone_is_failed_by_the_daemon(settings: Settings) -> None:
     with open_instance(settings.dagster_home) as instance:
-        result = dg.execute_job(dg.reconstructable(one_step_job), instance)
-        assert result.success
-        run = instance.get_run_by_id(result.run_id)
-    assert run is not None
-    assert run.tags[PROCESS_TAG] == process_tag()[PROCESS_TAG]
-
-
-def test_a_run_that_a_reboot_cut_off_is_failed_by_the_daemon(settings: Settings) -> None:
-    with open_instance(settings.dagster_home) as instance:
-        dead = _started_run(instance, {PROCESS_TAG: "1 1 another-boot"})
+        dead = _started_run(instance, DEAD)
         with dg.build_sensor_context(instance=instance) as context:
             said = dead_runs(context)
         assert isinstance(said, dg.SkipReason)
@@ -264,7 +249,7 @@ def test_a_run_that_waits_for_a_pool_sleeps_and_takes_the_place_soon_after_it_is
 
     with open_instance(settings.dagster_home) as instance:
         storage = instance.event_log_storage
-        holder = _started_run(instance, process_tag())
+        holder = _started_run(instance, LIVING)
         storage.initialize_concurrency_limit_to_default("warehouse")
         assert storage.claim_concurrency_slot("warehouse", holder.run_id, "step").is_claimed
 
@@ -290,7 +275,7 @@ def test_a_run_that_waits_for_a_killed_one_takes_its_place_with_nobody_elses_hel
 
     with open_instance(settings.dagster_home) as instance:
         storage = instance.event_log_storage
-        killed = _started_run(instance, {PROCESS_TAG: "999999999 1 another-boot"})
+        killed = _started_run(instance, DEAD)
         storage.initialize_concurrency_limit_to_default("warehouse")
         assert storage.claim_concurrency_slot("warehouse", killed.run_id, "step").is_claimed
         assert writing_job().execute_in_process(instance=instance).success

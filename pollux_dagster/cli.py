@@ -211,6 +211,9 @@ def up(
     environment = {**os.environ, **settings.to_environment(), "DAGSTER_HOME": str(settings.dagster_home)}
     workspace = PACKAGE.parent / "workspace.yaml"
     command = [sys.executable, "-m", "dagster", "dev", "-w", str(workspace), "-h", host, "-p", str(port)]
+    # Dagster's own services tell twice a minute that there was nothing to do; what runs print is not theirs.
+    command += ["--log-level", "warning"]
+    typer.echo(f"http://{host}:{port} in a few seconds; what runs print follows here, ticks are in the UI")
     os.execve(sys.executable, command, environment)
 
 

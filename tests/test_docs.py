@@ -30,6 +30,7 @@ from pollux_dagster.defs.automation import (
     nightly,
     rebuild_job,
 )
+from pollux_dagster.defs.retention import retention_sensor
 from pollux_dagster.defs.settings import PACKAGE_TAXONOMY, SQL_MODELS, Settings
 from pollux_dagster.ingest.detect import Format
 from pollux_dagster.ingest.rows import Reason
@@ -261,8 +262,9 @@ def test_environment_variables_are_those_of_the_settings() -> None:
 
 
 def test_jobs_sensors_and_schedules_are_listed() -> None:
-    names = [thing.name for thing in (ingest_job, evaluate_job, rebuild_job, landing_sensor, dead_runs, flow, nightly)]
-    assert first_column(OPERATE, "name") == names
+    retention = retention_sensor(Settings.from_environment({}))
+    things = (ingest_job, evaluate_job, rebuild_job, landing_sensor, dead_runs, retention, flow, nightly)
+    assert first_column(OPERATE, "name") == [thing.name for thing in things]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

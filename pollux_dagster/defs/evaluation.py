@@ -7,8 +7,7 @@ from pollux_dagster.defs.build import build_defs
 from pollux_dagster.defs.instance import announced_run, fail_orphaned_runs, open_instance
 from pollux_dagster.defs.retention import prune
 from pollux_dagster.defs.settings import Settings
-
-PLAIN_LINES = {"loggers": {"console": {"config": {"log_level": "INFO"}}}}
+from pollux_dagster.defs.terminal import with_plain_lines
 
 
 class NoAnswersError(RuntimeError):
@@ -24,13 +23,14 @@ def evaluate_landing(settings: Settings) -> bool:
         NoAnswersError: everything was read, and no model has an answer.
     """
     defs = build_defs(settings)
+    plain = with_plain_lines({})
     tags = {"dagster/max_retries": "0"}  # a daemon on this home starts its own runs again, not ours
     with open_instance(settings.dagster_home) as instance:
         fail_orphaned_runs(instance)
         prune(instance, settings)
         with announced_run(instance) as run_id:
             ingested = defs.resolve_job_def("ingest").execute_in_process(
-                instance=instance, run_id=run_id, run_config=PLAIN_LINES, tags=tags, raise_on_error=False
+                instance=instance, run_id=run_id, run_config=plain, tags=tags, raise_on_error=False
             )
         if not ingested.success:
             return False
@@ -41,6 +41,10 @@ def evaluate_landing(settings: Settings) -> bool:
             )
         with announced_run(instance) as run_id:
             evaluated = defs.resolve_job_def("evaluate").execute_in_process(
-                instance=instance, run_id=run_id, run_config=PLAIN_LINES, tags={**tags, **models}, raise_on_error=False
+                instance=instance,
+                run_id=run_id,
+                run_config=plain,
+                tags={**tags, **models},
+                raise_on_error=False,
             )
         return evaluated.success

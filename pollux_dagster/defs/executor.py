@@ -15,6 +15,7 @@ from dagster._core.execution.retries import RetryMode
 from pollux_dagster.defs.instance import liveness_folder
 from pollux_dagster.defs.instance_owner import claim_instance
 from pollux_dagster.defs.run_liveness import announce, withdraw
+from pollux_dagster.defs.terminal import with_plain_lines
 
 
 class _AnnouncingExecutor(Executor):
@@ -33,7 +34,19 @@ class _AnnouncingExecutor(Executor):
         folder, run_id = liveness_folder(plan_context.instance), plan_context.run_id
         # Until the process ends and not until this generator does: the run is only marked as finished after it.
         atexit.register(withdraw, folder, run_id, announce(folder, run_id))
-        yield from self._inner.execute(plan_context, execution_plan)
+        yield from self._inner.execute(_printing_plain_lines(plan_context), execution_plan)
+
+
+def _printing_plain_lines(plan_context: PlanOrchestrationContext) -> PlanOrchestrationContext:
+    """The same run with the loggers that its steps should have in its config; what is stored of it stays as it is."""
+    data, run = plan_context.plan_data, plan_context.dagster_run
+    return PlanOrchestrationContext(
+        plan_data=data._replace(dagster_run=run._replace(run_config=with_plain_lines(run.run_config))),
+        log_manager=plan_context.log,
+        executor=plan_context.executor,
+        output_capture=plan_context.output_capture,
+        resume_from_failure=plan_context.resume_from_failure,
+    )
 
 
 def announcing_executor(home: Path) -> dg.ExecutorDefinition:

@@ -66,19 +66,11 @@ def rebuild(
     home: Home = None,
 ) -> None:
     """Set the warehouse file aside and make it again from landing folder and ledger; asks only for what is missing."""
-    from pollux_dagster.warehouse.connection import WarehouseLockedError, set_aside
-
     if landing is not None:
         os.environ["POLLUX_LANDING"] = str(landing)
-    settings = _settings(home)
-    if not settings.landing.is_dir():
-        _fail(f"expected a landing folder at {settings.landing}, found none; give one with --landing")
-    try:
-        moved = set_aside(settings.warehouse)
-    except WarehouseLockedError as error:
-        _fail(str(error))
-    typer.echo(f"set aside as {moved}" if moved else f"there was no {settings.warehouse}")
-    _evaluate()
+    if home is not None:
+        os.environ["POLLUX_HOME"] = str(home)
+    _evaluate(rebuild=True)
 
 
 @app.command()
@@ -212,16 +204,17 @@ def up(
     os.execve(sys.executable, command, environment)
 
 
-def _evaluate() -> None:
+def _evaluate(*, rebuild: bool = False) -> None:
     from pollux_dagster.defs.evaluation import NoAnswersError, evaluate_landing
     from pollux_dagster.report import print_blocked, print_report
+    from pollux_dagster.warehouse.connection import WarehouseLockedError
 
     settings, started = _settings(None), datetime.now(UTC)
     if not settings.landing.is_dir():
         _fail(f"expected a landing folder at {settings.landing}, found none; give one with --landing")
     try:
-        succeeded = evaluate_landing(settings)
-    except NoAnswersError as error:
+        succeeded = evaluate_landing(settings, rebuild=rebuild)
+    except (NoAnswersError, WarehouseLockedError) as error:
         _fail(str(error))
     if settings.published.exists():
         print_report(settings.published, console)

@@ -32,11 +32,14 @@ def print_report(published: Path, console: Console) -> None:
         FileNotFoundError: nothing was published there yet.
     """
     with open_publication(published) as con:
+        _staleness(con, console)
         for judge_id, name, model, is_demonstration in con.execute(JUDGES).fetchall():
             _judge(name, model, is_demonstration, console)
             _print(con, console, "Leaderboard", LEADERBOARD, [judge_id])
             _tasks(con, console, judge_id)
             _print(con, console, "Coverage: requests and what became of them", COVERAGE, [judge_id])
+        if _has(con, "judging", "admission") and con.sql(LEFT_OUT).fetchone():
+            _print(con, console, "Left out of every table above", LEFT_OUT)
         _print(con, console, "Checks of the publication", CHECK_COUNTS)
         if con.sql(CHECKS_NOT_PASSED).fetchone():
             _print(con, console, "Checks that did not pass", CHECKS_NOT_PASSED)
@@ -45,6 +48,19 @@ def print_report(published: Path, console: Console) -> None:
         console.print(Text(f"Picture:   {picture}"))
     query = f'{_near(COMMAND)} query --home {_near(published.parent.parent)} "{EXAMPLE_QUERY}"'
     console.print(Text(f"Try:       {query}"), soft_wrap=True)
+
+
+def _staleness(con: duckdb.DuckDBPyConnection, console: Console) -> None:
+    if _has(con, "meta", "staleness") and (noted := con.sql(STALE).fetchone()):
+        published_at, since, reason = noted
+        text = f"NOT CURRENT: published {published_at}, not renewed since {since}. {plain(reason)}"
+        console.print(Text(text, style="bold red"))
+
+
+def _has(con: duckdb.DuckDBPyConnection, schema: str, table: str) -> bool:
+    """Publications of earlier versions have fewer tables."""
+    query = "FROM information_schema.tables WHERE table_schema = ? AND table_name = ?"
+    return con.execute(query, [schema, table]).fetchone() is not None
 
 
 def _near(path: Path) -> Path:
@@ -99,6 +115,14 @@ MODELS_ACROSS = 6  # columns of models that the table of tasks has room for
 JUDGES = """
     SELECT judge_id, judge_name, model, is_demonstration FROM meta.judges
     WHERE judge_id IN (SELECT judge_id FROM marts.model_quality) ORDER BY judge_name
+"""
+STALE = """
+    SELECT strftime(published_at, '%Y-%m-%d %H:%M %Z'), strftime(stale_since, '%Y-%m-%d %H:%M %Z'), reason
+    FROM meta.staleness, meta.publication
+"""
+LEFT_OUT = """
+    SELECT judge_name AS judge, model_id AS model, reason
+    FROM judging.admission JOIN meta.judges USING (judge_id) WHERE NOT is_admitted ORDER BY ALL
 """
 LEADERBOARD = """
     SELECT place, model_id AS model, mean_score::DECIMAL(9, 3) AS mean,

@@ -1,6 +1,6 @@
 /*
 description: >
-  One row per request that the current texts still justify: the verdict's number read against its rubric, scaled
+  One row per request that the current texts still justify, of the models that judging.admission admits: the verdict's number read against its rubric, scaled
   to [0, 1], with the gate rule applied. A failure is never a score: final_score is set only where the verdict is
   ok, the criterion is not a gate and the answer's gates are decided. A tripped gate turns the answer's scores
   into 0; an undecided gate leaves them NULL. Every number of the marts is an aggregate of this table.
@@ -74,6 +74,10 @@ WITH current_requests AS (
         AND judgeable.prompt_id = requests.prompt_id
         AND judgeable.sample_index = requests.sample_index
         AND judgeable.criterion_id = requests.criterion_id
+    -- A model that is left out is in no table: an empty mean or a rank among the others would say something of it.
+    LEFT JOIN judging.admission AS admission
+        ON admission.judge_id = requests.judge_id AND admission.model_id = requests.model_id
+    WHERE coalesce(admission.is_admitted, TRUE)
 ),
 
 judged AS (

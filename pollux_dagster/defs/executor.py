@@ -1,23 +1,54 @@
-"""How a run is executed: in one process, which first writes its name on the run so that a dead run can be told."""
+"""How a run is executed: in one process, alone in its home, with its name on the run so that a dead run can be told.
+
+A run that fails leaves the last good publication in place; what stopped it is noted in that publication.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import dagster as dg
-from dagster import DagsterEvent, Executor
+from dagster import DagsterEvent, DagsterEventType, Executor
 from dagster._core.execution.context.system import PlanOrchestrationContext
 from dagster._core.execution.plan.plan import ExecutionPlan
 from dagster._core.execution.retries import RetryMode
 
 from pollux_dagster.defs.instance import process_tag
+from pollux_dagster.defs.run_lock import BEGUN_TAG, only_run
+from pollux_dagster.defs.terminal import cause
+from pollux_dagster.warehouse.publish import mark_stale
 
 
-class _NamedProcessExecutor(Executor):
-    """Dagster's in-process executor, with the process's name as a tag of the run."""
+def home_executor(home: Path, published: Path) -> dg.ExecutorDefinition:
+    """The executor of every run of `home`, whose publication is `published`."""
 
-    def __init__(self, inner: Executor) -> None:
+    def create(init_context: dg.InitExecutorContext) -> Executor:
+        inner = dg.in_process_executor.executor_creation_fn(init_context)  # type: ignore[misc]
+        return _HomeExecutor(inner, home, published)
+
+    # One process a run: the warehouse has one writer at a time, so a process a step would only pay for imports.
+    return dg.ExecutorDefinition(
+        name="in_process",
+        config_schema=dg.in_process_executor.config_schema,  # type: ignore[arg-type]  # what Dagster itself passes on
+        executor_creation_fn=create,
+    )
+
+
+def note_failure(published: Path, run_id: str, events: Iterable[DagsterEvent]) -> None:
+    """Note in the publication why this run did not renew it, if the run has failed."""
+    reasons = [reason for event in events if (reason := _reason(event))]
+    if reasons:
+        mark_stale(published, reason="; ".join(dict.fromkeys(reasons)), run_id=run_id)
+
+
+class _HomeExecutor(Executor):
+    """Dagster's in-process executor, in a home that no other run uses meanwhile."""
+
+    def __init__(self, inner: Executor, home: Path, published: Path) -> None:
         self._inner = inner
+        self._home = home
+        self._published = published
 
     @property
     def retries(self) -> RetryMode:
@@ -25,16 +56,28 @@ class _NamedProcessExecutor(Executor):
 
     def execute(self, plan_context: PlanOrchestrationContext, execution_plan: ExecutionPlan) -> Iterator[DagsterEvent]:
         plan_context.instance.add_run_tags(plan_context.run_id, process_tag())
-        yield from self._inner.execute(plan_context, execution_plan)
+        events: list[DagsterEvent] = []
+        with only_run(self._home, plan_context.log.info):
+            plan_context.instance.add_run_tags(plan_context.run_id, {BEGUN_TAG: "yes"})
+            for event in self._inner.execute(plan_context, execution_plan):
+                if _reason(event):
+                    events.append(event)
+                yield event
+            note_failure(self._published, plan_context.run_id, events)
 
 
-def _named(init_context: dg.InitExecutorContext) -> Executor:
-    return _NamedProcessExecutor(dg.in_process_executor.executor_creation_fn(init_context))  # type: ignore[misc]
+def _reason(event: DagsterEvent) -> str:
+    """What is wrong, in one line, where the event says that a blocking check or a step failed; "" otherwise."""
+    if event.event_type is DagsterEventType.ASSET_CHECK_EVALUATION:
+        check = event.asset_check_evaluation_data
+        if not check.passed and check.blocking:
+            return f"{check.check_name} of {'.'.join(check.asset_key.path)} failed: {check.description}"
+    # The step of a failing check fails too, and says less.
+    elif event.is_step_failure and not _is_failed_check(event):
+        return f"{event.step_key}: {cause(event.step_failure_data.error)}"
+    return ""
 
 
-# One process a run: the warehouse has one writer at a time, so a process a step would only pay for imports.
-named_process_executor = dg.ExecutorDefinition(
-    name="in_process",
-    config_schema=dg.in_process_executor.config_schema,  # type: ignore[arg-type]  # what Dagster itself passes on
-    executor_creation_fn=_named,
-)
+def _is_failed_check(event: DagsterEvent) -> bool:
+    error = event.step_failure_data.error
+    return error is not None and error.cls_name == "DagsterAssetCheckFailedError"

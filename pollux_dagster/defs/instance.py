@@ -1,4 +1,4 @@
-"""The Dagster instance of one home: SQLite storage beside the results, one warehouse writer and one judge at a time."""
+"""The Dagster instance of one home: SQLite storage beside the results, one run at a time."""
 
 from __future__ import annotations
 
@@ -18,15 +18,11 @@ telemetry:
 nux:
   enabled: false          # no sign-up dialog over the first page
 concurrency:
-  pools:
-    default_limit: 1      # DuckDB has one writer, a GPU box one judge: each pool admits one step at a time
-    granularity: op
   runs:
-    max_concurrent_runs: 4
+    max_concurrent_runs: 1  # runs of a home take turns (run.lock): here they wait as entries of a queue
 run_monitoring:
   enabled: true           # a worker that died (kill -9, out of memory) is noticed and its run failed
   poll_interval_seconds: 30
-  free_slots_after_run_end_seconds: 60  # and the places it held in the pools are given back
 run_retries:
   enabled: true           # ... and started again; verdicts that were judged are not asked for twice
   max_retries: 2

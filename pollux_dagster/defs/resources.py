@@ -27,6 +27,13 @@ from pollux_dagster.judge.server import (
 )
 
 
+class AdmissionRules(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """Which models the tables are made of; `warehouse.admission` says what the two mean."""
+
+    minimum_coverage: float
+    leave_out_failing: bool = False
+
+
 class LandingResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     """The folder that answers, instructions, taxonomies and human scores are dropped into."""
 

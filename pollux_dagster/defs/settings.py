@@ -12,7 +12,8 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast, get_args
+from typing import Literal, cast, get_args
+from zoneinfo import available_timezones
 
 from pollux_dagster import demo
 from pollux_dagster.core.profiles import PROFILES
@@ -22,6 +23,8 @@ PACKAGE = Path(__file__).resolve().parent.parent
 PACKAGE_TAXONOMY = PACKAGE / "taxonomy"
 SQL_MODELS = PACKAGE.parent / "dbt_like_sql"
 MANAGED_ENGINES = ("vllm", "sglang", "transformers")
+FailingModels = Literal["hold", "leave_out"]
+"""What becomes of a publication when a model has too few usable verdicts: it is held back, or made without that one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,9 @@ class Settings:
     minimum_coverage: float
     repeats: int
     human_aggregation: Aggregation
+    failing_models: FailingModels = "hold"
+    nightly_cron: str = "0 2 * * *"
+    time_zone: str = "Europe/Moscow"
 
     @property
     def warehouse(self) -> Path:
@@ -90,7 +96,21 @@ class Settings:
         if aggregation not in get_args(Aggregation):
             allowed = ", ".join(get_args(Aggregation))
             raise ValueError(f"POLLUX_HUMAN_AGGREGATION: expected one of {allowed}, got {aggregation!r}")
+        failing_models = environment.get("POLLUX_FAILING_MODELS", "hold")
+        if failing_models not in get_args(FailingModels):
+            raise ValueError(
+                f"POLLUX_FAILING_MODELS: expected {' or '.join(get_args(FailingModels))}, got {failing_models!r}"
+            )
+        nightly_cron = environment.get("POLLUX_NIGHTLY_CRON", "0 2 * * *")
+        if len(nightly_cron.split()) != 5:
+            raise ValueError(f"POLLUX_NIGHTLY_CRON: expected five cron fields like '0 2 * * *', got {nightly_cron!r}")
+        time_zone = environment.get("POLLUX_TIME_ZONE", "Europe/Moscow")
+        if time_zone not in available_timezones():
+            raise ValueError(f"POLLUX_TIME_ZONE: expected a name like Europe/Moscow, got {time_zone!r}")
         return cls(
+            failing_models=cast(FailingModels, failing_models),
+            nightly_cron=nightly_cron,
+            time_zone=time_zone,
             home=Path(environment.get("POLLUX_HOME", ".pollux")).absolute(),
             landing=Path(environment.get("POLLUX_LANDING", "landing")).absolute(),
             profile=profile,
@@ -122,6 +142,9 @@ class Settings:
             "POLLUX_MINIMUM_COVERAGE": str(self.minimum_coverage),
             "POLLUX_REPEATS": str(self.repeats),
             "POLLUX_HUMAN_AGGREGATION": self.human_aggregation,
+            "POLLUX_FAILING_MODELS": self.failing_models,
+            "POLLUX_NIGHTLY_CRON": self.nightly_cron,
+            "POLLUX_TIME_ZONE": self.time_zone,
         }
 
 

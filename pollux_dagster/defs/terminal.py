@@ -17,7 +17,7 @@ class _Line(logging.Formatter):
         message = str(meta.get("orig_message") or record.getMessage())
         event = meta.get("dagster_event")
         if event is not None and event.is_step_failure:
-            message = f"{message} {_cause(event.step_failure_data.error)}"
+            message = f"{message} {cause(event.step_failure_data.error)}"
         if event is not None and _waits_for_a_pool(event):
             message = f"waiting: {event.message}; another run of this home is in it"
         shown = "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in message)
@@ -39,8 +39,8 @@ def _waits_for_a_pool(event: dg.DagsterEvent) -> bool:
     return "blocked by limit for pool" in (event.message or "")
 
 
-def _cause(error: SerializableErrorInfo | None) -> str:
-    """The outermost error that is not Dagster's wrapping: ours say what to do, and what caused them does not."""
+def cause(error: SerializableErrorInfo | None) -> str:
+    """The message of the outermost error that is not Dagster's wrapping: ours say what to do, their causes do not."""
     while error is not None and error.cause is not None and _is_wrapping(error):
         error = error.cause
     return error.message.strip() if error is not None else ""

@@ -98,6 +98,11 @@ class Asker:
         error = f"the server died {request.deaths} times while answering this, the last time: {request.deadly_error}"
         return request.spent.outcome(_failed(VerdictStatus.TRANSPORT_ERROR, error), None, client.endpoint)
 
+    async def is_answered(self, prompt: str) -> bool:
+        """Whether the judge answers to this prompt at all, asked once and recorded nowhere."""
+        client, _ = await self._shared.current()
+        return isinstance(await client.ask(prompt, self._profile.sampling), Completion)
+
     async def _ask_until_death(self, request: _Request) -> Outcome | None:
         """Ask until there is an outcome; None when the server was replaced after an attempt failed on it."""
         spent = request.spent

@@ -19,7 +19,10 @@ MAX_SAMPLE_ROWS = 20
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """`failing_rows` counts all rows that break the invariant; `sample` holds at most 20 of them."""
+    """`failing_rows` counts all rows that break the invariant; `sample` holds at most 20 of them.
+
+    `state` is the fingerprint of what was looked at, None where the check is run again before anything depends on it.
+    """
 
     name: str
     description: str
@@ -27,6 +30,7 @@ class CheckResult:
     passed: bool
     failing_rows: int
     sample: tuple[dict[str, Any], ...]
+    state: str | None = None
 
     @property
     def blocking(self) -> bool:
@@ -47,7 +51,9 @@ def record_check_results(
     """Append `results` to meta.check_results."""
     for result in results:
         con.execute(
-            "INSERT INTO meta.check_results VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, now())",
+            "INSERT INTO meta.check_results BY NAME SELECT ? AS run_id, ? AS asset, ? AS check_name, ? AS severity, "
+            "? AS blocking, ? AS passed, ? AS failing_rows, ? AS description, ? AS sample, now() AS checked_at, "
+            "? AS state",
             [
                 run_id,
                 asset,
@@ -58,5 +64,6 @@ def record_check_results(
                 result.failing_rows,
                 result.description,
                 orjson.dumps(result.sample, default=str).decode(),
+                result.state,
             ],
         )

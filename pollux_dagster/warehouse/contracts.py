@@ -14,8 +14,22 @@ import sqlglot
 from sqlglot import exp
 
 from pollux_dagster.core.verdicts import VerdictStatus
+from pollux_dagster.warehouse.schema import VIEWS
 
 Expectation = tuple[str, Mapping[str, Any]]
+
+# Models that are left out count for nobody: judging.admission names them, and a check of its own.
+_COVERAGE = """
+    SELECT judge_id, model_id, requests, verdicts, usable, coverage.coverage FROM judging.coverage AS coverage
+    ANTI JOIN (SELECT judge_id, model_id FROM judging.admission WHERE NOT is_admitted) USING (judge_id, model_id)
+    WHERE {judges} ORDER BY coverage, model_id
+"""
+_LAST_JUDGE = _COVERAGE.format(
+    judges="judge_id IN (SELECT judge_id FROM meta.last_judge) OR NOT EXISTS (FROM meta.last_judge)"
+)
+_OTHER_JUDGES = _COVERAGE.format(
+    judges="judge_id NOT IN (SELECT judge_id FROM meta.last_judge) AND EXISTS (FROM meta.last_judge)"
+)
 
 NO_ROWS: tuple[Expectation, ...] = (("expect_table_row_count_to_equal", {"value": 0}),)
 
@@ -40,7 +54,7 @@ class Contract:
         """The tables beside its own that its query reads and a step of the flow makes ("schema.table")."""
         query = sqlglot.parse_one(self.query, dialect="duckdb")
         read = {f"{table.db}.{table.name}" for table in query.find_all(exp.Table) if table.db not in ("", "meta")}
-        return tuple(sorted(read - {self.table}))
+        return tuple(sorted(read - {self.table, *VIEWS}))
 
 
 def not_null(*columns: str) -> tuple[Expectation, ...]:
@@ -189,20 +203,30 @@ def _judging(minimum_coverage: float) -> tuple[Contract, ...]:
             NO_ROWS,
         ),
         Contract(
-            "judging.verdicts",
+            "judging.admission",
             "coverage_is_sufficient",
             f"At least {minimum_coverage:.1%} of a model's requests have a usable verdict (POLLUX_MINIMUM_COVERAGE), "
-            "for the judge that judged last. A score whose answer has an undecided gate is not usable.",
-            _coverage("judge_id = last_judge OR last_judge IS NULL"),
+            "for the judge that judged last. A score whose answer has an undecided gate is not usable. "
+            "judging.verdicts has each failure with its reason; the next night, or `pollux run`, asks again.",
+            _LAST_JUDGE,
             (("expect_column_values_to_be_between", {"column": "coverage", "min_value": minimum_coverage}),),
         ),
         Contract(
-            "judging.verdicts",
+            "judging.admission",
             "other_judges_are_covered",
             f"At least {minimum_coverage:.1%} of the requests of the judges before the last one have a usable verdict. "
             "One that never finished stays in the tables, with its coverage beside its means, and holds nobody back.",
-            _coverage("judge_id <> last_judge"),
+            _OTHER_JUDGES,
             (("expect_column_values_to_be_between", {"column": "coverage", "min_value": minimum_coverage}),),
+            blocking=False,
+        ),
+        Contract(
+            "judging.admission",
+            "every_model_is_admitted",
+            "No model is left out of the tables. These are, and the others are published without them. Mend answers "
+            "or judge: the next night, or `pollux run`, asks again.",
+            "SELECT judge_id, model_id, reason FROM judging.admission WHERE NOT is_admitted ORDER BY ALL",
+            NO_ROWS,
             blocking=False,
         ),
         Contract(
@@ -219,34 +243,6 @@ def _judging(minimum_coverage: float) -> tuple[Contract, ...]:
             blocking=False,
         ),
     )
-
-
-def _coverage(judges: str) -> str:
-    """Usable verdicts by judge and model: those that staging.scores has a final_score of, and gates' own.
-
-    judges: a condition on judge_id and last_judge, the judge of the last judging that came to its end; NULL where
-    there was none.
-    """
-    return f"""
-        WITH asked AS (
-            SELECT requests.judge_id, requests.model_id, verdicts.score, coalesce(criteria.is_gate, FALSE) AS is_gate,
-                   bool_or(is_gate AND verdicts.score = criteria.max_score) OVER answer AS tripped,
-                   bool_or(is_gate AND verdicts.score IS NULL) OVER answer AS undecided,
-                   (SELECT details->>'judge_id' FROM meta.runs WHERE step = 'judge'
-                    ORDER BY finished_at DESC LIMIT 1) AS last_judge
-            FROM judging.requests AS requests
-            LEFT JOIN judging.verdicts AS verdicts USING (verdict_key)
-            LEFT JOIN raw.criteria AS criteria ON criteria.criterion_id = requests.criterion_id
-            WINDOW answer AS (PARTITION BY requests.judge_id, requests.model_id, requests.prompt_id,
-                              requests.sample_index, requests.repeat_index)
-        )
-        SELECT judge_id, model_id, count(*) AS requests, count(score) AS verdicts,
-               count(score) FILTER (WHERE is_gate OR coalesce(tripped, FALSE) OR NOT coalesce(undecided, FALSE))
-                   AS usable,
-               usable / count(*) AS coverage
-        FROM asked WHERE {judges}
-        GROUP BY judge_id, model_id ORDER BY coverage, model_id
-    """  # noqa: S608 - the conditions above
 
 
 def _marts() -> tuple[Contract, ...]:
@@ -290,11 +286,16 @@ def _marts() -> tuple[Contract, ...]:
         Contract(
             "marts.model_quality",
             "every_model_is_present",
-            "Every model with answers and criteria is on the leaderboard.",
+            "Every model with answers and criteria is on the leaderboard, or judging.admission says why it is not. "
+            "One that landed and was not judged yet is evaluated by `pollux run`, or by the job `evaluate`.",
             """
-            SELECT DISTINCT o.model_id FROM raw.model_outputs o
+            SELECT DISTINCT o.model_id, 'landed, not evaluated yet' AS problem FROM raw.model_outputs o
             SEMI JOIN raw.instruction_criteria USING (prompt_id)
-            ANTI JOIN marts.model_quality m ON m.model_id = o.model_id
+            ANTI JOIN judging.requests r ON r.model_id = o.model_id
+            UNION ALL
+            SELECT a.model_id, 'judged by ' || a.judge_id || ', not on the leaderboard' FROM judging.admission a
+            ANTI JOIN marts.model_quality m ON m.model_id = a.model_id AND m.judge_id = a.judge_id
+            WHERE a.is_admitted
             """,
             NO_ROWS,
         ),

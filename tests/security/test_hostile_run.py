@@ -20,7 +20,6 @@ from fake_judge import KEY, FakeJudge, replying
 from hostile import GATE, HOSTILE, SCALE, acts, write_jsonl
 from rich.console import Console
 
-from pollux_dagster.defs.automation import all_models
 from pollux_dagster.defs.build import build_defs
 from pollux_dagster.defs.evaluation import PLAIN_LINES
 from pollux_dagster.defs.instance import open_instance
@@ -88,9 +87,7 @@ def run(settings: Settings) -> tuple[bool, str]:
                 assert isinstance(handler, logging.StreamHandler)
                 handler.setStream(lines)
             job = defs.resolve_job_def("evaluate")
-            done = job.execute_in_process(
-                instance=instance, run_config=PLAIN_LINES, tags=all_models(instance), raise_on_error=False
-            )
+            done = job.execute_in_process(instance=instance, run_config=PLAIN_LINES, raise_on_error=False)
     finally:
         logger.handlers = kept
     return done.success, lines.getvalue()

@@ -22,8 +22,7 @@ def resolve_if_changed(con: duckdb.DuckDBPyConnection) -> bool:
     The fingerprint is committed with the tables: a run killed before this leaves the work to the next one.
     """
     wanted = _fingerprint(con)
-    row = con.execute("SELECT fingerprint FROM landing.resolution").fetchone()
-    if row is not None and row[0] == wanted:
+    if resolved_state(con) == wanted:
         return False
     con.begin()
     try:
@@ -36,6 +35,12 @@ def resolve_if_changed(con: duckdb.DuckDBPyConnection) -> bool:
         raise
     con.commit()
     return True
+
+
+def resolved_state(con: duckdb.DuckDBPyConnection) -> str:
+    """What raw.* was last made from, as a hash of files and rules: equal for equal contents, "" at first."""
+    (state,) = con.execute("SELECT fingerprint FROM landing.resolution").fetchone() or ("",)
+    return str(state)
 
 
 def _fingerprint(con: duckdb.DuckDBPyConnection) -> str:

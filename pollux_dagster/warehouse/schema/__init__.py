@@ -18,6 +18,10 @@ _FOLDER = Path(__file__).parent
 _FILES = ("landing.sql", "raw.sql", "judging.sql", "golden.sql", "meta.sql", "statistics.sql")
 
 
+VIEWS = ("judging.judgeable", "judging.coverage")
+"""Views that no step makes: what they read is made by steps."""
+
+
 class SchemaVersionError(RuntimeError):
     """The warehouse was written by a newer version of this package."""
 

@@ -8,6 +8,9 @@ CREATE TABLE IF NOT EXISTS meta.judges (
 CREATE TABLE IF NOT EXISTS meta.runs (
     run_id VARCHAR NOT NULL, step VARCHAR NOT NULL, started_at TIMESTAMPTZ NOT NULL, finished_at TIMESTAMPTZ NOT NULL, details JSON NOT NULL
 );
+-- The judge of the last judging that came to its end; no row where there was none.
+CREATE OR REPLACE VIEW meta.last_judge AS
+SELECT details->>'judge_id' AS judge_id FROM meta.runs WHERE step = 'judge' ORDER BY finished_at DESC LIMIT 1;
 CREATE TABLE IF NOT EXISTS meta.column_lineage (
     table_name VARCHAR NOT NULL, column_name VARCHAR NOT NULL, source_table VARCHAR NOT NULL, source_column VARCHAR NOT NULL
 );
@@ -15,6 +18,8 @@ CREATE TABLE IF NOT EXISTS meta.check_results (
     run_id VARCHAR NOT NULL, asset VARCHAR NOT NULL, check_name VARCHAR NOT NULL, severity VARCHAR NOT NULL, blocking BOOLEAN NOT NULL,
     passed BOOLEAN NOT NULL, failing_rows BIGINT NOT NULL, description VARCHAR NOT NULL, sample JSON NOT NULL, checked_at TIMESTAMPTZ NOT NULL
 );
+-- What the check looked at, as a fingerprint: its result speaks for no other state. Of a later date than the table.
+ALTER TABLE meta.check_results ADD COLUMN IF NOT EXISTS state VARCHAR;
 -- What each built table held, and what its sources held when it was built: a publication mixes no two states.
 CREATE TABLE IF NOT EXISTS meta.builds (
     table_name VARCHAR PRIMARY KEY, fingerprint VARCHAR NOT NULL, sources MAP(VARCHAR, VARCHAR) NOT NULL

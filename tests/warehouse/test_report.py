@@ -24,7 +24,7 @@ def published(world: TinyWorld, models: list[SqlModel], tmp_path: Path) -> Path:
     world.judge_everything()
     build_tables(world.con, models, run_id="run-1")
     target = tmp_path / "published" / "pollux.duckdb"
-    publish(world.con, target, models=models, run_id="run-1", package_version="0", git_commit=None)
+    publish(world.con, target, models=models, contracts=(), run_id="run-1", package_version="0", git_commit=None)
     return target
 
 

@@ -27,6 +27,14 @@ CREATE TABLE IF NOT EXISTS landing.taxonomy_criteria (
     criteria_name VARCHAR NOT NULL, rubrics VARCHAR NOT NULL, criteria_group VARCHAR, domain VARCHAR, levels DOUBLE[] NOT NULL,
     needs_reference BOOLEAN NOT NULL        -- compares with the reference answer: only where there is one
 );
+-- What a criterion's source states about the direction of its scale (NULL where nothing), what the rubric's words say
+-- beyond doubt, and what in them raises one.
+ALTER TABLE landing.instruction_criteria ADD COLUMN IF NOT EXISTS higher_is_better BOOLEAN;
+ALTER TABLE landing.instruction_criteria ADD COLUMN IF NOT EXISTS worded_higher_is_better BOOLEAN;
+ALTER TABLE landing.instruction_criteria ADD COLUMN IF NOT EXISTS direction_doubt VARCHAR;
+ALTER TABLE landing.taxonomy_criteria ADD COLUMN IF NOT EXISTS higher_is_better BOOLEAN;
+ALTER TABLE landing.taxonomy_criteria ADD COLUMN IF NOT EXISTS worded_higher_is_better BOOLEAN;
+ALTER TABLE landing.taxonomy_criteria ADD COLUMN IF NOT EXISTS direction_doubt VARCHAR;
 CREATE TABLE IF NOT EXISTS landing.taxonomy_tasks (
     file_path VARCHAR NOT NULL, row_number BIGINT NOT NULL, task_type VARCHAR NOT NULL, task_subtype VARCHAR,
     has_gold BOOLEAN, domain VARCHAR, criterion_codes VARCHAR[] NOT NULL

@@ -48,6 +48,11 @@ class Settings:
     human_aggregation: Aggregation
 
     @property
+    def judge_weights(self) -> str:
+        """The judge's weights where they may be a local folder: the named model, else the profile's own; '' if none."""
+        return self.judge_model or str(PROFILES[self.profile].weights or "")
+
+    @property
     def warehouse(self) -> Path:
         return self.home / "warehouse.duckdb"
 

@@ -48,6 +48,8 @@ CREATE TABLE IF NOT EXISTS landing.model_outputs (
 );
 -- For warehouses of before this column; their files are read again because the readers are newer.
 ALTER TABLE landing.model_outputs ADD COLUMN IF NOT EXISTS injection_reasons VARCHAR[] DEFAULT [];
+-- Of the judge whose tokenizer is at hand: those that the patterns of core.injection do not find.
+CREATE TABLE IF NOT EXISTS landing.special_tokens (token VARCHAR NOT NULL);
 CREATE TABLE IF NOT EXISTS landing.human_scores (
     file_path VARCHAR NOT NULL, row_number BIGINT NOT NULL, prompt_id VARCHAR NOT NULL, model_id VARCHAR NOT NULL,
     criteria_name VARCHAR NOT NULL, annotator VARCHAR NOT NULL, score DOUBLE NOT NULL

@@ -41,61 +41,63 @@ SELECT prompt_id, criteria_name, rubrics, levels, 'taxonomy',
     row_number() OVER (PARTITION BY prompt_id ORDER BY position) - 1
 FROM resolve_lookup;
 
--- Everything anyone says of the criteria in use: rows that another one displaced have said it too, and so has the
--- package where the user's taxonomy does not define the same criterion. Levels and words follow from the rubrics.
+-- Everything anyone says of the criteria in use, each thing once, with how many say it and the first of them: rows that
+-- another one displaced have said it too, and so has the package where the user's taxonomy does not define the same
+-- criterion. Levels and words follow from the rubrics. Texts are long: they are grouped before anything else.
 CREATE OR REPLACE TEMP TABLE resolve_sayings AS
-WITH used AS (SELECT DISTINCT criteria_name, rubrics FROM resolve_criteria),
-said AS (
-    SELECT criteria_name, rubrics, levels, criteria_group, higher_is_better, worded_higher_is_better, direction_doubt,
-        'inline' AS source, file_path, row_number, 'prompt_id ' || shown(prompt_id) AS who
-    FROM landing.instruction_criteria
-    UNION ALL
-    SELECT criteria_name, rubrics, levels, nullif(criteria_group, 'unspecified'), higher_is_better,
-        worded_higher_is_better, direction_doubt,
-        CASE WHEN starts_with(file_path, '//package/') THEN 'package' ELSE 'taxonomy' END, file_path, row_number,
-        'criterion ' || shown(criterion_code)
+WITH inline AS (
+    SELECT criteria_name, rubrics, criteria_group, higher_is_better, count(*) AS n,
+        min({k: 0, f: file_path, r: row_number, w: 'prompt_id ' || shown(prompt_id)}) AS place,
+        any_value(levels) AS levels, any_value(worded_higher_is_better) AS worded_higher_is_better,
+        any_value(direction_doubt) AS direction_doubt
+    FROM landing.instruction_criteria GROUP BY criteria_name, rubrics, criteria_group, higher_is_better
+), said AS (
+    FROM inline
+    UNION ALL BY NAME
+    SELECT criteria_name, rubrics, nullif(criteria_group, 'unspecified') AS criteria_group, higher_is_better,
+        1 AS n,
+        {k: CASE WHEN starts_with(file_path, '//package/') THEN 2 ELSE 1 END, f: file_path, r: row_number,
+            w: 'criterion ' || shown(criterion_code)} AS place,
+        levels, worded_higher_is_better, direction_doubt
     FROM landing.taxonomy_criteria
-)
+), used AS (SELECT DISTINCT criteria_name, rubrics FROM resolve_criteria)
 SELECT said.* FROM said JOIN used USING (criteria_name, rubrics)
-WHERE source <> 'package' OR NOT EXISTS (
+WHERE (place).k <> 2 OR NOT EXISTS (
     FROM said AS own
-    WHERE own.source = 'taxonomy' AND own.criteria_name = said.criteria_name AND own.rubrics = said.rubrics
+    WHERE (own.place).k = 1 AND own.criteria_name = said.criteria_name AND own.rubrics = said.rubrics
 );
 
 -- Where a place leaves the group open, the taxonomies' word for the name counts too: for other rubrics of it.
 INSERT INTO resolve_sayings BY NAME
 WITH named AS (
-    SELECT criteria_name, CASE WHEN bool_or(criteria_group = 'critical') THEN 'critical' ELSE min(criteria_group) END
-        AS criteria_group, count(DISTINCT criteria_group) AS groups,
-        min({f: file_path, r: row_number, c: criterion_code}) FILTER (criteria_group = 'critical') AS critical_place,
-        min({f: file_path, r: row_number, c: criterion_code}) AS place
+    SELECT criteria_name, count(DISTINCT criteria_group) AS groups,
+        CASE WHEN bool_or(criteria_group = 'critical') THEN 'critical' ELSE min(criteria_group) END AS criteria_group,
+        arg_min(
+            {k: 3, f: file_path, r: row_number, w: 'criterion ' || shown(criterion_code) || ', of that name'},
+            (criteria_group <> 'critical', file_path, row_number)
+        ) AS place
     FROM resolve_taxonomy_criteria WHERE criteria_group <> 'unspecified' GROUP BY criteria_name
     HAVING groups = 1 OR bool_or(criteria_group = 'critical')
 )
-SELECT s.criteria_name, s.rubrics, any_value(s.levels) AS levels, any_value(named.criteria_group) AS criteria_group,
-    'name' AS source, any_value(coalesce(critical_place, place).f) AS file_path,
-    any_value(coalesce(critical_place, place).r) AS row_number,
-    'criterion ' || shown(any_value(coalesce(critical_place, place).c)) || ', of that name' AS who
+SELECT s.criteria_name, s.rubrics, any_value(named.criteria_group) AS criteria_group, 1 AS n,
+    any_value(named.place) AS place, any_value(s.levels) AS levels
 FROM resolve_sayings AS s JOIN named USING (criteria_name)
 GROUP BY s.criteria_name, s.rubrics
 HAVING bool_or(s.criteria_group IS NULL)
     -- An exact definition that is agreed upon is the taxonomies' word already.
-    AND count(DISTINCT s.criteria_group) FILTER (s.source IN ('taxonomy', 'package')) <> 1;
+    AND count(DISTINCT s.criteria_group) FILTER ((s.place).k IN (1, 2)) <> 1;
 
 -- One row per criterion, property and value said of it, with one of those who say so.
 CREATE OR REPLACE TEMP TABLE resolve_statements AS
 WITH each AS (
-    SELECT criteria_name, rubrics, source, unnest(['group', 'higher_is_better']) AS property,
-        unnest([criteria_group, higher_is_better::VARCHAR]) AS said,
-        {k: CASE source WHEN 'inline' THEN 0 WHEN 'taxonomy' THEN 1 WHEN 'package' THEN 2 ELSE 3 END,
-            f: file_path, r: row_number, w: who} AS place
+    SELECT criteria_name, rubrics, n, place, unnest(['group', 'higher_is_better']) AS property,
+        unnest([criteria_group, higher_is_better::VARCHAR]) AS said
     FROM resolve_sayings
 ), counted AS (
-    SELECT criteria_name, rubrics, property, said, count(*) AS sayings, bool_or(source = 'inline') AS is_inline,
-        min(place) AS place
+    SELECT criteria_name, rubrics, property, said, sum(n) AS sayings, min(place) AS place
     FROM each WHERE said IS NOT NULL GROUP BY criteria_name, rubrics, property, said
 )
-SELECT *, said || ' by ' || (place).w || ' at ' || (place).f || ':' || (place).r
+SELECT *, (place).k = 0 AS is_inline, said || ' by ' || (place).w || ' at ' || (place).f || ':' || (place).r
     || CASE WHEN sayings > 1 THEN ' and ' || (sayings - 1) || ' more' ELSE '' END AS words
 FROM counted;
 
@@ -121,11 +123,11 @@ INSERT INTO raw.criteria BY NAME
 WITH used AS (
     SELECT criteria_name, rubrics, any_value(levels) AS levels,
         any_value(worded_higher_is_better) AS worded_higher, any_value(direction_doubt) AS worded_doubt,
-        count(*) FILTER (source = 'inline' AND criteria_group IS NULL) AS silent_on_group,
-        count(*) FILTER (source = 'inline' AND criteria_group IS NOT NULL) AS speaking_of_group,
-        count(*) FILTER (source <> 'inline' AND criteria_group = 'critical') AS critical_elsewhere,
-        count(*) FILTER (source = 'inline' AND higher_is_better IS NULL) AS silent_on_direction,
-        count(*) FILTER (source <> 'inline' AND higher_is_better IS NOT NULL) AS direction_elsewhere
+        coalesce(sum(n) FILTER ((place).k = 0 AND criteria_group IS NULL), 0) AS silent_on_group,
+        count(*) FILTER ((place).k = 0 AND criteria_group IS NOT NULL) AS speaking_of_group,
+        count(*) FILTER ((place).k > 0 AND criteria_group = 'critical') AS critical_elsewhere,
+        coalesce(sum(n) FILTER ((place).k = 0 AND higher_is_better IS NULL), 0) AS silent_on_direction,
+        count(*) FILTER ((place).k > 0 AND higher_is_better IS NOT NULL) AS direction_elsewhere
     FROM resolve_sayings GROUP BY criteria_name, rubrics
 ), settled AS (
     SELECT used.*, coalesce(s.criteria_group, 'unspecified') AS criteria_group, s.stated_higher,

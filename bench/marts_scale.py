@@ -100,7 +100,8 @@ def fill_raw(con: duckdb.DuckDBPyConnection, models: int, instructions: int, cri
         "INSERT INTO raw.criteria SELECT sha256('c' || i), 'criterion ' || i, 'rubric ' || i, "
         "CASE WHEN i = 0 THEN 'critical' ELSE 'general' END, "
         "CASE WHEN i = 0 THEN [0, 1] ELSE [0, 1, 2] END, 0, "
-        "CASE WHEN i = 0 THEN 1 ELSE 2 END, i = 0, sha256('criterion ' || i), sha256('rubric ' || i) "
+        "CASE WHEN i = 0 THEN 1 ELSE 2 END, i = 0, sha256('criterion ' || i), sha256('rubric ' || i), "
+        "CASE WHEN i > 0 THEN TRUE END, NULL, NULL, NULL "
         "FROM range($criteria) t(i)",
         {"criteria": criteria},
     )

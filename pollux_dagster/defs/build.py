@@ -69,7 +69,9 @@ def build_defs(
 def resources(settings: Settings) -> dict[str, object]:
     """The resources a deployment uses, from its settings."""
     return {
-        "landing": LandingResource(path=str(settings.landing), taxonomy=str(PACKAGE_TAXONOMY)),
+        "landing": LandingResource(
+            path=str(settings.landing), taxonomy=str(PACKAGE_TAXONOMY), judge_weights=settings.judge_weights
+        ),
         "warehouse": WarehouseResource(database=str(settings.warehouse)),
         "ledger": LedgerResource(root=str(settings.ledger)),
         "rules": AdmissionRules(

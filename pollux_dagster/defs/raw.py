@@ -17,6 +17,7 @@ from pollux_dagster.defs.metadata import OWNERS, column_schema, record_run, rows
 from pollux_dagster.defs.partitions import landed_models, models, one_run, register_models, selected_partitions
 from pollux_dagster.defs.resources import LandingResource
 from pollux_dagster.ingest.resolve import resolved_state
+from pollux_dagster.ingest.special_tokens import read_special_tokens
 from pollux_dagster.ingest.sync import SyncReport, sync
 from pollux_dagster.warehouse.builds import fingerprint
 from pollux_dagster.warehouse.duckdb_resource import WarehouseResource
@@ -111,7 +112,13 @@ def _answers(con: duckdb.DuckDBPyConnection, model_id: str) -> dict[str, str | i
 def _sync(context: dg.AssetExecutionContext, con: duckdb.DuckDBPyConnection, landing: LandingResource) -> SyncReport:
     started = datetime.now(UTC)
     create_schema(con)
-    report = sync(con, landing.folder, run_id=context.run.run_id, taxonomy=Path(landing.taxonomy))
+    report = sync(
+        con,
+        landing.folder,
+        run_id=context.run.run_id,
+        taxonomy=Path(landing.taxonomy),
+        special_tokens=read_special_tokens(Path(landing.judge_weights)) if landing.judge_weights else (),
+    )
     if report.loaded or report.removed:
         context.log.info(str(report))
         record_run(con, context.run.run_id, "ingest", started, report.as_json())

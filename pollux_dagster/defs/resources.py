@@ -39,6 +39,7 @@ class LandingResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     path: str
     taxonomy: str
+    judge_weights: str = ""  # a local folder; its tokenizer says which special tokens are suspected in answers
 
     @property
     def folder(self) -> Path:

@@ -54,6 +54,11 @@ class Settings:
     time_zone: str = "Europe/Moscow"
 
     @property
+    def judge_weights(self) -> str:
+        """The judge's weights where they may be a local folder: the named model, else the profile's own; '' if none."""
+        return self.judge_model or str(PROFILES[self.profile].weights or "")
+
+    @property
     def warehouse(self) -> Path:
         return self.home / "warehouse.duckdb"
 

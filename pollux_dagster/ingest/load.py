@@ -26,7 +26,7 @@ from pollux_dagster.ingest.records import TABLES, Record, Rejection, text_size, 
 from pollux_dagster.ingest.rows import RawRow, Reason, RowRejected, printable
 from pollux_dagster.ingest.scan import LandingFile
 
-READER_VERSION = 3
+READER_VERSION = 4
 """Raise it when readers change what they make of the same bytes: every file is then read again."""
 
 UNREADABLE = "unreadable"

@@ -6,7 +6,7 @@ Reading one file is in `load`, deciding between files in `resolve`. The one idea
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,6 +25,7 @@ from pollux_dagster.ingest.load import (
 )
 from pollux_dagster.ingest.resolve import resolve_if_changed
 from pollux_dagster.ingest.scan import LandingFile, scan
+from pollux_dagster.ingest.special_tokens import keep_special_tokens
 
 PACKAGE_PREFIX = "//package/"
 """The package's own taxonomy files in `landing.files`: no path in a landing folder starts with a slash."""
@@ -89,11 +90,19 @@ class SyncReport:
         )
 
 
-def sync(con: duckdb.DuckDBPyConnection, landing: Path, *, run_id: str, taxonomy: Path | None) -> SyncReport:
+def sync(
+    con: duckdb.DuckDBPyConnection,
+    landing: Path,
+    *,
+    run_id: str,
+    taxonomy: Path | None,
+    special_tokens: Collection[str] = (),
+) -> SyncReport:
     """Read new and changed files, forget removed ones, and make raw.* again if anything is different.
 
     `taxonomy` is a folder with the package's own criteria.json and tasks.json, used where the landing folder
-    has no criteria for a task; None means none. The schema must exist. Raises NotADirectoryError when
+    has no criteria for a task; None means none. Answers that contain one of `special_tokens`, the judge's own, are
+    suspected, as are those with the tokens of known families. The schema must exist. Raises NotADirectoryError when
     `landing` is not a folder; what is wrong inside files is in raw.rejected_rows and never raises.
     """
     found = scan(landing)
@@ -117,6 +126,7 @@ def sync(con: duckdb.DuckDBPyConnection, landing: Path, *, run_id: str, taxonomy
     removed = sorted(path for path in known.keys() - files.keys() if not found.hides(path))
     for path in removed:
         _forget(con, path, run_id)
+    keep_special_tokens(con, special_tokens)
     before = _answers(con)
     resolved = resolve_if_changed(con)
     after = _answers(con) if resolved else before

@@ -142,6 +142,34 @@ def _raw() -> tuple[Contract, ...]:
             ),
         ),
         Contract(
+            "raw.criteria",
+            "statements_about_a_criterion_agree",
+            "Instructions and taxonomies say the same of a criterion's group and direction: make those named here "
+            "agree. Until then it is a gate if anyone calls it critical, and one stated both ways scores nothing.",
+            "SELECT criterion_id, criteria_name, conflict FROM raw.criteria WHERE conflict IS NOT NULL ORDER BY ALL",
+            NO_ROWS,
+        ),
+        Contract(
+            "raw.criteria",
+            "groups_are_certain",
+            "Every critical criterion is a gate, and every gate is one by the word of those who use it. Of these that "
+            "is uncertain: state criteria_group with each instruction, and the levels 0 and 1 for a gate.",
+            "SELECT criterion_id, criteria_name, criteria_group, is_gate, group_doubt FROM raw.criteria "
+            "WHERE group_doubt IS NOT NULL ORDER BY ALL",
+            NO_ROWS,
+            blocking=False,
+        ),
+        Contract(
+            "raw.criteria",
+            "directions_are_certain",
+            "It is plain which end of a rubric is the best. Of these it is not: state higher_is_better with the "
+            "criterion.",
+            "SELECT criterion_id, criteria_name, higher_is_better, direction_doubt FROM raw.criteria "
+            "WHERE direction_doubt IS NOT NULL ORDER BY ALL",
+            NO_ROWS,
+            blocking=False,
+        ),
+        Contract(
             "raw.model_outputs",
             "outputs_are_keyed",
             "One answer per (model_id, prompt_id, sample_index), no null in the key, never a null answer.",

@@ -134,7 +134,7 @@ def accept_latest_round(con: duckdb.DuckDBPyConnection) -> str:
 
 
 _PIN = """
-INSERT INTO judging.golden_requests
+INSERT INTO judging.golden_requests BY NAME
 WITH judged AS (
     SELECT requests.model_id, requests.prompt_id, requests.sample_index, judgeable.answer_key
     FROM judging.requests AS requests
@@ -157,7 +157,8 @@ WITH judged AS (
 SELECT DISTINCT ON (request_key)
     sha256(judgeable.answer_key || '|' || judgeable.criterion_key) AS request_key, chosen.prompt_id,
     instructions.instruction, instructions.reference_answer, outputs.answer, criteria.criterion_id,
-    criteria.criteria_name, criteria.rubrics, criteria.levels, criteria.is_gate, now()
+    criteria.criteria_name, criteria.rubrics, criteria.levels, criteria.is_gate, now() AS pinned_at,
+    criteria.higher_is_better
 FROM chosen
 JOIN judging.judgeable AS judgeable
     ON judgeable.model_id = chosen.model_id AND judgeable.prompt_id = chosen.prompt_id

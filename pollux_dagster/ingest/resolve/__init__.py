@@ -47,4 +47,5 @@ def _fingerprint(con: duckdb.DuckDBPyConnection) -> str:
     files = con.execute(
         "SELECT file_path, sha256, status, reader_version FROM landing.files ORDER BY file_path"
     ).fetchall()
-    return hashlib.sha256(repr((_RULES, files)).encode("utf-8", "backslashreplace")).hexdigest()
+    tokens = con.execute("SELECT token FROM landing.special_tokens ORDER BY token").fetchall()
+    return hashlib.sha256(repr((_RULES, files, tokens)).encode("utf-8", "backslashreplace")).hexdigest()

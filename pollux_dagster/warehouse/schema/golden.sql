@@ -6,6 +6,8 @@ CREATE TABLE IF NOT EXISTS judging.golden_requests (
     criterion_id VARCHAR NOT NULL, criteria_name VARCHAR NOT NULL, rubrics VARCHAR NOT NULL, levels DOUBLE[] NOT NULL,
     is_gate BOOLEAN NOT NULL, pinned_at TIMESTAMPTZ NOT NULL
 );
+-- As it was when pinned; NULL for gates, and in sets that were pinned before there was such a column.
+ALTER TABLE judging.golden_requests ADD COLUMN IF NOT EXISTS higher_is_better BOOLEAN;
 CREATE TABLE IF NOT EXISTS judging.golden_rounds (
     round_id VARCHAR PRIMARY KEY,           -- judge_id of the round's verdicts in judging.verdicts
     judge_id VARCHAR NOT NULL, model VARCHAR NOT NULL,   -- baselines are kept by model: another model is another judge

@@ -14,6 +14,11 @@ CREATE TABLE IF NOT EXISTS raw.criteria (
     is_gate BOOLEAN NOT NULL,               -- critical group and levels exactly {0,1}
     name_hash VARCHAR NOT NULL, rubrics_hash VARCHAR NOT NULL
 );
+-- For warehouses of before these columns; the next ingest fills them.
+ALTER TABLE raw.criteria ADD COLUMN IF NOT EXISTS higher_is_better BOOLEAN DEFAULT TRUE; -- NULL for gates and in a conflict
+ALTER TABLE raw.criteria ADD COLUMN IF NOT EXISTS conflict VARCHAR;        -- who states what, where statements exclude each other
+ALTER TABLE raw.criteria ADD COLUMN IF NOT EXISTS group_doubt VARCHAR;     -- why the group may not be what is meant
+ALTER TABLE raw.criteria ADD COLUMN IF NOT EXISTS direction_doubt VARCHAR; -- why the direction may not be what is meant
 CREATE TABLE IF NOT EXISTS raw.instruction_criteria (
     prompt_id VARCHAR NOT NULL, criterion_id VARCHAR NOT NULL, position INTEGER NOT NULL, source VARCHAR NOT NULL -- inline | taxonomy
 );

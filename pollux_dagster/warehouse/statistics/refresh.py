@@ -113,5 +113,5 @@ _JUDGES = "SELECT DISTINCT judge_id FROM staging.scores ORDER BY judge_id"
 _VERDICTS = """
 SELECT model_id, prompt_id, sample_index, criterion_id, normalized_score
 FROM staging.scores
-WHERE judge_id = ? AND status = 'ok'
+WHERE judge_id = ? AND normalized_score IS NOT NULL
 """

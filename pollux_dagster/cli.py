@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -214,11 +213,12 @@ def up(
 
 def _evaluate() -> None:
     from pollux_dagster.defs.evaluation import NoAnswersError, evaluate_landing
-    from pollux_dagster.report import print_blocked, print_report
+    from pollux_dagster.report import last_check, print_blocked, print_report
 
-    settings, started = _settings(None), datetime.now(UTC)
+    settings = _settings(None)
     if not settings.landing.is_dir():
         _fail(f"expected a landing folder at {settings.landing}, found none; give one with --landing")
+    before = last_check(settings.warehouse)
     try:
         succeeded = evaluate_landing(settings)
     except NoAnswersError as error:
@@ -226,7 +226,7 @@ def _evaluate() -> None:
     if settings.published.exists():
         print_report(settings.published, console)
     if not succeeded:
-        print_blocked(settings.warehouse, started, console)
+        print_blocked(settings.warehouse, before, console)
         _fail("the run did not finish; what is printed above is the last good publication, if there is one")
 
 

@@ -56,8 +56,11 @@ def requests(
     """One row per (output, criterion, judge): what has to be judged, keyed by content."""
     identity = judge.identity()
     with warehouse.get_connection() as con:
-        if restored := restore_records(con, ledger.records):
-            context.log.info(f"a new warehouse: {restored} rows of judges, runs and golden set read back")
+        restored = restore_records(con, ledger.records)
+        if restored.rows:
+            context.log.info(f"a new warehouse: {restored.rows} rows of judges, runs and golden set read back")
+        for path in restored.damaged:
+            context.log.warning(f"a damaged record was set aside, and what it held is lost: {path}, with its report")
         register_judge(con, identity)
         counts = refresh_requests(
             con, judge_id=identity.judge_id, model_ids=_selected(context, con), repeats=judge.repeats

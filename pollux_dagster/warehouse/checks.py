@@ -44,10 +44,11 @@ def run_check(con: duckdb.DuckDBPyConnection, check: ModelCheck) -> CheckResult:
 def record_check_results(
     con: duckdb.DuckDBPyConnection, results: Sequence[CheckResult], *, run_id: str, asset: str
 ) -> None:
-    """Append `results` to meta.check_results."""
+    """Append `results` to meta.check_results; of two results of a check the one of the higher position is the later."""
     for result in results:
         con.execute(
-            "INSERT INTO meta.check_results VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, now())",
+            "INSERT INTO meta.check_results SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?, now(), "
+            "(SELECT coalesce(max(position), 0) + 1 FROM meta.check_results)",
             [
                 run_id,
                 asset,

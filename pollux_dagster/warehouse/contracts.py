@@ -233,7 +233,7 @@ def _coverage(judges: str) -> str:
                    bool_or(is_gate AND verdicts.score = criteria.max_score) OVER answer AS tripped,
                    bool_or(is_gate AND verdicts.score IS NULL) OVER answer AS undecided,
                    (SELECT details->>'judge_id' FROM meta.runs WHERE step = 'judge'
-                    ORDER BY finished_at DESC LIMIT 1) AS last_judge
+                    ORDER BY position DESC LIMIT 1) AS last_judge
             FROM judging.requests AS requests
             LEFT JOIN judging.verdicts AS verdicts USING (verdict_key)
             LEFT JOIN raw.criteria AS criteria ON criteria.criterion_id = requests.criterion_id

@@ -46,6 +46,7 @@ rebuild_job = dg.define_asset_job(
         ["raw", "instruction_criteria"],
         ["raw", "criteria"],
         ["raw", "model_outputs"],
+        ["raw", "answer_counts"],
         ["judging", "verdicts"],
     ),
     description="Staging, marts and publication again from the verdicts there are. Needs no server.",
@@ -69,7 +70,7 @@ def landing_sensor(context: dg.SensorEvaluationContext, landing: LandingResource
     if not folder.is_dir():
         return dg.SkipReason(f"expected the landing folder {folder}, found none; create it or set POLLUX_LANDING")
     # No run key: it would keep the folder's return to an earlier state from ever running again.
-    now = fingerprint(folder)
+    now = fingerprint(folder, trust_times=landing.trust_file_times)
     if now == context.cursor:
         return dg.SkipReason("the landing folder has not changed")
     return dg.SensorResult(run_requests=[dg.RunRequest()], cursor=now)

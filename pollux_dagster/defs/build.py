@@ -49,7 +49,7 @@ def build_defs(
             *(model_asset(model) for model in sql_models),
             publication_asset(sql_models),
         ],
-        asset_checks=contract_checks(settings.minimum_coverage),
+        asset_checks=contract_checks(settings.minimum_coverage, settings.maximum_rejected_share),
         jobs=[ingest_job, evaluate_job, rebuild_job],
         schedules=[nightly],
         sensors=[landing_sensor, dead_runs, flow],
@@ -62,7 +62,11 @@ def build_defs(
 def resources(settings: Settings) -> dict[str, object]:
     """The resources a deployment uses, from its settings."""
     return {
-        "landing": LandingResource(path=str(settings.landing), taxonomy=str(PACKAGE_TAXONOMY)),
+        "landing": LandingResource(
+            path=str(settings.landing),
+            taxonomy=str(PACKAGE_TAXONOMY),
+            trust_file_times=settings.trust_file_times,
+        ),
         "warehouse": WarehouseResource(database=str(settings.warehouse)),
         "ledger": LedgerResource(root=str(settings.ledger)),
         "publication": PublicationResource(path=str(settings.published)),

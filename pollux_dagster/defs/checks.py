@@ -15,9 +15,9 @@ from pollux_dagster.warehouse.contracts import Contract, contracts
 from pollux_dagster.warehouse.duckdb_resource import WarehouseResource
 
 
-def contract_checks(minimum_coverage: float) -> list[dg.AssetChecksDefinition]:
+def contract_checks(minimum_coverage: float, maximum_rejected_share: float) -> list[dg.AssetChecksDefinition]:
     """One Dagster asset check per contract."""
-    return [_check(contract) for contract in contracts(minimum_coverage)]
+    return [_check(contract) for contract in contracts(minimum_coverage, maximum_rejected_share)]
 
 
 def dagster_result(

@@ -28,10 +28,14 @@ from pollux_dagster.judge.server import (
 
 
 class LandingResource(dg.ConfigurableResource):  # type: ignore[type-arg]
-    """The folder that answers, instructions, taxonomies and human scores are dropped into."""
+    """The folder that answers, instructions, taxonomies and human scores are dropped into.
+
+    `trust_file_times` false: a file is known by its bytes alone, which are read at every look.
+    """
 
     path: str
     taxonomy: str
+    trust_file_times: bool = True
 
     @property
     def folder(self) -> Path:

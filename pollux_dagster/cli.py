@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -206,12 +205,13 @@ def up(
 
 def _evaluate(*, rebuild: bool = False) -> None:
     from pollux_dagster.defs.evaluation import NoAnswersError, evaluate_landing
-    from pollux_dagster.report import print_blocked, print_report
+    from pollux_dagster.report import last_check, print_blocked, print_report
     from pollux_dagster.warehouse.connection import WarehouseLockedError
 
-    settings, started = _settings(None), datetime.now(UTC)
+    settings = _settings(None)
     if not settings.landing.is_dir():
         _fail(f"expected a landing folder at {settings.landing}, found none; give one with --landing")
+    before = last_check(settings.warehouse)
     try:
         succeeded = evaluate_landing(settings, rebuild=rebuild)
     except (NoAnswersError, WarehouseLockedError) as error:
@@ -219,7 +219,7 @@ def _evaluate(*, rebuild: bool = False) -> None:
     if settings.published.exists():
         print_report(settings.published, console)
     if not succeeded:
-        print_blocked(settings.warehouse, started, console)
+        print_blocked(settings.warehouse, before, console)
         _fail("the run did not finish; what is printed above is the last good publication, if there is one")
 
 

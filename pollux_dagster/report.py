@@ -10,7 +10,6 @@ import json
 import sys
 import textwrap
 from collections.abc import Sequence
-from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from types import NoneType
@@ -68,11 +67,22 @@ def _near(path: Path) -> Path:
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
-def print_blocked(warehouse: Path, since: datetime, console: Console) -> None:
-    """Which blocking checks failed since then, each with its failing rows: why nothing was published."""
+def last_check(warehouse: Path) -> int:
+    """The position of the latest check result of a warehouse; 0 where there is none, or nothing that can be read."""
     try:
         with duckdb.connect(str(warehouse), read_only=True) as con:
-            failed = con.execute(BLOCKED, [since]).fetchall()
+            (last,) = con.execute("SELECT coalesce(max(position), 0) FROM meta.check_results").fetchone() or (0,)
+            return int(last)
+    except duckdb.Error:
+        return 0
+
+
+def print_blocked(warehouse: Path, after: int, console: Console) -> None:
+    """Which blocking checks failed after the one at position `after`, with their failing rows: why nothing was
+    published."""
+    try:
+        with duckdb.connect(str(warehouse), read_only=True) as con:
+            failed = con.execute(BLOCKED, [after]).fetchall()
     except duckdb.Error:
         return  # a warehouse that cannot be read is why the run failed, and its log has said so
     for asset, check, description, sample in failed:
@@ -108,7 +118,7 @@ UNBROKEN = 16  # characters of a cell that a narrow terminal does not break
 HEADING = 12  # characters of a line of a column's heading
 BLOCKED = """
     SELECT asset, check_name, description, sample FROM meta.check_results
-    WHERE blocking AND NOT passed AND checked_at >= ? ORDER BY checked_at
+    WHERE blocking AND NOT passed AND position > ? ORDER BY position
 """
 MODELS_ACROSS = 6  # columns of models that the table of tasks has room for
 
@@ -142,20 +152,16 @@ COVERAGE = """
            prompt_tokens AS "prompt tokens", completion_tokens AS "completion tokens"
     FROM marts.judge_coverage WHERE judge_id = ? ORDER BY model_id
 """
-LATEST_CHECKS = """
-    FROM meta.check_results
-    QUALIFY row_number() OVER (PARTITION BY asset, check_name ORDER BY checked_at DESC) = 1
-"""
-CHECK_COUNTS = f"""
+CHECK_COUNTS = """
     SELECT count(*) FILTER (passed) AS passed, count(*) FILTER (NOT passed AND NOT blocking) AS warnings,
            count(*) FILTER (NOT passed AND blocking) AS failed
-    FROM ({LATEST_CHECKS})
-"""  # noqa: S608 - our own text
-CHECKS_NOT_PASSED = f"""
+    FROM meta.check_results
+"""
+CHECKS_NOT_PASSED = """
     SELECT asset AS "table", check_name AS "check", if(blocking, 'FAILED', 'warning') AS result,
            failing_rows AS "failing rows"
-    FROM ({LATEST_CHECKS}) WHERE NOT passed ORDER BY blocking DESC, asset, check_name
-"""  # noqa: S608 - our own text
+    FROM meta.check_results WHERE NOT passed ORDER BY blocking DESC, asset, check_name
+"""
 
 
 def _judge(name: str, model: str, is_demonstration: bool, console: Console) -> None:

@@ -114,7 +114,7 @@ def home(loaded: duckdb.DuckDBPyConnection, tmp_path_factory: pytest.TempPathFac
             writer.append(_verdict(key, judge.judge_id, score))
     load_verdicts(loaded, ledger.segments())
     now = datetime.now(UTC)
-    loaded.execute("INSERT INTO meta.runs VALUES ('run-1', 'judge', ?, ?, '{}')", [now, now])
+    loaded.execute("INSERT INTO meta.runs VALUES ('run-1', 'judge', ?, ?, '{}', 1)", [now, now])
     for model in sorted(MODELS, key=lambda model: model.schema == "marts"):  # stable: staging first
         if model.schema == "marts" and not loaded.execute("FROM statistics.mean_intervals").fetchone():
             refresh_statistics(loaded)

@@ -52,6 +52,7 @@ rebuild_job = dg.define_asset_job(
         ["raw", "instruction_criteria"],
         ["raw", "criteria"],
         ["raw", "model_outputs"],
+        ["raw", "answer_counts"],
         ["judging", "verdicts"],
     ),
     description="Staging, marts and publication again from the verdicts there are. Needs no server.",
@@ -72,7 +73,7 @@ def landing_sensor(context: dg.SensorEvaluationContext, landing: LandingResource
     folder = Path(landing.path)
     if not folder.is_dir():
         return dg.SkipReason(f"expected the landing folder {folder}, found none; create it or set POLLUX_LANDING")
-    now = fingerprint(folder)
+    now = fingerprint(folder, trust_times=landing.trust_file_times)
     seen, taken = _cursor(context.cursor)
     if now == taken:
         return dg.SkipReason("the landing folder has not changed")

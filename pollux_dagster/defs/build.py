@@ -44,7 +44,7 @@ def build_defs(
     keep_files_private()
     settings = settings or Settings.from_environment()
     sql_models = load_models(SQL_MODELS)
-    rules = contracts(settings.minimum_coverage)
+    rules = contracts(settings.minimum_coverage, settings.maximum_rejected_share)
     return dg.Definitions(
         assets=[
             landing_assets,
@@ -70,7 +70,10 @@ def resources(settings: Settings) -> dict[str, object]:
     """The resources a deployment uses, from its settings."""
     return {
         "landing": LandingResource(
-            path=str(settings.landing), taxonomy=str(PACKAGE_TAXONOMY), judge_weights=settings.judge_weights
+            path=str(settings.landing),
+            taxonomy=str(PACKAGE_TAXONOMY),
+            judge_weights=settings.judge_weights,
+            trust_file_times=settings.trust_file_times,
         ),
         "warehouse": WarehouseResource(database=str(settings.warehouse)),
         "ledger": LedgerResource(root=str(settings.ledger)),

@@ -61,8 +61,11 @@ def requests(
     """One row per (output, criterion, judge): what has to be judged, keyed by content."""
     identity = judge.identity()
     with warehouse.get_connection() as con:
-        if restored := restore_records(con, ledger.records):
-            context.log.info(f"a new warehouse: {restored} rows of judges, runs and golden set read back")
+        restored = restore_records(con, ledger.records)
+        if restored.rows:
+            context.log.info(f"a new warehouse: {restored.rows} rows of judges, runs and golden set read back")
+        for path in restored.damaged:
+            context.log.warning(f"a damaged record was set aside, and what it held is lost: {path}, with its report")
         if not landed_models(con):
             raise dg.Failure(
                 "expected answers of at least one model in the landing folder, found none; rows that could not be used "

@@ -28,6 +28,8 @@ RAW_TABLES = {
     "criteria": "One row per distinct (criteria_name, rubrics): the scale read from the rubric, group and gate flag.",
     "instruction_criteria": "Which criteria an instruction is judged on, from its own list or from the taxonomy.",
     "human_scores": "People's scores for (prompt, model, criterion), one row per annotator.",
+    "rejection_counts": "How many rows of each file, and of each model's answers, were rejected, by reason.",
+    "answer_counts": "One row per model: instructions it should have answered and has, rows read and rejected.",
     "rejected_rows": "Every row that cannot be used: file, row number, reason, detail, raw text.",
 }
 
@@ -118,6 +120,7 @@ def _sync(context: dg.AssetExecutionContext, con: duckdb.DuckDBPyConnection, lan
         run_id=context.run.run_id,
         taxonomy=Path(landing.taxonomy),
         special_tokens=read_special_tokens(Path(landing.judge_weights)) if landing.judge_weights else (),
+        trust_times=landing.trust_file_times,
     )
     if report.loaded or report.removed:
         context.log.info(str(report))

@@ -35,11 +35,15 @@ class AdmissionRules(dg.ConfigurableResource):  # type: ignore[type-arg]
 
 
 class LandingResource(dg.ConfigurableResource):  # type: ignore[type-arg]
-    """The folder that answers, instructions, taxonomies and human scores are dropped into."""
+    """The folder that answers, instructions, taxonomies and human scores are dropped into.
+
+    `trust_file_times` false: a file is known by its bytes alone, which are read at every look.
+    """
 
     path: str
     taxonomy: str
     judge_weights: str = ""  # a local folder; its tokenizer says which special tokens are suspected in answers
+    trust_file_times: bool = True
 
     @property
     def folder(self) -> Path:

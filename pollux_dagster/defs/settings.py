@@ -18,6 +18,7 @@ from zoneinfo import available_timezones
 from pollux_dagster import demo
 from pollux_dagster.core.profiles import PROFILES
 from pollux_dagster.core.statistics import Aggregation
+from pollux_dagster.warehouse.contracts import MAXIMUM_REJECTED_SHARE
 
 PACKAGE = Path(__file__).resolve().parent.parent
 PACKAGE_TAXONOMY = PACKAGE / "taxonomy"
@@ -47,6 +48,8 @@ class Settings:
     judge_engine: str
     judge_python: str
     minimum_coverage: float
+    maximum_rejected_share: float
+    trust_file_times: bool
     repeats: int
     human_aggregation: Aggregation
     failing_models: FailingModels = "hold"
@@ -88,9 +91,7 @@ class Settings:
         profile = environment.get("POLLUX_PROFILE", "pollux-4b")
         if profile not in PROFILES:
             raise ValueError(f"POLLUX_PROFILE: expected one of {', '.join(sorted(PROFILES))}, got {profile!r}")
-        coverage = _number(environment, "POLLUX_MINIMUM_COVERAGE", str(PROFILES[profile].minimum_coverage))
-        if not 0 <= coverage <= 1:
-            raise ValueError(f"POLLUX_MINIMUM_COVERAGE: expected a share between 0 and 1, got {coverage}")
+        coverage = _share(environment, "POLLUX_MINIMUM_COVERAGE", PROFILES[profile].minimum_coverage)
         repeats = int(_number(environment, "POLLUX_REPEATS", "1"))
         if repeats < 1:
             raise ValueError(f"POLLUX_REPEATS: expected a whole number of at least 1, got {repeats}")
@@ -127,6 +128,8 @@ class Settings:
             judge_engine=engine,
             judge_python=environment.get("POLLUX_JUDGE_PYTHON") or sys.executable,
             minimum_coverage=coverage,
+            maximum_rejected_share=_share(environment, "POLLUX_MAXIMUM_REJECTED_SHARE", MAXIMUM_REJECTED_SHARE),
+            trust_file_times=_is_true(environment, "POLLUX_TRUST_FILE_TIMES", "true"),
             repeats=repeats,
             human_aggregation=cast(Aggregation, aggregation),
         )
@@ -145,6 +148,8 @@ class Settings:
             "POLLUX_JUDGE_ENGINE": self.judge_engine,
             "POLLUX_JUDGE_PYTHON": self.judge_python,
             "POLLUX_MINIMUM_COVERAGE": str(self.minimum_coverage),
+            "POLLUX_MAXIMUM_REJECTED_SHARE": str(self.maximum_rejected_share),
+            "POLLUX_TRUST_FILE_TIMES": str(self.trust_file_times).lower(),
             "POLLUX_REPEATS": str(self.repeats),
             "POLLUX_HUMAN_AGGREGATION": self.human_aggregation,
             "POLLUX_FAILING_MODELS": self.failing_models,
@@ -156,6 +161,20 @@ class Settings:
 def demo_environment(home: Path) -> dict[str, str]:
     """The packaged answers and the packaged demonstration judge."""
     return {"POLLUX_HOME": str(home), "POLLUX_LANDING": str(demo.LANDING), "POLLUX_PROFILE": "demo"}
+
+
+def _is_true(environment: Mapping[str, str], variable: str, default: str) -> bool:
+    text = environment.get(variable, default)
+    if text not in ("true", "false"):
+        raise ValueError(f"{variable}: expected true or false, got {text!r}")
+    return text == "true"
+
+
+def _share(environment: Mapping[str, str], variable: str, default: float) -> float:
+    share = _number(environment, variable, str(default))
+    if not 0 <= share <= 1:
+        raise ValueError(f"{variable}: expected a share between 0 and 1, got {share}")
+    return share
 
 
 def _number(environment: Mapping[str, str], variable: str, default: str) -> float:

@@ -48,12 +48,12 @@ def run_check(con: duckdb.DuckDBPyConnection, check: ModelCheck) -> CheckResult:
 def record_check_results(
     con: duckdb.DuckDBPyConnection, results: Sequence[CheckResult], *, run_id: str, asset: str
 ) -> None:
-    """Append `results` to meta.check_results."""
+    """Append `results` to meta.check_results; of two results of a check the one of the higher position is the later."""
     for result in results:
         con.execute(
             "INSERT INTO meta.check_results BY NAME SELECT ? AS run_id, ? AS asset, ? AS check_name, ? AS severity, "
             "? AS blocking, ? AS passed, ? AS failing_rows, ? AS description, ? AS sample, now() AS checked_at, "
-            "? AS state",
+            "? AS state, (SELECT coalesce(max(position), 0) + 1 FROM meta.check_results) AS position",
             [
                 run_id,
                 asset,

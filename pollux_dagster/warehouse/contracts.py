@@ -74,9 +74,42 @@ def share(*columns: str) -> tuple[Expectation, ...]:
     )
 
 
-def contracts(minimum_coverage: float) -> tuple[Contract, ...]:
-    """Every contract of the warehouse. `minimum_coverage`: the share of a model's requests that need a verdict."""
-    return (*_raw(), *_judging(minimum_coverage), *_marts())
+MAXIMUM_REJECTED_SHARE = 0.02
+"""As many rows as a real judge may leave without a verdict: what is missing moves a mean by no more than its share."""
+
+
+def contracts(minimum_coverage: float, maximum_rejected_share: float = MAXIMUM_REJECTED_SHARE) -> tuple[Contract, ...]:
+    """Every contract of the warehouse.
+
+    `minimum_coverage`: the share of a model's requests that need a verdict. `maximum_rejected_share`: the share of a
+    file's rows, or of a model's, that may be rejected.
+    """
+    return (*_raw(), *_landed(maximum_rejected_share), *_judging(minimum_coverage), *_marts())
+
+
+def _landed(maximum_rejected_share: float) -> tuple[Contract, ...]:
+    return (
+        Contract(
+            "raw.answer_counts",
+            "few_rows_are_rejected",
+            f"At most {maximum_rejected_share:.1%} of a file's rows, and of a model's, are rejected "
+            "(POLLUX_MAXIMUM_REJECTED_SHARE): a mean over what is left is not the model's. Rows are in "
+            "raw.rejected_rows.",
+            "SELECT file_path, model_id, reason, rejected, file_rows, share FROM raw.rejection_counts "
+            "WHERE is_counted ORDER BY share DESC, file_path, model_id, reason",
+            (("expect_column_values_to_be_between", {"column": "share", "max_value": maximum_rejected_share}),),
+        ),
+        Contract(
+            "raw.answer_counts",
+            "every_row_is_used",
+            "No row was rejected and no file lies unread in the landing folder, but for repeats of what is used and "
+            "people's scores of answers that are not here.",
+            "SELECT file_path, model_id, reason, rejected, file_rows FROM raw.rejection_counts "
+            "WHERE is_counted OR reason IN ('empty_file', 'unknown_format', 'compressed') ORDER BY ALL",
+            NO_ROWS,
+            blocking=False,
+        ),
+    )
 
 
 def _raw() -> tuple[Contract, ...]:
@@ -330,15 +363,18 @@ def _marts() -> tuple[Contract, ...]:
         Contract(
             "marts.model_quality",
             "models_answer_the_same_instructions",
-            "Models judged on different instructions are not comparable by their means; these lack some.",
+            "Models judged on different instructions are not comparable by their means; these lack some of those that "
+            "landed. What nobody answered may have been lost for all: look at raw.rejected_rows.",
             """
-            WITH answered AS (SELECT DISTINCT model_id, prompt_id FROM raw.model_outputs)
-            SELECT model_id, count(*) AS missing_instructions, list(prompt_id ORDER BY prompt_id)[:10] AS examples
-            FROM (SELECT m.model_id, p.prompt_id
-                  FROM (SELECT DISTINCT model_id FROM answered) m
-                  CROSS JOIN (SELECT DISTINCT prompt_id FROM answered) p)
-            ANTI JOIN answered USING (model_id, prompt_id)
-            GROUP BY model_id ORDER BY missing_instructions DESC, model_id
+            WITH answered AS (SELECT DISTINCT model_id, prompt_id FROM raw.model_outputs),
+            missing AS (
+                SELECT model_id, prompt_id, prompt_id NOT IN (SELECT prompt_id FROM answered) AS by_nobody
+                FROM (SELECT DISTINCT model_id FROM answered) CROSS JOIN (SELECT prompt_id FROM raw.instructions)
+                ANTI JOIN answered USING (model_id, prompt_id)
+            )
+            SELECT model_id, count(*) AS missing_instructions, count(*) FILTER (by_nobody) AS answered_by_nobody,
+                   list(prompt_id ORDER BY prompt_id)[:10] AS examples
+            FROM missing GROUP BY model_id ORDER BY missing_instructions DESC, model_id
             """,
             NO_ROWS,
             blocking=False,

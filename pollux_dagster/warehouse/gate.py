@@ -67,8 +67,7 @@ def _problem(con: duckdb.DuckDBPyConnection, contract: Contract) -> str | None:
     return None if passed else str(description)
 
 
-# By the order of writing, which no clock can turn.
 _LATEST = """
 SELECT state, passed, description FROM meta.check_results
-WHERE asset = ? AND check_name = ? ORDER BY rowid DESC LIMIT 1
+WHERE asset = ? AND check_name = ? ORDER BY position DESC LIMIT 1
 """

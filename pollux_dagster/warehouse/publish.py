@@ -278,7 +278,7 @@ SELECT * FROM judging.verdicts WHERE verdict_key IN (SELECT verdict_key FROM sta
 
 _LATEST_CHECKS = """
 SELECT * FROM meta.check_results
-QUALIFY row_number() OVER (PARTITION BY asset, check_name ORDER BY checked_at DESC) = 1
+QUALIFY row_number() OVER (PARTITION BY asset, check_name ORDER BY position DESC) = 1
 """
 
 _PUBLICATION = """

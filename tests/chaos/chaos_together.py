@@ -113,4 +113,4 @@ def _publish_number(con: duckdb.DuckDBPyConnection, target: Path, number: int) -
     publish(con, target, models=staging_models(), contracts=(), **about)
 
 
-_ASKED = "SELECT (details->>'requested')::INTEGER FROM meta.runs WHERE step = 'judge' ORDER BY started_at"
+_ASKED = "SELECT (details->>'requested')::INTEGER FROM meta.runs WHERE step = 'judge' ORDER BY position"

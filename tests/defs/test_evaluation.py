@@ -48,7 +48,7 @@ def last_judging(settings: Settings) -> dict[str, int]:
     """What the last judging step asked for, from the run records."""
     with duckdb.connect(str(settings.warehouse), read_only=True) as con:
         row = con.sql(
-            "SELECT details->>'requested' FROM meta.runs WHERE step = 'judge' ORDER BY started_at DESC LIMIT 1"
+            "SELECT details->>'requested' FROM meta.runs WHERE step = 'judge' ORDER BY position DESC LIMIT 1"
         ).fetchone()
     assert row is not None
     return {"requested": int(row[0])}

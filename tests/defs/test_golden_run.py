@@ -71,7 +71,7 @@ def test_the_pinned_set_is_judged_first_and_once_in_each_state(
         judge_new_model(changed, "fourth")
         assert len(fake.calls) - asked == 2 * 2 * INSTRUCTIONS
     with duckdb.connect(str(settings.warehouse), read_only=True) as con:
-        rounds = con.execute("SELECT arguments, is_baseline FROM judging.golden_rounds ORDER BY judged_at").fetchall()
+        rounds = con.execute("SELECT arguments, is_baseline FROM judging.golden_rounds ORDER BY position").fetchall()
     assert rounds == [("", True), ("--another-flag", False)]
 
 
@@ -110,7 +110,7 @@ def test_going_back_to_the_old_state_is_noticed_with_nothing_to_judge(
 
 def latest_arguments(settings: Settings) -> str:
     with duckdb.connect(str(settings.warehouse), read_only=True) as con:
-        rows = con.execute("SELECT arguments FROM judging.golden_rounds ORDER BY judged_at DESC LIMIT 1").fetchall()
+        rows = con.execute("SELECT arguments FROM judging.golden_rounds ORDER BY position DESC LIMIT 1").fetchall()
     return str(rows[0][0])
 
 

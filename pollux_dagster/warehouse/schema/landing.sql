@@ -11,8 +11,12 @@ CREATE TABLE IF NOT EXISTS landing.files (
     row_count BIGINT NOT NULL,              -- rows in the file (accepted + rejected); 0 once removed
     reader_version INTEGER NOT NULL,        -- of the code that read it; older readers' files are read again
     loaded_at TIMESTAMPTZ NOT NULL,
-    run_id VARCHAR NOT NULL
+    run_id VARCHAR NOT NULL,
+    ctime_ns BIGINT, inode UBIGINT          -- as the file was read; what differs in any of these is hashed again
 );
+-- For warehouses of before these columns; their files are hashed once more, and found to be the same.
+ALTER TABLE landing.files ADD COLUMN IF NOT EXISTS ctime_ns BIGINT;
+ALTER TABLE landing.files ADD COLUMN IF NOT EXISTS inode UBIGINT;
 CREATE TABLE IF NOT EXISTS landing.instructions (
     file_path VARCHAR NOT NULL, row_number BIGINT NOT NULL,
     prompt_id VARCHAR NOT NULL, instruction VARCHAR NOT NULL, reference_answer VARCHAR,

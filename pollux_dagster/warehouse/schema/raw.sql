@@ -38,3 +38,16 @@ CREATE TABLE IF NOT EXISTS raw.human_scores (
 CREATE TABLE IF NOT EXISTS raw.rejected_rows (
     file_path VARCHAR NOT NULL, row_number BIGINT NOT NULL, reason VARCHAR NOT NULL, detail VARCHAR NOT NULL, raw_text VARCHAR
 );
+-- How much of what landed is used: by file, and by model where a row names one.
+CREATE TABLE IF NOT EXISTS raw.rejection_counts (
+    file_path VARCHAR NOT NULL, model_id VARCHAR, reason VARCHAR NOT NULL, rejected BIGINT NOT NULL,
+    is_counted BOOLEAN NOT NULL,            -- false for repeats, scores of absent answers and files of no known format
+    file_rows BIGINT NOT NULL,
+    share DOUBLE NOT NULL                   -- of the file's rows, or of the model's where that is more: all that are counted
+);
+CREATE TABLE IF NOT EXISTS raw.answer_counts (
+    model_id VARCHAR NOT NULL,
+    expected BIGINT NOT NULL,               -- instructions that landed, and those that only its rejected rows name
+    answered BIGINT NOT NULL,               -- instructions it has an answer to
+    row_count BIGINT NOT NULL, rejected BIGINT NOT NULL  -- rows of its answers, and those lost among them
+);

@@ -17,6 +17,7 @@ from typing import cast, get_args
 from pollux_dagster import demo
 from pollux_dagster.core.profiles import PROFILES
 from pollux_dagster.core.statistics import Aggregation
+from pollux_dagster.publication_access import QueryLimits, bytes_of
 
 PACKAGE = Path(__file__).resolve().parent.parent
 PACKAGE_TAXONOMY = PACKAGE / "taxonomy"
@@ -46,6 +47,7 @@ class Settings:
     minimum_coverage: float
     repeats: int
     human_aggregation: Aggregation
+    query_limits: QueryLimits
 
     @property
     def warehouse(self) -> Path:
@@ -90,6 +92,14 @@ class Settings:
         if aggregation not in get_args(Aggregation):
             allowed = ", ".join(get_args(Aggregation))
             raise ValueError(f"POLLUX_HUMAN_AGGREGATION: expected one of {allowed}, got {aggregation!r}")
+        seconds = _number(environment, "POLLUX_QUERY_SECONDS", "60")
+        if not 0 < seconds <= 86_400:
+            raise ValueError(f"POLLUX_QUERY_SECONDS: expected seconds, at most a day of them, got {seconds:g}")
+        memory = environment.get("POLLUX_QUERY_MEMORY", "2GB")
+        try:
+            bytes_of(memory)
+        except ValueError as error:
+            raise ValueError(f"POLLUX_QUERY_MEMORY: {error}") from None
         return cls(
             home=Path(environment.get("POLLUX_HOME", ".pollux")).absolute(),
             landing=Path(environment.get("POLLUX_LANDING", "landing")).absolute(),
@@ -104,6 +114,7 @@ class Settings:
             minimum_coverage=coverage,
             repeats=repeats,
             human_aggregation=cast(Aggregation, aggregation),
+            query_limits=QueryLimits(seconds, memory),
         )
 
     def to_environment(self) -> dict[str, str]:
@@ -122,6 +133,8 @@ class Settings:
             "POLLUX_MINIMUM_COVERAGE": str(self.minimum_coverage),
             "POLLUX_REPEATS": str(self.repeats),
             "POLLUX_HUMAN_AGGREGATION": self.human_aggregation,
+            "POLLUX_QUERY_SECONDS": str(self.query_limits.seconds),
+            "POLLUX_QUERY_MEMORY": self.query_limits.memory,
         }
 
 

@@ -39,6 +39,8 @@ class Settings:
     profile: str
     judge_url: str
     api_key_variable: str
+    judge_proxy: str
+    judge_ca_file: str
     judge_model: str
     judge_revision: str
     judge_arguments: tuple[str, ...]
@@ -106,6 +108,8 @@ class Settings:
             profile=profile,
             judge_url=environment.get("POLLUX_JUDGE_URL", ""),
             api_key_variable=environment.get("POLLUX_JUDGE_API_KEY_VARIABLE", "POLLUX_JUDGE_API_KEY"),
+            judge_proxy=environment.get("POLLUX_JUDGE_PROXY", ""),
+            judge_ca_file=environment.get("POLLUX_JUDGE_CA_FILE", ""),
             judge_model=environment.get("POLLUX_JUDGE_MODEL", ""),
             judge_revision=environment.get("POLLUX_JUDGE_REVISION", ""),
             judge_arguments=tuple(shlex.split(environment.get("POLLUX_JUDGE_ARGUMENTS", ""))),
@@ -125,6 +129,8 @@ class Settings:
             "POLLUX_PROFILE": self.profile,
             "POLLUX_JUDGE_URL": self.judge_url,
             "POLLUX_JUDGE_API_KEY_VARIABLE": self.api_key_variable,
+            "POLLUX_JUDGE_PROXY": self.judge_proxy,
+            "POLLUX_JUDGE_CA_FILE": self.judge_ca_file,
             "POLLUX_JUDGE_MODEL": self.judge_model,
             "POLLUX_JUDGE_REVISION": self.judge_revision,
             "POLLUX_JUDGE_ARGUMENTS": shlex.join(self.judge_arguments),

@@ -75,11 +75,13 @@ def rebuild(
 @app.command()
 def show(home: Home = None) -> None:
     """Print the published tables."""
+    from pollux_dagster.publication_access import QueryError
     from pollux_dagster.report import print_report
 
+    settings = _settings(home)
     try:
-        print_report(_settings(home).published, console)
-    except FileNotFoundError as error:
+        print_report(settings.published, console, settings.query_limits)
+    except (FileNotFoundError, QueryError) as error:
         _fail(str(error))
 
 
@@ -88,20 +90,26 @@ def query(
     sql: str,
     home: Home = None,
     csv: Annotated[Path | None, typer.Option(help="Write the rows to this CSV file, safe for spreadsheets")] = None,
+    allow_files: Annotated[
+        Path | None, typer.Option(help="Let the query read the files of this folder too [default: no file]")
+    ] = None,
 ) -> None:
     """Run one SELECT on the published file and print its rows, or write them to a CSV file."""
     import duckdb
 
     from pollux_dagster.export import write_csv
+    from pollux_dagster.publication_access import QueryError
     from pollux_dagster.report import print_query
 
-    published = _settings(home).published
+    settings = _settings(home)
+    published, limits = settings.published, settings.query_limits
     try:
         if csv is None:
-            print_query(published, sql, console)
+            print_query(published, sql, console, limits, files=allow_files, abandon=_end)
         else:
-            typer.echo(f"{write_csv(published, sql, csv)} rows in {csv}")
-    except (OSError, duckdb.Error) as error:
+            rows = write_csv(published, sql, csv, limits, files=allow_files, abandon=_end)
+            typer.echo(f"{rows} rows in {csv}")
+    except (OSError, duckdb.Error, QueryError) as error:
         _fail(str(error))
 
 
@@ -205,6 +213,7 @@ def up(
 
 def _evaluate(*, rebuild: bool = False) -> None:
     from pollux_dagster.defs.evaluation import NoAnswersError, evaluate_landing
+    from pollux_dagster.publication_access import QueryError
     from pollux_dagster.report import last_check, print_blocked, print_report
     from pollux_dagster.warehouse.connection import WarehouseLockedError
 
@@ -217,7 +226,10 @@ def _evaluate(*, rebuild: bool = False) -> None:
     except (NoAnswersError, WarehouseLockedError) as error:
         _fail(str(error))
     if settings.published.exists():
-        print_report(settings.published, console)
+        try:
+            print_report(settings.published, console, settings.query_limits)
+        except QueryError as error:
+            _fail(str(error))
     if not succeeded:
         print_blocked(settings.warehouse, before, console)
         _fail("the run did not finish; what is printed above is the last good publication, if there is one")
@@ -232,6 +244,13 @@ def _settings(home: Path | None) -> Settings:
         return Settings.from_environment()
     except ValueError as error:
         _fail(str(error))
+
+
+def _end(message: str) -> None:
+    """From a thread beside a query that cannot be interrupted: the process itself has to go."""
+    sys.stderr.write(f"error: {message}\n")
+    sys.stderr.flush()
+    os._exit(1)
 
 
 def _fail(message: str) -> NoReturn:

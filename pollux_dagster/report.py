@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from pathlib import Path
 from types import NoneType
@@ -20,17 +20,21 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from pollux_dagster.publication_access import QueryLimits, bounded, open_publication, require_one_read
+
 COMMAND = Path(sys.executable).with_name("pollux")
 EXAMPLE_QUERY = "SELECT model_id, mean_score, n, coverage FROM marts.model_quality ORDER BY mean_score DESC"
 
 
-def print_report(published: Path, console: Console) -> None:
+def print_report(published: Path, console: Console, limits: QueryLimits | None = None) -> None:
     """Everything a reader wants first, a judge at a time: scores of different judges never share a table.
 
     Raises:
         FileNotFoundError: nothing was published there yet.
+        QueryError: reading it took more than `limits`.
     """
-    with open_publication(published) as con:
+    bounds = limits or QueryLimits()
+    with open_publication(published, bounds) as con, bounded(con, bounds):
         _staleness(con, console)
         for judge_id, name, model, is_demonstration in con.execute(JUDGES).fetchall():
             _judge(name, model, is_demonstration, console)
@@ -92,28 +96,40 @@ def print_blocked(warehouse: Path, after: int, console: Console) -> None:
         print_rows(console, "", columns, [[row[column] for column in columns] for row in rows])
 
 
-def print_query(published: Path, sql: str, console: Console) -> None:
-    """The rows of one query on the publication, as a table.
+def print_query(
+    published: Path,
+    sql: str,
+    console: Console,
+    limits: QueryLimits | None = None,
+    *,
+    files: Path | None = None,
+    abandon: Callable[[str], None] | None = None,
+) -> None:
+    """The rows of one query on the publication, as a table; the first 10,000 of them where there are more.
+
+    `files` and `abandon` as in `publication_access`.
 
     Raises:
-        FileNotFoundError: nothing was published there yet.
+        FileNotFoundError: nothing was published there yet, or `files` is no folder.
+        QueryError: the statement is not one that only reads, or took more than `limits`.
         duckdb.Error: the query is wrong; the message is DuckDB's.
     """
-    with open_publication(published) as con:
-        _print(con, console, "", sql)
+    bounds = limits or QueryLimits()
+    with open_publication(published, bounds, files=files) as con, bounded(con, bounds, abandon):
+        require_one_read(con, sql)
+        result = con.execute(sql)
+        columns = [column for column, *_ in result.description or ()]
+        rows = result.fetchmany(PRINTED_ROWS + 1)
+    print_rows(console, "", columns, rows[:PRINTED_ROWS])
+    if len(rows) > PRINTED_ROWS:
+        console.print(
+            Text(
+                f"These are the first {PRINTED_ROWS:,} rows, there are more; --csv FILE writes them all", "bold yellow"
+            )
+        )
 
 
-def open_publication(published: Path) -> duckdb.DuckDBPyConnection:
-    """For reading only.
-
-    Raises:
-        FileNotFoundError: nothing was published there yet.
-    """
-    if not published.exists():
-        raise FileNotFoundError(f"expected a publication at {published}, found none; run `pollux run` first")
-    return duckdb.connect(str(published), read_only=True)
-
-
+PRINTED_ROWS = 10_000  # of a query; a table of more is read by nobody and held in memory
 UNBROKEN = 16  # characters of a cell that a narrow terminal does not break
 HEADING = 12  # characters of a line of a column's heading
 BLOCKED = """

@@ -86,6 +86,8 @@ def resources(settings: Settings) -> dict[str, object]:
             state_root=str(settings.servers),
             url=settings.judge_url,
             api_key_variable=settings.api_key_variable,
+            proxy=settings.judge_proxy,
+            ca_file=settings.judge_ca_file,
             model=settings.judge_model,
             revision=settings.judge_revision,
             engine=settings.judge_engine,

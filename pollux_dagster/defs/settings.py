@@ -18,6 +18,7 @@ from zoneinfo import available_timezones
 from pollux_dagster import demo
 from pollux_dagster.core.profiles import PROFILES
 from pollux_dagster.core.statistics import Aggregation
+from pollux_dagster.publication_access import QueryLimits, bytes_of
 from pollux_dagster.warehouse.contracts import MAXIMUM_REJECTED_SHARE
 
 PACKAGE = Path(__file__).resolve().parent.parent
@@ -42,6 +43,8 @@ class Settings:
     profile: str
     judge_url: str
     api_key_variable: str
+    judge_proxy: str
+    judge_ca_file: str
     judge_model: str
     judge_revision: str
     judge_arguments: tuple[str, ...]
@@ -52,6 +55,7 @@ class Settings:
     trust_file_times: bool
     repeats: int
     human_aggregation: Aggregation
+    query_limits: QueryLimits
     failing_models: FailingModels = "hold"
     nightly_cron: str = "0 2 * * *"
     time_zone: str = "Europe/Moscow"
@@ -113,6 +117,14 @@ class Settings:
         time_zone = environment.get("POLLUX_TIME_ZONE", "Europe/Moscow")
         if time_zone not in available_timezones():
             raise ValueError(f"POLLUX_TIME_ZONE: expected a name like Europe/Moscow, got {time_zone!r}")
+        seconds = _number(environment, "POLLUX_QUERY_SECONDS", "60")
+        if not 0 < seconds <= 86_400:
+            raise ValueError(f"POLLUX_QUERY_SECONDS: expected seconds, at most a day of them, got {seconds:g}")
+        memory = environment.get("POLLUX_QUERY_MEMORY", "2GB")
+        try:
+            bytes_of(memory)
+        except ValueError as error:
+            raise ValueError(f"POLLUX_QUERY_MEMORY: {error}") from None
         return cls(
             failing_models=cast(FailingModels, failing_models),
             nightly_cron=nightly_cron,
@@ -122,6 +134,8 @@ class Settings:
             profile=profile,
             judge_url=environment.get("POLLUX_JUDGE_URL", ""),
             api_key_variable=environment.get("POLLUX_JUDGE_API_KEY_VARIABLE", "POLLUX_JUDGE_API_KEY"),
+            judge_proxy=environment.get("POLLUX_JUDGE_PROXY", ""),
+            judge_ca_file=environment.get("POLLUX_JUDGE_CA_FILE", ""),
             judge_model=environment.get("POLLUX_JUDGE_MODEL", ""),
             judge_revision=environment.get("POLLUX_JUDGE_REVISION", ""),
             judge_arguments=tuple(shlex.split(environment.get("POLLUX_JUDGE_ARGUMENTS", ""))),
@@ -132,6 +146,7 @@ class Settings:
             trust_file_times=_is_true(environment, "POLLUX_TRUST_FILE_TIMES", "true"),
             repeats=repeats,
             human_aggregation=cast(Aggregation, aggregation),
+            query_limits=QueryLimits(seconds, memory),
         )
 
     def to_environment(self) -> dict[str, str]:
@@ -142,6 +157,8 @@ class Settings:
             "POLLUX_PROFILE": self.profile,
             "POLLUX_JUDGE_URL": self.judge_url,
             "POLLUX_JUDGE_API_KEY_VARIABLE": self.api_key_variable,
+            "POLLUX_JUDGE_PROXY": self.judge_proxy,
+            "POLLUX_JUDGE_CA_FILE": self.judge_ca_file,
             "POLLUX_JUDGE_MODEL": self.judge_model,
             "POLLUX_JUDGE_REVISION": self.judge_revision,
             "POLLUX_JUDGE_ARGUMENTS": shlex.join(self.judge_arguments),
@@ -155,6 +172,8 @@ class Settings:
             "POLLUX_FAILING_MODELS": self.failing_models,
             "POLLUX_NIGHTLY_CRON": self.nightly_cron,
             "POLLUX_TIME_ZONE": self.time_zone,
+            "POLLUX_QUERY_SECONDS": str(self.query_limits.seconds),
+            "POLLUX_QUERY_MEMORY": self.query_limits.memory,
         }
 
 

@@ -1,7 +1,7 @@
 """Judges a stream of answers: pulls them lazily, keeps the server full, records every verdict as it comes.
 
-Which requests there are is the warehouse's business, how one verdict is obtained that of `asking`. The one
-idea: nothing here grows with the number of requests; a prompt exists from its sending to its verdict.
+Which requests there are is the warehouse's business, how one verdict is obtained that of `asking`. Nothing here grows
+with the number of requests; a prompt exists from its sending to its verdict.
 """
 
 from __future__ import annotations
@@ -182,6 +182,7 @@ async def _watch(
 ) -> None:
     """Once a second: report, follow the server's figures, restart it when it hangs."""
     ticks, generation = 0, shared.generation
+    looking: asyncio.Task[dict[str, float]] | None = None
     while True:
         await asyncio.sleep(_TICK_S)
         ticks += 1
@@ -189,10 +190,15 @@ async def _watch(
             # Restarted by whoever found it dead: the minutes of its start are no hang of the new one.
             generation = shared.generation
             tally.forget_progress()
-        if ticks % _METRICS_EVERY_TICKS == 0:
-            metrics = await shared.metrics()
-            tally.note_metrics(metrics)
-            capacity.on_metrics(metrics)
+        if ticks % _METRICS_EVERY_TICKS == 0 and looking is None:
+            looking = asyncio.create_task(shared.metrics())
+        if looking is not None:
+            # Slow figures are taken when they come: a server that stalls there is watched all the same.
+            await asyncio.wait([looking], timeout=_TICK_S)
+            if looking.done():
+                tally.note_metrics(looking.result())
+                capacity.on_metrics(looking.result())
+                looking = None
         progress(tally.progress(capacity.in_flight, asker.retries, shared.restarts))
         idle_s = tally.seconds_without_progress()
         silent_for_s = bounds.no_progress_s

@@ -48,7 +48,7 @@ fuzz: $(READY) ## coverage-guided fuzzing of every reader (atheris), about 8 min
 	$(BIN)/python tests/fuzz/fuzz.py --seconds 60
 
 lock: ## resolve the lock file again (needs uv)
-	uv pip compile pyproject.toml --extra ui requirements/cpu.in requirements/dev.in \
+	uv pip compile pyproject.toml --extra ui --extra postgres requirements/cpu.in requirements/dev.in \
 	  --constraints requirements/constraints.txt --overrides requirements/overrides.txt \
 	  --python-version 3.11 --universal --generate-hashes --no-annotate --no-header -o requirements/requirements.lock
 

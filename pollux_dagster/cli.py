@@ -197,14 +197,16 @@ def up(
     port: Annotated[int, typer.Option(help="Port to listen on")] = 3000,
 ) -> None:
     """Open the Dagster UI with schedule and sensors running."""
-    from pollux_dagster.defs.instance import bury_dead_runs, open_instance
+    from pollux_dagster.defs.instance import fail_orphaned_runs, open_instance
+    from pollux_dagster.defs.retention import prune
     from pollux_dagster.defs.settings import PACKAGE, demo_environment
 
     if is_demo:
         os.environ.update(demo_environment(DEMO_HOME.absolute()))
     settings = _settings(None)
     with open_instance(settings.dagster_home) as instance:
-        bury_dead_runs(instance)
+        fail_orphaned_runs(instance)
+        prune(instance, settings)
     environment = {**os.environ, **settings.to_environment(), "DAGSTER_HOME": str(settings.dagster_home)}
     workspace = PACKAGE.parent / "workspace.yaml"
     command = [sys.executable, "-m", "dagster", "dev", "-w", str(workspace), "-h", host, "-p", str(port)]

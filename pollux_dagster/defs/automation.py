@@ -12,7 +12,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from pollux_dagster.defs.instance import bury_dead_runs
+from pollux_dagster.defs.instance import fail_orphaned_runs
 from pollux_dagster.defs.resources import LandingResource
 from pollux_dagster.defs.run_lock import BEGUN_TAG
 from pollux_dagster.ingest.scan import fingerprint
@@ -113,10 +113,10 @@ def evaluate_what_landed(context: dg.RunStatusSensorContext) -> dg.RunRequest | 
 @dg.sensor(
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Fails runs whose process died, by a reboot for instance, and gives back their places in the pools.",
+    description="Fails runs whose process is proved dead, after a reboot for instance.",
 )
 def dead_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-    buried = bury_dead_runs(context.instance)
+    buried = fail_orphaned_runs(context.instance)
     return dg.SkipReason(f"failed: {', '.join(buried)}" if buried else "every unfinished run has a living process")
 
 

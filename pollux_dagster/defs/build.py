@@ -28,6 +28,7 @@ from pollux_dagster.defs.resources import (
     LedgerResource,
     PublicationResource,
 )
+from pollux_dagster.defs.retention import retention_sensor
 from pollux_dagster.defs.settings import PACKAGE_TAXONOMY, SQL_MODELS, Settings
 from pollux_dagster.defs.sql_models import model_asset
 from pollux_dagster.defs.statistics import statistics_assets
@@ -59,7 +60,7 @@ def build_defs(
         asset_checks=contract_checks(rules),
         jobs=[ingest_job, evaluate_job, rebuild_job],
         schedules=[nightly_schedule(settings.nightly_cron, settings.time_zone)],
-        sensors=[landing_sensor, evaluate_what_landed, dead_runs],
+        sensors=[landing_sensor, evaluate_what_landed, dead_runs, retention_sensor(settings)],
         resources={**resources(settings), **(resource_overrides or {})},
         executor=home_executor(settings.home, settings.published),
         loggers={"console": terminal_logger},

@@ -6,8 +6,9 @@ import sys
 
 from pollux_dagster.defs.build import build_defs
 from pollux_dagster.defs.executor import note_failure
-from pollux_dagster.defs.instance import bury_dead_runs, open_instance, process_tag
+from pollux_dagster.defs.instance import announced_run, fail_orphaned_runs, open_instance
 from pollux_dagster.defs.partitions import models
+from pollux_dagster.defs.retention import prune
 from pollux_dagster.defs.run_lock import BEGUN_TAG, only_run
 from pollux_dagster.defs.settings import Settings
 from pollux_dagster.warehouse.connection import set_aside
@@ -30,22 +31,21 @@ def evaluate_landing(settings: Settings, *, rebuild: bool = False) -> bool:
         WarehouseLockedError: the warehouse cannot be set aside, another process has it open.
     """
     defs = build_defs(settings)
-    tags = {
-        **process_tag(),
-        BEGUN_TAG: "yes",
-        "dagster/max_retries": "0",
-    }  # a daemon on this home starts its own runs again, not ours
+    # A daemon on this home starts its own runs again, not ours.
+    tags = {BEGUN_TAG: "yes", "dagster/max_retries": "0"}
     with (
         only_run(settings.home, lambda line: print(line, file=sys.stderr)),  # noqa: T201
         open_instance(settings.dagster_home) as instance,
     ):
-        bury_dead_runs(instance)
+        fail_orphaned_runs(instance)
+        prune(instance, settings)
         if rebuild:
             moved = set_aside(settings.warehouse)
             print(f"set aside as {moved}" if moved else f"there was no {settings.warehouse}")  # noqa: T201
-        evaluated = defs.resolve_job_def("evaluate").execute_in_process(
-            instance=instance, run_config=PLAIN_LINES, tags=tags, raise_on_error=False
-        )
+        with announced_run(instance) as run_id:
+            evaluated = defs.resolve_job_def("evaluate").execute_in_process(
+                instance=instance, run_id=run_id, run_config=PLAIN_LINES, tags=tags, raise_on_error=False
+            )
         note_failure(settings.published, evaluated.run_id, evaluated.all_events)
         if not evaluated.success and not instance.get_dynamic_partitions(models.name or ""):
             raise NoAnswersError(

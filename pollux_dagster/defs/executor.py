@@ -1,10 +1,11 @@
-"""How a run is executed: in one process, alone in its home, with its name on the run so that a dead run can be told.
+"""How a run is executed: in one process, alone in its home, which shows that it lives so that a dead run can be told.
 
 A run that fails leaves the last good publication in place; what stopped it is noted in that publication.
 """
 
 from __future__ import annotations
 
+import atexit
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -14,20 +15,25 @@ from dagster._core.execution.context.system import PlanOrchestrationContext
 from dagster._core.execution.plan.plan import ExecutionPlan
 from dagster._core.execution.retries import RetryMode
 
-from pollux_dagster.defs.instance import process_tag
+from pollux_dagster.defs.instance import liveness_folder
+from pollux_dagster.defs.instance_owner import claim_instance
+from pollux_dagster.defs.run_liveness import announce, withdraw
 from pollux_dagster.defs.run_lock import BEGUN_TAG, only_run
 from pollux_dagster.defs.terminal import cause
 from pollux_dagster.warehouse.publish import mark_stale
 
 
 def home_executor(home: Path, published: Path) -> dg.ExecutorDefinition:
-    """The executor of every run of `home`, whose publication is `published`."""
+    """The executor of every run of `home`, whose publication is `published`.
+
+    One process a run: the warehouse has one writer at a time, so a process per step would only pay for imports. A run of
+    another home's instance fails (`instance_owner.ForeignInstanceError`).
+    """
 
     def create(init_context: dg.InitExecutorContext) -> Executor:
         inner = dg.in_process_executor.executor_creation_fn(init_context)  # type: ignore[misc]
         return _HomeExecutor(inner, home, published)
 
-    # One process a run: the warehouse has one writer at a time, so a process a step would only pay for imports.
     return dg.ExecutorDefinition(
         name="in_process",
         config_schema=dg.in_process_executor.config_schema,  # type: ignore[arg-type]  # what Dagster itself passes on
@@ -43,7 +49,10 @@ def note_failure(published: Path, run_id: str, events: Iterable[DagsterEvent]) -
 
 
 class _HomeExecutor(Executor):
-    """Dagster's in-process executor, in a home that no other run uses meanwhile."""
+    """Dagster's in-process executor, in a home that no other run uses meanwhile.
+
+    Its process shows for the rest of its life that it has this run.
+    """
 
     def __init__(self, inner: Executor, home: Path, published: Path) -> None:
         self._inner = inner
@@ -55,15 +64,18 @@ class _HomeExecutor(Executor):
         return self._inner.retries
 
     def execute(self, plan_context: PlanOrchestrationContext, execution_plan: ExecutionPlan) -> Iterator[DagsterEvent]:
-        plan_context.instance.add_run_tags(plan_context.run_id, process_tag())
+        claim_instance(plan_context.instance, self._home)
+        folder, run_id = liveness_folder(plan_context.instance), plan_context.run_id
+        # Until the process ends and not until this generator does: the run is only marked as finished after it.
+        atexit.register(withdraw, folder, run_id, announce(folder, run_id))
         events: list[DagsterEvent] = []
         with only_run(self._home, plan_context.log.info):
-            plan_context.instance.add_run_tags(plan_context.run_id, {BEGUN_TAG: "yes"})
+            plan_context.instance.add_run_tags(run_id, {BEGUN_TAG: "yes"})
             for event in self._inner.execute(plan_context, execution_plan):
                 if _reason(event):
                     events.append(event)
                 yield event
-            note_failure(self._published, plan_context.run_id, events)
+            note_failure(self._published, run_id, events)
 
 
 def _reason(event: DagsterEvent) -> str:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import dagster as dg
 import filelock
-from dagster._core.storage.event_log import SqlEventLogStorage
+from dagster._core.utils import make_new_run_id
 
-from pollux_dagster.judge.server.processes import ProcessName, is_running, name_process
+from pollux_dagster.defs.instance_owner import claim_instance
+from pollux_dagster.defs.run_liveness import Liveness, announced, liveness, liveness_by_name, remove_leftovers
 
 DAGSTER_YAML = """\
 # Written by pollux when it first uses this home; yours to edit from then on.
@@ -31,53 +34,59 @@ run_retries:
 
 
 UNFINISHED = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
-PROCESS_TAG = "pollux/process"
+EARLIER_PROCESS_TAG = "pollux/process"  # of runs of earlier versions: "pid start-ticks boot-id"
 
 
-def process_tag() -> dict[str, str]:
-    """Marks a run as belonging to this process, which a later one can then find dead; needs /proc."""
-    name = name_process(os.getpid())
-    return {PROCESS_TAG: f"{name.pid} {name.start_ticks} {name.boot_id}"} if name else {}
+def liveness_folder(instance: dg.DagsterInstance) -> Path:
+    """Where the processes of this instance's runs show that they live: one locked file per run."""
+    return Path(instance.root_directory) / "alive"
 
 
-def bury_dead_runs(instance: dg.DagsterInstance) -> list[str]:
-    """Fail the runs whose process was killed and give back the places they hold in the pools; returns their ids.
+@contextmanager
+def announced_run(instance: dg.DagsterInstance) -> Iterator[str]:
+    """The id of a run that this process is to execute within the block, and shows until its end that it lives."""
+    run_id = make_new_run_id()
+    with announced(liveness_folder(instance), run_id):
+        yield run_id
 
-    Dagster notices that a worker died only while the code server that started it lives. After a reboot, and for a run
-    of the command line, nobody does, and the dead run's place would keep every later run waiting.
+
+def fail_orphaned_runs(instance: dg.DagsterInstance) -> list[str]:
+    """Fail the runs whose process is proved dead, cancel those that were being cancelled; returns their ids.
+
+    Dagster notices that a process died only while the code server that started it lives. After a reboot, and for a run
+    of the command line, nobody does. A run of which nothing can be proved, on another machine for instance, is left to
+    Dagster and to the operator.
     """
-    unfinished = instance.get_runs(dg.RunsFilter(statuses=UNFINISHED))
-    dead = [run for run in unfinished if _is_dead(run)]
-    for run in dead:
-        instance.report_run_failed(run, "its process was killed; what it had done is kept")
-    _give_back_places(instance)
-    return [run.run_id for run in dead]
+    orphaned = []
+    for run in instance.get_runs(dg.RunsFilter(statuses=UNFINISHED)):
+        if _liveness(instance, run) is not Liveness.DEAD:
+            continue
+        latest = instance.get_run_by_id(run.run_id)  # it may have ended between the listing and the look at its lock
+        if latest is None or latest.is_finished:
+            continue
+        if latest.status is dg.DagsterRunStatus.CANCELING:
+            instance.report_run_canceled(latest, "its process has ended")
+        else:
+            instance.report_run_failed(latest, "its process was killed; what it had done is kept")
+        orphaned.append(run.run_id)
+    _remove_leftovers(instance)
+    return orphaned
 
 
-def _give_back_places(instance: dg.DagsterInstance) -> None:
-    """Free the places of finished runs without a process, and hand free places to steps that wait for one.
-
-    Dagster does neither in one transaction with what makes it necessary. So it is done at every look, and not only for
-    the runs just failed: whoever failed a run, or freed a place, may have been killed before it could go on.
-    """
-    storage = instance.event_log_storage
-    holders = storage.get_concurrency_run_ids()
-    for run in instance.get_runs(dg.RunsFilter(run_ids=[*holders])) if holders else ():
-        if run.is_finished and _is_dead(run):
-            storage.free_concurrency_slots_for_run(run.run_id)
-    if isinstance(storage, SqlEventLogStorage):
-        for pool in storage.get_concurrency_keys():
-            if storage.has_unassigned_slots(pool):
-                storage.assign_pending_steps([pool])
+def _liveness(instance: dg.DagsterInstance, run: dg.DagsterRun) -> Liveness:
+    if earlier := run.tags.get(EARLIER_PROCESS_TAG):
+        pid, start_ticks, boot = earlier.split()
+        return liveness_by_name(int(pid), int(start_ticks), boot)
+    return liveness(liveness_folder(instance), run.run_id)
 
 
-def _is_dead(run: dg.DagsterRun) -> bool:
-    """Whether the run says which process it belongs to, and that one is gone."""
-    if PROCESS_TAG not in run.tags:
-        return False
-    # By ticks since boot: a start time on the wall clock moves when somebody sets the clock.
-    pid, start_ticks, boot = run.tags[PROCESS_TAG].split()
-    return not is_running(ProcessName(int(pid), int(start_ticks), boot))
+def _remove_leftovers(instance: dg.DagsterInstance) -> None:
+    """Remove the files of runs that are over: a killed process leaves its own behind."""
+    folder = liveness_folder(instance)
+    run_ids = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    if run_ids:
+        runs = instance.get_runs(dg.RunsFilter(run_ids=run_ids))
+        remove_leftovers(folder, {run.run_id for run in runs if not run.is_finished})
 
 
 def keep_files_private() -> None:
@@ -90,7 +99,11 @@ def keep_files_private() -> None:
 
 
 def open_instance(dagster_home: Path) -> dg.DagsterInstance:
-    """The instance stored in `dagster_home`, which is created with our settings when it is new."""
+    """The instance stored in `dagster_home`, a folder of its home, which is created with our settings when it is new.
+
+    Raises:
+        ForeignInstanceError: its dagster.yaml leads to storage that belongs to another home.
+    """
     keep_files_private()
     dagster_home.mkdir(parents=True, exist_ok=True, mode=0o700)
     with filelock.FileLock(dagster_home / ".opening.lock", mode=0o600):
@@ -98,4 +111,6 @@ def open_instance(dagster_home: Path) -> dg.DagsterInstance:
         config = dagster_home / "dagster.yaml"
         if not config.exists():
             config.write_text(DAGSTER_YAML)
-        return dg.DagsterInstance.from_config(str(dagster_home))
+        instance = dg.DagsterInstance.from_config(str(dagster_home))
+    claim_instance(instance, dagster_home.parent)
+    return instance

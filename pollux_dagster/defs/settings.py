@@ -10,7 +10,7 @@ import os
 import shlex
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Literal, cast, get_args
 from zoneinfo import available_timezones
@@ -27,6 +27,34 @@ SQL_MODELS = PACKAGE.parent / "dbt_like_sql"
 MANAGED_ENGINES = ("vllm", "sglang", "transformers")
 FailingModels = Literal["hold", "leave_out"]
 """What becomes of a publication when a model has too few usable verdicts: it is held back, or made without that one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """How long a home keeps its past: finished runs for `days` and at most the newest `runs` of them, ticks at which a
+    sensor had nothing to do for `tick_days`.
+    """
+
+    days: int = 30
+    runs: int = 500
+    tick_days: int = 1
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Retention:
+        """Read `POLLUX_KEEP_*`; raises ValueError as `Settings.from_environment` does."""
+        least = {"POLLUX_KEEP_DAYS": 1, "POLLUX_KEEP_RUNS": 20, "POLLUX_KEEP_TICK_DAYS": 1}
+        given = [_number(environment, name, str(default)) for name, default in zip(least, astuple(cls()), strict=True)]
+        for (name, minimum), number in zip(least.items(), given, strict=True):
+            if number < minimum or not number.is_integer():
+                raise ValueError(f"{name}: expected a whole number of at least {minimum}, got {number:g}")
+        return cls(*map(int, given))
+
+    def to_environment(self) -> dict[str, str]:
+        return {
+            "POLLUX_KEEP_DAYS": str(self.days),
+            "POLLUX_KEEP_RUNS": str(self.runs),
+            "POLLUX_KEEP_TICK_DAYS": str(self.tick_days),
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +84,7 @@ class Settings:
     repeats: int
     human_aggregation: Aggregation
     query_limits: QueryLimits
+    retention: Retention
     failing_models: FailingModels = "hold"
     nightly_cron: str = "0 2 * * *"
     time_zone: str = "Europe/Moscow"
@@ -147,6 +176,7 @@ class Settings:
             repeats=repeats,
             human_aggregation=cast(Aggregation, aggregation),
             query_limits=QueryLimits(seconds, memory),
+            retention=Retention.from_environment(environment),
         )
 
     def to_environment(self) -> dict[str, str]:
@@ -174,6 +204,7 @@ class Settings:
             "POLLUX_TIME_ZONE": self.time_zone,
             "POLLUX_QUERY_SECONDS": str(self.query_limits.seconds),
             "POLLUX_QUERY_MEMORY": self.query_limits.memory,
+            **self.retention.to_environment(),
         }
 
 

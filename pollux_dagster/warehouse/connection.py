@@ -22,6 +22,7 @@ DEFAULT_WAIT_S = 60.0
 # The judge's server wants the memory more than we do; past this DuckDB spills to `<file>.tmp`, beside it.
 DEFAULT_SETTINGS: Mapping[str, str | int] = {"memory_limit": "2GB"}
 
+_SET_ASIDE_AT = "%Y%m%dT%H%M%SZ"
 _LOCK_HELD = "Could not set lock on file"
 _HOLDER = re.compile(r"held in (?P<program>.+?) \(PID (?P<pid>\d+)\)")
 _CORRUPT = re.compile(r"not a valid DuckDB|corrupt|checksum|deserializ|not read enough bytes", re.I)
@@ -101,12 +102,27 @@ def set_aside(path: Path) -> Path | None:
             raise WarehouseLockedError(
                 f"{path}: another process has it open; let that finish or close it, then run this again"
             ) from error
-        target = path.with_name(f"{path.name}.broken-{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
+        target = path.with_name(f"{path.name}.broken-{datetime.now(UTC):{_SET_ASIDE_AT}}")
         path.rename(target)
         log = path.with_name(f"{path.name}.wal")
         if log.exists():
             log.rename(target.with_name(f"{target.name}.wal"))
     return target
+
+
+def remove_set_aside(path: Path, *, older_than_s: float) -> int:
+    """Delete what `set_aside` made of this warehouse more than `older_than_s` seconds ago; returns how many files."""
+    before, removed = datetime.now(UTC).timestamp() - older_than_s, 0
+    for file in path.parent.glob(f"{path.name}.broken-*"):
+        moved_at = file.name.removeprefix(f"{path.name}.broken-").removesuffix(".wal")
+        try:  # by its name: renaming leaves a file's times as they were
+            is_old = datetime.strptime(moved_at, _SET_ASIDE_AT).replace(tzinfo=UTC).timestamp() < before
+        except ValueError:
+            continue  # not one of ours
+        if is_old:
+            file.unlink(missing_ok=True)
+            removed += 1
+    return removed
 
 
 def _connect_when_free(database: str, read_only: bool, wait_s: float) -> duckdb.DuckDBPyConnection:

@@ -20,7 +20,7 @@ from chaos_world import judge_layers, quiet, settings_of
 
 from pollux_dagster.core.profiles import JudgeProfile
 from pollux_dagster.defs.build import build_defs, resources
-from pollux_dagster.defs.instance import bury_dead_runs, open_instance, process_tag
+from pollux_dagster.defs.instance import announced_run, fail_orphaned_runs, open_instance
 from pollux_dagster.defs.resources import JudgeResource
 from pollux_dagster.defs.run_lock import only_run
 from pollux_dagster.judge.server import ServerSpec, managed_server
@@ -125,8 +125,9 @@ def _jobs(work: Work) -> bool:
     judge = ChaosJudge(**{**usual.model_dump(), "state_root": str(work.servers)})
     defs = build_defs(settings, {"judge": judge})
     with only_run(settings.home, print), open_instance(settings.dagster_home) as instance:
-        bury_dead_runs(instance)
-        evaluated = defs.resolve_job_def("evaluate").execute_in_process(
-            instance=instance, tags=process_tag(), raise_on_error=False
-        )
+        fail_orphaned_runs(instance)
+        with announced_run(instance) as run_id:
+            evaluated = defs.resolve_job_def("evaluate").execute_in_process(
+                instance=instance, run_id=run_id, raise_on_error=False
+            )
         return evaluated.success

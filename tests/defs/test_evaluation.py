@@ -15,7 +15,7 @@ import polars as pl
 import pytest
 
 from pollux_dagster.defs.build import build_defs, resources
-from pollux_dagster.defs.instance import bury_dead_runs, open_instance
+from pollux_dagster.defs.instance import fail_orphaned_runs, open_instance
 from pollux_dagster.defs.resources import JudgeResource
 from pollux_dagster.defs.settings import Settings
 from tests.pipeline_world import ANSWERS, write_answers, write_instructions
@@ -33,7 +33,7 @@ def evaluate(settings: Settings, servers: Path, **judge_options: object) -> bool
     )
     defs = build_defs(settings, {"judge": shared})
     with open_instance(settings.dagster_home) as instance:
-        bury_dead_runs(instance)
+        fail_orphaned_runs(instance)
         assert defs.resolve_job_def("ingest").execute_in_process(instance=instance).success
         job = defs.resolve_job_def("evaluate")
         return job.execute_in_process(instance=instance, raise_on_error=False).success

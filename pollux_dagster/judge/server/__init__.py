@@ -16,7 +16,7 @@ from pollux_dagster.judge.server.errors import (
 )
 from pollux_dagster.judge.server.handle import ServerHandle
 from pollux_dagster.judge.server.launch import managed_server
-from pollux_dagster.judge.server.registry import ServerStatus, list_servers, stop_server
+from pollux_dagster.judge.server.registry import ServerStatus, list_servers, remove_unused_servers, stop_server
 from pollux_dagster.judge.server.spec import ServerSpec
 
 __all__ = [
@@ -32,5 +32,6 @@ __all__ = [
     "cpu_vllm_spec",
     "list_servers",
     "managed_server",
+    "remove_unused_servers",
     "stop_server",
 ]

@@ -65,6 +65,24 @@ def stop_server(state_root: Path, key: str, *, timeout_s: float = 60.0) -> bool:
     return was_running
 
 
+def remove_unused_servers(state_root: Path, *, unused_s: float) -> int:
+    """Remove the folders, with their logs, of servers that nobody has used or looked after for `unused_s` seconds.
+
+    Returns how many. One that has a supervisor or a client stays whatever its age.
+    """
+    removed = 0
+    for path in sorted(state_root.iterdir()) if state_root.is_dir() else ():
+        folder = ServerFolder(state_root, path.name)
+        state = path / "state.json"
+        if not state.is_file() or time.time() - max(state.stat().st_mtime, path.stat().st_mtime) < unused_s:
+            continue
+        with folder.start_lock(wait_s=0.0) as got:
+            if got and not folder.has_supervisor() and not count_leases(folder.leases):
+                shutil.rmtree(path, ignore_errors=True)
+                removed += 1
+    return removed
+
+
 def _status(folder: ServerFolder) -> ServerStatus | None:
     state = folder.read_state()
     if state is None:

@@ -79,7 +79,7 @@ def measure(con: duckdb.DuckDBPyConnection, folder: Path, models: int, instructi
                     build_model(con, model)
     with timed("publish"):
         target = folder / "out" / "p.duckdb"
-        report = publish(con, target, models=sql_models, run_id="r", package_version="0", git_commit=None)
+        report = publish(con, target, models=sql_models, contracts=(), run_id="r", package_version="0", git_commit=None)
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"{counts.requests} requests, {pairs} sent, {changed} verdicts, {rest.pending} still pending")
     print(f"{len(lineages)} models, published {report.size_bytes / 1e6:.0f} MB, peak memory {peak_mb:.0f} MB")
@@ -100,7 +100,8 @@ def fill_raw(con: duckdb.DuckDBPyConnection, models: int, instructions: int, cri
         "INSERT INTO raw.criteria SELECT sha256('c' || i), 'criterion ' || i, 'rubric ' || i, "
         "CASE WHEN i = 0 THEN 'critical' ELSE 'general' END, "
         "CASE WHEN i = 0 THEN [0, 1] ELSE [0, 1, 2] END, 0, "
-        "CASE WHEN i = 0 THEN 1 ELSE 2 END, i = 0, sha256('criterion ' || i), sha256('rubric ' || i) "
+        "CASE WHEN i = 0 THEN 1 ELSE 2 END, i = 0, sha256('criterion ' || i), sha256('rubric ' || i), "
+        "CASE WHEN i > 0 THEN TRUE END, NULL, NULL, NULL "
         "FROM range($criteria) t(i)",
         {"criteria": criteria},
     )

@@ -68,7 +68,8 @@ def fill(con: duckdb.DuckDBPyConnection, models: int, instructions: int, criteri
     )
     con.execute(
         "INSERT INTO raw.criteria SELECT DISTINCT criterion_id, criteria_name, '', criteria_group, "
-        "CASE WHEN is_gate THEN [0, 1] ELSE [0, 1, 2] END, min_score, max_score, is_gate, 'h', 'h' FROM staging.scores"
+        "CASE WHEN is_gate THEN [0, 1] ELSE [0, 1, 2] END, min_score, max_score, is_gate, 'h', 'h', "
+        "CASE WHEN NOT is_gate THEN TRUE END, NULL, NULL, NULL FROM staging.scores"
     )
     con.execute(
         "INSERT INTO raw.instruction_criteria SELECT DISTINCT prompt_id, criterion_id, 0, 'inline' FROM staging.scores"
@@ -103,7 +104,8 @@ SELECT $judge AS judge_id, 'bench' AS judge_name, FALSE AS is_demonstration, 'mo
        'task ' || (p % 15) AS task_type, 'domain' AS domain, 0 AS repeat_index,
        m || '-' || p || '-' || c AS verdict_key,
        status, score, 0 AS min_score,
-       top AS max_score, score / top AS normalized_score,
+       top AS max_score, CASE WHEN NOT is_gate THEN TRUE END AS higher_is_better,
+       score AS oriented_score, score / top AS normalized_score,
        CASE WHEN tripped THEN 'tripped' ELSE 'passed' END AS gate_state,
        CASE WHEN is_gate OR status <> 'ok' THEN NULL WHEN tripped THEN 0 ELSE score / top END AS final_score
 FROM scored

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -66,29 +65,23 @@ def rebuild(
     home: Home = None,
 ) -> None:
     """Set the warehouse file aside and make it again from landing folder and ledger; asks only for what is missing."""
-    from pollux_dagster.warehouse.connection import WarehouseLockedError, set_aside
-
     if landing is not None:
         os.environ["POLLUX_LANDING"] = str(landing)
-    settings = _settings(home)
-    if not settings.landing.is_dir():
-        _fail(f"expected a landing folder at {settings.landing}, found none; give one with --landing")
-    try:
-        moved = set_aside(settings.warehouse)
-    except WarehouseLockedError as error:
-        _fail(str(error))
-    typer.echo(f"set aside as {moved}" if moved else f"there was no {settings.warehouse}")
-    _evaluate()
+    if home is not None:
+        os.environ["POLLUX_HOME"] = str(home)
+    _evaluate(rebuild=True)
 
 
 @app.command()
 def show(home: Home = None) -> None:
     """Print the published tables."""
+    from pollux_dagster.publication_access import QueryError
     from pollux_dagster.report import print_report
 
+    settings = _settings(home)
     try:
-        print_report(_settings(home).published, console)
-    except FileNotFoundError as error:
+        print_report(settings.published, console, settings.query_limits)
+    except (FileNotFoundError, QueryError) as error:
         _fail(str(error))
 
 
@@ -97,20 +90,26 @@ def query(
     sql: str,
     home: Home = None,
     csv: Annotated[Path | None, typer.Option(help="Write the rows to this CSV file, safe for spreadsheets")] = None,
+    allow_files: Annotated[
+        Path | None, typer.Option(help="Let the query read the files of this folder too [default: no file]")
+    ] = None,
 ) -> None:
     """Run one SELECT on the published file and print its rows, or write them to a CSV file."""
     import duckdb
 
     from pollux_dagster.export import write_csv
+    from pollux_dagster.publication_access import QueryError
     from pollux_dagster.report import print_query
 
-    published = _settings(home).published
+    settings = _settings(home)
+    published, limits = settings.published, settings.query_limits
     try:
         if csv is None:
-            print_query(published, sql, console)
+            print_query(published, sql, console, limits, files=allow_files, abandon=_end)
         else:
-            typer.echo(f"{write_csv(published, sql, csv)} rows in {csv}")
-    except (OSError, duckdb.Error) as error:
+            rows = write_csv(published, sql, csv, limits, files=allow_files, abandon=_end)
+            typer.echo(f"{rows} rows in {csv}")
+    except (OSError, duckdb.Error, QueryError) as error:
         _fail(str(error))
 
 
@@ -217,21 +216,27 @@ def up(
     os.execve(sys.executable, command, environment)
 
 
-def _evaluate() -> None:
+def _evaluate(*, rebuild: bool = False) -> None:
     from pollux_dagster.defs.evaluation import NoAnswersError, evaluate_landing
-    from pollux_dagster.report import print_blocked, print_report
+    from pollux_dagster.publication_access import QueryError
+    from pollux_dagster.report import last_check, print_blocked, print_report
+    from pollux_dagster.warehouse.connection import WarehouseLockedError
 
-    settings, started = _settings(None), datetime.now(UTC)
+    settings = _settings(None)
     if not settings.landing.is_dir():
         _fail(f"expected a landing folder at {settings.landing}, found none; give one with --landing")
+    before = last_check(settings.warehouse)
     try:
-        succeeded = evaluate_landing(settings)
-    except NoAnswersError as error:
+        succeeded = evaluate_landing(settings, rebuild=rebuild)
+    except (NoAnswersError, WarehouseLockedError) as error:
         _fail(str(error))
     if settings.published.exists():
-        print_report(settings.published, console)
+        try:
+            print_report(settings.published, console, settings.query_limits)
+        except QueryError as error:
+            _fail(str(error))
     if not succeeded:
-        print_blocked(settings.warehouse, started, console)
+        print_blocked(settings.warehouse, before, console)
         _fail("the run did not finish; what is printed above is the last good publication, if there is one")
 
 
@@ -244,6 +249,13 @@ def _settings(home: Path | None) -> Settings:
         return Settings.from_environment()
     except ValueError as error:
         _fail(str(error))
+
+
+def _end(message: str) -> None:
+    """From a thread beside a query that cannot be interrupted: the process itself has to go."""
+    sys.stderr.write(f"error: {message}\n")
+    sys.stderr.flush()
+    os._exit(1)
 
 
 def _fail(message: str) -> NoReturn:

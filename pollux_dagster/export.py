@@ -1,6 +1,6 @@
 """Writes rows of the publication as CSV for spreadsheets.
 
-The one idea: a cell is data and never a formula. A spreadsheet runs what begins with `=` and its like, whoever wrote
+A cell is data and never a formula. A spreadsheet runs what begins with `=` and its like, whoever wrote
 it, so such a text gets an apostrophe before it, as OWASP's page on CSV injection advises.
 """
 
@@ -9,41 +9,66 @@ from __future__ import annotations
 import csv
 import os
 import re
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 
-from pollux_dagster.report import open_publication
+import duckdb
+
+from pollux_dagster.publication_access import QueryLimits, bounded, open_publication, require_one_read
 
 _FORMULA = re.compile(r"\s*[=+\-@\uff1d\uff0b\uff0d\uff20]|[\t\r\n]")
 _BATCH = 10_000  # rows in memory at a time
 
 
-def write_csv(published: Path, sql: str, target: Path) -> int:
+def write_csv(
+    published: Path,
+    sql: str,
+    target: Path,
+    limits: QueryLimits | None = None,
+    *,
+    files: Path | None = None,
+    abandon: Callable[[str], None] | None = None,
+) -> int:
     """Write the rows of one query on the publication to `target`; returns how many.
 
     UTF-8 with a byte order mark, by which spreadsheets know it; texts in quotes, so that no separator a spreadsheet
     may expect splits them; missing values are empty. The file is private to its owner and appears whole or not at all.
+    `files` and `abandon` as in `publication_access`.
 
     Raises:
-        FileNotFoundError: nothing was published there yet, or the folder of `target` does not exist.
+        FileNotFoundError: nothing was published there yet, or the folder of `target` does not exist, or `files`.
+        QueryError: the statement is not one that only reads, or took more than `limits`.
         duckdb.Error: the query is wrong; the message is DuckDB's.
     """
+    bounds = limits or QueryLimits()
     draft = target.with_name(f".{target.name}.{os.getpid()}")
-    rows = 0
-    with open_publication(published) as con:
-        result = con.execute(sql)
-        try:
-            with open(
-                draft, "w", encoding="utf-8-sig", newline="", opener=lambda name, flags: os.open(name, flags, 0o600)
-            ) as file:
-                writer = csv.writer(file, quoting=csv.QUOTE_NONNUMERIC)
-                writer.writerow([_cell(column) for column, *_ in result.description or ()])
-                while batch := result.fetchmany(_BATCH):
-                    writer.writerows([_cell(value) for value in row] for row in batch)
-                    rows += len(batch)
-            draft.replace(target)
-        finally:
+
+    def leave(message: str) -> None:
+        if abandon is not None:
             draft.unlink(missing_ok=True)
+            abandon(message)
+
+    try:
+        with open_publication(published, bounds, files=files) as con, bounded(con, bounds, leave):
+            require_one_read(con, sql)
+            rows = _write(con.execute(sql), draft)
+        draft.replace(target)
+    finally:
+        draft.unlink(missing_ok=True)
+    return rows
+
+
+def _write(result: duckdb.DuckDBPyConnection, draft: Path) -> int:
+    rows = 0
+    with open(
+        draft, "w", encoding="utf-8-sig", newline="", opener=lambda name, flags: os.open(name, flags, 0o600)
+    ) as file:
+        writer = csv.writer(file, quoting=csv.QUOTE_NONNUMERIC)
+        writer.writerow([_cell(column) for column, *_ in result.description or ()])
+        while batch := result.fetchmany(_BATCH):
+            writer.writerows([_cell(value) for value in row] for row in batch)
+            rows += len(batch)
     return rows
 
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 import json
 import sys
 import textwrap
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from pathlib import Path
 from types import NoneType
@@ -21,22 +20,29 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from pollux_dagster.publication_access import QueryLimits, bounded, open_publication, require_one_read
+
 COMMAND = Path(sys.executable).with_name("pollux")
 EXAMPLE_QUERY = "SELECT model_id, mean_score, n, coverage FROM marts.model_quality ORDER BY mean_score DESC"
 
 
-def print_report(published: Path, console: Console) -> None:
+def print_report(published: Path, console: Console, limits: QueryLimits | None = None) -> None:
     """Everything a reader wants first, a judge at a time: scores of different judges never share a table.
 
     Raises:
         FileNotFoundError: nothing was published there yet.
+        QueryError: reading it took more than `limits`.
     """
-    with open_publication(published) as con:
+    bounds = limits or QueryLimits()
+    with open_publication(published, bounds) as con, bounded(con, bounds):
+        _staleness(con, console)
         for judge_id, name, model, is_demonstration in con.execute(JUDGES).fetchall():
             _judge(name, model, is_demonstration, console)
             _print(con, console, "Leaderboard", LEADERBOARD, [judge_id])
             _tasks(con, console, judge_id)
             _print(con, console, "Coverage: requests and what became of them", COVERAGE, [judge_id])
+        if _has(con, "judging", "admission") and con.sql(LEFT_OUT).fetchone():
+            _print(con, console, "Left out of every table above", LEFT_OUT)
         _print(con, console, "Checks of the publication", CHECK_COUNTS)
         if con.sql(CHECKS_NOT_PASSED).fetchone():
             _print(con, console, "Checks that did not pass", CHECKS_NOT_PASSED)
@@ -47,16 +53,40 @@ def print_report(published: Path, console: Console) -> None:
     console.print(Text(f"Try:       {query}"), soft_wrap=True)
 
 
+def _staleness(con: duckdb.DuckDBPyConnection, console: Console) -> None:
+    if _has(con, "meta", "staleness") and (noted := con.sql(STALE).fetchone()):
+        published_at, since, reason = noted
+        text = f"NOT CURRENT: published {published_at}, not renewed since {since}. {plain(reason)}"
+        console.print(Text(text, style="bold red"))
+
+
+def _has(con: duckdb.DuckDBPyConnection, schema: str, table: str) -> bool:
+    """Publications of earlier versions have fewer tables."""
+    query = "FROM information_schema.tables WHERE table_schema = ? AND table_name = ?"
+    return con.execute(query, [schema, table]).fetchone() is not None
+
+
 def _near(path: Path) -> Path:
     """As a shell in this folder would name it."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
-def print_blocked(warehouse: Path, since: datetime, console: Console) -> None:
-    """Which blocking checks failed since then, each with its failing rows: why nothing was published."""
+def last_check(warehouse: Path) -> int:
+    """The position of the latest check result of a warehouse; 0 where there is none, or nothing that can be read."""
     try:
         with duckdb.connect(str(warehouse), read_only=True) as con:
-            failed = con.execute(BLOCKED, [since]).fetchall()
+            (last,) = con.execute("SELECT coalesce(max(position), 0) FROM meta.check_results").fetchone() or (0,)
+            return int(last)
+    except duckdb.Error:
+        return 0
+
+
+def print_blocked(warehouse: Path, after: int, console: Console) -> None:
+    """Which blocking checks failed after the one at position `after`, with their failing rows: why nothing was
+    published."""
+    try:
+        with duckdb.connect(str(warehouse), read_only=True) as con:
+            failed = con.execute(BLOCKED, [after]).fetchall()
     except duckdb.Error:
         return  # a warehouse that cannot be read is why the run failed, and its log has said so
     for asset, check, description, sample in failed:
@@ -66,39 +96,59 @@ def print_blocked(warehouse: Path, since: datetime, console: Console) -> None:
         print_rows(console, "", columns, [[row[column] for column in columns] for row in rows])
 
 
-def print_query(published: Path, sql: str, console: Console) -> None:
-    """The rows of one query on the publication, as a table.
+def print_query(
+    published: Path,
+    sql: str,
+    console: Console,
+    limits: QueryLimits | None = None,
+    *,
+    files: Path | None = None,
+    abandon: Callable[[str], None] | None = None,
+) -> None:
+    """The rows of one query on the publication, as a table; the first 10,000 of them where there are more.
+
+    `files` and `abandon` as in `publication_access`.
 
     Raises:
-        FileNotFoundError: nothing was published there yet.
+        FileNotFoundError: nothing was published there yet, or `files` is no folder.
+        QueryError: the statement is not one that only reads, or took more than `limits`.
         duckdb.Error: the query is wrong; the message is DuckDB's.
     """
-    with open_publication(published) as con:
-        _print(con, console, "", sql)
+    bounds = limits or QueryLimits()
+    with open_publication(published, bounds, files=files) as con, bounded(con, bounds, abandon):
+        require_one_read(con, sql)
+        result = con.execute(sql)
+        columns = [column for column, *_ in result.description or ()]
+        rows = result.fetchmany(PRINTED_ROWS + 1)
+    print_rows(console, "", columns, rows[:PRINTED_ROWS])
+    if len(rows) > PRINTED_ROWS:
+        console.print(
+            Text(
+                f"These are the first {PRINTED_ROWS:,} rows, there are more; --csv FILE writes them all", "bold yellow"
+            )
+        )
 
 
-def open_publication(published: Path) -> duckdb.DuckDBPyConnection:
-    """For reading only.
-
-    Raises:
-        FileNotFoundError: nothing was published there yet.
-    """
-    if not published.exists():
-        raise FileNotFoundError(f"expected a publication at {published}, found none; run `pollux run` first")
-    return duckdb.connect(str(published), read_only=True)
-
-
+PRINTED_ROWS = 10_000  # of a query; a table of more is read by nobody and held in memory
 UNBROKEN = 16  # characters of a cell that a narrow terminal does not break
 HEADING = 12  # characters of a line of a column's heading
 BLOCKED = """
     SELECT asset, check_name, description, sample FROM meta.check_results
-    WHERE blocking AND NOT passed AND checked_at >= ? ORDER BY checked_at
+    WHERE blocking AND NOT passed AND position > ? ORDER BY position
 """
 MODELS_ACROSS = 6  # columns of models that the table of tasks has room for
 
 JUDGES = """
     SELECT judge_id, judge_name, model, is_demonstration FROM meta.judges
     WHERE judge_id IN (SELECT judge_id FROM marts.model_quality) ORDER BY judge_name
+"""
+STALE = """
+    SELECT strftime(published_at, '%Y-%m-%d %H:%M %Z'), strftime(stale_since, '%Y-%m-%d %H:%M %Z'), reason
+    FROM meta.staleness, meta.publication
+"""
+LEFT_OUT = """
+    SELECT judge_name AS judge, model_id AS model, reason
+    FROM judging.admission JOIN meta.judges USING (judge_id) WHERE NOT is_admitted ORDER BY ALL
 """
 LEADERBOARD = """
     SELECT place, model_id AS model, mean_score::DECIMAL(9, 3) AS mean,
@@ -118,20 +168,16 @@ COVERAGE = """
            prompt_tokens AS "prompt tokens", completion_tokens AS "completion tokens"
     FROM marts.judge_coverage WHERE judge_id = ? ORDER BY model_id
 """
-LATEST_CHECKS = """
-    FROM meta.check_results
-    QUALIFY row_number() OVER (PARTITION BY asset, check_name ORDER BY checked_at DESC) = 1
-"""
-CHECK_COUNTS = f"""
+CHECK_COUNTS = """
     SELECT count(*) FILTER (passed) AS passed, count(*) FILTER (NOT passed AND NOT blocking) AS warnings,
            count(*) FILTER (NOT passed AND blocking) AS failed
-    FROM ({LATEST_CHECKS})
-"""  # noqa: S608 - our own text
-CHECKS_NOT_PASSED = f"""
+    FROM meta.check_results
+"""
+CHECKS_NOT_PASSED = """
     SELECT asset AS "table", check_name AS "check", if(blocking, 'FAILED', 'warning') AS result,
            failing_rows AS "failing rows"
-    FROM ({LATEST_CHECKS}) WHERE NOT passed ORDER BY blocking DESC, asset, check_name
-"""  # noqa: S608 - our own text
+    FROM meta.check_results WHERE NOT passed ORDER BY blocking DESC, asset, check_name
+"""
 
 
 def _judge(name: str, model: str, is_demonstration: bool, console: Console) -> None:

@@ -21,16 +21,7 @@ from pollux_dagster.cli import app
 from pollux_dagster.core.injection import InjectionReason
 from pollux_dagster.core.profiles import PROFILES
 from pollux_dagster.core.verdicts import Verdict, VerdictStatus
-from pollux_dagster.defs.automation import (
-    dead_runs,
-    evaluate_job,
-    flow,
-    ingest_job,
-    landing_sensor,
-    nightly,
-    rebuild_job,
-)
-from pollux_dagster.defs.retention import retention_sensor
+from pollux_dagster.defs.build import build_defs
 from pollux_dagster.defs.settings import PACKAGE_TAXONOMY, SQL_MODELS, Settings
 from pollux_dagster.ingest.detect import Format
 from pollux_dagster.ingest.rows import Reason
@@ -115,13 +106,13 @@ def home(loaded: duckdb.DuckDBPyConnection, tmp_path_factory: pytest.TempPathFac
             writer.append(_verdict(key, judge.judge_id, score))
     load_verdicts(loaded, ledger.segments())
     now = datetime.now(UTC)
-    loaded.execute("INSERT INTO meta.runs VALUES ('run-1', 'judge', ?, ?, '{}')", [now, now])
+    loaded.execute("INSERT INTO meta.runs VALUES ('run-1', 'judge', ?, ?, '{}', 1)", [now, now])
     for model in sorted(MODELS, key=lambda model: model.schema == "marts"):  # stable: staging first
         if model.schema == "marts" and not loaded.execute("FROM statistics.mean_intervals").fetchone():
             refresh_statistics(loaded)
         build_model(loaded, model, run_id="run-1")
     target = folder / "published" / "pollux.duckdb"
-    publish(loaded, target, models=MODELS, run_id="run-1", package_version="0", git_commit=None)
+    publish(loaded, target, models=MODELS, contracts=(), run_id="run-1", package_version="0", git_commit=None)
     loaded.execute(f"ATTACH '{folder}/warehouse.duckdb' AS kept; COPY FROM DATABASE memory TO kept; DETACH kept")
     return folder
 
@@ -262,9 +253,9 @@ def test_environment_variables_are_those_of_the_settings() -> None:
 
 
 def test_jobs_sensors_and_schedules_are_listed() -> None:
-    retention = retention_sensor(Settings.from_environment({}))
-    things = (ingest_job, evaluate_job, rebuild_job, landing_sensor, dead_runs, retention, flow, nightly)
-    assert first_column(OPERATE, "name") == [thing.name for thing in things]
+    defs = build_defs(Settings.from_environment({}))
+    things = [*(defs.jobs or ()), *(defs.sensors or ()), *(defs.schedules or ())]
+    assert first_column(OPERATE, "name") == [thing.name for thing in things]  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

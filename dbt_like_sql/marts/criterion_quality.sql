@@ -76,7 +76,7 @@ WITH quality AS (
         is_gate,
         count(DISTINCT prompt_id) AS n_instructions,
         count(*) AS n_requests,
-        count(score) AS n_ok,
+        count(normalized_score) AS n_ok,
         count(final_score) AS n,
         (CASE WHEN is_gate THEN count(score) ELSE count(final_score) END) / count(*) AS coverage,
         avg(normalized_score) AS mean_normalized_score,

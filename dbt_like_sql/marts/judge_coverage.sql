@@ -2,7 +2,8 @@
 description: >
   What the judge was asked about each model and what came back, gates included: requests, verdicts by status, and
   tokens. coverage is verdicts obtained / requests made. Tokens count each distinct verdict once within the model;
-  models that gave the same answer share the verdict, so do not add tokens up over models.
+  models that gave the same answer share the verdict, so do not add tokens up over models. What was rejected before any
+  judge saw it makes no request: n_expected, n_answered and n_rejected tell of it.
 owners: [team:evaluation]
 tags: {layer: marts}
 materialized: table
@@ -11,6 +12,9 @@ columns:
   judge_name: Readable name of the judge.
   is_demonstration: True for the packaged demonstration judge.
   model_id: Model that wrote the answers.
+  n_expected: Instructions that landed, and those that only the model's rejected rows name.
+  n_answered: Instructions the model has an answer to, judged or not.
+  n_rejected: Rows of its answers that cannot be used, repeats of what is used left out.
   n_answers: Answers judged; every repetition of the judging counts as one.
   n_requests: Requests made for them, gates included.
   n_ok: Requests with a score.
@@ -104,6 +108,9 @@ SELECT
     requests.judge_name,
     requests.is_demonstration,
     requests.model_id,
+    counts.expected AS n_expected,
+    counts.answered AS n_answered,
+    counts.rejected AS n_rejected,
     answers.n_answers,
     requests.n_requests,
     requests.n_ok,
@@ -126,3 +133,4 @@ SELECT
 FROM requests
 JOIN answers ON answers.judge_id = requests.judge_id AND answers.model_id = requests.model_id
 LEFT JOIN tokens ON tokens.judge_id = requests.judge_id AND tokens.model_id = requests.model_id
+LEFT JOIN raw.answer_counts AS counts ON counts.model_id = requests.model_id

@@ -5,7 +5,7 @@ description: >
   over its answers, so every answer weighs the same. Source: process_results of MERA's POLLUX-judged tasks for
   lm-evaluation-harness (score / maximum of the rubric, averaged over the criteria, 0.0 where no number is read). The
   gates of this project are not among the k criteria: their 1 means that the answer cannot be rated, and counting it
-  as full marks would reward it.
+  as full marks would reward it. Where the lowest level is the best, a score is first mirrored within its scale.
 owners: [team:evaluation]
 tags: {layer: marts}
 materialized: table
@@ -26,8 +26,9 @@ WITH answers AS (
         judge_name,
         is_demonstration,
         model_id,
-        sum(CASE WHEN max_score > 0 THEN coalesce(score, 0.0) / max_score ELSE 0.0 END) / count(*) AS answer_score,
-        count(score) AS usable,
+        sum(CASE WHEN max_score > 0 THEN coalesce(oriented_score, 0.0) / max_score ELSE 0.0 END) / count(*)
+            AS answer_score,
+        count(oriented_score) AS usable,
         count(*) AS requests
     FROM staging.scores
     WHERE NOT is_gate

@@ -1,7 +1,8 @@
 /*
 description: >
   As policy_pollux, but a score is divided by its rubric's highest level instead of scaled from the lowest: 1 on a scale
-  of 1 to 5 is 0.2 here and 0 there. Criteria whose highest level is not positive have no such share and are left out.
+  of 1 to 5 is 0.2 here and 0 there. Where the lowest level is the best, a score is first mirrored within its scale (1
+  on 1 to 5 counts as 5). Criteria whose highest level is not positive have no such share and are left out.
   Source: the same aggregation (ai-forever/POLLUX on GitHub, src/metrics.py) with the normalisation of MERA's task code
   (score / highest level).
 owners: [team:evaluation]
@@ -23,13 +24,13 @@ SELECT
     judge_name,
     is_demonstration,
     model_id,
-    count(CASE WHEN max_score > 0 THEN score END) AS n,
-    count(CASE WHEN max_score > 0 THEN score END) / count(*) AS coverage,
+    count(CASE WHEN max_score > 0 THEN oriented_score END) AS n,
+    count(CASE WHEN max_score > 0 THEN oriented_score END) / count(*) AS coverage,
     avg(
         CASE
             WHEN max_score <= 0 THEN NULL
-            WHEN gate_state = 'tripped' THEN 0.0 * score
-            ELSE score / max_score
+            WHEN gate_state = 'tripped' THEN 0.0 * oriented_score
+            ELSE oriented_score / max_score
         END
     ) AS score
 FROM staging.scores

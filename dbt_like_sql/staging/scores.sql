@@ -1,6 +1,6 @@
 /*
 description: >
-  One row per request that the current texts still justify: the verdict's number read against its rubric, scaled
+  One row per request that the current texts still justify, of the models that judging.admission admits: the verdict's number read against its rubric, scaled
   to [0, 1], with the gate rule applied. A failure is never a score: final_score is set only where the verdict is
   ok, the criterion is not a gate and the answer's gates are decided. A tripped gate turns the answer's scores
   into 0; an undecided gate leaves them NULL. Every number of the marts is an aggregate of this table.
@@ -28,7 +28,13 @@ columns:
   score: The judge's number in the rubric's own units; NULL unless status is ok.
   min_score: Lowest level of the rubric.
   max_score: Highest level of the rubric.
-  normalized_score: (score - min_score) / (max_score - min_score), before the gate rule; NULL unless status is ok.
+  higher_is_better: >
+    Which end of the rubric is the best; NULL for gates, whose 1 always says that the answer cannot be rated, and where
+    it is stated both ways.
+  oriented_score: >
+    The score mirrored within its scale (min_score + max_score - score) where the lowest level is the best, else the
+    score itself, a gate's too; NULL unless status is ok, and where higher_is_better is stated both ways.
+  normalized_score: (oriented_score - min_score) / (max_score - min_score), before the gate rule.
   gate_state: >
     Of the answer in this repetition: none (it has no gate), tripped (a gate has its highest level), unknown (a gate
     has no ok verdict and none tripped) or passed.
@@ -74,6 +80,10 @@ WITH current_requests AS (
         AND judgeable.prompt_id = requests.prompt_id
         AND judgeable.sample_index = requests.sample_index
         AND judgeable.criterion_id = requests.criterion_id
+    -- A model that is left out is in no table: an empty mean or a rank among the others would say something of it.
+    LEFT JOIN judging.admission AS admission
+        ON admission.judge_id = requests.judge_id AND admission.model_id = requests.model_id
+    WHERE coalesce(admission.is_admitted, TRUE)
 ),
 
 judged AS (
@@ -90,10 +100,13 @@ judged AS (
         criteria.is_gate,
         criteria.min_score,
         criteria.max_score,
+        criteria.higher_is_better,
         coalesce(verdicts.status, 'missing') AS status,
         verdicts.score,
-        (verdicts.score - criteria.min_score) / nullif(criteria.max_score - criteria.min_score, 0)
-            AS normalized_score,
+        CASE
+            WHEN criteria.is_gate OR criteria.higher_is_better THEN verdicts.score
+            WHEN NOT criteria.higher_is_better THEN criteria.min_score + criteria.max_score - verdicts.score
+        END AS oriented_score,
         verdicts.prompt_tokens,
         verdicts.completion_tokens,
         verdicts.cached_tokens
@@ -140,12 +153,15 @@ SELECT
     judged.score,
     judged.min_score,
     judged.max_score,
-    judged.normalized_score,
+    judged.higher_is_better,
+    judged.oriented_score,
+    (judged.oriented_score - judged.min_score) / nullif(judged.max_score - judged.min_score, 0) AS normalized_score,
     coalesce(gates.gate_state, 'none') AS gate_state,
     CASE
-        WHEN judged.is_gate OR judged.status <> 'ok' OR gates.gate_state = 'unknown' THEN NULL
+        WHEN judged.is_gate OR judged.status <> 'ok' OR judged.oriented_score IS NULL THEN NULL
+        WHEN gates.gate_state = 'unknown' THEN NULL
         WHEN gates.gate_state = 'tripped' THEN 0.0
-        ELSE judged.normalized_score
+        ELSE (judged.oriented_score - judged.min_score) / nullif(judged.max_score - judged.min_score, 0)
     END AS final_score,
     outputs.injection_suspected,
     judged.prompt_tokens,

@@ -25,6 +25,8 @@ class InjectionReason(StrEnum):
     ADDRESSES_JUDGE = "addresses_judge"  # calls the judge by its role and speaks of a score
     FORGED_VERDICT = "forged_verdict"  # contains a verdict in the form judges reply in
     CHAT_MARKUP = "chat_markup"  # opens a new turn of the conversation in a chat template's own markup
+    SPECIAL_TOKEN = "special_token"  # contains a token that ends, begins or marks something in a model's own input
+    THINKING_TAG = "thinking_tag"  # contains a tag that a model's reasoning stands in
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +182,26 @@ _PATTERNS = (
     ),
 )
 
+# Special tokens by family: a server reads them in an answer as what they are, and a turn can end with one. Whatever
+# stands between `<|` and `|>` is one: ChatML, Qwen, Llama 3, Phi, harmony, Command R, DeepSeek (whose bars are wide and
+# fold to these) and those to come; nothing else is written so. The rest is written like tags and is named one by one.
+_SPECIAL_TOKEN = re.compile(
+    r"""<\|[\w▁./:-]{1,48}\|>|\[\|\w{1,24}\|\]                          # <|im_end|>, <|eot_id|>; EXAONE's [|endofturn|]
+    |<\|(?:turn|channel|think|tool_\w{1,16})>|<(?:turn|channel|think|tool_\w{1,16})\|>  # Gemma 4
+    |</?(?:start|end)_of_(?:turn|image)>|<[be]os>|<[be]os_token>|<unused\d{1,4}>   # Gemma, Command R
+    |\[/?inst\]|<</?sys>>                                                        # Llama 2
+    |\[/?(?:system_prompt|available_tools|tool_results|tool_calls|tool_content)\]  # Mistral
+    |</?(?:tool_call|tool_response|function_?calls?)>|</?(?:seed|minimax):\w{1,24}>   # Qwen, Hermes, Seed, MiniMax
+    |<reserved_\d{1,4}>|<special_\d{1,4}>|<extra_id_\d{1,4}>|\[unused_token_\d{1,4}\]|\[gmask\]|<sop>|<eop>|<eoh>
+    |\]~!?b[\]\[]|\[e~\[""",
+    re.VERBOSE,
+)
+_THINKING_TAG = re.compile(r"</?(?:think|thinking|thought)>|\[/?think\]|◁/?think▷|</?(?:seed|minimax):think>")
+# Llama 2's and Mistral's first and last token are HTML's mark of struck-out text too: a pair of them around words of
+# one line, or one that code quotes, is taken for that.
+_STRUCK_OUT = re.compile(r"<s>[^<>\n]{1,400}</s>|```.{0,20000}?(?:```|\Z)|`[^`\n]{1,200}`", re.DOTALL)
+_SENTENCE_TOKEN = re.compile(r"(?<![a-z0-9_])<s>|</s>")  # vector<s> is an argument of a template
+
 # Letters of the two alphabets that look alike: "поcтавь" with a Latin c is read by a model as if it were Cyrillic.
 _TO_CYRILLIC = str.maketrans("aceopxyk", "асеорхук")
 _TO_LATIN = str.maketrans("асеорхук", "aceopxyk")
@@ -202,6 +224,10 @@ def injection_reasons(answer: str) -> tuple[str, ...]:
 
 
 def _found(text: str) -> Iterator[InjectionReason]:
+    if _SPECIAL_TOKEN.search(text) or ("s>" in text and _SENTENCE_TOKEN.search(_STRUCK_OUT.sub(" ", text))):
+        yield InjectionReason.SPECIAL_TOKEN
+    if _THINKING_TAG.search(text):
+        yield InjectionReason.THINKING_TAG
     for pattern in _PATTERNS:
         if all(any(stem in text for stem in stems) for stems in pattern.stems) and pattern.pattern.search(text):
             yield pattern.reason

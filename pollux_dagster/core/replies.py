@@ -8,10 +8,10 @@ against the rubric's own levels; anything else is a failure with a name.
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Context, Decimal
 from typing import Any
 
 from pollux_dagster.core.profiles import JudgeProfile, ReplyFormat
@@ -28,6 +28,9 @@ _OUT_OF = rf"(?P<number>{_NUMBER})\s*(?:/|из)\s*(?P<top>{_NUMBER})\.?"
 _RESULT = re.compile(r"\[RESULT\](?P<score>.*?)(?P<end>\[END\]|\Z)", re.I | re.S)
 _FEEDBACK = re.compile(r"\[FEEDBACK\](?P<text>.*?)(?=\[RESULT\]|\Z)", re.I | re.S)
 _FENCE = re.compile(r"\A```(?:json)?\s*(?P<body>.*?)\s*```\Z", re.S)
+_TOO_LARGE, _MOST_DECIMALS = 10**9, 9
+# The digits that a double keeps of a decimal number; what stands after them is the noise of its arithmetic.
+_DOUBLE = Context(prec=15)
 _THINK_OPEN, _THINK_CLOSE = "<think>", "</think>"
 
 _LOOP_WINDOW_CHARS = 1_200
@@ -97,14 +100,14 @@ def read_reply(
             return failed(VerdictStatus.REPETITION, "the reply repeats itself and gives no score")
         shown = located.score_text.strip()[:80]
         return failed(VerdictStatus.UNPARSEABLE, f"expected one number, got {shown!r}")
-    level = next((level for level in levels if math.isclose(level, number, abs_tol=1e-9)), None)
+    level = next((level for level in levels if _exact(level) == number), None)
     if level is None:
-        return failed(VerdictStatus.OFF_SCALE, f"expected one of {list(levels)}, got {number:g}")
+        return failed(VerdictStatus.OFF_SCALE, f"expected one of {list(levels)}, got {number}")
     return Reply(VerdictStatus.OK, float(level), located.rationale, raw)
 
 
-def read_number(text: str, levels: Sequence[float]) -> float | None:
-    """Return the one number that `text` consists of, None when it is anything else.
+def read_number(text: str, levels: Sequence[float]) -> Decimal | None:
+    """Return the one number that `text` consists of, digit by digit; None when it is anything else.
 
     Allowed around it: white space, Markdown emphasis, a label ("Оценка:"), "балла", a final full stop, and
     "2/5" or "2 из 5" when the second number is the scale's own maximum. Words are not read as numbers. A
@@ -113,9 +116,10 @@ def read_number(text: str, levels: Sequence[float]) -> float | None:
     label = _LABELLED if min(levels, default=0.0) < 0 else _LABELLED_BY_DASH
     stripped = text.strip().strip("*_`\"'«» \n\t")
     if match := re.fullmatch(label + _BARE, stripped, re.I):
-        return _to_float(match["number"])
+        return _to_decimal(match["number"])
     if match := re.fullmatch(label + _OUT_OF, stripped, re.I):
-        return _to_float(match["number"]) if _to_float(match["top"]) == max(levels, default=None) else None
+        top = _exact(max(levels)) if levels else None
+        return _to_decimal(match["number"]) if _to_decimal(match["top"]) == top else None
     return None
 
 
@@ -169,14 +173,14 @@ def _locate_json(content: str, rationale: str | None) -> _Located:
     if fenced := _FENCE.match(text):
         text = fenced["body"]
     try:
-        verdict = json.loads(text, object_pairs_hook=_unambiguous)
+        verdict = json.loads(text, object_pairs_hook=_unambiguous, parse_float=Decimal)
     except (ValueError, RecursionError):
         return _Located("", rationale, is_closed=False)
     if not isinstance(verdict, dict):
         return _Located("", rationale, is_closed=True)
     given, score = verdict.get("rationale"), verdict.get("score")
     rationale = given if isinstance(given, str) and given.strip() else rationale
-    if isinstance(score, bool) or not isinstance(score, int | float | str):
+    if isinstance(score, bool) or not isinstance(score, int | float | Decimal | str):
         return _Located("", rationale, is_closed=True)
     return _Located(_json_number(score), rationale, is_closed=True)
 
@@ -189,16 +193,27 @@ def _unambiguous(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return fields
 
 
-def _json_number(score: float | str) -> str:
+def _json_number(score: float | Decimal | str) -> str:
     if isinstance(score, str):
         return score
     # A JSON number has one meaning however it is spelled: 2.0, 2 and 2e0 are the same score.
-    return f"{score:.9f}" if abs(score) < 1e9 else ""
+    if not -_TOO_LARGE < score < _TOO_LARGE:
+        return ""
+    number = Decimal(score)
+    if number and number.adjusted() < -_MOST_DECIMALS:  # written out, 1e-999999999 would fill the memory
+        return ""
+    written = f"{_DOUBLE.plus(number):f}"
+    return written.rstrip("0").rstrip(".") if "." in written else written
 
 
 def _join(first: str | None, second: str) -> str:
     return f"{first}\n{second}" if first else second
 
 
-def _to_float(number: str) -> float:
-    return float(number.replace(",", ".").replace("−", "-"))
+def _to_decimal(number: str) -> Decimal:
+    return Decimal(number.replace(",", ".").replace("−", "-"))
+
+
+def _exact(level: float) -> Decimal:
+    """A level as its rubric writes it: 0.3 also where a sum of steps made 0.30000000000000004 of it."""
+    return _DOUBLE.create_decimal(repr(level))

@@ -14,21 +14,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from pollux_dagster.core.groups import read_group
 from pollux_dagster.core.rubrics import RubricScale, UnreadableScaleError, read_level_keys, read_scale
+from pollux_dagster.core.rubrics.direction import Direction, read_direction, read_statement
 
 _LANGUAGES = ("ru", "en")
 _CHILDREN = re.compile(r"tasks|subtasks(_l\d+)?")
-_GROUPS = {
-    "critical": ("critical", "критические", "критический", "критичные", "критичный"),
-    "general": ("general", "general & critical", "fine-grained", "общие", "общий", "общее"),
-    "domain": ("domain", "domain-specific", "стилевые", "стилевой", "доменные", "доменный"),
-    "task": ("task", "task-specific", "задачные", "задачный"),
-    "subjective": ("subjective", "субъективные", "субъективный"),
-    "unspecified": ("unspecified", ""),
-}
-_GROUP_OF = {alias: group for group, aliases in _GROUPS.items() for alias in aliases}
-# POLLUX names its gates by these openings; inline criteria carry the name and no group.
-_CRITICAL_OPENINGS = ("есть ли критичное нарушение формата", "ответа нет, но есть заглушка цензора")
 # Criteria that compare with a reference answer, by code without its "__N" suffix.
 _REFERENCE_CODES = frozenset({"correct_answer", "reference_agreement"})
 
@@ -43,7 +34,10 @@ class TaxonomyError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class TaxonomyCriterion:
-    """One entry of criteria.json. `rubrics` is its scale as `level: description` lines, ascending."""
+    """One entry of criteria.json. `rubrics` is its scale as `level: description` lines, ascending.
+
+    `higher_is_better` is what the entry states, None where it states nothing; `direction` is what its words say.
+    """
 
     code: str
     name: str
@@ -52,6 +46,8 @@ class TaxonomyCriterion:
     domain: str | None
     scale: RubricScale
     needs_reference: bool
+    higher_is_better: bool | None
+    direction: Direction
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,28 +69,6 @@ class TaskLeaf:
     has_gold: bool | None
     domain: str | None
     codes: tuple[str, ...]
-
-
-def normalize_group(value: object) -> str:
-    """critical, general, domain, task, subjective or unspecified, from any spelling POLLUX uses.
-
-    Accepts Russian or English text in any case, or `{ru, en}`. An unknown spelling is 'unspecified': the
-    group only decides about gates and grouping, and a gate must be stated, never assumed.
-    """
-    if isinstance(value, Mapping):
-        value = next((value[k] for k in ("en", "ru") if isinstance(value.get(k), str)), "")
-    return _GROUP_OF.get(str(value or "").strip().lower(), "unspecified")
-
-
-def group_by_name(criteria_name: str) -> str:
-    """The group of a criterion known by its POLLUX name only: critical for POLLUX's own gates."""
-    opening = criteria_name.strip().lower()
-    return "critical" if opening.startswith(_CRITICAL_OPENINGS) else "unspecified"
-
-
-def is_gate(group: str, levels: Sequence[float]) -> bool:
-    """A gate is a critical criterion whose scale is exactly {0, 1}; 1 says the answer cannot be rated."""
-    return group == "critical" and tuple(levels) == (0.0, 1.0)
 
 
 def localized(value: object) -> str | None:
@@ -120,7 +94,8 @@ def looks_like_tasks(document: object) -> bool:
 def read_criterion(code: str, entry: object) -> TaxonomyCriterion:
     """Read one entry of criteria.json.
 
-    Raises TaxonomyError for a wrong shape and UnreadableScaleError for a scale without numeric levels.
+    Raises TaxonomyError for a wrong shape, UnreadableScaleError for a scale without numeric levels, UnknownGroupError
+    and ConflictingGroupError for a group that is none or another than the name's.
     """
     if not isinstance(entry, Mapping):
         raise TaxonomyError(code, f"expected an object, got {type(entry).__name__}")
@@ -129,15 +104,33 @@ def read_criterion(code: str, entry: object) -> TaxonomyCriterion:
         raise TaxonomyError(code, "expected a name as text or {ru, en}")
     rubrics = render_scale(code, entry.get("scale"))
     base = code.rsplit("__", 1)[0]
+    scale = read_scale(rubrics)
     return TaxonomyCriterion(
         code=code,
         name=name,
         rubrics=rubrics,
-        group=normalize_group(entry.get("crit_group")),
+        group=read_group([entry.get("crit_group")], name, scale.levels),
         domain=localized(entry.get("domain")),
-        scale=read_scale(rubrics),
-        needs_reference=bool(entry.get("needs_reference", base in _REFERENCE_CODES)),
+        scale=scale,
+        needs_reference=_needs_reference(code, entry.get("needs_reference"), base in _REFERENCE_CODES),
+        higher_is_better=_higher_is_better(code, entry.get("higher_is_better")),
+        direction=read_direction(name, rubrics),
     )
+
+
+def _needs_reference(code: str, value: object, default: bool) -> bool:
+    if value is None:
+        return default
+    if not isinstance(value, bool):
+        raise TaxonomyError(code, f"expected needs_reference to be true or false, got {value!r:.200}")
+    return value
+
+
+def _higher_is_better(code: str, value: object) -> bool | None:
+    try:
+        return read_statement(value)
+    except ValueError as error:
+        raise TaxonomyError(code, str(error)) from error
 
 
 def render_scale(where: str, scale: object) -> str:

@@ -9,25 +9,31 @@ import dagster as dg
 from pollux_dagster.defs.automation import (
     dead_runs,
     evaluate_job,
-    flow,
+    evaluate_what_landed,
     ingest_job,
     landing_sensor,
-    nightly,
+    nightly_schedule,
     rebuild_job,
 )
 from pollux_dagster.defs.checks import contract_checks
-from pollux_dagster.defs.executor import announcing_executor
+from pollux_dagster.defs.executor import home_executor
 from pollux_dagster.defs.instance import keep_files_private
-from pollux_dagster.defs.judging import requests, verdicts
-from pollux_dagster.defs.pool_waits import wait_without_spinning
+from pollux_dagster.defs.judging import admission, requests, verdicts
 from pollux_dagster.defs.publication import publication_asset
 from pollux_dagster.defs.raw import landing_assets, model_outputs
-from pollux_dagster.defs.resources import JudgeResource, LandingResource, LedgerResource, PublicationResource
+from pollux_dagster.defs.resources import (
+    AdmissionRules,
+    JudgeResource,
+    LandingResource,
+    LedgerResource,
+    PublicationResource,
+)
 from pollux_dagster.defs.retention import retention_sensor
 from pollux_dagster.defs.settings import PACKAGE_TAXONOMY, SQL_MODELS, Settings
 from pollux_dagster.defs.sql_models import model_asset
 from pollux_dagster.defs.statistics import statistics_assets
 from pollux_dagster.defs.terminal import terminal_logger
+from pollux_dagster.warehouse.contracts import contracts
 from pollux_dagster.warehouse.duckdb_resource import WarehouseResource
 from pollux_dagster.warehouse.sql_models import load_models
 
@@ -37,25 +43,26 @@ def build_defs(
 ) -> dg.Definitions:
     """The whole code location."""
     keep_files_private()
-    wait_without_spinning()
     settings = settings or Settings.from_environment()
     sql_models = load_models(SQL_MODELS)
+    rules = contracts(settings.minimum_coverage, settings.maximum_rejected_share)
     return dg.Definitions(
         assets=[
             landing_assets,
             model_outputs,
             requests,
             verdicts,
+            admission,
             statistics_assets(settings.human_aggregation),
             *(model_asset(model) for model in sql_models),
-            publication_asset(sql_models),
+            publication_asset(sql_models, rules),
         ],
-        asset_checks=contract_checks(settings.minimum_coverage),
+        asset_checks=contract_checks(rules),
         jobs=[ingest_job, evaluate_job, rebuild_job],
-        schedules=[nightly],
-        sensors=[landing_sensor, dead_runs, retention_sensor(settings), flow],
+        schedules=[nightly_schedule(settings.nightly_cron, settings.time_zone)],
+        sensors=[landing_sensor, evaluate_what_landed, dead_runs, retention_sensor(settings)],
         resources={**resources(settings), **(resource_overrides or {})},
-        executor=announcing_executor(settings.home),
+        executor=home_executor(settings.home, settings.published),
         loggers={"console": terminal_logger},
     )
 
@@ -63,15 +70,25 @@ def build_defs(
 def resources(settings: Settings) -> dict[str, object]:
     """The resources a deployment uses, from its settings."""
     return {
-        "landing": LandingResource(path=str(settings.landing), taxonomy=str(PACKAGE_TAXONOMY)),
+        "landing": LandingResource(
+            path=str(settings.landing),
+            taxonomy=str(PACKAGE_TAXONOMY),
+            judge_weights=settings.judge_weights,
+            trust_file_times=settings.trust_file_times,
+        ),
         "warehouse": WarehouseResource(database=str(settings.warehouse)),
         "ledger": LedgerResource(root=str(settings.ledger)),
+        "rules": AdmissionRules(
+            minimum_coverage=settings.minimum_coverage, leave_out_failing=settings.failing_models == "leave_out"
+        ),
         "publication": PublicationResource(path=str(settings.published)),
         "judge": JudgeResource(
             profile=settings.profile,
             state_root=str(settings.servers),
             url=settings.judge_url,
             api_key_variable=settings.api_key_variable,
+            proxy=settings.judge_proxy,
+            ca_file=settings.judge_ca_file,
             model=settings.judge_model,
             revision=settings.judge_revision,
             engine=settings.judge_engine,

@@ -3,7 +3,7 @@
 What the contracts say stands in `warehouse.contracts`; nothing here knows a table.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import dagster as dg
 import polars as pl
@@ -11,13 +11,13 @@ import polars as pl
 from pollux_dagster.defs.metadata import rows_table
 from pollux_dagster.warehouse.audit import audit
 from pollux_dagster.warehouse.checks import CheckResult, record_check_results
-from pollux_dagster.warehouse.contracts import Contract, contracts
+from pollux_dagster.warehouse.contracts import Contract
 from pollux_dagster.warehouse.duckdb_resource import WarehouseResource
 
 
-def contract_checks(minimum_coverage: float) -> list[dg.AssetChecksDefinition]:
+def contract_checks(contracts: Sequence[Contract]) -> list[dg.AssetChecksDefinition]:
     """One Dagster asset check per contract."""
-    return [_check(contract) for contract in contracts(minimum_coverage)]
+    return [_check(contract) for contract in contracts]
 
 
 def dagster_result(
@@ -45,7 +45,6 @@ def _check(contract: Contract) -> dg.AssetChecksDefinition:
         name=contract.name,
         description=contract.description,
         blocking=contract.blocking,
-        pool="warehouse",
     )
     def check(context: dg.AssetCheckExecutionContext, warehouse: WarehouseResource) -> dg.AssetCheckResult:
         with warehouse.get_connection() as con:

@@ -1,50 +1,54 @@
-"""One evaluation from start to end in this process, as the command line runs it: ingest, then every model at once."""
+"""One evaluation from start to end in this process, as the command line runs it: the job `evaluate`."""
 
 from __future__ import annotations
 
-from pollux_dagster.defs.automation import all_models
+import sys
+
 from pollux_dagster.defs.build import build_defs
+from pollux_dagster.defs.executor import note_failure
 from pollux_dagster.defs.instance import announced_run, fail_orphaned_runs, open_instance
+from pollux_dagster.defs.partitions import models
 from pollux_dagster.defs.retention import prune
+from pollux_dagster.defs.run_lock import BEGUN_TAG, only_run
 from pollux_dagster.defs.settings import Settings
 from pollux_dagster.defs.terminal import with_plain_lines
+from pollux_dagster.warehouse.connection import set_aside
 
 
 class NoAnswersError(RuntimeError):
     """The landing folder holds no answer of any model that could be used."""
 
 
-def evaluate_landing(settings: Settings) -> bool:
-    """Run the `ingest` job, then the `evaluate` job over every known model; True when both succeeded.
+def evaluate_landing(settings: Settings, *, rebuild: bool = False) -> bool:
+    """Run the job `evaluate`: whatever is new, was missed or had failed; True when it succeeded.
 
-    Ingest runs first on its own because the models it finds are the partitions of the second run.
+    rebuild: set the warehouse aside first, so that it is made again from landing folder and ledger. While another run
+    uses the home this one waits and says so on standard error.
 
     Raises:
         NoAnswersError: everything was read, and no model has an answer.
+        WarehouseLockedError: the warehouse cannot be set aside, another process has it open.
     """
     defs = build_defs(settings)
-    plain = with_plain_lines({})
-    tags = {"dagster/max_retries": "0"}  # a daemon on this home starts its own runs again, not ours
-    with open_instance(settings.dagster_home) as instance:
+    # A daemon on this home starts its own runs again, not ours.
+    tags = {BEGUN_TAG: "yes", "dagster/max_retries": "0"}
+    with (
+        only_run(settings.home, lambda line: print(line, file=sys.stderr)),  # noqa: T201
+        open_instance(settings.dagster_home) as instance,
+    ):
         fail_orphaned_runs(instance)
         prune(instance, settings)
+        if rebuild:
+            moved = set_aside(settings.warehouse)
+            print(f"set aside as {moved}" if moved else f"there was no {settings.warehouse}")  # noqa: T201
         with announced_run(instance) as run_id:
-            ingested = defs.resolve_job_def("ingest").execute_in_process(
-                instance=instance, run_id=run_id, run_config=plain, tags=tags, raise_on_error=False
+            evaluated = defs.resolve_job_def("evaluate").execute_in_process(
+                instance=instance, run_id=run_id, run_config=with_plain_lines({}), tags=tags, raise_on_error=False
             )
-        if not ingested.success:
-            return False
-        if not (models := all_models(instance)):
+        note_failure(settings.published, evaluated.run_id, evaluated.all_events)
+        if not evaluated.success and not instance.get_dynamic_partitions(models.name or ""):
             raise NoAnswersError(
                 f"expected answers of at least one model in {settings.landing}, found none; rows that could not be "
                 f"used are in raw.rejected_rows of {settings.warehouse}, with the reason"
-            )
-        with announced_run(instance) as run_id:
-            evaluated = defs.resolve_job_def("evaluate").execute_in_process(
-                instance=instance,
-                run_id=run_id,
-                run_config=plain,
-                tags={**tags, **models},
-                raise_on_error=False,
             )
         return evaluated.success

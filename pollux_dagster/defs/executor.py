@@ -1,13 +1,16 @@
-"""How a run is executed: in one process, which shows that it lives so that a dead run can be told."""
+"""How a run is executed: in one process, alone in its home, which shows that it lives so that a dead run can be told.
+
+A run that fails leaves the last good publication in place; what stopped it is noted in that publication.
+"""
 
 from __future__ import annotations
 
 import atexit
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import dagster as dg
-from dagster import DagsterEvent, Executor
+from dagster import DagsterEvent, DagsterEventType, Executor
 from dagster._core.execution.context.system import PlanOrchestrationContext
 from dagster._core.execution.plan.plan import ExecutionPlan
 from dagster._core.execution.retries import RetryMode
@@ -15,15 +18,46 @@ from dagster._core.execution.retries import RetryMode
 from pollux_dagster.defs.instance import liveness_folder
 from pollux_dagster.defs.instance_owner import claim_instance
 from pollux_dagster.defs.run_liveness import announce, withdraw
-from pollux_dagster.defs.terminal import with_plain_lines
+from pollux_dagster.defs.run_lock import BEGUN_TAG, only_run
+from pollux_dagster.defs.terminal import cause, with_plain_lines
+from pollux_dagster.warehouse.publish import mark_stale
 
 
-class _AnnouncingExecutor(Executor):
-    """Dagster's in-process executor, in a process that shows for the rest of its life that it has this run."""
+def home_executor(home: Path, published: Path) -> dg.ExecutorDefinition:
+    """The executor of every run of `home`, whose publication is `published`.
 
-    def __init__(self, inner: Executor, home: Path) -> None:
+    One process a run: the warehouse has one writer at a time, so a process per step would only pay for imports. A run
+    of another home's instance fails (`instance_owner.ForeignInstanceError`).
+    """
+
+    def create(init_context: dg.InitExecutorContext) -> Executor:
+        inner = dg.in_process_executor.executor_creation_fn(init_context)  # type: ignore[misc]
+        return _HomeExecutor(inner, home, published)
+
+    return dg.ExecutorDefinition(
+        name="in_process",
+        config_schema=dg.in_process_executor.config_schema,  # type: ignore[arg-type]  # what Dagster itself passes on
+        executor_creation_fn=create,
+    )
+
+
+def note_failure(published: Path, run_id: str, events: Iterable[DagsterEvent]) -> None:
+    """Note in the publication why this run did not renew it, if the run has failed."""
+    reasons = [reason for event in events if (reason := _reason(event))]
+    if reasons:
+        mark_stale(published, reason="; ".join(dict.fromkeys(reasons)), run_id=run_id)
+
+
+class _HomeExecutor(Executor):
+    """Dagster's in-process executor, in a home that no other run uses meanwhile.
+
+    Its process shows for the rest of its life that it has this run.
+    """
+
+    def __init__(self, inner: Executor, home: Path, published: Path) -> None:
         self._inner = inner
         self._home = home
+        self._published = published
 
     @property
     def retries(self) -> RetryMode:
@@ -34,7 +68,14 @@ class _AnnouncingExecutor(Executor):
         folder, run_id = liveness_folder(plan_context.instance), plan_context.run_id
         # Until the process ends and not until this generator does: the run is only marked as finished after it.
         atexit.register(withdraw, folder, run_id, announce(folder, run_id))
-        yield from self._inner.execute(_printing_plain_lines(plan_context), execution_plan)
+        events: list[DagsterEvent] = []
+        with only_run(self._home, plan_context.log.info):
+            plan_context.instance.add_run_tags(run_id, {BEGUN_TAG: "yes"})
+            for event in self._inner.execute(_printing_plain_lines(plan_context), execution_plan):
+                if _reason(event):
+                    events.append(event)
+                yield event
+            note_failure(self._published, run_id, events)
 
 
 def _printing_plain_lines(plan_context: PlanOrchestrationContext) -> PlanOrchestrationContext:
@@ -49,17 +90,18 @@ def _printing_plain_lines(plan_context: PlanOrchestrationContext) -> PlanOrchest
     )
 
 
-def announcing_executor(home: Path) -> dg.ExecutorDefinition:
-    """One process a run: the warehouse has one writer at a time, so a process a step would only pay for imports.
+def _reason(event: DagsterEvent) -> str:
+    """What is wrong, in one line, where the event says that a blocking check or a step failed; "" otherwise."""
+    if event.event_type is DagsterEventType.ASSET_CHECK_EVALUATION:
+        check = event.asset_check_evaluation_data
+        if not check.passed and check.blocking:
+            return f"{check.check_name} of {'.'.join(check.asset_key.path)} failed: {check.description}"
+    # The step of a failing check fails too, and says less.
+    elif event.is_step_failure and not _is_failed_check(event):
+        return f"{event.step_key}: {cause(event.step_failure_data.error)}"
+    return ""
 
-    A run of another home's instance fails (`instance_owner.ForeignInstanceError`).
-    """
 
-    def create(init_context: dg.InitExecutorContext) -> Executor:
-        return _AnnouncingExecutor(dg.in_process_executor.executor_creation_fn(init_context), home)  # type: ignore[misc]
-
-    return dg.ExecutorDefinition(
-        name="in_process",
-        config_schema=dg.in_process_executor.config_schema,  # type: ignore[arg-type]  # what Dagster itself passes on
-        executor_creation_fn=create,
-    )
+def _is_failed_check(event: DagsterEvent) -> bool:
+    error = event.step_failure_data.error
+    return error is not None and error.cls_name == "DagsterAssetCheckFailedError"

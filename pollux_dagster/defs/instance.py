@@ -1,4 +1,4 @@
-"""The Dagster instance of one home: SQLite storage beside the results, one warehouse writer and one judge at a time."""
+"""The Dagster instance of one home: SQLite storage beside the results, one run at a time."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from pathlib import Path
 
 import dagster as dg
 import filelock
-from dagster._core.storage.event_log import SqlEventLogStorage
 from dagster._core.utils import make_new_run_id
 
 from pollux_dagster.defs.instance_owner import claim_instance
@@ -22,15 +21,11 @@ telemetry:
 nux:
   enabled: false          # no sign-up dialog over the first page
 concurrency:
-  pools:
-    default_limit: 1      # DuckDB has one writer, a GPU box one judge: each pool admits one step at a time
-    granularity: op
   runs:
-    max_concurrent_runs: 4
+    max_concurrent_runs: 1  # runs of a home take turns (run.lock): here they wait as entries of a queue
 run_monitoring:
   enabled: true           # a run that never starts, or hangs while being cancelled, is ended
   poll_interval_seconds: 30
-  free_slots_after_run_end_seconds: 60  # and the places it held in the pools are given back
 run_retries:
   enabled: true           # a run whose process died is started again; what was judged is not asked for twice
   max_retries: 2
@@ -78,7 +73,6 @@ def fail_orphaned_runs(instance: dg.DagsterInstance) -> list[str]:
             instance.report_run_failed(latest, "its process was killed; what it had done is kept")
         orphaned.append(run.run_id)
     _remove_leftovers(instance)
-    _give_back_places(instance)
     return orphaned
 
 
@@ -96,23 +90,6 @@ def _remove_leftovers(instance: dg.DagsterInstance) -> None:
     if run_ids:
         runs = instance.get_runs(dg.RunsFilter(run_ids=run_ids))
         remove_leftovers(folder, {run.run_id for run in runs if not run.is_finished})
-
-
-def _give_back_places(instance: dg.DagsterInstance) -> None:
-    """Free the places of finished runs without a process, and hand free places to steps that wait for one.
-
-    Dagster does neither in one transaction with what makes it necessary. So it is done at every look, and not only for
-    the runs just failed: whoever failed a run, or freed a place, may have been killed before it could go on.
-    """
-    storage = instance.event_log_storage
-    holders = storage.get_concurrency_run_ids()
-    for run in instance.get_runs(dg.RunsFilter(run_ids=[*holders])) if holders else ():
-        if run.is_finished and _liveness(instance, run) is not Liveness.LIVING:
-            storage.free_concurrency_slots_for_run(run.run_id)
-    if isinstance(storage, SqlEventLogStorage):
-        for pool in storage.get_concurrency_keys():
-            if storage.has_unassigned_slots(pool):
-                storage.assign_pending_steps([pool])
 
 
 def keep_files_private() -> None:

@@ -6,7 +6,7 @@ judging locks nobody out.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,20 +15,29 @@ import dagster as dg
 import duckdb
 import polars as pl
 
-from pollux_dagster.defs.automation import when_something_new
+from pollux_dagster.core.model_ids import model_partition_key
+from pollux_dagster.defs.automation import NEW, SCOPE_TAG
 from pollux_dagster.defs.golden import GoldenSet, judge_golden_set, load_golden_set
 from pollux_dagster.defs.metadata import OWNERS, column_schema, record_run, rows_table
-from pollux_dagster.defs.partitions import landed_models, models, one_run
-from pollux_dagster.defs.resources import JudgeResource, LedgerResource
+from pollux_dagster.defs.partitions import landed_models, models, one_run, selected_partitions
+from pollux_dagster.defs.resources import AdmissionRules, JudgeResource, LedgerResource
 from pollux_dagster.judge.evaluate import Answer, Criterion, EvaluationReport, evaluate
 from pollux_dagster.judge.ledger import Ledger
 from pollux_dagster.judge.progress import Progress, format_progress
 from pollux_dagster.judge.server import AddressError, ServerError
+from pollux_dagster.warehouse.admission import decide_admission
 from pollux_dagster.warehouse.duckdb_resource import WarehouseResource
 from pollux_dagster.warehouse.golden import GoldenRound, record_round
 from pollux_dagster.warehouse.judges import register_judge
 from pollux_dagster.warehouse.records import keep_records, restore_records, restore_requests
-from pollux_dagster.warehouse.requests import WorkOrder, iter_work_order, pending_requests, refresh_requests
+from pollux_dagster.warehouse.requests import (
+    WorkOrder,
+    changed_models,
+    iter_work_order,
+    pending_requests,
+    refresh_requests,
+)
+from pollux_dagster.warehouse.schema import create_schema
 from pollux_dagster.warehouse.verdicts import load_verdicts
 
 PROGRESS_SECONDS = 2.0
@@ -36,7 +45,6 @@ PROGRESS_SECONDS = 2.0
 
 @dg.asset(
     key=["judging", "requests"],
-    partitions_def=models,
     deps=[
         ["raw", "model_outputs"],
         ["raw", "instructions"],
@@ -46,9 +54,6 @@ PROGRESS_SECONDS = 2.0
     group_name="judging",
     kinds={"duckdb"},
     owners=OWNERS,
-    pool="warehouse",
-    backfill_policy=one_run,
-    automation_condition=when_something_new,
 )
 def requests(
     context: dg.AssetExecutionContext, warehouse: WarehouseResource, judge: JudgeResource, ledger: LedgerResource
@@ -56,14 +61,23 @@ def requests(
     """One row per (output, criterion, judge): what has to be judged, keyed by content."""
     identity = judge.identity()
     with warehouse.get_connection() as con:
-        if restored := restore_records(con, ledger.records):
-            context.log.info(f"a new warehouse: {restored} rows of judges, runs and golden set read back")
+        restored = restore_records(con, ledger.records)
+        if restored.rows:
+            context.log.info(f"a new warehouse: {restored.rows} rows of judges, runs and golden set read back")
+        for path in restored.damaged:
+            context.log.warning(f"a damaged record was set aside, and what it held is lost: {path}, with its report")
+        if not landed_models(con):
+            raise dg.Failure(
+                "expected answers of at least one model in the landing folder, found none; rows that could not be used "
+                "are in raw.rejected_rows of the warehouse, with the reason",
+                allow_retries=False,
+            )
         register_judge(con, identity)
-        counts = refresh_requests(
-            con, judge_id=identity.judge_id, model_ids=_selected(context, con), repeats=judge.repeats
-        )
+        changed = changed_models(con, judge_id=identity.judge_id, repeats=judge.repeats)
+        counts = refresh_requests(con, judge_id=identity.judge_id, model_ids=changed, repeats=judge.repeats)
         context.log.info(
-            f"{counts.requests} requests, {counts.distinct_keys} of them distinct, for {identity.judge_name}"
+            f"{counts.requests} requests of {counts.models} models with something new, {counts.distinct_keys} of them "
+            f"distinct, for {identity.judge_name}"
         )
         return dg.MaterializeResult(
             metadata={
@@ -82,9 +96,7 @@ def requests(
     group_name="judging",
     kinds={"vllm", "parquet", "duckdb"},
     owners=OWNERS,
-    pool="judge",
     backfill_policy=one_run,
-    automation_condition=when_something_new,
 )
 def verdicts(
     context: dg.AssetExecutionContext,
@@ -107,11 +119,13 @@ def verdicts(
             load_verdicts(con, book.segments())
             if restored := restore_requests(con, judge_id=identity.judge_id):
                 context.log.info(f"{restored} requests that other judges have judged are back in a new warehouse")
+            models_of_run = _selected(context, con)
             order = pending_requests(
                 con,
                 judge_id=identity.judge_id,
-                model_ids=_selected(context, con),
+                model_ids=models_of_run if models_of_run is not None else [*landed_models(con).values()],
                 target=Path(scratch) / "work_order.parquet",
+                retry_failed=context.run.tags.get(SCOPE_TAG) != NEW,
             )
             criteria = _criteria(con)
             golden = load_golden_set(con, identity.model)
@@ -142,6 +156,7 @@ def verdicts(
         details |= report.as_json() if report else {"requested": 0}
         record_run(con, context.run.run_id, "judge", started, details)
         keep_records(con, ledger.records)
+        _report_models(context, _verdict_counts(con, identity.judge_id, order.models))
         return dg.MaterializeResult(
             metadata={
                 **column_schema(con, "judging", "verdicts"),
@@ -153,10 +168,52 @@ def verdicts(
         )
 
 
-def _selected(context: dg.AssetExecutionContext, con: duckdb.DuckDBPyConnection) -> list[str]:
-    """The models of this run's partitions; one that left the landing folder has nothing to judge."""
-    keys = set(context.partition_keys)
-    return [model_id for key, model_id in landed_models(con).items() if key in keys]
+@dg.asset(
+    key=["judging", "admission"],
+    deps=[verdicts],
+    group_name="judging",
+    kinds={"duckdb"},
+    owners=OWNERS,
+)
+def admission(
+    context: dg.AssetExecutionContext, warehouse: WarehouseResource, rules: AdmissionRules
+) -> dg.MaterializeResult[None]:
+    """One row per judge and model: whether the tables are made of it, and the reason where they are not."""
+    with warehouse.get_connection() as con:
+        create_schema(con)
+        left_out = decide_admission(
+            con, minimum_coverage=rules.minimum_coverage, leave_out_failing=rules.leave_out_failing
+        )
+        for judge_id, model_id, reason in left_out:
+            context.log.warning(f"{model_id} is left out of the tables of judge {judge_id}: {reason}")
+        return dg.MaterializeResult(
+            metadata={**column_schema(con, "judging", "admission"), "left_out": len(left_out)},
+        )
+
+
+def _selected(context: dg.AssetExecutionContext, con: duckdb.DuckDBPyConnection) -> list[str] | None:
+    """The models of this run's partitions, or None for every model; one that left the folder has nothing to judge."""
+    keys = set(selected_partitions(context))
+    return [model_id for key, model_id in landed_models(con).items() if key in keys] if keys else None
+
+
+def _report_models(context: dg.AssetExecutionContext, models_of_run: pl.DataFrame) -> None:
+    """One materialization of judging/verdicts per row: column model_id, the others are the partition's own figures."""
+    selected = selected_partitions(context)
+    for row in models_of_run.iter_rows(named=True):
+        partition = model_partition_key(row["model_id"])
+        if partition in selected:  # Dagster reports these itself
+            context.add_asset_metadata(row, partition_key=partition)
+        else:
+            context.log_event(dg.AssetMaterialization(["judging", "verdicts"], partition=partition, metadata=row))
+
+
+def _verdict_counts(con: duckdb.DuckDBPyConnection, judge_id: str, model_ids: Sequence[str]) -> pl.DataFrame:
+    return con.execute(
+        'SELECT model_id, verdicts AS "dagster/row_count", requests, usable, coverage FROM judging.coverage '
+        "WHERE judge_id = ? AND list_contains(?::VARCHAR[], model_id) ORDER BY ALL",
+        [judge_id, list(model_ids)],
+    ).pl()
 
 
 def _judge_pending(

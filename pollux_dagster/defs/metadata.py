@@ -64,7 +64,7 @@ def record_run(
 ) -> None:
     """One row of `meta.runs`: what a step did, for the walk from a number back to the run that made it."""
     con.execute(
-        "INSERT INTO meta.runs VALUES (?, ?, ?, ?, ?)",
+        "INSERT INTO meta.runs SELECT ?, ?, ?, ?, ?, (SELECT coalesce(max(position), 0) + 1 FROM meta.runs)",
         [run_id, step, started, datetime.now(UTC), orjson.dumps(details, default=str).decode()],
     )
 

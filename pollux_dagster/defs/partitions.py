@@ -15,6 +15,11 @@ models = dg.DynamicPartitionsDefinition(name="models")
 one_run = dg.BackfillPolicy.single_run()
 
 
+def selected_partitions(context: dg.AssetExecutionContext) -> list[str]:
+    """The partitions this run was launched for; empty where it was launched for whatever has something new."""
+    return list(context.partition_keys) if context.has_partition_key or context.has_partition_key_range else []
+
+
 def landed_models(con: duckdb.DuckDBPyConnection) -> dict[str, str]:
     """Partition key → model id, for every model that has an output in raw."""
     rows = con.execute("SELECT DISTINCT model_id FROM raw.model_outputs ORDER BY model_id").fetchall()

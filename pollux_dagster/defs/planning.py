@@ -71,7 +71,9 @@ def plan_landing(settings: Settings, *, difference: float, power: float) -> Land
 def _ingest(con: duckdb.DuckDBPyConnection, settings: Settings) -> None:
     """Read what landed and leave the record that a run leaves: rows lead back to it."""
     started, run_id = datetime.now(UTC), f"plan-{uuid4()}"
-    report = sync(con, settings.landing, run_id=run_id, taxonomy=PACKAGE_TAXONOMY)
+    report = sync(
+        con, settings.landing, run_id=run_id, taxonomy=PACKAGE_TAXONOMY, trust_times=settings.trust_file_times
+    )
     if report.loaded or report.removed:
         record_run(con, run_id, "ingest", started, report.as_json())
 

@@ -2,22 +2,23 @@
 
 import os
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import dagster as dg
 
 from pollux_dagster import __version__
-from pollux_dagster.defs.automation import when_inputs_settle
 from pollux_dagster.defs.metadata import OWNERS
 from pollux_dagster.defs.resources import PublicationResource
+from pollux_dagster.warehouse.contracts import Contract
 from pollux_dagster.warehouse.duckdb_resource import WarehouseResource
 from pollux_dagster.warehouse.leaderboard_plot import draw_leaderboard
 from pollux_dagster.warehouse.publish import publish
 from pollux_dagster.warehouse.sql_models import SqlModel
 
 
-def publication_asset(models: list[SqlModel]) -> dg.AssetsDefinition:
-    """The asset, downstream of every SQL model."""
+def publication_asset(models: list[SqlModel], contracts: Sequence[Contract]) -> dg.AssetsDefinition:
+    """The asset, downstream of every SQL model; it publishes nothing that one of `contracts` stands against."""
 
     @dg.asset(
         name="published",
@@ -25,8 +26,6 @@ def publication_asset(models: list[SqlModel]) -> dg.AssetsDefinition:
         group_name="published",
         kinds={"duckdb"},
         owners=OWNERS,
-        pool="warehouse",
-        automation_condition=when_inputs_settle,
     )
     def published(
         context: dg.AssetExecutionContext, warehouse: WarehouseResource, publication: PublicationResource
@@ -38,6 +37,7 @@ def publication_asset(models: list[SqlModel]) -> dg.AssetsDefinition:
                 con,
                 Path(publication.path),
                 models=models,
+                contracts=contracts,
                 run_id=context.run.run_id,
                 package_version=__version__,
                 git_commit=git_commit(),

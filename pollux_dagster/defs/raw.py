@@ -1,7 +1,7 @@
 """Raw assets: what landed, cleaned of rows nobody can use.
 
-One step reads every changed file once and writes all raw tables; the per-model asset reports each model's share.
-Both call the same incremental `sync`, so whichever runs first does the reading and the other finds nothing to do.
+One step reads every changed file once and writes all raw tables, each model's answers among them; it reports the models
+whose answers changed as partitions of `raw/model_outputs`.
 """
 
 from collections.abc import Iterator
@@ -11,11 +11,15 @@ from pathlib import Path
 import dagster as dg
 import duckdb
 
-from pollux_dagster.defs.automation import when_something_new
+from pollux_dagster.core.model_ids import model_partition_key
+from pollux_dagster.defs.automation import LANDED_TAG
 from pollux_dagster.defs.metadata import OWNERS, column_schema, record_run, rows_table
-from pollux_dagster.defs.partitions import landed_models, models, one_run, register_models
+from pollux_dagster.defs.partitions import landed_models, models, one_run, register_models, selected_partitions
 from pollux_dagster.defs.resources import LandingResource
+from pollux_dagster.ingest.resolve import resolved_state
+from pollux_dagster.ingest.special_tokens import read_special_tokens
 from pollux_dagster.ingest.sync import SyncReport, sync
+from pollux_dagster.warehouse.builds import fingerprint
 from pollux_dagster.warehouse.duckdb_resource import WarehouseResource
 from pollux_dagster.warehouse.schema import create_schema
 
@@ -24,6 +28,8 @@ RAW_TABLES = {
     "criteria": "One row per distinct (criteria_name, rubrics): the scale read from the rubric, group and gate flag.",
     "instruction_criteria": "Which criteria an instruction is judged on, from its own list or from the taxonomy.",
     "human_scores": "People's scores for (prompt, model, criterion), one row per annotator.",
+    "rejection_counts": "How many rows of each file, and of each model's answers, were rejected, by reason.",
+    "answer_counts": "One row per model: instructions it should have answered and has, rows read and rejected.",
     "rejected_rows": "Every row that cannot be used: file, row number, reason, detail, raw text.",
 }
 
@@ -37,7 +43,6 @@ def _spec(table: str, description: str) -> dg.AssetSpec:
 @dg.multi_asset(
     name="landing",
     specs=[_spec(table, description) for table, description in RAW_TABLES.items()],
-    pool="warehouse",
 )
 def landing_assets(
     context: dg.AssetExecutionContext, landing: LandingResource, warehouse: WarehouseResource
@@ -48,9 +53,12 @@ def landing_assets(
         new = register_models(context.instance, list(landed_models(con)))
         if new:
             context.log.info(f"new models: {', '.join(new)}")
+        _report_models(context, con, report.changed_models)
+        context.instance.add_run_tags(context.run.run_id, {LANDED_TAG: resolved_state(con)})
         for table in RAW_TABLES:
             yield dg.MaterializeResult(
                 asset_key=["raw", table],
+                data_version=dg.DataVersion(fingerprint(con, f"raw.{table}")),
                 metadata={
                     **column_schema(con, "raw", table),
                     "files_loaded": len(report.loaded),
@@ -68,32 +76,52 @@ def landing_assets(
     group_name="raw",
     kinds={"duckdb", "polars"},
     owners=OWNERS,
-    pool="warehouse",
     backfill_policy=one_run,
-    automation_condition=when_something_new,
 )
 def model_outputs(
     context: dg.AssetExecutionContext, landing: LandingResource, warehouse: WarehouseResource
 ) -> dg.MaterializeResult[None]:
     """One model's answers, one row per (model_id, prompt_id, sample_index)."""
     with warehouse.get_connection() as con:
-        _sync(context, con, landing)
-        ids = landed_models(con)
-        counts = dict(con.execute("SELECT model_id, count(*) FROM raw.model_outputs GROUP BY model_id").fetchall())
-        for key in context.partition_keys:
-            model_id = ids.get(key)
-            if model_id is None:
-                context.log.warning(f"model {key!r} has no answers in {landing.path} any more")
-            context.add_asset_metadata(
-                {"model_id": model_id or key, "answers": counts.get(model_id, 0)}, partition_key=key
-            )
+        create_schema(con)
+        if keys := selected_partitions(context):
+            ids = landed_models(con)
+            for key in keys:
+                if key not in ids:
+                    context.log.warning(f"model {key!r} has no answers in {landing.path} any more")
+                context.add_asset_metadata(_answers(con, ids.get(key, key)), partition_key=key)
         return dg.MaterializeResult(metadata=column_schema(con, "raw", "model_outputs"))
+
+
+def _report_models(
+    context: dg.AssetExecutionContext, con: duckdb.DuckDBPyConnection, model_ids: tuple[str, ...]
+) -> None:
+    """One materialization per model whose answers are new, different or gone."""
+    for model_id in model_ids:
+        context.log_event(
+            dg.AssetMaterialization(
+                ["raw", "model_outputs"], partition=model_partition_key(model_id), metadata=_answers(con, model_id)
+            )
+        )
+
+
+def _answers(con: duckdb.DuckDBPyConnection, model_id: str) -> dict[str, str | int]:
+    query = "SELECT count(*), count(DISTINCT prompt_id) FROM raw.model_outputs WHERE model_id = ?"
+    answers, instructions = con.execute(query, [model_id]).fetchone() or (0, 0)
+    return {"model_id": model_id, "dagster/row_count": answers, "instructions_answered": instructions}
 
 
 def _sync(context: dg.AssetExecutionContext, con: duckdb.DuckDBPyConnection, landing: LandingResource) -> SyncReport:
     started = datetime.now(UTC)
     create_schema(con)
-    report = sync(con, landing.folder, run_id=context.run.run_id, taxonomy=Path(landing.taxonomy))
+    report = sync(
+        con,
+        landing.folder,
+        run_id=context.run.run_id,
+        taxonomy=Path(landing.taxonomy),
+        special_tokens=read_special_tokens(Path(landing.judge_weights)) if landing.judge_weights else (),
+        trust_times=landing.trust_file_times,
+    )
     if report.loaded or report.removed:
         context.log.info(str(report))
         record_run(con, context.run.run_id, "ingest", started, report.as_json())

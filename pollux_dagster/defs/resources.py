@@ -17,6 +17,7 @@ import dagster as dg
 from pydantic import Field
 
 from pollux_dagster.core.profiles import PROFILES, JudgeIdentity, JudgeProfile
+from pollux_dagster.judge.endpoint import Route
 from pollux_dagster.judge.ledger import Ledger
 from pollux_dagster.judge.server import (
     ServerHandle,
@@ -27,11 +28,23 @@ from pollux_dagster.judge.server import (
 )
 
 
+class AdmissionRules(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """Which models the tables are made of; `warehouse.admission` says what the two mean."""
+
+    minimum_coverage: float
+    leave_out_failing: bool = False
+
+
 class LandingResource(dg.ConfigurableResource):  # type: ignore[type-arg]
-    """The folder that answers, instructions, taxonomies and human scores are dropped into."""
+    """The folder that answers, instructions, taxonomies and human scores are dropped into.
+
+    `trust_file_times` false: a file is known by its bytes alone, which are read at every look.
+    """
 
     path: str
     taxonomy: str
+    judge_weights: str = ""  # a local folder; its tokenizer says which special tokens are suspected in answers
+    trust_file_times: bool = True
 
     @property
     def folder(self) -> Path:
@@ -66,7 +79,8 @@ class JudgeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     """Which judge reads the answers, and where it runs.
 
     `url` empty: a managed server, started when there is something to judge and shared by concurrent runs.
-    Otherwise any OpenAI-compatible URL; its key is read from the environment variable named `api_key_variable`.
+    Otherwise any OpenAI-compatible URL; its key is read from the environment variable named `api_key_variable`. It is
+    reached directly, or through `proxy`, and its certificate may come from an authority in `ca_file`.
     `model` replaces the profile's model by another hub id or checkpoint folder; `arguments` go to the engine;
     `python` is the interpreter of another environment that has the engine.
     """
@@ -75,6 +89,8 @@ class JudgeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     state_root: str
     url: str = ""
     api_key_variable: str = "POLLUX_JUDGE_API_KEY"
+    proxy: str = ""
+    ca_file: str = ""
     model: str = ""
     revision: str = ""
     engine: str = "vllm"
@@ -109,7 +125,8 @@ class JudgeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         if self.url:
             key = os.environ.get(self.api_key_variable, "")
             length = self.judge_profile.max_model_len
-            with attached_server(self.url, key, self.model or None, max_model_len=length) as server:
+            route = Route(proxy=self.proxy, ca_file=self.ca_file)
+            with attached_server(self.url, key, self.model or None, max_model_len=length, route=route) as server:
                 served, recorded = server.endpoint.model, self.judge_profile.model
                 if served != recorded:
                     log(

@@ -12,16 +12,21 @@ import sys
 from collections.abc import Mapping
 from dataclasses import astuple, dataclass
 from pathlib import Path
-from typing import cast, get_args
+from typing import Literal, cast, get_args
+from zoneinfo import available_timezones
 
 from pollux_dagster import demo
 from pollux_dagster.core.profiles import PROFILES
 from pollux_dagster.core.statistics import Aggregation
+from pollux_dagster.publication_access import QueryLimits, bytes_of
+from pollux_dagster.warehouse.contracts import MAXIMUM_REJECTED_SHARE
 
 PACKAGE = Path(__file__).resolve().parent.parent
 PACKAGE_TAXONOMY = PACKAGE / "taxonomy"
 SQL_MODELS = PACKAGE.parent / "dbt_like_sql"
 MANAGED_ENGINES = ("vllm", "sglang", "transformers")
+FailingModels = Literal["hold", "leave_out"]
+"""What becomes of a publication when a model has too few usable verdicts: it is held back, or made without that one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,15 +71,28 @@ class Settings:
     profile: str
     judge_url: str
     api_key_variable: str
+    judge_proxy: str
+    judge_ca_file: str
     judge_model: str
     judge_revision: str
     judge_arguments: tuple[str, ...]
     judge_engine: str
     judge_python: str
     minimum_coverage: float
+    maximum_rejected_share: float
+    trust_file_times: bool
     repeats: int
     human_aggregation: Aggregation
+    query_limits: QueryLimits
     retention: Retention
+    failing_models: FailingModels = "hold"
+    nightly_cron: str = "0 2 * * *"
+    time_zone: str = "Europe/Moscow"
+
+    @property
+    def judge_weights(self) -> str:
+        """The judge's weights where they may be a local folder: the named model, else the profile's own; '' if none."""
+        return self.judge_model or str(PROFILES[self.profile].weights or "")
 
     @property
     def warehouse(self) -> Path:
@@ -106,9 +124,7 @@ class Settings:
         profile = environment.get("POLLUX_PROFILE", "pollux-4b")
         if profile not in PROFILES:
             raise ValueError(f"POLLUX_PROFILE: expected one of {', '.join(sorted(PROFILES))}, got {profile!r}")
-        coverage = _number(environment, "POLLUX_MINIMUM_COVERAGE", str(PROFILES[profile].minimum_coverage))
-        if not 0 <= coverage <= 1:
-            raise ValueError(f"POLLUX_MINIMUM_COVERAGE: expected a share between 0 and 1, got {coverage}")
+        coverage = _share(environment, "POLLUX_MINIMUM_COVERAGE", PROFILES[profile].minimum_coverage)
         repeats = int(_number(environment, "POLLUX_REPEATS", "1"))
         if repeats < 1:
             raise ValueError(f"POLLUX_REPEATS: expected a whole number of at least 1, got {repeats}")
@@ -119,20 +135,47 @@ class Settings:
         if aggregation not in get_args(Aggregation):
             allowed = ", ".join(get_args(Aggregation))
             raise ValueError(f"POLLUX_HUMAN_AGGREGATION: expected one of {allowed}, got {aggregation!r}")
+        failing_models = environment.get("POLLUX_FAILING_MODELS", "hold")
+        if failing_models not in get_args(FailingModels):
+            raise ValueError(
+                f"POLLUX_FAILING_MODELS: expected {' or '.join(get_args(FailingModels))}, got {failing_models!r}"
+            )
+        nightly_cron = environment.get("POLLUX_NIGHTLY_CRON", "0 2 * * *")
+        if len(nightly_cron.split()) != 5:
+            raise ValueError(f"POLLUX_NIGHTLY_CRON: expected five cron fields like '0 2 * * *', got {nightly_cron!r}")
+        time_zone = environment.get("POLLUX_TIME_ZONE", "Europe/Moscow")
+        if time_zone not in available_timezones():
+            raise ValueError(f"POLLUX_TIME_ZONE: expected a name like Europe/Moscow, got {time_zone!r}")
+        seconds = _number(environment, "POLLUX_QUERY_SECONDS", "60")
+        if not 0 < seconds <= 86_400:
+            raise ValueError(f"POLLUX_QUERY_SECONDS: expected seconds, at most a day of them, got {seconds:g}")
+        memory = environment.get("POLLUX_QUERY_MEMORY", "2GB")
+        try:
+            bytes_of(memory)
+        except ValueError as error:
+            raise ValueError(f"POLLUX_QUERY_MEMORY: {error}") from None
         return cls(
+            failing_models=cast(FailingModels, failing_models),
+            nightly_cron=nightly_cron,
+            time_zone=time_zone,
             home=Path(environment.get("POLLUX_HOME", ".pollux")).absolute(),
             landing=Path(environment.get("POLLUX_LANDING", "landing")).absolute(),
             profile=profile,
             judge_url=environment.get("POLLUX_JUDGE_URL", ""),
             api_key_variable=environment.get("POLLUX_JUDGE_API_KEY_VARIABLE", "POLLUX_JUDGE_API_KEY"),
+            judge_proxy=environment.get("POLLUX_JUDGE_PROXY", ""),
+            judge_ca_file=environment.get("POLLUX_JUDGE_CA_FILE", ""),
             judge_model=environment.get("POLLUX_JUDGE_MODEL", ""),
             judge_revision=environment.get("POLLUX_JUDGE_REVISION", ""),
             judge_arguments=tuple(shlex.split(environment.get("POLLUX_JUDGE_ARGUMENTS", ""))),
             judge_engine=engine,
             judge_python=environment.get("POLLUX_JUDGE_PYTHON") or sys.executable,
             minimum_coverage=coverage,
+            maximum_rejected_share=_share(environment, "POLLUX_MAXIMUM_REJECTED_SHARE", MAXIMUM_REJECTED_SHARE),
+            trust_file_times=_is_true(environment, "POLLUX_TRUST_FILE_TIMES", "true"),
             repeats=repeats,
             human_aggregation=cast(Aggregation, aggregation),
+            query_limits=QueryLimits(seconds, memory),
             retention=Retention.from_environment(environment),
         )
 
@@ -144,14 +187,23 @@ class Settings:
             "POLLUX_PROFILE": self.profile,
             "POLLUX_JUDGE_URL": self.judge_url,
             "POLLUX_JUDGE_API_KEY_VARIABLE": self.api_key_variable,
+            "POLLUX_JUDGE_PROXY": self.judge_proxy,
+            "POLLUX_JUDGE_CA_FILE": self.judge_ca_file,
             "POLLUX_JUDGE_MODEL": self.judge_model,
             "POLLUX_JUDGE_REVISION": self.judge_revision,
             "POLLUX_JUDGE_ARGUMENTS": shlex.join(self.judge_arguments),
             "POLLUX_JUDGE_ENGINE": self.judge_engine,
             "POLLUX_JUDGE_PYTHON": self.judge_python,
             "POLLUX_MINIMUM_COVERAGE": str(self.minimum_coverage),
+            "POLLUX_MAXIMUM_REJECTED_SHARE": str(self.maximum_rejected_share),
+            "POLLUX_TRUST_FILE_TIMES": str(self.trust_file_times).lower(),
             "POLLUX_REPEATS": str(self.repeats),
             "POLLUX_HUMAN_AGGREGATION": self.human_aggregation,
+            "POLLUX_FAILING_MODELS": self.failing_models,
+            "POLLUX_NIGHTLY_CRON": self.nightly_cron,
+            "POLLUX_TIME_ZONE": self.time_zone,
+            "POLLUX_QUERY_SECONDS": str(self.query_limits.seconds),
+            "POLLUX_QUERY_MEMORY": self.query_limits.memory,
             **self.retention.to_environment(),
         }
 
@@ -159,6 +211,20 @@ class Settings:
 def demo_environment(home: Path) -> dict[str, str]:
     """The packaged answers and the packaged demonstration judge."""
     return {"POLLUX_HOME": str(home), "POLLUX_LANDING": str(demo.LANDING), "POLLUX_PROFILE": "demo"}
+
+
+def _is_true(environment: Mapping[str, str], variable: str, default: str) -> bool:
+    text = environment.get(variable, default)
+    if text not in ("true", "false"):
+        raise ValueError(f"{variable}: expected true or false, got {text!r}")
+    return text == "true"
+
+
+def _share(environment: Mapping[str, str], variable: str, default: float) -> float:
+    share = _number(environment, variable, str(default))
+    if not 0 <= share <= 1:
+        raise ValueError(f"{variable}: expected a share between 0 and 1, got {share}")
+    return share
 
 
 def _number(environment: Mapping[str, str], variable: str, default: str) -> float:

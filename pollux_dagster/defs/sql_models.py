@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from pollux_dagster.defs.automation import only_with_its_table, when_inputs_settle
 from pollux_dagster.defs.checks import dagster_result
 from pollux_dagster.defs.metadata import column_schema
 from pollux_dagster.warehouse.build import ModelCheckFailedError, build_model
+from pollux_dagster.warehouse.builds import fingerprint
 from pollux_dagster.warehouse.duckdb_resource import WarehouseResource
 from pollux_dagster.warehouse.schema import create_schema
 from pollux_dagster.warehouse.sql_models import SqlModel
@@ -25,15 +25,12 @@ def model_asset(model: SqlModel) -> dg.AssetsDefinition:
         owners=list(model.owners),
         tags=dict(model.tags),
         code_version=model.code_version,
-        pool="warehouse",
-        automation_condition=when_inputs_settle,
         check_specs=[
             dg.AssetCheckSpec(
                 check.name,
                 asset=[model.schema, model.name],
                 description=check.description,
                 blocking=check.severity == "error",
-                automation_condition=only_with_its_table,
             )
             for check in model.checks
         ],
@@ -50,6 +47,7 @@ def model_asset(model: SqlModel) -> dg.AssetsDefinition:
                 raise
             context.log.info(f"{model.schema}.{model.name}: {report.rows} rows in {report.elapsed_s:.1f} s")
             yield dg.MaterializeResult(
+                data_version=dg.DataVersion(fingerprint(con, model.table)),
                 metadata={
                     **column_schema(con, model.schema, model.name, dict(model.columns)),
                     "dagster/column_lineage": column_lineage(model),

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 import dagster as dg
 
 from pollux_dagster.core.statistics import Aggregation
-from pollux_dagster.defs.automation import when_inputs_settle
 from pollux_dagster.defs.metadata import OWNERS, column_schema
 from pollux_dagster.warehouse.duckdb_resource import WarehouseResource
 from pollux_dagster.warehouse.schema import create_schema
@@ -25,11 +24,9 @@ def statistics_assets(aggregation: Aggregation) -> dg.AssetsDefinition:
                 group_name="statistics",
                 kinds={"numpy", "scipy", "duckdb"},
                 owners=OWNERS,
-                automation_condition=when_inputs_settle,
             )
             for table, description in TABLES.items()
         ],
-        pool="warehouse",
     )
     def statistics(
         context: dg.AssetExecutionContext, warehouse: WarehouseResource

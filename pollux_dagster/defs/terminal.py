@@ -18,9 +18,7 @@ class _Line(logging.Formatter):
         message = str(meta.get("orig_message") or record.getMessage())
         event = meta.get("dagster_event")
         if event is not None and event.is_step_failure:
-            message = f"{message} {_cause(event.step_failure_data.error)}"
-        if event is not None and _waits_for_a_pool(event):
-            message = f"waiting: {event.message}; another run of this home is in it"
+            message = f"{message} {cause(event.step_failure_data.error)}"
         shown = "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in message)
         shown = shown.replace("\n", "\n" + " " * 10)  # so that no line inside a message looks like a message
         level = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
@@ -28,20 +26,16 @@ class _Line(logging.Formatter):
 
 
 def _own_or_failure(record: logging.LogRecord) -> bool:
-    """Of the engine's events only waiting for a pool and the failure that started it; what follows says nothing new."""
+    """Of the engine's events only the failure that started it; what follows says nothing new."""
     meta = getattr(record, "dagster_meta", {})
     event = meta.get("dagster_event")
     if event is not None:
-        return bool(event.is_step_failure) or _waits_for_a_pool(event)
+        return bool(event.is_step_failure)
     return not str(meta.get("orig_message", "")).startswith("Dependencies for step ")
 
 
-def _waits_for_a_pool(event: dg.DagsterEvent) -> bool:
-    return "blocked by limit for pool" in (event.message or "")
-
-
-def _cause(error: SerializableErrorInfo | None) -> str:
-    """The outermost error that is not Dagster's wrapping: ours say what to do, and what caused them does not."""
+def cause(error: SerializableErrorInfo | None) -> str:
+    """The message of the outermost error that is not Dagster's wrapping: ours say what to do, their causes do not."""
     while error is not None and error.cause is not None and _is_wrapping(error):
         error = error.cause
     return error.message.strip() if error is not None else ""

@@ -23,6 +23,7 @@ from pollux_dagster.ingest.json_rows import (
     salvage_items,
     too_many_values,
 )
+from pollux_dagster.ingest.parquet_probe import refuse_costly
 from pollux_dagster.ingest.parquet_rows import read_parquet
 from pollux_dagster.ingest.rows import RawRow, Reason, RowRejected
 from pollux_dagster.ingest.scan import LandingFile
@@ -60,6 +61,8 @@ def open_container(file: LandingFile, handle: BinaryIO) -> Container:
     handle.seek(0)
     head = handle.read(len(_BOM) + 1)
     if head == _PARQUET:
+        if costly := refuse_costly(handle):
+            return Container(iter([RawRow(0, costly)]))
         return Container(read_parquet(handle))
     handle.seek(len(_BOM) if head.startswith(_BOM) else 0)
     return _text(file, handle)

@@ -1,7 +1,7 @@
 """CSV to rows, where one wrong quote costs the row it stands in and not the rows after it.
 
 The one idea: a record that is not one, because a quote in it never closes or closes in the middle of a cell, is
-its first line only. Reading goes on at the line after that, with a bound on what may be read again.
+its first line only. Reading goes on at the line after that, and what is read again is paid for by what is behind.
 """
 
 from __future__ import annotations
@@ -13,6 +13,9 @@ from typing import Any, BinaryIO
 
 from pollux_dagster.ingest import limits
 from pollux_dagster.ingest.rows import RawRow, Reason, RowRejected, check_text
+
+_REREADS_A_BYTE = 4
+"""Bytes that may be read again for each that was read and is behind. Torn cells alone need one."""
 
 
 def read_csv(handle: BinaryIO, header: list[str], delimiter: str) -> Iterator[RawRow]:
@@ -63,9 +66,10 @@ def _rejection(error: csv.Error | RowRejected) -> RowRejected:
 class _Lines:
     """Lines of text for the CSV reader, which by itself would collect a record with an open quote for ever.
 
-    A record may be as long as the limit of a line. What is read again after a damaged one is bounded for the
-    whole file; once that is used up a record ends with its line, so that no arrangement of quotes costs more
-    than a second reading or so.
+    A record may be as long as the limit of a line. A cell that is torn is read up to the next quote, and there is none
+    in between that could open another: reading these lines again costs no more than they are long, however many cells
+    are torn. So what may be read again grows with what has been read. Where quotes are arranged so that every line
+    starts a record of many, it does not suffice, and a record ends with its line until it does.
     """
 
     def __init__(self, handle: BinaryIO) -> None:
@@ -80,6 +84,7 @@ class _Lines:
         return self
 
     def start_record(self) -> None:
+        self._rereads_left += _REREADS_A_BYTE * self._size
         self.taken = self._size = 0
 
     def __next__(self) -> str:
@@ -113,3 +118,4 @@ class _Lines:
         if self.taken > 1:
             self._rereads_left -= self._size
             self._handle.seek(self._second)
+            self._size = 0

@@ -22,6 +22,13 @@ MAX_PARQUET_BYTES = 4096 * MIB
 MAX_PARQUET_ROWS = 20_000_000
 """Rows of a Parquet file, as its footer states them: a few bytes may claim any number."""
 
+MAX_PARQUET_MEMORY = 512 * MIB
+"""Memory that decoding a Parquet file may take, whatever its footer and pages say: rows are decoded in batches, and a
+page of text is rarely larger than 1 MiB."""
+
+MAX_PARQUET_CPU_S = 600
+"""Seconds of computing that decoding a Parquet file may take."""
+
 MAX_JSON_VALUES = 5_000_000
 """Commas and opening brackets in one JSON text, which bound the objects it becomes: `[[],[],…` grows twentyfold."""
 

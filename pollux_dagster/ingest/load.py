@@ -26,7 +26,7 @@ from pollux_dagster.ingest.records import TABLES, Record, Rejection, text_size, 
 from pollux_dagster.ingest.rows import RawRow, Reason, RowRejected, printable
 from pollux_dagster.ingest.scan import LandingFile
 
-READER_VERSION = 3
+READER_VERSION = 4
 """Raise it when readers change what they make of the same bytes: every file is then read again."""
 
 UNREADABLE = "unreadable"
@@ -66,13 +66,13 @@ class LoadedFile:
 
 
 def hash_file(file: LandingFile) -> str:
-    """sha256 of the file's bytes, hex; for a file that is refused unread, `refused:<size>:<mtime>` instead.
+    """sha256 of the file's bytes, hex; for a file that is refused unread, `refused:` and its state instead.
 
     Raises OSError when the file cannot be read.
     """
     with file.open() as handle:
         if refuse_unread(file, handle) is not None:
-            return f"refused:{file.size}:{file.mtime_ns}"
+            return ":".join(map(str, ("refused", *file.state)))
         handle.seek(0)
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
@@ -89,10 +89,11 @@ def load_file(con: duckdb.DuckDBPyConnection, file: LandingFile, sha256: str, ru
         loaded = _read_into(con, file)
         con.execute(
             "INSERT OR REPLACE INTO landing.files BY NAME SELECT ? AS file_path, ? AS format, "
-            "? AS size_bytes, ? AS mtime_ns, ? AS sha256, 'loaded' AS status, ? AS row_count, "
+            "? AS size_bytes, ? AS mtime_ns, ? AS ctime_ns, ? AS inode, ? AS sha256, 'loaded' AS status, "
+            "? AS row_count, "
             "? AS reader_version, ?::TIMESTAMPTZ AS loaded_at, ? AS run_id",
             [
-                *(file.path, loaded.format, file.size, file.mtime_ns),
+                *(file.path, loaded.format, *file.state),
                 *(sha256 if loaded.was_readable else UNREADABLE, loaded.row_count),
                 *(READER_VERSION, datetime.now(UTC), run_id),
             ],
@@ -120,8 +121,7 @@ def _read_into(con: duckdb.DuckDBPyConnection, file: LandingFile) -> LoadedFile:
         return replace(_refuse(con, file, f"cannot be read: {error.strerror}"), was_readable=False)
     except _READER_ERRORS as error:
         return _refuse(con, file, f"the reader failed on it ({type(error).__name__}): {error}")
-    now = file.absolute.stat()
-    if (now.st_size, now.st_mtime_ns) != (file.size, file.mtime_ns):
+    if LandingFile.of(file.path, file.absolute, file.absolute.stat()).state != file.state:
         raise FileChangedError(f"{file.path} changed while it was read; it is read again next time")
     return loaded
 

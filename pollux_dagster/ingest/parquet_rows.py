@@ -21,6 +21,8 @@ PLAIN_BATCH_ROWS = 32
 PIECE_BYTES = 32 * limits.MIB
 _BYTES_PER_VALUE = 64  # what a small Python object takes, roughly
 
+MEMORY_ERRORS = (MemoryError, pa.ArrowMemoryError)
+
 # Beside Arrow's own errors: names and texts that are not UTF-8, dates Python has no room for, bare C++ exceptions.
 _ARROW_ERRORS = (pa.ArrowException, OSError, ValueError, OverflowError, RuntimeError)
 
@@ -54,6 +56,34 @@ def read_parquet(handle: BinaryIO) -> Iterator[RawRow]:
         yield from _lost(parquet.metadata, number, RowRejected(Reason.UNREADABLE_FILE, detail))
 
 
+def unfold(handle: BinaryIO) -> None:
+    """Take the steps of `read_parquet` that make Arrow arrays, and leave out the rows. Any error of the file ends it.
+
+    Raises one of MEMORY_ERRORS where memory does not suffice.
+    """
+    try:
+        handle.seek(0)
+        parquet = pq.ParquetFile(handle, read_dictionary=_text_columns(handle), buffer_size=limits.MIB)
+        if _refusal(parquet.metadata):
+            return
+        unfolded = 0
+        for batch in _batches(handle, parquet):
+            for _, size in _pieces(batch):
+                unfolded += size
+                if unfolded > limits.MAX_PARQUET_BYTES:
+                    return
+    except MEMORY_ERRORS:
+        raise
+    except _ARROW_ERRORS as error:
+        _raise_if_memory(error)
+
+
+def _raise_if_memory(error: BaseException) -> None:
+    """Exceptions of C++ arrive under other names."""
+    if "alloc" in str(error):
+        raise MemoryError(str(error)) from error
+
+
 def _batches(handle: BinaryIO, parquet: pq.ParquetFile) -> Iterator[pa.RecordBatch]:
     """All rows, with text as dictionaries as long as Arrow can read it so.
 
@@ -65,7 +95,8 @@ def _batches(handle: BinaryIO, parquet: pq.ParquetFile) -> Iterator[pa.RecordBat
         for batch in parquet.iter_batches(batch_size=BATCH_ROWS):
             done += batch.num_rows
             yield batch
-    except (OSError, pa.ArrowNotImplementedError):
+    except (OSError, pa.ArrowNotImplementedError) as error:
+        _raise_if_memory(error)
         plain = pq.ParquetFile(handle, buffer_size=limits.MIB)
         first = 0
         for batch in plain.iter_batches(batch_size=PLAIN_BATCH_ROWS):

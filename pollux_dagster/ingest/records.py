@@ -30,6 +30,9 @@ class InstructionCriterion(NamedTuple):
     rubrics: str
     criteria_group: str | None
     levels: tuple[float, ...]
+    higher_is_better: bool | None  # as stated
+    worded_higher_is_better: bool | None  # as the rubric's words say it
+    direction_doubt: str | None
 
 
 class TaxonomyCriterionRecord(NamedTuple):
@@ -40,6 +43,9 @@ class TaxonomyCriterionRecord(NamedTuple):
     domain: str | None
     levels: tuple[float, ...]
     needs_reference: bool
+    higher_is_better: bool | None
+    worded_higher_is_better: bool | None
+    direction_doubt: str | None
 
 
 class TaxonomyTaskRecord(NamedTuple):
@@ -91,6 +97,8 @@ _TYPES = {
     "criterion_codes": pa.list_(_TEXT),
     "has_gold": _BOOL,
     "needs_reference": _BOOL,
+    "higher_is_better": _BOOL,
+    "worded_higher_is_better": _BOOL,
 }
 TABLES: dict[type[Record], str] = {
     Instruction: "landing.instructions",

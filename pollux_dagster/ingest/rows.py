@@ -38,6 +38,8 @@ class Reason(StrEnum):
     MISSING_FIELD = "missing_field"
     BLANK_MODEL_ID = "blank_model_id"
     UNREADABLE_SCALE = "unreadable_scale"
+    UNKNOWN_GROUP = "unknown_group"
+    CONFLICTING_GROUP = "conflicting_group"
     FAILED_RESPONSE = "failed_response"
     # Decided between files, in resolve/*.sql:
     DUPLICATE = "duplicate"

@@ -1,4 +1,4 @@
-"""Which files a landing folder holds: names, sizes, times. Contents are opened elsewhere.
+"""Which files a landing folder holds: names, sizes, times, inodes. Contents are opened elsewhere.
 
 The one idea: a landing folder is its own world. Paths are relative to it, and nothing that points out of it,
 is hidden, or is still being copied is part of it.
@@ -21,12 +21,28 @@ TEMPORARY_SUFFIXES = (".tmp", ".part", ".partial", ".crdownload", ".download", "
 
 @dataclass(frozen=True, slots=True)
 class LandingFile:
-    """One file: `path` relative to the landing folder with '/', `absolute` to open it."""
+    """One file: `path` relative to the landing folder with '/', `absolute` to open it.
+
+    The time of the last change and the inode tell a file that was replaced by one of the same size and, as `cp -p`
+    and archives leave it, of the same time of modification.
+    """
 
     path: str
     absolute: Path
     size: int
     mtime_ns: int
+    ctime_ns: int = 0
+    inode: int = 0
+
+    @classmethod
+    def of(cls, path: str, absolute: Path, info: os.stat_result) -> LandingFile:
+        """The file that `info` is the state of."""
+        return cls(path, absolute, info.st_size, info.st_mtime_ns, info.st_ctime_ns, info.st_ino)
+
+    @property
+    def state(self) -> tuple[int, int, int, int]:
+        """What is another whenever the content may be another: size, two times in ns, inode."""
+        return self.size, self.mtime_ns, self.ctime_ns, self.inode
 
     def open(self) -> BufferedReader:
         """The file for reading, if it is still a file: one that has become a link meanwhile is an OSError."""
@@ -88,13 +104,25 @@ def scan(landing: Path) -> Scan:
     return Scan(tuple(sorted(files, key=lambda f: f.path)), tuple(sorted(ignored)), frozenset(hidden))
 
 
-def fingerprint(landing: Path) -> str:
-    """A hash over names, sizes, times and permissions that changes when `sync` may have work. Opens no file."""
+def fingerprint(landing: Path, *, trust_times: bool = True) -> str:
+    """A hash over names, sizes, times, inodes and permissions that changes when `sync` may have work.
+
+    Opens no file, unless the file system's times are not to be trusted: then every file is read.
+    """
     digest = hashlib.sha256()
     for file in scan(landing).files:
         may_read = os.access(file.absolute, os.R_OK)
-        digest.update(f"{file.path}\0{file.size}\0{file.mtime_ns}\0{may_read}\n".encode())
+        state = file.state if trust_times else (file.size, _content_hash(file))
+        digest.update(f"{file.path}\0{state}\0{may_read}\n".encode())
     return digest.hexdigest()
+
+
+def _content_hash(file: LandingFile) -> str:
+    try:
+        with file.open() as handle:
+            return hashlib.file_digest(handle, "sha256").hexdigest()
+    except OSError as error:
+        return f"unreadable: {error.errno}"
 
 
 def _look(root: Path, path: Path) -> LandingFile | tuple[str, str]:
@@ -111,7 +139,7 @@ def _look(root: Path, path: Path) -> LandingFile | tuple[str, str]:
         return relative, "a link that leads out of the landing folder is not followed"
     if not stat.S_ISREG(info.st_mode):
         return relative, "not a regular file"
-    return LandingFile(relative, target, info.st_size, info.st_mtime_ns)
+    return LandingFile.of(relative, target, info)
 
 
 def _relative(root: Path, path: Path) -> str:

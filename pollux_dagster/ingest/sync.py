@@ -6,8 +6,8 @@ Reading one file is in `load`, deciding between files in `resolve`. The one idea
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,9 +25,24 @@ from pollux_dagster.ingest.load import (
 )
 from pollux_dagster.ingest.resolve import resolve_if_changed
 from pollux_dagster.ingest.scan import LandingFile, scan
+from pollux_dagster.ingest.special_tokens import keep_special_tokens
 
 PACKAGE_PREFIX = "//package/"
 """The package's own taxonomy files in `landing.files`: no path in a landing folder starts with a slash."""
+
+
+NEVER_SEEN: tuple[int | None, ...] = ()
+"""The state of a file of which none is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A file as it was read last: `LandingFile.state`, size and hash. Parts that an earlier version did not keep are
+    None."""
+
+    state: tuple[int | None, ...]
+    size: int
+    sha256: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +104,23 @@ class SyncReport:
         )
 
 
-def sync(con: duckdb.DuckDBPyConnection, landing: Path, *, run_id: str, taxonomy: Path | None) -> SyncReport:
+def sync(
+    con: duckdb.DuckDBPyConnection,
+    landing: Path,
+    *,
+    run_id: str,
+    taxonomy: Path | None,
+    special_tokens: Collection[str] = (),
+    trust_times: bool = True,
+) -> SyncReport:
     """Read new and changed files, forget removed ones, and make raw.* again if anything is different.
 
     `taxonomy` is a folder with the package's own criteria.json and tasks.json, used where the landing folder
-    has no criteria for a task; None means none. The schema must exist. Raises NotADirectoryError when
-    `landing` is not a folder; what is wrong inside files is in raw.rejected_rows and never raises.
+    has no criteria for a task; None means none. Answers that contain one of `special_tokens`, the judge's own, are
+    suspected, as are those with the tokens of known families. A file whose size, times and inode are as they were is
+    not opened, unless `trust_times` is false: then every file is hashed. The schema must exist. Raises
+    NotADirectoryError when `landing` is not a folder; what is wrong inside files is in raw.rejected_rows and never
+    raises.
     """
     found = scan(landing)
     files = {file.path: file for file in (*found.files, *_package_files(taxonomy))}
@@ -103,7 +129,7 @@ def sync(con: duckdb.DuckDBPyConnection, landing: Path, *, run_id: str, taxonomy
     rehashed: list[str] = []
     unsettled: list[tuple[str, str]] = []
     for path, file in files.items():
-        if known.get(path, (None,))[:2] == (file.size, file.mtime_ns):
+        if trust_times and path in known and known[path].state == file.state:
             continue
         try:
             result = _load_if_different(con, file, known.get(path), run_id)
@@ -112,11 +138,12 @@ def sync(con: duckdb.DuckDBPyConnection, landing: Path, *, run_id: str, taxonomy
             continue
         if result is not None:
             loaded.append(result)
-        elif known[path][2] != UNREADABLE:
+        elif known[path].state not in (file.state, NEVER_SEEN):
             rehashed.append(path)
     removed = sorted(path for path in known.keys() - files.keys() if not found.hides(path))
     for path in removed:
         _forget(con, path, run_id)
+    keep_special_tokens(con, special_tokens)
     before = _answers(con)
     resolved = resolve_if_changed(con)
     after = _answers(con) if resolved else before
@@ -136,37 +163,44 @@ def _package_files(taxonomy: Path | None) -> list[LandingFile]:
     if taxonomy is None:
         return []
     return [
-        LandingFile(PACKAGE_PREFIX + file.path, file.absolute, file.size, file.mtime_ns)
+        replace(file, path=PACKAGE_PREFIX + file.path)
         for file in scan(taxonomy).files
         if file.path in ("criteria.json", "tasks.json")
     ]
 
 
-def _known(con: duckdb.DuckDBPyConnection) -> dict[str, tuple[int, int, str]]:
-    """Size, mtime and hash of every file whose rows are in landing.* and were read by this code's readers.
+def _known(con: duckdb.DuckDBPyConnection) -> dict[str, _Known]:
+    """Every file whose rows are in landing.* and were read by this code's readers.
 
-    No time is known of a file that could not be read: permissions change without changing it.
+    No state is known of a file that could not be read: permissions change without changing it.
     """
     rows = con.execute(
-        "SELECT file_path, size_bytes, CASE WHEN reader_version = ? AND sha256 <> ? THEN mtime_ns ELSE -1 END, "
-        "CASE WHEN reader_version = ? THEN sha256 ELSE '' END FROM landing.files WHERE status = 'loaded'",
-        [READER_VERSION, UNREADABLE, READER_VERSION],
+        "SELECT file_path, size_bytes, mtime_ns, ctime_ns, inode, CASE WHEN reader_version = ? THEN sha256 ELSE '' END "
+        "FROM landing.files WHERE status = 'loaded'",
+        [READER_VERSION],
     ).fetchall()
-    return {path: (size, mtime, sha256) for path, size, mtime, sha256 in rows}
+    return {
+        path: _Known(NEVER_SEEN if sha256 in ("", UNREADABLE) else tuple(state), state[0], sha256)
+        for path, *state, sha256 in rows
+    }
 
 
 def _load_if_different(
-    con: duckdb.DuckDBPyConnection, file: LandingFile, known: tuple[int, int, str] | None, run_id: str
+    con: duckdb.DuckDBPyConnection, file: LandingFile, known: _Known | None, run_id: str
 ) -> LoadedFile | None:
-    """Load the file, or only note its new time when its content is what was read before (then None)."""
+    """Load the file, or only note its new times when its content is what was read before (then None)."""
     try:
         sha256 = hash_file(file)
     except FileNotFoundError:
         raise
     except OSError:
         sha256 = UNREADABLE  # load_file says so in a rejected row
-    if known is not None and known[2] == sha256 and known[0] == file.size:
-        con.execute("UPDATE landing.files SET mtime_ns = ? WHERE file_path = ?", [file.mtime_ns, file.path])
+    if known is not None and known.sha256 == sha256 and known.size == file.size:
+        if known.state != file.state:
+            con.execute(
+                "UPDATE landing.files SET mtime_ns = ?, ctime_ns = ?, inode = ? WHERE file_path = ?",
+                [file.mtime_ns, file.ctime_ns, file.inode, file.path],
+            )
         return None
     return load_file(con, file, sha256, run_id)
 

@@ -22,6 +22,7 @@ from pollux_dagster.judge.context import ContextCheck, too_long
 from pollux_dagster.judge.endpoint import Endpoint
 from pollux_dagster.judge.recovery import SharedServer
 from pollux_dagster.judge.retry import ALTERABLE, FINAL_STATUS, SUSPICIOUS, RetryPolicy, altered
+from pollux_dagster.judge.server.errors import AddressError
 
 # A managed server is restarted three times in half an hour by default. One prompt that kills it is found within
 # those: the first death leaves everything under way suspect, the second a few, the third one.
@@ -80,7 +81,7 @@ class Asker:
         again among few others, after a second death one suspect at a time, and given up as `transport_error`
         after a third. Several such prompts at once use a managed server's restarts up before all are found: the
         evaluation ends with ServerError, and a suspect that was there each time may be given up for another.
-        Raises only ServerError: the server is gone and cannot be had back.
+        Raises only ServerError: the server is gone and cannot be had back, or its certificate is not valid.
         """
         request = _Request(prompt, levels, self._profile.sampling)
         while request.deaths < _MAX_DEATHS:
@@ -97,6 +98,11 @@ class Asker:
         client, _ = await self._shared.current()
         error = f"the server died {request.deaths} times while answering this, the last time: {request.deadly_error}"
         return request.spent.outcome(_failed(VerdictStatus.TRANSPORT_ERROR, error), None, client.endpoint)
+
+    async def is_answered(self, prompt: str) -> bool:
+        """Whether the judge answers to this prompt at all, asked once and recorded nowhere."""
+        client, _ = await self._shared.current()
+        return isinstance(await client.ask(prompt, self._profile.sampling), Completion)
 
     async def _ask_until_death(self, request: _Request) -> Outcome | None:
         """Ask until there is an outcome; None when the server was replaced after an attempt failed on it."""
@@ -124,6 +130,8 @@ class Asker:
                 failure = Failure(Trouble.SERVER_ERROR, reply.problem or "the server gave the reply up")
             else:
                 failure = answer
+            if failure.trouble is Trouble.UNTRUSTED:
+                raise AddressError(failure.error)
             if failure.trouble in FINAL_STATUS:
                 self._shared.note_success()
                 reply = _failed(FINAL_STATUS[failure.trouble], failure.error)

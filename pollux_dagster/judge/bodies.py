@@ -1,11 +1,12 @@
 """What came back over the wire, typed: a completion, or a trouble with a name.
 
-Pure reading of status codes and bytes; sending is in `client`, what to do about a trouble in `retry`. The
-one idea: every body a server or a proxy can send ends in one of two dataclasses, never in an exception.
+Pure reading of status codes and bytes; sending is in `client`, what to do about a trouble in `retry`. Every body that a
+server or a proxy can send ends in one of two dataclasses, never in an exception, and what of it is kept has a bound.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ import orjson
 from pollux_dagster.core.replies import MessageParts
 
 _MAX_ERROR_CHARS = 500
+_MAX_REASON_CHARS, _MAX_ID_CHARS, _MAX_FINGERPRINT_CHARS = 64, 512, 200
+_MAX_TOKENS = 2**31 - 1  # of one request; a table's sum over a billion of them is still a BIGINT
 _CONTEXT_ERROR = re.compile(
     r"context length|max_model_len|context_length_exceeded|maximum context|too many tokens", re.I
 )
@@ -26,10 +29,11 @@ _CONTEXT_ERROR = re.compile(
 class Trouble(StrEnum):
     """Why a request brought no completion."""
 
+    UNTRUSTED = "untrusted"  # its certificate is not valid: for somebody to mend, not to wait for
     UNREACHABLE = "unreachable"  # refused, reset, stalled: the server may be gone
     SERVER_ERROR = "server_error"  # 500, 502, 504 and other 5xx
     THROTTLED = "throttled"  # 408, 429, 503: alive and busy
-    BAD_BODY = "bad_body"  # 200 and no completion in it
+    BAD_BODY = "bad_body"  # 2xx and no completion in it
     REFUSED = "refused"  # any other 3xx or 4xx: asking again changes nothing
     OVERFLOW = "overflow"  # the prompt does not fit the context
 
@@ -58,13 +62,17 @@ class Failure:
 
 
 def read_completion(body: bytes) -> Completion | Failure:
-    """Read the body of a 200. HTML, nothing, JSON without choices: a `bad_body` that shows its beginning."""
-    try:
-        document = orjson.loads(body)
-    except orjson.JSONDecodeError:
+    """Read the body of a 200. HTML, nothing, JSON without choices: a `bad_body` that shows its beginning.
+
+    So are JSON that says a thing twice, counts of tokens that are none, and a finish reason or id of impossible length.
+    """
+    document = _parsed(body)
+    if document is None:
         return _bad("JSON", body)
     if not isinstance(document, dict):
         return _bad("a JSON object", body)
+    if _repeats_a_key(body):
+        return _bad("JSON without repeated keys", body)
     choices = document.get("choices")
     if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
         return _bad("JSON with a list of choices", body)
@@ -75,24 +83,35 @@ def read_completion(body: bytes) -> Completion | Failure:
     reasoning = message.get("reasoning") or message.get("reasoning_content")  # newer and older servers
     if not isinstance(content, str | None) or not isinstance(reasoning, str | None):
         return _bad("a message of text", body)
+    finish_reason, response_id = _text(choices[0].get("finish_reason")), _text(document.get("id")) or ""
+    if len(finish_reason or "") > _MAX_REASON_CHARS or len(response_id) > _MAX_ID_CHARS:
+        return _bad(f"a finish reason of {_MAX_REASON_CHARS} characters and an id of {_MAX_ID_CHARS} at most", body)
     usage = _mapping(document.get("usage"))
+    given = (
+        usage.get("prompt_tokens"),
+        usage.get("completion_tokens"),
+        _mapping(usage.get("prompt_tokens_details")).get("cached_tokens"),
+    )
+    prompt, completion, cached = (_count(value) for value in given)
+    if any(value is not None and _count(value) is None for value in given) or (cached or 0) > (prompt or 0):
+        shown = ", ".join(str(value) if isinstance(value, int | float | None) else "no number" for value in given)
+        expected = f"whole numbers up to {_MAX_TOKENS} for tokens of prompt, reply and the prompt's cached part"
+        return Failure(Trouble.BAD_BODY, f"expected {expected}, got {shown}", 200)
+    fingerprint = _text(document.get("system_fingerprint"))
     return Completion(
         message=MessageParts(content, reasoning),
-        finish_reason=_text(choices[0].get("finish_reason")),
-        prompt_tokens=_count(usage.get("prompt_tokens")) or 0,
-        completion_tokens=_count(usage.get("completion_tokens")) or 0,
-        cached_tokens=_count(_mapping(usage.get("prompt_tokens_details")).get("cached_tokens")),
-        system_fingerprint=_text(document.get("system_fingerprint")),
-        response_id=_text(document.get("id")) or "",
+        finish_reason=finish_reason,
+        prompt_tokens=prompt or 0,
+        completion_tokens=completion or 0,
+        cached_tokens=cached,
+        system_fingerprint=fingerprint[:_MAX_FINGERPRINT_CHARS] if fingerprint else fingerprint,
+        response_id=response_id,
     )
 
 
 def read_token_count(body: bytes) -> int | Failure:
     """Read the body of a 200 from `/tokenize`."""
-    try:
-        count = _count(_mapping(orjson.loads(body)).get("count"))
-    except orjson.JSONDecodeError:
-        count = None
+    count = _count(_mapping(_parsed(body)).get("count"))
     return count if count is not None else _bad("JSON with a token count", body)
 
 
@@ -127,13 +146,34 @@ def _bad(expected: str, body: bytes) -> Failure:
 
 
 def _error_text(body: bytes) -> str:
-    try:
-        document = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return body[:_MAX_ERROR_CHARS].decode("utf-8", "replace").strip()
+    document = _parsed(body)
     error = _mapping(document).get("error", document)
     message = _mapping(error).get("message", error)
-    return str(message)[:_MAX_ERROR_CHARS]
+    # Anything but a text is shown as it came: it may be nested deeper than Python can write.
+    shown = message if isinstance(message, str) else body[:_MAX_ERROR_CHARS].decode("utf-8", "replace")
+    return shown[:_MAX_ERROR_CHARS].strip()
+
+
+def _parsed(body: bytes) -> Any:
+    """The JSON document; None where it is none. Deep nesting, NaN, endless numbers and a BOM are no JSON to orjson."""
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+
+
+def _repeats_a_key(body: bytes) -> bool:
+    """Whether an object says a thing twice, of which a reader would take either."""
+
+    def look(pairs: list[tuple[str, Any]]) -> None:
+        if len({key for key, _ in pairs}) != len(pairs):
+            raise ValueError
+
+    try:
+        json.loads(body, object_pairs_hook=look)
+    except (ValueError, RecursionError):
+        return True
+    return False
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
@@ -141,7 +181,10 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 
 
 def _count(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**62 else None
+    """A number of tokens; None for what cannot be one. 100.0 is how some servers write 100."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MAX_TOKENS else None
 
 
 def _text(value: Any) -> str | None:

@@ -1,7 +1,7 @@
 """Sends one request to a judge and brings back a completion or a typed failure; asks for token counts.
 
-Retrying, restarting and pacing are elsewhere. The one idea: one `AsyncOpenAI` with its own retries off, its
-typed models bypassed and its wire replaced, because those three cost more than the request itself.
+Retrying, restarting and pacing are elsewhere. One `AsyncOpenAI` has its own retries off, its typed models bypassed and
+its wire replaced, because those three cost more than the request itself.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import time
 import uuid
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx2
 import orjson
@@ -28,23 +27,25 @@ from pollux_dagster.judge.bodies import (
     read_token_count,
 )
 from pollux_dagster.judge.endpoint import Endpoint
-from pollux_dagster.judge.transport import AiohttpTransport, ReplyTooLargeError
+from pollux_dagster.judge.transport import AiohttpTransport, ReplyTooLargeError, UntrustedServerError
 
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")  # a proxy would look for these on its own machine
 # Shorter ones are placeholders ("none", "EMPTY", "1"): blotting such a word out would falsify replies.
 _SHORTEST_SECRET_CHARS = 8
+_MAX_ERROR_CHARS = 500
 
 
 @dataclass(frozen=True, slots=True)
 class WireLimits:
     """Bounds of one exchange, in seconds and bytes.
 
-    `first_byte_s` is long because a non-streaming reply starts only when it is complete.
+    `first_byte_s` is long because a non-streaming reply starts only when it is complete. `body_s` bounds each wait for
+    more of it, `whole_body_s` all of them together: a request ends after `first_byte_s + whole_body_s` at the latest.
     """
 
     connect_s: float = 10.0
     first_byte_s: float = 600.0
     body_s: float = 30.0
+    whole_body_s: float = 60.0
     max_reply_bytes: int = 4 * 2**20
 
 
@@ -62,14 +63,15 @@ class JudgeClient:
             connect_s=bounds.connect_s,
             first_byte_s=bounds.first_byte_s,
             body_s=bounds.body_s,
-            use_environment_proxy=urlsplit(endpoint.base_url).hostname not in _LOOPBACK,
+            whole_body_s=bounds.whole_body_s,
+            route=endpoint.route,
         )
         client = AsyncOpenAI(
             base_url=endpoint.base_url,
             api_key=endpoint.api_key or "none",
             max_retries=0,
             timeout=None,
-            http_client=httpx2.AsyncClient(transport=transport),
+            http_client=httpx2.AsyncClient(transport=transport, trust_env=False),
         )
         # The SDK's telemetry headers cost a third of its time per request and tell a judge nothing.
         telemetry: Any = {name: Omit() for name in client.default_headers if name.lower().startswith("x-stainless")}
@@ -146,7 +148,14 @@ class JudgeClient:
             cause = error.__cause__
             if isinstance(cause, ReplyTooLargeError):
                 return Failure(Trouble.BAD_BODY, str(cause))
-            return Failure(Trouble.UNREACHABLE, f"{type(cause).__name__}: {cause}")
+            if isinstance(cause, UntrustedServerError):
+                return Failure(Trouble.UNTRUSTED, str(cause))
+            # Damaged headers are quoted in it, whatever their length and bytes.
+            said = f"{type(cause).__name__}: {cause}"[:_MAX_ERROR_CHARS].encode("utf-8", "replace").decode()
+            return Failure(Trouble.UNREACHABLE, said)
+        if response.status_code != 200:
+            status = response.status_code
+            return Failure(Trouble.BAD_BODY, f"expected a whole reply with status 200, got {status}", status)
         return self._without_key(response.content)
 
     def _is_answer_to(self, request_id: str, response_id: str) -> bool:

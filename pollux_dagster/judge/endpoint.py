@@ -1,10 +1,26 @@
 """Where a judge answers: the address, key and limits a client needs, and nothing about how it came to run.
 
-Starting, watching and stopping a server lives in `judge.server`; sending requests lives in `judge.client`.
-The one idea: a client is handed this value and never asks whether we own the process behind it.
+Starting, watching and stopping a server lives in `judge.server`; sending requests lives in `judge.client`. A client
+is handed these values and never asks whether we own the process behind them.
 """
 
 from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """How a server is reached: directly, unless `proxy` (`http://host:port`) is named.
+
+    Nothing is taken from the environment: a proxy that somebody set there for something else would see the key, and
+    an entry in `.netrc` would replace it. `ca_file` is a PEM file of the authorities that an https server's
+    certificate may come from, "" for the system's own.
+    """
+
+    proxy: str = ""
+    ca_file: str = ""
+
+
+DIRECT = Route()
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,3 +39,4 @@ class Endpoint:
     engine: str
     engine_version: str
     server: str
+    route: Route = DIRECT

@@ -1,7 +1,7 @@
 """Judges a stream of answers: pulls them lazily, keeps the server full, records every verdict as it comes.
 
-Which requests there are is the warehouse's business, how one verdict is obtained that of `asking`. The one
-idea: nothing here grows with the number of requests; a prompt exists from its sending to its verdict.
+Which requests there are is the warehouse's business, how one verdict is obtained that of `asking`. Nothing here grows
+with the number of requests; a prompt exists from its sending to its verdict.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 
 from pollux_dagster.core.profiles import JudgeProfile
 from pollux_dagster.core.prompts import render
-from pollux_dagster.core.verdicts import Verdict
+from pollux_dagster.core.verdicts import Verdict, VerdictStatus
 from pollux_dagster.judge.asking import Asker, Outcome
 from pollux_dagster.judge.capacity import START, Capacity
 from pollux_dagster.judge.client import JudgeClient
@@ -139,7 +139,7 @@ async def _judge_all(
     capacity: Capacity,
     tally: Tally,
 ) -> None:
-    hopeless = _HopelessRow()
+    hopeless = _HopelessRow(profile, asker)
 
     async def judge(answer: Answer, verdict_key: str, criterion: Criterion) -> None:
         try:
@@ -154,7 +154,7 @@ async def _judge_all(
             outcome = await asker.obtain(prompt, criterion.levels)
             writer.append(_verdict(verdict_key, judge_id, run_id, outcome))
             tally.add(outcome)
-            hopeless.add(answer, outcome)
+            await hopeless.add(answer, outcome)
         finally:
             capacity.release()
 
@@ -182,6 +182,7 @@ async def _watch(
 ) -> None:
     """Once a second: report, follow the server's figures, restart it when it hangs."""
     ticks, generation = 0, shared.generation
+    looking: asyncio.Task[dict[str, float]] | None = None
     while True:
         await asyncio.sleep(_TICK_S)
         ticks += 1
@@ -189,10 +190,15 @@ async def _watch(
             # Restarted by whoever found it dead: the minutes of its start are no hang of the new one.
             generation = shared.generation
             tally.forget_progress()
-        if ticks % _METRICS_EVERY_TICKS == 0:
-            metrics = await shared.metrics()
-            tally.note_metrics(metrics)
-            capacity.on_metrics(metrics)
+        if ticks % _METRICS_EVERY_TICKS == 0 and looking is None:
+            looking = asyncio.create_task(shared.metrics())
+        if looking is not None:
+            # Slow figures are taken when they come: a server that stalls there is watched all the same.
+            await asyncio.wait([looking], timeout=_TICK_S)
+            if looking.done():
+                tally.note_metrics(looking.result())
+                capacity.on_metrics(looking.result())
+                looking = None
         progress(tally.progress(capacity.in_flight, asker.retries, shared.restarts))
         idle_s = tally.seconds_without_progress()
         silent_for_s = bounds.no_progress_s
@@ -207,13 +213,19 @@ async def _watch(
 
 
 class _HopelessRow:
-    """Requests in a row that were refused or given up; any reply ends the row."""
+    """Requests in a row that were refused or given up; any reply ends the row.
 
-    def __init__(self) -> None:
+    A server may refuse every text of one model, by a filter for instance, and judge all others: so a row of refusals is
+    the server's doing only where it refuses a harmless text as well.
+    """
+
+    def __init__(self, profile: JudgeProfile, asker: Asker) -> None:
+        self._harmless = render(profile.template, "2 + 2 = ?", "4", "4", "Верность", "0: неверно\n1: верно")
+        self._asker = asker
         self._requests = 0
         self._instructions: set[str] = set()
 
-    def add(self, answer: Answer, outcome: Outcome) -> None:
+    async def add(self, answer: Answer, outcome: Outcome) -> None:
         """Raises EvaluationError when the row is so long that the rest would end alike."""
         if outcome.was_answered:
             self._requests = 0
@@ -223,8 +235,13 @@ class _HopelessRow:
         if len(self._instructions) < _HOPELESS_INSTRUCTIONS:
             self._instructions.add(answer.instruction)
         if self._requests >= _HOPELESS_REQUESTS and len(self._instructions) >= _HOPELESS_INSTRUCTIONS:
+            requests, self._requests = self._requests, 0
+            if outcome.reply.status is VerdictStatus.REFUSED_BY_SERVER and await self._asker.is_answered(
+                self._harmless
+            ):
+                return
             raise EvaluationError(
-                f"the server at {outcome.endpoint.server} gave no usable reply to {self._requests} requests in a "
+                f"the server at {outcome.endpoint.server} gave no usable reply to {requests} requests in a "
                 f"row; the last one: {outcome.reply.problem}. Check its key, model name and log, then run again"
             )
 

@@ -73,7 +73,8 @@ class Tally:
         if self._cached_tokens_known and self.prompt_tokens:
             return self.cached_tokens / self.prompt_tokens
         queries = self._grown("prefix_cache_queries_total")
-        return self._grown("prefix_cache_hits_total") / queries if queries > 0 else None
+        hits = self._grown("prefix_cache_hits_total")
+        return hits / queries if 0 <= hits <= queries and queries > 0 else None
 
     def elapsed_s(self) -> float:
         """Wall time since the start."""

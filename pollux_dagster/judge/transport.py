@@ -1,7 +1,7 @@
 """The wire under the OpenAI client: aiohttp with bounded replies, at a third of the default's CPU.
 
-What is sent and what a reply means is in `client`. The one idea: on two cores shared with the server every
-millisecond of client CPU is a verdict not made, so a reply is read once, as bytes, and never past a limit.
+What is sent and what a reply means is in `client`. On two cores shared with the server every millisecond of client CPU
+is a verdict not made, so a reply is read once, as bytes, and never past a limit.
 """
 
 from __future__ import annotations
@@ -12,7 +12,14 @@ from typing import Any
 import aiohttp
 import httpx2
 
+from pollux_dagster.judge.endpoint import Route
+from pollux_dagster.judge.server.exchange import tls_context, tls_error
+
 _HOP_HEADERS = frozenset({"host", "content-length", "connection", "accept-encoding", "transfer-encoding"})
+
+
+class UntrustedServerError(httpx2.ConnectError):
+    """TLS with this server cannot work before somebody mends certificate or address."""
 
 
 class ReplyTooLargeError(httpx2.ReadError):
@@ -23,7 +30,8 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
     """An httpx2 transport over one aiohttp session with at most `connections` open connections.
 
     `connect_s` bounds connecting, `first_byte_s` the wait for the reply to start (generation happens here),
-    `body_s` each wait for more of a reply that has started. Raises httpx2's own exceptions.
+    `body_s` each wait for more of a reply that has started, `whole_body_s` all these waits together. Neither proxies
+    nor passwords are taken from the environment, redirects are not followed. Raises httpx2's own exceptions.
     """
 
     def __init__(
@@ -34,27 +42,36 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
         connect_s: float,
         first_byte_s: float,
         body_s: float,
-        use_environment_proxy: bool,
+        whole_body_s: float,
+        route: Route,
     ) -> None:
         self._connections = connections
         self._max_reply_bytes = max_reply_bytes
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect_s, sock_read=None)
         self._first_byte_s = first_byte_s
         self._body_s = body_s
-        self._use_environment_proxy = use_environment_proxy
+        self._whole_body_s = whole_body_s
+        self._route = route
         self._session: aiohttp.ClientSession | None = None
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send `request`, whose body is in memory, and return the whole response."""
         if self._session is None:
-            connector = aiohttp.TCPConnector(limit=self._connections, keepalive_timeout=4.0)
+            secure = request.url.scheme == "https"
+            connector = aiohttp.TCPConnector(
+                limit=self._connections,
+                keepalive_timeout=4.0,
+                ssl=tls_context(self._route.ca_file) if secure else True,
+            )
             self._session = aiohttp.ClientSession(
                 connector=connector,
                 timeout=self._timeout,
                 cookie_jar=aiohttp.DummyCookieJar(),
-                trust_env=self._use_environment_proxy,
+                trust_env=False,
+                auto_decompress=False,  # a few kilobytes may unfold to gigabytes before anyone can count them
             )
         headers = {name: value for name, value in request.headers.items() if name not in _HOP_HEADERS}
+        headers["Accept-Encoding"] = "identity"
         try:
             async with asyncio.timeout(self._first_byte_s):
                 response = await self._session.request(
@@ -63,6 +80,7 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
                     data=request.content or None,
                     headers=headers,
                     allow_redirects=False,
+                    proxy=self._route.proxy or None,
                 )
             async with response:
                 body = await self._read(response, request)
@@ -78,6 +96,10 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
                 )
         except TimeoutError as error:
             raise httpx2.ReadTimeout(f"no reply within {self._first_byte_s:g} s", request=request) from error
+        except aiohttp.ClientSSLError as error:
+            wrong = tls_error(str(request.url), error.os_error, self._route)  # type: ignore[arg-type]
+            kind = UntrustedServerError if wrong is not None else httpx2.ConnectError
+            raise kind(str(wrong or error), request=request) from error
         except aiohttp.ClientConnectorError as error:
             raise httpx2.ConnectError(str(error), request=request) from error
         except (aiohttp.ClientError, OSError) as error:
@@ -86,12 +108,18 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
     async def _read(self, response: aiohttp.ClientResponse, request: httpx2.Request) -> bytes:
         chunks: list[bytes] = []
         size = 0
+        deadline = asyncio.get_running_loop().time() + self._whole_body_s
         while True:
+            left_s = deadline - asyncio.get_running_loop().time()
             try:
-                async with asyncio.timeout(self._body_s):
+                async with asyncio.timeout(min(self._body_s, left_s)):
                     chunk = await response.content.readany()
             except TimeoutError as error:
-                message = f"the reply stalled for {self._body_s:g} s after {size} bytes"
+                response.close()
+                if left_s <= self._body_s:
+                    message = f"the reply was not complete {self._whole_body_s:g} s after its start, at {size} bytes"
+                else:
+                    message = f"the reply stalled for {self._body_s:g} s after {size} bytes"
                 raise httpx2.ReadTimeout(message, request=request) from error
             if not chunk:
                 return b"".join(chunks)

@@ -17,6 +17,7 @@ import polars as pl
 
 from pollux_dagster.warehouse.checks import MAX_SAMPLE_ROWS, CheckResult
 from pollux_dagster.warehouse.contracts import Contract, Expectation
+from pollux_dagster.warehouse.gate import contract_state
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,7 @@ def audit(con: duckdb.DuckDBPyConnection, contract: Contract) -> Audit:
         RuntimeError: an expectation could not be evaluated at all (a misspelt column, say); a check that cannot run
             must not look like one that passed.
     """
+    state = contract_state(con, contract)
     frame = con.sql(contract.query).df()
     failing: set[int] = set()
     reasons: list[str] = []
@@ -54,6 +56,7 @@ def audit(con: duckdb.DuckDBPyConnection, contract: Contract) -> Audit:
             passed=not reasons,
             failing_rows=len(failing),
             sample=tuple(sample),
+            state=state,
         ),
         checked=len(frame),
     )

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import duckdb
 
-from pollux_dagster.warehouse.builds import record_build
+from pollux_dagster.warehouse.builds import record_builds
 from pollux_dagster.warehouse.checks import CheckResult, record_check_results, run_check
 from pollux_dagster.warehouse.sql_models import SqlModel
 from pollux_dagster.warehouse.transactions import transaction
@@ -75,7 +75,7 @@ def _write_and_audit(con: duckdb.DuckDBPyConnection, model: SqlModel) -> BuildRe
     if any(not check.passed and check.blocking for check in checks):
         raise ModelCheckFailedError(report)
     if model.materialized == "table":  # a view is always that of its sources
-        record_build(con, model.table, model.dependencies)
+        record_builds(con, [model.table], model.dependencies)
     _replace_lineage(con, model)
     return report
 

@@ -11,32 +11,45 @@ from collections.abc import Iterable
 import duckdb
 
 
-def record_build(con: duckdb.DuckDBPyConnection, table: str, sources: Iterable[str]) -> None:
-    """Remember what `table` ("schema.table") holds now, and what those of its `sources` hold that are built too.
+def fingerprint(con: duckdb.DuckDBPyConnection, rows: str) -> str:
+    """Count and hash of the rows of a table or of a subquery in parentheses, in any order: equal rows, equal text."""
+    query = f"SELECT count(*) || ':' || coalesce(sum(hash(found)::HUGEINT), 0) FROM {rows} AS found"  # noqa: S608 - ours
+    (text,) = con.execute(query).fetchone() or ("",)
+    return str(text)
 
-    Call it in the transaction that writes the table. Reads the table once: the fingerprint is of its rows, in any
-    order, so that building the same again changes nothing.
+
+def record_builds(con: duckdb.DuckDBPyConnection, tables: Iterable[str], sources: Iterable[str]) -> None:
+    """Remember what `tables` ("schema.table") hold now, and what their `sources` hold.
+
+    Call it in the transaction that writes the tables. Reads each table once, and those sources that no build makes: raw
+    and judging tables, which change without a record here.
     """
-    con.execute(_RECORD.format(table=table), {"table": table, "sources": [*sources]})
+    built = dict(con.execute("SELECT table_name, fingerprint FROM meta.builds").fetchall())
+    seen = {source: built.get(source) or fingerprint(con, source) for source in sources if _is_data(source)}
+    for table in tables:
+        con.execute(
+            "INSERT OR REPLACE INTO meta.builds VALUES (?, ?, map(?::VARCHAR[], ?::VARCHAR[]))",
+            [table, fingerprint(con, table), [*seen], [*seen.values()]],
+        )
 
 
 def outdated_tables(con: duckdb.DuckDBPyConnection, tables: Iterable[str]) -> list[tuple[str, str]]:
     """Those of `tables` that were built from other rows of a source than it has now: (table, source), sorted."""
-    return [(table, source) for table, source in con.execute(_OUTDATED, {"tables": [*tables]}).fetchall()]
+    rows = con.execute(
+        "SELECT table_name, fingerprint, map_keys(sources), map_values(sources) FROM meta.builds"
+    ).fetchall()
+    now = {table: text for table, text, _, _ in rows}
+    wanted = set(tables)
+    found = []
+    for table, _, sources, seen in rows:
+        for source, text in zip(sources, seen, strict=True) if table in wanted else ():
+            if source not in now:
+                now[source] = fingerprint(con, source)
+            if now[source] != text:
+                found.append((table, source))
+    return sorted(found)
 
 
-_RECORD = """
-INSERT OR REPLACE INTO meta.builds
-SELECT
-    $table,
-    (SELECT count(*) || ':' || coalesce(sum(hash(built)::HUGEINT), 0) FROM {table} AS built),
-    (SELECT coalesce(map(list(table_name), list(fingerprint)), map())
-     FROM meta.builds WHERE list_contains($sources::VARCHAR[], table_name))
-"""
-_OUTDATED = """
-SELECT built.table_name, source.table_name
-FROM (SELECT table_name, unnest(map_entries(sources)) AS used FROM meta.builds) AS built
-JOIN meta.builds AS source ON source.table_name = built.used.key
-WHERE built.used.value <> source.fingerprint AND list_contains($tables::VARCHAR[], built.table_name)
-ORDER BY ALL
-"""
+def _is_data(source: str) -> bool:
+    """Whether publishing an older state of it beside newer tables would be wrong; `meta` is bookkeeping."""
+    return not source.startswith("meta.")

@@ -19,7 +19,10 @@ MAX_SAMPLE_ROWS = 20
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """`failing_rows` counts all rows that break the invariant; `sample` holds at most 20 of them."""
+    """`failing_rows` counts all rows that break the invariant; `sample` holds at most 20 of them.
+
+    `state` is the fingerprint of what was looked at, None where the check is run again before anything depends on it.
+    """
 
     name: str
     description: str
@@ -27,6 +30,7 @@ class CheckResult:
     passed: bool
     failing_rows: int
     sample: tuple[dict[str, Any], ...]
+    state: str | None = None
 
     @property
     def blocking(self) -> bool:
@@ -44,10 +48,12 @@ def run_check(con: duckdb.DuckDBPyConnection, check: ModelCheck) -> CheckResult:
 def record_check_results(
     con: duckdb.DuckDBPyConnection, results: Sequence[CheckResult], *, run_id: str, asset: str
 ) -> None:
-    """Append `results` to meta.check_results."""
+    """Append `results` to meta.check_results; of two results of a check the one of the higher position is the later."""
     for result in results:
         con.execute(
-            "INSERT INTO meta.check_results VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, now())",
+            "INSERT INTO meta.check_results BY NAME SELECT ? AS run_id, ? AS asset, ? AS check_name, ? AS severity, "
+            "? AS blocking, ? AS passed, ? AS failing_rows, ? AS description, ? AS sample, now() AS checked_at, "
+            "? AS state, (SELECT coalesce(max(position), 0) + 1 FROM meta.check_results) AS position",
             [
                 run_id,
                 asset,
@@ -58,5 +64,6 @@ def record_check_results(
                 result.failing_rows,
                 result.description,
                 orjson.dumps(result.sample, default=str).decode(),
+                result.state,
             ],
         )

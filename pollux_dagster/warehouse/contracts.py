@@ -14,8 +14,22 @@ import sqlglot
 from sqlglot import exp
 
 from pollux_dagster.core.verdicts import VerdictStatus
+from pollux_dagster.warehouse.schema import VIEWS
 
 Expectation = tuple[str, Mapping[str, Any]]
+
+# Models that are left out count for nobody: judging.admission names them, and a check of its own.
+_COVERAGE = """
+    SELECT judge_id, model_id, requests, verdicts, usable, coverage.coverage FROM judging.coverage AS coverage
+    ANTI JOIN (SELECT judge_id, model_id FROM judging.admission WHERE NOT is_admitted) USING (judge_id, model_id)
+    WHERE {judges} ORDER BY coverage, model_id
+"""
+_LAST_JUDGE = _COVERAGE.format(
+    judges="judge_id IN (SELECT judge_id FROM meta.last_judge) OR NOT EXISTS (FROM meta.last_judge)"
+)
+_OTHER_JUDGES = _COVERAGE.format(
+    judges="judge_id NOT IN (SELECT judge_id FROM meta.last_judge) AND EXISTS (FROM meta.last_judge)"
+)
 
 NO_ROWS: tuple[Expectation, ...] = (("expect_table_row_count_to_equal", {"value": 0}),)
 
@@ -40,7 +54,7 @@ class Contract:
         """The tables beside its own that its query reads and a step of the flow makes ("schema.table")."""
         query = sqlglot.parse_one(self.query, dialect="duckdb")
         read = {f"{table.db}.{table.name}" for table in query.find_all(exp.Table) if table.db not in ("", "meta")}
-        return tuple(sorted(read - {self.table}))
+        return tuple(sorted(read - {self.table, *VIEWS}))
 
 
 def not_null(*columns: str) -> tuple[Expectation, ...]:
@@ -60,9 +74,42 @@ def share(*columns: str) -> tuple[Expectation, ...]:
     )
 
 
-def contracts(minimum_coverage: float) -> tuple[Contract, ...]:
-    """Every contract of the warehouse. `minimum_coverage`: the share of a model's requests that need a verdict."""
-    return (*_raw(), *_judging(minimum_coverage), *_marts())
+MAXIMUM_REJECTED_SHARE = 0.02
+"""As many rows as a real judge may leave without a verdict: what is missing moves a mean by no more than its share."""
+
+
+def contracts(minimum_coverage: float, maximum_rejected_share: float = MAXIMUM_REJECTED_SHARE) -> tuple[Contract, ...]:
+    """Every contract of the warehouse.
+
+    `minimum_coverage`: the share of a model's requests that need a verdict. `maximum_rejected_share`: the share of a
+    file's rows, or of a model's, that may be rejected.
+    """
+    return (*_raw(), *_landed(maximum_rejected_share), *_judging(minimum_coverage), *_marts())
+
+
+def _landed(maximum_rejected_share: float) -> tuple[Contract, ...]:
+    return (
+        Contract(
+            "raw.answer_counts",
+            "few_rows_are_rejected",
+            f"At most {maximum_rejected_share:.1%} of a file's rows, and of a model's, are rejected "
+            "(POLLUX_MAXIMUM_REJECTED_SHARE): a mean over what is left is not the model's. Rows are in "
+            "raw.rejected_rows.",
+            "SELECT file_path, model_id, reason, rejected, file_rows, share FROM raw.rejection_counts "
+            "WHERE is_counted ORDER BY share DESC, file_path, model_id, reason",
+            (("expect_column_values_to_be_between", {"column": "share", "max_value": maximum_rejected_share}),),
+        ),
+        Contract(
+            "raw.answer_counts",
+            "every_row_is_used",
+            "No row was rejected and no file lies unread in the landing folder, but for repeats of what is used and "
+            "people's scores of answers that are not here.",
+            "SELECT file_path, model_id, reason, rejected, file_rows FROM raw.rejection_counts "
+            "WHERE is_counted OR reason IN ('empty_file', 'unknown_format', 'compressed') ORDER BY ALL",
+            NO_ROWS,
+            blocking=False,
+        ),
+    )
 
 
 def _raw() -> tuple[Contract, ...]:
@@ -128,6 +175,34 @@ def _raw() -> tuple[Contract, ...]:
             ),
         ),
         Contract(
+            "raw.criteria",
+            "statements_about_a_criterion_agree",
+            "Instructions and taxonomies say the same of a criterion's group and direction: make those named here "
+            "agree. Until then it is a gate if anyone calls it critical, and one stated both ways scores nothing.",
+            "SELECT criterion_id, criteria_name, conflict FROM raw.criteria WHERE conflict IS NOT NULL ORDER BY ALL",
+            NO_ROWS,
+        ),
+        Contract(
+            "raw.criteria",
+            "groups_are_certain",
+            "Every critical criterion is a gate, and every gate is one by the word of those who use it. Of these that "
+            "is uncertain: state criteria_group with each instruction, and the levels 0 and 1 for a gate.",
+            "SELECT criterion_id, criteria_name, criteria_group, is_gate, group_doubt FROM raw.criteria "
+            "WHERE group_doubt IS NOT NULL ORDER BY ALL",
+            NO_ROWS,
+            blocking=False,
+        ),
+        Contract(
+            "raw.criteria",
+            "directions_are_certain",
+            "It is plain which end of a rubric is the best. Of these it is not: state higher_is_better with the "
+            "criterion.",
+            "SELECT criterion_id, criteria_name, higher_is_better, direction_doubt FROM raw.criteria "
+            "WHERE direction_doubt IS NOT NULL ORDER BY ALL",
+            NO_ROWS,
+            blocking=False,
+        ),
+        Contract(
             "raw.model_outputs",
             "outputs_are_keyed",
             "One answer per (model_id, prompt_id, sample_index), no null in the key, never a null answer.",
@@ -189,20 +264,30 @@ def _judging(minimum_coverage: float) -> tuple[Contract, ...]:
             NO_ROWS,
         ),
         Contract(
-            "judging.verdicts",
+            "judging.admission",
             "coverage_is_sufficient",
             f"At least {minimum_coverage:.1%} of a model's requests have a usable verdict (POLLUX_MINIMUM_COVERAGE), "
-            "for the judge that judged last. A score whose answer has an undecided gate is not usable.",
-            _coverage("judge_id = last_judge OR last_judge IS NULL"),
+            "for the judge that judged last. A score whose answer has an undecided gate is not usable. "
+            "judging.verdicts has each failure with its reason; the next night, or `pollux run`, asks again.",
+            _LAST_JUDGE,
             (("expect_column_values_to_be_between", {"column": "coverage", "min_value": minimum_coverage}),),
         ),
         Contract(
-            "judging.verdicts",
+            "judging.admission",
             "other_judges_are_covered",
             f"At least {minimum_coverage:.1%} of the requests of the judges before the last one have a usable verdict. "
             "One that never finished stays in the tables, with its coverage beside its means, and holds nobody back.",
-            _coverage("judge_id <> last_judge"),
+            _OTHER_JUDGES,
             (("expect_column_values_to_be_between", {"column": "coverage", "min_value": minimum_coverage}),),
+            blocking=False,
+        ),
+        Contract(
+            "judging.admission",
+            "every_model_is_admitted",
+            "No model is left out of the tables. These are, and the others are published without them. Mend answers "
+            "or judge: the next night, or `pollux run`, asks again.",
+            "SELECT judge_id, model_id, reason FROM judging.admission WHERE NOT is_admitted ORDER BY ALL",
+            NO_ROWS,
             blocking=False,
         ),
         Contract(
@@ -219,34 +304,6 @@ def _judging(minimum_coverage: float) -> tuple[Contract, ...]:
             blocking=False,
         ),
     )
-
-
-def _coverage(judges: str) -> str:
-    """Usable verdicts by judge and model: those that staging.scores has a final_score of, and gates' own.
-
-    judges: a condition on judge_id and last_judge, the judge of the last judging that came to its end; NULL where
-    there was none.
-    """
-    return f"""
-        WITH asked AS (
-            SELECT requests.judge_id, requests.model_id, verdicts.score, coalesce(criteria.is_gate, FALSE) AS is_gate,
-                   bool_or(is_gate AND verdicts.score = criteria.max_score) OVER answer AS tripped,
-                   bool_or(is_gate AND verdicts.score IS NULL) OVER answer AS undecided,
-                   (SELECT details->>'judge_id' FROM meta.runs WHERE step = 'judge'
-                    ORDER BY finished_at DESC LIMIT 1) AS last_judge
-            FROM judging.requests AS requests
-            LEFT JOIN judging.verdicts AS verdicts USING (verdict_key)
-            LEFT JOIN raw.criteria AS criteria ON criteria.criterion_id = requests.criterion_id
-            WINDOW answer AS (PARTITION BY requests.judge_id, requests.model_id, requests.prompt_id,
-                              requests.sample_index, requests.repeat_index)
-        )
-        SELECT judge_id, model_id, count(*) AS requests, count(score) AS verdicts,
-               count(score) FILTER (WHERE is_gate OR coalesce(tripped, FALSE) OR NOT coalesce(undecided, FALSE))
-                   AS usable,
-               usable / count(*) AS coverage
-        FROM asked WHERE {judges}
-        GROUP BY judge_id, model_id ORDER BY coverage, model_id
-    """  # noqa: S608 - the conditions above
 
 
 def _marts() -> tuple[Contract, ...]:
@@ -290,26 +347,34 @@ def _marts() -> tuple[Contract, ...]:
         Contract(
             "marts.model_quality",
             "every_model_is_present",
-            "Every model with answers and criteria is on the leaderboard.",
+            "Every model with answers and criteria is on the leaderboard, or judging.admission says why it is not. "
+            "One that landed and was not judged yet is evaluated by `pollux run`, or by the job `evaluate`.",
             """
-            SELECT DISTINCT o.model_id FROM raw.model_outputs o
+            SELECT DISTINCT o.model_id, 'landed, not evaluated yet' AS problem FROM raw.model_outputs o
             SEMI JOIN raw.instruction_criteria USING (prompt_id)
-            ANTI JOIN marts.model_quality m ON m.model_id = o.model_id
+            ANTI JOIN judging.requests r ON r.model_id = o.model_id
+            UNION ALL
+            SELECT a.model_id, 'judged by ' || a.judge_id || ', not on the leaderboard' FROM judging.admission a
+            ANTI JOIN marts.model_quality m ON m.model_id = a.model_id AND m.judge_id = a.judge_id
+            WHERE a.is_admitted
             """,
             NO_ROWS,
         ),
         Contract(
             "marts.model_quality",
             "models_answer_the_same_instructions",
-            "Models judged on different instructions are not comparable by their means; these lack some.",
+            "Models judged on different instructions are not comparable by their means; these lack some of those that "
+            "landed. What nobody answered may have been lost for all: look at raw.rejected_rows.",
             """
-            WITH answered AS (SELECT DISTINCT model_id, prompt_id FROM raw.model_outputs)
-            SELECT model_id, count(*) AS missing_instructions, list(prompt_id ORDER BY prompt_id)[:10] AS examples
-            FROM (SELECT m.model_id, p.prompt_id
-                  FROM (SELECT DISTINCT model_id FROM answered) m
-                  CROSS JOIN (SELECT DISTINCT prompt_id FROM answered) p)
-            ANTI JOIN answered USING (model_id, prompt_id)
-            GROUP BY model_id ORDER BY missing_instructions DESC, model_id
+            WITH answered AS (SELECT DISTINCT model_id, prompt_id FROM raw.model_outputs),
+            missing AS (
+                SELECT model_id, prompt_id, prompt_id NOT IN (SELECT prompt_id FROM answered) AS by_nobody
+                FROM (SELECT DISTINCT model_id FROM answered) CROSS JOIN (SELECT prompt_id FROM raw.instructions)
+                ANTI JOIN answered USING (model_id, prompt_id)
+            )
+            SELECT model_id, count(*) AS missing_instructions, count(*) FILTER (by_nobody) AS answered_by_nobody,
+                   list(prompt_id ORDER BY prompt_id)[:10] AS examples
+            FROM missing GROUP BY model_id ORDER BY missing_instructions DESC, model_id
             """,
             NO_ROWS,
             blocking=False,

@@ -102,8 +102,10 @@ def record_round(con: duckdb.DuckDBPyConnection, judged: GoldenRound, *, run_id:
     """
     con.execute(
         "INSERT INTO judging.golden_rounds SELECT $round_id, $judge_id, $model, $engine, $engine_version, $arguments, "
-        "NOT EXISTS (FROM judging.golden_rounds WHERE model = $model), now(), $run_id "
-        "ON CONFLICT DO UPDATE SET judged_at = excluded.judged_at, run_id = excluded.run_id",
+        "NOT EXISTS (FROM judging.golden_rounds WHERE model = $model), now(), $run_id, "
+        "(SELECT coalesce(max(position), 0) + 1 FROM judging.golden_rounds) "
+        "ON CONFLICT DO UPDATE SET judged_at = excluded.judged_at, run_id = excluded.run_id, "
+        "position = excluded.position",
         {
             "round_id": judged.round_id,
             "judge_id": judged.judge_id,
@@ -124,7 +126,7 @@ def accept_latest_round(con: duckdb.DuckDBPyConnection) -> str:
     """
     latest = con.execute(
         "SELECT round_id, model, judge_id, engine, engine_version FROM judging.golden_rounds "
-        "ORDER BY judged_at DESC, round_id LIMIT 1"
+        "ORDER BY position DESC LIMIT 1"
     ).fetchone()
     if latest is None:
         raise GoldenSetError("the golden set was not judged yet: pin one, then run an evaluation")
@@ -134,7 +136,7 @@ def accept_latest_round(con: duckdb.DuckDBPyConnection) -> str:
 
 
 _PIN = """
-INSERT INTO judging.golden_requests
+INSERT INTO judging.golden_requests BY NAME
 WITH judged AS (
     SELECT requests.model_id, requests.prompt_id, requests.sample_index, judgeable.answer_key
     FROM judging.requests AS requests
@@ -157,7 +159,8 @@ WITH judged AS (
 SELECT DISTINCT ON (request_key)
     sha256(judgeable.answer_key || '|' || judgeable.criterion_key) AS request_key, chosen.prompt_id,
     instructions.instruction, instructions.reference_answer, outputs.answer, criteria.criterion_id,
-    criteria.criteria_name, criteria.rubrics, criteria.levels, criteria.is_gate, now()
+    criteria.criteria_name, criteria.rubrics, criteria.levels, criteria.is_gate, now() AS pinned_at,
+    criteria.higher_is_better
 FROM chosen
 JOIN judging.judgeable AS judgeable
     ON judgeable.model_id = chosen.model_id AND judgeable.prompt_id = chosen.prompt_id

@@ -264,7 +264,7 @@ WHERE requests.judge_id = $judge_id AND verdicts.prompt_tokens > 0
 _LAST_RATE = """
 SELECT (details->>'rate')::DOUBLE AS rate FROM meta.runs
 WHERE step = 'judge' AND (details->>'judge_id') = ? AND rate > 0
-ORDER BY finished_at DESC LIMIT 1
+ORDER BY position DESC LIMIT 1
 """
 
 _WANTED = """

@@ -1,7 +1,7 @@
 """The file analysts read: built beside the target under another name, then put in its place in one rename.
 
-Readers open it read-only; one that is open keeps the file it opened, and the next open finds the new one.
-Nothing here decides whether publishing is allowed: the blocking checks come before.
+Readers open it read-only; one that is open keeps the file it opened, and the next open finds the new one. Whether
+publishing is allowed is asked of `gate` first, whoever publishes. A publication that could not be renewed says so.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ import filelock
 import orjson
 
 from pollux_dagster.warehouse.builds import outdated_tables
+from pollux_dagster.warehouse.contracts import Contract
+from pollux_dagster.warehouse.gate import objections
 from pollux_dagster.warehouse.sql_models import SqlModel
 from pollux_dagster.warehouse.statistics import TABLES
 from pollux_dagster.warehouse.transactions import transaction
@@ -32,6 +34,7 @@ _TABLES = (
     "raw.human_scores",
     "raw.rejected_rows",
     "landing.files",
+    "judging.admission",
     "meta.judges",
     "meta.runs",
     "meta.column_lineage",
@@ -69,11 +72,16 @@ class MixedTablesError(RuntimeError):
     """Some tables were built from others that have been rebuilt since, with other rows."""
 
 
+class PublicationRefusedError(RuntimeError):
+    """A blocking check has not passed on the tables that would be published."""
+
+
 def publish(
     con: duckdb.DuckDBPyConnection,
     target: Path,
     *,
     models: Sequence[SqlModel],
+    contracts: Sequence[Contract],
     run_id: str,
     package_version: str,
     git_commit: str | None,
@@ -86,6 +94,8 @@ def publish(
 
     Raises:
         PublicationBusyError: another process is publishing to `target` right now.
+        PublicationRefusedError: a blocking one of `contracts`, or of the checks of `models`, failed on the state that
+            would be published, or was not run on it.
         MixedTablesError: a table is not built from the tables it would be published with.
         duckdb.CatalogException: a table to publish does not exist; build the models first.
     """
@@ -94,11 +104,8 @@ def publish(
     with _only_publisher(target), _scratch_folder(target) as scratch:
         draft = scratch / target.name
         with _attached(con, draft):
-            report = _copy_snapshot(con, target, models, run_id, package_version, git_commit)
-        draft.chmod(0o600)
-        _fsync(draft)
-        draft.replace(target)
-        _fsync(target.parent)
+            report = _copy_snapshot(con, target, models, contracts, run_id, package_version, git_commit)
+        _put_in_place(draft, target)
     return PublicationReport(target, report.judge_names, report.row_counts, report.views, target.stat().st_size)
 
 
@@ -106,6 +113,7 @@ def _copy_snapshot(
     con: duckdb.DuckDBPyConnection,
     target: Path,
     models: Sequence[SqlModel],
+    contracts: Sequence[Contract],
     run_id: str,
     package_version: str,
     git_commit: str | None,
@@ -114,14 +122,50 @@ def _copy_snapshot(
     views = [model for model in models if model.materialized == "view"]
     with transaction(con):
         _refuse_mixed_tables(con, [*tables, *(f"statistics.{table}" for table in TABLES)])
+        if refused := objections(con, contracts, models):
+            raise PublicationRefusedError(
+                "expected every blocking check passed on the tables to publish; these stand against it: "
+                + "; ".join(map(str, refused))
+                + ". The last good publication stays. `pollux run`, or the job `evaluate`, runs every check again"
+            )
         row_counts: dict[str, int] = {}
         for table in (*_TABLES, *tables):
             row_counts[table] = _copy(con, table, f"FROM {table}")
         row_counts["judging.verdicts"] = _copy(con, "judging.verdicts", _PUBLISHED_VERDICTS)
         row_counts["meta.check_results"] = _copy(con, "meta.check_results", _LATEST_CHECKS)
+        con.execute(f"CREATE TABLE {_ATTACHED}.meta.staleness ({_STALENESS})")
         judge_names = _write_publication_row(con, run_id, package_version, git_commit, row_counts)
         _create_views(con, views)
     return PublicationReport(target, judge_names, row_counts, tuple(view.table for view in views), 0)
+
+
+def mark_stale(target: Path, *, reason: str, run_id: str) -> None:
+    """Say in the publication at `target` that it could not be renewed, since when and why: meta.staleness.
+
+    One row: `stale_since` is of the first time, the rest of the latest. Tables stay as they are; the next publication
+    has none. Does nothing where nothing was published or another process publishes right now.
+    """
+    target = target.absolute()
+    if not target.exists():
+        return
+    try:
+        with _only_publisher(target), _scratch_folder(target) as scratch:
+            draft = scratch / target.name
+            draft.touch(mode=0o600)
+            shutil.copyfile(target, draft)
+            with duckdb.connect(str(draft)) as con:
+                con.execute(f"CREATE TABLE IF NOT EXISTS meta.staleness ({_STALENESS})")
+                con.execute(_MARK_STALE, {"reason": reason, "run_id": run_id})
+            _put_in_place(draft, target)
+    except PublicationBusyError:
+        return
+
+
+def _put_in_place(draft: Path, target: Path) -> None:
+    draft.chmod(0o600)
+    _fsync(draft)
+    draft.replace(target)
+    _fsync(target.parent)
 
 
 def _refuse_mixed_tables(con: duckdb.DuckDBPyConnection, tables: Sequence[str]) -> None:
@@ -217,6 +261,16 @@ def _fsync(path: Path) -> None:
         os.close(descriptor)
 
 
+_STALENESS = (
+    "stale_since TIMESTAMPTZ NOT NULL, noted_at TIMESTAMPTZ NOT NULL, run_id VARCHAR NOT NULL, reason VARCHAR NOT NULL"
+)
+
+_MARK_STALE = """
+CREATE OR REPLACE TABLE meta.staleness AS
+SELECT coalesce((SELECT min(stale_since) FROM meta.staleness), now()) AS stale_since, now() AS noted_at,
+       $run_id::VARCHAR AS run_id, $reason::VARCHAR AS reason
+"""
+
 # The ledger also keeps verdicts that no current request asks for.
 _PUBLISHED_VERDICTS = """
 SELECT * FROM judging.verdicts WHERE verdict_key IN (SELECT verdict_key FROM staging.scores)
@@ -224,7 +278,7 @@ SELECT * FROM judging.verdicts WHERE verdict_key IN (SELECT verdict_key FROM sta
 
 _LATEST_CHECKS = """
 SELECT * FROM meta.check_results
-QUALIFY row_number() OVER (PARTITION BY asset, check_name ORDER BY checked_at DESC) = 1
+QUALIFY row_number() OVER (PARTITION BY asset, check_name ORDER BY position DESC) = 1
 """
 
 _PUBLICATION = """

@@ -33,8 +33,9 @@ class RequestCounts:
 class WorkOrder:
     """What a judge has to do, in distinct verdict keys: total = cached + pending.
 
-    `requests` counts the rows behind them. `retried` of the pending ones failed before; `answers` is the
-    number of rows in the file at `path`.
+    `cached` have a verdict that is kept, a failure too where it is not asked for again. `requests` counts the rows
+    behind all of them. `retried` of the pending ones failed before; `answers` is the number of rows in the file at
+    `path`; `models` are those that wait for a pending one.
     """
 
     path: Path
@@ -44,6 +45,7 @@ class WorkOrder:
     pending: int
     retried: int
     answers: int
+    models: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,8 @@ def refresh_requests(
     """Replace the requests of one judge for `model_ids` (None: every model), in one transaction.
 
     Requests of models that no longer have an output go, and so do other judges' requests for texts that have
-    changed: nobody will judge those again, and they must not count as missing for ever.
+    changed: nobody will judge those again, and they must not count as missing for ever. So do all requests of another
+    judge that never gave a verdict, one that was named by mistake for instance.
 
     Raises:
         ValueError: `repeats` is less than 1.
@@ -73,26 +76,45 @@ def refresh_requests(
         _select_models(con, judge_id, model_ids)
         con.execute(_DELETE_REPLACED, {"judge_id": judge_id})
         con.execute(_DELETE_OUTDATED, {"judge_id": judge_id})
+        con.execute(_DELETE_UNUSED_JUDGES, {"judge_id": judge_id})
         con.execute(_INSERT_REQUESTS, {"judge_id": judge_id, "repeats": repeats})
         row = con.execute(_COUNT_REQUESTS, {"judge_id": judge_id}).fetchone()
     return RequestCounts(*(row or (0, 0, 0, 0)))
 
 
+def changed_models(con: duckdb.DuckDBPyConnection, *, judge_id: str, repeats: int = 1) -> list[str]:
+    """Models whose requests to this judge are not those that today's answers and criteria make, gone models included.
+
+    Sorted. All of them are what `refresh_requests` has to be called for; the others would come out as they are.
+    """
+    rows = con.execute(_CHANGED, {"judge_id": judge_id, "repeats": repeats}).fetchall()
+    return [model_id for (model_id,) in rows]
+
+
 def pending_requests(
-    con: duckdb.DuckDBPyConnection, *, judge_id: str, model_ids: Sequence[str] | None, target: Path
+    con: duckdb.DuckDBPyConnection,
+    *,
+    judge_id: str,
+    model_ids: Sequence[str] | None,
+    target: Path,
+    retry_failed: bool = True,
 ) -> WorkOrder:
     """Write the requests without an ok verdict to the Parquet file `target`, one row per distinct answer.
 
     Verdicts are those in judging.verdicts: load the ledger first. Columns are those of `WorkItem`. Rows go
     prompt by prompt, so that a server's prefix cache meets an instruction again soon; within a row gates
     come first, then the criteria's own positions. A verdict key that several models share appears once.
-    Requests whose texts changed after `refresh_requests` are left out.
+    Requests whose texts changed after `refresh_requests` are left out, and so are those whose verdict is a failure
+    where `retry_failed` is false.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     _select_models(con, judge_id, model_ids)
     con.execute(_CREATE_WANTED, {"judge_id": judge_id})
+    if not retry_failed:
+        con.execute("UPDATE temp.wanted SET is_pending = status IS NULL")
     con.sql(_WORK_ORDER).write_parquet(str(target), compression="zstd", row_group_size=_ROW_GROUP_ROWS)
     requests, total, pending, retried = con.execute(_COUNT_WANTED).fetchone() or (0, 0, 0, 0)
+    models = con.execute("SELECT DISTINCT unnest(models) FROM temp.wanted WHERE is_pending ORDER BY ALL").fetchall()
     con.execute("DROP TABLE temp.wanted; DROP TABLE temp.selected_models")
     return WorkOrder(
         path=target,
@@ -102,6 +124,7 @@ def pending_requests(
         pending=pending,
         retried=retried,
         answers=pyarrow.parquet.read_metadata(target).num_rows,
+        models=tuple(model_id for (model_id,) in models),
     )
 
 
@@ -134,6 +157,25 @@ _DELETE_REPLACED = """
 DELETE FROM judging.requests
 WHERE (judge_id = $judge_id AND model_id IN (SELECT model_id FROM temp.selected_models))
    OR model_id NOT IN (SELECT model_id FROM raw.model_outputs)
+"""
+
+_CHANGED = """
+WITH today AS (
+    SELECT sha256($judge_id || '|' || answer_key || '|' || criterion_key || '|' || repeat_index) AS verdict_key,
+           model_id, prompt_id, sample_index, criterion_id, repeat_index
+    FROM judging.judgeable CROSS JOIN (SELECT unnest(range($repeats::INTEGER))::INTEGER AS repeat_index)
+), recorded AS (
+    SELECT verdict_key, model_id, prompt_id, sample_index, criterion_id, repeat_index
+    FROM judging.requests WHERE judge_id = $judge_id
+)
+SELECT model_id FROM ((FROM today EXCEPT FROM recorded) UNION ALL (FROM recorded EXCEPT FROM today))
+UNION
+SELECT model_id FROM judging.requests WHERE model_id NOT IN (SELECT model_id FROM raw.model_outputs)
+ORDER BY model_id
+"""
+
+_DELETE_UNUSED_JUDGES = """
+DELETE FROM judging.requests WHERE judge_id <> $judge_id AND judge_id NOT IN (SELECT judge_id FROM judging.verdicts)
 """
 
 _DELETE_OUTDATED = """
@@ -172,7 +214,9 @@ _CREATE_WANTED = """
 CREATE OR REPLACE TEMP TABLE wanted AS
 SELECT
     requests.verdict_key, judgeable.answer_key, requests.criterion_id, requests.repeat_index,
-    judgeable.is_gate, verdicts.status, count(*) AS requests, min(judgeable.position) AS position,
+    judgeable.is_gate, verdicts.status, verdicts.status IS DISTINCT FROM 'ok' AS is_pending,
+    count(*) AS requests, min(judgeable.position) AS position,
+    list(DISTINCT requests.model_id) AS models,
     min(struct_pack(
         prompt_id := requests.prompt_id, model_id := requests.model_id, sample_index := requests.sample_index
     )) AS source
@@ -191,8 +235,8 @@ GROUP BY ALL
 """
 
 _COUNT_WANTED = """
-SELECT coalesce(sum(requests), 0)::BIGINT, count(*), count(*) FILTER (WHERE status IS DISTINCT FROM 'ok'),
-       count(*) FILTER (WHERE status <> 'ok')
+SELECT coalesce(sum(requests), 0)::BIGINT, count(*), count(*) FILTER (is_pending),
+       count(*) FILTER (is_pending AND status <> 'ok')
 FROM temp.wanted
 """
 
@@ -206,7 +250,7 @@ FROM (
             ORDER BY is_gate DESC, position, criterion_id, repeat_index
         ) AS requests
     FROM temp.wanted
-    WHERE status IS DISTINCT FROM 'ok'
+    WHERE is_pending
     GROUP BY answer_key
 ) AS answers
 JOIN raw.model_outputs AS outputs

@@ -2,40 +2,78 @@
 
 An ok verdict is never replaced by a failure, a later one replaces an earlier one of the same kind, and the
 rule does not depend on the order of loading: segments may arrive, be merged by compaction and be loaded
-again.
+again. Which of two ok verdicts is the later is for their dates to say, which a clock may have wrong: both are the same
+judge's on the same texts, so either may stand, as long as it is the same one after every loading. Two failures are
+asked for again, whichever stands.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import duckdb
+import pyarrow.parquet
 
 from pollux_dagster.warehouse.transactions import transaction
+
+BATCH_VERDICTS = 50_000
+BATCH_BYTES = 64 * 2**20
+"""What is loaded at once: as much as the largest segment may hold, in as many small ones as it takes."""
 
 
 def load_verdicts(con: duckdb.DuckDBPyConnection, segments: Sequence[str | Path]) -> int:
     """Bring judging.verdicts up to date with the ledger's Parquet `segments`; returns rows added or changed.
 
-    Segments loaded before are not read again. Each new one is loaded and remembered in one transaction, so a
-    killed load goes on where it stopped and memory holds one segment. A verdict that no segment holds any more,
+    Segments loaded before are not read again. New ones are loaded and remembered in batches, each in one transaction,
+    so a killed load goes on where it stopped and memory holds one batch. A verdict that no segment holds any more,
     because its segment was damaged and set aside, leaves the table: it is asked for again, and the ledger is whole.
+
+    Raises duckdb.Error for a segment that cannot be read, when all before it are loaded.
     """
     listed = [str(segment) for segment in segments]
     loaded = {name for (name,) in con.execute("SELECT segment FROM meta.ledger_segments").fetchall()}
     if gone := loaded.difference(listed):
         loaded = _forget_segments(con, loaded, gone, listed)
     changed = 0
-    for segment in listed:
-        if segment in loaded:
-            continue
-        with transaction(con):
-            (merged,) = con.execute(_MERGE_SEGMENT, [segment]).fetchone() or (0,)
-            con.execute(_REMEMBER_SEGMENT, {"segment": segment})
-        loaded.add(segment)
-        changed += merged
+    for batch in _batches([segment for segment in dict.fromkeys(listed) if segment not in loaded]):
+        try:
+            changed += _load(con, batch)
+        except duckdb.Error:
+            if len(batch) == 1:
+                raise
+            changed += sum(_load(con, [segment]) for segment in batch)
     return changed
+
+
+def _load(con: duckdb.DuckDBPyConnection, segments: list[str]) -> int:
+    with transaction(con):
+        (merged,) = con.execute(_MERGE_SEGMENTS, {"segments": segments}).fetchone() or (0,)
+        con.execute(_REMEMBER_SEGMENTS, {"segments": segments})
+    return int(merged)
+
+
+def _batches(segments: Sequence[str]) -> Iterator[list[str]]:
+    """The segments in order, as many together as are allowed at once, and at least one."""
+    batch: list[str] = []
+    verdicts = size = 0
+    for segment in segments:
+        rows, size_bytes = _extent(segment)
+        if batch and (verdicts + rows > BATCH_VERDICTS or size + size_bytes > BATCH_BYTES):
+            yield batch
+            batch, verdicts, size = [], 0, 0
+        batch.append(segment)
+        verdicts, size = verdicts + rows, size + size_bytes
+    if batch:
+        yield batch
+
+
+def _extent(segment: str) -> tuple[int, int]:
+    """Verdicts and bytes; a segment that cannot be read is a batch of its own, for DuckDB to say why."""
+    try:
+        return pyarrow.parquet.read_metadata(segment).num_rows, Path(segment).stat().st_size
+    except (pyarrow.ArrowException, OSError):
+        return BATCH_VERDICTS, BATCH_BYTES
 
 
 def _forget_segments(
@@ -64,41 +102,29 @@ DELETE FROM judging.verdicts AS kept WHERE NOT EXISTS (
 )
 """
 
-_REMEMBER_SEGMENT = """
-INSERT INTO meta.ledger_segments SELECT $segment, count(*), now() FROM read_parquet($segment)
+_REMEMBER_SEGMENTS = """
+INSERT INTO meta.ledger_segments
+SELECT file_name, num_rows, now() FROM parquet_file_metadata($segments::VARCHAR[])
 """
 
-# "Better" compares (ok, time, run): the same winner whichever of two segments is loaded first.
-_MERGE_SEGMENT = """
-MERGE INTO judging.verdicts AS kept
-USING (
-    SELECT
-        verdict_key, judge_id, status, score, rationale, raw_text, error, finish_reason, prompt_tokens,
-        completion_tokens, cached_tokens, attempts, latency_s, engine, engine_version, system_fingerprint,
-        server, run_id, created_at
-    FROM read_parquet(?)
-    QUALIFY row_number() OVER (
-        PARTITION BY verdict_key ORDER BY status = 'ok' DESC, created_at DESC, run_id DESC
-    ) = 1
-) AS new
-ON kept.verdict_key = new.verdict_key
-WHEN MATCHED
-    AND (new.status = 'ok', new.created_at, new.run_id) > (kept.status = 'ok', kept.created_at, kept.run_id)
-THEN UPDATE SET
-    judge_id = new.judge_id, status = new.status, score = new.score, rationale = new.rationale,
-    raw_text = new.raw_text, error = new.error, finish_reason = new.finish_reason,
-    prompt_tokens = new.prompt_tokens, completion_tokens = new.completion_tokens,
-    cached_tokens = new.cached_tokens, attempts = new.attempts, latency_s = new.latency_s,
-    engine = new.engine, engine_version = new.engine_version, system_fingerprint = new.system_fingerprint,
-    server = new.server, run_id = new.run_id, created_at = new.created_at
-WHEN NOT MATCHED THEN INSERT (
-    verdict_key, judge_id, status, score, rationale, raw_text, error, finish_reason, prompt_tokens,
-    completion_tokens, cached_tokens, attempts, latency_s, engine, engine_version, system_fingerprint, server,
-    run_id, created_at
-) VALUES (
-    new.verdict_key, new.judge_id, new.status, new.score, new.rationale, new.raw_text, new.error,
-    new.finish_reason, new.prompt_tokens, new.completion_tokens, new.cached_tokens, new.attempts,
-    new.latency_s, new.engine, new.engine_version, new.system_fingerprint, new.server,
-    new.run_id, new.created_at
-)
-"""
+# "Better" compares (ok, time, run) and then content, so that no two different rows are equal: the same winner in
+# whatever order and company segments are loaded.
+_RANK = """(
+    {row}.status = 'ok', {row}.created_at, {row}.run_id, coalesce({row}.score, '-inf'::DOUBLE),
+    coalesce({row}.raw_text, ''), coalesce({row}.rationale, ''), {row}.status, coalesce({row}.error, '')
+)"""
+_COLUMNS = (
+    "judge_id", "status", "score", "rationale", "raw_text", "error", "finish_reason", "prompt_tokens",
+    "completion_tokens", "cached_tokens", "attempts", "latency_s", "engine", "engine_version", "system_fingerprint",
+    "server", "run_id", "created_at",
+)  # fmt: skip
+
+# By the primary key's index: a join would read the whole table for every batch.
+_MERGE_SEGMENTS = f"""
+INSERT INTO judging.verdicts AS kept (verdict_key, {", ".join(_COLUMNS)})
+SELECT verdict_key, {", ".join(_COLUMNS)}
+FROM read_parquet($segments::VARCHAR[]) AS read
+QUALIFY row_number() OVER (PARTITION BY verdict_key ORDER BY {_RANK.format(row="read")} DESC) = 1
+ON CONFLICT (verdict_key) DO UPDATE SET {", ".join(f"{column} = excluded.{column}" for column in _COLUMNS)}
+WHERE {_RANK.format(row="excluded")} > {_RANK.format(row="kept")}
+"""  # noqa: S608 - our own text

@@ -19,10 +19,10 @@ from pathlib import Path
 from chaos_world import judge_layers, quiet, settings_of
 
 from pollux_dagster.core.profiles import JudgeProfile
-from pollux_dagster.defs.automation import RANGE_END, RANGE_START, all_models
 from pollux_dagster.defs.build import build_defs, resources
 from pollux_dagster.defs.instance import announced_run, fail_orphaned_runs, open_instance
 from pollux_dagster.defs.resources import JudgeResource
+from pollux_dagster.defs.run_lock import only_run
 from pollux_dagster.judge.server import ServerSpec, managed_server
 from pollux_dagster.warehouse.connection import connect
 from pollux_dagster.warehouse.publish import publish
@@ -35,7 +35,7 @@ _context = multiprocessing.get_context("forkserver")
 class Work:
     """One run: where, on what, judged by whom. `jobs` runs the Dagster jobs, otherwise the layers run alone.
 
-    `partition` limits the jobs to one model; `name` tells runs of one home apart.
+    `name` tells runs of one home apart.
     """
 
     home: Path
@@ -45,7 +45,6 @@ class Work:
     profile: JudgeProfile
     models: tuple[SqlModel, ...]
     jobs: bool = False
-    partition: str = ""
     name: str = "run"
 
     @property
@@ -101,7 +100,7 @@ def _layers(work: Work) -> bool:
     con = connect(settings.warehouse)
     try:
         about = {"run_id": "chaos", "package_version": "chaos", "git_commit": None}
-        publish(con, settings.published, models=work.models, **about)
+        publish(con, settings.published, models=work.models, contracts=(), **about)
     finally:
         con.close()
     if outcome.stopped:
@@ -125,19 +124,10 @@ def _jobs(work: Work) -> bool:
     assert isinstance(usual, JudgeResource)
     judge = ChaosJudge(**{**usual.model_dump(), "state_root": str(work.servers)})
     defs = build_defs(settings, {"judge": judge})
-    with open_instance(settings.dagster_home) as instance:
+    with only_run(settings.home, print), open_instance(settings.dagster_home) as instance:
         fail_orphaned_runs(instance)
         with announced_run(instance) as run_id:
-            ingested = defs.resolve_job_def("ingest").execute_in_process(
-                instance=instance, run_id=run_id, raise_on_error=False
-            )
-        models = all_models(instance)
-        if not ingested.success or not models:
-            return False
-        if work.partition:
-            models = {RANGE_START: work.partition, RANGE_END: work.partition}
-        with announced_run(instance) as run_id:
             evaluated = defs.resolve_job_def("evaluate").execute_in_process(
-                instance=instance, run_id=run_id, tags=models, raise_on_error=False
+                instance=instance, run_id=run_id, raise_on_error=False
             )
         return evaluated.success

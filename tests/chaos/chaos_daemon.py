@@ -22,7 +22,6 @@ from chaos_faults import judge_on
 from chaos_world import ChaosError, compare, read_rows, settings_of
 
 from pollux_dagster.core.profiles import PROFILES
-from pollux_dagster.defs.automation import all_models
 from pollux_dagster.defs.instance import open_instance
 from pollux_dagster.defs.settings import Settings
 from pollux_dagster.judge.endpoint import Endpoint
@@ -44,8 +43,9 @@ def restart_the_daemon(arena: Arena, world: World, judge: Endpoint) -> Mapping[s
         daemon = _daemon(environment, settings)
         try:
             _launch(environment, "ingest", {})
-            _wait(lambda: bool(all_models(instance)) and not _unfinished(instance), "the landing folder was read")
-            _launch(environment, "evaluate", all_models(instance))
+            _wait(lambda: bool(instance.get_dynamic_partitions("models")), "the landing folder was read")
+            _wait(lambda: not _unfinished(instance), "the ingest is over")
+            _launch(environment, "evaluate", {})
             _wait(lambda: _flushed(settings) > 0, "a verdict is on disk")
             daemon.send_signal(signal.SIGKILL)
             daemon.wait()

@@ -122,7 +122,7 @@ def _whole_run(settings: Settings, arena: Arena, judge: Endpoint) -> None:
     con = connect(settings.warehouse)
     try:
         about = {"run_id": "chaos", "package_version": "chaos", "git_commit": None}
-        publish(con, settings.published, models=staging_models(), **about)
+        publish(con, settings.published, models=staging_models(), contracts=(), **about)
     finally:
         con.close()
 

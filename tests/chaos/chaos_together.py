@@ -1,4 +1,4 @@
-"""Many at once: runs of the same partition, runs of several on one server, readers of a file that is being replaced.
+"""Many at once: runs of one home, readers of a file that is being replaced.
 
 The one idea: the runs' own records say how often the judge was asked, and that must be once a verdict.
 """
@@ -22,7 +22,6 @@ from pollux_dagster.warehouse.publish import publish
 
 READERS, PUBLICATIONS = 8, 100
 ROWS = 500
-WAITS_FOR_OTHERS = "Steps failed: ['judging__verdicts_coverage_is_sufficient']"
 LOCKED = ("WarehouseLockedError", "Could not set lock", "database is locked", "PublicationBusyError")
 
 READ = """
@@ -44,26 +43,20 @@ print(reads, len(seen))
 
 
 def run_together(works: Sequence[Work], undisturbed: Sequence[Row]) -> Mapping[str, object]:
-    """Start all runs at once on one home: no lock, no verdict asked for twice, the last one builds the tables of all.
+    """Start all runs at once on one home: one after another gets it, none fails, no verdict is asked for twice.
 
-    A run for one model that reaches the coverage check while others still judge theirs stops there by design: tables
-    with half-judged models are not published. Raises ChaosError.
+    Raises ChaosError.
     """
     children = [start(work) for work in works]
     for child in children:
         child.join(900)
-    stopped = 0
     for work in works:
         outcome = json.loads(work.result.read_text()) if work.result.exists() else {"ok": False, "error": "no result"}
         log = (work.home / f"{work.name}.log").read_text()
         if locked := [word for word in LOCKED if word in log]:
             raise ChaosError(f"{work.name} met a lock: {locked}")
-        if not outcome["ok"] and WAITS_FOR_OTHERS in log:
-            stopped += 1
-        elif not outcome["ok"]:
+        if not outcome["ok"]:
             raise ChaosError(f"{work.name} failed: {outcome['error'][-500:]} {log[-1500:]}")
-    if stopped == len(works):
-        raise ChaosError("every run stopped at the coverage check: nobody built the tables")
     settings = settings_of(works[0].home, works[0].landing)
     compare(read_rows(settings.warehouse), undisturbed)
     with duckdb.connect(str(settings.warehouse), read_only=True) as con:
@@ -71,19 +64,13 @@ def run_together(works: Sequence[Work], undisturbed: Sequence[Row]) -> Mapping[s
     needed = len({row.verdict_key for row in undisturbed})
     if sum(asked) != needed:
         raise ChaosError(f"{needed} verdicts were needed, the runs asked for {asked}")
-    return {"runs": len(works), "asked": "+".join(map(str, asked)), "needed": needed, "stopped_for_coverage": stopped}
+    return {"runs": len(works), "asked": "+".join(map(str, asked)), "needed": needed}
 
 
-def two_of_the_same(arena: Arena, world: World, name: str) -> list[Work]:
-    """Two runs over the same models in one home."""
+def several_in_one_home(arena: Arena, world: World, name: str, count: int) -> list[Work]:
+    """That many runs over the same models in one home."""
     work = arena.work(name, world, jobs=True)
-    return [replace(work, name=f"run-{i}") for i in range(2)]
-
-
-def one_for_each_model(arena: Arena, world: World, name: str, models: int) -> list[Work]:
-    """As many runs as models in one home, each for its own partition, all on one server."""
-    work = arena.work(name, world, jobs=True)
-    return [replace(work, name=f"run-{i}", partition=f"model-{i}") for i in range(models)]
+    return [replace(work, name=f"run-{i}") for i in range(count)]
 
 
 def readers_during_publications(
@@ -123,7 +110,7 @@ def _publish_number(con: duckdb.DuckDBPyConnection, target: Path, number: int) -
         [number, ROWS + number],
     )
     about = {"run_id": str(number), "package_version": "chaos", "git_commit": None}
-    publish(con, target, models=staging_models(), **about)
+    publish(con, target, models=staging_models(), contracts=(), **about)
 
 
-_ASKED = "SELECT (details->>'requested')::INTEGER FROM meta.runs WHERE step = 'judge' ORDER BY started_at"
+_ASKED = "SELECT (details->>'requested')::INTEGER FROM meta.runs WHERE step = 'judge' ORDER BY position"

@@ -119,7 +119,7 @@ def rebuild_a_corrupt_warehouse(
     with duckdb.connect(str(settings.warehouse), read_only=True) as con:
         asked = con.execute(
             "SELECT (details->>'requested')::INTEGER FROM meta.runs WHERE step = 'judge' "
-            "ORDER BY finished_at DESC LIMIT 1"  # earlier runs are remembered across the rebuild
+            "ORDER BY position DESC LIMIT 1"  # earlier runs are remembered across the rebuild
         ).fetchone()
     kept = list(home.glob("warehouse.duckdb.broken-*"))
     if asked != (0,) or not kept:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -209,12 +207,40 @@ def test_every_whole_level_written_plainly_is_read_back(level: int, padding: str
     assert reply.score == level
 
 
+@pytest.mark.parametrize(
+    ("content", "levels"),
+    [
+        ("999999999,5", (0.0, 1e9)),
+        ("999999999.4", (0.0, 999999999.5)),
+        ("1000000.001", (0.0, 1e6)),
+        ("0.999999999", (0.0, 1.0)),
+        ("999999999.9/1000000000", (0.0, 1e9)),
+    ],
+)
+def test_a_number_near_a_level_is_not_the_level(content: str, levels: tuple[float, ...]) -> None:
+    assert _read(content, levels=levels).status is not VerdictStatus.OK
+
+
+@pytest.mark.parametrize("score", ["1.9999999999", "2.0000000001", "1e-999999999", "999999999.9999999"])
+def test_a_json_number_near_a_level_is_not_the_level(score: str) -> None:
+    levels = (0.0, 1.0, 2.0, 1e9)
+    reply = read_reply(JSON, MessageParts(f'{{"rationale": "", "score": {score}}}', None), "stop", levels)
+    assert reply.status in (VerdictStatus.OFF_SCALE, VerdictStatus.UNPARSEABLE)
+
+
+@pytest.mark.parametrize("score", ["0.3", "0.30", "3e-1", "0.30000000000000004", '"0,3"'])
+def test_a_decimal_level_is_met_however_it_is_written_or_was_added_up(score: str) -> None:
+    levels = (0.0, 0.1, 0.1 + 0.2, 1.0)
+    reply = read_reply(JSON, MessageParts(f'{{"rationale": "", "score": {score}}}', None), "stop", levels)
+    assert (reply.status, reply.score) == (VerdictStatus.OK, levels[2])
+
+
 @given(value=st.decimals(-99, 99, places=2), comma=st.booleans())
 def test_decimals_are_read_with_a_point_or_a_comma(value: object, comma: bool) -> None:
     written = str(value).replace(".", ",") if comma else str(value)
     number = read_number(written, ())
     assert number is not None
-    assert math.isclose(number, float(str(value)), abs_tol=1e-9)
+    assert number == value
 
 
 @given(unit=st.text(alphabet="абвгд ", min_size=1, max_size=30), start=st.text(max_size=200))

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import pollux_dagster
 from pollux_dagster.core import taxonomy
+from pollux_dagster.core.groups import is_gate
 from pollux_dagster.core.rubrics import UnreadableScaleError, read_scale
 
 CRITERION = {
@@ -99,30 +100,6 @@ def test_a_criterion_without_russian_falls_back_to_english() -> None:
     assert (criterion.name, criterion.rubrics) == ("Brevity", "0: long\n1: short")
 
 
-@pytest.mark.parametrize(
-    ("value", "group"),
-    [
-        ({"en": "Critical", "ru": "Критические"}, "critical"),
-        ("Критические", "critical"),
-        ({"en": "Fine-grained", "ru": "Общие"}, "general"),
-        ("GENERAL", "general"),
-        ({"en": "Domain-specific", "ru": "Стилевые"}, "domain"),
-        ({"ru": "Задачные"}, "task"),
-        ("Subjective", "subjective"),
-        (None, "unspecified"),
-        ("что-то новое", "unspecified"),
-    ],
-)
-def test_group_names_are_normalized(value: object, group: str) -> None:
-    assert taxonomy.normalize_group(value) == group
-
-
-def test_a_gate_is_critical_and_has_exactly_zero_and_one() -> None:
-    assert taxonomy.is_gate("critical", (0, 1))
-    assert not taxonomy.is_gate("critical", (0, 1, 2))
-    assert not taxonomy.is_gate("general", (0, 1))
-
-
 def test_a_subtask_is_found_under_every_name_of_its_task() -> None:
     found = _expanded(_tree(("Poem", "Стих", ["a", "b"]), ("Essay", "Эссе", ["a", "c"])))
     for task in ("Write", "Написать", "Texts", "Тексты"):
@@ -165,5 +142,5 @@ def test_the_two_kinds_of_file_are_told_apart_by_content() -> None:
 def test_the_packages_own_criteria_have_one_gate_and_one_that_needs_a_reference() -> None:
     path = Path(pollux_dagster.__file__).parent / "taxonomy" / "criteria.json"
     criteria = [taxonomy.read_criterion(k, v) for k, v in json.loads(path.read_text("utf-8")).items()]
-    assert [c.code for c in criteria if taxonomy.is_gate(c.group, c.scale.levels)] == ["refusal_stub"]
+    assert [c.code for c in criteria if is_gate(c.group, c.scale.levels)] == ["refusal_stub"]
     assert [c.code for c in criteria if c.needs_reference] == ["reference_agreement"]

@@ -14,7 +14,6 @@ import duckdb
 import polars as pl
 import pytest
 
-from pollux_dagster.defs.automation import all_models
 from pollux_dagster.defs.build import build_defs, resources
 from pollux_dagster.defs.instance import fail_orphaned_runs, open_instance
 from pollux_dagster.defs.resources import JudgeResource
@@ -37,7 +36,7 @@ def evaluate(settings: Settings, servers: Path, **judge_options: object) -> bool
         fail_orphaned_runs(instance)
         assert defs.resolve_job_def("ingest").execute_in_process(instance=instance).success
         job = defs.resolve_job_def("evaluate")
-        return job.execute_in_process(instance=instance, tags=all_models(instance), raise_on_error=False).success
+        return job.execute_in_process(instance=instance, raise_on_error=False).success
 
 
 def published(settings: Settings, query: str) -> pl.DataFrame:
@@ -49,7 +48,7 @@ def last_judging(settings: Settings) -> dict[str, int]:
     """What the last judging step asked for, from the run records."""
     with duckdb.connect(str(settings.warehouse), read_only=True) as con:
         row = con.sql(
-            "SELECT details->>'requested' FROM meta.runs WHERE step = 'judge' ORDER BY started_at DESC LIMIT 1"
+            "SELECT details->>'requested' FROM meta.runs WHERE step = 'judge' ORDER BY position DESC LIMIT 1"
         ).fetchone()
     assert row is not None
     return {"requested": int(row[0])}

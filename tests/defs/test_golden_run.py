@@ -9,7 +9,6 @@ import duckdb
 import pytest
 from fake_judge import KEY, Call, FakeJudge, Raw, as_json, completion, score_of
 
-from pollux_dagster.defs.automation import all_models
 from pollux_dagster.defs.build import build_defs
 from pollux_dagster.defs.instance import open_instance
 from pollux_dagster.defs.partitions import landed_models, register_models
@@ -41,7 +40,7 @@ def judge_new_model(settings: Settings, model_id: str) -> None:
         register_models(instance, keys)
         job = build_defs(settings).resolve_job_def("evaluate")
         steps = [dg.AssetKey(["judging", "requests"]), dg.AssetKey(["judging", "verdicts"])]
-        assert job.execute_in_process(instance=instance, asset_selection=steps, tags=all_models(instance)).success
+        assert job.execute_in_process(instance=instance, asset_selection=steps).success
 
 
 @pytest.mark.timeout(300)
@@ -72,7 +71,7 @@ def test_the_pinned_set_is_judged_first_and_once_in_each_state(
         judge_new_model(changed, "fourth")
         assert len(fake.calls) - asked == 2 * 2 * INSTRUCTIONS
     with duckdb.connect(str(settings.warehouse), read_only=True) as con:
-        rounds = con.execute("SELECT arguments, is_baseline FROM judging.golden_rounds ORDER BY judged_at").fetchall()
+        rounds = con.execute("SELECT arguments, is_baseline FROM judging.golden_rounds ORDER BY position").fetchall()
     assert rounds == [("", True), ("--another-flag", False)]
 
 
@@ -111,7 +110,7 @@ def test_going_back_to_the_old_state_is_noticed_with_nothing_to_judge(
 
 def latest_arguments(settings: Settings) -> str:
     with duckdb.connect(str(settings.warehouse), read_only=True) as con:
-        rows = con.execute("SELECT arguments FROM judging.golden_rounds ORDER BY judged_at DESC LIMIT 1").fetchall()
+        rows = con.execute("SELECT arguments FROM judging.golden_rounds ORDER BY position DESC LIMIT 1").fetchall()
     return str(rows[0][0])
 
 

@@ -57,7 +57,7 @@ def judge_all(settings: Settings) -> None:
                         run_id="run-1", created_at=now)
             )  # fmt: skip
     load_verdicts(con, book.segments())
-    con.execute("INSERT INTO meta.runs VALUES ('run-1', 'judge', ?, ?, ?)",
+    con.execute("INSERT INTO meta.runs VALUES ('run-1', 'judge', ?, ?, ?, 1)",
                 [now, now, f'{{"judge_id": "{identity.judge_id}", "rate": 2.0}}'])  # fmt: skip
     build_tables(con, load_models(SQL_MODELS))
     con.close()

@@ -15,7 +15,9 @@ from pollux_dagster.defs.settings import Settings
         ("POLLUX_HUMAN_AGGREGATION", "average", "mean, median, mode"),
         ("POLLUX_PROFILE", "gpt", "pollux-4b"),
         ("POLLUX_MINIMUM_COVERAGE", "98", "between 0 and 1"),
+        ("POLLUX_MAXIMUM_REJECTED_SHARE", "2", "between 0 and 1"),
         ("POLLUX_JUDGE_ENGINE", "ollama", "vllm, sglang, transformers"),
+        ("POLLUX_TRUST_FILE_TIMES", "no", "true or false"),
         ("POLLUX_REPEATS", "0", "at least 1"),
         ("POLLUX_REPEATS", "many", "expected a number"),
     ],
@@ -28,6 +30,8 @@ def test_an_unusable_value_is_named_with_what_was_expected(variable: str, value:
 VARIABLES = {
     "POLLUX_HUMAN_AGGREGATION": "median",
     "POLLUX_REPEATS": "3",
+    "POLLUX_MAXIMUM_REJECTED_SHARE": "0.1",
+    "POLLUX_TRUST_FILE_TIMES": "false",
     "POLLUX_JUDGE_ENGINE": "sglang",
     "POLLUX_JUDGE_PYTHON": "/opt/sglang/bin/python",
     "POLLUX_JUDGE_ARGUMENTS": "--tp 2 --name 'a b'",

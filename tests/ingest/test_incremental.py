@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
+import json
 import os
+import subprocess
+from collections.abc import Callable
 from io import BufferedReader
 from pathlib import Path
 from typing import Any
@@ -20,15 +24,116 @@ from pollux_dagster.ingest.sync import sync
 from pollux_dagster.warehouse.schema import create_schema
 
 
-def test_an_unchanged_file_is_not_opened_again(asked: World) -> None:
-    path = asked.write("m.jsonl", answer(1))
+def test_an_unchanged_file_is_not_opened_again(asked: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked.write("m.jsonl", answer(1))
     asked.sync()
-    body, info = path.read_bytes(), path.stat()
-    path.write_bytes(b"x" * len(body))  # other bytes under the same size and time: only opening it would tell
-    os.utime(path, ns=(info.st_atime_ns, info.st_mtime_ns))
+    opened: list[str] = []
+    open_ = LandingFile.open
+
+    def noting(file: LandingFile) -> BufferedReader:
+        opened.append(file.path)
+        return open_(file)
+
+    monkeypatch.setattr(LandingFile, "open", noting)
     report = asked.sync()
-    assert report.loaded == ()
-    assert asked.outputs() == [("m", "1", 0, "ответ")]
+    assert (report.loaded, report.rehashed, opened) == ((), (), [])
+
+
+def _written_in_place(path: Path, body: bytes) -> None:
+    path.write_bytes(body)
+
+
+def _renamed_over(path: Path, body: bytes) -> None:
+    other = path.with_name(".new")
+    other.write_bytes(body)
+    os.utime(other, ns=(path.stat().st_atime_ns, path.stat().st_mtime_ns))
+    other.rename(path)
+
+
+def _copied_with_its_times(path: Path, body: bytes) -> None:
+    other = path.with_name(".new")
+    other.write_bytes(body)
+    os.utime(other, ns=(path.stat().st_atime_ns, path.stat().st_mtime_ns))
+    subprocess.run(["cp", "-p", str(other), str(path)], check=True)
+    other.unlink()
+
+
+REPLACED = [_written_in_place, _renamed_over, _copied_with_its_times]
+
+
+@pytest.mark.parametrize("replace", REPLACED)
+def test_a_file_that_was_replaced_is_read_also_with_the_same_size_and_time(
+    asked: World, replace: Callable[[Path, bytes], None]
+) -> None:
+    path = asked.write("m.jsonl", answer(1, "да"))
+    asked.sync()
+    body, info, before = path.read_bytes(), path.stat(), fingerprint(asked.landing)
+    replace(path, body.replace(*(json.dumps(word).encode() for word in ("да", "не"))))
+    os.utime(path, ns=(info.st_atime_ns, info.st_mtime_ns))
+    assert (path.stat().st_size, path.stat().st_mtime_ns) == (info.st_size, info.st_mtime_ns)
+    assert fingerprint(asked.landing) != before
+    assert asked.sync().loaded == ("m.jsonl",)
+    assert asked.outputs() == [("m", "1", 0, "не")]
+
+
+def _blind_to_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a file system that keeps neither a time of change nor inodes."""
+    of = LandingFile.of
+    monkeypatch.setattr(LandingFile, "of", lambda *args: dataclasses.replace(of(*args), ctime_ns=0, inode=0))
+
+
+@pytest.mark.parametrize("replace", REPLACED)
+def test_where_times_are_not_trusted_the_bytes_tell(
+    asked: World, replace: Callable[[Path, bytes], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _blind_to_changes(monkeypatch)
+    path = asked.write("m.jsonl", answer(1, "да"))
+    first = sync(asked.con, asked.landing, run_id="r", taxonomy=None, trust_times=False)
+    assert first.loaded == ("instructions.jsonl", "m.jsonl")
+    body, info, before = path.read_bytes(), path.stat(), fingerprint(asked.landing, trust_times=False)
+    again = sync(asked.con, asked.landing, run_id="r", taxonomy=None, trust_times=False)
+    assert (again.loaded, again.rehashed) == ((), ())
+    assert fingerprint(asked.landing, trust_times=False) == before
+    replace(path, body.replace(*(json.dumps(word).encode() for word in ("да", "не"))))
+    os.utime(path, ns=(info.st_atime_ns, info.st_mtime_ns))
+    assert fingerprint(asked.landing, trust_times=False) != before
+    assert sync(asked.con, asked.landing, run_id="r", taxonomy=None, trust_times=False).loaded == ("m.jsonl",)
+    assert asked.outputs() == [("m", "1", 0, "не")]
+
+
+@pytest.mark.parametrize("replace", REPLACED)
+def test_a_file_that_is_replaced_while_it_is_read_is_left_to_the_next_sync(
+    asked: World, replace: Callable[[Path, bytes], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = asked.write("m.jsonl", answer(1, "да"))
+    body, info = path.read_bytes(), path.stat()
+
+    def replaced_meanwhile(name: str, document: object) -> object:
+        if name == "m.jsonl":
+            replace(path, body.replace(*(json.dumps(word).encode() for word in ("да", "не"))))
+            os.utime(path, ns=(info.st_atime_ns, info.st_mtime_ns))
+        return context_of(name, document)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(load, "context_of", replaced_meanwhile)
+        report = asked.sync()
+    assert [path for path, _ in report.ignored] == ["m.jsonl"]
+    assert asked.outputs() == []
+    asked.sync()
+    assert asked.outputs() == [("m", "1", 0, "не")]
+
+
+def test_a_warehouse_of_before_inodes_were_kept_hashes_once_more_and_changes_nothing(asked: World) -> None:
+    asked.write("m.jsonl", answer(1))
+    asked.sync()
+    asked.con.execute("ALTER TABLE landing.files DROP COLUMN ctime_ns; ALTER TABLE landing.files DROP COLUMN inode")
+    create_schema(asked.con)
+    before = asked.rows("FROM landing.resolution")
+    report = asked.sync()
+    assert (report.loaded, report.changed_models) == ((), ())
+    assert "m.jsonl" in report.rehashed
+    assert asked.sync().rehashed == ()
+    assert asked.rows("FROM landing.resolution") == before
 
 
 def test_a_file_with_a_new_time_and_the_same_content_is_hashed_and_not_parsed(asked: World) -> None:

@@ -10,6 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from landing_world import World, answer, instruction
 
+from pollux_dagster.ingest import limits
 from pollux_dagster.ingest.containers import open_container
 from pollux_dagster.ingest.rows import RowRejected
 from pollux_dagster.ingest.scan import LandingFile
@@ -86,6 +87,20 @@ def test_a_header_nobody_knows_is_named_beside_the_ones_that_are(world: World) -
     ((reason, detail),) = world.rows("SELECT reason, detail FROM raw.rejected_rows")
     assert reason == "unknown_format"
     assert "'id', 'text'" in detail and "prompt_id, instruction, question_id" in detail
+
+
+def test_torn_cells_cost_their_own_lines_in_a_file_of_any_length(asked: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "MAX_LINE_BYTES", 2_000)
+    plain = [f"1,ответ,{n}" for n in range(10, 40)]  # no quote up to the next torn cell
+    lines = []
+    for block in range(60):
+        lines += [f'1,"torn,{1_000 + block}', *plain, f'1,"две\nстроки",{2_000 + block}']
+    asked.write_bytes("m.csv", "\n".join(["prompt_id,answer,sample_index", *lines, ""]).encode())
+    report = asked.sync()
+    assert report.rejected_by_reason == {"invalid_csv": 60, "duplicate": 59 * 30}
+    texts = asked.rows("SELECT raw_text FROM raw.rejected_rows WHERE reason = 'invalid_csv'")
+    assert all(text.startswith('1,"torn') and "\n" not in text.strip() for (text,) in texts)
+    assert asked.rows("SELECT count(*) FROM raw.model_outputs WHERE answer = 'две\nстроки'") == [(60,)]
 
 
 @example([',"', '"'])

@@ -61,6 +61,16 @@ def test_one_answer_that_is_refused_with_all_its_criteria_does_not_end_the_evalu
     assert report.by_status == {"ok": 12, "refused_by_server": 60}
 
 
+def test_a_model_whose_every_text_is_refused_does_not_end_the_evaluation_of_the_others(world: World) -> None:
+    def choosy(call: Call) -> Raw:
+        return error(400, "not this text")(call) if "Плохой" in call.prompt else answer_well(call)
+
+    world.judge.otherwise = choosy
+    bad = [replace(answer, answer=f"Плохой ответ {i}") for i, answer in enumerate(make_answers(60, start=4))]
+    report = world.evaluate([*bad, *make_answers(2)], limits=replace(QUICK, max_in_flight=4))
+    assert report.by_status == {"ok": 6, "refused_by_server": 180}
+
+
 def test_one_instruction_that_is_refused_with_all_its_answers_does_not_end_the_evaluation(world: World) -> None:
     def choosy(call: Call) -> Raw:
         return error(400, "not this text")(call) if "Запретное" in call.prompt else answer_well(call)

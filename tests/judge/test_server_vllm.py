@@ -24,6 +24,7 @@ from pollux_dagster.judge.server import (
     managed_server,
     stop_server,
 )
+from pollux_dagster.judge.server.exchange import ProbeError
 
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(600)]
 
@@ -107,7 +108,7 @@ def test_one_server_is_shared_and_guarded_by_its_key(root: Path, spec: ServerSpe
         assert server.metrics()["generation_tokens_total"] >= 1
         address = endpoint.base_url.removesuffix("/v1")
         for key in ("", "wrong"):
-            with pytest.raises(http_probe.ProbeError, match="401"):
+            with pytest.raises(ProbeError, match="401"):
                 http_probe.served_models(address, key, 5)
         with attached_server(endpoint.base_url, endpoint.api_key) as attached:
             assert (attached.endpoint.model, attached.endpoint.max_model_len) == (endpoint.model, 1024)

@@ -20,7 +20,6 @@ from fake_judge import KEY, FakeJudge, replying
 from hostile import GATE, HOSTILE, SCALE, acts, write_jsonl
 from rich.console import Console
 
-from pollux_dagster.defs.automation import all_models
 from pollux_dagster.defs.build import build_defs
 from pollux_dagster.defs.instance import open_instance
 from pollux_dagster.defs.settings import Settings
@@ -89,7 +88,7 @@ def run(settings: Settings) -> tuple[bool, str]:
                 assert isinstance(handler, logging.StreamHandler)
                 handler.setStream(lines)
             job = defs.resolve_job_def("evaluate")
-            done = job.execute_in_process(instance=instance, tags=all_models(instance), raise_on_error=False)
+            done = job.execute_in_process(instance=instance, run_config=plain, raise_on_error=False)
     finally:
         logger.handlers = kept
     return done.success, lines.getvalue()

@@ -55,6 +55,8 @@ def draw_scores(models: int, prompts: int, *, seed: int, judge: str = JUDGE, rep
                             "score": score if known else None,
                             "min_score": low,
                             "max_score": high,
+                            "higher_is_better": None if code == GATE else True,
+                            "oriented_score": score if known else None,
                             "normalized_score": normalized if known else None,
                             "gate_state": state,
                             "final_score": (0.0 if tripped else normalized) if usable else None,
@@ -82,9 +84,9 @@ def write_scores(con: duckdb.DuckDBPyConnection, models: list[SqlModel], *frames
     )
     for code, levels in LEVELS.items():
         con.execute(
-            "INSERT INTO raw.criteria VALUES (?, ?, '', ?, ?, ?, ?, ?, 'h', 'h')",
+            "INSERT INTO raw.criteria VALUES (?, ?, '', ?, ?, ?, ?, ?, 'h', 'h', ?, NULL, NULL, NULL)",
             [code, f"criterion {code}", "critical" if code == GATE else "general", list(levels), min(levels),
-             max(levels), code == GATE],
+             max(levels), code == GATE, None if code == GATE else True],
         )  # fmt: skip
         con.execute(
             "INSERT INTO raw.instruction_criteria SELECT DISTINCT prompt_id, ?, 0, 'inline' FROM staging.scores", [code]

@@ -145,6 +145,29 @@ def test_creating_the_schema_again_keeps_every_row(con: duckdb.DuckDBPyConnectio
     assert con.execute("SELECT version FROM meta.schema_version").fetchall() == [(SCHEMA_VERSION,)]
 
 
+def test_a_warehouse_of_before_rows_were_numbered_gets_its_old_order(con: duckdb.DuckDBPyConnection) -> None:
+    for table in ("meta.runs", "meta.check_results", "judging.golden_rounds"):
+        con.execute(f"ALTER TABLE {table} DROP COLUMN position")
+    con.execute("UPDATE meta.schema_version SET version = 1")
+    for run, year in (("first", 2031), ("second", 2021)):  # appended in this order, the clock set back in between
+        when = f"make_timestamptz({year}, 1, 1, 0, 0, 0)"
+        con.execute(f"INSERT INTO meta.runs VALUES ('{run}', 'judge', {when}, {when}, '{{}}')")
+        con.execute(f"INSERT INTO meta.check_results VALUES ('{run}', 'a', 'c', 'e', TRUE, TRUE, 0, 'd', '[]', {when})")
+        con.execute(
+            f"INSERT INTO judging.golden_rounds VALUES ('{run}', 'j', 'm', 'e', 'v', '', TRUE, {when}, '{run}')"
+        )
+    for _ in range(2):
+        create_schema(con)
+        for table in ("meta.runs", "meta.check_results"):
+            assert con.execute(f"SELECT run_id, position FROM {table} ORDER BY position").fetchall() == [
+                ("first", 1), ("second", 2)
+            ]  # fmt: skip
+        # A round that returned was changed in place: its date is all that tells when.
+        rounds = con.execute("SELECT run_id, position FROM judging.golden_rounds ORDER BY position").fetchall()
+        assert rounds == [("second", 1), ("first", 2)]
+    assert con.execute("SELECT max(version) FROM meta.schema_version").fetchone() == (SCHEMA_VERSION,)
+
+
 def test_a_warehouse_from_the_future_is_refused(con: duckdb.DuckDBPyConnection) -> None:
     con.execute("INSERT INTO meta.schema_version VALUES (?, now())", [SCHEMA_VERSION + 1])
     with pytest.raises(SchemaVersionError, match="update the package"):

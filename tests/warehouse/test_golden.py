@@ -23,6 +23,7 @@ from pollux_dagster.warehouse.golden import (
 )
 from pollux_dagster.warehouse.schema import create_schema
 from pollux_dagster.warehouse.sql_models import SqlModel
+from pollux_dagster.warehouse.statistics.drift import latest_round_moved
 from pollux_dagster.warehouse.tables import build_tables
 
 OLD = GoldenRound(OTHER_JUDGE, "m", "vllm", "0.31", ("--x",))
@@ -179,6 +180,21 @@ def test_a_round_that_was_accepted_is_the_new_baseline(pinned: TinyWorld, models
     judge_round(pinned, OLD, minute=2)
     with pytest.raises(ModelCheckFailedError, match="Стиль"):
         build_tables(pinned.con, models)
+
+
+def test_the_latest_round_is_the_one_judged_last_whatever_the_dates_say(
+    pinned: TinyWorld, models: list[SqlModel]
+) -> None:
+    judge_round(pinned, OLD, minute=600)
+    judge_round(pinned, NEW, fallen="Стиль", minute=500)  # the clock was set back
+    assert latest_round_moved(pinned.con, "m")
+    with pytest.raises(ModelCheckFailedError, match="Стиль"):
+        build_tables(pinned.con, models)
+    judge_round(pinned, OLD, minute=400)  # the engine was rolled back, and its state is a known one
+    assert not latest_round_moved(pinned.con, "m")
+    judge_round(pinned, NEW, fallen="Стиль", minute=300)
+    assert NEW.round_id in accept_latest_round(pinned.con)
+    build_tables(pinned.con, models)
 
 
 def test_another_model_is_another_judge_and_no_shift(pinned: TinyWorld, models: list[SqlModel]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import duckdb
 import polars as pl
@@ -23,10 +23,10 @@ def plan(con: duckdb.DuckDBPyConnection, *, repeats: int = 1, context_tokens: in
     )
 
 
-def note_run(con: duckdb.DuckDBPyConnection, rate: float) -> None:
-    now = datetime.now(UTC)
+def note_run(con: duckdb.DuckDBPyConnection, rate: float, *, days_ahead: int = 0, position: int = 1) -> None:
+    now = datetime.now(UTC) + timedelta(days=days_ahead)
     details = f'{{"judge_id": "{JUDGE}", "rate": {rate}}}'
-    con.execute("INSERT INTO meta.runs VALUES ('run', 'judge', ?, ?, ?)", [now, now, details])
+    con.execute("INSERT INTO meta.runs VALUES ('run', 'judge', ?, ?, ?, ?)", [now, now, details, position])
 
 
 @pytest.mark.parametrize("repeats", [1, 3])
@@ -145,3 +145,15 @@ def test_no_past_is_no_plan(con: duckdb.DuckDBPyConnection, models: list[SqlMode
     write_scores(con, models, draw_scores(1, 10, seed=1))
     with pytest.raises(ValueError, match="no past variance to plan with"):
         plan_comparison(con, judge_id=JUDGE, difference=0.1)
+
+
+def test_the_time_of_a_plan_is_that_of_the_last_run_whatever_the_dates_say(
+    world: TinyWorld, models: list[SqlModel]
+) -> None:
+    world.judge_everything()
+    build_tables(world.con, models)
+    note_run(world.con, 1.0, days_ahead=400)
+    note_run(world.con, 20.0, position=2)  # the clock was set back in between
+    world.write_answer(ALPHA, "p1", "совсем другой ответ")
+    found = plan(world.con)
+    assert found.hours == pytest.approx(found.pending / 20.0 / 3600)

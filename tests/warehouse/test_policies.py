@@ -102,7 +102,7 @@ def test_policies_are_compared_by_rank_and_by_kendalls_tau(
 def test_a_policy_that_ties_all_models_has_no_tau(con: duckdb.DuckDBPyConnection, models: list[SqlModel]) -> None:
     write_scores(con, models, draw_scores(3, 4, seed=3))
     con.execute("UPDATE staging.scores SET status = 'ok', gate_state = 'passed', score = max_score, final_score = 1")
-    con.execute("UPDATE staging.scores SET normalized_score = 1")
+    con.execute("UPDATE staging.scores SET normalized_score = 1, oriented_score = max_score")
     for model in models:
         if "policy" in model.name:
             build_model(con, model)

@@ -15,11 +15,14 @@ import pytest
 from tiny_world import ALPHA, JUDGE, TinyWorld
 
 from pollux_dagster.warehouse.build import build_model
+from pollux_dagster.warehouse.builds import record_builds
 from pollux_dagster.warehouse.connection import connect
 from pollux_dagster.warehouse.publish import MixedTablesError, PublicationBusyError, PublicationReport, publish
 from pollux_dagster.warehouse.schema import create_schema
 from pollux_dagster.warehouse.sql_models import load_models
+from pollux_dagster.warehouse.statistics import TABLES
 from pollux_dagster.warehouse.tables import build_tables
+from pollux_dagster.warehouse.transactions import transaction
 
 ROOT = Path(__file__).resolve().parents[2] / "dbt_like_sql"
 MODELS = load_models(ROOT)
@@ -32,7 +35,9 @@ from pollux_dagster.warehouse.sql_models import load_models
 models = load_models(pathlib.Path(sys.argv[3]))
 con = connect(sys.argv[1])
 print('publishing', flush=True)
-publish(con, pathlib.Path(sys.argv[2]), models=models, run_id='killed', package_version='0', git_commit=None)
+publish(
+    con, pathlib.Path(sys.argv[2]), models=models, contracts=(), run_id='killed', package_version='0', git_commit=None
+)
 print('published', flush=True)
 """
 
@@ -67,7 +72,7 @@ def target(tmp_path: Path) -> Path:
 
 
 def publish_run(con: duckdb.DuckDBPyConnection, target: Path, run_id: str = "run-1") -> PublicationReport:
-    return publish(con, target, models=MODELS, run_id=run_id, package_version="1.2", git_commit="abc")
+    return publish(con, target, models=MODELS, contracts=(), run_id=run_id, package_version="1.2", git_commit="abc")
 
 
 def published_run(target: Path) -> str:
@@ -235,6 +240,8 @@ def fill_human_scores(con: duckdb.DuckDBPyConnection, rows: int, score: float) -
         "INSERT INTO raw.human_scores SELECT 'p', md5(i::VARCHAR), 'c', 'a', ?, md5(i::VARCHAR), i FROM range(?) t(i)",
         [score, rows],
     )
+    with transaction(con):  # as if the statistics had been made from them
+        record_builds(con, [f"statistics.{table}" for table in TABLES], ["staging.scores", "raw.human_scores"])
 
 
 def test_a_publication_killed_in_the_middle_leaves_the_last_good_one(warehouse: Path, target: Path) -> None:

@@ -24,7 +24,7 @@ def published(world: TinyWorld, models: list[SqlModel], tmp_path: Path) -> Path:
     world.judge_everything()
     build_tables(world.con, models, run_id="run-1")
     target = tmp_path / "published" / "pollux.duckdb"
-    publish(world.con, target, models=models, run_id="run-1", package_version="0", git_commit=None)
+    publish(world.con, target, models=models, contracts=(), run_id="run-1", package_version="0", git_commit=None)
     return target
 
 
@@ -56,18 +56,18 @@ def test_more_models_than_columns_are_said_to_be_more(published: Path, monkeypat
 
 def test_a_blocked_publication_is_explained_with_the_rows_that_block_it(tmp_path: Path) -> None:
     warehouse = tmp_path / "w.duckdb"
-    started = datetime.now(UTC)
     sample = json.dumps([{"model_id": "\x1b[31mred", "coverage": 0.5}])
     with duckdb.connect(str(warehouse)) as con:
         create_schema(con)
-        for check, minutes in (("coverage_is_sufficient", 1), ("of_an_earlier_run", -60)):
-            con.execute(
-                "INSERT INTO meta.check_results "
-                "VALUES ('r', 'judging.verdicts', ?, 'ERROR', TRUE, FALSE, 1, 'd', ?, ?)",
-                [check, sample, started + timedelta(minutes=minutes)],
-            )
+        insert = (
+            "INSERT INTO meta.check_results VALUES ('r', 'judging.verdicts', ?, 'ERROR', TRUE, FALSE, 1, 'd', ?, ?, ?)"
+        )
+        con.execute(insert, ["of_an_earlier_run", sample, datetime.now(UTC) + timedelta(days=1), 1])
+    before = report.last_check(warehouse)
+    with duckdb.connect(str(warehouse)) as con:
+        con.execute(insert, ["coverage_is_sufficient", sample, datetime.now(UTC), 2])  # the clock was set back
     out = io.StringIO()
-    report.print_blocked(warehouse, started, Console(file=out, width=80))
+    report.print_blocked(warehouse, before, Console(file=out, width=80))
     assert "Blocked by coverage_is_sufficient of judging.verdicts: d" in out.getvalue()
     assert "\\x1b[31mred" in out.getvalue()
     assert "of_an_earlier_run" not in out.getvalue()
@@ -76,5 +76,5 @@ def test_a_blocked_publication_is_explained_with_the_rows_that_block_it(tmp_path
 def test_a_warehouse_that_cannot_be_read_explains_nothing_and_raises_nothing(tmp_path: Path) -> None:
     (tmp_path / "w.duckdb").write_bytes(b"no database")
     out = io.StringIO()
-    report.print_blocked(tmp_path / "w.duckdb", datetime.now(UTC), Console(file=out))
+    report.print_blocked(tmp_path / "w.duckdb", report.last_check(tmp_path / "w.duckdb"), Console(file=out))
     assert out.getvalue() == ""

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import pytest
 from tiny_world import JUDGE, MISSING, MODELS, OTHER_JUDGE, PROMPTS, TinyWorld, criteria_of, planned, verdict_key
 
+from pollux_dagster.defs.metadata import record_run
 from pollux_dagster.warehouse.audit import audit
 from pollux_dagster.warehouse.contracts import Contract, contracts
 from pollux_dagster.warehouse.requests import refresh_requests
@@ -81,13 +82,22 @@ def test_a_judge_that_never_finished_warns_and_holds_nobody_back(world: TinyWorl
     world.con.execute(VERDICTS, {"judge": OTHER_JUDGE})
     refresh_requests(world.con, judge_id=JUDGE, model_ids=None)
     for judge, minute in ((JUDGE, 1), (OTHER_JUDGE, 2)):
-        ended = datetime(2026, 11, 24, 12, minute, tzinfo=UTC)
-        world.con.execute(
-            "INSERT INTO meta.runs VALUES (?, 'judge', ?, ?, ?)", [judge, ended, ended, f'{{"judge_id": "{judge}"}}']
-        )
+        record_run(world.con, "run", "judge", datetime(2026, 11, 24, 12, minute, tzinfo=UTC), {"judge_id": judge})
         blocking = audit(world.con, contract("coverage_is_sufficient")).result
         assert blocking.passed == (judge == OTHER_JUDGE)
     warning = audit(world.con, contract("other_judges_are_covered")).result
     assert not warning.passed
     assert not warning.blocking
     assert {row["judge_id"] for row in warning.sample} == {JUDGE}
+
+
+def test_a_clock_that_was_set_back_does_not_bring_an_earlier_judge_back(world: TinyWorld) -> None:
+    for judge in (JUDGE, OTHER_JUDGE):
+        refresh_requests(world.con, judge_id=judge, model_ids=None)
+    world.con.execute(VERDICTS, {"judge": JUDGE})
+    record_run(world.con, "run-1", "judge", datetime.now(UTC), {"judge_id": JUDGE})
+    world.con.execute("UPDATE meta.runs SET finished_at = finished_at + INTERVAL 1 YEAR")
+    record_run(world.con, "run-2", "judge", datetime.now(UTC), {"judge_id": OTHER_JUDGE})
+    blocking = audit(world.con, contract("coverage_is_sufficient")).result
+    assert not blocking.passed
+    assert {row["judge_id"] for row in blocking.sample} == {OTHER_JUDGE}

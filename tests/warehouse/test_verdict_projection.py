@@ -9,6 +9,7 @@ import duckdb
 import pytest
 from tiny_world import TinyWorld, verdict_row, write_segment
 
+from pollux_dagster.warehouse import verdicts as module
 from pollux_dagster.warehouse.schema import create_schema
 from pollux_dagster.warehouse.verdicts import load_verdicts
 
@@ -94,3 +95,75 @@ def test_a_fresh_warehouse_gets_everything_from_the_ledger(world: TinyWorld, tmp
         load_verdicts(fresh, list(reversed(world.segments)))
         query = "SELECT * FROM judging.verdicts ORDER BY verdict_key"
         assert fresh.execute(query).fetchall() == world.con.execute(query).fetchall()
+
+
+TWINS = [
+    verdict_row("k", "ok", 1.0, minute=5),
+    verdict_row("k", "ok", 2.0, minute=5),
+    {**verdict_row("k", "ok", 2.0, minute=5), "raw_text": "другие слова"},
+]
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(TWINS)))
+@pytest.mark.parametrize("at_once", [True, False])
+def test_of_verdicts_with_one_date_the_same_one_stands_after_every_loading(
+    world: TinyWorld, order: tuple[dict[str, object], ...], at_once: bool
+) -> None:
+    paths = [write_segment(world.folder / f"{number}.parquet", [row]) for number, row in enumerate(order)]
+    for known in [len(paths)] if at_once else range(1, len(paths) + 1):
+        load_verdicts(world.con, paths[:known])
+    assert world.con.execute("SELECT score, raw_text FROM judging.verdicts").fetchall() == [(2.0, "текст")]
+
+
+def test_a_clock_that_was_set_back_brings_no_failure_back(world: TinyWorld) -> None:
+    world.load([verdict_row("k", "truncated", None, minute=500_000)], "dated-ahead.parquet")
+    world.load([OK], "after-the-clock-was-set.parquet")
+    assert kept(world.con) == [("ok", 1.0)]
+
+
+def test_batches_of_any_size_come_to_the_same_table(world: TinyWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [
+        verdict_row(f"k{n % 7}", "ok" if n % 3 else "truncated", float(n) if n % 3 else None, minute=n % 11)
+        for n in range(60)
+    ]
+    paths = [write_segment(world.folder / f"{n}.parquet", rows[n : n + 3]) for n in range(0, 60, 3)]
+    tables, remembered = [], []
+    for verdicts in (1, 7, 10_000):
+        monkeypatch.setattr(module, "BATCH_VERDICTS", verdicts)
+        with duckdb.connect(":memory:") as fresh:
+            create_schema(fresh)
+            load_verdicts(fresh, paths)
+            tables.append(fresh.execute("SELECT * FROM judging.verdicts ORDER BY ALL").fetchall())
+            remembered.append(
+                fresh.execute("SELECT segment, row_count FROM meta.ledger_segments ORDER BY ALL").fetchall()
+            )
+    assert tables[0] == tables[1] == tables[2]
+    assert remembered[0] == remembered[1] == remembered[2] == [(str(path), 3) for path in sorted(paths, key=str)]
+
+
+def test_a_load_that_was_killed_goes_on_where_it_stopped(world: TinyWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "BATCH_VERDICTS", 4)
+    rows = [verdict_row(f"k{n}", "ok", float(n)) for n in range(20)]
+    paths = [write_segment(world.folder / f"{n:02}.parquet", rows[n : n + 2]) for n in range(0, 20, 2)]
+    load, calls = module._load, 0
+
+    def killed(con: duckdb.DuckDBPyConnection, batch: list[str]) -> int:
+        nonlocal calls
+        calls += 1
+        if calls == 3:
+            raise KeyboardInterrupt
+        return load(con, batch)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(module, "_load", killed)
+        load_verdicts(world.con, paths)
+    assert world.con.execute("SELECT count(*) FROM judging.verdicts").fetchone() == (8,)
+    assert load_verdicts(world.con, paths) == 12
+
+
+def test_many_small_segments_are_loaded_together(world: TinyWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = [write_segment(world.folder / f"{n}.parquet", [verdict_row(f"k{n}", "ok", 1.0)]) for n in range(100)]
+    load, calls = module._load, []
+    monkeypatch.setattr(module, "_load", lambda con, batch: calls.append(len(batch)) or load(con, batch))
+    assert load_verdicts(world.con, paths) == 100
+    assert calls == [100]

@@ -117,7 +117,7 @@ class TinyWorld:
                 self.write_answer(model, prompt, answer_text(model, prompt))
         for code, (name, rubrics, group, levels) in CRITERIA.items():
             self.con.execute(
-                "INSERT INTO raw.criteria VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO raw.criteria VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL, NULL)",
                 [
                     criterion_id(code),
                     name,
@@ -129,6 +129,7 @@ class TinyWorld:
                     code == "gate",
                     sha(name),
                     sha(rubrics),
+                    None if code == "gate" else True,
                 ],
             )
         for judge in (JUDGE, OTHER_JUDGE):

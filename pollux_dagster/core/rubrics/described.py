@@ -74,10 +74,12 @@ class LevelLine:
 class Described:
     """Levels a text describes. `spans` are where, ascending: what is said there need not be about the scale.
 
-    `numbered`: as a list of anything may be (`1. …`), so that they may be no levels after all.
+    `opened`: the levels that each span opens, several for a band. `numbered`: as a list of anything may be (`1. …`), so
+    that they may be no levels after all.
     """
 
     levels: set[float]
+    opened: list[list[float]]
     spans: list[tuple[int, int]]
     in_lines: bool
     numbered: bool = False
@@ -138,7 +140,8 @@ def line_levels(text: str, lines: list[LevelLine]) -> Described | None:
     if mark in (":", "="):
         heads = [(line.start, line.head_end) for line in lines]
         _refuse_overlooked(set(levels), _mentioned(blank_out(text, heads), (_INLINE_LEVEL,)))
-    return Described(_with_ellipses(text, described, spans, in_lines=True), spans, True, not word and mark in ".)")
+    filled = _with_ellipses(text, described, spans, in_lines=True)
+    return Described(filled, described, spans, in_lines=True, numbered=not word and mark in ".)")
 
 
 def _style_rank(style: tuple[bool, bool, bool, str]) -> tuple[bool, int, bool, bool]:
@@ -205,7 +208,7 @@ def inline_levels(text: str) -> Described | None:
         starts = [m.start("low") for m in matches]
         last = re.compile(r"[.;)\n]|\Z").search(text, matches[-1].end())
         spans = list(pairwise([*starts, last.start() if last else len(text)]))
-        return Described(_with_ellipses(text, bands, spans, in_lines=False), spans, in_lines=False)
+        return Described(_with_ellipses(text, bands, spans, in_lines=False), bands, spans, in_lines=False)
     return None
 
 

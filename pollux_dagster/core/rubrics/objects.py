@@ -26,6 +26,27 @@ def json_levels(text: str) -> set[float] | None:
     return set(found)
 
 
+def json_level_texts(text: str) -> dict[float, str] | None:
+    """What a JSON scale says of each level, in its first language; None when the text is no JSON scale."""
+    try:
+        if not text.strip().startswith(("{", "[")) or json_levels(text) is None:
+            return None
+    except RefusedError:
+        return None
+    return _texts_of_json(json.loads(text))
+
+
+def _texts_of_json(value: Any) -> dict[float, str]:
+    if isinstance(value, list):
+        levels = _levels_of_json(value) or []
+        words = ["; ".join(v for v in item.values() if isinstance(v, str)) for item in value if isinstance(item, dict)]
+        return dict(zip(levels, words, strict=False))
+    if len(value) >= 2 and (numbers := to_numbers(list(value))) is not None:
+        return {number: v for number, v in zip(numbers, value.values(), strict=True) if isinstance(v, str)}
+    stated = [v for v in value.values() if isinstance(v, dict | list) and _levels_of_json(v) is not None]
+    return _texts_of_json(stated[0]) if stated else {}
+
+
 def _levels_of_json(value: Any) -> list[float] | None:
     if isinstance(value, list):
         keys = ("score", "level", "value", "grade", "балл", "оценка")

@@ -40,6 +40,10 @@ _RANGES = (
         re.IGNORECASE,
     ),
 )
+_LABELLED_ENDS = re.compile(
+    rf"({SIGNED})[ \t]*\(([^()\n]{{1,80}})\)\s?(?:\.\.\.?|…|[-–—‒]|\b{_TO}\b)\s?({SIGNED})[ \t]*\(([^()\n]{{1,80}})\)",
+    re.IGNORECASE,
+)
 _COUNTS = ["двух", "трех", "четырех", "пяти", "шести", "семи", "восьми", "девяти", "десяти"]
 _COUNTS_EN = ["two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
 _POINTS = re.compile(
@@ -95,6 +99,12 @@ def find_ranges(text: str) -> list[Range]:
             low, high = sorted((to_number(match["low"]), to_number(match["high"])))
             found.append(Range(low, high, match.start("low"), match.end("high"), match["scale"] is not None))
     return [r for r in found if r.low < r.high]
+
+
+def labelled_ends(text: str) -> dict[float, str]:
+    """The ends of `от 1 (плохо) до 5 (отлично)` and their labels; empty where no range has both."""
+    match = _LABELLED_ENDS.search(text)
+    return {} if match is None else {to_number(match[1]): match[2], to_number(match[3]): match[4]}
 
 
 def range_levels(text: str, ranges: Sequence[Range]) -> set[float]:

@@ -9,13 +9,14 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from pollux_dagster.core.rubrics.described import Described, LevelLine, inline_levels, level_lines, line_levels
-from pollux_dagster.core.rubrics.objects import json_levels, to_numbers
+from pollux_dagster.core.rubrics.objects import json_level_texts, json_levels, to_numbers
 from pollux_dagster.core.rubrics.ranges import (
     Range,
     find_choices,
     find_points,
     find_ranges,
     find_step,
+    labelled_ends,
     range_levels,
     refuse_parts,
 )
@@ -81,6 +82,28 @@ def read_scale(rubrics: str) -> RubricScale:
     return RubricScale(tuple(sorted(levels)))
 
 
+@lru_cache(maxsize=20_000)
+def read_level_texts(rubrics: str) -> dict[float, str]:
+    """What the rubric says of each level it describes, head included (`1 (плохо): …`); a range's ends by their labels.
+
+    Levels without words of their own are left out, and so is everything of a rubric without a readable scale.
+    """
+    try:
+        read_scale(rubrics)
+    except UnreadableScaleError:
+        return {}
+    if (texts := json_level_texts(rubrics.lstrip("\ufeff"))) is not None:
+        return texts
+    text = _tidy(rubrics)
+    described = _described(text)[0]
+    if described is None:
+        return labelled_ends(text)
+    starts = [start for start, _ in described.spans]
+    ends = [*starts[1:], len(text)] if described.in_lines else [end for _, end in described.spans]
+    pieces = [text[start:end].strip() for start, end in zip(starts, ends, strict=True)]
+    return {level: piece for piece, levels in zip(pieces, described.opened, strict=True) for level in levels}
+
+
 def read_level_keys(keys: Sequence[str]) -> RubricScale:
     """The levels that the keys of an object of levels name: numbers, also with a word, or bands (`1-3`).
 
@@ -107,6 +130,14 @@ def _tidy(rubrics: str) -> str:
 
 
 def _text_levels(text: str) -> set[float]:
+    described, ranges = _described(text)
+    if described is None:
+        return range_levels(text, ranges)
+    return _settled(text, described, ranges)
+
+
+def _described(text: str) -> tuple[Described | None, list[Range]]:
+    """The levels that the text describes, if any, and the ranges it states beside them."""
     lines = level_lines(text)
     alike = Counter(line.style for line in lines)
     # "1–5" or "Оценка 1–5:" on its own states a range; described, it is levels.
@@ -114,9 +145,7 @@ def _text_levels(text: str) -> set[float]:
     ranges = [*find_ranges(text), *(_band_range(line) for line in bands)]
     described = line_levels(text, [line for line in lines if line not in bands])
     described = described or inline_levels(blank_out(text, [(r.start, r.end) for r in ranges]))
-    if described is None:
-        return range_levels(text, ranges)
-    return _settled(text, described, ranges)
+    return described, ranges
 
 
 def _band_range(line: LevelLine) -> Range:

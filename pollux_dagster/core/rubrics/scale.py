@@ -78,6 +78,6 @@ def make_grid(low: float, high: float, step: float) -> list[float] | None:
     if step <= 0 or low >= high or (step == 1.0 and not low.is_integer()):
         return None
     count = (high - low) / step
-    if count < 1 or count >= MAX_LEVELS or not math.isclose(count, round(count), abs_tol=1e-9):
+    if count < 1 or count >= MAX_LEVELS or not math.isclose(count, round(count), rel_tol=0, abs_tol=1e-9):
         return None
     return [round(low + i * step, 9) for i in range(round(count) + 1)]

@@ -7,11 +7,13 @@ github.com/ai-forever/POLLUX writes it. In the wide set the criterion may be a c
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pollux_dagster.core.groups import UNSPECIFIED, ConflictingGroupError, UnknownGroupError, read_group
 from pollux_dagster.core.rubrics import UnreadableScaleError, read_scale
-from pollux_dagster.core.taxonomy import TaxonomyError, group_by_name, normalize_group, render_scale
+from pollux_dagster.core.rubrics.direction import read_direction, read_statement
+from pollux_dagster.core.taxonomy import TaxonomyError, render_scale
 from pollux_dagster.ingest import rows
 from pollux_dagster.ingest.formats.context import FileContext, text_id
 from pollux_dagster.ingest.records import HumanScore, Instruction, InstructionCriterion, ModelOutput, Record
@@ -88,19 +90,51 @@ def _instruction(prompt_id: str, fields: dict[str, Any]) -> Instruction:
 
 def _criteria(prompt_id: str, fields: dict[str, Any]) -> list[InstructionCriterion]:
     found: dict[tuple[str, str], InstructionCriterion] = {}
+    stated: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for item in _criteria_items(fields):
-        name = _first(item, _NAME_FIELDS)
-        text = _rubrics(item)
+        stated.setdefault((_first(item, _NAME_FIELDS), _rubrics(item)), []).append(item)
+    for (name, text), items in stated.items():
         try:
             scale = read_scale(text)
         except UnreadableScaleError as error:
             raise RowRejected(Reason.UNREADABLE_SCALE, f"criterion {name!r:.200}: {error}") from error
-        stated = normalize_group(next((item[f] for f in _GROUP_FIELDS if item.get(f)), None))
-        group = stated if stated != "unspecified" else group_by_name(name)
-        known = group if group != "unspecified" else None  # a taxonomy may know the name
-        record = InstructionCriterion(prompt_id, len(found), name, text, known, scale.levels)
-        found.setdefault((name, text), record)
+        group = _group(name, scale.levels, items)
+        direction = read_direction(name, text)
+        found[name, text] = InstructionCriterion(
+            prompt_id,
+            len(found),
+            name,
+            text,
+            group,
+            scale.levels,
+            _higher_is_better(name, items),
+            direction.higher_is_better,
+            direction.doubt,
+        )
     return list(found.values())
+
+
+def _group(name: str, levels: Sequence[float], items: Sequence[Mapping[str, Any]]) -> str | None:
+    """What a row's mentions of one criterion say of its group, all together; None where they say nothing."""
+    try:
+        group = read_group([item[f] for item in items for f in _GROUP_FIELDS if item.get(f) is not None], name, levels)
+    except UnknownGroupError as error:
+        raise RowRejected(Reason.UNKNOWN_GROUP, f"criterion {name!r:.200}: {error}") from error
+    except ConflictingGroupError as error:
+        raise RowRejected(Reason.CONFLICTING_GROUP, str(error)) from error
+    return group if group != UNSPECIFIED else None  # a taxonomy may know the name
+
+
+def _higher_is_better(name: str, items: Sequence[Mapping[str, Any]]) -> bool | None:
+    try:
+        stated = {read_statement(item.get("higher_is_better")) for item in items} - {None}
+    except ValueError as error:
+        raise RowRejected(Reason.WRONG_TYPE, f"criterion {name!r:.200}: {error}") from error
+    if len(stated) > 1:
+        raise RowRejected(
+            Reason.WRONG_TYPE, f"criterion {name!r:.200}: higher_is_better is stated as true and as false"
+        )
+    return stated.pop() if stated else None
 
 
 def _criteria_items(fields: dict[str, Any]) -> list[Mapping[str, Any]]:

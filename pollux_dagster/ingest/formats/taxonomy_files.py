@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from pollux_dagster.core.groups import ConflictingGroupError, UnknownGroupError
 from pollux_dagster.core.rubrics import UnreadableScaleError
 from pollux_dagster.core.taxonomy import TaxonomyError, expand_leaf_names, read_criterion, read_leaves
 from pollux_dagster.ingest.records import Record, Rejection, TaxonomyCriterionRecord, TaxonomyTaskRecord
@@ -24,14 +25,32 @@ def read_criteria_document(document: Mapping[str, Any]) -> Iterator[tuple[int, l
             c = read_criterion(code, entry)
         except UnreadableScaleError as error:
             yield number, [_rejection(Reason.UNREADABLE_SCALE, f"criterion {code!r:.200}: {error}", entry)]
+        except UnknownGroupError as error:
+            yield number, [_rejection(Reason.UNKNOWN_GROUP, f"criterion {code!r:.200}: {error}", entry)]
+        except ConflictingGroupError as error:
+            yield number, [_rejection(Reason.CONFLICTING_GROUP, f"criterion {code!r:.200}: {error}", entry)]
         except TaxonomyError as error:
             yield number, [_rejection(Reason.WRONG_TYPE, str(error), entry)]
         except RowRejected as error:
             yield number, [_rejection(error.reason, error.detail, entry)]
         else:
-            levels = c.scale.levels
-            record = TaxonomyCriterionRecord(c.code, c.name, c.rubrics, c.group, c.domain, levels, c.needs_reference)
-            yield number, [record]
+            yield (
+                number,
+                [
+                    TaxonomyCriterionRecord(
+                        c.code,
+                        c.name,
+                        c.rubrics,
+                        c.group,
+                        c.domain,
+                        c.scale.levels,
+                        c.needs_reference,
+                        c.higher_is_better,
+                        c.direction.higher_is_better,
+                        c.direction.doubt,
+                    )
+                ],
+            )
 
 
 def read_tasks_document(document: Mapping[str, Any]) -> Iterator[tuple[int, list[Record]]]:

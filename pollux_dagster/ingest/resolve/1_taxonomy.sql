@@ -9,7 +9,9 @@ CREATE OR REPLACE TEMP TABLE resolve_rejected (
 CREATE OR REPLACE TEMP TABLE resolve_taxonomy_criteria AS
 SELECT *, CASE WHEN starts_with(file_path, '//package/') THEN 1 ELSE 0 END AS scope,
     row_number() OVER codes AS occurrence,
-    first_value(criteria_name || chr(31) || rubrics) OVER codes = criteria_name || chr(31) || rubrics AS same_as_first,
+    concat_ws(chr(31), criteria_name, rubrics, criteria_group, needs_reference, coalesce(higher_is_better::VARCHAR, ''))
+        AS content,
+    first_value(content) OVER codes = content AS same_as_first,
     first_value(file_path || ':' || row_number) OVER codes AS first_at
 FROM landing.taxonomy_criteria
 WINDOW codes AS (
@@ -55,7 +57,7 @@ WITH chosen AS (
         generate_subscripts(criterion_codes, 1) AS position
     FROM chosen
 )
-SELECT coded.*, c.criteria_name, c.rubrics, c.criteria_group, c.levels, c.needs_reference
+SELECT coded.*, c.criteria_name, c.rubrics, c.levels, c.needs_reference
 FROM coded
 JOIN resolve_taxonomy_criteria AS c ON c.criterion_code = coded.criterion_code AND c.scope >= coded.scope
 QUALIFY row_number() OVER (

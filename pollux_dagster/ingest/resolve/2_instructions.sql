@@ -4,7 +4,11 @@
 CREATE OR REPLACE TEMP TABLE resolve_instructions AS
 WITH signed AS (
     SELECT file_path, row_number, count(*) AS criteria_count,
-        md5(string_agg(criteria_name || chr(31) || rubrics, chr(30) ORDER BY position)) AS criteria
+        md5(string_agg(
+            concat_ws(
+                chr(31), criteria_name, rubrics, coalesce(criteria_group, ''), coalesce(higher_is_better::VARCHAR, '')
+            ), chr(30) ORDER BY position
+        )) AS criteria
     FROM landing.instruction_criteria GROUP BY file_path, row_number
 ), ranked AS (
     SELECT i.file_path, i.row_number, i.prompt_id, sha256(i.instruction) AS instruction_hash,

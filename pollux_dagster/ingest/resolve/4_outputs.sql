@@ -48,10 +48,16 @@ JOIN landing.model_outputs AS o USING (file_path, row_number, sample_index);
 
 DELETE FROM raw.model_outputs;
 INSERT INTO raw.model_outputs BY NAME
-SELECT o.model_id, o.prompt_id, o.sample_index, coalesce(l.answer, '') AS answer, o.answer_hash,
-    len(l.injection_reasons) > 0 AS injection_suspected, l.injection_reasons, o.file_path, o.row_number
-FROM resolve_outputs AS o
-JOIN landing.model_outputs AS l USING (file_path, row_number, sample_index)
-WHERE occurrence = 1 AND NOT EXISTS (
-    FROM resolve_rejected_outputs AS r WHERE r.file_path = o.file_path AND r.row_number = o.row_number
+SELECT *, len(injection_reasons) > 0 AS injection_suspected
+FROM (
+    SELECT o.model_id, o.prompt_id, o.sample_index, coalesce(l.answer, '') AS answer, o.answer_hash,
+        CASE WHEN EXISTS (FROM landing.special_tokens AS t WHERE contains(l.answer, t.token))
+            THEN list_sort(list_distinct(list_append(l.injection_reasons, 'special_token')))
+            ELSE l.injection_reasons END AS injection_reasons,
+        o.file_path, o.row_number
+    FROM resolve_outputs AS o
+    JOIN landing.model_outputs AS l USING (file_path, row_number, sample_index)
+    WHERE occurrence = 1 AND NOT EXISTS (
+        FROM resolve_rejected_outputs AS r WHERE r.file_path = o.file_path AND r.row_number = o.row_number
+    )
 );

@@ -22,8 +22,7 @@ def resolve_if_changed(con: duckdb.DuckDBPyConnection) -> bool:
     The fingerprint is committed with the tables: a run killed before this leaves the work to the next one.
     """
     wanted = _fingerprint(con)
-    row = con.execute("SELECT fingerprint FROM landing.resolution").fetchone()
-    if row is not None and row[0] == wanted:
+    if resolved_state(con) == wanted:
         return False
     con.begin()
     try:
@@ -38,8 +37,15 @@ def resolve_if_changed(con: duckdb.DuckDBPyConnection) -> bool:
     return True
 
 
+def resolved_state(con: duckdb.DuckDBPyConnection) -> str:
+    """What raw.* was last made from, as a hash of files and rules: equal for equal contents, "" at first."""
+    (state,) = con.execute("SELECT fingerprint FROM landing.resolution").fetchone() or ("",)
+    return str(state)
+
+
 def _fingerprint(con: duckdb.DuckDBPyConnection) -> str:
     files = con.execute(
         "SELECT file_path, sha256, status, reader_version FROM landing.files ORDER BY file_path"
     ).fetchall()
-    return hashlib.sha256(repr((_RULES, files)).encode("utf-8", "backslashreplace")).hexdigest()
+    tokens = con.execute("SELECT token FROM landing.special_tokens ORDER BY token").fetchall()
+    return hashlib.sha256(repr((_RULES, files, tokens)).encode("utf-8", "backslashreplace")).hexdigest()

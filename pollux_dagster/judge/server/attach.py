@@ -1,16 +1,17 @@
 """Using a server that somebody else runs: ask what it serves, never start, restart or stop it.
 
-The one idea: attaching checks everything that can be checked before the first verdict is asked for, so a
-wrong address, key or model name is one clear error and not a table of failures.
+Attaching checks everything that can be checked before the first verdict is asked for, so a wrong address, key or model
+name is one clear error and not a table of failures.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
-from pollux_dagster.judge.endpoint import Endpoint
+from pollux_dagster.judge.endpoint import DIRECT, Endpoint, Route
 from pollux_dagster.judge.server import http_probe
 from pollux_dagster.judge.server.errors import AddressError, AttachError, RestartRefusedError
+from pollux_dagster.judge.server.exchange import ProbeError, call, tls_context
 from pollux_dagster.judge.server.handle import ServerHandle
 
 
@@ -23,14 +24,18 @@ def attached_server(
     max_model_len: int | None = None,
     engine: str = "openai-compatible",
     timeout_s: float = 30.0,
+    metrics_timeout_s: float = http_probe.METRICS_TIMEOUT_S,
+    route: Route = DIRECT,
 ) -> Iterator[ServerHandle]:
     """A handle on the server at `base_url` (with or without the closing `/v1`).
 
-    `model` may be left out when the server serves one; `max_model_len` (tokens) when its `/v1/models` tells
-    it. Raises AttachError that says which of address, key, model or length is wrong (AddressError, a kind of it, when
+    `model` may be left out when the server serves one; `max_model_len` (tokens) when its `/v1/models` tells it. Each
+    question about the server takes at most `timeout_s`, its metrics `metrics_timeout_s`.
+
+    Raises AttachError that says which of address, key, model or length is wrong (AddressError, a kind of it, when
     waiting cannot mend it).
     """
-    parts = urlsplit(base_url)
+    parts = _address(base_url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise AddressError("the server's address should look like http://host:port/v1")
     if parts.username or parts.password or parts.query:
@@ -44,12 +49,13 @@ def attached_server(
             "the API key holds a space, a line break or another character that no HTTP header may carry: "
             "look for a line break at its end"
         )
+    _require_usable(route)
     root = base_url.rstrip("/").removesuffix("/v1").rstrip("/")
     try:
-        served = http_probe.served_models(root, api_key, timeout_s)
-    except http_probe.ProbeError as error:
+        served = http_probe.served_models(root, api_key, timeout_s, route)
+    except ProbeError as error:
         key_hint = ": is the API key right?" if error.status in (401, 403) else ""
-        kind = AddressError if error.status in (401, 403, 404) else AttachError
+        kind = AddressError if error.is_final or error.status in (401, 403, 404) else AttachError
         raise kind(f"{error}{key_hint}") from error
     chosen = _choose(served, model, root)
     length = chosen.max_model_len or max_model_len
@@ -64,19 +70,21 @@ def attached_server(
         model=chosen.name,
         max_model_len=min(length, max_model_len or length),
         engine=engine,
-        engine_version=http_probe.engine_version(root, timeout_s),
+        engine_version=http_probe.engine_version(root, timeout_s, route),
         server=parts.netloc,
+        route=route,
     )
-    yield AttachedServer(endpoint, root, timeout_s)
+    yield AttachedServer(endpoint, root, timeout_s, metrics_timeout_s)
 
 
 class AttachedServer:
     """A `ServerHandle` on a server that is not ours."""
 
-    def __init__(self, endpoint: Endpoint, root: str, timeout_s: float) -> None:
+    def __init__(self, endpoint: Endpoint, root: str, timeout_s: float, metrics_timeout_s: float) -> None:
         self._endpoint = endpoint
         self._root = root
         self._timeout_s = timeout_s
+        self._metrics_timeout_s = metrics_timeout_s
 
     @property
     def endpoint(self) -> Endpoint:
@@ -96,8 +104,8 @@ class AttachedServer:
     def is_healthy(self) -> bool:
         """Servers without `/health` count as healthy when they list their models."""
         try:
-            http_probe.call(f"{self._root}/health", timeout_s=self._timeout_s)
-        except http_probe.ProbeError as error:
+            call(f"{self._root}/health", timeout_s=self._timeout_s, route=self._endpoint.route)
+        except ProbeError as error:
             if error.status not in (401, 403, 404, 405):
                 return False
             return self._lists_models()
@@ -108,16 +116,40 @@ class AttachedServer:
 
     def metrics(self) -> dict[str, float]:
         try:
-            return http_probe.read_metrics(self._root, self._timeout_s)
-        except http_probe.ProbeError:
+            return http_probe.read_metrics(self._root, self._metrics_timeout_s, self._endpoint.route)
+        except ProbeError:
             return {}
 
     def _lists_models(self) -> bool:
         try:
-            http_probe.served_models(self._root, self._endpoint.api_key, self._timeout_s)
-        except http_probe.ProbeError:
+            http_probe.served_models(self._root, self._endpoint.api_key, self._timeout_s, self._endpoint.route)
+        except ProbeError:
             return False
         return True
+
+
+def _address(url: str) -> SplitResult:
+    """`url` in its parts; an address without any where it is none."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # looked at only when asked for
+    except ValueError:
+        return urlsplit("")
+    return parts
+
+
+def _require_usable(route: Route) -> None:
+    """Raises AddressError for a proxy or a file of authorities that cannot be used."""
+    if route.proxy:
+        proxy = _address(route.proxy)
+        if proxy.scheme != "http" or not proxy.hostname or proxy.username or proxy.password or proxy.path.strip("/"):
+            raise AddressError(
+                "the proxy's address should look like http://host:port, without user and password: POLLUX_JUDGE_PROXY"
+            )
+    try:
+        tls_context(route.ca_file)
+    except ValueError as error:
+        raise AddressError(str(error)) from None
 
 
 def _choose(served: list[http_probe.ServedModel], model: str | None, root: str) -> http_probe.ServedModel:

@@ -1,22 +1,30 @@
 """Short questions to a server over HTTP: is it healthy, what does it serve, can it write one token, its
 counters.
 
-Blocking and small on purpose: verdicts go through `judge.client`, not through here. Redirects are refused,
-since following one would hand the API key to whoever it points at; loopback never goes through a proxy.
+Blocking and small on purpose: verdicts go through `judge.client`, how a question travels is in `exchange`. What a
+server says is bounded here before anything keeps it: numbers, names, lists.
 """
 
-import json
+import math
 import re
-import urllib.error
-import urllib.request
 from dataclasses import dataclass
-from http.client import HTTPException
 from typing import Any
-from urllib.parse import urlsplit
 
+import orjson
 from prometheus_client.parser import text_string_to_metric_families
 
-MAX_BODY_BYTES = 8 * 1024 * 1024
+from pollux_dagster.judge.endpoint import DIRECT, Route
+from pollux_dagster.judge.server.exchange import ProbeError, call
+
+METRICS_TIMEOUT_S = 5.0  # they are looked at every few seconds, and stay unknown when they take longer
+MAX_METRICS_BYTES = 8 * 2**20
+_MAX_SAMPLES = 1_000  # of the counters below; an engine has a few for each of its parts
+_MAX_SAMPLE_CHARS = 4_096
+_MAX_MODELS = 1_000
+_MAX_NAME_CHARS = 256
+_MAX_VERSION_CHARS = 100
+_MAX_TOKENS = 2**31 - 1
+_MAX_COUNTER = 2.0**53  # whole numbers beyond it are not exact any more
 COUNTERS = (
     "prefix_cache_queries_total",
     "prefix_cache_hits_total",
@@ -30,14 +38,6 @@ COUNTERS = (
 _SAMPLE_NAME = re.compile(r"^\w+:|[{ ].*")
 
 
-class ProbeError(Exception):
-    """The server did not answer as asked; `status` is the HTTP status, or 0 when there was none."""
-
-    def __init__(self, message: str, status: int = 0) -> None:
-        self.status = status
-        super().__init__(message)
-
-
 @dataclass(frozen=True, slots=True)
 class ServedModel:
     """One entry of `/v1/models`; `max_model_len` in tokens, None where the engine does not say."""
@@ -46,22 +46,24 @@ class ServedModel:
     max_model_len: int | None
 
 
-def is_healthy(root_url: str, timeout_s: float) -> bool:
+def is_healthy(root_url: str, timeout_s: float, route: Route = DIRECT) -> bool:
     """Whether `GET /health` answers 200 in time."""
     try:
-        call(f"{root_url}/health", timeout_s=timeout_s)
+        call(f"{root_url}/health", timeout_s=timeout_s, route=route)
     except ProbeError:
         return False
     return True
 
 
-def served_models(root_url: str, api_key: str, timeout_s: float) -> list[ServedModel]:
+def served_models(root_url: str, api_key: str, timeout_s: float, route: Route = DIRECT) -> list[ServedModel]:
     """What `/v1/models` lists. Raises ProbeError."""
     url = f"{root_url}/v1/models"
-    entries = _json(url, call(url, api_key=api_key, timeout_s=timeout_s)).get("data")
+    entries = _json(url, call(url, api_key=api_key, timeout_s=timeout_s, route=route)).get("data")
     if not isinstance(entries, list) or not all(isinstance(e, dict) and "id" in e for e in entries):
         raise ProbeError(f"{url} should list models under `data`, each with an `id`")
-    return [ServedModel(str(e["id"]), _positive(e.get("max_model_len"))) for e in entries]
+    if len(entries) > _MAX_MODELS:
+        raise ProbeError(f"{url} lists {len(entries)} models, expected at most {_MAX_MODELS}")
+    return [ServedModel(_name(url, e["id"]), _tokens(e.get("max_model_len"))) for e in entries]
 
 
 def write_one_token(root_url: str, api_key: str, model: str, timeout_s: float) -> None:
@@ -72,28 +74,35 @@ def write_one_token(root_url: str, api_key: str, model: str, timeout_s: float) -
         raise ProbeError(f"{url} answered without choices")
 
 
-def engine_version(root_url: str, timeout_s: float) -> str:
+def engine_version(root_url: str, timeout_s: float, route: Route = DIRECT) -> str:
     """What `GET /version` says, or "unknown": only vLLM has this address."""
     try:
-        answer = _json(root_url, call(f"{root_url}/version", timeout_s=timeout_s))
+        version = _json(root_url, call(f"{root_url}/version", timeout_s=timeout_s, route=route)).get("version")
     except ProbeError:
         return "unknown"
-    return str(answer.get("version", "unknown"))
+    fits = isinstance(version, str) and 0 < len(version) <= _MAX_VERSION_CHARS and version.isprintable()
+    return str(version) if fits else "unknown"
 
 
-def read_metrics(root_url: str, timeout_s: float) -> dict[str, float]:
+def read_metrics(root_url: str, timeout_s: float, route: Route = DIRECT) -> dict[str, float]:
     """The counters of `/metrics` that tell how a server is doing, without the engine's prefix.
 
     Sums over an engine's label sets, the largest for the cache usage (a share of 1). Counters the engine does
-    not have are left out. Raises ProbeError.
+    not have, or whose value is no number a counter can have, are left out. Raises ProbeError.
     """
     url = f"{root_url}/metrics"
-    lines = call(url, timeout_s=timeout_s).decode("utf-8", "replace").splitlines()
+    content = call(url, timeout_s=timeout_s, route=route, max_bytes=MAX_METRICS_BYTES)
     # A hundred kilobytes of histograms are dropped before the parser, which is slow, sees them.
-    text = "".join(f"{line}\n" for line in lines if _SAMPLE_NAME.sub("", line) in COUNTERS)
+    lines = [
+        line
+        for line in content.decode("utf-8", "replace").splitlines()
+        if len(line) <= _MAX_SAMPLE_CHARS and _SAMPLE_NAME.sub("", line) in COUNTERS
+    ]
+    if len(lines) > _MAX_SAMPLES:
+        raise ProbeError(f"{url} has {len(lines)} samples of the counters read here, expected at most {_MAX_SAMPLES}")
     found: dict[str, float] = {}
     try:
-        for family in text_string_to_metric_families(text):
+        for family in text_string_to_metric_families("".join(f"{line}\n" for line in lines)):
             for sample in family.samples:
                 name = sample.name.partition(":")[2]
                 if name == "kv_cache_usage_perc":
@@ -101,53 +110,30 @@ def read_metrics(root_url: str, timeout_s: float) -> dict[str, float]:
                 elif name in COUNTERS:
                     found[name] = found.get(name, 0.0) + sample.value
     except ValueError as error:
-        raise ProbeError(f"{url} is not in Prometheus text format: {error}") from error
-    return found
-
-
-def call(url: str, *, api_key: str = "", timeout_s: float, body: dict[str, Any] | None = None) -> bytes:
-    """One GET, or POST when there is a body. Raises ProbeError for anything but a 200 within bounds."""
-    headers = {"Content-Type": "application/json"}
-    if api_key:
-        headers["Authorization"] = f"Bearer {api_key}"
-    data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data=data, headers=headers)
-    try:
-        with _opener(url).open(request, timeout=timeout_s) as response:
-            content: bytes = response.read(MAX_BODY_BYTES + 1)
-            status: int = response.status
-    except urllib.error.HTTPError as error:
-        error.close()
-        raise ProbeError(f"{url} answered {error.code} {error.reason}", error.code) from None
-    except (OSError, HTTPException, ValueError) as error:
-        raise ProbeError(f"{url} did not answer: {error}") from None
-    if status != 200:
-        raise ProbeError(f"{url} answered {status}, expected 200", status)
-    if len(content) > MAX_BODY_BYTES:
-        raise ProbeError(f"{url} answered more than {MAX_BODY_BYTES} bytes")
-    return content
-
-
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, *_: Any) -> None:
-        return None
-
-
-def _opener(url: str) -> urllib.request.OpenerDirector:
-    if urlsplit(url).hostname in ("127.0.0.1", "localhost", "::1"):
-        return urllib.request.build_opener(_NoRedirect, urllib.request.ProxyHandler({}))
-    return urllib.request.build_opener(_NoRedirect)
+        raise ProbeError(f"{url} is not in Prometheus text format: {str(error)[:200]}") from error
+    # NaN differs from itself: as a count of tokens it would pass for progress for ever.
+    return {name: value for name, value in found.items() if math.isfinite(value) and 0 <= value <= _MAX_COUNTER}
 
 
 def _json(url: str, content: bytes) -> dict[str, Any]:
     try:
-        answer = json.loads(content)
-    except ValueError:
+        answer = orjson.loads(content)
+    except orjson.JSONDecodeError:
         raise ProbeError(f"{url} should answer JSON, it answered {content[:80]!r}") from None
     if not isinstance(answer, dict):
         raise ProbeError(f"{url} should answer a JSON object, it answered {content[:80]!r}")
     return answer
 
 
-def _positive(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
+def _name(url: str, value: object) -> str:
+    if not isinstance(value, str) or not 0 < len(value) <= _MAX_NAME_CHARS or not value.isprintable():
+        shown = value[:80] if isinstance(value, str) else type(value).__name__
+        raise ProbeError(
+            f"{url} should name each model in at most {_MAX_NAME_CHARS} printable characters, it named one {shown!r}"
+        )
+    return value
+
+
+def _tokens(value: object) -> int | None:
+    is_length = isinstance(value, int) and not isinstance(value, bool) and 0 < value <= _MAX_TOKENS
+    return int(value) if is_length else None  # type: ignore[call-overload]

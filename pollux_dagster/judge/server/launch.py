@@ -15,6 +15,7 @@ from pathlib import Path
 from pollux_dagster.judge.endpoint import Endpoint
 from pollux_dagster.judge.server import enginelog, http_probe
 from pollux_dagster.judge.server.errors import ServerStartError
+from pollux_dagster.judge.server.exchange import ProbeError
 from pollux_dagster.judge.server.handle import ServerHandle
 from pollux_dagster.judge.server.lease import lease
 from pollux_dagster.judge.server.processes import is_running
@@ -80,8 +81,8 @@ class ManagedServer:
 
     def metrics(self) -> dict[str, float]:
         try:
-            return http_probe.read_metrics(self._root, self._spec.health_timeout_s)
-        except http_probe.ProbeError:
+            return http_probe.read_metrics(self._root, min(http_probe.METRICS_TIMEOUT_S, self._spec.health_timeout_s))
+        except ProbeError:
             return {}
 
     @property

@@ -24,6 +24,7 @@ from typing import Any
 from pollux_dagster.judge.server import enginelog, http_probe
 from pollux_dagster.judge.server.engine import Engine, free_port, is_free
 from pollux_dagster.judge.server.engines import HOST, build_command
+from pollux_dagster.judge.server.exchange import ProbeError
 from pollux_dagster.judge.server.lease import count_leases
 from pollux_dagster.judge.server.processes import (
     adopt_orphans,
@@ -157,7 +158,7 @@ class Supervisor:
             try:
                 if self._is_ready(time.monotonic() - began):
                     return True
-            except http_probe.ProbeError as error:
+            except ProbeError as error:
                 seen = str(error)
             time.sleep(TICK_S)
         raise _EngineFailedError(
@@ -171,11 +172,11 @@ class Supervisor:
             return False
         served = http_probe.served_models(self._root, key, 5.0)
         if not served:
-            raise http_probe.ProbeError("/v1/models lists no model")
+            raise ProbeError("/v1/models lists no model")
         model = next((entry for entry in served if entry.name == self.spec.served_name), served[0])
         max_model_len = model.max_model_len or self.spec.max_model_len
         if max_model_len is None:
-            raise http_probe.ProbeError("/v1/models does not tell max_model_len: set it on the server's spec")
+            raise ProbeError("/v1/models does not tell max_model_len: set it on the server's spec")
         remaining_s = max(5.0, self.spec.startup_timeout_s - elapsed_s)
         self._await_canary(model.name, remaining_s)
         self._update(
@@ -209,7 +210,7 @@ class Supervisor:
         while not wait([canary], TICK_S).done:
             self._obey(starting=True)
             if self.engine is None or self.engine.exit_code() is not None:
-                raise http_probe.ProbeError("the engine ended before it had written a token")
+                raise ProbeError("the engine ended before it had written a token")
         canary.result()
 
     def _watch(self) -> None:
@@ -280,8 +281,8 @@ class Supervisor:
 
     def _metrics(self) -> dict[str, float]:
         try:
-            return http_probe.read_metrics(self._root, self.spec.health_timeout_s)
-        except http_probe.ProbeError:
+            return http_probe.read_metrics(self._root, min(http_probe.METRICS_TIMEOUT_S, self.spec.health_timeout_s))
+        except ProbeError:
             return {}  # an engine without counters is watched by its health alone
 
     def _new_log(self) -> Path:

@@ -11,11 +11,15 @@ import duckdb
 
 from pollux_dagster.warehouse.transactions import transaction
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 _FOLDER = Path(__file__).parent
 # Views in `judging` read `raw`, so this is an order and not a listing.
 _FILES = ("landing.sql", "raw.sql", "judging.sql", "golden.sql", "meta.sql", "statistics.sql")
+
+
+VIEWS = ("judging.judgeable", "judging.coverage")
+"""Views that no step makes: what they read is made by steps."""
 
 
 class SchemaVersionError(RuntimeError):
@@ -23,7 +27,7 @@ class SchemaVersionError(RuntimeError):
 
 
 def create_schema(con: duckdb.DuckDBPyConnection) -> None:
-    """Create what is missing, in one transaction; existing tables and rows stay as they are.
+    """Create what is missing, tables and columns, in one transaction; what rows hold stays as it is.
 
     Raises:
         SchemaVersionError: the database has a schema newer than this code.
@@ -32,10 +36,10 @@ def create_schema(con: duckdb.DuckDBPyConnection) -> None:
         for name in _FILES:
             con.execute((_FOLDER / name).read_text(encoding="utf-8"))
         (found,) = con.execute("SELECT max(version) FROM meta.schema_version").fetchone() or (None,)
-        if found is None:
-            con.execute("INSERT INTO meta.schema_version VALUES (?, now())", [SCHEMA_VERSION])
-        elif found > SCHEMA_VERSION:
+        if found is not None and found > SCHEMA_VERSION:
             raise SchemaVersionError(
                 f"the warehouse has schema version {found}, this code knows {SCHEMA_VERSION}: "
                 "update the package, or point it at another warehouse file"
             )
+        if found != SCHEMA_VERSION:
+            con.execute("INSERT INTO meta.schema_version VALUES (?, now())", [SCHEMA_VERSION])

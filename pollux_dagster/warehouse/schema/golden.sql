@@ -6,9 +6,17 @@ CREATE TABLE IF NOT EXISTS judging.golden_requests (
     criterion_id VARCHAR NOT NULL, criteria_name VARCHAR NOT NULL, rubrics VARCHAR NOT NULL, levels DOUBLE[] NOT NULL,
     is_gate BOOLEAN NOT NULL, pinned_at TIMESTAMPTZ NOT NULL
 );
+-- As it was when pinned; NULL for gates, and in sets that were pinned before there was such a column.
+ALTER TABLE judging.golden_requests ADD COLUMN IF NOT EXISTS higher_is_better BOOLEAN;
 CREATE TABLE IF NOT EXISTS judging.golden_rounds (
     round_id VARCHAR PRIMARY KEY,           -- judge_id of the round's verdicts in judging.verdicts
     judge_id VARCHAR NOT NULL, model VARCHAR NOT NULL,   -- baselines are kept by model: another model is another judge
     engine VARCHAR NOT NULL, engine_version VARCHAR NOT NULL, arguments VARCHAR NOT NULL,
-    is_baseline BOOLEAN NOT NULL, judged_at TIMESTAMPTZ NOT NULL, run_id VARCHAR NOT NULL
+    is_baseline BOOLEAN NOT NULL, judged_at TIMESTAMPTZ NOT NULL, run_id VARCHAR NOT NULL,
+    position BIGINT                         -- counts up with every round that is judged or returns: the latest is the highest
 );
+-- For warehouses of before this column, where only the dates tell which round was the latest.
+ALTER TABLE judging.golden_rounds ADD COLUMN IF NOT EXISTS position BIGINT;
+UPDATE judging.golden_rounds SET position = numbered.position
+FROM (SELECT round_id, row_number() OVER (ORDER BY judged_at, rowid) AS position FROM judging.golden_rounds) AS numbered
+WHERE golden_rounds.round_id = numbered.round_id AND golden_rounds.position IS NULL;

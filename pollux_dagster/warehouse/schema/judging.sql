@@ -24,3 +24,28 @@ FROM raw.model_outputs AS outputs
 JOIN raw.instructions AS instructions ON instructions.prompt_id = outputs.prompt_id
 JOIN raw.instruction_criteria AS wanted ON wanted.prompt_id = outputs.prompt_id
 JOIN raw.criteria AS criteria ON criteria.criterion_id = wanted.criterion_id;
+
+-- What the judge was asked about each model and how much of it can be used. A score whose answer has an undecided gate is
+-- not usable; gates count for themselves, and under a tripped gate every score is known to be 0.
+CREATE OR REPLACE VIEW judging.coverage AS
+WITH asked AS (
+    SELECT requests.judge_id, requests.model_id, verdicts.score, coalesce(criteria.is_gate, FALSE) AS is_gate,
+           bool_or(criteria.is_gate AND verdicts.score = criteria.max_score) OVER answer AS tripped,
+           bool_or(criteria.is_gate AND verdicts.score IS NULL) OVER answer AS undecided
+    FROM judging.requests AS requests
+    LEFT JOIN judging.verdicts AS verdicts USING (verdict_key)
+    LEFT JOIN raw.criteria AS criteria ON criteria.criterion_id = requests.criterion_id
+    WINDOW answer AS (PARTITION BY requests.judge_id, requests.model_id, requests.prompt_id,
+                      requests.sample_index, requests.repeat_index)
+)
+SELECT judge_id, model_id, count(*) AS requests, count(score) AS verdicts,
+       count(score) FILTER (WHERE is_gate OR coalesce(tripped, FALSE) OR NOT coalesce(undecided, FALSE)) AS usable,
+       usable / count(*) AS coverage
+FROM asked GROUP BY judge_id, model_id;
+-- Which models the tables are made of, decided after each judging: warehouse/admission.py.
+CREATE TABLE IF NOT EXISTS judging.admission (
+    judge_id VARCHAR NOT NULL, model_id VARCHAR NOT NULL, requests BIGINT NOT NULL, usable BIGINT NOT NULL,
+    coverage DOUBLE NOT NULL,               -- usable / requests
+    is_admitted BOOLEAN NOT NULL, reason VARCHAR, -- why it is left out; NULL where it is not
+    PRIMARY KEY (judge_id, model_id)
+);

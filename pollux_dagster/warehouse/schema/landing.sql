@@ -11,8 +11,12 @@ CREATE TABLE IF NOT EXISTS landing.files (
     row_count BIGINT NOT NULL,              -- rows in the file (accepted + rejected); 0 once removed
     reader_version INTEGER NOT NULL,        -- of the code that read it; older readers' files are read again
     loaded_at TIMESTAMPTZ NOT NULL,
-    run_id VARCHAR NOT NULL
+    run_id VARCHAR NOT NULL,
+    ctime_ns BIGINT, inode UBIGINT          -- as the file was read; what differs in any of these is hashed again
 );
+-- For warehouses of before these columns; their files are hashed once more, and found to be the same.
+ALTER TABLE landing.files ADD COLUMN IF NOT EXISTS ctime_ns BIGINT;
+ALTER TABLE landing.files ADD COLUMN IF NOT EXISTS inode UBIGINT;
 CREATE TABLE IF NOT EXISTS landing.instructions (
     file_path VARCHAR NOT NULL, row_number BIGINT NOT NULL,
     prompt_id VARCHAR NOT NULL, instruction VARCHAR NOT NULL, reference_answer VARCHAR,
@@ -27,6 +31,14 @@ CREATE TABLE IF NOT EXISTS landing.taxonomy_criteria (
     criteria_name VARCHAR NOT NULL, rubrics VARCHAR NOT NULL, criteria_group VARCHAR, domain VARCHAR, levels DOUBLE[] NOT NULL,
     needs_reference BOOLEAN NOT NULL        -- compares with the reference answer: only where there is one
 );
+-- What a criterion's source states about the direction of its scale (NULL where nothing), what the rubric's words say
+-- beyond doubt, and what in them raises one.
+ALTER TABLE landing.instruction_criteria ADD COLUMN IF NOT EXISTS higher_is_better BOOLEAN;
+ALTER TABLE landing.instruction_criteria ADD COLUMN IF NOT EXISTS worded_higher_is_better BOOLEAN;
+ALTER TABLE landing.instruction_criteria ADD COLUMN IF NOT EXISTS direction_doubt VARCHAR;
+ALTER TABLE landing.taxonomy_criteria ADD COLUMN IF NOT EXISTS higher_is_better BOOLEAN;
+ALTER TABLE landing.taxonomy_criteria ADD COLUMN IF NOT EXISTS worded_higher_is_better BOOLEAN;
+ALTER TABLE landing.taxonomy_criteria ADD COLUMN IF NOT EXISTS direction_doubt VARCHAR;
 CREATE TABLE IF NOT EXISTS landing.taxonomy_tasks (
     file_path VARCHAR NOT NULL, row_number BIGINT NOT NULL, task_type VARCHAR NOT NULL, task_subtype VARCHAR,
     has_gold BOOLEAN, domain VARCHAR, criterion_codes VARCHAR[] NOT NULL
@@ -40,6 +52,8 @@ CREATE TABLE IF NOT EXISTS landing.model_outputs (
 );
 -- For warehouses of before this column; their files are read again because the readers are newer.
 ALTER TABLE landing.model_outputs ADD COLUMN IF NOT EXISTS injection_reasons VARCHAR[] DEFAULT [];
+-- Of the judge whose tokenizer is at hand: those that the patterns of core.injection do not find.
+CREATE TABLE IF NOT EXISTS landing.special_tokens (token VARCHAR NOT NULL);
 CREATE TABLE IF NOT EXISTS landing.human_scores (
     file_path VARCHAR NOT NULL, row_number BIGINT NOT NULL, prompt_id VARCHAR NOT NULL, model_id VARCHAR NOT NULL,
     criteria_name VARCHAR NOT NULL, annotator VARCHAR NOT NULL, score DOUBLE NOT NULL

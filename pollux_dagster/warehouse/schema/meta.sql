@@ -6,15 +6,31 @@ CREATE TABLE IF NOT EXISTS meta.judges (
     identity JSON NOT NULL, first_used_at TIMESTAMPTZ NOT NULL
 );
 CREATE TABLE IF NOT EXISTS meta.runs (
-    run_id VARCHAR NOT NULL, step VARCHAR NOT NULL, started_at TIMESTAMPTZ NOT NULL, finished_at TIMESTAMPTZ NOT NULL, details JSON NOT NULL
+    run_id VARCHAR NOT NULL, step VARCHAR NOT NULL, started_at TIMESTAMPTZ NOT NULL, finished_at TIMESTAMPTZ NOT NULL, details JSON NOT NULL,
+    position BIGINT                         -- counts up with every row: the order of runs, whatever a clock said
 );
 CREATE TABLE IF NOT EXISTS meta.column_lineage (
     table_name VARCHAR NOT NULL, column_name VARCHAR NOT NULL, source_table VARCHAR NOT NULL, source_column VARCHAR NOT NULL
 );
 CREATE TABLE IF NOT EXISTS meta.check_results (
     run_id VARCHAR NOT NULL, asset VARCHAR NOT NULL, check_name VARCHAR NOT NULL, severity VARCHAR NOT NULL, blocking BOOLEAN NOT NULL,
-    passed BOOLEAN NOT NULL, failing_rows BIGINT NOT NULL, description VARCHAR NOT NULL, sample JSON NOT NULL, checked_at TIMESTAMPTZ NOT NULL
+    passed BOOLEAN NOT NULL, failing_rows BIGINT NOT NULL, description VARCHAR NOT NULL, sample JSON NOT NULL, checked_at TIMESTAMPTZ NOT NULL,
+    position BIGINT                         -- as in meta.runs: a check's latest result is the one of the highest
 );
+-- What the check looked at, as a fingerprint: its result speaks for no other state. Of a later date than the table.
+ALTER TABLE meta.check_results ADD COLUMN IF NOT EXISTS state VARCHAR;
+-- For warehouses of before this column. Rows were only ever appended, so they lie in their order.
+ALTER TABLE meta.runs ADD COLUMN IF NOT EXISTS position BIGINT;
+ALTER TABLE meta.check_results ADD COLUMN IF NOT EXISTS position BIGINT;
+UPDATE meta.runs SET position = numbered.position
+FROM (SELECT rowid AS row, row_number() OVER (ORDER BY rowid) AS position FROM meta.runs) AS numbered
+WHERE runs.rowid = numbered.row AND runs.position IS NULL;
+UPDATE meta.check_results SET position = numbered.position
+FROM (SELECT rowid AS row, row_number() OVER (ORDER BY rowid) AS position FROM meta.check_results) AS numbered
+WHERE check_results.rowid = numbered.row AND check_results.position IS NULL;
+-- The judge of the last judging that came to its end; no row where there was none.
+CREATE OR REPLACE VIEW meta.last_judge AS
+SELECT details->>'judge_id' AS judge_id FROM meta.runs WHERE step = 'judge' ORDER BY position DESC LIMIT 1;
 -- What each built table held, and what its sources held when it was built: a publication mixes no two states.
 CREATE TABLE IF NOT EXISTS meta.builds (
     table_name VARCHAR PRIMARY KEY, fingerprint VARCHAR NOT NULL, sources MAP(VARCHAR, VARCHAR) NOT NULL

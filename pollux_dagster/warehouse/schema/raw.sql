@@ -14,6 +14,11 @@ CREATE TABLE IF NOT EXISTS raw.criteria (
     is_gate BOOLEAN NOT NULL,               -- critical group and levels exactly {0,1}
     name_hash VARCHAR NOT NULL, rubrics_hash VARCHAR NOT NULL
 );
+-- For warehouses of before these columns; the next ingest fills them.
+ALTER TABLE raw.criteria ADD COLUMN IF NOT EXISTS higher_is_better BOOLEAN DEFAULT TRUE; -- NULL for gates and in a conflict
+ALTER TABLE raw.criteria ADD COLUMN IF NOT EXISTS conflict VARCHAR;        -- who states what, where statements exclude each other
+ALTER TABLE raw.criteria ADD COLUMN IF NOT EXISTS group_doubt VARCHAR;     -- why the group may not be what is meant
+ALTER TABLE raw.criteria ADD COLUMN IF NOT EXISTS direction_doubt VARCHAR; -- why the direction may not be what is meant
 CREATE TABLE IF NOT EXISTS raw.instruction_criteria (
     prompt_id VARCHAR NOT NULL, criterion_id VARCHAR NOT NULL, position INTEGER NOT NULL, source VARCHAR NOT NULL -- inline | taxonomy
 );
@@ -32,4 +37,17 @@ CREATE TABLE IF NOT EXISTS raw.human_scores (
 );
 CREATE TABLE IF NOT EXISTS raw.rejected_rows (
     file_path VARCHAR NOT NULL, row_number BIGINT NOT NULL, reason VARCHAR NOT NULL, detail VARCHAR NOT NULL, raw_text VARCHAR
+);
+-- How much of what landed is used: by file, and by model where a row names one.
+CREATE TABLE IF NOT EXISTS raw.rejection_counts (
+    file_path VARCHAR NOT NULL, model_id VARCHAR, reason VARCHAR NOT NULL, rejected BIGINT NOT NULL,
+    is_counted BOOLEAN NOT NULL,            -- false for repeats, scores of absent answers and files of no known format
+    file_rows BIGINT NOT NULL,
+    share DOUBLE NOT NULL                   -- of the file's rows, or of the model's where that is more: all that are counted
+);
+CREATE TABLE IF NOT EXISTS raw.answer_counts (
+    model_id VARCHAR NOT NULL,
+    expected BIGINT NOT NULL,               -- instructions that landed, and those that only its rejected rows name
+    answered BIGINT NOT NULL,               -- instructions it has an answer to
+    row_count BIGINT NOT NULL, rejected BIGINT NOT NULL  -- rows of its answers, and those lost among them
 );

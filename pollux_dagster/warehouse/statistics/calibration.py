@@ -94,7 +94,9 @@ def human_final_scores(con: duckdb.DuckDBPyConnection, people: HumanScores) -> p
         .join(gates, on=answer, how="left")
         .filter(pl.col("rated").fill_null(0) >= pl.col("gates").fill_null(0))
     )
-    value = (pl.col("gold") - pl.col("min_score")) / (pl.col("max_score") - pl.col("min_score"))
+    above_lowest = (pl.col("gold") - pl.col("min_score")) / (pl.col("max_score") - pl.col("min_score"))
+    # A direction that is stated both ways is none: neither the judge's numbers nor people's are scores then.
+    value = pl.when("higher_is_better").then(above_lowest).when(~pl.col("higher_is_better")).then(1 - above_lowest)
     return pl.concat([decided.select(*ITEM, gold=value), tripped.select(*ITEM, gold=pl.lit(0.0))])
 
 
@@ -106,7 +108,7 @@ GROUP BY judge_id, model_id, prompt_id, criterion_id
 ORDER BY model_id, prompt_id, criterion_id
 """
 
-_SCALES = "SELECT criterion_id, min_score, max_score, is_gate FROM raw.criteria"
+_SCALES = "SELECT criterion_id, min_score, max_score, is_gate, higher_is_better FROM raw.criteria"
 
 _RATEABLE = """
 SELECT prompt_id, criterion_id

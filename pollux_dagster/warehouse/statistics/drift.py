@@ -85,11 +85,14 @@ def _drift(rows: pl.DataFrame, criteria: Codes, where: np.ndarray) -> Drift:
 
 _PAIRS = """
 WITH rounds AS (
-    SELECT *, judged_at = max(judged_at) OVER (PARTITION BY model) AS is_latest FROM judging.golden_rounds
+    SELECT *, position = max(position) OVER (PARTITION BY model) AS is_latest FROM judging.golden_rounds
 ), judged AS (
     SELECT rounds.round_id, golden.request_key, golden.prompt_id, golden.criterion_id, golden.criteria_name,
-           (verdicts.score - list_min(golden.levels)) / (list_max(golden.levels) - list_min(golden.levels)) AS score
+           CASE WHEN golden.is_gate OR coalesce(golden.higher_is_better, criteria.higher_is_better, TRUE)
+                THEN verdicts.score - list_min(golden.levels) ELSE list_max(golden.levels) - verdicts.score
+           END / (list_max(golden.levels) - list_min(golden.levels)) AS score
     FROM rounds CROSS JOIN judging.golden_requests AS golden
+    LEFT JOIN raw.criteria AS criteria ON criteria.criterion_id = golden.criterion_id
     LEFT JOIN judging.verdicts AS verdicts
         ON verdicts.verdict_key = sha256(rounds.round_id || '|' || golden.request_key) AND verdicts.status = 'ok'
 )
@@ -108,5 +111,5 @@ FROM rounds AS baseline
 JOIN rounds AS later ON baseline.is_baseline AND later.model = baseline.model AND later.round_id <> baseline.round_id
 JOIN judged AS old ON old.round_id = baseline.round_id
 JOIN judged AS new ON new.round_id = later.round_id AND new.request_key = old.request_key
-ORDER BY later.judged_at, new.request_key
+ORDER BY later.position, new.request_key
 """

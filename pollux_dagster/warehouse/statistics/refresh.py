@@ -15,7 +15,7 @@ import polars.selectors as cs
 
 from pollux_dagster.core.statistics import Aggregation
 from pollux_dagster.core.statistics.repeats import steadiness
-from pollux_dagster.warehouse.builds import record_build
+from pollux_dagster.warehouse.builds import record_builds
 from pollux_dagster.warehouse.statistics import TABLES
 from pollux_dagster.warehouse.statistics.calibration import calibrated_quality
 from pollux_dagster.warehouse.statistics.codes import encode
@@ -64,8 +64,11 @@ def refresh_statistics(con: duckdb.DuckDBPyConnection, *, aggregation: Aggregati
     parts["golden_drift"].append(golden_drift(con))
     with transaction(con):
         rows = {table: _replace(con, table, frames) for table, frames in parts.items()}
-        for table in TABLES:
-            record_build(con, f"statistics.{table}", ["staging.scores"])
+        record_builds(
+            con,
+            [f"statistics.{table}" for table in TABLES],
+            ["staging.scores", "raw.human_scores", "raw.model_outputs"],
+        )
     return StatisticsReport(rows, len(judges), time.monotonic() - started)
 
 
@@ -110,5 +113,5 @@ _JUDGES = "SELECT DISTINCT judge_id FROM staging.scores ORDER BY judge_id"
 _VERDICTS = """
 SELECT model_id, prompt_id, sample_index, criterion_id, normalized_score
 FROM staging.scores
-WHERE judge_id = ? AND status = 'ok'
+WHERE judge_id = ? AND normalized_score IS NOT NULL
 """

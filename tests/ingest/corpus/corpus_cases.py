@@ -298,6 +298,10 @@ def _replaced(
             yield Case(f"{name} {field} {number}.jsonl", _lines(row | {field: value}, good), 1, (reason,))
 
 
+def _criterion(**fields: object) -> dict[str, object]:
+    return {"criteria_name": "К", "rubrics": "от 0 до 3", **fields}
+
+
 def _instructions() -> Iterator[Case]:
     values: tuple[tuple[str, object, str | None], ...] = (
         ("instruction", None, "missing_field"),
@@ -321,6 +325,11 @@ def _instructions() -> Iterator[Case]:
         ("criteria", [{"criteria_name": "К", "rubrics": "от 0 до 99999999"}], "unreadable_scale"),
         ("criteria", [{"criteria_name": "К", "rubrics": "[" * 2000}], "unreadable_scale"),
         ("criteria", [{"criteria_name": "К", "rubrics": {"a": {"b": "c"}}}], "wrong_type"),
+        ("criteria", [_criterion(criteria_group="critcal")], "unknown_group"),
+        ("criteria", [_criterion(group=["critical"])], "unknown_group"),
+        ("criteria", [_criterion(group="general", crit_group="critical")], "conflicting_group"),
+        ("criteria", [_criterion(higher_is_better="вниз")], "wrong_type"),
+        ("criteria", [_criterion(higher_is_better=False)], None),
         ("criteria", [], None),
         ("meta", {"a": [1, None]}, None),
     )
@@ -366,6 +375,10 @@ def _taxonomies() -> Iterator[Case]:
             ("scale", 5, "wrong_type"),
             ("name", 5, "wrong_type"),
             ("name", None, "wrong_type"),
+            ("crit_group", {"en": "Gate"}, "unknown_group"),
+            ("crit_group", {"en": "General", "ru": "Критические"}, "conflicting_group"),
+            ("needs_reference", "yes", "wrong_type"),
+            ("higher_is_better", 0, "wrong_type"),
         )
     ):
         document = {f"good{number}": good, f"bad{number}": good | {field: value}}

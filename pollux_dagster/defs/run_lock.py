@@ -1,0 +1,51 @@
+"""One run of a home at a time, whoever started it: daemon, web UI or command line.
+
+An evaluation reads the raw tables in one step and builds on them in the next. A second run in between would change
+them under it, and what is built then belongs to two states. The lock is a kernel lock on a file, so a killed run
+leaves nothing behind that has to be given back.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import filelock
+
+BEGUN_TAG = "pollux/begun"
+"""On a run that has the home to itself and works: it may have read the landing folder."""
+TELL_EVERY_S = 60.0
+
+
+class HomeBusyError(RuntimeError):
+    """Another run of this home is under way."""
+
+
+@contextmanager
+def only_run(home: Path, waiting: Callable[[str], None] | None = None) -> Iterator[None]:
+    """Hold `home` for one run. While another run has it: wait, and say so to `waiting` about once a minute.
+
+    Raises:
+        HomeBusyError: another run has it and there is no `waiting`.
+    """
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    lock = filelock.FileLock(home / "run.lock", mode=0o600)
+    said = float("-inf")
+    while True:
+        try:
+            lock.acquire(timeout=1.0 if waiting else 0.0, poll_interval=0.2)
+            break
+        except filelock.Timeout:
+            if waiting is None:
+                raise HomeBusyError(
+                    f"expected no other run in {home}, but one is under way: let it finish, then try again"
+                ) from None
+            if time.monotonic() - said >= TELL_EVERY_S:
+                said = time.monotonic()
+                waiting(f"waiting: another run is using {home}; this one goes on when it is done")
+    try:
+        yield
+    finally:
+        lock.release()

@@ -1,0 +1,64 @@
+"""Which models the tables are made of.
+
+A model without one usable verdict has no number that could be shown: it is left out, by name and with the reason, and
+the others are published. What happens to a model with some verdicts and too few is the operator's choice: hold the
+publication back (a check does that) or leave the model out as well.
+"""
+
+from __future__ import annotations
+
+import duckdb
+
+from pollux_dagster.warehouse.transactions import transaction
+
+
+def decide_admission(
+    con: duckdb.DuckDBPyConnection, *, minimum_coverage: float, leave_out_failing: bool
+) -> list[tuple[str, str, str]]:
+    """Replace judging.admission by today's decision; returns who is left out: (judge_id, model_id, reason).
+
+    minimum_coverage: share of a model's requests, in [0, 1], that need a usable verdict. leave_out_failing: whether a
+    model below it is left out; where not, it stays in and the check of coverage stops the publication.
+
+    Of the judge that judged last nobody is left out when nobody would remain: that is the judge's failure, and the
+    check of coverage has to see it.
+    """
+    with transaction(con):
+        con.execute("DELETE FROM judging.admission")
+        con.execute(_DECIDE, {"minimum_coverage": minimum_coverage, "leave_out_failing": leave_out_failing})
+    return con.execute(
+        "SELECT judge_id, model_id, reason FROM judging.admission WHERE NOT is_admitted ORDER BY ALL"
+    ).fetchall()
+
+
+_DECIDE = """
+INSERT INTO judging.admission BY NAME
+WITH outcomes AS (
+    SELECT judge_id, model_id, string_agg(status || ' ' || times, ', ' ORDER BY times DESC, status) AS statuses,
+           arg_max(example, times) AS example
+    FROM (
+        SELECT requests.judge_id, requests.model_id, coalesce(verdicts.status, 'not judged') AS status,
+               count(*) AS times, left(min(verdicts.error), 200) AS example
+        FROM judging.requests AS requests LEFT JOIN judging.verdicts AS verdicts USING (verdict_key)
+        WHERE verdicts.score IS NULL
+        GROUP BY ALL
+    )
+    GROUP BY judge_id, model_id
+), decided AS (
+    SELECT coverage.judge_id, model_id, requests, usable, coverage,
+           CASE
+               WHEN usable = 0 THEN 'none of its ' || requests || ' requests has a usable verdict'
+               WHEN $leave_out_failing AND coverage < $minimum_coverage
+                   THEN usable || ' of its ' || requests || ' requests have a usable verdict, '
+                        || $minimum_coverage || ' of them are needed'
+           END || coalesce(' (' || statuses || coalesce(': ' || example, '') || ')', '') AS reason
+    FROM judging.coverage AS coverage LEFT JOIN outcomes USING (judge_id, model_id)
+), nobody_left AS (
+    SELECT judge_id FROM decided WHERE judge_id IN (SELECT judge_id FROM meta.last_judge)
+    GROUP BY judge_id HAVING count(*) = count(reason)
+)
+SELECT decided.judge_id, model_id, requests, usable, coverage,
+       reason IS NULL OR nobody_left.judge_id IS NOT NULL AS is_admitted,
+       CASE WHEN nobody_left.judge_id IS NULL THEN reason END AS reason
+FROM decided LEFT JOIN nobody_left ON nobody_left.judge_id = decided.judge_id
+"""

@@ -1,0 +1,73 @@
+"""What stands against publishing the warehouse as it is now.
+
+A check that stops a run stops what comes after it in that run only. Tables can be published by a command, a job, a
+schedule, a backfill or one asset materialized by hand, so the publication looks for itself: every blocking check must
+have passed on the very rows that would be published.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import duckdb
+
+from pollux_dagster.warehouse.builds import fingerprint
+from pollux_dagster.warehouse.checks import run_check
+from pollux_dagster.warehouse.contracts import Contract
+from pollux_dagster.warehouse.sql_models import SqlModel
+
+
+@dataclass(frozen=True, slots=True)
+class Objection:
+    """A blocking check ("schema.table", name) that did not pass, and in what way."""
+
+    table: str
+    check: str
+    problem: str
+
+    def __str__(self) -> str:
+        return f"{self.check} of {self.table}: {self.problem}"
+
+
+def contract_state(con: duckdb.DuckDBPyConnection, contract: Contract) -> str:
+    """A fingerprint of what decides the contract's result: its expectations and the rows its query finds now."""
+    asked = hashlib.sha256(repr((contract.query, contract.expectations)).encode()).hexdigest()[:16]
+    return f"{asked}:{fingerprint(con, f'({contract.query})')}"
+
+
+def objections(
+    con: duckdb.DuckDBPyConnection, contracts: Sequence[Contract], models: Sequence[SqlModel]
+) -> list[Objection]:
+    """Blocking contracts whose latest result on the present rows is missing or failed, and failing checks of `models`.
+
+    Contracts are not run again, their rows are only fingerprinted; the checks of SQL models are SQL and are run.
+    """
+    found = [
+        Objection(contract.table, contract.name, problem)
+        for contract in contracts
+        if contract.blocking and (problem := _problem(con, contract))
+    ]
+    for model in models:
+        for check in model.checks:
+            if check.severity == "error" and not (result := run_check(con, check)).passed:
+                problem = f"{check.description} {result.failing_rows} failing rows, first {result.sample[0]}"
+                found.append(Objection(model.table, check.name, problem))
+    return found
+
+
+def _problem(con: duckdb.DuckDBPyConnection, contract: Contract) -> str | None:
+    latest = con.execute(_LATEST, [contract.table, contract.name]).fetchone()
+    if latest is None:
+        return "it has never been run"
+    state, passed, description = latest
+    if state != contract_state(con, contract):
+        return "it has not been run on what the tables hold now"
+    return None if passed else str(description)
+
+
+_LATEST = """
+SELECT state, passed, description FROM meta.check_results
+WHERE asset = ? AND check_name = ? ORDER BY position DESC LIMIT 1
+"""

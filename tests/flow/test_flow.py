@@ -1,0 +1,276 @@
+"""What the sensors ask for, whatever the order in which drops, ticks and ends of runs come.
+
+The sensors and the instance are the real ones. Simulated are the daemon, whose order of events is varied here, and the
+runs: an ingest reads what is in the folder when it begins, an evaluation publishes what was ingested when it
+begins. One run at a time, as the lock of the home has it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import os
+import random
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from pollux_dagster.defs.automation import (
+    LANDED_TAG,
+    NEW,
+    SCOPE_TAG,
+    evaluate_job,
+    evaluate_what_landed,
+    ingest_job,
+    landing_sensor,
+    nightly_schedule,
+)
+from pollux_dagster.defs.resources import LandingResource
+from pollux_dagster.defs.run_lock import BEGUN_TAG
+
+DROP, TICK, LOOK, BEGIN, END = "drop", "tick of the landing sensor", "tick of the ingest's sensor", "begin", "end"
+
+
+@pytest.fixture(scope="module")
+def jobs() -> dict[str, dg.JobDefinition]:
+    """Small jobs of the same names: the sensors know runs by the names of their jobs."""
+
+    @dg.op
+    def step() -> None:
+        pass
+
+    def job(name: str) -> dg.JobDefinition:
+        return dg.GraphDefinition(name=name, node_defs=[step]).to_job()
+
+    return {name: job(name) for name in (ingest_job.name, evaluate_job.name)}
+
+
+class Simulation:
+    """A landing folder, a queue of runs of which one is under way, and what has been published."""
+
+    def __init__(self, folder: Path, instance: dg.DagsterInstance, jobs: dict[str, dg.JobDefinition]) -> None:
+        self.landing = folder
+        self.instance = instance
+        self._jobs = jobs
+        self._cursor: str | None = None
+        self._queue: list[str] = []
+        self._running: str | None = None
+        self._ended_ingests: list[str] = []
+        self._ingested: frozenset[str] = frozenset()
+        self._evaluating: frozenset[str] = frozenset()
+        self.published: frozenset[str] = frozenset()
+        self.publications = 0
+        self.drops = 0
+
+    def drop(self, models: int = 1) -> None:
+        for _ in range(models):
+            path = self.landing / f"model-{len(list(self.landing.iterdir()))}.jsonl"
+            path.write_text("{}\n")
+        self.drops += 1
+
+    def tick(self) -> None:
+        context = dg.build_sensor_context(instance=self.instance, cursor=self._cursor)
+        result = landing_sensor(context, landing=LandingResource(path=str(self.landing), taxonomy=""))
+        if isinstance(result, dg.SensorResult):
+            self._cursor = result.cursor
+            for request in result.run_requests or []:
+                self._launch(ingest_job.name, dict(request.tags))
+
+    def look(self) -> None:
+        """The run-status sensor, once for every ingest that succeeded since it last looked."""
+        while self._ended_ingests:
+            run = self._run(self._ended_ingests.pop(0))
+            event = next(
+                entry.dagster_event
+                for entry in self.instance.all_logs(run.run_id)
+                if entry.dagster_event and entry.dagster_event.event_type is dg.DagsterEventType.RUN_SUCCESS
+            )
+            with dg.build_run_status_sensor_context("evaluate_what_landed", event, self.instance, run) as context:
+                request = evaluate_what_landed(context)
+            if isinstance(request, dg.RunRequest):
+                self._launch(evaluate_job.name, dict(request.tags))
+
+    def begin(self) -> None:
+        """The next run of the queue gets the home."""
+        if self._running is not None or not self._queue:
+            return
+        self._running = self._queue.pop(0)
+        run = self._run(self._running)
+        self.instance.report_dagster_event(
+            dg.DagsterEvent(dg.DagsterEventType.RUN_START.value, run.job_name), run.run_id
+        )
+        self.instance.add_run_tags(run.run_id, {BEGUN_TAG: "yes"})
+        landed = frozenset(path.name for path in self.landing.iterdir())
+        self._ingested = landed
+        self.instance.add_run_tags(run.run_id, {LANDED_TAG: hashlib.sha256(repr(sorted(landed)).encode()).hexdigest()})
+        self._evaluating = landed
+
+    def end(self) -> None:
+        if self._running is None:
+            return
+        run = self._run(self._running)
+        self.instance.report_dagster_event(
+            dg.DagsterEvent(dg.DagsterEventType.RUN_SUCCESS.value, run.job_name), run.run_id
+        )
+        if run.job_name == ingest_job.name:
+            self._ended_ingests.append(run.run_id)
+        else:
+            self.published = self._evaluating
+            self.publications += 1
+        self._running = None
+
+    def settle(self) -> None:
+        for _ in range(5):
+            self.tick()
+            self.begin()
+            self.end()
+            self.look()
+
+    def _launch(self, job: str, tags: dict[str, str]) -> None:
+        run = self.instance.create_run_for_job(self._jobs[job], tags=tags, status=dg.DagsterRunStatus.NOT_STARTED)
+        self._queue.append(run.run_id)
+
+    def _run(self, run_id: str) -> dg.DagsterRun:
+        run = self.instance.get_run_by_id(run_id)
+        assert run is not None
+        return run
+
+
+@pytest.fixture
+def simulate(tmp_path: Path, jobs: dict[str, dg.JobDefinition]) -> Iterator[Callable[[Sequence[str]], Simulation]]:
+    folders = (tmp_path / str(number) for number in itertools.count())
+    with dg.DagsterInstance.ephemeral() as instance:
+
+        def play(events: Sequence[str]) -> Simulation:
+            instance.wipe()
+            folder = next(folders)
+            folder.mkdir()
+            simulation = Simulation(folder, instance, jobs)
+            actions = {
+                DROP: simulation.drop,
+                TICK: simulation.tick,
+                LOOK: simulation.look,
+                BEGIN: simulation.begin,
+                END: simulation.end,
+            }
+            for event in events:
+                actions[event]()
+            return simulation
+
+        yield play
+
+
+@pytest.mark.parametrize("models", [1, 2, 3, 30])
+def test_a_drop_leads_to_one_ingest_one_evaluation_and_one_publication(
+    simulate: Callable[[Sequence[str]], Simulation], models: int
+) -> None:
+    simulation = simulate([])
+    simulation.drop(models)
+    simulation.settle()
+    runs = simulation.instance.get_runs()
+    assert sorted(run.job_name for run in runs) == ["evaluate", "ingest"]
+    assert simulation.publications == 1
+    assert len(simulation.published) == models
+    evaluation = next(run for run in runs if run.job_name == "evaluate")
+    assert evaluation.tags[SCOPE_TAG] == NEW
+
+
+def test_in_every_order_of_events_nothing_is_lost_and_nothing_is_published_twice(
+    simulate: Callable[[Sequence[str]], Simulation],
+) -> None:
+    """Two drops, and what else happens in any order: 25 orders drawn with a fixed seed, then quiet."""
+    source = random.Random(20261126)
+    for _ in range(25):
+        events = [DROP, DROP] + [TICK] * 4 + [LOOK] * 2 + [BEGIN] * 3 + [END] * 3
+        source.shuffle(events)
+        simulation = simulate(events)
+        simulation.settle()
+        assert simulation.published == {path.name for path in simulation.landing.iterdir()}, events
+        assert simulation.publications <= simulation.drops, events
+        before = len(simulation.instance.get_runs())
+        simulation.settle()
+        assert len(simulation.instance.get_runs()) == before, ("it does not settle", events)
+
+
+def test_files_that_come_one_after_another_are_read_once_the_folder_is_quiet(
+    simulate: Callable[[Sequence[str]], Simulation],
+) -> None:
+    simulation = simulate([DROP, TICK] * 5)
+    assert simulation.instance.get_runs() == []
+    simulation.tick()
+    assert [run.job_name for run in simulation.instance.get_runs()] == ["ingest"]
+
+
+def test_a_folder_that_returns_to_an_earlier_state_is_evaluated_again(
+    simulate: Callable[[Sequence[str]], Simulation],
+) -> None:
+    """Dagster starts one run for a run key, ever: a key made of the folder's state would be skipped here."""
+    simulation = simulate([])
+    path = simulation.landing / "m.jsonl"
+    for number in range(2):
+        path.write_text("{}\n")
+        os.utime(path, (1, 1))
+        simulation.settle()
+        assert simulation.published == {"m.jsonl"}
+        path.unlink()
+        simulation.settle()
+        assert simulation.published == frozenset()
+        assert simulation.publications == 2 * (number + 1)
+
+
+def test_a_change_that_an_ingest_finds_to_be_none_is_not_evaluated(
+    simulate: Callable[[Sequence[str]], Simulation],
+) -> None:
+    simulation = simulate([DROP])
+    simulation.settle()
+    os.utime(simulation.landing / "model-0.jsonl", (1, 1))
+    simulation.settle()
+    assert sorted(run.job_name for run in simulation.instance.get_runs()) == ["evaluate", "ingest", "ingest"]
+
+
+def test_a_missing_landing_folder_is_said_and_not_an_error(tmp_path: Path) -> None:
+    context = dg.build_sensor_context()
+    skipped = landing_sensor(context, landing=LandingResource(path=str(tmp_path / "none"), taxonomy=""))
+    assert isinstance(skipped, dg.SkipReason)
+    assert str(tmp_path / "none") in (skipped.skip_message or "")
+
+
+def test_the_cursor_of_an_earlier_version_is_understood(tmp_path: Path) -> None:
+    """It was the state last taken: an upgrade does not read everything again."""
+    landing = LandingResource(path=str(tmp_path), taxonomy="")
+    (tmp_path / "m.jsonl").write_text("{}\n")
+    looked = landing_sensor(dg.build_sensor_context(cursor="state of an earlier time"), landing=landing)
+    assert isinstance(looked, dg.SensorResult)
+    assert "is changing" in (looked.skip_reason.skip_message if looked.skip_reason else "")
+
+
+def test_a_night_that_finds_another_evaluation_waiting_leaves_the_work_to_it(
+    tmp_path: Path, jobs: dict[str, dg.JobDefinition]
+) -> None:
+    nightly = nightly_schedule("0 2 * * *", "Europe/Moscow")
+    with dg.DagsterInstance.ephemeral() as instance, dg.build_schedule_context(instance) as context:
+        waiting = instance.create_run_for_job(jobs["evaluate"], status=dg.DagsterRunStatus.QUEUED)
+        assert isinstance(nightly(context), dg.SkipReason)
+        instance.add_run_tags(waiting.run_id, {BEGUN_TAG: "yes"})
+        assert isinstance(nightly(context), dg.RunRequest)
+
+
+def test_a_night_comes_once_whatever_the_clocks_of_the_time_zone_do() -> None:
+    """Berlin has no 02:30 on one night of the year, and two of them on another."""
+    nightly = nightly_schedule("30 2 * * *", "Europe/Berlin")
+    for first_day in (datetime(2027, 3, 27, tzinfo=UTC), datetime(2026, 10, 24, tzinfo=UTC)):
+        times = _nights(nightly, first_day)
+        days = [at.date() for at in times]
+        assert len(set(days)) == len(days) == 3
+
+
+def _nights(schedule: dg.ScheduleDefinition, start: datetime) -> list[datetime]:
+    from dagster._utils.schedules import schedule_execution_time_iterator
+
+    times = schedule_execution_time_iterator(
+        start.timestamp(), str(schedule.cron_schedule), schedule.execution_timezone, ascending=True
+    )
+    return list(itertools.islice(times, 3))

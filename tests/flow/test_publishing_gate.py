@@ -1,0 +1,190 @@
+"""No road leads to a publication round a blocking check, and what cannot be judged holds back nobody else.
+
+One home goes through its life once, stage by stage; the tests look at what each stage left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import dagster as dg
+import duckdb
+import pytest
+
+from pollux_dagster.defs.automation import NEW, SCOPE_TAG, evaluate_job, nightly_schedule
+from pollux_dagster.defs.build import build_defs
+from pollux_dagster.defs.evaluation import evaluate_landing
+from pollux_dagster.defs.instance import open_instance
+from pollux_dagster.defs.settings import Settings
+from tests.flow.flow_world import execute, flow_settings, land_instructions, land_model, published
+from tests.flow.instant_judge import MUMBLE, REFUSE, InstantJudge
+
+pytestmark = pytest.mark.timeout(600)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What a run came to: whether it succeeded, and the publication after it."""
+
+    succeeded: bool
+    asked: int
+    publication: object
+    models: list[object]
+    staleness: list[tuple[object, ...]]
+    left_out: dict[object, str]
+    failed_checks: set[tuple[object, object]]
+
+
+@pytest.fixture(scope="module")
+def stages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Stage]]:
+    with InstantJudge() as judge:
+        yield live(flow_settings(tmp_path_factory.mktemp("home"), judge.url), judge)
+
+
+def live(settings: Settings, judge: InstantJudge) -> dict[str, Stage]:
+    stages: dict[str, Stage] = {}
+
+    def note(name: str, succeeded: bool, asked_before: int) -> None:
+        stages[name] = Stage(
+            succeeded=succeeded,
+            asked=judge.prompts.total() - asked_before,
+            publication=published(settings, "SELECT run_id FROM meta.publication"),
+            models=[model for (model,) in published(settings, "SELECT model_id FROM marts.leaderboard ORDER BY ALL")],
+            staleness=published(settings, "SELECT stale_since, reason FROM meta.staleness"),
+            left_out=dict(published(settings, "SELECT model_id, reason FROM judging.admission WHERE NOT is_admitted")),
+            failed_checks=set(
+                published(settings, "SELECT check_name, blocking FROM meta.check_results WHERE NOT passed")
+            ),
+        )
+
+    def run(name: str, **tags: str) -> None:
+        before = judge.prompts.total()
+        note(name, execute(settings, **tags), before)
+
+    land_instructions(settings)
+    land_model(settings, "good")
+    run("good")
+    note("published again by hand", execute(settings, assets=["published"]), judge.prompts.total())
+
+    land_model(settings, "half", text=MUMBLE, spoiled=4)
+    assert execute(settings, "ingest")
+    note("landed and not evaluated", execute(settings, assets=["published"]), judge.prompts.total())
+    note("command", evaluate_landing(settings), judge.prompts.total())
+    note("rebuild job", execute(settings, "rebuild_tables"), judge.prompts.total())
+    note("backfill", backfill(settings), judge.prompts.total())
+    note("one asset by hand", execute(settings, assets=["published"]), judge.prompts.total())
+
+    home = settings
+    settings = flow_settings(home.landing.parent, judge.url, POLLUX_FAILING_MODELS="leave_out")
+    run("left out")
+    settings = home
+    land_model(settings, "half")
+    land_model(settings, "refused", text=REFUSE, spoiled=12)
+    run("refused")
+    land_model(settings, "third")
+    run("landing change", **{SCOPE_TAG: NEW})
+    (settings.landing / "refused.jsonl").unlink()
+    typo = flow_settings(home.landing.parent, judge.url, POLLUX_JUDGE_MODEL="instatn")
+    note("judge named by mistake", execute(typo, assets=["judging/requests", "judging/verdicts"]), 0)
+    run("last")
+    return stages
+
+
+def backfill(settings: Settings) -> bool:
+    """As the UI's backfill launches it: the partitions in one run, then what is downstream in another."""
+    with open_instance(settings.dagster_home) as instance:
+        keys = instance.get_dynamic_partitions("models")
+    chosen = {"dagster/asset_partition_range_start": keys[0], "dagster/asset_partition_range_end": keys[-1]}
+    execute(settings, assets=["judging/verdicts"], **chosen)
+    graph = build_defs(settings).resolve_asset_graph().get_all_asset_keys()
+    downstream = [
+        key.to_user_string() for key in graph if key.path[0] in ("staging", "statistics", "marts", "published")
+    ]
+    return execute(settings, assets=downstream)
+
+
+@pytest.mark.parametrize("road", ["command", "rebuild job", "backfill", "one asset by hand"])
+def test_no_road_publishes_a_model_that_failed_its_blocking_check(stages: dict[str, Stage], road: str) -> None:
+    good, after = stages["published again by hand"], stages[road]
+    assert not after.succeeded
+    assert after.publication == good.publication
+    assert after.models == ["good"]
+
+
+def test_schedule_and_flow_launch_the_job_that_the_command_runs(tmp_path: Path) -> None:
+    schedule = nightly_schedule("0 2 * * *", "Europe/Moscow")
+    assert schedule.job_name == evaluate_job.name
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance, dg.build_schedule_context(instance) as context:
+        request = schedule(context)
+    assert isinstance(request, dg.RunRequest)
+    assert dict(request.tags) == {}
+
+
+def test_what_was_checked_is_published_by_hand_and_what_was_not_is_refused(stages: dict[str, Stage]) -> None:
+    assert stages["published again by hand"].succeeded
+    assert stages["published again by hand"].publication != stages["good"].publication
+    landed = stages["landed and not evaluated"]
+    assert not landed.succeeded
+    assert landed.publication == stages["published again by hand"].publication
+    ((_, reason),) = landed.staleness
+    assert "raw.model_outputs" in str(reason)
+
+
+def test_the_last_good_publication_says_since_when_it_is_not_renewed_and_why(stages: dict[str, Stage]) -> None:
+    assert stages["good"].staleness == []
+    ((first, _),) = stages["landed and not evaluated"].staleness
+    ((since, reason),) = stages["command"].staleness
+    assert since == first
+    assert "coverage_is_sufficient of judging.admission failed" in str(reason)
+    ((since, reason),) = stages["one asset by hand"].staleness
+    assert since == first
+    assert "coverage_is_sufficient of judging.admission" in str(reason)
+    assert stages["left out"].staleness == []
+
+
+def test_a_failing_model_is_left_out_by_name_where_that_is_the_setting(stages: dict[str, Stage]) -> None:
+    stage = stages["left out"]
+    assert stage.succeeded
+    assert stage.models == ["good"]
+    assert list(stage.left_out) == ["half"]
+    assert "16 of its 24 requests" in stage.left_out["half"]
+    assert "unparseable 8" in stage.left_out["half"]
+    assert ("every_model_is_admitted", False) in stage.failed_checks
+
+
+def test_a_model_that_the_judge_refuses_fails_alone_and_the_others_are_published(stages: dict[str, Stage]) -> None:
+    stage = stages["refused"]
+    assert stage.succeeded
+    assert stage.models == ["good", "half"]
+    assert "refused_by_server 24" in stage.left_out["refused"]
+    assert "this text is not judged here" in stage.left_out["refused"]
+    assert ("every_model_is_admitted", False) in stage.failed_checks
+
+
+def test_a_landing_change_asks_for_what_is_new_and_not_for_what_had_failed(stages: dict[str, Stage]) -> None:
+    stage = stages["landing change"]
+    assert stage.succeeded
+    assert stage.models == ["good", "half", "third"]
+    assert stage.asked == 24
+
+
+def test_a_judge_that_was_named_by_mistake_leaves_no_tables_and_no_warning_behind(stages: dict[str, Stage]) -> None:
+    assert not stages["judge named by mistake"].succeeded
+    assert stages["last"].succeeded
+    assert stages["last"].models == ["good", "half", "third"]
+    assert stages["last"].failed_checks == set()
+    assert stages["last"].left_out == {}
+
+
+def test_where_the_judge_gives_nothing_usable_of_any_model_nothing_is_published(
+    tmp_path: Path, judge: InstantJudge
+) -> None:
+    settings = flow_settings(tmp_path, judge.url)
+    land_instructions(settings)
+    land_model(settings, "only", text=MUMBLE, spoiled=12)
+    assert not execute(settings)
+    assert not settings.published.exists()
+    with duckdb.connect(str(settings.warehouse), read_only=True) as con:
+        assert con.execute("SELECT model_id, is_admitted FROM judging.admission").fetchall() == [("only", True)]

@@ -1,0 +1,124 @@
+"""What stands against a publication: a blocking check that failed, was never run, or was run on other rows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import duckdb
+import pytest
+from tiny_world import TinyWorld
+
+from pollux_dagster.warehouse.audit import audit
+from pollux_dagster.warehouse.checks import record_check_results
+from pollux_dagster.warehouse.contracts import NO_ROWS, Contract
+from pollux_dagster.warehouse.gate import objections
+from pollux_dagster.warehouse.publish import PublicationRefusedError, mark_stale, publish
+from pollux_dagster.warehouse.sql_models import SqlModel
+from pollux_dagster.warehouse.tables import build_tables
+
+NO_STRANGERS = Contract(
+    "raw.model_outputs",
+    "no_strangers",
+    "Only models that are known.",
+    "SELECT model_id FROM raw.model_outputs WHERE model_id = 'stranger'",
+    NO_ROWS,
+)
+
+
+@pytest.fixture
+def built(world: TinyWorld, models: list[SqlModel]) -> TinyWorld:
+    world.judge_everything()
+    build_tables(world.con, models, run_id="run-1")
+    return world
+
+
+def check(con: duckdb.DuckDBPyConnection, contract: Contract) -> None:
+    record_check_results(con, [audit(con, contract).result], run_id="run-1", asset=contract.table)
+
+
+def problems(con: duckdb.DuckDBPyConnection, contract: Contract) -> list[str]:
+    return [found.problem for found in objections(con, [contract], [])]
+
+
+def land_a_stranger(con: duckdb.DuckDBPyConnection) -> None:
+    con.execute(
+        "INSERT INTO raw.model_outputs BY NAME SELECT * REPLACE ('stranger' AS model_id) FROM raw.model_outputs LIMIT 1"
+    )
+
+
+def test_a_check_speaks_for_the_rows_it_saw_and_for_no_others(built: TinyWorld) -> None:
+    con = built.con
+    assert problems(con, NO_STRANGERS) == ["it has never been run"]
+    check(con, NO_STRANGERS)
+    assert problems(con, NO_STRANGERS) == []
+    land_a_stranger(con)
+    assert problems(con, NO_STRANGERS) == ["it has not been run on what the tables hold now"]
+    check(con, NO_STRANGERS)
+    assert len(problems(con, NO_STRANGERS)) == 1
+    assert "Only models that are known" in problems(con, NO_STRANGERS)[0]
+    con.execute("DELETE FROM raw.model_outputs WHERE model_id = 'stranger'")
+    check(con, NO_STRANGERS)
+    assert problems(con, NO_STRANGERS) == []
+
+
+def test_a_check_with_other_expectations_has_not_been_run(built: TinyWorld) -> None:
+    check(built.con, NO_STRANGERS)
+    stricter = replace(NO_STRANGERS, expectations=(("expect_table_row_count_to_equal", {"value": 1}),))
+    assert problems(built.con, stricter) == ["it has not been run on what the tables hold now"]
+
+
+def test_a_check_that_only_warns_stands_against_nothing(built: TinyWorld) -> None:
+    assert problems(built.con, replace(NO_STRANGERS, blocking=False)) == []
+
+
+def test_the_check_of_an_sql_model_is_run_on_the_table_there_is(built: TinyWorld, models: list[SqlModel]) -> None:
+    assert objections(built.con, [], models) == []
+    built.con.execute("UPDATE staging.scores SET final_score = 7 WHERE final_score IS NOT NULL")
+    assert {str(found).split(":")[0] for found in objections(built.con, [], models)} == {
+        "scores_in_unit_range of staging.scores"
+    }
+
+
+def test_a_refused_publication_leaves_the_last_good_one_and_names_every_objection(
+    built: TinyWorld, models: list[SqlModel], tmp_path: Path
+) -> None:
+    target = tmp_path / "published" / "pollux.duckdb"
+    about = {"models": models, "run_id": "run-1", "package_version": "0", "git_commit": None}
+    publish(built.con, target, contracts=(), **about)  # type: ignore[arg-type]
+    before = target.read_bytes()
+    with pytest.raises(PublicationRefusedError, match=r"no_strangers of raw\.model_outputs: it has never been run"):
+        publish(built.con, target, contracts=[NO_STRANGERS], **about)  # type: ignore[arg-type]
+    assert target.read_bytes() == before
+
+
+def test_tables_made_from_raw_rows_that_have_changed_since_are_not_published(
+    built: TinyWorld, models: list[SqlModel], tmp_path: Path
+) -> None:
+    built.con.execute("UPDATE raw.model_outputs SET answer = 'другой ответ' WHERE model_id = 'alpha'")
+    about = {"models": models, "run_id": "run-1", "package_version": "0", "git_commit": None}
+    with pytest.raises(RuntimeError, match=r"staging\.scores from an earlier raw\.model_outputs"):
+        publish(built.con, tmp_path / "p.duckdb", contracts=(), **about)  # type: ignore[arg-type]
+
+
+def test_a_stale_publication_says_since_when_and_why_and_keeps_its_tables(
+    built: TinyWorld, models: list[SqlModel], tmp_path: Path
+) -> None:
+    target = tmp_path / "p.duckdb"
+    about = {"models": models, "run_id": "run-1", "package_version": "0", "git_commit": None}
+    publish(built.con, target, contracts=(), **about)  # type: ignore[arg-type]
+
+    def staleness() -> list[tuple[object, ...]]:
+        with duckdb.connect(str(target), read_only=True) as reader:
+            assert reader.execute("SELECT count(*) > 0 FROM marts.leaderboard").fetchone() == (True,)
+            return reader.execute("SELECT stale_since, run_id, reason FROM meta.staleness").fetchall()
+
+    assert staleness() == []
+    mark_stale(target, reason="the disk is full", run_id="run-2")
+    ((since, run_id, reason),) = staleness()
+    assert (run_id, reason) == ("run-2", "the disk is full")
+    mark_stale(target, reason="coverage", run_id="run-3")
+    assert staleness() == [(since, "run-3", "coverage")]
+    assert target.stat().st_mode & 0o777 == 0o600
+    publish(built.con, target, contracts=(), **about)  # type: ignore[arg-type]
+    assert staleness() == []

@@ -22,7 +22,14 @@ from pollux_dagster.defs.judging import requests, verdicts
 from pollux_dagster.defs.pool_waits import wait_without_spinning
 from pollux_dagster.defs.publication import publication_asset
 from pollux_dagster.defs.raw import landing_assets, model_outputs
-from pollux_dagster.defs.resources import JudgeResource, LandingResource, LedgerResource, PublicationResource
+from pollux_dagster.defs.resources import (
+    JudgeResource,
+    LandingResource,
+    LedgerResource,
+    PublicationResource,
+    fixed,
+    no_io_manager,
+)
 from pollux_dagster.defs.settings import PACKAGE_TAXONOMY, SQL_MODELS, Settings
 from pollux_dagster.defs.sql_models import model_asset
 from pollux_dagster.defs.statistics import statistics_assets
@@ -53,7 +60,10 @@ def build_defs(
         jobs=[ingest_job, evaluate_job, rebuild_job],
         schedules=[nightly],
         sensors=[landing_sensor, dead_runs, flow],
-        resources={**resources(settings), **(resource_overrides or {})},
+        resources={
+            **{key: fixed(value) for key, value in {**resources(settings), **(resource_overrides or {})}.items()},
+            "io_manager": no_io_manager,
+        },
         executor=named_process_executor,
         loggers={"console": terminal_logger},
     )

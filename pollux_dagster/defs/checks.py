@@ -46,6 +46,7 @@ def _check(contract: Contract) -> dg.AssetChecksDefinition:
         description=contract.description,
         blocking=contract.blocking,
         pool="warehouse",
+        config_schema={},
     )
     def check(context: dg.AssetCheckExecutionContext, warehouse: WarehouseResource) -> dg.AssetCheckResult:
         with warehouse.get_connection() as con:

@@ -9,6 +9,7 @@ from dagster import DagsterEvent, Executor
 from dagster._core.execution.context.system import PlanOrchestrationContext
 from dagster._core.execution.plan.plan import ExecutionPlan
 from dagster._core.execution.retries import RetryMode
+from dagster._core.executor.in_process import InProcessExecutor
 
 from pollux_dagster.defs.instance import process_tag
 
@@ -28,13 +29,13 @@ class _NamedProcessExecutor(Executor):
         yield from self._inner.execute(plan_context, execution_plan)
 
 
-def _named(init_context: dg.InitExecutorContext) -> Executor:
-    return _NamedProcessExecutor(dg.in_process_executor.executor_creation_fn(init_context))  # type: ignore[misc]
+def _named(_: dg.InitExecutorContext) -> Executor:
+    return _NamedProcessExecutor(InProcessExecutor(retries=RetryMode.ENABLED))
 
 
 # One process a run: the warehouse has one writer at a time, so a process a step would only pay for imports.
 named_process_executor = dg.ExecutorDefinition(
     name="in_process",
-    config_schema=dg.in_process_executor.config_schema,  # type: ignore[arg-type]  # what Dagster itself passes on
+    config_schema={},  # Dagster's own lets a run name a file to be made
     executor_creation_fn=_named,
 )

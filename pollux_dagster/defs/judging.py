@@ -49,6 +49,7 @@ PROGRESS_SECONDS = 2.0
     pool="warehouse",
     backfill_policy=one_run,
     automation_condition=when_something_new,
+    config_schema={},
 )
 def requests(
     context: dg.AssetExecutionContext, warehouse: WarehouseResource, judge: JudgeResource, ledger: LedgerResource
@@ -85,6 +86,7 @@ def requests(
     pool="judge",
     backfill_policy=one_run,
     automation_condition=when_something_new,
+    config_schema={},
 )
 def verdicts(
     context: dg.AssetExecutionContext,

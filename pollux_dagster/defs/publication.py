@@ -27,6 +27,7 @@ def publication_asset(models: list[SqlModel]) -> dg.AssetsDefinition:
         owners=OWNERS,
         pool="warehouse",
         automation_condition=when_inputs_settle,
+        config_schema={},
     )
     def published(
         context: dg.AssetExecutionContext, warehouse: WarehouseResource, publication: PublicationResource

@@ -71,6 +71,7 @@ def landing_assets(
     pool="warehouse",
     backfill_policy=one_run,
     automation_condition=when_something_new,
+    config_schema={},
 )
 def model_outputs(
     context: dg.AssetExecutionContext, landing: LandingResource, warehouse: WarehouseResource

@@ -37,6 +37,7 @@ def model_asset(model: SqlModel) -> dg.AssetsDefinition:
             )
             for check in model.checks
         ],
+        config_schema={},
     )
     def build(
         context: dg.AssetExecutionContext, warehouse: WarehouseResource

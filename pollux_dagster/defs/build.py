@@ -27,6 +27,8 @@ from pollux_dagster.defs.resources import (
     LandingResource,
     LedgerResource,
     PublicationResource,
+    fixed,
+    no_io_manager,
 )
 from pollux_dagster.defs.retention import retention_sensor
 from pollux_dagster.defs.settings import PACKAGE_TAXONOMY, SQL_MODELS, Settings
@@ -61,7 +63,10 @@ def build_defs(
         jobs=[ingest_job, evaluate_job, rebuild_job],
         schedules=[nightly_schedule(settings.nightly_cron, settings.time_zone)],
         sensors=[landing_sensor, evaluate_what_landed, dead_runs, retention_sensor(settings)],
-        resources={**resources(settings), **(resource_overrides or {})},
+        resources={
+            **{key: fixed(value) for key, value in {**resources(settings), **(resource_overrides or {})}.items()},
+            "io_manager": no_io_manager,
+        },
         executor=home_executor(settings.home, settings.published),
         loggers={"console": terminal_logger},
     )
@@ -89,6 +94,7 @@ def resources(settings: Settings) -> dict[str, object]:
             api_key_variable=settings.api_key_variable,
             proxy=settings.judge_proxy,
             ca_file=settings.judge_ca_file,
+            api_key_file=settings.api_key_file,
             model=settings.judge_model,
             revision=settings.judge_revision,
             engine=settings.judge_engine,

@@ -45,6 +45,7 @@ def _check(contract: Contract) -> dg.AssetChecksDefinition:
         name=contract.name,
         description=contract.description,
         blocking=contract.blocking,
+        config_schema={},
     )
     def check(context: dg.AssetCheckExecutionContext, warehouse: WarehouseResource) -> dg.AssetCheckResult:
         with warehouse.get_connection() as con:

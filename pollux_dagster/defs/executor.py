@@ -14,6 +14,7 @@ from dagster import DagsterEvent, DagsterEventType, Executor
 from dagster._core.execution.context.system import PlanOrchestrationContext
 from dagster._core.execution.plan.plan import ExecutionPlan
 from dagster._core.execution.retries import RetryMode
+from dagster._core.executor.in_process import InProcessExecutor
 
 from pollux_dagster.defs.instance import liveness_folder
 from pollux_dagster.defs.instance_owner import claim_instance
@@ -26,19 +27,15 @@ from pollux_dagster.warehouse.publish import mark_stale
 def home_executor(home: Path, published: Path) -> dg.ExecutorDefinition:
     """The executor of every run of `home`, whose publication is `published`.
 
-    One process a run: the warehouse has one writer at a time, so a process per step would only pay for imports. A run
+    One process per run: the warehouse has one writer at a time, so a process per step would only pay for imports. A run
     of another home's instance fails (`instance_owner.ForeignInstanceError`).
     """
 
-    def create(init_context: dg.InitExecutorContext) -> Executor:
-        inner = dg.in_process_executor.executor_creation_fn(init_context)  # type: ignore[misc]
-        return _HomeExecutor(inner, home, published)
+    def create(_: dg.InitExecutorContext) -> Executor:
+        return _HomeExecutor(InProcessExecutor(retries=RetryMode.ENABLED), home, published)
 
-    return dg.ExecutorDefinition(
-        name="in_process",
-        config_schema=dg.in_process_executor.config_schema,  # type: ignore[arg-type]  # what Dagster itself passes on
-        executor_creation_fn=create,
-    )
+    # Dagster's own config schema lets a run name a file to be made.
+    return dg.ExecutorDefinition(name="in_process", config_schema={}, executor_creation_fn=create)
 
 
 def note_failure(published: Path, run_id: str, events: Iterable[DagsterEvent]) -> None:

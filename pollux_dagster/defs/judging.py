@@ -54,6 +54,7 @@ PROGRESS_SECONDS = 2.0
     group_name="judging",
     kinds={"duckdb"},
     owners=OWNERS,
+    config_schema={},
 )
 def requests(
     context: dg.AssetExecutionContext, warehouse: WarehouseResource, judge: JudgeResource, ledger: LedgerResource
@@ -97,6 +98,7 @@ def requests(
     kinds={"vllm", "parquet", "duckdb"},
     owners=OWNERS,
     backfill_policy=one_run,
+    config_schema={},
 )
 def verdicts(
     context: dg.AssetExecutionContext,
@@ -171,6 +173,7 @@ def verdicts(
 @dg.asset(
     key=["judging", "admission"],
     deps=[verdicts],
+    config_schema={},
     group_name="judging",
     kinds={"duckdb"},
     owners=OWNERS,

@@ -26,6 +26,7 @@ def publication_asset(models: list[SqlModel], contracts: Sequence[Contract]) -> 
         group_name="published",
         kinds={"duckdb"},
         owners=OWNERS,
+        config_schema={},
     )
     def published(
         context: dg.AssetExecutionContext, warehouse: WarehouseResource, publication: PublicationResource

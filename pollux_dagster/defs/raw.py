@@ -77,6 +77,7 @@ def landing_assets(
     kinds={"duckdb", "polars"},
     owners=OWNERS,
     backfill_policy=one_run,
+    config_schema={},
 )
 def model_outputs(
     context: dg.AssetExecutionContext, landing: LandingResource, warehouse: WarehouseResource

@@ -1,7 +1,8 @@
 """The outside world as Dagster resources: where files land, who judges, where verdicts and results are kept.
 
 The warehouse's resource lives in `warehouse.duckdb_resource`. Tests swap any of these through
-`build_defs(resource_overrides=...)`, the one seam there is.
+`build_defs(resource_overrides=...)`, the one seam there is. Their values come from the settings of the process that
+loads the definitions and are no part of a run's config: whoever may launch a run may not name a program or an address.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pollux_dagster.core.profiles import PROFILES, JudgeIdentity, JudgeProfile
 from pollux_dagster.judge.endpoint import Route
 from pollux_dagster.judge.ledger import Ledger
 from pollux_dagster.judge.server import (
+    AttachError,
     ServerHandle,
     ServerSpec,
     attached_server,
@@ -33,6 +35,32 @@ class AdmissionRules(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     minimum_coverage: float
     leave_out_failing: bool = False
+
+
+def fixed(value: object) -> dg.ResourceDefinition:
+    """`value` as a resource that no run config can change: its config schema is an empty object.
+
+    A `ConfigurableResource` offers each of its fields in the config of every run, and a plain value takes any config
+    and ignores it; here a run that names a field is refused by validation.
+    """
+    return dg.ResourceDefinition(lambda _: value, config_schema={}, description=type(value).__doc__)
+
+
+@dg.io_manager(config_schema={})
+def no_io_manager(_: dg.InitResourceContext) -> dg.IOManager:
+    """In place of Dagster's default, which pickles values into a folder that run config may name."""
+    return _NoValues()
+
+
+class _NoValues(dg.IOManager):
+    """Assets keep what they make in the warehouse and the ledger and return no values."""
+
+    def handle_output(self, context: dg.OutputContext, obj: object) -> None:
+        if obj is not None:
+            raise TypeError(f"{context.asset_key.to_user_string()} returned a {type(obj).__name__}, expected None")
+
+    def load_input(self, context: dg.InputContext) -> object:
+        raise TypeError("an asset asked for another one's value: expected it to read the warehouse")
 
 
 class LandingResource(dg.ConfigurableResource):  # type: ignore[type-arg]
@@ -79,8 +107,9 @@ class JudgeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     """Which judge reads the answers, and where it runs.
 
     `url` empty: a managed server, started when there is something to judge and shared by concurrent runs.
-    Otherwise any OpenAI-compatible URL; its key is read from the environment variable named `api_key_variable`. It is
-    reached directly, or through `proxy`, and its certificate may come from an authority in `ca_file`.
+    Otherwise any OpenAI-compatible URL; its key is read when the judge is needed, from `api_key_file` or, where that is
+    empty, from the environment variable named `api_key_variable`. It is reached directly, or through `proxy`, and its
+    certificate may come from an authority in `ca_file`.
     `model` replaces the profile's model by another hub id or checkpoint folder; `arguments` go to the engine;
     `python` is the interpreter of another environment that has the engine.
     """
@@ -91,6 +120,7 @@ class JudgeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     api_key_variable: str = "POLLUX_JUDGE_API_KEY"
     proxy: str = ""
     ca_file: str = ""
+    api_key_file: str = ""
     model: str = ""
     revision: str = ""
     engine: str = "vllm"
@@ -123,7 +153,7 @@ class JudgeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
             AttachError: address, key or model of an attached server is wrong; the message says which.
         """
         if self.url:
-            key = os.environ.get(self.api_key_variable, "")
+            key = self._read_key()
             length = self.judge_profile.max_model_len
             route = Route(proxy=self.proxy, ca_file=self.ca_file)
             with attached_server(self.url, key, self.model or None, max_model_len=length, route=route) as server:
@@ -137,6 +167,17 @@ class JudgeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         else:
             with managed_server(self._spec(), Path(self.state_root), log) as server:
                 yield server
+
+    def _read_key(self) -> str:
+        if not self.api_key_file:
+            return os.environ.get(self.api_key_variable, "")
+        try:
+            return Path(self.api_key_file).read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise AttachError(
+                f"POLLUX_JUDGE_API_KEY_FILE: expected a file with the judge's key, {self.api_key_file} cannot be read "
+                f"({type(error).__name__})"
+            ) from None
 
     def _spec(self) -> ServerSpec:
         profile = self.judge_profile

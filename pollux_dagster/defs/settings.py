@@ -19,6 +19,7 @@ from pollux_dagster import demo
 from pollux_dagster.core.profiles import PROFILES
 from pollux_dagster.core.statistics import Aggregation
 from pollux_dagster.publication_access import QueryLimits, bytes_of
+from pollux_dagster.ui.access import Access, decide_access
 from pollux_dagster.warehouse.contracts import MAXIMUM_REJECTED_SHARE
 
 PACKAGE = Path(__file__).resolve().parent.parent
@@ -63,7 +64,8 @@ class Settings:
 
     `home` holds everything the project writes: warehouse, ledger, publication, server state, Dagster's own storage.
     `judge_url` empty means a managed server; `api_key_variable` names the environment variable that holds the key
-    of an attached one (the key itself is never configuration).
+    of an attached one, `api_key_file` a file that does and that goes first (the key itself is never configuration).
+    `ui_*` say by which names the UI is reached and which proxy logs people in (`ui.access`).
     """
 
     home: Path
@@ -73,6 +75,7 @@ class Settings:
     api_key_variable: str
     judge_proxy: str
     judge_ca_file: str
+    api_key_file: str
     judge_model: str
     judge_revision: str
     judge_arguments: tuple[str, ...]
@@ -85,6 +88,9 @@ class Settings:
     human_aggregation: Aggregation
     query_limits: QueryLimits
     retention: Retention
+    ui_hosts: tuple[str, ...]
+    ui_user_header: str
+    ui_proxies: tuple[str, ...]
     failing_models: FailingModels = "hold"
     nightly_cron: str = "0 2 * * *"
     time_zone: str = "Europe/Moscow"
@@ -113,6 +119,10 @@ class Settings:
     @property
     def dagster_home(self) -> Path:
         return self.home / "dagster"
+
+    def ui_access(self, host: str, port: int) -> Access:
+        """Who may use a UI that listens there; raises AccessError where that would be anybody."""
+        return decide_access(host, port, names=self.ui_hosts, user_header=self.ui_user_header, proxies=self.ui_proxies)
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Settings:
@@ -165,6 +175,7 @@ class Settings:
             api_key_variable=environment.get("POLLUX_JUDGE_API_KEY_VARIABLE", "POLLUX_JUDGE_API_KEY"),
             judge_proxy=environment.get("POLLUX_JUDGE_PROXY", ""),
             judge_ca_file=environment.get("POLLUX_JUDGE_CA_FILE", ""),
+            api_key_file=environment.get("POLLUX_JUDGE_API_KEY_FILE", ""),
             judge_model=environment.get("POLLUX_JUDGE_MODEL", ""),
             judge_revision=environment.get("POLLUX_JUDGE_REVISION", ""),
             judge_arguments=tuple(shlex.split(environment.get("POLLUX_JUDGE_ARGUMENTS", ""))),
@@ -177,6 +188,9 @@ class Settings:
             human_aggregation=cast(Aggregation, aggregation),
             query_limits=QueryLimits(seconds, memory),
             retention=Retention.from_environment(environment),
+            ui_hosts=tuple(environment.get("POLLUX_UI_HOSTS", "").replace(",", " ").split()),
+            ui_user_header=environment.get("POLLUX_UI_USER_HEADER", ""),
+            ui_proxies=tuple(environment.get("POLLUX_UI_PROXIES", "").replace(",", " ").split()),
         )
 
     def to_environment(self) -> dict[str, str]:
@@ -189,6 +203,7 @@ class Settings:
             "POLLUX_JUDGE_API_KEY_VARIABLE": self.api_key_variable,
             "POLLUX_JUDGE_PROXY": self.judge_proxy,
             "POLLUX_JUDGE_CA_FILE": self.judge_ca_file,
+            "POLLUX_JUDGE_API_KEY_FILE": self.api_key_file,
             "POLLUX_JUDGE_MODEL": self.judge_model,
             "POLLUX_JUDGE_REVISION": self.judge_revision,
             "POLLUX_JUDGE_ARGUMENTS": shlex.join(self.judge_arguments),
@@ -205,6 +220,9 @@ class Settings:
             "POLLUX_QUERY_SECONDS": str(self.query_limits.seconds),
             "POLLUX_QUERY_MEMORY": self.query_limits.memory,
             **self.retention.to_environment(),
+            "POLLUX_UI_HOSTS": " ".join(self.ui_hosts),
+            "POLLUX_UI_USER_HEADER": self.ui_user_header,
+            "POLLUX_UI_PROXIES": " ".join(self.ui_proxies),
         }
 
 

@@ -34,6 +34,7 @@ def model_asset(model: SqlModel) -> dg.AssetsDefinition:
             )
             for check in model.checks
         ],
+        config_schema={},
     )
     def build(
         context: dg.AssetExecutionContext, warehouse: WarehouseResource

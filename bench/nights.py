@@ -1,8 +1,8 @@
 """How large a home's Dagster storage is after many nights: `python bench/nights.py --nights 200`.
 
-Real: one evaluation by the two jobs of `pollux run`, against a judge that answers at once; Dagster's storage, which
-every further night is written to through Dagster's own instance; the pruning. Simulated: the nights after the first are
-that evaluation's events under new run ids and dates, with a day of sensor ticks each, and the clock of the pruning.
+Real: one evaluation as `pollux run` makes it, against a judge that answers at once, and what Dagster stored of it; the
+pruning. Simulated: each further night is a copy of those rows and files under a new run id and date, with a day of
+sensor ticks; and the clock of the pruning.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import sqlite3
 import sys
 import time
-from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,9 +24,15 @@ sys.path.insert(0, str(ROOT))
 
 import dagster as dg  # noqa: E402
 import sqlalchemy as sa  # noqa: E402
-from dagster import EventLogEntry  # noqa: E402
 from dagster._core.definitions.run_request import InstigatorType  # noqa: E402
 from dagster._core.scheduler.instigation import TickData, TickStatus  # noqa: E402
+from dagster._core.storage.event_log import SqliteEventLogStorage  # noqa: E402
+from dagster._core.storage.event_log.schema import (  # noqa: E402
+    AssetCheckExecutionsTable,
+    SqlEventLogStorageTable,
+)
+from dagster._core.storage.runs import SqlRunStorage  # noqa: E402
+from dagster._core.storage.runs.schema import RunsTable  # noqa: E402
 from dagster._core.storage.schedules import SqlScheduleStorage  # noqa: E402
 from dagster._core.storage.schedules.schema import JobTickTable  # noqa: E402
 from dagster._core.utils import make_new_run_id  # noqa: E402
@@ -33,13 +40,14 @@ from dagster._time import datetime_from_timestamp  # noqa: E402
 
 from pollux_dagster.defs.evaluation import evaluate_landing  # noqa: E402
 from pollux_dagster.defs.instance import open_instance  # noqa: E402
-from pollux_dagster.defs.retention import DAY_S, prune  # noqa: E402
+from pollux_dagster.defs.retention import DAY_S, HOUR_S, prune  # noqa: E402
 from pollux_dagster.defs.settings import Retention, Settings  # noqa: E402
-from tests.judge.fake_judge import KEY, FakeJudge  # noqa: E402
+from tests.judge.fake_judge import KEY, FakeJudge, replying  # noqa: E402
 from tests.pipeline_world import ANSWERS, write_answers, write_instructions  # noqa: E402
 
-SENSORS = ("landing_sensor", "dead_runs")
-TICKS_A_DAY = 2880  # of each sensor, at 30 s
+# Ticks of an hour at which there was nothing to do; the sensors' intervals are 10, 5 and 30 s.
+SENSORS = {"landing_sensor": 360, "evaluate_what_landed": 720, "dead_runs": 120}
+HOURS = 4  # between two prunings; the sensor prunes every hour
 
 
 def main() -> None:
@@ -59,7 +67,7 @@ def main() -> None:
 
 def evaluated(folder: Path, models: int) -> Settings:
     """A home with one real evaluation."""
-    with FakeJudge() as judge:
+    with FakeJudge(replying()) as judge:
         os.environ["POLLUX_JUDGE_API_KEY"] = KEY
         paths = {"POLLUX_HOME": str(folder / "home"), "POLLUX_LANDING": str(folder / "landing")}
         settings = Settings.from_environment({**paths, "POLLUX_JUDGE_URL": judge.url})
@@ -71,58 +79,67 @@ def evaluated(folder: Path, models: int) -> Settings:
 
 
 def simulate(instance: dg.DagsterInstance, settings: Settings, nights: int, *, is_pruned: bool) -> None:
-    runs = [record.dagster_run for record in instance.get_run_records(ascending=True)]
-    templates = [(run, instance.all_logs(run.run_id)) for run in runs]
-    print(f"a night: {len(runs)} runs, {sum(len(logs) for _, logs in templates)} events, "
-          f"{len(SENSORS) * TICKS_A_DAY} ticks")  # fmt: skip
+    (run,) = (record.dagster_run for record in instance.get_run_records())
+    events = len(instance.all_logs(run.run_id))
+    print(f"a night: 1 run, {events} events, {24 * sum(SENSORS.values())} ticks")
     print(f"{'night':>5} {'MB':>8} {'runs':>6} {'ticks':>8} {'pruning, s':>10}")
     began, longest = time.time(), 0.0
     for night in range(1, nights + 1):
         now = began + night * DAY_S
-        for run, logs in templates:
-            replay(instance, settings, run, logs, now - 3600)
-        write_ticks(instance, now)
-        if is_pruned:
-            started = time.monotonic()
-            with mock.patch("time.time", lambda now=now: now):
-                prune(instance, settings)
-            longest = max(longest, time.monotonic() - started)
+        run = copy_run(instance, settings, run, now - HOUR_S)
+        for hour in range(0, 24, HOURS):
+            write_ticks(instance, now + hour * HOUR_S)
+            if is_pruned:
+                started = time.monotonic()
+                with mock.patch("time.time", lambda at=now + hour * HOUR_S: at):
+                    prune(instance, settings)
+                longest = max(longest, time.monotonic() - started)
         if night % 20 == 0 or night in (1, 5, 10, nights):
             count = len(instance.get_run_ids())
             megabytes = sum(path.stat().st_size for path in settings.dagster_home.rglob("*") if path.is_file()) / 1e6
             print(f"{night:5} {megabytes:8.1f} {count:6} {_ticks(instance):8} {longest:10.1f}", flush=True)
 
 
-def replay(
-    instance: dg.DagsterInstance, settings: Settings, run: dg.DagsterRun, logs: Sequence[EventLogEntry], at: float
-) -> None:
-    """Write the run again, as of `at`, with its captured output."""
-    run_id = make_new_run_id()
-    instance.run_storage.add_run(run._replace(run_id=run_id, status=dg.DagsterRunStatus.NOT_STARTED))
-    for event in logs:
-        instance.handle_new_event(event._replace(run_id=run_id, timestamp=at + event.timestamp - logs[0].timestamp))
+def copy_run(instance: dg.DagsterInstance, settings: Settings, run: dg.DagsterRun, at: float) -> dg.DagsterRun:
+    """The rows and files of the run once more, under a new id, as ended at `at`."""
+    runs, events = instance.run_storage, instance.event_log_storage
+    assert isinstance(runs, SqlRunStorage)
+    assert isinstance(events, SqliteEventLogStorage)
+    ids = {"old": run.run_id, "new": make_new_run_id()}
+    runs.add_run(run._replace(run_id=ids["new"]))
+    with runs.connect() as conn:
+        conn.execute(
+            sa.update(RunsTable).where(RunsTable.c.run_id == ids["new"]).values(start_time=at - 60, end_time=at)
+        )
+    shutil.copy(events.path_for_shard(ids["old"]), events.path_for_shard(ids["new"]))
+    with closing(sqlite3.connect(events.path_for_shard(ids["new"]))) as con, con:
+        con.execute("UPDATE event_logs SET run_id = :new, event = replace(event, :old, :new)", ids)
+    with events.index_connection() as conn:
+        for table in (SqlEventLogStorageTable, AssetCheckExecutionsTable):
+            columns = {column.name: column for column in table.columns if column.name != "id"}
+            copied = sa.select(*({**columns, "run_id": sa.literal(ids["new"])}).values()).where(
+                table.c.run_id == ids["old"]
+            )
+            conn.execute(sa.insert(table).from_select([*columns], copied))
     output = settings.dagster_home / "storage"
-    if (output / run.run_id).is_dir():
-        shutil.copytree(output / run.run_id, output / run_id)
+    shutil.copytree(output / ids["old"], output / ids["new"])
+    return copy
 
 
 def write_ticks(instance: dg.DagsterInstance, now: float) -> None:
-    """A day of ticks at which nothing was to be done: one of each sensor through Dagster, the others as its copies."""
+    """Ticks of the last hours: one of each sensor through Dagster, the others as its copies."""
     schedules = instance.schedule_storage
     assert isinstance(schedules, SqlScheduleStorage)
-    for sensor in SENSORS:
+    for sensor, an_hour in SENSORS.items():
         tick = instance.create_tick(
             TickData(sensor, sensor, InstigatorType.SENSOR, TickStatus.SKIPPED, now, selector_id=sensor, run_ids=[],
                      skip_reason="the landing folder has not changed", end_timestamp=now + 1)
         )  # fmt: skip
         with schedules.connect() as conn:
             row = conn.execute(sa.select(JobTickTable).where(JobTickTable.c.id == tick.tick_id)).mappings().one()
-            copies = [
-                {**{name: value for name, value in row.items() if name != "id"},
-                 "timestamp": datetime_from_timestamp(now - DAY_S * at / TICKS_A_DAY)}
-                for at in range(1, TICKS_A_DAY)
-            ]  # fmt: skip
-            conn.execute(sa.insert(JobTickTable), copies)
+            same = {name: value for name, value in row.items() if name != "id"}
+            times = (datetime_from_timestamp(now - at * HOUR_S / an_hour) for at in range(1, HOURS * an_hour))
+            conn.execute(sa.insert(JobTickTable), [{**same, "timestamp": at} for at in times])
 
 
 def _ticks(instance: dg.DagsterInstance) -> int:

@@ -117,7 +117,7 @@ def evaluate_what_landed(context: dg.RunStatusSensorContext) -> dg.RunRequest | 
 )
 def dead_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
     buried = fail_orphaned_runs(context.instance)
-    return dg.SkipReason(f"failed: {', '.join(buried)}" if buried else "every unfinished run has a living process")
+    return dg.SkipReason(f"failed: {', '.join(buried)}" if buried else "no unfinished run is proved dead")
 
 
 def nightly_schedule(cron: str, time_zone: str) -> dg.ScheduleDefinition:

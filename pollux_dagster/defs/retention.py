@@ -32,7 +32,8 @@ from pollux_dagster.defs.settings import Retention, Settings
 from pollux_dagster.judge.server import remove_unused_servers
 from pollux_dagster.warehouse.connection import remove_set_aside
 
-DAY_S = 86_400.0
+HOUR_S = 3_600.0
+DAY_S = 24 * HOUR_S
 THINNED_TAG = "pollux/log_messages_deleted"
 FINISHED = {dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED}
 KEPT_AT_ANY_AGE = 20  # newest runs: a clock that jumps ahead by a year does not delete everything
@@ -239,12 +240,12 @@ def _prune_ticks(instance: dg.DagsterInstance, keep: Retention, pruned: Pruned) 
         newest = [
             *conn.execute(sa.select(sa.func.max(tick.id)).group_by(tick.selector_id, tick.job_origin_id)).scalars()
         ]
-        for statuses, days in ((["SKIPPED"], keep.tick_days), (["SUCCESS", "FAILURE"], keep.days)):
-            before = datetime_from_timestamp(now - days * DAY_S)
+        for statuses, age_s in ((["SKIPPED"], keep.tick_hours * HOUR_S), (["SUCCESS", "FAILURE"], keep.days * DAY_S)):
+            before = datetime_from_timestamp(now - age_s)
             old = sa.and_(tick.status.in_(statuses), tick.timestamp < before, tick.id.not_in(newest))
             pruned.ticks += conn.execute(sa.delete(JobTickTable).where(old)).rowcount
     if schedules.supports_auto_materialize_asset_evaluations:
-        schedules.purge_asset_evaluations(now - keep.tick_days * DAY_S)
+        schedules.purge_asset_evaluations(now - keep.tick_hours * HOUR_S)
 
 
 def _sqlite_files(instance: dg.DagsterInstance) -> list[Path]:

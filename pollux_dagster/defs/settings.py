@@ -33,17 +33,17 @@ FailingModels = Literal["hold", "leave_out"]
 @dataclass(frozen=True, slots=True)
 class Retention:
     """How long a home keeps its past: finished runs for `days` and at most the newest `runs` of them, ticks at which a
-    sensor had nothing to do for `tick_days`.
+    sensor had nothing to do for `tick_hours`.
     """
 
     days: int = 30
     runs: int = 500
-    tick_days: int = 1
+    tick_hours: int = 6
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Retention:
         """Read `POLLUX_KEEP_*`; raises ValueError as `Settings.from_environment` does."""
-        least = {"POLLUX_KEEP_DAYS": 1, "POLLUX_KEEP_RUNS": 20, "POLLUX_KEEP_TICK_DAYS": 1}
+        least = {"POLLUX_KEEP_DAYS": 1, "POLLUX_KEEP_RUNS": 20, "POLLUX_KEEP_TICK_HOURS": 1}
         given = [_number(environment, name, str(default)) for name, default in zip(least, astuple(cls()), strict=True)]
         for (name, minimum), number in zip(least.items(), given, strict=True):
             if number < minimum or not number.is_integer():
@@ -54,7 +54,7 @@ class Retention:
         return {
             "POLLUX_KEEP_DAYS": str(self.days),
             "POLLUX_KEEP_RUNS": str(self.runs),
-            "POLLUX_KEEP_TICK_DAYS": str(self.tick_days),
+            "POLLUX_KEEP_TICK_HOURS": str(self.tick_hours),
         }
 
 

@@ -8,7 +8,7 @@ from dagster import AutomationCondition as When
 from pollux_dagster.defs.instance import bury_dead_runs
 from pollux_dagster.defs.partitions import models
 from pollux_dagster.defs.resources import LandingResource
-from pollux_dagster.ingest.scan import fingerprint
+from pollux_dagster.ingest.watch import FolderWatch
 
 # A model's step runs when it never ran or an input was updated, and waits for inputs that are missing or being
 # written. Running it in vain costs a second: what was judged once is not asked for again.
@@ -23,6 +23,8 @@ when_inputs_settle = When.eager().without(~When.any_deps_missing()) & When.all_d
 # at all has Dagster add the table's other checks to the flow's runs; where none has one it takes the step's own for all
 # there are, and what waits for the others to pass waits for ever.
 only_with_its_table = When.in_progress() & ~When.in_progress()
+
+_watches: dict[Path, FolderWatch] = {}
 
 RANGE_START = "dagster/asset_partition_range_start"
 RANGE_END = "dagster/asset_partition_range_end"
@@ -68,8 +70,12 @@ def landing_sensor(context: dg.SensorEvaluationContext, landing: LandingResource
     folder = Path(landing.path)
     if not folder.is_dir():
         return dg.SkipReason(f"expected the landing folder {folder}, found none; create it or set POLLUX_LANDING")
+    now = _watches.setdefault(folder, FolderWatch(folder)).state()
+    if now is None:
+        return dg.SkipReason(
+            "a large landing folder is being looked at, or was a moment ago; a later tick has the result"
+        )
     # No run key: it would keep the folder's return to an earlier state from ever running again.
-    now = fingerprint(folder)
     if now == context.cursor:
         return dg.SkipReason("the landing folder has not changed")
     return dg.SensorResult(run_requests=[dg.RunRequest()], cursor=now)

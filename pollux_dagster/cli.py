@@ -6,17 +6,33 @@ import importlib.util
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
+import typer.core
 from rich.console import Console
 
 if TYPE_CHECKING:
     from pollux_dagster.defs.settings import Settings
 
+
+class _Commands(typer.core.TyperGroup):
+    """The commands; what the machine refuses them is told in a sentence, whichever of them it was."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except Exception as error:
+            from pollux_dagster.refusals import sentence
+
+            if (said := sentence(error)) is None:
+                raise
+            _fail(said)
+
+
 app = typer.Typer(
-    help="From a folder of model answers to published quality tables.", no_args_is_help=True, add_completion=False,
-    pretty_exceptions_enable=False,
+    cls=_Commands, help="From a folder of model answers to published quality tables.",
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
     rich_markup_mode=None,  # brackets in help texts are brackets
 )  # fmt: skip
 golden = typer.Typer(help="The pinned answers that tell whether the judge still judges as it did.")

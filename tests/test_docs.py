@@ -21,15 +21,7 @@ from pollux_dagster.cli import app
 from pollux_dagster.core.injection import InjectionReason
 from pollux_dagster.core.profiles import PROFILES
 from pollux_dagster.core.verdicts import Verdict, VerdictStatus
-from pollux_dagster.defs.automation import (
-    dead_runs,
-    evaluate_job,
-    flow,
-    ingest_job,
-    landing_sensor,
-    nightly,
-    rebuild_job,
-)
+from pollux_dagster.defs.build import build_defs
 from pollux_dagster.defs.settings import PACKAGE_TAXONOMY, SQL_MODELS, Settings
 from pollux_dagster.ingest.detect import Format
 from pollux_dagster.ingest.rows import Reason
@@ -261,7 +253,8 @@ def test_environment_variables_are_those_of_the_settings() -> None:
 
 
 def test_jobs_sensors_and_schedules_are_listed() -> None:
-    names = [thing.name for thing in (ingest_job, evaluate_job, rebuild_job, landing_sensor, dead_runs, flow, nightly)]
+    defs = build_defs()
+    names = [thing.name for things in (defs.jobs, defs.sensors, defs.schedules) for thing in things or ()]
     assert first_column(OPERATE, "name") == names
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import sys
 from datetime import UTC, datetime
@@ -194,22 +195,47 @@ def servers(
 @app.command()
 def up(
     is_demo: Annotated[bool, typer.Option("--demo", help="Use the packaged answers and judge")] = False,
-    host: Annotated[str, typer.Option(help="Address to listen on; the UI has no login")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="Address to listen on; other than loopback needs a login")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on")] = 3000,
 ) -> None:
     """Open the Dagster UI with schedule and sensors running."""
     from pollux_dagster.defs.instance import bury_dead_runs, open_instance
-    from pollux_dagster.defs.settings import PACKAGE, demo_environment
+    from pollux_dagster.defs.settings import demo_environment
+    from pollux_dagster.ui.access import AccessError, refuse_taken_port
 
     if is_demo:
         os.environ.update(demo_environment(DEMO_HOME.absolute()))
     settings = _settings(None)
+    if importlib.util.find_spec("dagster_webserver") is None:
+        _fail("the UI needs Dagster's web server: pip install 'pollux_dagster[ui]'")
+    try:
+        settings.ui_access(host, port)
+        refuse_taken_port(host, port)
+    except AccessError as error:
+        _fail(str(error))
     with open_instance(settings.dagster_home) as instance:
         bury_dead_runs(instance)
     environment = {**os.environ, **settings.to_environment(), "DAGSTER_HOME": str(settings.dagster_home)}
-    workspace = PACKAGE.parent / "workspace.yaml"
-    command = [sys.executable, "-m", "dagster", "dev", "-w", str(workspace), "-h", host, "-p", str(port)]
+    descriptor = _take_judge_key(environment, settings)
+    command = [sys.executable, "-m", "pollux_dagster.ui.services", "run", "--host", host, "--port", str(port)]
+    command += [] if descriptor is None else ["--key-descriptor", str(descriptor)]
     os.execve(sys.executable, command, environment)
+
+
+def _take_judge_key(environment: dict[str, str], settings: Settings) -> int | None:
+    """Move the judge's key from a variable, which every process would inherit, into memory that one is told of."""
+    from pollux_dagster.defs.settings import API_KEY_VARIABLE
+
+    found = [environment.pop(name, "") for name in (settings.api_key_variable, API_KEY_VARIABLE)]
+    if settings.api_key_file or not found[0]:
+        return None
+    if not hasattr(os, "memfd_create"):
+        _fail(
+            f"put the judge's key into a file, name it in POLLUX_JUDGE_API_KEY_FILE, unset {settings.api_key_variable}"
+        )
+    descriptor = os.memfd_create("pollux-judge-key", 0)
+    os.write(descriptor, found[0].encode())
+    return descriptor
 
 
 def _evaluate() -> None:

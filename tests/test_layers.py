@@ -16,9 +16,10 @@ MAY_IMPORT = {
     "warehouse": {"core"},
     "report.py": set(),
     "export.py": {"report"},
-    "defs": {"core", "demo", "ingest", "judge", "warehouse"},
+    "ui": {"judge"},
+    "defs": {"core", "demo", "ingest", "judge", "warehouse", "ui"},
     "definitions.py": {"defs"},
-    "cli.py": {"core", "demo", "ingest", "judge", "warehouse", "defs", "report", "export"},
+    "cli.py": {"core", "demo", "ingest", "judge", "warehouse", "defs", "report", "export", "ui"},
 }
 KNOWS_DAGSTER = {"defs", "definitions.py", "cli.py"}
 THE_RESOURCE_CLASS = PACKAGE / "warehouse" / "duckdb_resource.py"

@@ -81,6 +81,7 @@ def resources(settings: Settings) -> dict[str, object]:
             state_root=str(settings.servers),
             url=settings.judge_url,
             api_key_variable=settings.api_key_variable,
+            api_key_file=settings.api_key_file,
             model=settings.judge_model,
             revision=settings.judge_revision,
             engine=settings.judge_engine,

@@ -20,6 +20,7 @@ from pydantic import Field
 from pollux_dagster.core.profiles import PROFILES, JudgeIdentity, JudgeProfile
 from pollux_dagster.judge.ledger import Ledger
 from pollux_dagster.judge.server import (
+    AttachError,
     ServerHandle,
     ServerSpec,
     attached_server,
@@ -93,7 +94,8 @@ class JudgeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     """Which judge reads the answers, and where it runs.
 
     `url` empty: a managed server, started when there is something to judge and shared by concurrent runs.
-    Otherwise any OpenAI-compatible URL; its key is read from the environment variable named `api_key_variable`.
+    Otherwise any OpenAI-compatible URL; its key is read when the judge is needed, from `api_key_file` or, where that is
+    empty, from the environment variable named `api_key_variable`.
     `model` replaces the profile's model by another hub id or checkpoint folder; `arguments` go to the engine;
     `python` is the interpreter of another environment that has the engine.
     """
@@ -102,6 +104,7 @@ class JudgeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     state_root: str
     url: str = ""
     api_key_variable: str = "POLLUX_JUDGE_API_KEY"
+    api_key_file: str = ""
     model: str = ""
     revision: str = ""
     engine: str = "vllm"
@@ -134,7 +137,7 @@ class JudgeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
             AttachError: address, key or model of an attached server is wrong; the message says which.
         """
         if self.url:
-            key = os.environ.get(self.api_key_variable, "")
+            key = self._read_key()
             length = self.judge_profile.max_model_len
             with attached_server(self.url, key, self.model or None, max_model_len=length) as server:
                 served, recorded = server.endpoint.model, self.judge_profile.model
@@ -147,6 +150,17 @@ class JudgeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         else:
             with managed_server(self._spec(), Path(self.state_root), log) as server:
                 yield server
+
+    def _read_key(self) -> str:
+        if not self.api_key_file:
+            return os.environ.get(self.api_key_variable, "")
+        try:
+            return Path(self.api_key_file).read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise AttachError(
+                f"POLLUX_JUDGE_API_KEY_FILE: expected a file with the judge's key, {self.api_key_file} cannot be read "
+                f"({type(error).__name__})"
+            ) from None
 
     def _spec(self) -> ServerSpec:
         profile = self.judge_profile

@@ -17,10 +17,12 @@ from typing import cast, get_args
 from pollux_dagster import demo
 from pollux_dagster.core.profiles import PROFILES
 from pollux_dagster.core.statistics import Aggregation
+from pollux_dagster.ui.access import Access, decide_access
 
 PACKAGE = Path(__file__).resolve().parent.parent
 PACKAGE_TAXONOMY = PACKAGE / "taxonomy"
 SQL_MODELS = PACKAGE.parent / "dbt_like_sql"
+API_KEY_VARIABLE = "POLLUX_JUDGE_API_KEY"
 MANAGED_ENGINES = ("vllm", "sglang", "transformers")
 
 
@@ -30,7 +32,8 @@ class Settings:
 
     `home` holds everything the project writes: warehouse, ledger, publication, server state, Dagster's own storage.
     `judge_url` empty means a managed server; `api_key_variable` names the environment variable that holds the key
-    of an attached one (the key itself is never configuration).
+    of an attached one, `api_key_file` a file that does and that goes first (the key itself is never configuration).
+    `ui_*` say by which names the UI is reached and which proxy logs people in (`ui.access`).
     """
 
     home: Path
@@ -38,6 +41,7 @@ class Settings:
     profile: str
     judge_url: str
     api_key_variable: str
+    api_key_file: str
     judge_model: str
     judge_revision: str
     judge_arguments: tuple[str, ...]
@@ -46,6 +50,9 @@ class Settings:
     minimum_coverage: float
     repeats: int
     human_aggregation: Aggregation
+    ui_hosts: tuple[str, ...]
+    ui_user_header: str
+    ui_proxies: tuple[str, ...]
 
     @property
     def warehouse(self) -> Path:
@@ -66,6 +73,10 @@ class Settings:
     @property
     def dagster_home(self) -> Path:
         return self.home / "dagster"
+
+    def ui_access(self, host: str, port: int) -> Access:
+        """Who may use a UI that listens there; raises AccessError where that would be anybody."""
+        return decide_access(host, port, names=self.ui_hosts, user_header=self.ui_user_header, proxies=self.ui_proxies)
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Settings:
@@ -95,7 +106,8 @@ class Settings:
             landing=Path(environment.get("POLLUX_LANDING", "landing")).absolute(),
             profile=profile,
             judge_url=environment.get("POLLUX_JUDGE_URL", ""),
-            api_key_variable=environment.get("POLLUX_JUDGE_API_KEY_VARIABLE", "POLLUX_JUDGE_API_KEY"),
+            api_key_variable=environment.get("POLLUX_JUDGE_API_KEY_VARIABLE", API_KEY_VARIABLE),
+            api_key_file=environment.get("POLLUX_JUDGE_API_KEY_FILE", ""),
             judge_model=environment.get("POLLUX_JUDGE_MODEL", ""),
             judge_revision=environment.get("POLLUX_JUDGE_REVISION", ""),
             judge_arguments=tuple(shlex.split(environment.get("POLLUX_JUDGE_ARGUMENTS", ""))),
@@ -104,6 +116,9 @@ class Settings:
             minimum_coverage=coverage,
             repeats=repeats,
             human_aggregation=cast(Aggregation, aggregation),
+            ui_hosts=tuple(environment.get("POLLUX_UI_HOSTS", "").replace(",", " ").split()),
+            ui_user_header=environment.get("POLLUX_UI_USER_HEADER", ""),
+            ui_proxies=tuple(environment.get("POLLUX_UI_PROXIES", "").replace(",", " ").split()),
         )
 
     def to_environment(self) -> dict[str, str]:
@@ -114,6 +129,7 @@ class Settings:
             "POLLUX_PROFILE": self.profile,
             "POLLUX_JUDGE_URL": self.judge_url,
             "POLLUX_JUDGE_API_KEY_VARIABLE": self.api_key_variable,
+            "POLLUX_JUDGE_API_KEY_FILE": self.api_key_file,
             "POLLUX_JUDGE_MODEL": self.judge_model,
             "POLLUX_JUDGE_REVISION": self.judge_revision,
             "POLLUX_JUDGE_ARGUMENTS": shlex.join(self.judge_arguments),
@@ -122,6 +138,9 @@ class Settings:
             "POLLUX_MINIMUM_COVERAGE": str(self.minimum_coverage),
             "POLLUX_REPEATS": str(self.repeats),
             "POLLUX_HUMAN_AGGREGATION": self.human_aggregation,
+            "POLLUX_UI_HOSTS": " ".join(self.ui_hosts),
+            "POLLUX_UI_USER_HEADER": self.ui_user_header,
+            "POLLUX_UI_PROXIES": " ".join(self.ui_proxies),
         }
 
 

@@ -26,7 +26,7 @@ from chaos_world import ChaosError, Row, compare, read_rows, settings_of
 from pollux_dagster.judge.active import Damage, read_records
 from pollux_dagster.judge.server import ServerStatus, list_servers
 
-TOKEN = "POLLUX_CHAOS_TOKEN"
+TOKEN = "PYTHON_CHAOS_TOKEN"  # by this prefix managed servers get it too
 TARGETS = ("step", "api", "core", "supervisor", "all")
 MAX_UNFLUSHED = 256
 GONE_WITHIN_S = 20.0

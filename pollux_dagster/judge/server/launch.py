@@ -4,6 +4,7 @@ The one idea: whether we started the server or found it makes no difference afte
 yielded. Everything is decided from the state folder; the supervisor is never a child that dies with us.
 """
 
+import os
 import subprocess
 import sys
 import threading
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from pollux_dagster.judge.endpoint import Endpoint
 from pollux_dagster.judge.server import enginelog, http_probe
+from pollux_dagster.judge.server.environment import server_environment
 from pollux_dagster.judge.server.errors import ServerStartError
 from pollux_dagster.judge.server.handle import ServerHandle
 from pollux_dagster.judge.server.lease import lease
@@ -160,6 +162,7 @@ def _spawn_supervisor(folder: ServerFolder) -> subprocess.Popen[bytes]:
             stdout=output,
             stderr=subprocess.STDOUT,
             cwd=import_root,
+            env=server_environment(os.environ),
             start_new_session=True,
         )
     # Its exit status is collected while we live, so that no zombie is left; init collects it afterwards.

@@ -1,0 +1,147 @@
+"""Who may use the UI: under which names it answers, which origins may ask, and who must show a token or a login."""
+
+from __future__ import annotations
+
+import ipaddress
+import secrets
+import socket
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from hmac import compare_digest
+from urllib.parse import urlsplit
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"))
+
+
+class AccessError(ValueError):
+    """The web server may not be started as asked; the message says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What the guard lets in.
+
+    `hosts` are the values of `Host` it answers to, in lower case and with the port where it is not the scheme's own.
+    With `any_address` an IP address of this machine with `port` is one too: no name can be rebound to an address in
+    the browser's address bar. `token` empty and `user_header` empty: no login. With `user_header` a request counts
+    only when it comes from one of `proxies` and names a user there.
+    """
+
+    port: int
+    hosts: frozenset[str]
+    any_address: bool = False
+    token: str = field(default="", repr=False)
+    user_header: str = ""
+    proxies: tuple[Network, ...] = LOOPBACK
+
+    def is_host(self, host: str) -> bool:
+        """Whether a `Host` header names this server."""
+        host = host.lower()
+        return host in self.hosts or (self.any_address and _is_address(host, self.port))
+
+    def is_own_origin(self, origin: str, host: str) -> bool:
+        """Whether a page of this server sent the request; `null` and everything unreadable are foreign."""
+        try:
+            parts = urlsplit(origin)
+        except ValueError:
+            return False
+        named = parts.netloc.lower()
+        if parts.scheme not in ("http", "https") or origin.lower() != f"{parts.scheme}://{named}":
+            return False
+        return named in self.hosts or (named == host.lower() and self.is_host(named))
+
+    def is_token(self, given: str) -> bool:
+        return bool(self.token) and compare_digest(given.encode(), self.token.encode())
+
+    def is_proxy(self, peer: str) -> bool:
+        try:
+            address = ipaddress.ip_address(peer)
+        except ValueError:
+            return False
+        mapped = getattr(address, "ipv4_mapped", None)
+        return any((mapped or address) in network for network in self.proxies)
+
+
+def decide_access(
+    host: str, port: int, *, names: Iterable[str] = (), user_header: str = "", proxies: Iterable[str] = ()
+) -> Access:
+    """The access to a server on `host` and `port`: no login on loopback, else a proxy's or a new random token.
+
+    `names` are further host names it is reached by, `user_header` the header in which a proxy at one of the addresses
+    or networks `proxies` names the user it has let in.
+
+    Raises:
+        AccessError: the address is nobody's, or anybody who reaches the port could claim to be a user.
+    """
+    networks = tuple(_network(proxy) for proxy in proxies)
+    local = _is_loopback(host)
+    if user_header and not local and not networks:
+        raise AccessError(
+            f"--host {host} is not a loopback address, and POLLUX_UI_USER_HEADER={user_header} alone protects nothing: "
+            "whoever reaches the port could send that header. Set POLLUX_UI_PROXIES to the addresses of your proxy, "
+            "or listen on 127.0.0.1 with the proxy on this machine"
+        )
+    spoken = [f"[{host}]" if ":" in host else host, *(("127.0.0.1", "localhost", "[::1]") if local else ())]
+    hosts = {f"{name.lower()}:{port}" for name in spoken} | ({name.lower() for name in spoken} if port == 80 else set())
+    for name in names:
+        hosts |= {name.lower(), f"{name.lower()}:{port}"} if _has_no_port(name) else {name.lower()}
+    return Access(
+        port=port,
+        hosts=frozenset(hosts),
+        any_address=_is_any(host),
+        token="" if local or user_header else secrets.token_urlsafe(32),
+        user_header=user_header,
+        proxies=networks or LOOPBACK,
+    )
+
+
+def refuse_taken_port(host: str, port: int) -> None:
+    """Raises AccessError when another process listens there."""
+    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    with socket.socket(family, kind, protocol) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(address)
+        except OSError as error:
+            raise AccessError(
+                f"--host {host} --port {port}: expected a free port of this machine ({error.strerror}); is another "
+                "`pollux up` running? Choose another with --port"
+            ) from None
+
+
+def _network(text: str) -> Network:
+    try:
+        return ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        raise AccessError(
+            f"POLLUX_UI_PROXIES: expected IP addresses or networks such as 10.0.0.5 or 10.0.0.0/24, got {text!r}"
+        ) from None
+
+
+def _is_loopback(host: str) -> bool:
+    """Whether listening on `host` is listening to this machine alone; a name counts when all its addresses do."""
+    try:
+        found = {entry[4][0] for entry in socket.getaddrinfo(host or None, None, type=socket.SOCK_STREAM)}
+    except OSError as error:
+        raise AccessError(f"--host: expected an address of this machine, got {host!r} ({error})") from None
+    return bool(host) and all(ipaddress.ip_address(str(address).partition("%")[0]).is_loopback for address in found)
+
+
+def _is_any(host: str) -> bool:
+    return host in ("", "0.0.0.0", "::")
+
+
+def _is_address(host: str, port: int) -> bool:
+    name, _, given = host.rpartition(":")
+    if given != str(port):
+        return False
+    try:
+        ipaddress.ip_address(name.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        return False
+    return True
+
+
+def _has_no_port(name: str) -> bool:
+    return not name.rpartition(":")[2].isdigit() or name.endswith("]")

@@ -241,7 +241,9 @@ def up(
 
 def _take_judge_key(environment: dict[str, str], settings: Settings) -> int | None:
     """Move the judge's key from a variable, which every process would inherit, into memory that one is told of."""
-    found = [environment.pop(name, "") for name in (settings.api_key_variable, "POLLUX_JUDGE_API_KEY")]
+    from pollux_dagster.defs.settings import API_KEY_VARIABLE
+
+    found = [environment.pop(name, "") for name in (settings.api_key_variable, API_KEY_VARIABLE)]
     if settings.api_key_file or not found[0]:
         return None
     if not hasattr(os, "memfd_create"):

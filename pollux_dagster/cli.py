@@ -215,6 +215,7 @@ def up(
 ) -> None:
     """Open the Dagster UI with schedule and sensors running."""
     from pollux_dagster.defs.instance import fail_orphaned_runs, open_instance
+    from pollux_dagster.defs.instance_owner import ForeignInstanceError
     from pollux_dagster.defs.retention import prune
     from pollux_dagster.defs.settings import demo_environment
     from pollux_dagster.ui.access import AccessError, refuse_taken_port
@@ -229,9 +230,12 @@ def up(
         refuse_taken_port(host, port)
     except AccessError as error:
         _fail(str(error))
-    with open_instance(settings.dagster_home) as instance:
-        fail_orphaned_runs(instance)
-        prune(instance, settings)
+    try:
+        with open_instance(settings.dagster_home) as instance:
+            fail_orphaned_runs(instance)
+            prune(instance, settings)
+    except ForeignInstanceError as error:
+        _fail(str(error))
     environment = {**os.environ, **settings.to_environment(), "DAGSTER_HOME": str(settings.dagster_home)}
     descriptor = _take_judge_key(environment, settings)
     command = [sys.executable, "-m", "pollux_dagster.ui.services", "run", "--host", host, "--port", str(port)]
@@ -257,6 +261,7 @@ def _take_judge_key(environment: dict[str, str], settings: Settings) -> int | No
 
 def _evaluate(*, rebuild: bool = False) -> None:
     from pollux_dagster.defs.evaluation import NoAnswersError, evaluate_landing
+    from pollux_dagster.defs.instance_owner import ForeignInstanceError
     from pollux_dagster.publication_access import QueryError
     from pollux_dagster.report import last_check, print_blocked, print_report
     from pollux_dagster.warehouse.connection import WarehouseLockedError
@@ -267,7 +272,7 @@ def _evaluate(*, rebuild: bool = False) -> None:
     before = last_check(settings.warehouse)
     try:
         succeeded = evaluate_landing(settings, rebuild=rebuild)
-    except (NoAnswersError, WarehouseLockedError) as error:
+    except (NoAnswersError, ForeignInstanceError, WarehouseLockedError) as error:
         _fail(str(error))
     if settings.published.exists():
         try:

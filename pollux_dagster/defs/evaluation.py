@@ -11,9 +11,8 @@ from pollux_dagster.defs.partitions import models
 from pollux_dagster.defs.retention import prune
 from pollux_dagster.defs.run_lock import BEGUN_TAG, only_run
 from pollux_dagster.defs.settings import Settings
+from pollux_dagster.defs.terminal import with_plain_lines
 from pollux_dagster.warehouse.connection import set_aside
-
-PLAIN_LINES = {"loggers": {"console": {"config": {"log_level": "INFO"}}}}
 
 
 class NoAnswersError(RuntimeError):
@@ -44,7 +43,7 @@ def evaluate_landing(settings: Settings, *, rebuild: bool = False) -> bool:
             print(f"set aside as {moved}" if moved else f"there was no {settings.warehouse}")  # noqa: T201
         with announced_run(instance) as run_id:
             evaluated = defs.resolve_job_def("evaluate").execute_in_process(
-                instance=instance, run_id=run_id, run_config=PLAIN_LINES, tags=tags, raise_on_error=False
+                instance=instance, run_id=run_id, run_config=with_plain_lines({}), tags=tags, raise_on_error=False
             )
         note_failure(settings.published, evaluated.run_id, evaluated.all_events)
         if not evaluated.success and not instance.get_dynamic_partitions(models.name or ""):

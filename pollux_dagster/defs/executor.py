@@ -20,7 +20,7 @@ from pollux_dagster.defs.instance import liveness_folder
 from pollux_dagster.defs.instance_owner import claim_instance
 from pollux_dagster.defs.run_liveness import announce, withdraw
 from pollux_dagster.defs.run_lock import BEGUN_TAG, only_run
-from pollux_dagster.defs.terminal import cause
+from pollux_dagster.defs.terminal import cause, with_plain_lines
 from pollux_dagster.warehouse.publish import mark_stale
 
 
@@ -68,11 +68,23 @@ class _HomeExecutor(Executor):
         events: list[DagsterEvent] = []
         with only_run(self._home, plan_context.log.info):
             plan_context.instance.add_run_tags(run_id, {BEGUN_TAG: "yes"})
-            for event in self._inner.execute(plan_context, execution_plan):
+            for event in self._inner.execute(_printing_plain_lines(plan_context), execution_plan):
                 if _reason(event):
                     events.append(event)
                 yield event
             note_failure(self._published, run_id, events)
+
+
+def _printing_plain_lines(plan_context: PlanOrchestrationContext) -> PlanOrchestrationContext:
+    """The same run with the loggers that its steps should have in its config; what is stored of it stays as it is."""
+    data, run = plan_context.plan_data, plan_context.dagster_run
+    return PlanOrchestrationContext(
+        plan_data=data._replace(dagster_run=run._replace(run_config=with_plain_lines(run.run_config))),
+        log_manager=plan_context.log,
+        executor=plan_context.executor,
+        output_capture=plan_context.output_capture,
+        resume_from_failure=plan_context.resume_from_failure,
+    )
 
 
 def _reason(event: DagsterEvent) -> str:

@@ -24,12 +24,15 @@ concurrency:
   runs:
     max_concurrent_runs: 1  # runs of a home take turns (run.lock): here they wait as entries of a queue
 run_monitoring:
-  enabled: true           # a worker that died (kill -9, out of memory) is noticed and its run failed
+  enabled: true           # a run that never starts, or hangs while being cancelled, is ended
   poll_interval_seconds: 30
 run_retries:
-  enabled: true           # ... and started again; verdicts that were judged are not asked for twice
+  enabled: true           # a run whose process died is started again; what was judged is not asked for twice
   max_retries: 2
   retry_on_asset_or_op_failure: false
+python_logs:
+  python_log_level: INFO  # of Dagster's own events everything is recorded, but not printed
+# How long runs, ticks and logs are kept: POLLUX_KEEP_DAYS and the like.
 """
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Mapping
 
 import dagster as dg
 from dagster_shared.error import SerializableErrorInfo
@@ -59,3 +60,12 @@ def terminal_logger(init_context: dg.InitLoggerContext) -> logging.Logger:
         handler.addFilter(_own_or_failure)
         logger.addHandler(handler)
     return logger
+
+
+def with_plain_lines(run_config: Mapping[str, object]) -> Mapping[str, object]:
+    """A run's config with the console logger in it, unless it names loggers itself.
+
+    Where it names none, which is so for every run that a daemon launches, Dagster takes a logger of its own for those
+    of the job, and that one prints everything down to DEBUG.
+    """
+    return {"loggers": {"console": {"config": {"log_level": "INFO"}}}, **run_config}

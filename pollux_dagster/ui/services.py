@@ -93,7 +93,7 @@ class Keeper:
             self._start("web server", self._web_server(when_ready), os.environ, pass_fds=(when_ready,))
             os.close(when_ready)
             if self._wait_for(ready):
-                self._start("daemon", self._dagster("_daemon", "run", "-w", str(self._workspace)), os.environ)
+                self._start("daemon", self._daemon(), os.environ)
                 while not self._is_time_to_go(1.0):
                     self._look()
         except _ServiceEndedError as error:
@@ -131,6 +131,10 @@ class Keeper:
         command = [sys.executable, "-m", "pollux_dagster.defs.webserver", "--host", options.host]
         command += ["--port", str(options.port), "--workspace", str(self._workspace)]
         return [*command, "--code-server", str(self._socket), "--ready", str(when_ready)]
+
+    def _daemon(self) -> list[str]:
+        """It would tell twice a minute that there was nothing to do; what runs print is not the daemon's."""
+        return self._dagster("_daemon", "run", "-w", str(self._workspace), "--log-level", "warning")
 
     def _dagster(self, module: str, *arguments: str) -> list[str]:
         return [sys.executable, "-m", "dagster" + (f".{module}" if module else ""), *arguments]

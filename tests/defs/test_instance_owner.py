@@ -108,3 +108,21 @@ def test_the_code_location_of_a_second_home_does_not_load(first: Path, tmp_path:
     own = tmp_path / "second" / "dagster"
     own.mkdir(parents=True)
     assert load(own).returncode == 0, load(own).stderr
+
+
+def test_the_command_says_so_in_one_sentence(tmp_path: Path) -> None:
+    """A dagster.yaml can lead to another home's storage."""
+    for name in ("first", "second"):
+        (tmp_path / name / "dagster").mkdir(parents=True)
+        yaml = f"storage:\n  sqlite:\n    base_dir: {tmp_path / 'shared'}\n"
+        (tmp_path / name / "dagster" / "dagster.yaml").write_text(yaml)
+    open_instance(tmp_path / "first" / "dagster").dispose()
+    (tmp_path / "landing").mkdir()
+    said = subprocess.run(
+        [sys.executable, "-m", "pollux_dagster.cli", "run", "--home", str(tmp_path / "second"), "--landing",
+         str(tmp_path / "landing")], capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert said.returncode == 1
+    assert said.stderr.startswith("error: expected a Dagster instance that belongs to the home")
+    assert str(tmp_path / "first") in said.stderr

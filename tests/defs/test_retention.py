@@ -182,8 +182,9 @@ def test_event_files_without_a_run_go(instance: dg.DagsterInstance, settings: Se
 
 def test_ticks_go_by_age_and_the_newest_of_each_sensor_stays(instance: dg.DagsterInstance, settings: Settings) -> None:
     def tick(sensor: str, status: TickStatus, days: float) -> None:
+        at = time.time() - days * DAY_S
         instance.create_tick(
-            TickData(sensor, sensor, InstigatorType.SENSOR, status, time.time() - days * DAY_S, selector_id=sensor)
+            TickData(sensor, sensor, InstigatorType.SENSOR, status, at, selector_id=sensor, run_ids=[])
         )
 
     for days in (400, 9, 2):
@@ -203,7 +204,6 @@ def test_free_pages_of_a_bloated_file_go_back_to_the_disk(instance: dg.DagsterIn
                      selector_id="s", skip_reason=reason)
         )  # fmt: skip
     file = settings.dagster_home / "schedules" / "schedules.db"
-    instance.schedule_storage.optimize()  # type: ignore[union-attr]
     assert prune(instance, settings).ticks == 2999
     assert file.stat().st_size < 200_000
 

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import logging
+import os
+import subprocess
 import sys
+from pathlib import Path
 
 import dagster as dg
 import pytest
 
+from pollux_dagster.defs.build import build_defs
+from pollux_dagster.defs.settings import Settings
 from pollux_dagster.defs.terminal import terminal_logger
+from tests.pipeline_world import write_answers, write_instructions
 
 
 class OurError(RuntimeError):
@@ -43,3 +49,33 @@ def test_a_failure_is_told_in_our_words_and_not_in_those_of_its_cause(
     printed = capsys.readouterr().err
     assert "free space and run again" in printed
     assert "No space left" not in printed
+
+
+def test_a_run_that_a_daemon_launches_prints_the_same_lines_as_one_of_the_command(tmp_path: Path) -> None:
+    """In a process of its own and with an empty config, as the daemon starts it."""
+    write_instructions(tmp_path / "landing", 1)
+    write_answers(tmp_path / "landing", "m", 1, lambda _: "да")
+    code = (
+        "import dagster as dg\n"
+        "from tests.defs.test_terminal import ingest_job, settings\n"
+        "from pollux_dagster.defs.instance import open_instance\n"
+        "with open_instance(settings().dagster_home) as instance:\n"
+        "    assert dg.execute_job(dg.reconstructable(ingest_job), instance).success\n"
+    )
+    paths = {"POLLUX_HOME": str(tmp_path / "home"), "POLLUX_LANDING": str(tmp_path / "landing")}
+    root = Path(__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, **paths, "PYTHONPATH": str(root)}, cwd=root,
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    lines = done.stderr.splitlines()
+    assert any(line.endswith("  new models: m") for line in lines), lines
+    assert [line for line in lines if " - DEBUG - " in line or " - dagster - " in line] == []
+
+
+def settings() -> Settings:
+    return Settings.from_environment()
+
+
+def ingest_job() -> dg.JobDefinition:
+    return build_defs().resolve_job_def("ingest")

@@ -9,18 +9,20 @@ from pathlib import Path
 
 import dagster as dg
 
-from pollux_dagster.defs.executor import announcing_executor
+from pollux_dagster.defs.executor import home_executor
 from pollux_dagster.defs.instance import open_instance
 
 
 def waiting_job() -> dg.JobDefinition:
+    home = Path(os.environ["WAIT_HOME"])
+
     @dg.op
     def wait() -> None:
         file = Path(os.environ["WAIT_FOR"])
         while not file.exists():
             time.sleep(0.02)
 
-    @dg.job(executor_def=announcing_executor(Path(os.environ["WAIT_HOME"])))
+    @dg.job(executor_def=home_executor(home, home / "published" / "pollux.duckdb"))
     def waiting() -> None:
         wait()
 

@@ -21,9 +21,9 @@ from hostile import GATE, HOSTILE, SCALE, acts, write_jsonl
 from rich.console import Console
 
 from pollux_dagster.defs.build import build_defs
-from pollux_dagster.defs.evaluation import PLAIN_LINES
 from pollux_dagster.defs.instance import open_instance
 from pollux_dagster.defs.settings import Settings
+from pollux_dagster.defs.terminal import with_plain_lines
 from pollux_dagster.judge.server import AttachError, attached_server
 from pollux_dagster.report import print_report
 
@@ -81,13 +81,14 @@ def run(settings: Settings) -> tuple[bool, str]:
     defs = build_defs(settings)
     try:
         with open_instance(settings.dagster_home) as instance:
+            plain = with_plain_lines({})
             ingest = defs.resolve_job_def("ingest")
-            assert ingest.execute_in_process(instance=instance, run_config=PLAIN_LINES, raise_on_error=False).success
+            assert ingest.execute_in_process(instance=instance, run_config=plain, raise_on_error=False).success
             for handler in logger.handlers:
                 assert isinstance(handler, logging.StreamHandler)
                 handler.setStream(lines)
             job = defs.resolve_job_def("evaluate")
-            done = job.execute_in_process(instance=instance, run_config=PLAIN_LINES, raise_on_error=False)
+            done = job.execute_in_process(instance=instance, run_config=plain, raise_on_error=False)
     finally:
         logger.handlers = kept
     return done.success, lines.getvalue()

@@ -34,6 +34,10 @@ _OTHER_JUDGES = _COVERAGE.format(
 NO_ROWS: tuple[Expectation, ...] = (("expect_table_row_count_to_equal", {"value": 0}),)
 
 
+# Schemas whose tables no step of the flow makes; "" is of names within the query.
+_NO_STEPS = ("", "meta", "landing")
+
+
 @dataclass(frozen=True, slots=True)
 class Contract:
     """One check of one table ("schema.table").
@@ -53,9 +57,7 @@ class Contract:
     def other_tables(self) -> tuple[str, ...]:
         """The tables beside its own that its query reads and a step of the flow makes ("schema.table")."""
         query = sqlglot.parse_one(self.query, dialect="duckdb")
-        read = {
-            f"{table.db}.{table.name}" for table in query.find_all(exp.Table) if table.db not in ("", "meta", "landing")
-        }
+        read = {f"{table.db}.{table.name}" for table in query.find_all(exp.Table) if table.db not in _NO_STEPS}
         return tuple(sorted(read - {self.table, *VIEWS}))
 
 
@@ -96,8 +98,8 @@ def contracts(
     return (*_raw(), *landed, *_judging(minimum_coverage), *_marts())
 
 
-# A file or model of which nothing is used has no number that could be wrong: it fails alone, and a warning names it. Not
-# so instructions, criteria and scores of people, which others' numbers hang on.
+# A file or model of which nothing is used has no number that could be wrong: it fails alone, and a warning names it.
+# Not so instructions, criteria and scores of people, which others' numbers hang on.
 _REJECTED = """
     SELECT r.file_path, r.model_id, r.reason, r.rejected, r.file_rows, r.share FROM raw.rejection_counts AS r
     JOIN landing.files AS f ON f.file_path = r.file_path

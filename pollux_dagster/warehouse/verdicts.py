@@ -52,6 +52,7 @@ def _load(con: duckdb.DuckDBPyConnection, segments: list[str]) -> int:
     Keys are compared before anything else of the table is read: its texts would be read whole for every batch.
     """
     with transaction(con):
+        con.execute(_EMPTY_BATCH)
         con.execute(_READ_BATCH, {"segments": segments})
         con.execute(_FIND_KNOWN)
         (added,) = con.execute(_ADD_NEW).fetchone() or (0,)
@@ -127,8 +128,10 @@ _COLUMNS = (
     "server", "run_id", "created_at",
 )  # fmt: skip
 
+_EMPTY_BATCH = "CREATE OR REPLACE TEMP TABLE batch AS FROM judging.verdicts LIMIT 0"
+
 _READ_BATCH = f"""
-CREATE OR REPLACE TEMP TABLE batch AS
+INSERT INTO temp.batch (verdict_key, {", ".join(_COLUMNS)})
 SELECT verdict_key, {", ".join(_COLUMNS)} FROM read_parquet($segments::VARCHAR[]) AS read
 QUALIFY row_number() OVER (PARTITION BY verdict_key ORDER BY {_RANK.format(row="read")} DESC) = 1
 """  # noqa: S608 - our own text

@@ -6,17 +6,33 @@ import importlib.util
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
+import typer.core
 from rich.console import Console
 
 if TYPE_CHECKING:
     from pollux_dagster.defs.settings import Settings
 
+
+class _Commands(typer.core.TyperGroup):
+    """The commands; what the machine refuses them is told in a sentence, whichever of them it was."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except Exception as error:
+            from pollux_dagster.refusals import sentence
+
+            if (said := sentence(error)) is None:
+                raise
+            _fail(said)
+
+
 app = typer.Typer(
-    help="From a folder of model answers to published quality tables.", no_args_is_help=True, add_completion=False,
-    pretty_exceptions_enable=False,
+    cls=_Commands, help="From a folder of model answers to published quality tables.",
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
     rich_markup_mode=None,  # brackets in help texts are brackets
 )  # fmt: skip
 golden = typer.Typer(help="The pinned answers that tell whether the judge still judges as it did.")
@@ -229,7 +245,9 @@ def up(
 
 def _take_judge_key(environment: dict[str, str], settings: Settings) -> int | None:
     """Move the judge's key from a variable, which every process would inherit, into memory that one is told of."""
-    found = [environment.pop(name, "") for name in (settings.api_key_variable, "POLLUX_JUDGE_API_KEY")]
+    from pollux_dagster.defs.settings import API_KEY_VARIABLE
+
+    found = [environment.pop(name, "") for name in (settings.api_key_variable, API_KEY_VARIABLE)]
     if settings.api_key_file or not found[0]:
         return None
     if not hasattr(os, "memfd_create"):

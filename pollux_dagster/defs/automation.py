@@ -15,7 +15,7 @@ import dagster as dg
 from pollux_dagster.defs.instance import fail_orphaned_runs
 from pollux_dagster.defs.resources import LandingResource
 from pollux_dagster.defs.run_lock import BEGUN_TAG
-from pollux_dagster.ingest.scan import fingerprint
+from pollux_dagster.ingest.watch import FolderWatch
 
 LANDED_TAG = "pollux/landed"
 """On a run that has read the landing folder: the state of the raw tables it left, or found."""
@@ -29,6 +29,8 @@ _UNFINISHED = [
     dg.DagsterRunStatus.STARTING,
     dg.DagsterRunStatus.STARTED,
 ]
+# A look at a large folder goes on from tick to tick, in the process that evaluates the sensor.
+_watches: dict[tuple[Path, bool], FolderWatch] = {}
 
 ingest_job = dg.define_asset_job(
     "ingest",
@@ -73,7 +75,12 @@ def landing_sensor(context: dg.SensorEvaluationContext, landing: LandingResource
     folder = Path(landing.path)
     if not folder.is_dir():
         return dg.SkipReason(f"expected the landing folder {folder}, found none; create it or set POLLUX_LANDING")
-    now = fingerprint(folder, trust_times=landing.trust_file_times)
+    key = (folder, landing.trust_file_times)
+    now = _watches.setdefault(key, FolderWatch(folder, trust_times=landing.trust_file_times)).state()
+    if now is None:
+        return dg.SkipReason(
+            "a large landing folder is being looked at, or was a moment ago; a later tick has the result"
+        )
     seen, taken = _cursor(context.cursor)
     if now == taken:
         return dg.SkipReason("the landing folder has not changed")

@@ -47,7 +47,8 @@ def build_defs(
     keep_files_private()
     settings = settings or Settings.from_environment()
     sql_models = load_models(SQL_MODELS)
-    rules = contracts(settings.minimum_coverage, settings.maximum_rejected_share)
+    leave_out = settings.failing_models == "leave_out"
+    rules = contracts(settings.minimum_coverage, settings.maximum_rejected_share, leave_out_failing=leave_out)
     return dg.Definitions(
         assets=[
             landing_assets,
@@ -84,7 +85,9 @@ def resources(settings: Settings) -> dict[str, object]:
         "warehouse": WarehouseResource(database=str(settings.warehouse)),
         "ledger": LedgerResource(root=str(settings.ledger)),
         "rules": AdmissionRules(
-            minimum_coverage=settings.minimum_coverage, leave_out_failing=settings.failing_models == "leave_out"
+            minimum_coverage=settings.minimum_coverage,
+            maximum_rejected_share=settings.maximum_rejected_share,
+            leave_out_failing=settings.failing_models == "leave_out",
         ),
         "publication": PublicationResource(path=str(settings.published)),
         "judge": JudgeResource(

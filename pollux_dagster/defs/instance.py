@@ -113,7 +113,20 @@ def open_instance(dagster_home: Path) -> dg.DagsterInstance:
         # Dagster makes its tables when it first opens them: two processes at once would both try, and one would fail.
         config = dagster_home / "dagster.yaml"
         if not config.exists():
-            config.write_text(DAGSTER_YAML)
+            _write_whole(config, DAGSTER_YAML)
         instance = dg.DagsterInstance.from_config(str(dagster_home))
     claim_instance(instance, dagster_home.parent)
     return instance
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """All of the file or none of it: Dagster takes an empty one for settings that limit nothing."""
+    draft = path.with_name(f".{path.name}.new")
+    try:
+        with draft.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)

@@ -185,7 +185,10 @@ def admission(
     with warehouse.get_connection() as con:
         create_schema(con)
         left_out = decide_admission(
-            con, minimum_coverage=rules.minimum_coverage, leave_out_failing=rules.leave_out_failing
+            con,
+            minimum_coverage=rules.minimum_coverage,
+            maximum_rejected_share=rules.maximum_rejected_share,
+            leave_out_failing=rules.leave_out_failing,
         )
         for judge_id, model_id, reason in left_out:
             context.log.warning(f"{model_id} is left out of the tables of judge {judge_id}: {reason}")

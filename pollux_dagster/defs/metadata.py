@@ -17,33 +17,19 @@ MAX_ROWS = 20
 MAX_CELL = 300
 
 
-def column_schema(
-    con: duckdb.DuckDBPyConnection, schema: str, table: str, descriptions: dict[str, str] | None = None
-) -> dict[str, dg.MetadataValue]:
+def column_schema(con: duckdb.DuckDBPyConnection, schema: str, table: str) -> dict[str, dg.MetadataValue]:
     """`dagster/column_schema` and `dagster/row_count` of one warehouse table."""
     columns = con.execute(
-        "SELECT column_name, data_type, is_nullable FROM information_schema.columns "
+        "SELECT column_name, data_type FROM information_schema.columns "
         "WHERE table_schema = ? AND table_name = ? ORDER BY ordinal_position",
         [schema, table],
     ).fetchall()
     if not columns:
         raise LookupError(f"expected table {schema}.{table} in the warehouse, found none")
     count = con.execute(f'SELECT count(*) FROM "{schema}"."{table}"').fetchall()[0][0]  # noqa: S608 - our own names
-    known = descriptions or {}
+    found = dg.TableSchema([dg.TableColumn(name=name, type=data_type) for name, data_type in columns])
     return {
-        "dagster/column_schema": dg.MetadataValue.table_schema(
-            dg.TableSchema(
-                [
-                    dg.TableColumn(
-                        name=name,
-                        type=data_type,
-                        description=known.get(name),
-                        constraints=dg.TableColumnConstraints(nullable=nullable == "YES"),
-                    )
-                    for name, data_type, nullable in columns
-                ]
-            )
-        ),
+        "dagster/column_schema": dg.MetadataValue.table_schema(found),
         "dagster/row_count": dg.MetadataValue.int(count),
     }
 

@@ -34,7 +34,8 @@ class AdmissionRules(dg.ConfigurableResource):  # type: ignore[type-arg]
     """Which models the tables are made of; `warehouse.admission` says what the two mean."""
 
     minimum_coverage: float
-    leave_out_failing: bool = False
+    maximum_rejected_share: float
+    leave_out_failing: bool
 
 
 def fixed(value: object) -> dg.ResourceDefinition:

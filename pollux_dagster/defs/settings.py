@@ -25,6 +25,7 @@ from pollux_dagster.warehouse.contracts import MAXIMUM_REJECTED_SHARE
 PACKAGE = Path(__file__).resolve().parent.parent
 PACKAGE_TAXONOMY = PACKAGE / "taxonomy"
 SQL_MODELS = PACKAGE.parent / "dbt_like_sql"
+API_KEY_VARIABLE = "POLLUX_JUDGE_API_KEY"
 MANAGED_ENGINES = ("vllm", "sglang", "transformers")
 FailingModels = Literal["hold", "leave_out"]
 """What becomes of a publication when a model has too few usable verdicts: it is held back, or made without that one."""
@@ -172,7 +173,7 @@ class Settings:
             landing=Path(environment.get("POLLUX_LANDING", "landing")).absolute(),
             profile=profile,
             judge_url=environment.get("POLLUX_JUDGE_URL", ""),
-            api_key_variable=environment.get("POLLUX_JUDGE_API_KEY_VARIABLE", "POLLUX_JUDGE_API_KEY"),
+            api_key_variable=environment.get("POLLUX_JUDGE_API_KEY_VARIABLE", API_KEY_VARIABLE),
             judge_proxy=environment.get("POLLUX_JUDGE_PROXY", ""),
             judge_ca_file=environment.get("POLLUX_JUDGE_CA_FILE", ""),
             api_key_file=environment.get("POLLUX_JUDGE_API_KEY_FILE", ""),

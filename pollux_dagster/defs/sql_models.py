@@ -5,7 +5,6 @@ from collections.abc import Iterator
 import dagster as dg
 
 from pollux_dagster.defs.checks import dagster_result
-from pollux_dagster.defs.metadata import column_schema
 from pollux_dagster.warehouse.build import ModelCheckFailedError, build_model
 from pollux_dagster.warehouse.builds import fingerprint
 from pollux_dagster.warehouse.duckdb_resource import WarehouseResource
@@ -25,6 +24,8 @@ def model_asset(model: SqlModel) -> dg.AssetsDefinition:
         owners=list(model.owners),
         tags=dict(model.tags),
         code_version=model.code_version,
+        # Of the definition and not of each build: they change with the file, and would be most of what a run stores.
+        metadata={"dagster/column_schema": table_schema(model), "dagster/column_lineage": column_lineage(model)},
         check_specs=[
             dg.AssetCheckSpec(
                 check.name,
@@ -49,14 +50,21 @@ def model_asset(model: SqlModel) -> dg.AssetsDefinition:
             context.log.info(f"{model.schema}.{model.name}: {report.rows} rows in {report.elapsed_s:.1f} s")
             yield dg.MaterializeResult(
                 data_version=dg.DataVersion(fingerprint(con, model.table)),
-                metadata={
-                    **column_schema(con, model.schema, model.name, dict(model.columns)),
-                    "dagster/column_lineage": column_lineage(model),
-                },
+                metadata={"dagster/row_count": report.rows},
                 check_results=[dagster_result(check, asset=model.table) for check in report.checks],
             )
 
     return build
+
+
+def table_schema(model: SqlModel) -> dg.TableSchema:
+    """Columns with their types and what the file says of them."""
+    return dg.TableSchema(
+        [
+            dg.TableColumn(name=column, type=model.column_types[column], description=description)
+            for column, description in model.columns.items()
+        ]
+    )
 
 
 def column_lineage(model: SqlModel) -> dg.TableColumnLineage:

@@ -10,6 +10,7 @@ import errno
 import hashlib
 import os
 import stat
+from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path, PurePosixPath
@@ -75,42 +76,23 @@ def scan(landing: Path) -> Scan:
     and files that the system does not let be looked at.
     Raises NotADirectoryError when `landing` is not a folder.
     """
-    root = landing.resolve()
-    if not root.is_dir():
-        raise NotADirectoryError(f"expected a landing folder at {landing}, found none: create it or set its path")
-    files: list[LandingFile] = []
     ignored: list[tuple[str, str]] = []
     denied: list[OSError] = []
-    for folder, subfolders, names in os.walk(root, followlinks=False, onerror=denied.append):
-        # Not Path.is_symlink, which raises where a folder may be listed and not entered.
-        linked = [d for d in subfolders if not _skipped(d) and os.path.islink(Path(folder, d))]  # noqa: PTH114
-        ignored += [(_relative(root, Path(folder, d)), "a link to a folder is not followed") for d in linked]
-        subfolders[:] = sorted(d for d in subfolders if not _skipped(d) and d not in linked)
-        for name in names:
-            if _skipped(name):
-                continue
-            try:
-                found = _look(root, Path(folder, name))
-            except OSError as error:
-                error.filename = str(Path(folder, name))
-                denied.append(error)
-                continue
-            if isinstance(found, LandingFile):
-                files.append(found)
-            else:
-                ignored.append(found)
+    root = _root(landing)
+    files = sorted(_files(root, ignored, denied), key=lambda f: f.path)
     hidden = {_relative(root, Path(error.filename)): error for error in denied if error.errno not in _NOT_THERE}
     ignored += [(path, f"cannot be looked at: {error.strerror}") for path, error in hidden.items()]
-    return Scan(tuple(sorted(files, key=lambda f: f.path)), tuple(sorted(ignored)), frozenset(hidden))
+    return Scan(tuple(files), tuple(sorted(ignored)), frozenset(hidden))
 
 
 def fingerprint(landing: Path, *, trust_times: bool = True) -> str:
     """A hash over names, sizes, times, inodes and permissions that changes when `sync` may have work.
 
-    Opens no file, unless the file system's times are not to be trusted: then every file is read.
+    Opens no file, unless the file system's times are not to be trusted: then every file is read. Memory holds the names
+    of one folder. Raises NotADirectoryError as `scan` does.
     """
     digest = hashlib.sha256()
-    for file in scan(landing).files:
+    for file in _files(_root(landing), [], []):
         may_read = os.access(file.absolute, os.R_OK)
         state = file.state if trust_times else (file.size, _content_hash(file))
         digest.update(f"{file.path}\0{state}\0{may_read}\n".encode())
@@ -125,11 +107,48 @@ def _content_hash(file: LandingFile) -> str:
         return f"unreadable: {error.errno}"
 
 
-def _look(root: Path, path: Path) -> LandingFile | tuple[str, str]:
-    """The file, or the path and why it is none. Raises OSError where the system does not let it be known."""
-    relative = _relative(root, path)
+def _root(landing: Path) -> Path:
+    root = landing.resolve()
+    if not root.is_dir():
+        raise NotADirectoryError(f"expected a landing folder at {landing}, found none: create it or set its path")
+    return root
+
+
+def _files(root: Path, ignored: list[tuple[str, str]], denied: list[OSError]) -> Iterator[LandingFile]:
+    """The files below `root`, folder by folder in an order of their names; what is none goes to the two lists."""
+    for folder, subfolders, names in os.walk(root, followlinks=False, onerror=denied.append):
+        # Not Path.is_symlink, which raises where a folder may be listed and not entered.
+        linked = {d for d in subfolders if not _skipped(d) and os.path.islink(Path(folder, d))}  # noqa: PTH114
+        ignored += [(_relative(root, Path(folder, d)), "a link to a folder is not followed") for d in linked]
+        subfolders[:] = sorted(d for d in subfolders if not _skipped(d) and d not in linked)
+        inside = "" if folder == str(root) else _relative(root, Path(folder)) + "/"
+        for name in sorted(names):
+            if _skipped(name):
+                continue
+            try:
+                found = _look(root, inside, os.path.join(folder, name), name)  # noqa: PTH118
+            except OSError as error:
+                error.filename = os.path.join(folder, name)  # noqa: PTH118
+                denied.append(error)
+                continue
+            if isinstance(found, LandingFile):
+                yield found
+            else:
+                ignored.append(found)
+
+
+def _look(root: Path, inside: str, path: str, name: str) -> LandingFile | tuple[str, str]:
+    """The file, or the path and why it is none. Raises OSError where the system does not let it be known.
+
+    `path` is `name` in the folder `inside`. A file that is no link costs one look: there may be millions, and the
+    sensor goes over them every few seconds.
+    """
+    relative = inside + _printable(name)
     try:
-        target = path.resolve(strict=True)
+        info = os.lstat(path)
+        if stat.S_ISREG(info.st_mode):
+            return LandingFile.of(relative, Path(path), info)
+        target = Path(path).resolve(strict=True)
         info = target.stat()
     except (OSError, RuntimeError) as error:
         if isinstance(error, OSError) and error.errno not in _NOT_THERE:
@@ -143,8 +162,12 @@ def _look(root: Path, path: Path) -> LandingFile | tuple[str, str]:
 
 
 def _relative(root: Path, path: Path) -> str:
-    """With '/', and with bytes that are not UTF-8 written as \\xNN so that a database can hold the name."""
-    return os.fsencode(path.relative_to(root).as_posix()).decode("utf-8", "backslashreplace")
+    return _printable(path.relative_to(root).as_posix())
+
+
+def _printable(name: str) -> str:
+    """With bytes that are not UTF-8 written as \\xNN so that a database can hold the name."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def _skipped(name: str) -> bool:

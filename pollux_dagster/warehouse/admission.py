@@ -13,19 +13,25 @@ from pollux_dagster.warehouse.transactions import transaction
 
 
 def decide_admission(
-    con: duckdb.DuckDBPyConnection, *, minimum_coverage: float, leave_out_failing: bool
+    con: duckdb.DuckDBPyConnection,
+    *,
+    minimum_coverage: float,
+    maximum_rejected_share: float,
+    leave_out_failing: bool,
 ) -> list[tuple[str, str, str]]:
     """Replace judging.admission by today's decision; returns who is left out: (judge_id, model_id, reason).
 
-    minimum_coverage: share of a model's requests, in [0, 1], that need a usable verdict. leave_out_failing: whether a
-    model below it is left out; where not, it stays in and the check of coverage stops the publication.
+    minimum_coverage: share of a model's requests, in [0, 1], that need a usable verdict. maximum_rejected_share: share
+    of its rows, or of one of its files, that may be rejected. leave_out_failing: whether a model beyond one of the two
+    is left out; where not, it stays in and a check stops the publication.
 
     Of the judge that judged last nobody is left out when nobody would remain: that is the judge's failure, and the
     check of coverage has to see it.
     """
     with transaction(con):
         con.execute("DELETE FROM judging.admission")
-        con.execute(_DECIDE, {"minimum_coverage": minimum_coverage, "leave_out_failing": leave_out_failing})
+        limits = {"minimum_coverage": minimum_coverage, "maximum_rejected_share": maximum_rejected_share}
+        con.execute(_DECIDE, {**limits, "leave_out_failing": leave_out_failing})
     return con.execute(
         "SELECT judge_id, model_id, reason FROM judging.admission WHERE NOT is_admitted ORDER BY ALL"
     ).fetchall()
@@ -44,6 +50,11 @@ WITH outcomes AS (
         GROUP BY ALL
     )
     GROUP BY judge_id, model_id
+), rejections AS (
+    SELECT model_id,
+           string_agg(rejected || ' rows of ' || file_path || ': ' || reason, ', ' ORDER BY rejected DESC) AS rows
+    FROM raw.rejection_counts WHERE is_counted AND model_id IS NOT NULL
+    GROUP BY model_id HAVING max(share) > $maximum_rejected_share
 ), decided AS (
     SELECT coverage.judge_id, model_id, requests, usable, coverage,
            CASE
@@ -51,8 +62,12 @@ WITH outcomes AS (
                WHEN $leave_out_failing AND coverage < $minimum_coverage
                    THEN usable || ' of its ' || requests || ' requests have a usable verdict, '
                         || $minimum_coverage || ' of them are needed'
-           END || coalesce(' (' || statuses || coalesce(': ' || example, '') || ')', '') AS reason
-    FROM judging.coverage AS coverage LEFT JOIN outcomes USING (judge_id, model_id)
+           END || coalesce(' (' || statuses || coalesce(': ' || example, '') || ')', '') AS unjudged,
+           CASE WHEN $leave_out_failing THEN 'rejected: ' || left(rejections.rows, 500) END AS rejected,
+           nullif(concat_ws('; ', unjudged, rejected), '') AS reason
+    FROM judging.coverage AS coverage
+    LEFT JOIN outcomes USING (judge_id, model_id)
+    LEFT JOIN rejections USING (model_id)
 ), nobody_left AS (
     SELECT judge_id FROM decided WHERE judge_id IN (SELECT judge_id FROM meta.last_judge)
     GROUP BY judge_id HAVING count(*) = count(reason)

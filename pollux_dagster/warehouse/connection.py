@@ -10,9 +10,11 @@ import fcntl
 import os
 import random
 import re
+import shutil
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -26,6 +28,7 @@ _SET_ASIDE_AT = "%Y%m%dT%H%M%SZ"
 _LOCK_HELD = "Could not set lock on file"
 _HOLDER = re.compile(r"held in (?P<program>.+?) \(PID (?P<pid>\d+)\)")
 _CORRUPT = re.compile(r"not a valid DuckDB|corrupt|checksum|deserializ|not read enough bytes", re.I)
+_UNREPLAYABLE = "Failure while replaying WAL file"
 _OTHER_MODE = "different configuration than existing connections"
 
 
@@ -76,8 +79,9 @@ def connect(
 
 def corrupt_error(database: str, error: duckdb.Error) -> WarehouseCorruptError:
     """What to say about a damaged file: DuckDB's own words, and the way out."""
+    said = str(error).splitlines()[0]  # an internal error goes on with DuckDB's own stack
     return WarehouseCorruptError(
-        f"{database} is damaged: {error}. Nothing that was judged is lost: `pollux rebuild` sets the file aside and "
+        f"{database} is damaged: {said}. Nothing that was judged is lost: `pollux rebuild` sets the file aside and "
         "makes it again from the landing folder and the ledger, without asking the judge"
     )
 
@@ -93,21 +97,41 @@ def set_aside(path: Path) -> Path | None:
     Raises:
         WarehouseLockedError: another process has the file open; moving it would split the two.
     """
-    if not path.exists():
-        return None
-    with path.open("r+b") as file:
-        try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the lock DuckDB itself takes
-        except BlockingIOError as error:
-            raise WarehouseLockedError(
-                f"{path}: another process has it open; let that finish or close it, then run this again"
-            ) from error
-        target = path.with_name(f"{path.name}.broken-{datetime.now(UTC):{_SET_ASIDE_AT}}")
-        path.rename(target)
-        log = path.with_name(f"{path.name}.wal")
-        if log.exists():
-            log.rename(target.with_name(f"{target.name}.wal"))
+    stamp = f"broken-{datetime.now(UTC):{_SET_ASIDE_AT}}"
+    with _folder_lock(path.parent):
+        if not path.exists():
+            return None
+        with path.open("r+b") as file:
+            try:
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the lock DuckDB itself takes
+            except BlockingIOError as error:
+                raise WarehouseLockedError(
+                    f"{path}: another process has it open; let that finish or close it, then run this again"
+                ) from error
+            target = path.with_name(f"{path.name}.{stamp}")
+            path.rename(target)
+            _set_log_aside(path, stamp)
     return target
+
+
+def _set_log_aside(path: Path, stamp: str) -> None:
+    log = path.with_name(f"{path.name}.wal")
+    if log.exists():
+        log.rename(path.with_name(f"{path.name}.{stamp}.wal"))
+
+
+@contextmanager
+def _folder_lock(folder: Path) -> Iterator[None]:
+    """Held while a database file is made or set aside in `folder`: file and log change together or not at all."""
+    if not folder.is_dir():
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def remove_set_aside(path: Path, *, older_than_s: float) -> int:
@@ -139,6 +163,10 @@ def _connect_when_free(database: str, read_only: bool, wait_s: float) -> duckdb.
                 f"{database}: this process already has it open {mode} and DuckDB allows one mode "
                 f"per process; close that connection first, or open this one {mode} too"
             ) from error
+        except duckdb.InternalException as error:
+            if _UNREPLAYABLE not in str(error):
+                raise
+            raise corrupt_error(database, error) from None
         except (duckdb.IOException, duckdb.SerializationException, duckdb.FatalException) as error:
             if _CORRUPT.search(str(error)):
                 raise corrupt_error(database, error) from None  # a terminal shows the innermost error
@@ -166,18 +194,28 @@ def _create_private_file(path: Path) -> None:
 
     DuckDB creates files with the process's umask and refuses to open a zero-byte file, so the new file is
     made in a private folder and linked into place; linking never overwrites the file of a faster process.
+    A write-ahead log that lies there without its file is set aside as `<name>.orphan-<time>.wal`.
     """
     if path.exists():
         return
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.new-") as private:
-        fresh = Path(private) / "new.duckdb"
-        duckdb.connect(str(fresh)).close()
-        fresh.chmod(0o600)
-        try:
-            os.link(fresh, path)
-        except FileExistsError:
+    prefix = f".{path.name}.new-"
+    with _folder_lock(path.parent):
+        if path.exists():
             return
+        # Of a process that was killed here, and of one that was killed while it set the file aside: DuckDB would
+        # replay the log of the file that is gone into the new one.
+        for leftover in path.parent.glob(f"{prefix}*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        _set_log_aside(path, f"orphan-{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=prefix) as private:
+            fresh = Path(private) / "new.duckdb"
+            duckdb.connect(str(fresh)).close()
+            fresh.chmod(0o600)
+            try:
+                os.link(fresh, path)
+            except FileExistsError:
+                return
 
 
 def _is_connection_string(database: str) -> bool:

@@ -34,6 +34,10 @@ _OTHER_JUDGES = _COVERAGE.format(
 NO_ROWS: tuple[Expectation, ...] = (("expect_table_row_count_to_equal", {"value": 0}),)
 
 
+# Schemas whose tables no step of the flow makes; "" is of names within the query.
+_NO_STEPS = ("", "meta", "landing")
+
+
 @dataclass(frozen=True, slots=True)
 class Contract:
     """One check of one table ("schema.table").
@@ -53,7 +57,7 @@ class Contract:
     def other_tables(self) -> tuple[str, ...]:
         """The tables beside its own that its query reads and a step of the flow makes ("schema.table")."""
         query = sqlglot.parse_one(self.query, dialect="duckdb")
-        read = {f"{table.db}.{table.name}" for table in query.find_all(exp.Table) if table.db not in ("", "meta")}
+        read = {f"{table.db}.{table.name}" for table in query.find_all(exp.Table) if table.db not in _NO_STEPS}
         return tuple(sorted(read - {self.table, *VIEWS}))
 
 
@@ -78,16 +82,36 @@ MAXIMUM_REJECTED_SHARE = 0.02
 """As many rows as a real judge may leave without a verdict: what is missing moves a mean by no more than its share."""
 
 
-def contracts(minimum_coverage: float, maximum_rejected_share: float = MAXIMUM_REJECTED_SHARE) -> tuple[Contract, ...]:
+def contracts(
+    minimum_coverage: float,
+    maximum_rejected_share: float = MAXIMUM_REJECTED_SHARE,
+    *,
+    leave_out_failing: bool = False,
+) -> tuple[Contract, ...]:
     """Every contract of the warehouse.
 
     `minimum_coverage`: the share of a model's requests that need a verdict. `maximum_rejected_share`: the share of a
-    file's rows, or of a model's, that may be rejected.
+    file's rows, or of a model's, that may be rejected. `leave_out_failing`: `admission` leaves models out that have too
+    many rejected rows, so these hold nothing back.
     """
-    return (*_raw(), *_landed(maximum_rejected_share), *_judging(minimum_coverage), *_marts())
+    landed = _landed(maximum_rejected_share, "r.model_id IS NULL" if leave_out_failing else "TRUE")
+    return (*_raw(), *landed, *_judging(minimum_coverage), *_marts())
 
 
-def _landed(maximum_rejected_share: float) -> tuple[Contract, ...]:
+# A file or model of which nothing is used has no number that could be wrong: it fails alone, and a warning names it.
+# Not so instructions, criteria and scores of people, which others' numbers hang on.
+_REJECTED = """
+    SELECT r.file_path, r.model_id, r.reason, r.rejected, r.file_rows, r.share FROM raw.rejection_counts AS r
+    JOIN landing.files AS f ON f.file_path = r.file_path
+    LEFT JOIN raw.answer_counts AS c ON c.model_id = r.model_id
+    WHERE r.is_counted AND {whose} AND coalesce(c.answered > 0, r.share < 1 OR f.format NOT IN (
+        'unknown', 'answers', 'fastchat_answers', 'alpaca_eval', 'lm_eval', 'openai_batch'
+    ))
+    ORDER BY r.share DESC, r.file_path, r.model_id, r.reason
+"""
+
+
+def _landed(maximum_rejected_share: float, whose: str) -> tuple[Contract, ...]:
     return (
         Contract(
             "raw.answer_counts",
@@ -95,8 +119,7 @@ def _landed(maximum_rejected_share: float) -> tuple[Contract, ...]:
             f"At most {maximum_rejected_share:.1%} of a file's rows, and of a model's, are rejected "
             "(POLLUX_MAXIMUM_REJECTED_SHARE): a mean over what is left is not the model's. Rows are in "
             "raw.rejected_rows.",
-            "SELECT file_path, model_id, reason, rejected, file_rows, share FROM raw.rejection_counts "
-            "WHERE is_counted ORDER BY share DESC, file_path, model_id, reason",
+            _REJECTED.format(whose=whose),
             (("expect_column_values_to_be_between", {"column": "share", "max_value": maximum_rejected_share}),),
         ),
         Contract(

@@ -13,6 +13,7 @@ from dagster_duckdb import DuckDBResource
 from pydantic import Field
 
 from pollux_dagster.warehouse.connection import DEFAULT_SETTINGS, DEFAULT_WAIT_S, connect, corrupt_error, is_damage
+from pollux_dagster.warehouse.schema import refuse_newer_schema
 
 
 class WarehouseResource(DuckDBResource):
@@ -40,12 +41,14 @@ class WarehouseResource(DuckDBResource):
             WarehouseLockedError: another process kept the file locked; the message names it.
             WarehouseModeError: this process has the file open in the other mode.
             WarehouseCorruptError: the file is damaged, found on opening it or when the block reads it.
+            SchemaVersionError: a newer version of this package has opened the file.
         """
         settings: dict[str, str | int] = {"memory_limit": self.memory_limit, **self.connection_config}
         if self.threads is not None:
             settings["threads"] = self.threads
         con = connect(self.database, read_only=read_only, wait_s=self.lock_wait_s, settings=settings)
         try:
+            refuse_newer_schema(con)
             yield con
         except duckdb.Error as error:
             if is_damage(error):

@@ -17,9 +17,9 @@ import pyarrow.parquet
 
 from pollux_dagster.warehouse.transactions import transaction
 
-BATCH_VERDICTS = 50_000
+BATCH_VERDICTS = 100_000
 BATCH_BYTES = 64 * 2**20
-"""What is loaded at once: as much as the largest segment may hold, in as many small ones as it takes."""
+"""What is loaded at once, and a single segment at least. Every commit may write the whole index of keys again."""
 
 
 def load_verdicts(con: duckdb.DuckDBPyConnection, segments: Sequence[str | Path]) -> int:
@@ -47,10 +47,19 @@ def load_verdicts(con: duckdb.DuckDBPyConnection, segments: Sequence[str | Path]
 
 
 def _load(con: duckdb.DuckDBPyConnection, segments: list[str]) -> int:
+    """Merge one batch and remember its segments, in one transaction; returns rows added or changed.
+
+    Keys are compared before anything else of the table is read: its texts would be read whole for every batch.
+    """
     with transaction(con):
-        (merged,) = con.execute(_MERGE_SEGMENTS, {"segments": segments}).fetchone() or (0,)
+        con.execute(_EMPTY_BATCH)
+        con.execute(_READ_BATCH, {"segments": segments})
+        con.execute(_FIND_KNOWN)
+        (added,) = con.execute(_ADD_NEW).fetchone() or (0,)
+        (changed,) = con.execute(_REPLACE_WORSE).fetchone() or (0,)
         con.execute(_REMEMBER_SEGMENTS, {"segments": segments})
-    return int(merged)
+        con.execute("DROP TABLE temp.batch; DROP TABLE temp.known")
+    return int(added) + int(changed)
 
 
 def _batches(segments: Sequence[str]) -> Iterator[list[str]]:
@@ -119,12 +128,26 @@ _COLUMNS = (
     "server", "run_id", "created_at",
 )  # fmt: skip
 
-# By the primary key's index: a join would read the whole table for every batch.
-_MERGE_SEGMENTS = f"""
-INSERT INTO judging.verdicts AS kept (verdict_key, {", ".join(_COLUMNS)})
-SELECT verdict_key, {", ".join(_COLUMNS)}
-FROM read_parquet($segments::VARCHAR[]) AS read
+_EMPTY_BATCH = "CREATE OR REPLACE TEMP TABLE batch AS FROM judging.verdicts LIMIT 0"
+
+_READ_BATCH = f"""
+INSERT INTO temp.batch (verdict_key, {", ".join(_COLUMNS)})
+SELECT verdict_key, {", ".join(_COLUMNS)} FROM read_parquet($segments::VARCHAR[]) AS read
 QUALIFY row_number() OVER (PARTITION BY verdict_key ORDER BY {_RANK.format(row="read")} DESC) = 1
-ON CONFLICT (verdict_key) DO UPDATE SET {", ".join(f"{column} = excluded.{column}" for column in _COLUMNS)}
-WHERE {_RANK.format(row="excluded")} > {_RANK.format(row="kept")}
+"""  # noqa: S608 - our own text
+
+_FIND_KNOWN = """
+CREATE OR REPLACE TEMP TABLE known AS
+SELECT verdict_key FROM temp.batch SEMI JOIN judging.verdicts USING (verdict_key)
+"""
+
+_ADD_NEW = f"""
+INSERT INTO judging.verdicts (verdict_key, {", ".join(_COLUMNS)})
+SELECT verdict_key, {", ".join(_COLUMNS)} FROM temp.batch ANTI JOIN temp.known USING (verdict_key)
+"""  # noqa: S608 - our own text
+
+_REPLACE_WORSE = f"""
+UPDATE judging.verdicts AS kept SET {", ".join(f"{column} = new.{column}" for column in _COLUMNS)}
+FROM (FROM temp.batch SEMI JOIN temp.known USING (verdict_key)) AS new
+WHERE kept.verdict_key = new.verdict_key AND {_RANK.format(row="new")} > {_RANK.format(row="kept")}
 """  # noqa: S608 - our own text

@@ -8,6 +8,7 @@ import dagster as dg
 import duckdb
 
 from pollux_dagster.defs.build import build_defs
+from pollux_dagster.defs.executor import note_failure
 from pollux_dagster.defs.instance import open_instance
 from pollux_dagster.defs.settings import Settings
 from tests.flow.instant_judge import MODEL
@@ -44,15 +45,19 @@ def land_model(settings: Settings, model_id: str, *, text: str = "", spoiled: in
 
 
 def execute(settings: Settings, job: str = "evaluate", *, assets: list[str] | None = None, **tags: str) -> bool:
-    """Run a job in this process, whole or of some assets only ("schema/name"); whether it succeeded."""
+    """Run a job in this process, whole or of some assets only ("schema/name"); whether it succeeded.
+
+    Dagster leaves the executor out of such runs, so what ours notes of a failure is noted here.
+    """
     with open_instance(settings.dagster_home) as instance:
         selection = [dg.AssetKey(asset.split("/")) for asset in assets] if assets else None
-        return (
+        result = (
             build_defs(settings)
             .resolve_job_def(job)
             .execute_in_process(instance=instance, asset_selection=selection, tags=tags, raise_on_error=False)
-            .success
         )
+        note_failure(settings.published, result.run_id, result.all_events)
+        return result.success
 
 
 def published(settings: Settings, query: str) -> list[tuple[object, ...]]:

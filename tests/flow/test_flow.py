@@ -251,8 +251,8 @@ def test_a_night_that_finds_another_evaluation_waiting_leaves_the_work_to_it(
     tmp_path: Path, jobs: dict[str, dg.JobDefinition]
 ) -> None:
     nightly = nightly_schedule("0 2 * * *", "Europe/Moscow")
-    with dg.DagsterInstance.ephemeral() as instance, dg.build_schedule_context(instance) as context:
-        waiting = instance.create_run_for_job(jobs["evaluate"], status=dg.DagsterRunStatus.QUEUED)
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance, dg.build_schedule_context(instance) as context:
+        waiting = instance.create_run_for_job(jobs["evaluate"], status=dg.DagsterRunStatus.NOT_STARTED)
         assert isinstance(nightly(context), dg.SkipReason)
         instance.add_run_tags(waiting.run_id, {BEGUN_TAG: "yes"})
         assert isinstance(nightly(context), dg.RunRequest)

@@ -369,14 +369,14 @@ def test_a_file_in_a_folder_that_lists_but_does_not_let_in_is_kept(
 ) -> None:
     path = asked.write("models/m.jsonl", answer(1))
     asked.sync()
-    resolve = Path.resolve
+    lstat = os.lstat
 
-    def resolved(self: Path, strict: bool = False) -> Path:
-        if self == path:
-            raise PermissionError(errno.EACCES, "Permission denied", str(self))
-        return resolve(self, strict)
+    def denied(looked_at: str, **options: object) -> os.stat_result:
+        if looked_at == str(path):
+            raise PermissionError(errno.EACCES, "Permission denied", looked_at)
+        return lstat(looked_at, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Path, "resolve", resolved)
+    monkeypatch.setattr(os, "lstat", denied)
     report = asked.sync()
     assert (report.removed, report.ignored) == ((), (("models/m.jsonl", "cannot be looked at: Permission denied"),))
     assert len(asked.outputs()) == 1

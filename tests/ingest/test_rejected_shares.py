@@ -53,11 +53,29 @@ def test_nothing_is_stopped_where_nothing_was_rejected(nine: World) -> None:
     assert check(nine.con, "every_row_is_used").passed
 
 
-def test_a_file_that_is_lost_as_a_whole_is_named_though_nobody_knows_whose_it_was(nine: World) -> None:
+def test_a_file_of_answers_that_is_lost_as_a_whole_is_named_and_holds_nobody_else_back(nine: World) -> None:
     nine.write("m.jsonl", *(answer(n, 5) for n in range(9)))
     nine.write_bytes("torn.json", json.dumps([answer(1)])[:20].encode())
+    nine.write("stranger.jsonl", *(answer(100 + n, model_id="stranger") for n in range(9)))
     nine.sync()
-    assert blocked(nine) == [("m.jsonl", None, "wrong_type", 9), ("torn.json", None, "invalid_json", 1)]
+    assert blocked(nine) == []
+    named = check(nine.con, "every_row_is_used")
+    assert {row["file_path"] for row in named.sample} == {"m.jsonl", "torn.json", "stranger.jsonl"}
+
+
+def test_a_file_that_others_numbers_hang_on_stops_publication_also_when_all_of_it_is_lost(nine: World) -> None:
+    nine.write("more.jsonl", *({**instruction(20 + n), "criteria": 5} for n in range(3)))
+    nine.sync()
+    assert blocked(nine) == [("more.jsonl", None, "wrong_type", 3)]
+
+
+def test_where_failing_models_are_left_out_their_rejected_rows_stop_nothing(nine: World) -> None:
+    nine.write("m.jsonl", answer(0), answer(1), *(answer(n, 5) for n in range(2, 9)))
+    nine.sync()
+    rules = contracts(0.9, leave_out_failing=True)
+    (contract,) = [contract for contract in rules if contract.name == "few_rows_are_rejected"]
+    assert audit(nine.con, contract).result.passed
+    assert not check(nine.con, "few_rows_are_rejected").passed
 
 
 def test_one_model_of_many_in_a_file_cannot_hide_among_the_others(nine: World) -> None:
@@ -67,8 +85,11 @@ def test_one_model_of_many_in_a_file_cannot_hide_among_the_others(nine: World) -
         *(answer(90 + n, model_id="lost") for n in range(2)),
     )
     nine.sync()
+    assert blocked(nine) == []  # of this one nothing is used at all
+    nine.write("late.jsonl", answer(1, model_id="lost"))
+    nine.sync()
     assert blocked(nine) == [("all.jsonl", "lost", "unknown_prompt", 2)]
-    assert counts(nine)[0] == ("lost", 11, 0, 2, 2)
+    assert counts(nine)[0] == ("lost", 11, 1, 3, 2)
 
 
 def test_a_small_file_of_a_large_model_is_looked_at_by_itself(nine: World) -> None:

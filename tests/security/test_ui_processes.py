@@ -6,14 +6,17 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from fake_judge import KEY, Call, FakeJudge, Raw, answer_well
+from fake_judge import KEY, Call, FakeJudge, Raw, replying
 from running_ui import RunningUi, command_of, environment_of, running_ui
 from test_hostile_run import holding
 
+from pollux_dagster.defs.automation import RANGE_END, RANGE_START
 from pollux_dagster.defs.settings import Settings
 from tests.pipeline_world import write_answers, write_instructions
 
@@ -39,14 +42,25 @@ def ended(ui: RunningUi) -> bool:
     return False
 
 
+def wait_for_success(ui: RunningUi) -> None:
+    until = time.monotonic() + 300
+    while (statuses := set(ui.runs("test"))) != {"SUCCESS"}:
+        assert "FAILURE" not in statuses and time.monotonic() < until, "\n".join(ui.lines[-40:])
+        time.sleep(0.5)
+
+
 def test_the_key_reaches_the_judge_and_no_processs_environment(tmp_path: Path) -> None:
     seen: dict[str, bool] = {}
+    looked = threading.Event()
     started: list[RunningUi] = []
 
     def look_around(call: Call) -> Raw:
         for pid in [started[0].process.pid, *started[0].services()]:
-            seen[command_of(pid)] = KEY.encode() in environment_of(pid)
-        return answer_well(call)
+            with suppress(FileNotFoundError, ProcessLookupError):  # it ended meanwhile
+                environment = environment_of(pid)
+                seen[command_of(pid)] = KEY.encode() in environment
+        looked.set()
+        return replying(content="\n\n0")(call)
 
     with FakeJudge(otherwise=look_around) as judge:
         settings = world(tmp_path, judge.url)
@@ -54,13 +68,18 @@ def test_the_key_reaches_the_judge_and_no_processs_environment(tmp_path: Path) -
         write_answers(settings.landing, "a", 2, lambda i: f"Париж {i}")
         with running_ui(settings, environment={"POLLUX_JUDGE_API_KEY": KEY}) as ui:
             started.append(ui)
-            until = time.monotonic() + 400
-            while not judge.calls and time.monotonic() < until:
-                time.sleep(0.5)  # the landing sensor and the flow do the rest
-            assert judge.calls, "\n".join(ui.lines[-40:])
+            assert ui.launch("ingest", "test") == "LaunchRunSuccess"
+            wait_for_success(ui)
+            one_model = {RANGE_START: "a", RANGE_END: "a"}
+            assert ui.launch("evaluate", "test", tags=one_model) == "LaunchRunSuccess"
+            assert looked.wait(300), "\n".join(ui.lines[-40:])
+            wait_for_success(ui)
             assert {name for name in KNOWN_BY if any(name in command for command in seen)} == set(KNOWN_BY)
             assert any("spawn_main" in command for command in seen), "the run's own process was looked at"
             assert [command for command, has in seen.items() if has] == []
+            kept = ui.graphql("{ runsOrError { ... on Runs { results { runConfigYaml tags { key value } } } } }", {})
+            assert len(kept["runsOrError"]["results"]) >= 2
+            assert KEY not in str(kept)
             ui.process.send_signal(signal.SIGTERM)
             assert ended(ui)
             assert KEY not in "\n".join(ui.lines)

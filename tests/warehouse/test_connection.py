@@ -21,6 +21,7 @@ from pollux_dagster.warehouse.connection import (
 from pollux_dagster.warehouse.duckdb_resource import WarehouseResource
 from pollux_dagster.warehouse.schema import SCHEMA_VERSION, SchemaVersionError, create_schema
 
+LAYOUTS = Path(__file__).parents[1] / "chaos" / "layouts"
 HOLD = """
 import sys, time, duckdb
 con = duckdb.connect(sys.argv[1])
@@ -170,7 +171,7 @@ def test_a_warehouse_of_before_rows_were_numbered_gets_its_old_order(con: duckdb
 
 def test_a_warehouse_from_the_future_is_refused(con: duckdb.DuckDBPyConnection) -> None:
     con.execute("INSERT INTO meta.schema_version VALUES (?, now())", [SCHEMA_VERSION + 1])
-    with pytest.raises(SchemaVersionError, match="update the package"):
+    with pytest.raises(SchemaVersionError, match="newer version of the package"):
         create_schema(con)
     con.execute("BEGIN; COMMIT")  # no transaction was left open
 
@@ -217,3 +218,96 @@ def test_a_file_that_another_process_has_open_is_not_set_aside(tmp_path: Path) -
         child.kill()
         child.wait()
     assert path.exists()
+
+
+AND_DIE = """
+import os, sys
+from pathlib import Path
+from pollux_dagster.warehouse.connection import connect
+from pollux_dagster.warehouse.schema import create_schema
+con = connect(sys.argv[1])
+create_schema(con) if sys.argv[2] == "create_schema" else con.execute(sys.argv[2])
+os._exit(0)  # as SIGKILL would: what was committed is in the write-ahead log, and nowhere else
+"""
+
+
+def commit_and_die(path: Path, statement: str) -> None:
+    subprocess.run([sys.executable, "-c", AND_DIE, str(path), statement], check=True)
+    assert path.with_name(f"{path.name}.wal").exists()
+
+
+@pytest.mark.parametrize("layout", [None, *sorted(LAYOUTS.glob("*.sql"))], ids=lambda layout: layout and layout.stem)
+def test_a_kill_right_after_the_schema_was_brought_up_leaves_a_file_that_opens(
+    tmp_path: Path, layout: Path | None
+) -> None:
+    path = tmp_path / "w.duckdb"
+    connect(path).close()
+    if layout is not None:
+        with duckdb.connect(str(path)) as con:
+            con.execute(layout.read_text())
+            con.execute("INSERT INTO meta.schema_version VALUES (1, now())")
+    commit_and_die(path, "create_schema")
+    with connect(path) as con:
+        assert con.execute("SELECT max(version) FROM meta.schema_version").fetchone() == (SCHEMA_VERSION,)
+        assert con.execute("FROM judging.golden_requests").fetchall() == []
+
+
+def test_a_table_of_version_1_can_be_altered_by_a_process_that_is_killed(tmp_path: Path) -> None:
+    path = tmp_path / "w.duckdb"
+    with connect(path) as con:
+        create_schema(con)
+        for table in ("landing.model_outputs", "raw.model_outputs"):  # as version 1 made them
+            con.execute(f"ALTER TABLE {table} ALTER injection_reasons SET DEFAULT []")
+        con.execute("UPDATE meta.schema_version SET version = 1")
+    with connect(path) as con:
+        create_schema(con)
+    commit_and_die(path, "ALTER TABLE raw.model_outputs ADD COLUMN later INTEGER")
+    with connect(path) as con:
+        con.execute(
+            "INSERT INTO landing.model_outputs (file_path, row_number, model_id, sample_index) VALUES ('f', 1, 'm', 0)"
+        )
+        assert con.execute("SELECT injection_reasons FROM landing.model_outputs").fetchall() == [([],)]
+        assert con.execute("SELECT later FROM raw.model_outputs").fetchall() == []
+
+
+def test_no_default_of_the_schema_calls_a_function() -> None:
+    with duckdb.connect() as con:
+        create_schema(con)
+        defaults = con.execute(
+            "SELECT column_default FROM duckdb_columns() WHERE column_default IS NOT NULL"
+        ).fetchall()
+    assert defaults
+    assert [text for (text,) in defaults if "(" in text.replace("CAST(", "")] == []
+
+
+def test_a_log_that_cannot_be_replayed_names_the_command_that_makes_the_file_again(tmp_path: Path) -> None:
+    path = tmp_path / "w.duckdb"
+    with connect(path) as con:
+        con.execute("CREATE TABLE t (a INTEGER)")
+    commit_and_die(path, "ALTER TABLE t ADD COLUMN b VARCHAR[] DEFAULT []")
+    with pytest.raises(WarehouseCorruptError, match="pollux rebuild") as caught:
+        connect(path)
+    assert len(str(caught.value).splitlines()) == 1
+    set_aside(path)
+    with connect(path) as con:
+        assert con.execute("SELECT table_name FROM duckdb_tables()").fetchall() == []
+
+
+def test_a_log_without_its_file_is_not_replayed_into_a_new_one(tmp_path: Path) -> None:
+    path = tmp_path / "w.duckdb"
+    commit_and_die(path, "CREATE TABLE old (a INTEGER)")
+    path.rename(tmp_path / "elsewhere")  # what a `pollux rebuild` that was killed at the wrong moment leaves
+    with connect(path) as con:
+        assert con.execute("SELECT table_name FROM duckdb_tables()").fetchall() == []
+    assert len(list(tmp_path.glob("w.duckdb.orphan-*.wal"))) == 1
+
+
+def test_a_warehouse_of_a_newer_version_is_refused_by_every_step(tmp_path: Path) -> None:
+    path = tmp_path / "w.duckdb"
+    with connect(path) as con:
+        create_schema(con)
+        con.execute("INSERT INTO meta.schema_version VALUES (?, now())", [SCHEMA_VERSION + 1])
+    warehouse = WarehouseResource(database=str(path))
+    with pytest.raises(SchemaVersionError, match="another home"), warehouse.get_connection():
+        pass
+    connect(path, wait_s=0).close()  # nothing was left open

@@ -12,6 +12,7 @@ import duckdb
 from pollux_dagster.warehouse.transactions import transaction
 
 SCHEMA_VERSION = 2
+"""Raise it when an earlier version of this code must not write to a warehouse that this one has opened."""
 
 _FOLDER = Path(__file__).parent
 # Views in `judging` read `raw`, so this is an order and not a listing.
@@ -33,13 +34,46 @@ def create_schema(con: duckdb.DuckDBPyConnection) -> None:
         SchemaVersionError: the database has a schema newer than this code.
     """
     with transaction(con):
+        found = refuse_newer_schema(con)
+        _make_defaults_constant(con)
         for name in _FILES:
             con.execute((_FOLDER / name).read_text(encoding="utf-8"))
-        (found,) = con.execute("SELECT max(version) FROM meta.schema_version").fetchone() or (None,)
-        if found is not None and found > SCHEMA_VERSION:
-            raise SchemaVersionError(
-                f"the warehouse has schema version {found}, this code knows {SCHEMA_VERSION}: "
-                "update the package, or point it at another warehouse file"
-            )
-        if found != SCHEMA_VERSION:
+        if found is None or found < SCHEMA_VERSION:
             con.execute("INSERT INTO meta.schema_version VALUES (?, now())", [SCHEMA_VERSION])
+
+
+def refuse_newer_schema(con: duckdb.DuckDBPyConnection) -> int | None:
+    """The version of the warehouse's schema; None for a database that has none yet.
+
+    Raises:
+        SchemaVersionError: it is newer than this code, which would write rows that the newer one cannot trust.
+    """
+    if not con.execute(_HAS_VERSION).fetchone():
+        return None
+    (found,) = con.execute("SELECT max(version) FROM meta.schema_version").fetchone() or (None,)
+    if found is not None and found > SCHEMA_VERSION:
+        raise SchemaVersionError(
+            f"the warehouse has schema version {found}, this code knows {SCHEMA_VERSION}: a newer version of the "
+            "package has opened it; update this one, or point it at another home"
+        )
+    return None if found is None else int(found)
+
+
+def _make_defaults_constant(con: duckdb.DuckDBPyConnection) -> None:
+    """Replace defaults that call a function. Tables of schema version 1 have `DEFAULT []`, which is such a call.
+
+    DuckDB 1.5 cannot replay a logged ALTER of a table that has one: a process that was killed after the commit would
+    leave a file that nobody can open.
+    """
+    for schema, table, column in con.execute(_LIST_DEFAULTS).fetchall():
+        con.execute(f"ALTER TABLE {schema}.{table} ALTER {column} SET DEFAULT '[]'")
+
+
+_HAS_VERSION = """
+SELECT 1 FROM duckdb_tables()
+WHERE database_name = current_database() AND schema_name = 'meta' AND table_name = 'schema_version'
+"""
+_LIST_DEFAULTS = """
+SELECT schema_name, table_name, column_name FROM duckdb_columns()
+WHERE database_name = current_database() AND NOT internal AND column_default LIKE '%list_value()%'
+"""

@@ -48,10 +48,10 @@ CREATE TABLE IF NOT EXISTS landing.model_outputs (
     prompt_id VARCHAR,                      -- the file's own id; a hash of the text where it has none
     instruction VARCHAR,                    -- set where the row carries its instruction: matched by text first
     sample_index INTEGER NOT NULL, answer VARCHAR,  -- null and blank answers are outputs too
-    injection_reasons VARCHAR[] DEFAULT []
+    injection_reasons VARCHAR[] DEFAULT '[]'
 );
 -- For warehouses of before this column; their files are read again because the readers are newer.
-ALTER TABLE landing.model_outputs ADD COLUMN IF NOT EXISTS injection_reasons VARCHAR[] DEFAULT [];
+ALTER TABLE landing.model_outputs ADD COLUMN IF NOT EXISTS injection_reasons VARCHAR[] DEFAULT '[]';
 -- Of the judge whose tokenizer is at hand: those that the patterns of core.injection do not find.
 CREATE TABLE IF NOT EXISTS landing.special_tokens (token VARCHAR NOT NULL);
 CREATE TABLE IF NOT EXISTS landing.human_scores (

@@ -27,10 +27,10 @@ CREATE TABLE IF NOT EXISTS raw.model_outputs (
     answer VARCHAR NOT NULL,                -- '' where the file had null; blank answers are judged as they are
     answer_hash VARCHAR NOT NULL, file_path VARCHAR NOT NULL, row_number BIGINT NOT NULL,
     injection_suspected BOOLEAN DEFAULT FALSE,  -- the answer seems to speak to the judge; it is judged all the same
-    injection_reasons VARCHAR[] DEFAULT []      -- core.injection.InjectionReason
+    injection_reasons VARCHAR[] DEFAULT '[]'    -- core.injection.InjectionReason
 );
 ALTER TABLE raw.model_outputs ADD COLUMN IF NOT EXISTS injection_suspected BOOLEAN DEFAULT FALSE;
-ALTER TABLE raw.model_outputs ADD COLUMN IF NOT EXISTS injection_reasons VARCHAR[] DEFAULT [];
+ALTER TABLE raw.model_outputs ADD COLUMN IF NOT EXISTS injection_reasons VARCHAR[] DEFAULT '[]';
 CREATE TABLE IF NOT EXISTS raw.human_scores (
     prompt_id VARCHAR NOT NULL, model_id VARCHAR NOT NULL, criteria_name VARCHAR NOT NULL, annotator VARCHAR NOT NULL,
     score DOUBLE NOT NULL, file_path VARCHAR NOT NULL, row_number BIGINT NOT NULL

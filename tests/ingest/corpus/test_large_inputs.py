@@ -14,6 +14,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -21,6 +22,7 @@ from landing_world import World, answer, instruction
 
 from pollux_dagster.ingest import limits
 from pollux_dagster.ingest.load import hash_file
+from pollux_dagster.ingest.parquet_probe import _environment
 from pollux_dagster.ingest.scan import scan
 
 GOOD = json.dumps(answer(1)).encode() + b"\n"
@@ -179,6 +181,88 @@ def test_a_parquet_footer_that_claims_too_many_rows_is_refused(tmp_path: Path) -
     pq.write_table(nothing, tmp_path / "a.parquet")
     assert (tmp_path / "a.parquet").stat().st_size < limits.MIB
     assert read(tmp_path, MAX_PARQUET_ROWS=1_000_000)["reasons"] == ["too_large"]
+
+
+def _one_text() -> pa.Table:
+    return pa.table({"prompt_id": [1], "answer": ["a" * 150_000_000]})
+
+
+def _list_of_nulls() -> pa.Table:
+    return pa.table({"prompt_id": [1], "criteria": _list(pa.nulls(30_000_000, pa.int64()))})
+
+
+def _list_of_one_text() -> pa.Table:
+    indices = pa.array(np.zeros(20_000_000, dtype=np.int32))
+    return pa.table({"prompt_id": [1], "criteria": _list(pa.DictionaryArray.from_arrays(indices, ["я" * 100]))})
+
+
+def _texts_that_repeat_the_one_before() -> pa.Table:
+    return pa.table({"prompt_id": list(range(32)), "answer": ["a" * 8_000_000] * 32})
+
+
+def _wide_nulls() -> pa.Table:
+    return pa.table({"prompt_id": list(range(1024)), "answer": pa.nulls(1024, pa.binary(200_000))})
+
+
+def _list(values: pa.Array) -> pa.Array:
+    return pa.ListArray.from_arrays(pa.array([0, len(values)], pa.int32()), values)
+
+
+PLAIN = {"use_dictionary": False, "compression": "brotli"}
+BOMBS = {
+    "one text in a page": (_one_text, PLAIN),
+    "a list of nulls": (_list_of_nulls, {"compression": "brotli", "data_page_size": 2**31 - 1}),
+    "a list of one text": (_list_of_one_text, {"compression": "brotli"}),
+    "delta encoding": (_texts_that_repeat_the_one_before, {**PLAIN, "column_encoding": {"answer": "DELTA_BYTE_ARRAY"}}),
+    "nulls of a fixed length": (_wide_nulls, PLAIN),
+}
+
+
+@pytest.mark.parametrize("name", list(BOMBS))
+def test_a_parquet_file_that_unfolds_in_its_pages_is_refused_before_it_is_read(tmp_path: Path, name: str) -> None:
+    make, options = BOMBS[name]
+    pq.write_table(make(), tmp_path / "a.parquet", write_statistics=False, **options)
+    assert (tmp_path / "a.parquet").stat().st_size < 20_000
+    said = read(tmp_path, MAX_PARQUET_MEMORY=96 * limits.MIB)
+    assert (said["rows"], said["reasons"]) == (1, ["too_large"])
+    assert isinstance(said["mib"], float) and said["mib"] < 96
+
+
+def _varint(number: int) -> bytes:
+    out = b""
+    while number > 127:
+        out += bytes([number & 127 | 128])
+        number >>= 7
+    return out + bytes([number])
+
+
+def _deep_footer(depth: int) -> bytes:
+    """A Parquet file of nothing but a schema nested `depth` times, in Thrift's compact protocol."""
+    group = b"\x35\x00\x18\x01g\x15\x02\x00"  # required, named g, one child
+    leaf = b"\x15\x02\x25\x00\x18\x01v\x00"  # INT32, required, named v
+    footer = b"\x15\x02\x19\xfc" + _varint(depth + 1) + group * depth + leaf + b"\x16\x00\x19\x0c\x00"
+    return b"PAR1" + footer + len(footer).to_bytes(4, "little") + b"PAR1"
+
+
+@pytest.mark.parametrize("depth", [1, 100_000])
+def test_a_schema_nested_beyond_the_readers_stack_costs_its_own_file(tmp_path: Path, depth: int) -> None:
+    (tmp_path / "a.parquet").write_bytes(_deep_footer(depth))
+    said = read(tmp_path)
+    assert (said["rows"], said["reasons"]) == (1, ["unreadable_file"] if depth > 1 else ["empty_file"])
+
+
+def test_a_parquet_file_that_takes_too_long_is_refused(tmp_path: Path) -> None:
+    numbers = pa.table({"prompt_id": list(range(1000)), **{f"c{n}": pa.nulls(1000, pa.int64()) for n in range(100)}})
+    pq.write_table(numbers, tmp_path / "a.parquet")
+    assert read(tmp_path, MAX_PARQUET_CPU_S=60)["reasons"] == []
+    assert read(tmp_path, MAX_PARQUET_CPU_S=0)["reasons"] == ["too_large"]
+
+
+def test_the_process_that_looks_at_a_parquet_file_knows_no_secrets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("POLLUX_JUDGE_API_KEY", "secret")
+    assert "secret" not in str(_environment())
 
 
 def test_a_sync_over_large_files_keeps_the_rest_of_the_folder(world: World) -> None:

@@ -1,0 +1,67 @@
+"""What the machine refused, in words: a full disk, a folder that may not be written, a database that is locked.
+
+Errors of this package say what to do themselves. Those of the operating system, of DuckDB and of Dagster's storage do
+not, and can come out of any command.
+"""
+
+from __future__ import annotations
+
+import errno
+import sqlite3
+
+import duckdb
+
+_KEPT = "What was judged before is kept, and the next run goes on from there"
+_ADVICE = {
+    errno.ENOSPC: "the disk has no room or no inodes left (df, df -i): free some and run again",
+    errno.EDQUOT: "the disk quota is used up: free space and run again",
+    errno.EROFS: "the file system is read-only: remount it, or choose another home",
+    errno.EACCES: "this user may not: give it the home and everything below (chown), or choose another home",
+    errno.EPERM: "this user may not: give it the home and everything below (chown), or choose another home",
+    errno.EIO: "the disk answered with an error: check it (dmesg) and run again",
+    errno.EMFILE: "this process has too many files open: raise its limit (ulimit -n) and run again",
+    errno.ENFILE: "the machine has too many files open: close some and run again",
+}
+_WORDS = {
+    "no space left": errno.ENOSPC,
+    "disk is full": errno.ENOSPC,
+    "disk quota": errno.EDQUOT,
+    "read-only file system": errno.EROFS,
+    "readonly database": errno.EACCES,
+    "permission denied": errno.EACCES,
+    "too many open files": errno.EMFILE,
+    "input/output error": errno.EIO,
+}
+_STORAGE = "Dagster's storage (dagster/ in the home) could not be used"
+
+
+def sentence(error: BaseException) -> str | None:
+    """What failed, where, and what to do, on one or more lines; None where nobody knows, and a traceback is due.
+
+    Also for an error that only passes on one of these, as SQLAlchemy's do: the first in its chain of causes that has
+    a sentence. One that was raised while another was handled is no such link: that is a bug to be seen.
+    """
+    link: BaseException | None = error
+    while link is not None:
+        if (said := _of_one(link)) is not None:
+            return said
+        link = link.__cause__
+    return None
+
+
+def _of_one(error: BaseException) -> str | None:
+    if isinstance(error, sqlite3.Error):
+        return _with_advice(f"{_STORAGE}: {error}")
+    if isinstance(error, duckdb.IOException):
+        return _with_advice(str(error).splitlines()[0])
+    if isinstance(error, OSError) and error.errno in _ADVICE:
+        where = f" at {error.filename}" if error.filename else ""
+        return f"{error.strerror}{where}; {_ADVICE[error.errno]}. {_KEPT}"
+    if isinstance(error, RuntimeError) and type(error).__module__.startswith("pollux_dagster."):
+        return str(error)
+    return None
+
+
+def _with_advice(said: str) -> str:
+    advice = next((_ADVICE[number] for words, number in _WORDS.items() if words in said.lower()), None)
+    return f"{said}; {advice or 'check the room (df, df -i) and the rights there, and run again'}. {_KEPT}"

@@ -1,0 +1,68 @@
+"""Watching a landing folder: every change is seen, and nobody waits for a folder of millions of files."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from pollux_dagster.ingest import watch
+from pollux_dagster.ingest.scan import fingerprint, scan
+from pollux_dagster.ingest.watch import FolderWatch
+
+
+def settle(folder: FolderWatch) -> str:
+    while (state := folder.state()) is None:
+        pass
+    return state
+
+
+def test_a_small_folder_is_looked_at_within_the_call(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text("{}")
+    assert FolderWatch(tmp_path).state() == fingerprint(tmp_path)
+
+
+def test_a_look_that_takes_longer_than_the_callers_patience_is_handed_to_a_later_call_once(tmp_path: Path) -> None:
+    fifo = tmp_path / "slow"
+    os.mkfifo(fifo)
+    # The look stands still until somebody writes to the pipe: a folder that takes as long as this test wants.
+    slow = FolderWatch(tmp_path, patience_s=0.01, free_s=0.0)
+    original = watch.fingerprint
+
+    def look(folder: Path) -> str:
+        with fifo.open():
+            return original(folder)
+
+    watch.fingerprint = look  # type: ignore[assignment]
+    try:
+        assert slow.state() is None
+        assert slow.state() is None
+        (tmp_path / "late.jsonl").write_text("{}")
+        with fifo.open("w"):
+            pass
+        assert settle(slow) == original(tmp_path)
+        assert slow.state() is None, "after a look it rests"
+    finally:
+        watch.fingerprint = original
+
+
+def test_a_folder_that_is_gone_is_told_and_found_again_when_it_is_back(tmp_path: Path) -> None:
+    folder = tmp_path / "landing"
+    watched = FolderWatch(folder)
+    with pytest.raises(NotADirectoryError):
+        watched.state()
+    folder.mkdir()
+    assert settle(watched) == fingerprint(folder)
+
+
+def test_a_look_does_not_depend_on_the_order_in_which_the_system_lists_names(tmp_path: Path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    names = [f"{folder}/{i}.jsonl" for folder in ("b", "a", "a.b", "a/c") for i in range(20)]
+    for root, order in ((one, names), (two, names[::-1])):
+        for name in order:
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            (root / name).write_text("{}")
+            os.utime(root / name, ns=(0, 0))
+    assert fingerprint(one) == fingerprint(two)
+    assert [file.path for file in scan(one).files] == sorted(names)

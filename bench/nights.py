@@ -106,7 +106,7 @@ def copy_run(instance: dg.DagsterInstance, settings: Settings, run: dg.DagsterRu
     assert isinstance(runs, SqlRunStorage)
     assert isinstance(events, SqliteEventLogStorage)
     ids = {"old": run.run_id, "new": make_new_run_id()}
-    runs.add_run(run._replace(run_id=ids["new"]))
+    copy = runs.add_run(run._replace(run_id=ids["new"]))
     with runs.connect() as conn:
         conn.execute(
             sa.update(RunsTable).where(RunsTable.c.run_id == ids["new"]).values(start_time=at - 60, end_time=at)

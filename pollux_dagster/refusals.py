@@ -52,8 +52,8 @@ def sentence(error: BaseException) -> str | None:
 def _of_one(error: BaseException) -> str | None:
     if isinstance(error, sqlite3.Error):
         return _with_advice(f"{_STORAGE}: {error}")
-    if isinstance(error, duckdb.IOException):
-        return _with_advice(str(error).splitlines()[0])
+    if isinstance(error, duckdb.IOException) or (isinstance(error, duckdb.Error) and _reason(str(error))):
+        return _with_advice(str(error).splitlines()[0])  # a full disk at a commit is a TransactionException
     if isinstance(error, OSError) and error.errno in _ADVICE:
         where = f" at {error.filename}" if error.filename else ""
         return f"{error.strerror}{where}; {_ADVICE[error.errno]}. {_KEPT}"
@@ -63,5 +63,9 @@ def _of_one(error: BaseException) -> str | None:
 
 
 def _with_advice(said: str) -> str:
-    advice = next((_ADVICE[number] for words, number in _WORDS.items() if words in said.lower()), None)
-    return f"{said}; {advice or 'check the room (df, df -i) and the rights there, and run again'}. {_KEPT}"
+    advice = _reason(said) or "check the room (df, df -i) and the rights there, and run again"
+    return f"{said}; {advice}. {_KEPT}"
+
+
+def _reason(said: str) -> str | None:
+    return next((_ADVICE[number] for words, number in _WORDS.items() if words in said.lower()), None)

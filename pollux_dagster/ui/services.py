@@ -24,6 +24,8 @@ from pollux_dagster.judge.server.engine_process import die_with_parent
 from pollux_dagster.judge.server.processes import ProcessName, kill, kill_session, name_process, send, session_members
 
 LOCATION = "pollux"  # as in workspace.yaml: schedules and sensors are known by it
+SOCKET = "code.sock"
+LONGEST_SOCKET_PATH = 107  # bytes, sun_path of unix(7) less its NUL
 STOP_GRACE_S = 20.0
 CODE_SERVER_PAUSE_S = 5.0
 KEY_FILE = "POLLUX_JUDGE_API_KEY_FILE"
@@ -38,7 +40,7 @@ def run_services(host: str, port: int, key_descriptor: int | None) -> int:
 
     `key_descriptor` is an open file with the judge's key, which only the code server learns of.
     """
-    folder = tempfile.mkdtemp(prefix="pollux-up-")
+    folder = _private_folder()
     held, holder = os.pipe()
     wake = _wake_on_signals()
     command = [sys.executable, "-m", "pollux_dagster.ui.services", "keep", "--host", host, "--port", str(port)]
@@ -70,13 +72,22 @@ def run_services(host: str, port: int, key_descriptor: int | None) -> int:
     return 0 if asked and code <= 0 else abs(code)
 
 
+def _private_folder() -> str:
+    """A folder for workspace file and socket, in the home: what sweeps /tmp deletes files that are some days old."""
+    folder = tempfile.mkdtemp(prefix="pollux-up-", dir=os.environ["DAGSTER_HOME"])
+    if len(os.fsencode(f"{folder}/{SOCKET}")) <= LONGEST_SOCKET_PATH:
+        return folder
+    Path(folder).rmdir()
+    return tempfile.mkdtemp(prefix="pollux-up-")
+
+
 class Keeper:
     """Leads the session of the services. `run` returns when all of them are gone."""
 
     def __init__(self, options: argparse.Namespace) -> None:
         self._options = options
         self._folder = Path(options.folder)
-        self._socket = self._folder / "code.sock"
+        self._socket = self._folder / SOCKET
         self._workspace = self._folder / "workspace.yaml"
         self._wake = _wake_on_signals()
         self._running: dict[str, subprocess.Popen[bytes]] = {}

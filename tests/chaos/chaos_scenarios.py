@@ -12,6 +12,7 @@ from functools import cache
 from itertools import chain, zip_longest
 from pathlib import Path
 
+import chaos_calls
 import chaos_daemon
 import chaos_disk
 import chaos_server
@@ -27,6 +28,7 @@ from chaos_world import settings_of
 STEP_CHAINS, SERVER_CHAINS, JOB_CHAINS = 7, 3, 1
 STEP_KILLS, JOB_KILLS = 5, 3
 PARTITIONS, SMALL = 8, 72
+MOST_CALLS = 8
 SERVER_TARGETS = ("api", "core", "supervisor", "all")
 
 
@@ -132,7 +134,17 @@ def _single() -> list[Scenario]:
         )
         for harm in chaos_disk.HARMS
     ]
+    calls = [
+        Scenario(
+            f"calls-{action}-{ending}",
+            f"{ending} at each call of {action} that changes a file: nothing is lost, and again ends as undisturbed",
+            lambda arena, source, seed, action=action, ending=ending: _calls(arena, action, ending, source),
+        )
+        for action in chaos_calls.ACTIONS
+        for ending in chaos_calls.ENDINGS
+    ]
     return [
+        *calls,
         Scenario("server-hang", "an engine that hangs behind a healthy answer is restarted", _hang),
         Scenario("server-bad-flag", "an engine that ends at start is told with its reason", _bad_flag),
         Scenario("server-never-ready", "an engine that never becomes ready is given up and killed", _never_ready),
@@ -142,6 +154,9 @@ def _single() -> list[Scenario]:
         *warehouses,
         Scenario("together-two", "two runs of one home ask for each verdict once, and both succeed", _two),
         Scenario("together-four", "four runs of one home ask for each verdict once, and all succeed", _four),
+        Scenario(
+            "together-homes", "two homes on one landing folder: both as undisturbed, the folder untouched", _homes
+        ),
         Scenario("daemon", "a run goes on after SIGKILL and restart of Dagster's daemon", _daemon),
         Scenario("readers", "readers meet no lock and no torn file during publications", _readers),
         Scenario("clock-jumps", "a wall clock that jumps changes no table and loses no verdict", _clock),
@@ -162,6 +177,33 @@ def _disk(arena: Arena, place: str, trouble: str) -> Mapping[str, object]:
 def _segment(arena: Arena, harm: str, source: random.Random) -> Mapping[str, object]:
     with arena.judge() as judge:
         return chaos_disk.lose_a_segment(arena, judge, chaos_disk.HARMS[harm], source, f"segment-{harm}")
+
+
+def _calls(arena: Arena, action: str, ending: str, source: random.Random) -> Mapping[str, object]:
+    if not chaos_calls.can_compile():
+        return {"skipped": "no C compiler"}
+    template = home_before(arena, action)
+    with chaos_calls.Victims(arena.folder) as victims:
+        return chaos_calls.strike_at_every_call(
+            victims, template, small_world(arena).landing, action, ending, source=source, most=MOST_CALLS
+        )
+
+
+@cache
+def home_before(arena: Arena, action: str) -> Path:
+    """A home that was judged and published; for `bring-up` with the warehouse of an earlier version."""
+    world = small_world(arena)
+    home = arena.folder / "homes" / f"before-{action}"
+    settings = settings_of(home, world.landing)
+    with arena.judge() as judge:
+        judge_on(settings, judge.base_url, judge, arena.profile, "before")
+    chaos_calls.ACTIONS["publish"](home, world.landing)
+    if action == "bring-up":
+        current = settings.warehouse.with_name("current.duckdb")
+        settings.warehouse.rename(current)
+        chaos_versions.write_layout(chaos_versions.LAYOUTS / "version_1.sql", settings.warehouse, current)
+        current.unlink()
+    return home
 
 
 @cache
@@ -206,6 +248,12 @@ def _two(arena: Arena, source: random.Random, seed: int) -> Mapping[str, object]
 def _four(arena: Arena, source: random.Random, seed: int) -> Mapping[str, object]:
     world = wide_world(arena)
     return chaos_together.run_together(chaos_together.several_in_one_home(arena, world, "four", 4), world.undisturbed)
+
+
+def _homes(arena: Arena, source: random.Random, seed: int) -> Mapping[str, object]:
+    world = wide_world(arena)
+    works = [arena.work(f"homes-{i}", world) for i in range(2)]
+    return chaos_together.homes_that_share_a_landing_folder(works, world.undisturbed)
 
 
 def _daemon(arena: Arena, source: random.Random, seed: int) -> Mapping[str, object]:

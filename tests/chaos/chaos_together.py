@@ -73,6 +73,31 @@ def several_in_one_home(arena: Arena, world: World, name: str, count: int) -> li
     return [replace(work, name=f"run-{i}") for i in range(count)]
 
 
+def homes_that_share_a_landing_folder(works: Sequence[Work], undisturbed: Sequence[Row]) -> Mapping[str, object]:
+    """Run them at once, each in its own home: the same table in all, and nothing in the folder is other than before.
+
+    Raises ChaosError.
+    """
+    before = _state(works[0].landing)
+    children = [start(work) for work in works]
+    for child in children:
+        child.join(900)
+    for work in works:
+        outcome = json.loads(work.result.read_text()) if work.result.exists() else {"ok": False, "error": "no result"}
+        if not outcome["ok"]:
+            raise ChaosError(f"{work.home.name} failed: {outcome['error'][-500:]}")
+        compare(read_rows(settings_of(work.home, work.landing).published), undisturbed)
+    if (after := _state(works[0].landing)) != before:
+        raise ChaosError(f"the landing folder changed: {before} before, {after} after")
+    return {"homes": len(works), "files": len(before)}
+
+
+def _state(folder: Path) -> Mapping[str, tuple[int, int, int]]:
+    """Inode, mtime and ctime of the folder and all in it: any writing shows."""
+    found = ((path, path.stat()) for path in (folder, *folder.rglob("*")))
+    return {str(path): (info.st_ino, info.st_mtime_ns, info.st_ctime_ns) for path, info in found}
+
+
 def readers_during_publications(
     folder: Path, warehouse: Path, *, readers: int = READERS, publications: int = PUBLICATIONS
 ) -> Mapping[str, object]:

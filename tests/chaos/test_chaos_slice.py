@@ -29,6 +29,7 @@ SLICE = (
     "disk-ledger-full",
     "disk-publication-read_only",
     "segment-bit_flipped",
+    "calls-judge-kill",
     "clock-jumps",
     "earlier-layout",
 )

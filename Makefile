@@ -6,7 +6,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test bench simulate chaos fuzz lock clean
+.PHONY: help demo up test bench simulate chaos soak fuzz lock clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 16
@@ -42,6 +42,9 @@ simulate: $(READY) ## do the intervals hold? tables and plots of docs/statistics
 
 chaos: $(READY) ## kill, fill, damage and delay everything, on vLLM, and compare the tables; at most 20 minutes
 	$(BIN)/python tests/chaos --minutes 19
+
+soak: $(READY) ## a real pollux up: drops, edits, deletions, broken files, kills, then rest; about 20 minutes
+	$(BIN)/python tests/flow/soak.py
 
 fuzz: $(READY) ## coverage-guided fuzzing of every reader (atheris), about 8 minutes
 	@$(PIP) install -qq atheris==3.0.0

@@ -19,6 +19,7 @@ from pollux_dagster.defs.checks import contract_checks
 from pollux_dagster.defs.executor import home_executor
 from pollux_dagster.defs.instance import keep_files_private
 from pollux_dagster.defs.judging import admission, requests, verdicts
+from pollux_dagster.defs.metadata import with_columns
 from pollux_dagster.defs.publication import publication_asset
 from pollux_dagster.defs.raw import landing_assets, model_outputs
 from pollux_dagster.defs.resources import (
@@ -37,6 +38,7 @@ from pollux_dagster.defs.statistics import statistics_assets
 from pollux_dagster.defs.terminal import terminal_logger
 from pollux_dagster.warehouse.contracts import contracts
 from pollux_dagster.warehouse.duckdb_resource import WarehouseResource
+from pollux_dagster.warehouse.schema import table_columns
 from pollux_dagster.warehouse.sql_models import load_models
 
 
@@ -49,14 +51,18 @@ def build_defs(
     sql_models = load_models(SQL_MODELS)
     leave_out = settings.failing_models == "leave_out"
     rules = contracts(settings.minimum_coverage, settings.maximum_rejected_share, leave_out_failing=leave_out)
+    columns = table_columns()
+    python_assets = [
+        landing_assets,
+        model_outputs,
+        requests,
+        verdicts,
+        admission,
+        statistics_assets(settings.human_aggregation),
+    ]
     return dg.Definitions(
         assets=[
-            landing_assets,
-            model_outputs,
-            requests,
-            verdicts,
-            admission,
-            statistics_assets(settings.human_aggregation),
+            *dg.map_asset_specs(lambda spec: with_columns(spec, columns), python_assets),
             *(model_asset(model) for model in sql_models),
             publication_asset(sql_models, rules),
         ],

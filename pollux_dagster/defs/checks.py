@@ -29,13 +29,14 @@ def dagster_result(
         check_name=result.name if asset else None,
         passed=result.passed,
         severity=dg.AssetCheckSeverity.ERROR if result.blocking else dg.AssetCheckSeverity.WARN,
-        description=result.description,
-        metadata={
-            **(metadata or {}),
-            "failing_rows": result.failing_rows,
-            "sample": rows_table(pl.DataFrame(list(result.sample), infer_schema_length=None, strict=False)),
-        },
+        description=None if result.passed else result.description,  # what is checked stands in the check's definition
+        metadata={**(metadata or {}), **({} if result.passed else _failing(result))},
     )
+
+
+def _failing(result: CheckResult) -> dict[str, dg.MetadataValue | int]:
+    sample = pl.DataFrame(list(result.sample), infer_schema_length=None, strict=False)
+    return {"failing_rows": result.failing_rows, "sample": rows_table(sample)}
 
 
 def _check(contract: Contract) -> dg.AssetChecksDefinition:

@@ -18,7 +18,7 @@ import polars as pl
 from pollux_dagster.core.model_ids import model_partition_key
 from pollux_dagster.defs.automation import NEW, SCOPE_TAG
 from pollux_dagster.defs.golden import GoldenSet, judge_golden_set, load_golden_set
-from pollux_dagster.defs.metadata import OWNERS, column_schema, record_run, rows_table
+from pollux_dagster.defs.metadata import OWNERS, record_run, row_count, rows_table
 from pollux_dagster.defs.partitions import landed_models, models, one_run, selected_partitions
 from pollux_dagster.defs.resources import AdmissionRules, JudgeResource, LedgerResource
 from pollux_dagster.judge.evaluate import Answer, Criterion, EvaluationReport, evaluate
@@ -82,7 +82,7 @@ def requests(
         )
         return dg.MaterializeResult(
             metadata={
-                **column_schema(con, "judging", "requests"),
+                **row_count(con, "judging", "requests"),
                 "judge": identity.judge_name,
                 "requests": counts.requests,
                 "distinct_requests": counts.distinct_keys,
@@ -161,7 +161,7 @@ def verdicts(
         _report_models(context, _verdict_counts(con, identity.judge_id, order.models))
         return dg.MaterializeResult(
             metadata={
-                **column_schema(con, "judging", "verdicts"),
+                **row_count(con, "judging", "verdicts"),
                 "judge": identity.judge_name,
                 "requests": order.total,
                 "already_judged": order.cached,
@@ -193,7 +193,7 @@ def admission(
         for judge_id, model_id, reason in left_out:
             context.log.warning(f"{model_id} is left out of the tables of judge {judge_id}: {reason}")
         return dg.MaterializeResult(
-            metadata={**column_schema(con, "judging", "admission"), "left_out": len(left_out)},
+            metadata={**row_count(con, "judging", "admission"), "left_out": len(left_out)},
         )
 
 

@@ -5,6 +5,7 @@ Tables go through `TableMetadataValue`, never through Markdown: cell text comes 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 import dagster as dg
@@ -17,21 +18,22 @@ MAX_ROWS = 20
 MAX_CELL = 300
 
 
-def column_schema(con: duckdb.DuckDBPyConnection, schema: str, table: str) -> dict[str, dg.MetadataValue]:
-    """`dagster/column_schema` and `dagster/row_count` of one warehouse table."""
-    columns = con.execute(
-        "SELECT column_name, data_type FROM information_schema.columns "
-        "WHERE table_schema = ? AND table_name = ? ORDER BY ordinal_position",
-        [schema, table],
-    ).fetchall()
-    if not columns:
-        raise LookupError(f"expected table {schema}.{table} in the warehouse, found none")
+def row_count(con: duckdb.DuckDBPyConnection, schema: str, table: str) -> dict[str, dg.MetadataValue]:
+    """`dagster/row_count` of one warehouse table. Its columns are metadata of the definition: `with_columns`."""
     count = con.execute(f'SELECT count(*) FROM "{schema}"."{table}"').fetchall()[0][0]  # noqa: S608 - our own names
-    found = dg.TableSchema([dg.TableColumn(name=name, type=data_type) for name, data_type in columns])
-    return {
-        "dagster/column_schema": dg.MetadataValue.table_schema(found),
-        "dagster/row_count": dg.MetadataValue.int(count),
-    }
+    return {"dagster/row_count": dg.MetadataValue.int(count)}
+
+
+def with_columns(spec: dg.AssetSpec, columns: Mapping[str, Mapping[str, str]]) -> dg.AssetSpec:
+    """`spec` with its `dagster/column_schema`. `columns`: "schema.table" → column → type, of tables that Python writes.
+
+    Of the definition and not of each materialization: they change with the code, and would be most of what a run keeps.
+    """
+    found = columns.get(".".join(spec.key.path))
+    if found is None:
+        return spec
+    schema = dg.TableSchema([dg.TableColumn(name=name, type=type_) for name, type_ in found.items()])
+    return spec.merge_attributes(metadata={"dagster/column_schema": schema})
 
 
 def rows_table(frame: pl.DataFrame) -> dg.MetadataValue:

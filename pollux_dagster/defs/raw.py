@@ -13,7 +13,7 @@ import duckdb
 
 from pollux_dagster.core.model_ids import model_partition_key
 from pollux_dagster.defs.automation import LANDED_TAG
-from pollux_dagster.defs.metadata import OWNERS, column_schema, record_run, rows_table
+from pollux_dagster.defs.metadata import OWNERS, record_run, row_count, rows_table
 from pollux_dagster.defs.partitions import landed_models, models, one_run, register_models, selected_partitions
 from pollux_dagster.defs.resources import LandingResource
 from pollux_dagster.ingest.resolve import resolved_state
@@ -60,7 +60,7 @@ def landing_assets(
                 asset_key=["raw", table],
                 data_version=dg.DataVersion(fingerprint(con, f"raw.{table}")),
                 metadata={
-                    **column_schema(con, "raw", table),
+                    **row_count(con, "raw", table),
                     "files_loaded": len(report.loaded),
                     "files_unchanged": report.unchanged,
                     "files_removed": list(report.removed),
@@ -91,7 +91,7 @@ def model_outputs(
                 if key not in ids:
                     context.log.warning(f"model {key!r} has no answers in {landing.path} any more")
                 context.add_asset_metadata(_answers(con, ids.get(key, key)), partition_key=key)
-        return dg.MaterializeResult(metadata=column_schema(con, "raw", "model_outputs"))
+        return dg.MaterializeResult(metadata=row_count(con, "raw", "model_outputs"))
 
 
 def _report_models(

@@ -24,7 +24,7 @@ def model_asset(model: SqlModel) -> dg.AssetsDefinition:
         owners=list(model.owners),
         tags=dict(model.tags),
         code_version=model.code_version,
-        # Of the definition and not of each build: they change with the file, and would be most of what a run stores.
+        # Of the definition and not of each build, for the reason that with_columns has.
         metadata={"dagster/column_schema": table_schema(model), "dagster/column_lineage": column_lineage(model)},
         check_specs=[
             dg.AssetCheckSpec(

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import dagster as dg
 
 from pollux_dagster.core.statistics import Aggregation
-from pollux_dagster.defs.metadata import OWNERS, column_schema
+from pollux_dagster.defs.metadata import OWNERS, row_count
 from pollux_dagster.warehouse.duckdb_resource import WarehouseResource
 from pollux_dagster.warehouse.schema import create_schema
 from pollux_dagster.warehouse.statistics import TABLES
@@ -41,7 +41,7 @@ def statistics_assets(aggregation: Aggregation) -> dg.AssetsDefinition:
             context.log.info(f"statistics of {report.judges} judges in {report.elapsed_s:.1f} s")
             for table in TABLES:
                 yield dg.MaterializeResult(
-                    asset_key=["statistics", table], metadata=column_schema(con, "statistics", table)
+                    asset_key=["statistics", table], metadata=row_count(con, "statistics", table)
                 )
 
     return statistics

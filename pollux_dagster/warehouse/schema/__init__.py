@@ -23,6 +23,20 @@ VIEWS = ("judging.judgeable", "judging.coverage")
 """Views that no step makes: what they read is made by steps."""
 
 
+def table_columns() -> dict[str, dict[str, str]]:
+    """The tables that Python writes, as in a new warehouse: "schema.table" → column → DuckDB type, in order."""
+    with duckdb.connect(":memory:") as con:
+        create_schema(con)
+        rows = con.execute(
+            "SELECT schema_name || '.' || table_name, column_name, data_type FROM duckdb_columns() "
+            "WHERE NOT internal ORDER BY schema_name, table_name, column_index"
+        ).fetchall()
+    tables: dict[str, dict[str, str]] = {}
+    for table, column, data_type in rows:
+        tables.setdefault(table, {})[column] = data_type
+    return tables
+
+
 class SchemaVersionError(RuntimeError):
     """The warehouse was written by a newer version of this package."""
 

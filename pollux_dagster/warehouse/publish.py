@@ -33,6 +33,8 @@ _TABLES = (
     "raw.model_outputs",
     "raw.human_scores",
     "raw.rejected_rows",
+    "raw.rejection_counts",
+    "raw.answer_counts",
     "landing.files",
     "judging.admission",
     "meta.judges",

@@ -31,7 +31,7 @@ test: $(READY) ## ruff, mypy --strict and the tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 bench: $(READY) ## our judge client against vLLM's own load generator, same server, same prompts
 	$(BIN)/python bench/judge_throughput.py

@@ -11,13 +11,6 @@ import pytest
 from pollux_dagster.defs.settings import Settings
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """For `pytest -n 2 --dist loadgroup`: files stay whole, and all tests with a real vLLM share one worker."""
-    for item in items:
-        group = "vllm" if item.get_closest_marker("vllm") else item.nodeid.split("::")[0]
-        item.add_marker(pytest.mark.xdist_group(group))
-
-
 @pytest.fixture(scope="session")
 def shared_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """State folder of the managed servers of this test session; whatever still runs in it is stopped at the end."""

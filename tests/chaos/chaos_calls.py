@@ -47,7 +47,7 @@ ABOUT = {"package_version": "chaos", "git_commit": None}
 def _publish(home: Path, landing: Path) -> None:
     settings = settings_of(home, landing)
     with closing(connect(settings.warehouse)) as con:
-        publish(con, settings.published, models=staging_models(), run_id="again", **ABOUT)  # type: ignore[arg-type]
+        publish(con, settings.published, models=staging_models(), contracts=(), run_id="again", **ABOUT)  # type: ignore[arg-type]
 
 
 def _pin(home: Path, landing: Path) -> None:

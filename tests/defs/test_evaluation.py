@@ -132,8 +132,8 @@ def test_a_failed_blocking_check_keeps_the_last_good_publication(world: Settings
     land(world, {"alpha": 0})
     assert evaluate(world, shared_servers)
     good = published(world, "SELECT * FROM meta.publication")
-    # A judge whose context is too small for any prompt: every verdict of the new model is a failure.
-    write_answers(world.landing, "flood", 12, lambda i: "слово " * 20_000 + str(i))
+    # Half of the new model's answers do not fit the judge's context: their verdicts are failures.
+    write_answers(world.landing, "flood", 12, lambda i: f"{ANSWERS[i % 3]} {'слово ' * 20_000 * (i % 2)}{i}")
     assert not evaluate(world, shared_servers)
     assert published(world, "SELECT * FROM meta.publication").equals(good)
     # Nor is there a way round it.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,9 +32,9 @@ def test_a_look_that_takes_longer_than_the_callers_patience_is_handed_to_a_later
     slow = FolderWatch(tmp_path, patience_s=0.01, free_s=0.0)
     original = watch.fingerprint
 
-    def look(folder: Path) -> str:
+    def look(folder: Path, *, trust_times: bool) -> str:
         with fifo.open():
-            return original(folder)
+            return original(folder, trust_times=trust_times)
 
     watch.fingerprint = look  # type: ignore[assignment]
     try:
@@ -56,13 +58,22 @@ def test_a_folder_that_is_gone_is_told_and_found_again_when_it_is_back(tmp_path:
     assert settle(watched) == fingerprint(folder)
 
 
-def test_a_look_does_not_depend_on_the_order_in_which_the_system_lists_names(tmp_path: Path) -> None:
-    one, two = tmp_path / "one", tmp_path / "two"
+def test_a_look_does_not_depend_on_the_order_in_which_the_system_lists_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     names = [f"{folder}/{i}.jsonl" for folder in ("b", "a", "a.b", "a/c") for i in range(20)]
-    for root, order in ((one, names), (two, names[::-1])):
-        for name in order:
-            (root / name).parent.mkdir(parents=True, exist_ok=True)
-            (root / name).write_text("{}")
-            os.utime(root / name, ns=(0, 0))
-    assert fingerprint(one) == fingerprint(two)
-    assert [file.path for file in scan(one).files] == sorted(names)
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("{}")
+    found = fingerprint(tmp_path)
+    walk = os.walk
+
+    def backwards(*arguments: Any, **options: Any) -> Iterator[tuple[str, list[str], list[str]]]:
+        for folder, subfolders, files in walk(*arguments, **options):
+            subfolders.sort(reverse=True)
+            files.sort(reverse=True)
+            yield folder, subfolders, files
+
+    monkeypatch.setattr(os, "walk", backwards)
+    assert fingerprint(tmp_path) == found
+    assert [file.path for file in scan(tmp_path).files] == sorted(names)

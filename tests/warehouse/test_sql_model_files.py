@@ -157,12 +157,14 @@ def test_lineage_of_the_real_models() -> None:
     assert models["marts.model_quality"].column_lineage["mean_score"] == (("staging.scores", "final_score"),)
     assert models["staging.scores"].column_lineage["normalized_score"] == (
         ("judging.verdicts", "score"),
+        ("raw.criteria", "higher_is_better"),
         ("raw.criteria", "max_score"),
         ("raw.criteria", "min_score"),
     )
     # judging.judgeable is a view: the key is traced to the hashes behind it.
     assert ("raw.model_outputs", "answer_hash") in models["staging.scores"].column_lineage["verdict_key"]
     assert models["staging.scores"].asset_dependencies == (
+        "judging.admission",
         "judging.requests",
         "judging.verdicts",
         "raw.criteria",

@@ -85,10 +85,27 @@ def test_a_model_that_is_gone_loses_its_requests_whoever_is_refreshed(world: Tin
 
 def test_an_earlier_judge_keeps_only_requests_whose_texts_still_stand(world: TinyWorld) -> None:
     refresh_requests(world.con, judge_id=OTHER_JUDGE, model_ids=None)
+    add_verdict(world.con, OTHER_JUDGE)
     world.write_answer(ALPHA, "p3", "новый ответ")
     refresh_requests(world.con, judge_id=JUDGE, model_ids=[ALPHA])
     assert len(keys_of(world.con, OTHER_JUDGE)) == 30
     assert not any(row[:2] == (ALPHA, "p3") for row in keys_of(world.con, OTHER_JUDGE))
+
+
+def test_an_earlier_judge_that_never_gave_a_verdict_keeps_no_requests(world: TinyWorld) -> None:
+    refresh_requests(world.con, judge_id=OTHER_JUDGE, model_ids=None)
+    refresh_requests(world.con, judge_id=JUDGE, model_ids=[ALPHA])
+    assert not keys_of(world.con, OTHER_JUDGE)
+
+
+def add_verdict(con: duckdb.DuckDBPyConnection, judge_id: str) -> None:
+    con.execute(
+        "INSERT INTO judging.verdicts BY NAME SELECT verdict_key, judge_id, 'ok' AS status, 1.0 AS score, "
+        "0 AS prompt_tokens, 0 AS completion_tokens, 0 AS cached_tokens, 1 AS attempts, 0.0 AS latency_s, "
+        "'e' AS engine, 'v' AS engine_version, 's' AS server, 'r' AS run_id, now() AS created_at "
+        "FROM judging.requests WHERE judge_id = ? LIMIT 1",
+        [judge_id],
+    )
 
 
 def test_repeats_are_requests_of_their_own(world: TinyWorld) -> None:

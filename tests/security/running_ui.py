@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -30,13 +31,14 @@ RUNS = "query Runs($filter: RunsFilter!) { runsOrError(filter: $filter) { ... on
 
 @dataclass
 class RunningUi:
-    """A started `pollux up`. `keeper` leads the session in which its services run."""
+    """A started `pollux up`. `keeper` leads the session of its services and has socket and workspace in `folder`."""
 
     settings: Settings
     process: subprocess.Popen[str]
     port: int
     lines: list[str] = field(default_factory=list)
     keeper: int = 0
+    folder: Path = Path()
 
     @property
     def address(self) -> str:
@@ -122,6 +124,7 @@ def running_ui(
     try:
         assert answers.wait(240) and process.poll() is None, "\n".join(ui.lines)
         (ui.keeper,) = (pid for pid in all_pids() if parent_of(pid) == process.pid)
+        ui.folder = next(Path(word) for word in command_of(ui.keeper).split() if "pollux-up-" in word)
         yield ui
     finally:
         name = name_process(ui.keeper) if ui.keeper else None
@@ -129,6 +132,8 @@ def running_ui(
         process.wait(60)
         if name is not None:
             kill_session(name)
+        if ui.folder.name:
+            shutil.rmtree(ui.folder, ignore_errors=True)
 
 
 def free_port() -> int:

@@ -14,10 +14,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from queue import Queue
 from urllib.parse import quote, urlencode
 
 import pytest
-from running_ui import LAUNCH, RunningUi, command_of, free_port, launching, running_ui
+from running_ui import LAUNCH, RunningUi, free_port, launching, running_ui
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 from websockets.typing import Origin, Subprotocol
@@ -155,13 +156,13 @@ Promise.allSettled(tries).then(() => setTimeout(tell, 1500));
 </script>"""
 
 
-def show_page(page: str, profile: Path) -> str:
-    """Let a browser open the page on a site of its own; returns what it says at its end."""
+@contextmanager
+def shown(page: str, profile: Path) -> Iterator[Queue[str]]:
+    """While a browser shows the page, on a site of its own; the queue gets what it says at its end."""
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     if chromium is None:
         pytest.skip("needs Debian's chromium: apt-get install chromium")
-    said: list[str] = []
-    done = threading.Event()
+    said: Queue[str] = Queue()
 
     class Site(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -171,10 +172,9 @@ def show_page(page: str, profile: Path) -> str:
             self.wfile.write(page.encode())
 
         def do_POST(self) -> None:
-            said.append(self.rfile.read(int(self.headers["Content-Length"])).decode())
+            said.put(self.rfile.read(int(self.headers["Content-Length"])).decode())
             self.send_response(204)
             self.end_headers()
-            done.set()
 
         def log_message(self, *_: object) -> None: ...
 
@@ -187,12 +187,11 @@ def show_page(page: str, profile: Path) -> str:
         stderr=subprocess.DEVNULL,
     )
     try:
-        assert done.wait(180), "the page did not come to its end"
+        yield said
     finally:
         browser.terminate()
         browser.wait(30)
         site.shutdown()
-    return said[0]
 
 
 def attacking(port: int, tag: str) -> str:
@@ -204,9 +203,8 @@ def attacking(port: int, tag: str) -> str:
 def unguarded(ui: RunningUi) -> Iterator[int]:
     """The port of Dagster's own web server on the same code server."""
     port = free_port()
-    (workspace,) = (Path(word) / "workspace.yaml" for word in command_of(ui.keeper).split() if "pollux-up-" in word)
     environment = {**os.environ, **ui.settings.to_environment(), "DAGSTER_HOME": str(ui.settings.dagster_home)}
-    command = [sys.executable, "-m", "dagster_webserver", "-w", str(workspace), "-p", str(port)]
+    command = [sys.executable, "-m", "dagster_webserver", "-w", str(ui.folder / "workspace.yaml"), "-p", str(port)]
     server = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         until = time.monotonic() + 180
@@ -223,9 +221,11 @@ def unguarded(ui: RunningUi) -> Iterator[int]:
 def test_a_page_of_another_origin_in_a_real_browser_launches_runs_only_where_no_guard_is(
     ui: RunningUi, tmp_path: Path
 ) -> None:
-    with unguarded(ui) as port:
-        show_page(attacking(port, "unguarded"), tmp_path / "1")
-        assert ui.runs("unguarded"), "the page attacks indeed"
-    said = show_page(attacking(ui.port, "guarded"), tmp_path / "2")
-    assert said == "get, json refused, post, socket refused, text"
+    with unguarded(ui) as port, shown(attacking(port, "unguarded"), tmp_path / "1"):
+        until = time.monotonic() + 240
+        while not ui.runs("unguarded"):
+            assert time.monotonic() < until, "the page attacks indeed"
+            time.sleep(0.5)
+    with shown(attacking(ui.port, "guarded"), tmp_path / "2") as said:
+        assert said.get(timeout=240) == "get, json refused, post, socket refused, text"
     assert ui.runs("guarded") == []

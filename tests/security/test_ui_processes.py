@@ -16,7 +16,6 @@ from fake_judge import KEY, Call, FakeJudge, Raw, replying
 from running_ui import RunningUi, command_of, environment_of, running_ui
 from test_hostile_run import holding
 
-from pollux_dagster.defs.automation import RANGE_END, RANGE_START
 from pollux_dagster.defs.settings import Settings
 from tests.pipeline_world import write_answers, write_instructions
 
@@ -70,8 +69,7 @@ def test_the_key_reaches_the_judge_and_no_processs_environment(tmp_path: Path) -
             started.append(ui)
             assert ui.launch("ingest", "test") == "LaunchRunSuccess"
             wait_for_success(ui)
-            one_model = {RANGE_START: "a", RANGE_END: "a"}
-            assert ui.launch("evaluate", "test", tags=one_model) == "LaunchRunSuccess"
+            assert ui.launch("evaluate", "test") == "LaunchRunSuccess"
             assert looked.wait(300), "\n".join(ui.lines[-40:])
             wait_for_success(ui)
             assert {name for name in KNOWN_BY if any(name in command for command in seen)} == set(KNOWN_BY)
@@ -91,13 +89,13 @@ def test_nothing_is_left_however_it_ends(tmp_path: Path, way: str) -> None:
     settings = world(tmp_path, "http://127.0.0.1:9/v1")
     with running_ui(settings, ignored=True) as ui:
         assert len(ui.services()) >= 4
-        folder = next(word for word in command_of(ui.keeper).split() if "pollux-up-" in word)
+        folder = ui.folder
         if way == "interrupt of a background job":
             ui.process.send_signal(signal.SIGINT)
         else:
             os.kill(ui.process.pid if way == "kill of the command" else ui.keeper, signal.SIGKILL)
         assert ended(ui), [command_of(pid) for pid in ui.services()]
-        assert not Path(folder).exists()
+        assert not folder.exists()
         assert ui.process.returncode == {"interrupt of a background job": 0, "kill of the command": -9}.get(way, 9)
 
 

@@ -61,8 +61,8 @@ def test_a_blocked_publication_is_explained_with_the_rows_that_block_it(tmp_path
         create_schema(con)
         insert = (
             "INSERT INTO meta.check_results BY NAME SELECT 'r' AS run_id, 'judging.verdicts' AS asset, "
-            "? AS check_name, 'ERROR' AS severity, TRUE AS blocking, FALSE AS passed, 1 AS failing_rows, 'd' AS description, "
-            "? AS sample, ? AS checked_at, ? AS position"
+            "? AS check_name, 'ERROR' AS severity, TRUE AS blocking, FALSE AS passed, 1 AS failing_rows, "
+            "'d' AS description, ? AS sample, ? AS checked_at, ? AS position"
         )
         con.execute(insert, ["of_an_earlier_run", sample, datetime.now(UTC) + timedelta(days=1), 1])
     before = report.last_check(warehouse)

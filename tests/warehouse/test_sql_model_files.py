@@ -158,6 +158,7 @@ def test_lineage_of_the_real_models() -> None:
     assert models["staging.scores"].column_lineage["normalized_score"] == (
         ("judging.verdicts", "score"),
         ("raw.criteria", "higher_is_better"),
+        ("raw.criteria", "is_gate"),
         ("raw.criteria", "max_score"),
         ("raw.criteria", "min_score"),
     )

@@ -14,7 +14,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -192,14 +192,16 @@ def _create_private_file(path: Path) -> None:
         for leftover in path.parent.glob(f"{prefix}*"):
             shutil.rmtree(leftover, ignore_errors=True)
         _set_log_aside(path, f"orphan-{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=prefix) as private:
-            fresh = Path(private) / "new.duckdb"
+        # Not a TemporaryDirectory: where rights are taken away meanwhile, its clean-up calls itself without end.
+        private = Path(tempfile.mkdtemp(dir=path.parent, prefix=prefix))
+        try:
+            fresh = private / "new.duckdb"
             duckdb.connect(str(fresh)).close()
             fresh.chmod(0o600)
-            try:
+            with suppress(FileExistsError):
                 os.link(fresh, path)
-            except FileExistsError:
-                return
+        finally:
+            shutil.rmtree(private, ignore_errors=True)
 
 
 def _is_connection_string(database: str) -> bool:

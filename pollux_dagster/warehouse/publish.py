@@ -194,8 +194,12 @@ def _scratch_folder(target: Path) -> Iterator[Path]:
     prefix = f".{target.name}.draft-"
     for leftover in target.parent.glob(f"{prefix}*"):
         shutil.rmtree(leftover)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=prefix) as scratch:
-        yield Path(scratch)
+    # Not a TemporaryDirectory: where rights are taken away meanwhile, its clean-up calls itself without end.
+    scratch = Path(tempfile.mkdtemp(dir=target.parent, prefix=prefix))
+    try:
+        yield scratch
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 import subprocess
 import sys
@@ -288,3 +289,31 @@ def test_a_warehouse_of_a_newer_version_is_refused_by_every_step(tmp_path: Path)
     with pytest.raises(SchemaVersionError, match="another home"), warehouse.get_connection():
         pass
     connect(path, wait_s=0).close()  # nothing was left open
+
+
+WITHOUT_RIGHTS = """
+import os, sys
+from pathlib import Path
+from pollux_dagster.warehouse import connection
+link = os.link
+def then_lose_the_right_to_write(*names):  # as `chmod` by somebody else does, in the middle
+    Path(sys.argv[1]).chmod(0o500)
+    link(*names)
+os.link = then_lose_the_right_to_write
+connection.connect(Path(sys.argv[1]) / "w.duckdb")
+"""
+
+
+def test_a_folder_that_loses_its_rights_while_a_warehouse_is_made_is_told(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    drop = ["setpriv", "--bounding-set=-dac_override", "--inh-caps=-dac_override"] if os.getuid() == 0 else []
+    if drop and subprocess.run([*drop, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("root here cannot give up its right to write everywhere")
+    command = [*drop, sys.executable, "-c", WITHOUT_RIGHTS, str(home)]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    home.chmod(0o700)
+    assert "PermissionError" in ran.stderr
+    assert "RecursionError" not in ran.stderr
+    connect(home / "w.duckdb").close()
+    assert [path.name for path in home.iterdir()] == ["w.duckdb"]

@@ -3,11 +3,10 @@ description: >
   Whether the judge still judges as it did: verdicts of each round on the golden set against those of the baseline
   round of the same model, by criterion. A round is one state of the judge (model, weights, template, sampling, engine, version, flags).
   shift is later minus baseline in [0, 1], where 1 is always the best level. A criterion has shifted when its mean moved
-  by more than 0.02 with an adjusted p-value below 0.05, or when all of its requests moved alike by more than that; it is failing when the share
-  of its requests with a usable verdict fell so. While one of the latest round has shifted or is failing, nothing is
-  published. Look at the verdicts, then
-  either mend the judge or accept the round as the new baseline (`pollux golden accept`). A build refused by the check
-  leaves the figures in statistics.golden_drift.
+  by more than 0.02 with an adjusted p-value below 0.05, or when all of its requests moved alike by more than that; it
+  is failing when the share of its requests with a usable verdict fell so. While one of the latest round has shifted or
+  is failing, nothing is published. Look at the verdicts, then either mend the judge or accept the round as the new
+  baseline (`pollux golden accept`). A build refused by the check leaves the figures in statistics.golden_drift.
 owners: [team:evaluation]
 tags: {layer: marts}
 materialized: view

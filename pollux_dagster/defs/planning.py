@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from uuid import uuid4
 
-import duckdb
-
 from pollux_dagster.defs.build import resources
-from pollux_dagster.defs.metadata import record_run
-from pollux_dagster.defs.resources import JudgeResource, LedgerResource
-from pollux_dagster.defs.settings import PACKAGE_TAXONOMY, Settings
-from pollux_dagster.ingest.sync import sync
+from pollux_dagster.defs.resources import JudgeResource, LandingResource, LedgerResource
+from pollux_dagster.defs.run_lock import only_run
+from pollux_dagster.defs.settings import Settings
 from pollux_dagster.warehouse.connection import connect
 from pollux_dagster.warehouse.planning import ComparisonPlan, DryRun, dry_run, plan_comparison
 from pollux_dagster.warehouse.schema import create_schema
@@ -33,17 +30,18 @@ def plan_landing(settings: Settings, *, difference: float, power: float) -> Land
     """Ingest what landed, as a run would, and say what judging it takes and what a comparison would.
 
     Raises:
-        WarehouseLockedError: a run is writing to the warehouse and did not finish in time.
+        HomeBusyError: a run is under way, whose raw tables this would change.
+        WarehouseLockedError: another process has the warehouse open and did not close it in time.
     """
     made = resources(settings)
-    judge, ledger = made["judge"], made["ledger"]
+    judge, ledger, landing = made["judge"], made["ledger"], made["landing"]
     assert isinstance(judge, JudgeResource)
     assert isinstance(ledger, LedgerResource)
+    assert isinstance(landing, LandingResource)
     identity, profile = judge.identity(), judge.judge_profile
-    con = connect(settings.warehouse)
-    try:
+    with only_run(settings.home), closing(connect(settings.warehouse)) as con:
         create_schema(con)
-        _ingest(con, settings)
+        landing.sync(con, f"plan-{uuid4()}")
         load_verdicts(con, ledger.open().segments())
         pending = dry_run(
             con,
@@ -64,18 +62,6 @@ def plan_landing(settings: Settings, *, difference: float, power: float) -> Land
         except ValueError as error:
             return LandingPlan(identity.judge_name, pending, None, str(error))
         return LandingPlan(identity.judge_name, pending, comparison, "")
-    finally:
-        con.close()
-
-
-def _ingest(con: duckdb.DuckDBPyConnection, settings: Settings) -> None:
-    """Read what landed and leave the record that a run leaves: rows lead back to it."""
-    started, run_id = datetime.now(UTC), f"plan-{uuid4()}"
-    report = sync(
-        con, settings.landing, run_id=run_id, taxonomy=PACKAGE_TAXONOMY, trust_times=settings.trust_file_times
-    )
-    if report.loaded or report.removed:
-        record_run(con, run_id, "ingest", started, report.as_json())
 
 
 def plan_lines(plan: LandingPlan) -> list[str]:

@@ -5,20 +5,16 @@ whose answers changed as partitions of `raw/model_outputs`.
 """
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
-from pathlib import Path
 
 import dagster as dg
 import duckdb
 
 from pollux_dagster.core.model_ids import model_partition_key
 from pollux_dagster.defs.automation import LANDED_TAG
-from pollux_dagster.defs.metadata import OWNERS, record_run, row_count, rows_table
+from pollux_dagster.defs.metadata import OWNERS, row_count, rows_table
 from pollux_dagster.defs.partitions import landed_models, models, one_run, register_models, selected_partitions
 from pollux_dagster.defs.resources import LandingResource
 from pollux_dagster.ingest.resolve import resolved_state
-from pollux_dagster.ingest.special_tokens import read_special_tokens
-from pollux_dagster.ingest.sync import SyncReport, sync
 from pollux_dagster.warehouse.builds import fingerprint
 from pollux_dagster.warehouse.duckdb_resource import WarehouseResource
 from pollux_dagster.warehouse.schema import create_schema
@@ -49,7 +45,10 @@ def landing_assets(
 ) -> Iterator[dg.MaterializeResult[None]]:
     """Read the landing files that changed and bring every raw table up to date."""
     with warehouse.get_connection() as con:
-        report = _sync(context, con, landing)
+        create_schema(con)
+        report = landing.sync(con, context.run.run_id)
+        if report.loaded or report.removed:
+            context.log.info(str(report))
         new = register_models(context.instance, list(landed_models(con)))
         if new:
             context.log.info(f"new models: {', '.join(new)}")
@@ -110,23 +109,6 @@ def _answers(con: duckdb.DuckDBPyConnection, model_id: str) -> dict[str, str | i
     query = "SELECT count(*), count(DISTINCT prompt_id) FROM raw.model_outputs WHERE model_id = ?"
     answers, instructions = con.execute(query, [model_id]).fetchone() or (0, 0)
     return {"model_id": model_id, "dagster/row_count": answers, "instructions_answered": instructions}
-
-
-def _sync(context: dg.AssetExecutionContext, con: duckdb.DuckDBPyConnection, landing: LandingResource) -> SyncReport:
-    started = datetime.now(UTC)
-    create_schema(con)
-    report = sync(
-        con,
-        landing.folder,
-        run_id=context.run.run_id,
-        taxonomy=Path(landing.taxonomy),
-        special_tokens=read_special_tokens(Path(landing.judge_weights)) if landing.judge_weights else (),
-        trust_times=landing.trust_file_times,
-    )
-    if report.loaded or report.removed:
-        context.log.info(str(report))
-        record_run(con, context.run.run_id, "ingest", started, report.as_json())
-    return report
 
 
 def _rejections(con: duckdb.DuckDBPyConnection) -> dict[str, dg.MetadataValue]:

@@ -12,12 +12,17 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import dagster as dg
+import duckdb
 from pydantic import Field
 
 from pollux_dagster.core.profiles import PROFILES, JudgeIdentity, JudgeProfile
+from pollux_dagster.defs.metadata import record_run
+from pollux_dagster.ingest.special_tokens import read_special_tokens
+from pollux_dagster.ingest.sync import SyncReport, sync
 from pollux_dagster.judge.endpoint import Route
 from pollux_dagster.judge.ledger import Ledger
 from pollux_dagster.judge.server import (
@@ -75,9 +80,23 @@ class LandingResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     judge_weights: str = ""  # a local folder; its tokenizer says which special tokens are suspected in answers
     trust_file_times: bool = True
 
-    @property
-    def folder(self) -> Path:
-        return Path(self.path)
+    def sync(self, con: duckdb.DuckDBPyConnection, run_id: str) -> SyncReport:
+        """Bring landing.* and raw.* up to date with the folder (`ingest.sync`); the schema must exist.
+
+        What was read is recorded under `run_id`: rows lead back to it.
+        """
+        started = datetime.now(UTC)
+        report = sync(
+            con,
+            Path(self.path),
+            run_id=run_id,
+            taxonomy=Path(self.taxonomy),
+            special_tokens=read_special_tokens(Path(self.judge_weights)) if self.judge_weights else (),
+            trust_times=self.trust_file_times,
+        )
+        if report.loaded or report.removed:
+            record_run(con, run_id, "ingest", started, report.as_json())
+        return report
 
 
 def records_folder(ledger: Path) -> Path:

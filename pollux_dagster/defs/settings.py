@@ -92,9 +92,9 @@ class Settings:
     ui_hosts: tuple[str, ...]
     ui_user_header: str
     ui_proxies: tuple[str, ...]
-    failing_models: FailingModels = "hold"
-    nightly_cron: str = "0 2 * * *"
-    time_zone: str = "Europe/Moscow"
+    failing_models: FailingModels
+    nightly_cron: str
+    time_zone: str
 
     @property
     def judge_weights(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from datetime import UTC, datetime
 
 import duckdb
@@ -12,11 +13,14 @@ from pollux_dagster.cli import app
 from pollux_dagster.core.verdicts import Verdict, VerdictStatus
 from pollux_dagster.defs.build import resources
 from pollux_dagster.defs.planning import plan_landing, plan_lines
-from pollux_dagster.defs.resources import JudgeResource, LedgerResource
+from pollux_dagster.defs.resources import JudgeResource, LandingResource, LedgerResource
+from pollux_dagster.defs.run_lock import only_run
 from pollux_dagster.defs.settings import SQL_MODELS, Settings
+from pollux_dagster.ingest.resolve import resolved_state
 from pollux_dagster.warehouse.connection import connect
 from pollux_dagster.warehouse.judges import register_judge
 from pollux_dagster.warehouse.requests import refresh_requests
+from pollux_dagster.warehouse.schema import create_schema
 from pollux_dagster.warehouse.sql_models import load_models
 from pollux_dagster.warehouse.tables import build_tables
 from pollux_dagster.warehouse.verdicts import load_verdicts
@@ -109,3 +113,29 @@ def test_a_missing_landing_folder_is_named(world: Settings, monkeypatch: pytest.
     result = CliRunner().invoke(app, ["plan"])
     assert result.exit_code == 1
     assert str(world.landing) in result.output
+
+
+def test_a_plan_reads_the_landing_folder_as_a_run_does_and_leaves_nothing_to_be_made_again(landed: Settings) -> None:
+    """Flags for the judge's own special tokens among it: without them a run would find other raw tables than before."""
+    landing = resources(landed)["landing"]
+    assert isinstance(landing, LandingResource)
+
+    def state() -> str:
+        with closing(connect(landed.warehouse)) as con:
+            create_schema(con)
+            landing.sync(con, "run")
+            return resolved_state(con)
+
+    before = state()
+    plan_landing(landed, difference=0.05, power=0.8)
+    with closing(connect(landed.warehouse)) as con:
+        assert resolved_state(con) == before
+    assert state() == before
+
+
+def test_a_plan_does_not_change_the_tables_under_a_run(landed: Settings) -> None:
+    with only_run(landed.home):
+        refused = CliRunner().invoke(app, ["plan", "--landing", str(landed.landing), "--home", str(landed.home)])
+    assert refused.exit_code == 1
+    assert "expected no other run" in refused.output
+    assert not landed.warehouse.exists()

@@ -75,6 +75,8 @@ def live(settings: Settings, judge: InstantJudge) -> dict[str, Stage]:
     note("rebuild job", execute(settings, "rebuild_tables"), judge.prompts.total())
     note("backfill", backfill(settings), judge.prompts.total())
     note("one asset by hand", execute(settings, assets=["published"]), judge.prompts.total())
+    report_all_checks_as_passed(settings)
+    note("checks reported by hand", execute(settings, assets=["published"]), judge.prompts.total())
 
     home = settings
     settings = flow_settings(home.landing.parent, judge.url, POLLUX_FAILING_MODELS="leave_out")
@@ -105,7 +107,15 @@ def backfill(settings: Settings) -> bool:
     return execute(settings, assets=downstream)
 
 
-@pytest.mark.parametrize("road", ["command", "rebuild job", "backfill", "one asset by hand"])
+def report_all_checks_as_passed(settings: Settings) -> None:
+    """As anybody who can use the UI may, by its address for reports: Dagster believes it, the tables do not."""
+    with open_instance(settings.dagster_home) as instance:
+        for check in build_defs(settings).resolve_asset_graph().asset_check_keys:
+            passed = dg.AssetCheckEvaluation(asset_key=check.asset_key, check_name=check.name, passed=True, metadata={})
+            instance.report_runless_asset_event(passed)
+
+
+@pytest.mark.parametrize("road", ["command", "rebuild job", "backfill", "one asset by hand", "checks reported by hand"])
 def test_no_road_publishes_a_model_that_failed_its_blocking_check(stages: dict[str, Stage], road: str) -> None:
     good, after = stages["published again by hand"], stages[road]
     assert not after.succeeded

@@ -52,6 +52,8 @@ def create_schema(con: duckdb.DuckDBPyConnection) -> None:
         _make_defaults_constant(con)
         for name in _FILES:
             con.execute((_FOLDER / name).read_text(encoding="utf-8"))
+        if found is not None and found < SCHEMA_VERSION:
+            con.execute((_FOLDER / "upgrade.sql").read_text(encoding="utf-8"))
         if found is None or found < SCHEMA_VERSION:
             con.execute("INSERT INTO meta.schema_version VALUES (?, now())", [SCHEMA_VERSION])
 

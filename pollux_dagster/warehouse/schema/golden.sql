@@ -15,8 +15,5 @@ CREATE TABLE IF NOT EXISTS judging.golden_rounds (
     is_baseline BOOLEAN NOT NULL, judged_at TIMESTAMPTZ NOT NULL, run_id VARCHAR NOT NULL,
     position BIGINT                         -- counts up with every round that is judged or returns: the latest is the highest
 );
--- For warehouses of before this column, where only the dates tell which round was the latest.
+-- For warehouses of before this column; upgrade.sql numbers the rows they have.
 ALTER TABLE judging.golden_rounds ADD COLUMN IF NOT EXISTS position BIGINT;
-UPDATE judging.golden_rounds SET position = numbered.position
-FROM (SELECT round_id, row_number() OVER (ORDER BY judged_at, rowid) AS position FROM judging.golden_rounds) AS numbered
-WHERE golden_rounds.round_id = numbered.round_id AND golden_rounds.position IS NULL;

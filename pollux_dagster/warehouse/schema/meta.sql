@@ -19,15 +19,9 @@ CREATE TABLE IF NOT EXISTS meta.check_results (
 );
 -- What the check looked at, as a fingerprint: its result speaks for no other state. Of a later date than the table.
 ALTER TABLE meta.check_results ADD COLUMN IF NOT EXISTS state VARCHAR;
--- For warehouses of before this column. Rows were only ever appended, so they lie in their order.
+-- For warehouses of before this column; upgrade.sql numbers the rows they have.
 ALTER TABLE meta.runs ADD COLUMN IF NOT EXISTS position BIGINT;
 ALTER TABLE meta.check_results ADD COLUMN IF NOT EXISTS position BIGINT;
-UPDATE meta.runs SET position = numbered.position
-FROM (SELECT rowid AS row, row_number() OVER (ORDER BY rowid) AS position FROM meta.runs) AS numbered
-WHERE runs.rowid = numbered.row AND runs.position IS NULL;
-UPDATE meta.check_results SET position = numbered.position
-FROM (SELECT rowid AS row, row_number() OVER (ORDER BY rowid) AS position FROM meta.check_results) AS numbered
-WHERE check_results.rowid = numbered.row AND check_results.position IS NULL;
 -- The judge of the last judging that came to its end; no row where there was none.
 CREATE OR REPLACE VIEW meta.last_judge AS
 SELECT details->>'judge_id' AS judge_id FROM meta.runs WHERE step = 'judge' ORDER BY position DESC LIMIT 1;

@@ -45,8 +45,8 @@ from pollux_dagster.defs.settings import Retention, Settings  # noqa: E402
 from tests.judge.fake_judge import KEY, FakeJudge, replying  # noqa: E402
 from tests.pipeline_world import ANSWERS, write_answers, write_instructions  # noqa: E402
 
-# Ticks of an hour at which there was nothing to do; the sensors' intervals are 10, 5 and 30 s.
-SENSORS = {"landing_sensor": 360, "evaluate_what_landed": 720, "dead_runs": 120}
+# Ticks of an hour at which there was nothing to do; the sensors' intervals are 15 and 120 s.
+SENSORS = {"landing_sensor": 240, "dead_runs": 30}
 HOURS = 7  # of ticks: those that are kept, and those since the last hourly pruning
 
 

@@ -8,12 +8,13 @@ that is lost, late or doubled loses nothing and does nothing twice.
 from __future__ import annotations
 
 import json
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import dagster as dg
+from dagster._core.instance.ref import InstanceRef
 
 from pollux_dagster.defs.instance import fail_orphaned_runs
-from pollux_dagster.defs.resources import LandingResource
 from pollux_dagster.defs.run_lock import BEGUN_TAG
 from pollux_dagster.ingest.watch import FolderWatch
 
@@ -29,8 +30,10 @@ _UNFINISHED = [
     dg.DagsterRunStatus.STARTING,
     dg.DagsterRunStatus.STARTED,
 ]
-# A look at a large folder goes on from tick to tick, in the process that evaluates the sensor.
-_watches: dict[tuple[Path, bool], FolderWatch] = {}
+REMEMBERED_INGESTS = 20
+# Opening Dagster's storage reads all of its migrations: 0.1 s of CPU, ten times what a look costs. So the process that
+# evaluates the sensors opens it once.
+_opened: list[tuple[InstanceRef, dg.DagsterInstance]] = []
 
 ingest_job = dg.define_asset_job(
     "ingest",
@@ -61,69 +64,102 @@ rebuild_job = dg.define_asset_job(
 )
 
 
-@dg.sensor(
-    job=ingest_job,
-    minimum_interval_seconds=10,
-    default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Starts an ingest when a file in the landing folder has appeared, changed or gone, and all is quiet.",
-)
-def landing_sensor(context: dg.SensorEvaluationContext, landing: LandingResource) -> dg.SensorResult | dg.SkipReason:
-    """A change is taken when two looks in a row see the same: files that are still being copied make one run, not ten.
+@dataclass
+class Progress:
+    """What the landing sensor remembers from tick to tick: states of the folder, and runs of `ingest` by their ids."""
 
-    The cursor holds the state last seen and the state last taken.
+    seen: str | None = None
+    taken: str | None = None
+    followed: list[str] = field(default_factory=list)
+
+    @classmethod
+    def parse(cls, cursor: str | None) -> Progress:
+        """The cursors of earlier versions were the state last taken, and then a list of the first two fields."""
+        if cursor is None:
+            return cls()
+        if cursor.startswith("{"):
+            return cls(**json.loads(cursor))
+        if cursor.startswith("["):
+            return cls(*json.loads(cursor))
+        return cls(cursor, cursor)
+
+
+def landing_sensor(folder: Path, *, trust_file_times: bool = True) -> dg.SensorDefinition:
+    """The sensor that has what landed ingested, and what was ingested evaluated.
+
+    One sensor for both: what a sensor costs at rest is mostly Dagster's own bookkeeping of its ticks.
     """
-    folder = Path(landing.path)
+    # A look at a large folder goes on from tick to tick, in the process that evaluates the sensor.
+    watch = FolderWatch(folder, trust_times=trust_file_times)
+
+    @dg.sensor(
+        name="landing_sensor",
+        jobs=[ingest_job, evaluate_job],
+        minimum_interval_seconds=15,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Starts an ingest when a file in the landing folder has appeared, changed or gone, and all is "
+        "quiet; and an evaluation when an ingest found something that has not been evaluated.",
+    )
+    def look(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        instance, progress = _instance(context), Progress.parse(context.cursor)
+        ingest, about_ingest = _ingest_what_landed(instance, progress, folder, watch)
+        evaluate, about_evaluate = _evaluate_what_was_ingested(instance, progress)
+        requests = ingest + evaluate
+        return dg.SensorResult(
+            run_requests=requests,
+            skip_reason=None if requests else dg.SkipReason(f"{about_ingest}; {about_evaluate}"),
+            cursor=json.dumps(asdict(progress)),
+        )
+
+    return look
+
+
+def _ingest_what_landed(
+    instance: dg.DagsterInstance, progress: Progress, folder: Path, watch: FolderWatch
+) -> tuple[list[dg.RunRequest], str]:
+    """A change is taken when two looks in a row see the same: files still being copied make one run, not ten."""
     if not folder.is_dir():
-        return dg.SkipReason(f"expected the landing folder {folder}, found none; create it or set POLLUX_LANDING")
-    key = (folder, landing.trust_file_times)
-    now = _watches.setdefault(key, FolderWatch(folder, trust_times=landing.trust_file_times)).state()
+        return [], f"expected the landing folder {folder}, found none; create it or set POLLUX_LANDING"
+    now = watch.state()
     if now is None:
-        return dg.SkipReason(
-            "a large landing folder is being looked at, or was a moment ago; a later tick has the result"
-        )
-    seen, taken = _cursor(context.cursor)
-    if now == taken:
-        return dg.SkipReason("the landing folder has not changed")
-    if now != seen:
-        return dg.SensorResult(
-            skip_reason=dg.SkipReason("the landing folder is changing; it is read once it is quiet"),
-            cursor=json.dumps([now, taken]),
-        )
-    cursor = json.dumps([now, now])
-    if _waiting(context.instance, ingest_job.name):
+        return [], "a large landing folder is being looked at, or was a moment ago; a later tick has the result"
+    if now == progress.taken:
+        return [], "the landing folder has not changed"
+    if now != progress.seen:
+        progress.seen = now
+        return [], "the landing folder is changing; it is read once it is quiet"
+    progress.taken = now
+    if _waiting(instance, ingest_job.name):
         # That one has not looked yet. After the fingerprint in this order: it will see at least what was seen here.
-        return dg.SensorResult(
-            skip_reason=dg.SkipReason("an ingest is waiting already; it reads what is there when it begins"),
-            cursor=cursor,
-        )
+        return [], "an ingest is waiting already; it reads what is there when it begins"
     # No run key: it would keep the folder's return to an earlier state from ever running again.
-    return dg.SensorResult(run_requests=[dg.RunRequest()], cursor=cursor)
+    return [dg.RunRequest(job_name=ingest_job.name)], ""
 
 
-@dg.run_status_sensor(
-    run_status=dg.DagsterRunStatus.SUCCESS,
-    monitored_jobs=[ingest_job],
-    request_job=evaluate_job,
-    minimum_interval_seconds=5,
-    default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Evaluates what an ingest found, unless that has been evaluated or is about to be.",
-)
-def evaluate_what_landed(context: dg.RunStatusSensorContext) -> dg.RunRequest | dg.SkipReason:
-    landed = context.dagster_run.tags.get(LANDED_TAG)
-    if _waiting(context.instance, evaluate_job.name):
-        return dg.SkipReason("an evaluation is waiting already; it takes what is there when it begins")
-    if landed is not None and landed == _last_evaluated(context.instance):
-        return dg.SkipReason("what is there was evaluated already")
-    return dg.RunRequest(tags={SCOPE_TAG: NEW})
+def _evaluate_what_was_ingested(instance: dg.DagsterInstance, progress: Progress) -> tuple[list[dg.RunRequest], str]:
+    """Every ingest is followed once, by its id: runs may end in another order than they were asked for."""
+    succeeded = dg.RunsFilter(job_name=ingest_job.name, statuses=[dg.DagsterRunStatus.SUCCESS])
+    latest = list(instance.get_run_ids(succeeded, limit=REMEMBERED_INGESTS))
+    new = set(latest) - set(progress.followed) if progress.followed else set(latest[:1])
+    progress.followed = latest
+    if not new:
+        return [], "no ingest has ended since"
+    if _waiting(instance, evaluate_job.name):
+        return [], "an evaluation is waiting already; it takes what is there when it begins"
+    landed = {run.tags.get(LANDED_TAG) for run in instance.get_runs(dg.RunsFilter(run_ids=list(new)))}
+    evaluated = _last_evaluated(instance)
+    if evaluated is not None and landed <= {evaluated}:
+        return [], "what was ingested has been evaluated already"
+    return [dg.RunRequest(job_name=evaluate_job.name, tags={SCOPE_TAG: NEW})], ""
 
 
 @dg.sensor(
-    minimum_interval_seconds=30,
+    minimum_interval_seconds=120,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Fails runs whose process is proved dead, after a reboot for instance.",
 )
 def dead_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-    buried = fail_orphaned_runs(context.instance)
+    buried = fail_orphaned_runs(_instance(context))
     return dg.SkipReason(f"failed: {', '.join(buried)}" if buried else "no unfinished run is proved dead")
 
 
@@ -150,14 +186,13 @@ def nightly_schedule(cron: str, time_zone: str) -> dg.ScheduleDefinition:
     return nightly
 
 
-def _cursor(text: str | None) -> tuple[str | None, str | None]:
-    """Last seen, last taken. The cursor of earlier versions was the state last taken, and nothing else."""
-    if text is None:
-        return None, None
-    if not text.startswith("["):
-        return text, text
-    seen, taken = json.loads(text)
-    return seen, taken
+def _instance(context: dg.SensorEvaluationContext) -> dg.DagsterInstance:
+    ref = context.instance_ref
+    if ref is None:
+        return context.instance
+    if not _opened or _opened[0][0] != ref:
+        _opened[:] = [(ref, dg.DagsterInstance.from_ref(ref))]
+    return _opened[0][1]
 
 
 def _waiting(instance: dg.DagsterInstance, job: str) -> bool:

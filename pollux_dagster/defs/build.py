@@ -9,7 +9,6 @@ import dagster as dg
 from pollux_dagster.defs.automation import (
     dead_runs,
     evaluate_job,
-    evaluate_what_landed,
     ingest_job,
     landing_sensor,
     nightly_schedule,
@@ -69,7 +68,11 @@ def build_defs(
         asset_checks=contract_checks(rules),
         jobs=[ingest_job, evaluate_job, rebuild_job],
         schedules=[nightly_schedule(settings.nightly_cron, settings.time_zone)],
-        sensors=[landing_sensor, evaluate_what_landed, dead_runs, retention_sensor(settings)],
+        sensors=[
+            landing_sensor(settings.landing, trust_file_times=settings.trust_file_times),
+            dead_runs,
+            retention_sensor(settings),
+        ],
         resources={
             **{key: fixed(value) for key, value in {**resources(settings), **(resource_overrides or {})}.items()},
             "io_manager": no_io_manager,

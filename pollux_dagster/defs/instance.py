@@ -30,6 +30,10 @@ run_retries:
   enabled: true           # a run whose process died is started again; what was judged is not asked for twice
   max_retries: 2
   retry_on_asset_or_op_failure: false
+auto_materialize:
+  enabled: false          # no asset has an automation condition or a freshness policy: nothing to look for all day
+freshness:
+  enabled: false
 python_logs:
   python_log_level: INFO  # of Dagster's own events everything is recorded, but not printed
 # How long runs, ticks and logs are kept: POLLUX_KEEP_DAYS and the like.

@@ -22,16 +22,15 @@ from pollux_dagster.defs.automation import (
     LANDED_TAG,
     NEW,
     SCOPE_TAG,
+    Progress,
     evaluate_job,
-    evaluate_what_landed,
     ingest_job,
     landing_sensor,
     nightly_schedule,
 )
-from pollux_dagster.defs.resources import LandingResource
 from pollux_dagster.defs.run_lock import BEGUN_TAG
 
-DROP, TICK, LOOK, BEGIN, END = "drop", "tick of the landing sensor", "tick of the ingest's sensor", "begin", "end"
+DROP, TICK, BEGIN, END = "drop", "tick of the landing sensor", "begin", "end"
 
 
 @pytest.fixture(scope="module")
@@ -48,17 +47,23 @@ def jobs() -> dict[str, dg.JobDefinition]:
     return {name: job(name) for name in (ingest_job.name, evaluate_job.name)}
 
 
+def look(sensor: dg.SensorDefinition, context: dg.SensorEvaluationContext) -> dg.SensorResult:
+    result = sensor(context)
+    assert isinstance(result, dg.SensorResult)
+    return result
+
+
 class Simulation:
     """A landing folder, a queue of runs of which one is under way, and what has been published."""
 
     def __init__(self, folder: Path, instance: dg.DagsterInstance, jobs: dict[str, dg.JobDefinition]) -> None:
         self.landing = folder
+        self._sensor = landing_sensor(folder)
         self.instance = instance
         self._jobs = jobs
         self._cursor: str | None = None
         self._queue: list[str] = []
         self._running: str | None = None
-        self._ended_ingests: list[str] = []
         self._ingested: frozenset[str] = frozenset()
         self._evaluating: frozenset[str] = frozenset()
         self.published: frozenset[str] = frozenset()
@@ -72,26 +77,11 @@ class Simulation:
         self.drops += 1
 
     def tick(self) -> None:
-        context = dg.build_sensor_context(instance=self.instance, cursor=self._cursor)
-        result = landing_sensor(context, landing=LandingResource(path=str(self.landing), taxonomy=""))
-        if isinstance(result, dg.SensorResult):
-            self._cursor = result.cursor
-            for request in result.run_requests or []:
-                self._launch(ingest_job.name, dict(request.tags))
-
-    def look(self) -> None:
-        """The run-status sensor, once for every ingest that succeeded since it last looked."""
-        while self._ended_ingests:
-            run = self._run(self._ended_ingests.pop(0))
-            event = next(
-                entry.dagster_event
-                for entry in self.instance.all_logs(run.run_id)
-                if entry.dagster_event and entry.dagster_event.event_type is dg.DagsterEventType.RUN_SUCCESS
-            )
-            with dg.build_run_status_sensor_context("evaluate_what_landed", event, self.instance, run) as context:
-                request = evaluate_what_landed(context)
-            if isinstance(request, dg.RunRequest):
-                self._launch(evaluate_job.name, dict(request.tags))
+        result = look(self._sensor, dg.build_sensor_context(instance=self.instance, cursor=self._cursor))
+        self._cursor = result.cursor
+        for request in result.run_requests or []:
+            assert request.job_name
+            self._launch(request.job_name, dict(request.tags))
 
     def begin(self) -> None:
         """The next run of the queue gets the home."""
@@ -115,19 +105,16 @@ class Simulation:
         self.instance.report_dagster_event(
             dg.DagsterEvent(dg.DagsterEventType.RUN_SUCCESS.value, run.job_name), run.run_id
         )
-        if run.job_name == ingest_job.name:
-            self._ended_ingests.append(run.run_id)
-        else:
+        if run.job_name == evaluate_job.name:
             self.published = self._evaluating
             self.publications += 1
         self._running = None
 
     def settle(self) -> None:
-        for _ in range(5):
+        for _ in range(6):
             self.tick()
             self.begin()
             self.end()
-            self.look()
 
     def _launch(self, job: str, tags: dict[str, str]) -> None:
         run = self.instance.create_run_for_job(self._jobs[job], tags=tags, status=dg.DagsterRunStatus.NOT_STARTED)
@@ -152,7 +139,6 @@ def simulate(tmp_path: Path, jobs: dict[str, dg.JobDefinition]) -> Iterator[Call
             actions = {
                 DROP: simulation.drop,
                 TICK: simulation.tick,
-                LOOK: simulation.look,
                 BEGIN: simulation.begin,
                 END: simulation.end,
             }
@@ -184,7 +170,7 @@ def test_in_every_order_of_events_nothing_is_lost_and_nothing_is_published_twice
     """Two drops, and what else happens in any order: 25 orders drawn with a fixed seed, then quiet."""
     source = random.Random(20261126)
     for _ in range(25):
-        events = [DROP, DROP] + [TICK] * 4 + [LOOK] * 2 + [BEGIN] * 3 + [END] * 3
+        events = [DROP, DROP] + [TICK] * 6 + [BEGIN] * 3 + [END] * 3
         source.shuffle(events)
         simulation = simulate(events)
         simulation.settle()
@@ -232,19 +218,47 @@ def test_a_change_that_an_ingest_finds_to_be_none_is_not_evaluated(
 
 
 def test_a_missing_landing_folder_is_said_and_not_an_error(tmp_path: Path) -> None:
-    context = dg.build_sensor_context()
-    skipped = landing_sensor(context, landing=LandingResource(path=str(tmp_path / "none"), taxonomy=""))
-    assert isinstance(skipped, dg.SkipReason)
-    assert str(tmp_path / "none") in (skipped.skip_message or "")
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        looked = look(landing_sensor(tmp_path / "none"), dg.build_sensor_context(instance))
+    assert looked.skip_reason
+    assert str(tmp_path / "none") in (looked.skip_reason.skip_message or "")
 
 
-def test_the_cursor_of_an_earlier_version_is_understood(tmp_path: Path) -> None:
-    """It was the state last taken: an upgrade does not read everything again."""
-    landing = LandingResource(path=str(tmp_path), taxonomy="")
-    (tmp_path / "m.jsonl").write_text("{}\n")
-    looked = landing_sensor(dg.build_sensor_context(cursor="state of an earlier time"), landing=landing)
-    assert isinstance(looked, dg.SensorResult)
-    assert "is changing" in (looked.skip_reason.skip_message if looked.skip_reason else "")
+@pytest.mark.parametrize("cursor", ["{state}", '["{state}", "{state}"]'])
+def test_the_cursor_of_an_earlier_version_is_understood(tmp_path: Path, cursor: str) -> None:
+    """It was the state last taken, then a list: an upgrade reads nothing again, and evaluates nothing again."""
+    landing = tmp_path / "landing"
+    landing.mkdir()
+    sensor = landing_sensor(landing)
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        state = Progress.parse(look(sensor, dg.build_sensor_context(instance)).cursor).seen
+        assert state
+        looked = look(sensor, dg.build_sensor_context(instance, cursor=cursor.replace("{state}", state)))
+        assert not looked.run_requests
+        assert looked.skip_reason
+        assert "has not changed" in (looked.skip_reason.skip_message or "")
+        (landing / "m.jsonl").write_text("{}\n")
+        looked = look(sensor, dg.build_sensor_context(instance, cursor=looked.cursor))
+        assert "is changing" in (looked.skip_reason.skip_message or "" if looked.skip_reason else "")
+
+
+def test_runs_that_end_in_another_order_are_each_followed(
+    simulate: Callable[[Sequence[str]], Simulation], jobs: dict[str, dg.JobDefinition]
+) -> None:
+    """Two ingests by hand, of which the first ends last and has found something more."""
+    simulation = simulate([])
+    simulation.settle()
+    before, instance = simulation.publications, simulation.instance
+    first, second = (
+        instance.create_run_for_job(jobs["ingest"], status=dg.DagsterRunStatus.NOT_STARTED) for _ in range(2)
+    )
+    for run, state in ((second, "one"), (first, "two")):
+        instance.add_run_tags(run.run_id, {BEGUN_TAG: "yes", LANDED_TAG: state})
+        instance.report_dagster_event(dg.DagsterEvent(dg.DagsterEventType.RUN_SUCCESS.value, "ingest"), run.run_id)
+        simulation.tick()
+        simulation.begin()
+        simulation.end()
+    assert simulation.publications == before + 2
 
 
 def test_a_night_that_finds_another_evaluation_waiting_leaves_the_work_to_it(

@@ -21,7 +21,7 @@ from tests.pipeline_world import write_answers, write_instructions
 
 pytestmark = pytest.mark.timeout(600)
 KNOWN_BY = ("pollux_dagster.ui.services run", "pollux_dagster.ui.services keep", "pollux_dagster.defs.webserver",
-            "dagster._daemon", "code-server start", "api grpc")  # fmt: skip
+            "dagster._daemon", "api grpc")  # fmt: skip
 
 
 def world(folder: Path, url: str) -> Settings:
@@ -67,8 +67,6 @@ def test_the_key_reaches_the_judge_and_no_processs_environment(tmp_path: Path) -
         write_answers(settings.landing, "a", 2, lambda i: f"Париж {i}")
         with running_ui(settings, environment={"POLLUX_JUDGE_API_KEY": KEY}) as ui:
             started.append(ui)
-            assert ui.launch("ingest", "test") == "LaunchRunSuccess"
-            wait_for_success(ui)
             assert ui.launch("evaluate", "test") == "LaunchRunSuccess"
             assert looked.wait(300), "\n".join(ui.lines[-40:])
             wait_for_success(ui)
@@ -76,7 +74,7 @@ def test_the_key_reaches_the_judge_and_no_processs_environment(tmp_path: Path) -
             assert any("spawn_main" in command for command in seen), "the run's own process was looked at"
             assert [command for command, has in seen.items() if has] == []
             kept = ui.graphql("{ runsOrError { ... on Runs { results { runConfigYaml tags { key value } } } } }", {})
-            assert len(kept["runsOrError"]["results"]) >= 2
+            assert len(kept["runsOrError"]["results"]) >= 1
             assert KEY not in str(kept)
             ui.process.send_signal(signal.SIGTERM)
             assert ended(ui)

@@ -11,6 +11,12 @@ import pytest
 from pollux_dagster.defs.settings import Settings
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What waits longest, for vLLM, comes first: at the end it would keep one worker alone."""
+    slow = {item.path for item in items if item.get_closest_marker("vllm")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(scope="session")
 def shared_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """State folder of the managed servers of this test session; whatever still runs in it is stopped at the end."""

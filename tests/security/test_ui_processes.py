@@ -86,7 +86,10 @@ def test_the_key_reaches_the_judge_and_no_processs_environment(tmp_path: Path) -
 def test_nothing_is_left_however_it_ends(tmp_path: Path, way: str) -> None:
     settings = world(tmp_path, "http://127.0.0.1:9/v1")
     with running_ui(settings, ignored=True) as ui:
-        assert len(ui.services()) >= 4
+        until = time.monotonic() + 60
+        while len(ui.services()) < 4:  # the daemon starts when the web server answers
+            assert time.monotonic() < until, [command_of(pid) for pid in ui.services()]
+            time.sleep(0.1)
         folder = ui.folder
         if way == "interrupt of a background job":
             ui.process.send_signal(signal.SIGINT)

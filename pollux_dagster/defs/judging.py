@@ -137,6 +137,7 @@ def verdicts(
         )
         if golden.moved:
             context.log.info("the judge had moved away on the golden set when last asked; its state is looked at again")
+        warehouse.release()
         try:
             report, golden_round = (
                 _judge_pending(context, judge, book, order, criteria, golden)

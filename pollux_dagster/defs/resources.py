@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,6 +33,7 @@ from pollux_dagster.judge.server import (
     cpu_vllm_spec,
     managed_server,
 )
+from pollux_dagster.warehouse.duckdb_resource import WarehouseResource
 
 
 class AdmissionRules(dg.ConfigurableResource):  # type: ignore[type-arg]
@@ -47,9 +48,14 @@ def fixed(value: object) -> dg.ResourceDefinition:
     """`value` as a resource that no run config can change: its config schema is an empty object.
 
     A `ConfigurableResource` offers each of its fields in the config of every run, and a plain value takes any config
-    and ignores it; here a run that names a field is refused by validation.
+    and ignores it; here a run that names a field is refused by validation. The warehouse stays open for the run.
     """
-    return dg.ResourceDefinition(lambda _: value, config_schema={}, description=type(value).__doc__)
+
+    def held(_: dg.InitResourceContext) -> Iterator[object]:
+        with value.kept_open() if isinstance(value, WarehouseResource) else nullcontext():
+            yield value
+
+    return dg.ResourceDefinition(held, config_schema={}, description=type(value).__doc__)
 
 
 @dg.io_manager(config_schema={})

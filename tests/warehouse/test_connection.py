@@ -341,3 +341,28 @@ def test_a_folder_that_loses_its_rights_while_a_warehouse_is_made_is_told(tmp_pa
     assert "RecursionError" not in ran.stderr
     connect(home / "w.duckdb").close()
     assert [path.name for path in home.iterdir()] == ["w.duckdb"]
+
+
+def opens_elsewhere(path: Path) -> bool:
+    code = "import sys, duckdb; duckdb.connect(sys.argv[1]).close()"
+    return subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, check=False).returncode == 0
+
+
+def test_a_file_that_is_kept_open_is_let_go_on_demand_after_an_error_and_at_the_end(tmp_path: Path) -> None:
+    path = tmp_path / "w.duckdb"
+    warehouse = WarehouseResource(database=str(path))
+    with warehouse.kept_open():
+        with warehouse.get_connection() as con:
+            con.execute("CREATE TABLE t AS SELECT 1 AS a")
+        assert not opens_elsewhere(path)
+        warehouse.release()
+        assert opens_elsewhere(path)
+        with warehouse.get_connection() as con:
+            assert con.execute("FROM t").fetchall() == [(1,)]
+        assert not opens_elsewhere(path)
+        with pytest.raises(duckdb.CatalogException), warehouse.get_connection() as con:
+            con.execute("FROM no_such_table")
+        assert opens_elsewhere(path)
+    with warehouse.get_connection():
+        pass
+    assert opens_elsewhere(path)

@@ -8,6 +8,7 @@ one is noticed by the other, through a pipe or as a child's end: neither `kill -
 from __future__ import annotations
 
 import argparse
+import fcntl
 import os
 import select
 import shutil
@@ -16,14 +17,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pollux_dagster.judge.server.engine_process import die_with_parent
 from pollux_dagster.judge.server.processes import ProcessName, kill, kill_session, name_process, send, session_members
 
 LOCATION = "pollux"  # as in workspace.yaml: schedules and sensors are known by it
+FOLDER_PREFIX = "pollux-up-"
 SOCKET = "code.sock"
 LONGEST_SOCKET_PATH = 107  # bytes, sun_path of unix(7) less its NUL
 STOP_GRACE_S = 20.0
@@ -43,6 +45,11 @@ def run_services(host: str, port: int, key_descriptor: int | None) -> int:
     `key_descriptor` is an open file with the judge's key, which only the code server learns of.
     """
     folder = _private_folder()
+    with _locked(folder):
+        return _serve(host, port, key_descriptor, folder)
+
+
+def _serve(host: str, port: int, key_descriptor: int | None, folder: str) -> int:
     held, holder = os.pipe()
     wake = _wake_on_signals()
     command = [sys.executable, "-m", "pollux_dagster.ui.services", "keep", "--host", host, "--port", str(port)]
@@ -76,11 +83,30 @@ def run_services(host: str, port: int, key_descriptor: int | None) -> int:
 
 def _private_folder() -> str:
     """A folder for workspace file and socket, in the home: what sweeps /tmp deletes files that are some days old."""
-    folder = tempfile.mkdtemp(prefix="pollux-up-", dir=os.environ["DAGSTER_HOME"])
+    home = Path(os.environ["DAGSTER_HOME"])
+    _remove_folders_of_the_killed(home)
+    folder = tempfile.mkdtemp(prefix=FOLDER_PREFIX, dir=home)
     if len(os.fsencode(f"{folder}/{SOCKET}")) <= LONGEST_SOCKET_PATH:
         return folder
     Path(folder).rmdir()
-    return tempfile.mkdtemp(prefix="pollux-up-")
+    return tempfile.mkdtemp(prefix=FOLDER_PREFIX)
+
+
+def _remove_folders_of_the_killed(home: Path) -> None:
+    for folder in home.glob(f"{FOLDER_PREFIX}*"):
+        with suppress(OSError), _locked(folder):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _locked(folder: str | Path) -> Iterator[None]:
+    """Holds the folder for as long as this process lives in the block; BlockingIOError when another process does."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 class Keeper:

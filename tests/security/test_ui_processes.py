@@ -85,7 +85,10 @@ def test_the_key_reaches_the_judge_and_no_processs_environment(tmp_path: Path) -
 @pytest.mark.parametrize("way", ["interrupt of a background job", "kill of the command", "kill of its keeper"])
 def test_nothing_is_left_however_it_ends(tmp_path: Path, way: str) -> None:
     settings = world(tmp_path, "http://127.0.0.1:9/v1")
+    of_a_killed_one = settings.dagster_home / "pollux-up-killed"
+    of_a_killed_one.mkdir(parents=True)
     with running_ui(settings, ignored=True) as ui:
+        assert not of_a_killed_one.exists()
         until = time.monotonic() + 60
         while len(ui.services()) < 4:  # the daemon starts when the web server answers
             assert time.monotonic() < until, [command_of(pid) for pid in ui.services()]

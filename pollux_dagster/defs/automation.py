@@ -13,6 +13,7 @@ from pathlib import Path
 
 import dagster as dg
 from dagster._core.instance.ref import InstanceRef
+from dagster._core.storage.tags import ASSET_PARTITION_RANGE_START_TAG, PARTITION_NAME_TAG, WILL_RETRY_TAG
 
 from pollux_dagster.defs.instance import fail_orphaned_runs
 from pollux_dagster.defs.run_lock import BEGUN_TAG
@@ -31,6 +32,9 @@ _UNFINISHED = [
     dg.DagsterRunStatus.STARTED,
 ]
 REMEMBERED_INGESTS = 20
+LAUNCH_AGAIN_AFTER = (4, 12, 20)
+"""Ticks of the landing sensor, 15 s each, after which a run that could not even be launched is asked for again."""
+_PARTITION_TAGS = {PARTITION_NAME_TAG, ASSET_PARTITION_RANGE_START_TAG}
 # Opening Dagster's storage reads all of its migrations: 0.1 s of CPU, ten times what a look costs. So the process that
 # evaluates the sensors opens it once.
 _opened: list[tuple[InstanceRef, dg.DagsterInstance]] = []
@@ -71,6 +75,8 @@ class Progress:
     seen: str | None = None
     taken: str | None = None
     followed: list[str] = field(default_factory=list)
+    not_launched: dict[str, tuple[str, int, int]] = field(default_factory=dict)
+    """Job → run that could not be launched, ticks since, how often it was asked for again."""
 
     @classmethod
     def parse(cls, cursor: str | None) -> Progress:
@@ -104,7 +110,7 @@ def landing_sensor(folder: Path, *, trust_file_times: bool = True) -> dg.SensorD
         instance, progress = _instance(context), Progress.parse(context.cursor)
         ingest, about_ingest = _ingest_what_landed(instance, progress, folder, watch)
         evaluate, about_evaluate = _evaluate_what_was_ingested(instance, progress)
-        requests = ingest + evaluate
+        requests = ingest + evaluate + _launch_again(instance, progress)
         return dg.SensorResult(
             run_requests=requests,
             skip_reason=None if requests else dg.SkipReason(f"{about_ingest}; {about_evaluate}"),
@@ -153,6 +159,29 @@ def _evaluate_what_was_ingested(instance: dg.DagsterInstance, progress: Progress
     return [dg.RunRequest(job_name=evaluate_job.name, tags={SCOPE_TAG: NEW})], ""
 
 
+def _launch_again(instance: dg.DagsterInstance, progress: Progress) -> list[dg.RunRequest]:
+    """Runs whose launch failed, because no code server answered for instance, are asked for again, three times.
+
+    Dagster drops such a run from its queue. What failed after it had begun is the next night's, or the operator's.
+    """
+    requests = []
+    for job in (ingest_job.name, evaluate_job.name):
+        newest = next(iter(instance.get_runs(dg.RunsFilter(job_name=job), limit=1)), None)
+        if newest is None or newest.is_success or BEGUN_TAG in newest.tags:
+            progress.not_launched.pop(job, None)
+            continue
+        if not (newest.is_failure and _is_whole(instance, newest)) or newest.tags.get(WILL_RETRY_TAG) == "true":
+            continue
+        run_id, ticks, times = progress.not_launched.get(job, ("", 0, 0))
+        ticks = ticks + 1 if run_id == newest.run_id else 0
+        if times < len(LAUNCH_AGAIN_AFTER) and ticks >= LAUNCH_AGAIN_AFTER[times] and not _waiting(instance, job):
+            tags = {SCOPE_TAG: newest.tags[SCOPE_TAG]} if SCOPE_TAG in newest.tags else {}
+            requests.append(dg.RunRequest(job_name=job, tags=tags))
+            times += 1
+        progress.not_launched[job] = (newest.run_id, ticks, times)
+    return requests
+
+
 @dg.sensor(
     minimum_interval_seconds=120,
     default_status=dg.DefaultSensorStatus.RUNNING,
@@ -196,12 +225,23 @@ def _instance(context: dg.SensorEvaluationContext) -> dg.DagsterInstance:
 
 
 def _waiting(instance: dg.DagsterInstance, job: str) -> bool:
-    """Whether a run of the job has read nothing yet: it is queued, starting, or waits for the home."""
+    """Whether a run of the whole job has read nothing yet: it is queued, starting, or waits for the home."""
     runs = instance.get_runs(dg.RunsFilter(job_name=job, statuses=_UNFINISHED))
-    return any(BEGUN_TAG not in run.tags for run in runs)
+    return any(BEGUN_TAG not in run.tags and _is_whole(instance, run) for run in runs)
 
 
 def _last_evaluated(instance: dg.DagsterInstance) -> str | None:
-    """The state of the raw tables that the latest evaluation began with, whatever became of it."""
+    """The state of the raw tables that the latest whole evaluation began with, whatever became of it."""
     runs = instance.get_runs(dg.RunsFilter(job_name=evaluate_job.name), limit=20)
-    return next((run.tags[LANDED_TAG] for run in runs if LANDED_TAG in run.tags), None)
+    return next((run.tags[LANDED_TAG] for run in runs if LANDED_TAG in run.tags and _is_whole(instance, run)), None)
+
+
+def _is_whole(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
+    """Whether it does all of its job for every model: an operator may also launch it for a model, an asset, a step."""
+    selections = (run.asset_selection, run.asset_check_selection, run.resolved_op_selection)
+    if any(selection is not None for selection in selections) or _PARTITION_TAGS & run.tags.keys():
+        return False
+    if run.step_keys_to_execute is None or run.execution_plan_snapshot_id is None:
+        return True
+    plan = instance.get_execution_plan_snapshot(run.execution_plan_snapshot_id)
+    return len(run.step_keys_to_execute) == len(plan.steps)  # the UI names all of them where all are meant

@@ -17,9 +17,11 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.execution.api import create_execution_plan
 
 from pollux_dagster.defs.automation import (
     LANDED_TAG,
+    LAUNCH_AGAIN_AFTER,
     NEW,
     SCOPE_TAG,
     Progress,
@@ -41,8 +43,12 @@ def jobs() -> dict[str, dg.JobDefinition]:
     def step() -> None:
         pass
 
+    @dg.op
+    def another_step() -> None:
+        pass
+
     def job(name: str) -> dg.JobDefinition:
-        return dg.GraphDefinition(name=name, node_defs=[step]).to_job()
+        return dg.GraphDefinition(name=name, node_defs=[step, another_step]).to_job()
 
     return {name: job(name) for name in (ingest_job.name, evaluate_job.name)}
 
@@ -83,6 +89,10 @@ class Simulation:
             assert request.job_name
             self._launch(request.job_name, dict(request.tags))
 
+    @property
+    def is_waiting(self) -> bool:
+        return bool(self._queue)
+
     def begin(self) -> None:
         """The next run of the queue gets the home."""
         if self._running is not None or not self._queue:
@@ -110,8 +120,13 @@ class Simulation:
             self.publications += 1
         self._running = None
 
-    def settle(self) -> None:
-        for _ in range(6):
+    def fail_launch(self) -> None:
+        """The daemon takes the next run out of the queue, and no code server answers."""
+        run = self._run(self._queue.pop(0))
+        self.instance.report_run_failed(run, "no code server")
+
+    def settle(self, rounds: int = 6) -> None:
+        for _ in range(rounds):
             self.tick()
             self.begin()
             self.end()
@@ -259,6 +274,66 @@ def test_runs_that_end_in_another_order_are_each_followed(
         simulation.begin()
         simulation.end()
     assert simulation.publications == before + 2
+
+
+@pytest.mark.parametrize("failures", [1, 3])
+def test_a_run_that_could_not_be_launched_is_asked_for_again(
+    simulate: Callable[[Sequence[str]], Simulation], failures: int
+) -> None:
+    simulation = simulate([DROP, TICK, TICK])
+    for number in range(failures):
+        simulation.fail_launch()
+        for _ in range(LAUNCH_AGAIN_AFTER[number]):
+            simulation.tick()
+            assert len(simulation.instance.get_runs()) == number + 1
+        simulation.tick()
+        assert len(simulation.instance.get_runs()) == number + 2
+    simulation.begin()
+    simulation.end()
+    simulation.tick()
+    simulation.fail_launch()
+    simulation.settle(LAUNCH_AGAIN_AFTER[0] + 2)
+    assert simulation.publications == 1
+    assert simulation.published == {"model-0.jsonl"}
+    evaluations = simulation.instance.get_runs(dg.RunsFilter(job_name="evaluate"))
+    assert [run.tags[SCOPE_TAG] for run in evaluations] == [NEW, NEW]
+
+
+def test_a_run_that_can_never_be_launched_is_not_asked_for_for_ever(
+    simulate: Callable[[Sequence[str]], Simulation],
+) -> None:
+    simulation = simulate([DROP, TICK, TICK])
+    for _ in range(3 * sum(LAUNCH_AGAIN_AFTER)):
+        if simulation.is_waiting:
+            simulation.fail_launch()
+        simulation.tick()
+    assert len(simulation.instance.get_runs()) == 1 + len(LAUNCH_AGAIN_AFTER)
+    simulation.drop()
+    simulation.settle()
+    assert len(simulation.published) == 2
+
+
+@pytest.mark.parametrize("part", ["a partition", "some partitions", "an asset", "a step"])
+def test_an_evaluation_of_a_part_that_an_operator_launched_stands_for_no_whole_one(
+    simulate: Callable[[Sequence[str]], Simulation], jobs: dict[str, dg.JobDefinition], part: str
+) -> None:
+    """It reads the landing folder, so the raw tables are as a drop left them, and judges only what it was told to."""
+    simulation = simulate([DROP, TICK, TICK, BEGIN, END])
+    tags = {
+        "a partition": {"dagster/partition": "m1"},
+        "some partitions": {"dagster/asset_partition_range_start": "m1", "dagster/asset_partition_range_end": "m2"},
+    }.get(part, {})
+    instance = simulation.instance
+    plan = create_execution_plan(jobs["evaluate"], step_keys_to_execute=["step"] if part == "a step" else None)
+    run = instance.create_run_for_job(jobs["evaluate"], plan, tags=tags, status=dg.DagsterRunStatus.NOT_STARTED)
+    if part == "an asset":  # the jobs here have none, so Dagster would not create it
+        instance.delete_run(run.run_id)
+        run = instance.add_run(run._replace(asset_selection=frozenset({dg.AssetKey(["raw", "instructions"])})))
+    (ingest,) = instance.get_runs(dg.RunsFilter(job_name="ingest"))
+    if part != "a partition":  # it has begun with what the ingest left, and not only waits
+        instance.add_run_tags(run.run_id, {BEGUN_TAG: "yes", LANDED_TAG: ingest.tags[LANDED_TAG]})
+    simulation.settle()
+    assert simulation.publications == 1
 
 
 def test_a_night_that_finds_another_evaluation_waiting_leaves_the_work_to_it(

@@ -133,8 +133,12 @@ PRINTED_ROWS = 10_000  # of a query; a table of more is read by nobody and held 
 UNBROKEN = 16  # characters of a cell that a narrow terminal does not break
 HEADING = 12  # characters of a line of a column's heading
 BLOCKED = """
-    SELECT asset, check_name, description, sample FROM meta.check_results
-    WHERE blocking AND NOT passed AND position > ? ORDER BY position
+    SELECT asset, check_name, description, sample FROM (
+        -- Another run of the home may have checked the same while this one waited for its turn.
+        FROM meta.check_results WHERE position > ?
+        QUALIFY row_number() OVER (PARTITION BY asset, check_name ORDER BY position DESC) = 1
+    )
+    WHERE blocking AND NOT passed ORDER BY position
 """
 MODELS_ACROSS = 6  # columns of models that the table of tasks has room for
 

@@ -67,10 +67,11 @@ def test_a_blocked_publication_is_explained_with_the_rows_that_block_it(tmp_path
         con.execute(insert, ["of_an_earlier_run", sample, datetime.now(UTC) + timedelta(days=1), 1])
     before = report.last_check(warehouse)
     with duckdb.connect(str(warehouse)) as con:
-        con.execute(insert, ["coverage_is_sufficient", sample, datetime.now(UTC), 2])  # the clock was set back
+        for position in (2, 3):  # another run checked it while this one waited; the clock was set back
+            con.execute(insert, ["coverage_is_sufficient", sample, datetime.now(UTC), position])
     out = io.StringIO()
     report.print_blocked(warehouse, before, Console(file=out, width=80))
-    assert "Blocked by coverage_is_sufficient of judging.verdicts: d" in out.getvalue()
+    assert out.getvalue().count("Blocked by coverage_is_sufficient of judging.verdicts: d") == 1
     assert "\\x1b[31mred" in out.getvalue()
     assert "of_an_earlier_run" not in out.getvalue()
 

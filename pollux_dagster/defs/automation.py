@@ -170,7 +170,7 @@ def _launch_again(instance: dg.DagsterInstance, progress: Progress) -> list[dg.R
         if newest is None or newest.is_success or BEGUN_TAG in newest.tags:
             progress.not_launched.pop(job, None)
             continue
-        if not (newest.is_failure and _is_whole(instance, newest)) or newest.tags.get(WILL_RETRY_TAG) == "true":
+        if not (newest.is_failure and is_whole(instance, newest)) or newest.tags.get(WILL_RETRY_TAG) == "true":
             continue
         run_id, ticks, times = progress.not_launched.get(job, ("", 0, 0))
         ticks = ticks + 1 if run_id == newest.run_id else 0
@@ -215,6 +215,19 @@ def nightly_schedule(cron: str, time_zone: str) -> dg.ScheduleDefinition:
     return nightly
 
 
+def is_whole(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
+    """Whether it does all of its job for every model: an operator may also launch it for a model, an asset, a step."""
+    # No assets named are all of them, no checks named are none.
+    if run.asset_selection or run.resolved_op_selection or run.asset_check_selection is not None:
+        return False
+    if _PARTITION_TAGS & run.tags.keys():
+        return False
+    if run.step_keys_to_execute is None or run.execution_plan_snapshot_id is None:
+        return True
+    plan = instance.get_execution_plan_snapshot(run.execution_plan_snapshot_id)
+    return len(run.step_keys_to_execute) == len(plan.steps)  # the UI names all of them where all are meant
+
+
 def _instance(context: dg.SensorEvaluationContext) -> dg.DagsterInstance:
     ref = context.instance_ref
     if ref is None:
@@ -227,21 +240,10 @@ def _instance(context: dg.SensorEvaluationContext) -> dg.DagsterInstance:
 def _waiting(instance: dg.DagsterInstance, job: str) -> bool:
     """Whether a run of the whole job has read nothing yet: it is queued, starting, or waits for the home."""
     runs = instance.get_runs(dg.RunsFilter(job_name=job, statuses=_UNFINISHED))
-    return any(BEGUN_TAG not in run.tags and _is_whole(instance, run) for run in runs)
+    return any(BEGUN_TAG not in run.tags and is_whole(instance, run) for run in runs)
 
 
 def _last_evaluated(instance: dg.DagsterInstance) -> str | None:
     """The state of the raw tables that the latest whole evaluation began with, whatever became of it."""
     runs = instance.get_runs(dg.RunsFilter(job_name=evaluate_job.name), limit=20)
-    return next((run.tags[LANDED_TAG] for run in runs if LANDED_TAG in run.tags and _is_whole(instance, run)), None)
-
-
-def _is_whole(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
-    """Whether it does all of its job for every model: an operator may also launch it for a model, an asset, a step."""
-    selections = (run.asset_selection, run.asset_check_selection, run.resolved_op_selection)
-    if any(selection is not None for selection in selections) or _PARTITION_TAGS & run.tags.keys():
-        return False
-    if run.step_keys_to_execute is None or run.execution_plan_snapshot_id is None:
-        return True
-    plan = instance.get_execution_plan_snapshot(run.execution_plan_snapshot_id)
-    return len(run.step_keys_to_execute) == len(plan.steps)  # the UI names all of them where all are meant
+    return next((run.tags[LANDED_TAG] for run in runs if LANDED_TAG in run.tags and is_whole(instance, run)), None)

@@ -13,7 +13,7 @@ import dagster as dg
 import duckdb
 import pytest
 
-from pollux_dagster.defs.automation import NEW, SCOPE_TAG, evaluate_job, nightly_schedule
+from pollux_dagster.defs.automation import NEW, SCOPE_TAG, evaluate_job, is_whole, nightly_schedule
 from pollux_dagster.defs.build import build_defs
 from pollux_dagster.defs.evaluation import evaluate_landing
 from pollux_dagster.defs.instance import open_instance
@@ -35,6 +35,7 @@ class Stage:
     staleness: list[tuple[object, ...]]
     left_out: dict[object, str]
     failed_checks: set[tuple[object, object]]
+    is_whole: bool
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +58,7 @@ def live(settings: Settings, judge: InstantJudge) -> dict[str, Stage]:
             failed_checks=set(
                 published(settings, "SELECT check_name, blocking FROM meta.check_results WHERE NOT passed")
             ),
+            is_whole=last_evaluation_is_whole(settings),
         )
 
     def run(name: str, **tags: str) -> None:
@@ -94,6 +96,12 @@ def live(settings: Settings, judge: InstantJudge) -> dict[str, Stage]:
     return stages
 
 
+def last_evaluation_is_whole(settings: Settings) -> bool:
+    with open_instance(settings.dagster_home) as instance:
+        (run,) = instance.get_runs(dg.RunsFilter(job_name="evaluate"), limit=1)
+        return is_whole(instance, run)
+
+
 def backfill(settings: Settings) -> bool:
     """As the UI's backfill launches it: the partitions in one run, then what is downstream in another."""
     with open_instance(settings.dagster_home) as instance:
@@ -121,6 +129,13 @@ def test_no_road_publishes_a_model_that_failed_its_blocking_check(stages: dict[s
     assert not after.succeeded
     assert after.publication == good.publication
     assert after.models == ["good"]
+
+
+def test_a_run_of_a_part_is_told_from_a_whole_one(stages: dict[str, Stage]) -> None:
+    """What the landing sensor goes by: an evaluation of a part leaves the rest of a drop to it."""
+    assert [stages[name].is_whole for name in ("good", "command", "landing change", "last")] == [True] * 4
+    assert not stages["one asset by hand"].is_whole
+    assert not stages["backfill"].is_whole
 
 
 def test_schedule_and_flow_launch_the_job_that_the_command_runs(tmp_path: Path) -> None:

@@ -4,8 +4,6 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
 READY  := $(VENV)/.ready
-# Of the tests: half of the time they wait, for servers to start and processes to end.
-WORKERS := 3
 
 .DEFAULT_GOAL := help
 .PHONY: help demo up test bench simulate chaos soak fuzz lock clean
@@ -33,7 +31,7 @@ test: $(READY) ## ruff, mypy --strict and the tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 bench: $(READY) ## our judge client against vLLM's own load generator, same server, same prompts
 	$(BIN)/python bench/judge_throughput.py

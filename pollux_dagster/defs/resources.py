@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -50,12 +50,15 @@ def fixed(value: object) -> dg.ResourceDefinition:
     A `ConfigurableResource` offers each of its fields in the config of every run, and a plain value takes any config
     and ignores it; here a run that names a field is refused by validation. The warehouse stays open for the run.
     """
+    if isinstance(value, WarehouseResource):
+        warehouse = value
 
-    def held(_: dg.InitResourceContext) -> Iterator[object]:
-        with value.kept_open() if isinstance(value, WarehouseResource) else nullcontext():
-            yield value
+        def kept_open(_: dg.InitResourceContext) -> Iterator[object]:
+            with warehouse.kept_open():
+                yield warehouse
 
-    return dg.ResourceDefinition(held, config_schema={}, description=type(value).__doc__)
+        return dg.ResourceDefinition(kept_open, config_schema={}, description=type(value).__doc__)
+    return dg.ResourceDefinition(lambda _: value, config_schema={}, description=type(value).__doc__)
 
 
 @dg.io_manager(config_schema={})

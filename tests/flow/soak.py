@@ -211,6 +211,12 @@ def live(soak: Soak, models: int) -> None:
             process.kill()
 
     soak.event("a run killed (-9) and its model landed", land_and_kill_the_run, lambda: soak.models() == present)
+    present.add("not-launched")
+    soak.event(
+        "code server killed (-9) before an ingest began",
+        lambda: kill_the_code_server_before_the_ingest_of(soak, "not-launched"),
+        lambda: soak.models() == present,
+    )
     present.add("after-a-kill")
 
     def kill_everything_and_land() -> None:
@@ -230,6 +236,15 @@ def evaluating(soak: Soak) -> list[psutil.Process]:
         started = instance.get_runs(dg.RunsFilter(job_name="evaluate", statuses=[dg.DagsterRunStatus.STARTED]))
         alive = [liveness_folder(instance) / run.run_id for run in started if BEGUN_TAG in run.tags]
     return [psutil.Process(json.loads(path.read_text())["pid"]) for path in alive if path.exists()]
+
+
+def kill_the_code_server_before_the_ingest_of(soak: Soak, model: str) -> None:
+    """Dagster drops a run that it can then not launch; with luck, for it may also be launched just before."""
+    land_model(soak.settings, model)
+    soak.wait(soak.unfinished)
+    for process in soak.processes():
+        if part(process) == "code server":
+            process.kill()
 
 
 def edit_answer(settings: Settings) -> None:

@@ -121,7 +121,7 @@ def test_a_prompt_that_kills_the_server_is_found_within_three_restarts_and_its_n
     monkeypatch.setattr(recovery, "_HEALTH_PAUSE_S", 0.05)
     answers = list(make_answers(60))
     # Where many may be under way at once, none is done before the deadly one is asked.
-    first_reply_s = 5.0 if max_in_flight == 512 else 0.05
+    first_reply_s = 15.0 if max_in_flight == 512 else 0.05
     server = Mortal(world.judge, prompt_of(answers[40], "first"), first_reply_s=first_reply_s)
     report = world.evaluate(answers, server=server, limits=replace(QUICK, max_in_flight=max_in_flight))
     server.judge.stop()

@@ -1,9 +1,10 @@
 /*
 description: >
-  One row per request that the current texts still justify, of the models that judging.admission admits: the
-  verdict's number read against its rubric, scaled to [0, 1], with the gate rule applied. A failure is never a score: final_score is set only where the verdict is
-  ok, the criterion is not a gate and the answer's gates are decided. A tripped gate turns the answer's scores
-  into 0; an undecided gate leaves them NULL. Every number of the marts is an aggregate of this table.
+  One row per request that the current texts still justify, of the models that judging.admission admits: the verdict's
+  number read against its rubric, scaled to [0, 1], with the gate rule applied. A failure is never a score: final_score
+  is set only where the verdict is ok, the criterion is not a gate and the answer's gates are decided. A tripped gate
+  turns the answer's scores into 0; an undecided gate leaves them NULL. Every number of the marts is an aggregate of
+  this table.
 owners: [team:evaluation]
 tags: {layer: staging}
 materialized: table

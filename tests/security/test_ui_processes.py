@@ -67,6 +67,8 @@ def test_the_key_reaches_the_judge_and_no_processs_environment(tmp_path: Path) -
         write_answers(settings.landing, "a", 2, lambda i: f"Париж {i}")
         with running_ui(settings, environment={"POLLUX_JUDGE_API_KEY": KEY}) as ui:
             started.append(ui)
+            assert ui.launch("ingest", "test") == "LaunchRunSuccess"
+            wait_for_success(ui)
             assert ui.launch("evaluate", "test") == "LaunchRunSuccess"
             assert looked.wait(300), "\n".join(ui.lines[-40:])
             wait_for_success(ui)
@@ -74,7 +76,7 @@ def test_the_key_reaches_the_judge_and_no_processs_environment(tmp_path: Path) -
             assert any("spawn_main" in command for command in seen), "the run's own process was looked at"
             assert [command for command, has in seen.items() if has] == []
             kept = ui.graphql("{ runsOrError { ... on Runs { results { runConfigYaml tags { key value } } } } }", {})
-            assert len(kept["runsOrError"]["results"]) >= 1
+            assert len(kept["runsOrError"]["results"]) >= 2
             assert KEY not in str(kept)
             ui.process.send_signal(signal.SIGTERM)
             assert ended(ui)

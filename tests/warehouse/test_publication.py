@@ -284,7 +284,7 @@ def test_readers_see_whole_publications_while_they_are_replaced(warehouse: Path,
     for reader in readers:
         assert reader.stdout is not None
         assert reader.stdout.readline() == "ready\n"
-    for number in range(1, 9):
+    for number in range(1, 21):
         fill_human_scores(con, 1000 + number, float(number))
         publish_run(con, target, str(number))
     stop.touch()

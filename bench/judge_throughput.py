@@ -28,8 +28,8 @@ from typing import Any
 from pollux_dagster.core.profiles import PROFILES, JudgeProfile
 from pollux_dagster.core.prompts import render
 from pollux_dagster.judge.evaluate import Answer, Criterion, evaluate
-from pollux_dagster.judge.ledger import Ledger
 from pollux_dagster.judge.server import ServerHandle, attached_server, cpu_vllm_spec, managed_server
+from pollux_dagster.ledger.ledger import Ledger
 
 PACKAGE = Path(__file__).resolve().parent.parent / "pollux_dagster"
 CRITERIA_AN_ANSWER = 5

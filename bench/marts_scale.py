@@ -17,12 +17,12 @@ from pathlib import Path
 
 import duckdb
 
-from pollux_dagster.warehouse.build import build_model
 from pollux_dagster.warehouse.connection import connect
+from pollux_dagster.warehouse.materialize import build_sql_model
 from pollux_dagster.warehouse.publish import publish
 from pollux_dagster.warehouse.requests import iter_work_order, pending_requests, refresh_requests
 from pollux_dagster.warehouse.schema import create_schema
-from pollux_dagster.warehouse.sql_models import load_models
+from pollux_dagster.warehouse.sql_models import load_sql_models
 from pollux_dagster.warehouse.statistics.refresh import refresh_statistics
 from pollux_dagster.warehouse.verdicts import load_verdicts
 
@@ -48,7 +48,7 @@ def main() -> None:
 
 def measure(con: duckdb.DuckDBPyConnection, folder: Path, models: int, instructions: int, criteria: int) -> None:
     with timed("load SQL models"):
-        sql_models = load_models(MODELS)
+        sql_models = load_sql_models(MODELS)
     with timed("column lineage of all models"):
         lineages = [model.column_lineage for model in sql_models]
     create_schema(con)
@@ -70,13 +70,13 @@ def measure(con: duckdb.DuckDBPyConnection, folder: Path, models: int, instructi
         for model in sql_models:
             if model.schema == "staging":
                 with timed(f"build {model.table}"):
-                    build_model(con, model)
+                    build_sql_model(con, model)
         with timed("statistics"):
             refresh_statistics(con)
         for model in sql_models:
             if model.schema != "staging":
                 with timed(f"build {model.table}"):
-                    build_model(con, model)
+                    build_sql_model(con, model)
     with timed("publish"):
         target = folder / "out" / "p.duckdb"
         report = publish(con, target, models=sql_models, contracts=(), run_id="r", package_version="0", git_commit=None)

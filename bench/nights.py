@@ -38,10 +38,10 @@ from dagster._core.storage.schedules.schema import JobTickTable  # noqa: E402
 from dagster._core.utils import make_new_run_id  # noqa: E402
 from dagster._time import datetime_from_timestamp  # noqa: E402
 
-from pollux_dagster.defs.evaluation import evaluate_landing  # noqa: E402
-from pollux_dagster.defs.instance import open_instance  # noqa: E402
-from pollux_dagster.defs.retention import DAY_S, HOUR_S, prune  # noqa: E402
-from pollux_dagster.defs.settings import Retention, Settings  # noqa: E402
+from pollux_dagster.app.evaluation import evaluate_landing  # noqa: E402
+from pollux_dagster.runs.instance import open_instance  # noqa: E402
+from pollux_dagster.runs.retention import DAY_S, HOUR_S, prune  # noqa: E402
+from pollux_dagster.settings import Retention, Settings  # noqa: E402
 from tests.judge.fake_judge import KEY, FakeJudge, replying  # noqa: E402
 from tests.pipeline_world import ANSWERS, write_answers, write_instructions  # noqa: E402
 

@@ -21,7 +21,7 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "
 import duckdb  # noqa: E402 - the numeric libraries read their thread counts when they are imported
 
 from pollux_dagster.warehouse.schema import create_schema  # noqa: E402
-from pollux_dagster.warehouse.sql_models import load_models  # noqa: E402
+from pollux_dagster.warehouse.sql_models import load_sql_models  # noqa: E402
 from pollux_dagster.warehouse.statistics.refresh import refresh_statistics  # noqa: E402
 
 MODELS = Path(__file__).resolve().parents[1] / "dbt_like_sql"
@@ -52,7 +52,7 @@ def main() -> None:
 def fill(con: duckdb.DuckDBPyConnection, models: int, instructions: int, criteria: int) -> int:
     """One gate and scores 0 to 2; models of unequal quality, 3 % of verdicts failed. Returns the number of scores."""
     create_schema(con)
-    (types,) = [model.column_types for model in load_models(MODELS) if model.table == "staging.scores"]
+    (types,) = [model.column_types for model in load_sql_models(MODELS) if model.table == "staging.scores"]
     columns = ", ".join(f"{name} {kind}" for name, kind in types.items())
     con.execute(f"CREATE SCHEMA staging; CREATE TABLE staging.scores ({columns})")
     size = {"models": models, "instructions": instructions, "criteria": criteria, "judge": JUDGE}

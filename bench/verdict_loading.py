@@ -15,7 +15,7 @@ import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from pollux_dagster.judge.segments import seal
+from pollux_dagster.ledger.segments import seal
 from pollux_dagster.warehouse.connection import connect
 from pollux_dagster.warehouse.schema import create_schema
 from pollux_dagster.warehouse.verdicts import load_verdicts

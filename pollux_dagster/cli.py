@@ -13,7 +13,7 @@ import typer.core
 from rich.console import Console
 
 if TYPE_CHECKING:
-    from pollux_dagster.defs.settings import Settings
+    from pollux_dagster.settings import Settings
 
 
 class _Commands(typer.core.TyperGroup):
@@ -46,10 +46,9 @@ Home = Annotated[Path | None, typer.Option(help="Where results are kept [default
 @app.command()
 def demo(home: Annotated[Path, typer.Option(help="Where the demo keeps its results")] = DEMO_HOME) -> None:
     """Judge the packaged answers with the packaged demonstration judge and print the tables."""
-    from pollux_dagster.defs.settings import demo_environment
+    from pollux_dagster.settings import demo_environment
 
-    os.environ.update(demo_environment(home.absolute()))
-    _evaluate()
+    _evaluate(_settings(**demo_environment(home.absolute())))
 
 
 @app.command()
@@ -64,14 +63,7 @@ def run(
     ] = None,
 ) -> None:
     """Judge whatever is new in a landing folder, rebuild the tables, check and publish them."""
-    given = {
-        "POLLUX_LANDING": landing,
-        "POLLUX_HOME": home,
-        "POLLUX_PROFILE": profile,
-        "POLLUX_JUDGE_URL": judge_url,
-    }
-    os.environ.update({name: str(value) for name, value in given.items() if value is not None})
-    _evaluate()
+    _evaluate(_settings(POLLUX_LANDING=landing, POLLUX_HOME=home, POLLUX_PROFILE=profile, POLLUX_JUDGE_URL=judge_url))
 
 
 @app.command()
@@ -82,11 +74,7 @@ def rebuild(
     home: Home = None,
 ) -> None:
     """Set the warehouse file aside and make it again from landing folder and ledger; asks only for what is missing."""
-    if landing is not None:
-        os.environ["POLLUX_LANDING"] = str(landing)
-    if home is not None:
-        os.environ["POLLUX_HOME"] = str(home)
-    _evaluate(rebuild=True)
+    _evaluate(_settings(POLLUX_LANDING=landing, POLLUX_HOME=home), rebuild=True)
 
 
 @app.command()
@@ -95,7 +83,7 @@ def show(home: Home = None) -> None:
     from pollux_dagster.publication_access import QueryError
     from pollux_dagster.report import print_report
 
-    settings = _settings(home)
+    settings = _settings(POLLUX_HOME=home)
     try:
         print_report(settings.published, console, settings.query_limits)
     except (FileNotFoundError, QueryError) as error:
@@ -118,7 +106,7 @@ def query(
     from pollux_dagster.publication_access import QueryError
     from pollux_dagster.report import print_query
 
-    settings = _settings(home)
+    settings = _settings(POLLUX_HOME=home)
     published, limits = settings.published, settings.query_limits
     try:
         if csv is None:
@@ -140,12 +128,11 @@ def plan(
     power: Annotated[float, typer.Option(help="Probability of finding it")] = 0.8,
 ) -> None:
     """Say what judging the landing folder would take, and what it takes to tell two models apart. Asks no judge."""
-    from pollux_dagster.defs.planning import plan_landing, plan_lines
-    from pollux_dagster.report import plain, print_rows
+    from pollux_dagster.app.plan import plan_landing, plan_lines
+    from pollux_dagster.core.text import escaped
+    from pollux_dagster.report import print_rows
 
-    if landing is not None:
-        os.environ["POLLUX_LANDING"] = str(landing)
-    settings = _settings(home)
+    settings = _settings(POLLUX_LANDING=landing, POLLUX_HOME=home)
     if not settings.landing.is_dir():
         _fail(f"expected a landing folder at {settings.landing}, found none; give one with --landing")
     planned = plan_landing(settings, difference=difference, power=power)
@@ -153,7 +140,7 @@ def plan(
     rows = [(m.model_id, m.requests, m.judged, m.over_length, m.pending) for m in planned.pending.models]
     print_rows(console, f"Pending for {planned.judge_name}", columns, rows)
     for line in plan_lines(planned):
-        typer.echo(plain(line))
+        typer.echo(escaped(line))
 
 
 @golden.command()
@@ -162,11 +149,12 @@ def pin(
     answers: Annotated[int, typer.Option(help="How many judged answers to pin, one an instruction")] = 100,
 ) -> None:
     """Pin a golden set from what the judge has judged, in place of the one there was."""
-    from pollux_dagster.defs.pinning import pin_for
+    from pollux_dagster.app.golden_set import pin_golden_set
     from pollux_dagster.warehouse.golden import GoldenSetError
 
     try:
-        typer.echo(f"pinned {pin_for(_settings(home), answers)} requests; the next evaluation judges them first")
+        pinned = pin_golden_set(_settings(POLLUX_HOME=home), answers)
+        typer.echo(f"pinned {pinned} requests; the next evaluation judges them first")
     except GoldenSetError as error:
         _fail(str(error))
 
@@ -174,12 +162,12 @@ def pin(
 @golden.command()
 def accept(home: Home = None) -> None:
     """Take the latest round of the golden set for the new baseline: a shift that was looked at and is meant."""
-    from pollux_dagster.defs.pinning import accept_for
-    from pollux_dagster.report import plain
+    from pollux_dagster.app.golden_set import accept_round
+    from pollux_dagster.core.text import escaped
     from pollux_dagster.warehouse.golden import GoldenSetError
 
     try:
-        typer.echo(plain(f"accepted as baseline: {accept_for(_settings(home))}"))
+        typer.echo(escaped(f"accepted as baseline: {accept_round(_settings(POLLUX_HOME=home))}"))
     except GoldenSetError as error:
         _fail(str(error))
 
@@ -190,10 +178,10 @@ def servers(
     stop: Annotated[str | None, typer.Option(help="Stop the server with this key, or `all`")] = None,
 ) -> None:
     """List the managed judge servers of a home, or stop them."""
+    from pollux_dagster.core.text import escaped
     from pollux_dagster.judge.server import list_servers, stop_server
-    from pollux_dagster.report import plain
 
-    folder = _settings(home).servers
+    folder = _settings(POLLUX_HOME=home).servers
     found = list_servers(folder)
     for server in found:
         if stop in (server.key, "all"):
@@ -202,7 +190,7 @@ def servers(
         line = (
             f"{server.key}  {server.status}  {server.engine}  {server.model}  {server.leases} in use  {server.reason}"
         )
-        typer.echo(plain(line))
+        typer.echo(escaped(line))
     if stop not in (None, "all") and stop not in {server.key for server in found}:
         _fail(f"no server {stop!r} in {folder}; `pollux servers` lists those there are")
 
@@ -214,19 +202,17 @@ def up(
     port: Annotated[int, typer.Option(help="Port to listen on")] = 3000,
 ) -> None:
     """Open the Dagster UI with schedule and sensors running."""
-    from pollux_dagster.defs.instance import fail_orphaned_runs, open_instance
-    from pollux_dagster.defs.instance_owner import ForeignInstanceError
-    from pollux_dagster.defs.retention import prune
-    from pollux_dagster.defs.settings import demo_environment
-    from pollux_dagster.ui.access import AccessError, refuse_taken_port
+    from pollux_dagster.runs.instance import fail_orphaned_runs, open_instance
+    from pollux_dagster.runs.instance_owner import ForeignInstanceError
+    from pollux_dagster.runs.retention import prune
+    from pollux_dagster.settings import demo_environment
+    from pollux_dagster.ui.access import AccessError, access_for, refuse_taken_port
 
-    if is_demo:
-        os.environ.update(demo_environment(DEMO_HOME.absolute()))
-    settings = _settings(None)
+    settings = _settings(**(demo_environment(DEMO_HOME.absolute()) if is_demo else {}))
     if importlib.util.find_spec("dagster_webserver") is None:
         _fail("the UI needs Dagster's web server: pip install 'pollux_dagster[ui]'")
     try:
-        settings.ui_access(host, port)
+        access_for(settings, host, port)
         refuse_taken_port(host, port)
     except AccessError as error:
         _fail(str(error))
@@ -245,7 +231,7 @@ def up(
 
 def _take_judge_key(environment: dict[str, str], settings: Settings) -> int | None:
     """Move the judge's key from a variable, which every process would inherit, into memory that one is told of."""
-    from pollux_dagster.defs.settings import API_KEY_VARIABLE
+    from pollux_dagster.settings import API_KEY_VARIABLE
 
     found = [environment.pop(name, "") for name in (settings.api_key_variable, API_KEY_VARIABLE)]
     if settings.api_key_file or not found[0]:
@@ -259,19 +245,19 @@ def _take_judge_key(environment: dict[str, str], settings: Settings) -> int | No
     return descriptor
 
 
-def _evaluate(*, rebuild: bool = False) -> None:
-    from pollux_dagster.defs.evaluation import NoAnswersError, evaluate_landing
-    from pollux_dagster.defs.instance_owner import ForeignInstanceError
+def _evaluate(settings: Settings, *, rebuild: bool = False) -> None:
+    from pollux_dagster.app.evaluation import NoAnswersError, evaluate_landing
+    from pollux_dagster.defs.build import build_defs
     from pollux_dagster.publication_access import QueryError
     from pollux_dagster.report import last_check, print_blocked, print_report
+    from pollux_dagster.runs.instance_owner import ForeignInstanceError
     from pollux_dagster.warehouse.connection import WarehouseLockedError
 
-    settings = _settings(None)
     if not settings.landing.is_dir():
         _fail(f"expected a landing folder at {settings.landing}, found none; give one with --landing")
     before = last_check(settings.warehouse)
     try:
-        succeeded = evaluate_landing(settings, rebuild=rebuild)
+        succeeded = evaluate_landing(build_defs(settings), settings, rebuild=rebuild)
     except (NoAnswersError, ForeignInstanceError, WarehouseLockedError) as error:
         _fail(str(error))
     if settings.published.exists():
@@ -284,13 +270,13 @@ def _evaluate(*, rebuild: bool = False) -> None:
         _fail("the run did not finish; what is printed above is the last good publication, if there is one")
 
 
-def _settings(home: Path | None) -> Settings:
-    from pollux_dagster.defs.settings import Settings
+def _settings(**given: str | Path | None) -> Settings:
+    """The environment's settings, with the options that were given in place of their variables."""
+    from pollux_dagster.settings import Settings
 
-    if home is not None:
-        os.environ["POLLUX_HOME"] = str(home)
+    options = {name: str(value) for name, value in given.items() if value is not None}
     try:
-        return Settings.from_environment()
+        return Settings.from_environment({**os.environ, **options})
     except ValueError as error:
         _fail(str(error))
 
@@ -303,10 +289,10 @@ def _end(message: str) -> None:
 
 
 def _fail(message: str) -> NoReturn:
-    from pollux_dagster.report import plain
+    from pollux_dagster.core.text import escaped
 
     # DuckDB's messages quote the values they could not convert, and those come from strangers.
-    typer.echo("error: " + "\n".join(plain(line) for line in message.splitlines()), err=True)
+    typer.echo("error: " + "\n".join(escaped(line) for line in message.splitlines()), err=True)
     raise typer.Exit(1)
 
 

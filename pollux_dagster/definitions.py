@@ -1,8 +1,22 @@
-"""What Dagster loads. Everything is put together in `defs.build`."""
+"""What Dagster loads: `dagster … -m pollux_dagster.definitions`."""
+
+import dagster as dg
 
 from pollux_dagster.defs.build import build_defs
-from pollux_dagster.defs.instance_owner import claim_configured_instance
-from pollux_dagster.defs.settings import Settings
+from pollux_dagster.runs.instance import keep_files_private
+from pollux_dagster.runs.instance_owner import claim_configured_instance
+from pollux_dagster.settings import Settings
 
-defs = build_defs(settings := Settings.from_environment())
-claim_configured_instance(settings)  # a second home on one instance shows in the UI as a location that did not load
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    """The code location of the home that the environment names.
+
+    Raises:
+        ForeignInstanceError: the Dagster instance belongs to another home; the UI shows it as a location that did not
+            load.
+    """
+    settings = Settings.from_environment()
+    keep_files_private()
+    claim_configured_instance(settings)
+    return build_defs(settings)

@@ -1,6 +1,6 @@
 """Prints the published results as tables: leaderboard, tasks, coverage, checks.
 
-Reads only the publication, as any analyst could. Whatever it prints passed through `plain`: names and answers come
+Reads only the publication, as any analyst could. Whatever it prints passed through `escaped`: names and answers come
 from strangers, and a terminal obeys control characters.
 """
 
@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from pollux_dagster.core.text import escaped
 from pollux_dagster.publication_access import QueryLimits, bounded, open_publication, require_one_read
 
 COMMAND = Path(sys.executable).with_name("pollux")
@@ -49,14 +50,14 @@ def print_report(published: Path, console: Console, limits: QueryLimits | None =
     console.print(Text(f"\nPublished: {published}"))
     if (picture := published.with_name("leaderboard.png")).exists():
         console.print(Text(f"Picture:   {picture}"))
-    query = f'{_near(COMMAND)} query --home {_near(published.parent.parent)} "{EXAMPLE_QUERY}"'
+    query = f'{relative_to_cwd(COMMAND)} query --home {relative_to_cwd(published.parent.parent)} "{EXAMPLE_QUERY}"'
     console.print(Text(f"Try:       {query}"), soft_wrap=True)
 
 
 def _staleness(con: duckdb.DuckDBPyConnection, console: Console) -> None:
     if _has(con, "meta", "staleness") and (noted := con.sql(STALE).fetchone()):
         published_at, since, reason = noted
-        text = f"NOT CURRENT: published {published_at}, not renewed since {since}. {plain(reason)}"
+        text = f"NOT CURRENT: published {published_at}, not renewed since {since}. {escaped(reason)}"
         console.print(Text(text, style="bold red"))
 
 
@@ -66,7 +67,7 @@ def _has(con: duckdb.DuckDBPyConnection, schema: str, table: str) -> bool:
     return con.execute(query, [schema, table]).fetchone() is not None
 
 
-def _near(path: Path) -> Path:
+def relative_to_cwd(path: Path) -> Path:
     """As a shell in this folder would name it."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
@@ -90,7 +91,12 @@ def print_blocked(warehouse: Path, after: int, console: Console) -> None:
     except duckdb.Error:
         return  # a warehouse that cannot be read is why the run failed, and its log has said so
     for asset, check, description, sample in failed:
-        console.print(Text(f"\nBlocked by {plain(check)} of {plain(asset)}: {plain(description)}", style="bold red"))
+        console.print(
+            Text(
+                f"\nBlocked by {escaped(check)} of {escaped(asset)}: {escaped(description)}",
+                style="bold red",
+            )
+        )
         rows = json.loads(sample)
         columns = list(rows[0]) if rows else []
         print_rows(console, "", columns, [[row[column] for column in columns] for row in rows])
@@ -189,13 +195,13 @@ def _judge(name: str, model: str, is_demonstration: bool, console: Console) -> N
     if is_demonstration:
         console.print(
             Text(
-                f"DEMONSTRATION: judged by {plain(name)} ({plain(model)}), a toy that knows five criteria. "
+                f"DEMONSTRATION: judged by {escaped(name)} ({escaped(model)}), a toy that knows five criteria. "
                 "Its scores show the machinery, not the models.",
                 style="bold yellow",
             )
         )
     else:
-        console.print(Text(f"Judged by {plain(name)} ({plain(model)})", style="bold"))
+        console.print(Text(f"Judged by {escaped(name)} ({escaped(model)})", style="bold"))
 
 
 def _tasks(con: duckdb.DuckDBPyConnection, console: Console, judge_id: str) -> None:
@@ -231,19 +237,14 @@ def print_rows(console: Console, title: str, columns: Sequence[str], rows: Seque
     )
     for at, name in enumerate(columns):
         numbers = bool(rows) and all(isinstance(row[at], (int, float, Decimal, NoneType)) for row in rows)
-        longest = max((len(plain(row[at])) for row in rows), default=0)
+        longest = max((len(escaped(row[at])) for row in rows), default=0)
         table.add_column(
-            Text(textwrap.fill(plain(name), HEADING)),
+            Text(textwrap.fill(escaped(name), HEADING)),
             justify="right" if numbers else "left",
             min_width=min(longest, UNBROKEN),
             overflow="fold",
         )
     for row in rows:
-        table.add_row(*(Text("" if value is None else plain(value)) for value in row))
+        table.add_row(*(Text("" if value is None else escaped(value)) for value in row))
     console.print()
     console.print(table)
-
-
-def plain(value: object) -> str:
-    """`value` as one line of printable text; anything a terminal would act on becomes a visible escape."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(value))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pollux_dagster.defs.settings import Settings
+from pollux_dagster.settings import Settings
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -22,24 +22,24 @@ from pollux_dagster.core.injection import InjectionReason
 from pollux_dagster.core.profiles import PROFILES
 from pollux_dagster.core.verdicts import Verdict, VerdictStatus
 from pollux_dagster.defs.build import build_defs
-from pollux_dagster.defs.settings import PACKAGE_TAXONOMY, SQL_MODELS, Settings
 from pollux_dagster.ingest.detect import Format
 from pollux_dagster.ingest.rows import Reason
 from pollux_dagster.ingest.sync import sync
-from pollux_dagster.judge.ledger import Ledger
-from pollux_dagster.warehouse.build import build_model
-from pollux_dagster.warehouse.judges import register_judge
+from pollux_dagster.ledger.ledger import Ledger
+from pollux_dagster.settings import PACKAGE_TAXONOMY, Settings
+from pollux_dagster.warehouse.materialize import build_sql_model
+from pollux_dagster.warehouse.provenance import register_judge
 from pollux_dagster.warehouse.publish import publish
 from pollux_dagster.warehouse.requests import refresh_requests
 from pollux_dagster.warehouse.schema import create_schema
-from pollux_dagster.warehouse.sql_models import SqlModel, load_models
+from pollux_dagster.warehouse.sql_models import SqlModel, packaged_sql_models
 from pollux_dagster.warehouse.statistics.refresh import refresh_statistics
 from pollux_dagster.warehouse.verdicts import load_verdicts
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 RUN, OPERATE, QUERY = (ROOT / "docs" / name for name in ("run.md", "operate.md", "query.md"))
-MODELS = load_models(SQL_MODELS)
+MODELS = packaged_sql_models()
 # What may rightly find nothing in a healthy world.
 MAY_BE_EMPTY = ("FROM raw.rejected_rows", "scores.status <> 'ok'", "FROM meta.check_results")
 COLUMNS = re.compile(r"(<!-- columns: .*? -->\n).*?(<!-- end of columns -->)", re.DOTALL)
@@ -110,7 +110,7 @@ def home(loaded: duckdb.DuckDBPyConnection, tmp_path_factory: pytest.TempPathFac
     for model in sorted(MODELS, key=lambda model: model.schema == "marts"):  # stable: staging first
         if model.schema == "marts" and not loaded.execute("FROM statistics.mean_intervals").fetchone():
             refresh_statistics(loaded)
-        build_model(loaded, model, run_id="run-1")
+        build_sql_model(loaded, model, run_id="run-1")
     target = folder / "published" / "pollux.duckdb"
     publish(loaded, target, models=MODELS, contracts=(), run_id="run-1", package_version="0", git_commit=None)
     loaded.execute(f"ATTACH '{folder}/warehouse.duckdb' AS kept; COPY FROM DATABASE memory TO kept; DETACH kept")

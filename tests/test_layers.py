@@ -1,8 +1,9 @@
-"""Imports point one way: core ← ingest, judge, warehouse ← defs ← the command line. Dagster stays in defs."""
+"""Imports point one way: core ← ingest, ledger ← judge, warehouse ← runs ← app ← defs ← the command line."""
 
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -12,22 +13,28 @@ MAY_IMPORT = {
     "core": set(),
     "demo": set(),
     "ingest": {"core"},
-    "judge": {"core"},
+    "ledger": {"core"},
+    "judge": {"core", "ledger"},
     "warehouse": {"core"},
     "publication_access.py": set(),
     "refusals.py": set(),
-    "report.py": {"publication_access"},
+    "report.py": {"core", "publication_access"},
     "export.py": {"publication_access"},
-    "ui": {"judge"},
-    "defs": {"core", "demo", "ingest", "judge", "warehouse", "publication_access", "ui"},
-    "definitions.py": {"defs"},
+    "settings.py": {"core", "demo", "publication_access", "warehouse"},
+    "runs": {"core", "judge", "warehouse", "settings"},
+    "app": {"core", "ingest", "ledger", "judge", "warehouse", "runs", "settings"},
+    "defs": {"core", "ingest", "ledger", "judge", "warehouse", "runs", "app", "settings"},
+    "definitions.py": {"defs", "runs", "settings"},
+    "ui": {"core", "judge", "runs", "settings"},
     "cli.py": {
-        *("core", "demo", "ingest", "judge", "warehouse", "defs"),
-        *("publication_access", "refusals", "report", "export", "ui"),
+        *("core", "judge", "warehouse", "runs", "app", "defs", "ui"),
+        *("publication_access", "refusals", "report", "export", "settings"),
     },
 }
-KNOWS_DAGSTER = {"defs", "definitions.py", "cli.py"}
-THE_RESOURCE_CLASS = PACKAGE / "warehouse" / "duckdb_resource.py"
+KNOWS_DAGSTER = {"runs", "app", "defs", "definitions.py", "cli.py"}
+ALSO_KNOW_DAGSTER = {PACKAGE / "warehouse" / "duckdb_resource.py", PACKAGE / "ui" / "webserver.py"}
+DAGSTERS_INSIDE = re.compile(r"dagster(_[a-z]+)?(\.[a-z]+)*\._|dagster_shared")
+THE_FILE_FOR_IT = PACKAGE / "runs" / "dagster_internals.py"
 
 
 def _imports(module: Path) -> set[str]:
@@ -54,7 +61,13 @@ def test_a_layer_imports_only_the_layers_below_it(layer: str) -> None:
             if name.startswith("pollux_dagster."):
                 assert name.split(".")[1] in allowed, f"{module.relative_to(PACKAGE)} may not import {name}"
             if name.split(".")[0] in {"dagster", "dagster_duckdb"} and layer not in KNOWS_DAGSTER:
-                assert module == THE_RESOURCE_CLASS, f"{module.relative_to(PACKAGE)} may not know Dagster"
+                assert module in ALSO_KNOW_DAGSTER, f"{module.relative_to(PACKAGE)} may not know Dagster"
+
+
+def test_what_is_private_to_dagster_is_imported_in_one_file() -> None:
+    for module in sorted(PACKAGE.rglob("*.py")):
+        private = {name for name in _imports(module) if DAGSTERS_INSIDE.match(name)}
+        assert bool(private) == (module == THE_FILE_FOR_IT), f"{module.relative_to(PACKAGE)} imports {private}"
 
 
 def test_every_module_belongs_to_a_layer() -> None:

@@ -71,9 +71,8 @@ WITH current_requests AS (
         requests.sample_index,
         requests.criterion_id,
         requests.repeat_index,
-        sha256(
-            requests.judge_id || '|' || judgeable.answer_key || '|' || judgeable.criterion_key
-            || '|' || requests.repeat_index
+        judging.verdict_key(
+            requests.judge_id, judgeable.answer_key, judgeable.criterion_key, requests.repeat_index
         ) AS verdict_key
     FROM judging.requests AS requests
     JOIN judging.judgeable AS judgeable

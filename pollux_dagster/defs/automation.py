@@ -12,12 +12,18 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import dagster as dg
-from dagster._core.instance.ref import InstanceRef
-from dagster._core.storage.tags import ASSET_PARTITION_RANGE_START_TAG, PARTITION_NAME_TAG, WILL_RETRY_TAG
 
-from pollux_dagster.defs.instance import fail_orphaned_runs
-from pollux_dagster.defs.run_lock import BEGUN_TAG
 from pollux_dagster.ingest.watch import FolderWatch
+from pollux_dagster.runs.dagster_internals import (
+    ASSET_PARTITION_RANGE_START_TAG,
+    PARTITION_NAME_TAG,
+    WILL_RETRY_TAG,
+    InstanceRef,
+)
+from pollux_dagster.runs.home_lock import BEGUN_TAG
+from pollux_dagster.runs.instance import fail_orphaned_runs
+from pollux_dagster.runs.retention import prune
+from pollux_dagster.settings import Settings
 
 LANDED_TAG = "pollux/landed"
 """On a run that has read the landing folder: the state of the raw tables it left, or found."""
@@ -213,6 +219,22 @@ def nightly_schedule(cron: str, time_zone: str) -> dg.ScheduleDefinition:
         return dg.RunRequest()
 
     return nightly
+
+
+def retention_sensor(settings: Settings) -> dg.SensorDefinition:
+    """Prunes every hour, for at most as long as a tick may take; what is left over waits for the next one."""
+
+    @dg.sensor(
+        name="retention",
+        minimum_interval_seconds=3600,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Deletes old runs, ticks, engine logs and set-aside warehouses: POLLUX_KEEP_DAYS and the like.",
+    )
+    def retention(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+        pruned = prune(context.instance, settings, within_s=20.0, vacuum_up_to_bytes=100 * 2**20)
+        return dg.SkipReason(f"deleted: {pruned}")
+
+    return retention
 
 
 def is_whole(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:

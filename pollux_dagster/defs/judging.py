@@ -15,21 +15,21 @@ import dagster as dg
 import duckdb
 import polars as pl
 
+from pollux_dagster.app.golden_rounds import GoldenSet, judge_golden_set, load_golden_set
+from pollux_dagster.app.resources import AdmissionRules, JudgeResource, LedgerResource
 from pollux_dagster.core.model_ids import model_partition_key
 from pollux_dagster.defs.automation import NEW, SCOPE_TAG
-from pollux_dagster.defs.golden import GoldenSet, judge_golden_set, load_golden_set
-from pollux_dagster.defs.metadata import OWNERS, record_run, row_count, rows_table
-from pollux_dagster.defs.partitions import landed_models, models, one_run, selected_partitions
-from pollux_dagster.defs.resources import AdmissionRules, JudgeResource, LedgerResource
+from pollux_dagster.defs.metadata import OWNERS, row_count, rows_table
+from pollux_dagster.defs.partitions import landed_models, model_partitions, one_run, selected_partitions
 from pollux_dagster.judge.evaluate import Answer, Criterion, EvaluationReport, evaluate
-from pollux_dagster.judge.ledger import Ledger
 from pollux_dagster.judge.progress import Progress, format_progress
 from pollux_dagster.judge.server import AddressError, ServerError
+from pollux_dagster.ledger.ledger import Ledger
 from pollux_dagster.warehouse.admission import decide_admission
 from pollux_dagster.warehouse.duckdb_resource import WarehouseResource
 from pollux_dagster.warehouse.golden import GoldenRound, record_round
-from pollux_dagster.warehouse.judges import register_judge
-from pollux_dagster.warehouse.records import keep_records, restore_records, restore_requests
+from pollux_dagster.warehouse.provenance import record_run, register_judge
+from pollux_dagster.warehouse.record_files import keep_records, restore_records, restore_requests
 from pollux_dagster.warehouse.requests import (
     WorkOrder,
     changed_models,
@@ -92,7 +92,7 @@ def requests(
 
 @dg.asset(
     key=["judging", "verdicts"],
-    partitions_def=models,
+    partitions_def=model_partitions,
     deps=[requests],
     group_name="judging",
     kinds={"vllm", "parquet", "duckdb"},

@@ -6,12 +6,12 @@ Tables go through `TableMetadataValue`, never through Markdown: cell text comes 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 
 import dagster as dg
 import duckdb
-import orjson
 import polars as pl
+
+from pollux_dagster.core.text import escaped, shortened
 
 OWNERS = ["team:evaluation"]
 MAX_ROWS = 20
@@ -47,18 +47,7 @@ def rows_table(frame: pl.DataFrame) -> dg.MetadataValue:
     )
 
 
-def record_run(
-    con: duckdb.DuckDBPyConnection, run_id: str, step: str, started: datetime, details: dict[str, object]
-) -> None:
-    """One row of `meta.runs`: what a step did, for the walk from a number back to the run that made it."""
-    con.execute(
-        "INSERT INTO meta.runs SELECT ?, ?, ?, ?, ?, (SELECT coalesce(max(position), 0) + 1 FROM meta.runs)",
-        [run_id, step, started, datetime.now(UTC), orjson.dumps(details, default=str).decode()],
-    )
-
-
 def _cell(value: object) -> str | int | float | bool | None:
     if value is None or isinstance(value, (bool, int, float)):
         return value
-    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(value))
-    return text if len(text) <= MAX_CELL else text[: MAX_CELL - 1] + "…"
+    return shortened(escaped(value), MAX_CELL)

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import dagster as dg
 import duckdb
 
+from pollux_dagster.app.evaluation import MODEL_PARTITIONS
 from pollux_dagster.core.model_ids import model_partition_key
 
-models = dg.DynamicPartitionsDefinition(name="models")
+model_partitions = dg.DynamicPartitionsDefinition(name=MODEL_PARTITIONS)
 
 # Several partitions in one run share one server start and one pass of SQL.
 one_run = dg.BackfillPolicy.single_run()
@@ -28,8 +29,8 @@ def landed_models(con: duckdb.DuckDBPyConnection) -> dict[str, str]:
 
 def register_models(instance: dg.DagsterInstance, keys: Sequence[str]) -> list[str]:
     """Add the partitions that Dagster does not know yet; returns them."""
-    known = set(instance.get_dynamic_partitions(models.name or ""))
+    known = set(instance.get_dynamic_partitions(MODEL_PARTITIONS))
     new = [key for key in keys if key not in known]
     if new:
-        instance.add_dynamic_partitions(models.name or "", new)
+        instance.add_dynamic_partitions(MODEL_PARTITIONS, new)
     return new

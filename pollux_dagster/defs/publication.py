@@ -1,6 +1,5 @@
 """The published asset: the one file analysts read, replaced whole after everything blocking has passed."""
 
-import os
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,8 +7,9 @@ from pathlib import Path
 import dagster as dg
 
 from pollux_dagster import __version__
+from pollux_dagster.app.resources import PublicationResource
+from pollux_dagster.core.files import write_private
 from pollux_dagster.defs.metadata import OWNERS
-from pollux_dagster.defs.resources import PublicationResource
 from pollux_dagster.warehouse.contracts import Contract
 from pollux_dagster.warehouse.duckdb_resource import WarehouseResource
 from pollux_dagster.warehouse.leaderboard_plot import draw_leaderboard
@@ -45,7 +45,7 @@ def publication_asset(models: list[SqlModel], contracts: Sequence[Contract]) -> 
             )
             picture = draw_leaderboard(con)
         if picture is not None:
-            replace_file(report.path.with_name("leaderboard.png"), picture)
+            write_private(report.path.with_name("leaderboard.png"), picture)
         context.log.info(f"published {report.tables} tables, {report.rows} rows: {report.path}")
         return dg.MaterializeResult(
             metadata={
@@ -61,19 +61,17 @@ def publication_asset(models: list[SqlModel], contracts: Sequence[Contract]) -> 
     return published
 
 
-def replace_file(target: Path, content: bytes) -> None:
-    """Write `target` whole or not at all, for its owner only."""
-    draft = target.with_name(f".{target.name}.{os.getpid()}")
-    draft.touch(mode=0o600)
-    draft.write_bytes(content)
-    draft.replace(target)
-
-
 def git_commit() -> str | None:
-    """The commit this code runs from, or None outside a checkout or without git."""
+    """The commit of the checkout this code runs from; None for an installed package, or without git.
+
+    An installed package may lie inside somebody else's checkout, whose commit says nothing about it.
+    """
+    checkout = Path(__file__).resolve().parents[2]
+    if not (checkout / ".git").exists():
+        return None
     command = ["git", "rev-parse", "HEAD"]
     try:
-        result = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
+        result = subprocess.run(command, cwd=checkout, capture_output=True, text=True, check=False)
     except OSError:  # no git here
         return None
     return result.stdout.strip() or None

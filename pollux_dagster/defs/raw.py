@@ -9,14 +9,20 @@ from collections.abc import Iterator
 import dagster as dg
 import duckdb
 
+from pollux_dagster.app.resources import LandingResource
 from pollux_dagster.core.model_ids import model_partition_key
 from pollux_dagster.defs.automation import LANDED_TAG
 from pollux_dagster.defs.metadata import OWNERS, row_count, rows_table
-from pollux_dagster.defs.partitions import landed_models, models, one_run, register_models, selected_partitions
-from pollux_dagster.defs.resources import LandingResource
+from pollux_dagster.defs.partitions import (
+    landed_models,
+    model_partitions,
+    one_run,
+    register_models,
+    selected_partitions,
+)
 from pollux_dagster.ingest.resolve import resolved_state
-from pollux_dagster.warehouse.builds import fingerprint
 from pollux_dagster.warehouse.duckdb_resource import WarehouseResource
+from pollux_dagster.warehouse.fingerprints import fingerprint
 from pollux_dagster.warehouse.schema import create_schema
 
 RAW_TABLES = {
@@ -70,7 +76,7 @@ def landing_assets(
 
 @dg.asset(
     key=["raw", "model_outputs"],
-    partitions_def=models,
+    partitions_def=model_partitions,
     deps=[["raw", "instructions"]],
     group_name="raw",
     kinds={"duckdb", "polars"},

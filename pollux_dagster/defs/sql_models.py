@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import dagster as dg
 
 from pollux_dagster.defs.checks import dagster_result
-from pollux_dagster.warehouse.build import ModelCheckFailedError, build_model
-from pollux_dagster.warehouse.builds import fingerprint
 from pollux_dagster.warehouse.duckdb_resource import WarehouseResource
+from pollux_dagster.warehouse.fingerprints import fingerprint
+from pollux_dagster.warehouse.materialize import SqlCheckFailedError, build_sql_model
 from pollux_dagster.warehouse.schema import create_schema
 from pollux_dagster.warehouse.sql_models import SqlModel
 
@@ -43,8 +43,8 @@ def model_asset(model: SqlModel) -> dg.AssetsDefinition:
         with warehouse.get_connection() as con:
             create_schema(con)  # a warehouse of an earlier version, whose tables are rebuilt without an ingest
             try:
-                report = build_model(con, model, run_id=context.run.run_id)
-            except ModelCheckFailedError as error:
+                report = build_sql_model(con, model, run_id=context.run.run_id)
+            except SqlCheckFailedError as error:
                 yield from (dagster_result(check, asset=model.table) for check in error.report.checks)
                 raise
             context.log.info(f"{model.schema}.{model.name}: {report.rows} rows in {report.elapsed_s:.1f} s")

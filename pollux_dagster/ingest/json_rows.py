@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import orjson
 
 from pollux_dagster.ingest import limits
-from pollux_dagster.ingest.rows import RawRow, Reason, RowRejected, check_text, kind
+from pollux_dagster.ingest.rows import RawRow, Reason, RowRejected, check_text, json_type_name
 
 # A document of rows is a list, or an object with the rows under one of these keys.
 ROW_KEYS = ("answers", "instructions", "outputs", "data", "rows", "scores", "examples")
@@ -56,7 +56,9 @@ def read_line(number: int, line: bytes) -> RawRow:
 
 
 def _not_an_object(value: object) -> RowRejected:
-    return RowRejected(Reason.WRONG_TYPE, f"expected a row as a JSON object, got {kind(value)}: {value!r:.200}")
+    return RowRejected(
+        Reason.WRONG_TYPE, f"expected a row as a JSON object, got {json_type_name(value)}: {value!r:.200}"
+    )
 
 
 def _why_broken(line: bytes, fast_error: str) -> RowRejected:

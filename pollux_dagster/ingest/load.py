@@ -16,13 +16,14 @@ from typing import BinaryIO
 import duckdb
 import pyarrow as pa
 
+from pollux_dagster.core.transactions import transaction
 from pollux_dagster.ingest import limits
 from pollux_dagster.ingest.containers import Container, first_rows, open_container, refuse_unread
 from pollux_dagster.ingest.detect import Format, document_format, nearest_formats, rows_format
 from pollux_dagster.ingest.formats import READERS, RowReader
 from pollux_dagster.ingest.formats.context import FileContext, context_of
 from pollux_dagster.ingest.formats.taxonomy_files import read_criteria_document, read_tasks_document
-from pollux_dagster.ingest.records import TABLES, Record, Rejection, text_size, to_arrow
+from pollux_dagster.ingest.landing_records import TABLES, Record, Rejection, text_size, to_arrow
 from pollux_dagster.ingest.rows import RawRow, Reason, RowRejected, printable
 from pollux_dagster.ingest.scan import LandingFile
 
@@ -83,8 +84,7 @@ def load_file(con: duckdb.DuckDBPyConnection, file: LandingFile, sha256: str, ru
     A file that the system does not let be read is kept under the hash UNREADABLE. Raises FileChangedError, with
     the old rows still in place, when the file changes meanwhile.
     """
-    con.begin()
-    try:
+    with transaction(con):
         delete_rows(con, file.path)
         loaded = _read_into(con, file)
         con.execute(
@@ -98,10 +98,6 @@ def load_file(con: duckdb.DuckDBPyConnection, file: LandingFile, sha256: str, ru
                 *(READER_VERSION, datetime.now(UTC), run_id),
             ],
         )
-    except BaseException:
-        con.rollback()
-        raise
-    con.commit()
     return loaded
 
 

@@ -88,7 +88,7 @@ def printable(text: str) -> str:
     return safe.replace("\0", "\\u0000")[:MAX_RAW_TEXT]
 
 
-def kind(value: object) -> str:
+def json_type_name(value: object) -> str:
     """What a value is, in the words of JSON, for messages."""
     if isinstance(value, bool):
         return "a boolean"
@@ -104,13 +104,15 @@ def kind(value: object) -> str:
 
 
 def reject_type(field: str, expected: str, value: object) -> RowRejected:
-    return RowRejected(Reason.WRONG_TYPE, f"expected {field} to be {expected}, got {kind(value)}: {value!r:.200}")
+    return RowRejected(
+        Reason.WRONG_TYPE, f"expected {field} to be {expected}, got {json_type_name(value)}: {value!r:.200}"
+    )
 
 
 def prompt_id(value: object, field: str = "prompt_id") -> str:
     """An id as text: 1, 1.0 and "1" are the same id. Booleans, lists and inexact numbers are rejected."""
     if value is None or (isinstance(value, str) and not value.strip()):
-        raise RowRejected(Reason.MISSING_PROMPT_ID, f"expected {field}, got {kind(value)}")
+        raise RowRejected(Reason.MISSING_PROMPT_ID, f"expected {field}, got {json_type_name(value)}")
     if isinstance(value, str):
         return value
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -136,7 +138,7 @@ def required_text(fields: Mapping[str, Any], field: str) -> str:
     """Text that is neither missing nor blank."""
     value = fields.get(field)
     if value is None or (isinstance(value, str) and not value.strip()):
-        raise RowRejected(Reason.MISSING_FIELD, f"expected {field} as text, got {kind(value)}")
+        raise RowRejected(Reason.MISSING_FIELD, f"expected {field} as text, got {json_type_name(value)}")
     if not isinstance(value, str):
         raise reject_type(field, "text", value)
     return value

@@ -54,18 +54,18 @@ class LandingFile:
 class Scan:
     """The files to read, by path, and what lies in the folder but is not one of them (path, why).
 
-    `unseen` are the paths that the system did not let be looked at or listed: what is there, or below, may well
+    `unreadable` are the paths that the system did not let be looked at or listed: what is there, or below, may well
     exist.
     """
 
     files: tuple[LandingFile, ...]
     ignored: tuple[tuple[str, str], ...]
-    unseen: frozenset[str] = frozenset()
+    unreadable: frozenset[str] = frozenset()
 
-    def hides(self, path: str) -> bool:
+    def may_contain(self, path: str) -> bool:
         """Whether `path`, which is not among the files, may still be there."""
         above = (str(folder) for folder in PurePosixPath(path).parents)
-        return not self.unseen.isdisjoint((path, *above))
+        return not self.unreadable.isdisjoint((path, *above))
 
 
 def scan(landing: Path) -> Scan:

@@ -14,6 +14,7 @@ from typing import Any
 
 import duckdb
 
+from pollux_dagster.core.transactions import transaction
 from pollux_dagster.ingest.load import (
     READER_VERSION,
     UNREADABLE,
@@ -140,7 +141,7 @@ def sync(
             loaded.append(result)
         elif known[path].state not in (file.state, NEVER_SEEN):
             rehashed.append(path)
-    removed = sorted(path for path in known.keys() - files.keys() if not found.hides(path))
+    removed = sorted(path for path in known.keys() - files.keys() if not found.may_contain(path))
     for path in removed:
         _forget(con, path, run_id)
     keep_special_tokens(con, special_tokens)
@@ -206,17 +207,12 @@ def _load_if_different(
 
 
 def _forget(con: duckdb.DuckDBPyConnection, path: str, run_id: str) -> None:
-    con.begin()
-    try:
+    with transaction(con):
         delete_rows(con, path)
         con.execute(
             "UPDATE landing.files SET status = 'removed', row_count = 0, loaded_at = ?, run_id = ? WHERE file_path = ?",
             [datetime.now(UTC), run_id, path],
         )
-    except BaseException:
-        con.rollback()
-        raise
-    con.commit()
 
 
 def _answers(con: duckdb.DuckDBPyConnection) -> dict[str, tuple[int, int]]:

@@ -18,15 +18,15 @@ import orjson
 from openai import APIConnectionError, APIStatusError, AsyncOpenAI, Omit
 
 from pollux_dagster.core.profiles import JudgeProfile, Sampling
-from pollux_dagster.judge.bodies import (
+from pollux_dagster.judge.endpoint import Endpoint
+from pollux_dagster.judge.responses import (
     Completion,
     Failure,
-    Trouble,
+    FailureKind,
     read_completion,
     read_error,
     read_token_count,
 )
-from pollux_dagster.judge.endpoint import Endpoint
 from pollux_dagster.judge.transport import AiohttpTransport, ReplyTooLargeError, UntrustedServerError
 
 # Shorter ones are placeholders ("none", "EMPTY", "1"): blotting such a word out would falsify replies.
@@ -103,14 +103,14 @@ class JudgeClient:
         try:
             content = orjson.dumps(body, default=dict)
         except orjson.JSONEncodeError as error:
-            return Failure(Trouble.REFUSED, f"the prompt cannot be sent as UTF-8: {error}")
+            return Failure(FailureKind.REFUSED, f"the prompt cannot be sent as UTF-8: {error}")
         reply = await self._post("/chat/completions", content, request_id)
         if isinstance(reply, Failure):
             return reply
         completion = read_completion(reply)
         if isinstance(completion, Completion) and not self._is_answer_to(request_id, completion.response_id):
             return Failure(
-                Trouble.BAD_BODY,
+                FailureKind.BAD_BODY,
                 f"expected the reply to {request_id}, got the one to {completion.response_id[:80]}",
             )
         return completion
@@ -147,15 +147,15 @@ class JudgeClient:
         except APIConnectionError as error:
             cause = error.__cause__
             if isinstance(cause, ReplyTooLargeError):
-                return Failure(Trouble.BAD_BODY, str(cause))
+                return Failure(FailureKind.BAD_BODY, str(cause))
             if isinstance(cause, UntrustedServerError):
-                return Failure(Trouble.UNTRUSTED, str(cause))
+                return Failure(FailureKind.UNTRUSTED, str(cause))
             # Damaged headers are quoted in it, whatever their length and bytes.
             said = f"{type(cause).__name__}: {cause}"[:_MAX_ERROR_CHARS].encode("utf-8", "replace").decode()
-            return Failure(Trouble.UNREACHABLE, said)
+            return Failure(FailureKind.UNREACHABLE, said)
         if response.status_code != 200:
             status = response.status_code
-            return Failure(Trouble.BAD_BODY, f"expected a whole reply with status 200, got {status}", status)
+            return Failure(FailureKind.BAD_BODY, f"expected a whole reply with status 200, got {status}", status)
         return self._without_key(response.content)
 
     def _is_answer_to(self, request_id: str, response_id: str) -> bool:

@@ -6,8 +6,8 @@ checked here: by the prompt's bytes where that is proof enough, by the server's 
 
 from __future__ import annotations
 
-from pollux_dagster.judge.bodies import Completion, Failure, Trouble
 from pollux_dagster.judge.client import JudgeClient
+from pollux_dagster.judge.responses import Completion, Failure, FailureKind
 
 _TEMPLATE_TOKENS = 64  # the chat template's own
 _MARGIN = 1.25  # over the densest prompt seen: other texts may split into more tokens
@@ -48,7 +48,7 @@ class ContextCheck:
         count = await client.count_prompt_tokens(prompt)
         if isinstance(count, Failure):
             # No such route, or a bad moment: the server's own refusal has to do.
-            self._server_counts = count.trouble is not Trouble.REFUSED
+            self._server_counts = count.trouble is not FailureKind.REFUSED
             return None
         if count + max_tokens <= context:
             return None

@@ -1,6 +1,6 @@
 """Judges a stream of answers: pulls them lazily, keeps the server full, records every verdict as it comes.
 
-Which requests there are is the warehouse's business, how one verdict is obtained that of `asking`. Nothing here grows
+Which requests there are is decided in the warehouse, how one verdict is obtained in `requester`. Nothing here grows
 with the number of requests; a prompt exists from its sending to its verdict.
 """
 
@@ -14,16 +14,16 @@ from datetime import UTC, datetime
 from pollux_dagster.core.profiles import JudgeProfile
 from pollux_dagster.core.prompts import render
 from pollux_dagster.core.verdicts import Verdict, VerdictStatus
-from pollux_dagster.judge.asking import Asker, Outcome
-from pollux_dagster.judge.capacity import START, Capacity
 from pollux_dagster.judge.client import JudgeClient
+from pollux_dagster.judge.concurrency import START, AdaptiveConcurrency
 from pollux_dagster.judge.endpoint import Endpoint
-from pollux_dagster.judge.ledger import Ledger, LedgerWriter
 from pollux_dagster.judge.progress import Progress
 from pollux_dagster.judge.recovery import SharedServer
+from pollux_dagster.judge.requester import Outcome, VerdictRequester
+from pollux_dagster.judge.run_stats import RunStats
 from pollux_dagster.judge.server.handle import ServerHandle
-from pollux_dagster.judge.tally import Tally
 from pollux_dagster.judge.work import Answer, Criterion, EvaluationError, EvaluationLimits, EvaluationReport
+from pollux_dagster.ledger.ledger import Ledger, LedgerWriter
 
 __all__ = [
     "Answer",
@@ -103,24 +103,24 @@ async def evaluate_async(
         return JudgeClient(endpoint, profile, connections=bounds.max_in_flight, limits=bounds.wire)
 
     shared = SharedServer(server, connect)
-    capacity = Capacity(start=min(START, bounds.max_in_flight), ceiling=bounds.max_in_flight)
-    asker = Asker(shared, profile, capacity, bounds.retry, random.Random(bounds.seed))
-    tally = Tally(total=total, cached=cached)
+    concurrency = AdaptiveConcurrency(start=min(START, bounds.max_in_flight), ceiling=bounds.max_in_flight)
+    requester = VerdictRequester(shared, profile, concurrency, bounds.retry, random.Random(bounds.seed))
+    stats = RunStats(total=total, cached=cached)
     try:
         with ledger.writer(run_id) as writer:
-            tally.note_metrics(await shared.metrics())
+            stats.note_metrics(await shared.metrics())
             async with asyncio.TaskGroup() as tasks:
-                watch = tasks.create_task(_watch(tally, shared, capacity, asker, progress, bounds))
-                await _judge_all(answers, criteria, profile, judge_id, run_id, writer, asker, capacity, tally)
+                watch = tasks.create_task(_watch(stats, shared, concurrency, requester, progress, bounds))
+                await _judge_all(answers, criteria, profile, judge_id, run_id, writer, requester, concurrency, stats)
                 watch.cancel()
-            tally.note_metrics(await shared.metrics())
+            stats.note_metrics(await shared.metrics())
     except BaseExceptionGroup as group:
         # The first failure cancelled the others; callers wait for that one, not for a group.
         raise _first(group) from None
     finally:
         await shared.aclose()
-    progress(tally.progress(capacity.in_flight, asker.retries, shared.restarts))
-    return _report(tally, asker, shared)
+    progress(stats.progress(concurrency.in_flight, requester.retries, shared.restarts))
+    return _report(stats, requester, shared)
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
@@ -135,11 +135,11 @@ async def _judge_all(
     judge_id: str,
     run_id: str,
     writer: LedgerWriter,
-    asker: Asker,
-    capacity: Capacity,
-    tally: Tally,
+    requester: VerdictRequester,
+    concurrency: AdaptiveConcurrency,
+    stats: RunStats,
 ) -> None:
-    hopeless = _HopelessRow(profile, asker)
+    hopeless = _CircuitBreaker(profile, requester)
 
     async def judge(answer: Answer, verdict_key: str, criterion: Criterion) -> None:
         try:
@@ -151,12 +151,12 @@ async def _judge_all(
                 criterion.criteria_name,
                 criterion.rubrics,
             )
-            outcome = await asker.obtain(prompt, criterion.levels)
+            outcome = await requester.request(prompt, criterion.levels)
             writer.append(_verdict(verdict_key, judge_id, run_id, outcome))
-            tally.add(outcome)
+            stats.add(outcome)
             await hopeless.add(answer, outcome)
         finally:
-            capacity.release()
+            concurrency.release()
 
     async with asyncio.TaskGroup() as tasks:
         for answer in answers:
@@ -168,15 +168,15 @@ async def _judge_all(
                         f"the {len(criteria)} given; work order and criteria are from different states of "
                         "the warehouse"
                     )
-                await capacity.acquire()
+                await concurrency.acquire()
                 tasks.create_task(judge(answer, verdict_key, criterion))
 
 
 async def _watch(
-    tally: Tally,
+    stats: RunStats,
     shared: SharedServer,
-    capacity: Capacity,
-    asker: Asker,
+    concurrency: AdaptiveConcurrency,
+    requester: VerdictRequester,
     progress: Callable[[Progress], None],
     bounds: EvaluationLimits,
 ) -> None:
@@ -189,39 +189,39 @@ async def _watch(
         if shared.generation != generation:
             # Restarted by whoever found it dead: the minutes of its start are no hang of the new one.
             generation = shared.generation
-            tally.forget_progress()
+            stats.forget_progress()
         if ticks % _METRICS_EVERY_TICKS == 0 and looking is None:
             looking = asyncio.create_task(shared.metrics())
         if looking is not None:
             # Slow figures are taken when they come: a server that stalls there is watched all the same.
             await asyncio.wait([looking], timeout=_TICK_S)
             if looking.done():
-                tally.note_metrics(looking.result())
-                capacity.on_metrics(looking.result())
+                stats.note_metrics(looking.result())
+                concurrency.on_metrics(looking.result())
                 looking = None
-        progress(tally.progress(capacity.in_flight, asker.retries, shared.restarts))
-        idle_s = tally.seconds_without_progress()
+        progress(stats.progress(concurrency.in_flight, requester.retries, shared.restarts))
+        idle_s = stats.seconds_without_progress()
         silent_for_s = bounds.no_progress_s
-        if not tally.sees_tokens:
+        if not stats.sees_tokens:
             # Its replies are all there is to see, and each may take as long as the client waits for it.
             silent_for_s = max(silent_for_s, bounds.wire.first_byte_s)
-        if capacity.in_flight and idle_s > silent_for_s and not shared.is_restarting:
+        if concurrency.in_flight and idle_s > silent_for_s and not shared.is_restarting:
             await shared.restart_if_stuck(
-                f"no verdict and no generated token for {idle_s:.0f} s with {capacity.in_flight} in flight"
+                f"no verdict and no generated token for {idle_s:.0f} s with {concurrency.in_flight} in flight"
             )
-            tally.forget_progress()
+            stats.forget_progress()
 
 
-class _HopelessRow:
+class _CircuitBreaker:
     """Requests in a row that were refused or given up; any reply ends the row.
 
     A server may refuse every text of one model, by a filter for instance, and judge all others: so a row of refusals is
     the server's doing only where it refuses a harmless text as well.
     """
 
-    def __init__(self, profile: JudgeProfile, asker: Asker) -> None:
+    def __init__(self, profile: JudgeProfile, requester: VerdictRequester) -> None:
         self._harmless = render(profile.template, "2 + 2 = ?", "4", "4", "Верность", "0: неверно\n1: верно")
-        self._asker = asker
+        self._requester = requester
         self._requests = 0
         self._instructions: set[str] = set()
 
@@ -236,7 +236,7 @@ class _HopelessRow:
             self._instructions.add(answer.instruction)
         if self._requests >= _HOPELESS_REQUESTS and len(self._instructions) >= _HOPELESS_INSTRUCTIONS:
             requests, self._requests = self._requests, 0
-            if outcome.reply.status is VerdictStatus.REFUSED_BY_SERVER and await self._asker.is_answered(
+            if outcome.reply.status is VerdictStatus.REFUSED_BY_SERVER and await self._requester.is_answered(
                 self._harmless
             ):
                 return
@@ -271,15 +271,15 @@ def _verdict(verdict_key: str, judge_id: str, run_id: str, outcome: Outcome) -> 
     )
 
 
-def _report(tally: Tally, asker: Asker, shared: SharedServer) -> EvaluationReport:
+def _report(stats: RunStats, requester: VerdictRequester, shared: SharedServer) -> EvaluationReport:
     return EvaluationReport(
-        requested=tally.made,
-        by_status={status.value: count for status, count in sorted(tally.by_status.items())},
-        prompt_tokens=tally.prompt_tokens,
-        completion_tokens=tally.completion_tokens,
-        cached_tokens=tally.cached_tokens,
-        prefix_cache_hit_share=tally.prefix_cache_hits(),
-        elapsed_s=tally.elapsed_s(),
-        retries=asker.retries,
+        requested=stats.made,
+        by_status={status.value: count for status, count in sorted(stats.by_status.items())},
+        prompt_tokens=stats.prompt_tokens,
+        completion_tokens=stats.completion_tokens,
+        cached_tokens=stats.cached_tokens,
+        prefix_cache_hit_share=stats.prefix_cache_hits(),
+        elapsed_s=stats.elapsed_s(),
+        retries=requester.retries,
         restarts=shared.restarts,
     )

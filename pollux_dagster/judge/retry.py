@@ -1,6 +1,6 @@
 """What to do about a request that brought no verdict: wait how long, ask how else, or stop asking.
 
-Pure decisions; `asking` acts on them. The one idea: the kind of trouble decides, so that a busy server is
+Pure decisions; `requester` acts on them. The one idea: the kind of trouble decides, so that a busy server is
 given time, a broken one is restarted, and a refusal is never repeated.
 """
 
@@ -11,15 +11,15 @@ from dataclasses import dataclass, replace
 
 from pollux_dagster.core.profiles import Sampling
 from pollux_dagster.core.verdicts import VerdictStatus
-from pollux_dagster.judge.bodies import Failure, Trouble
+from pollux_dagster.judge.responses import Failure, FailureKind
 
 # Asking again the same way changes nothing: a status is given up at once.
 FINAL_STATUS = {
-    Trouble.REFUSED: VerdictStatus.REFUSED_BY_SERVER,
-    Trouble.OVERFLOW: VerdictStatus.CONTEXT_OVERFLOW,
+    FailureKind.REFUSED: VerdictStatus.REFUSED_BY_SERVER,
+    FailureKind.OVERFLOW: VerdictStatus.CONTEXT_OVERFLOW,
 }
 # The server behind these may be gone; behind the others it has just proved that it lives.
-SUSPICIOUS = frozenset({Trouble.UNREACHABLE, Trouble.SERVER_ERROR})
+SUSPICIOUS = frozenset({FailureKind.UNREACHABLE, FailureKind.SERVER_ERROR})
 ALTERABLE = frozenset({VerdictStatus.TRUNCATED, VerdictStatus.REPETITION, VerdictStatus.UNPARSEABLE})
 
 

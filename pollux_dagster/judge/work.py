@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from pollux_dagster.judge.capacity import CEILING
 from pollux_dagster.judge.client import WireLimits
+from pollux_dagster.judge.concurrency import CEILING
 from pollux_dagster.judge.retry import RetryPolicy
 
 

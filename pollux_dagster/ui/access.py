@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from hmac import compare_digest
 from urllib.parse import urlsplit
 
+from pollux_dagster.settings import Settings
+
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"))
 
@@ -61,6 +63,12 @@ class Access:
             return False
         mapped = getattr(address, "ipv4_mapped", None)
         return any((mapped or address) in network for network in self.proxies)
+
+
+def access_for(settings: Settings, host: str, port: int) -> Access:
+    """`decide_access` as the settings say."""
+    names, header, proxies = settings.ui_hosts, settings.ui_user_header, settings.ui_proxies
+    return decide_access(host, port, names=names, user_header=header, proxies=proxies)
 
 
 def decide_access(

@@ -22,8 +22,15 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from pollux_dagster.judge.server.engine_process import die_with_parent
-from pollux_dagster.judge.server.processes import ProcessName, kill, kill_session, name_process, send, session_members
+from pollux_dagster.judge.server.engine_launcher import die_with_parent
+from pollux_dagster.judge.server.processes import (
+    ProcessIdentity,
+    identify_process,
+    kill,
+    kill_session,
+    send,
+    session_members,
+)
 
 LOCATION = "pollux"  # as in workspace.yaml: schedules and sensors are known by it
 FOLDER_PREFIX = "pollux-up-"
@@ -61,7 +68,7 @@ def _serve(host: str, port: int, key_descriptor: int | None, folder: str) -> int
         command += ["--key-descriptor", str(key_descriptor)]
         passed.append(key_descriptor)
     keeper = subprocess.Popen(command, pass_fds=passed, start_new_session=True, stdin=subprocess.DEVNULL)
-    name = name_process(keeper.pid)
+    name = identify_process(keeper.pid)
     for descriptor in passed:
         os.close(descriptor)
     asked = False
@@ -162,7 +169,7 @@ class Keeper:
 
     def _web_server(self, when_ready: int) -> list[str]:
         options = self._options
-        command = [sys.executable, "-m", "pollux_dagster.defs.webserver", "--host", options.host]
+        command = [sys.executable, "-m", "pollux_dagster.ui.webserver", "--host", options.host]
         command += ["--port", str(options.port), "--workspace", str(self._workspace)]
         return [*command, "--code-server", str(self._socket), "--ready", str(when_ready)]
 
@@ -204,7 +211,7 @@ class Keeper:
 
 def _end_session() -> None:
     """SIGTERM to everything in our session but ourselves, then SIGKILL to what is left after the grace."""
-    own = name_process(os.getpid())
+    own = identify_process(os.getpid())
     for member in _others(own):
         send(member, signal.SIGTERM)
     until = time.monotonic() + STOP_GRACE_S
@@ -217,7 +224,7 @@ def _end_session() -> None:
         time.sleep(0.02)
 
 
-def _others(own: ProcessName | None) -> list[int]:
+def _others(own: ProcessIdentity | None) -> list[int]:
     return [] if own is None else [pid for pid in session_members(own) if pid != own.pid]
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import duckdb
 
-from pollux_dagster.warehouse.transactions import transaction
+from pollux_dagster.core.transactions import transaction
 
 
 def decide_admission(

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import duckdb
 import orjson
 
-from pollux_dagster.warehouse.model_header import ModelCheck
+from pollux_dagster.warehouse.sql_header import SqlCheck
 
 MAX_SAMPLE_ROWS = 20
 
@@ -37,7 +37,7 @@ class CheckResult:
         return self.severity == "error"
 
 
-def run_check(con: duckdb.DuckDBPyConnection, check: ModelCheck) -> CheckResult:
+def run_check(con: duckdb.DuckDBPyConnection, check: SqlCheck) -> CheckResult:
     """Run one check's SQL as it stands."""
     failing = con.sql(check.sql)
     (count,) = failing.count("*").fetchone() or (0,)

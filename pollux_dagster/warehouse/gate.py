@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 import duckdb
 
-from pollux_dagster.warehouse.builds import fingerprint
 from pollux_dagster.warehouse.checks import run_check
 from pollux_dagster.warehouse.contracts import Contract
+from pollux_dagster.warehouse.fingerprints import fingerprint
 from pollux_dagster.warehouse.sql_models import SqlModel
 
 

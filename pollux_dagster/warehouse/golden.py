@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import duckdb
 
-from pollux_dagster.warehouse.transactions import transaction
+from pollux_dagster.core.transactions import transaction
 
 
 @dataclass(frozen=True, slots=True)

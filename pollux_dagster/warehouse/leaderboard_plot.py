@@ -13,6 +13,8 @@ import duckdb
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from pollux_dagster.core.text import escaped, shortened
+
 MAX_MODELS = 40
 MAX_NAME = 40
 
@@ -76,5 +78,4 @@ def leaderboard_figure(con: duckdb.DuckDBPyConnection) -> Figure | None:
 
 
 def _name(model_id: str) -> str:
-    shown = "".join(c if c.isprintable() else "�" for c in model_id)
-    return shown if len(shown) <= MAX_NAME else shown[: MAX_NAME - 1] + "…"
+    return shortened(escaped(model_id), MAX_NAME)

@@ -6,7 +6,6 @@ publishing is allowed is asked of `gate` first, whoever publishes. A publication
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,12 +17,13 @@ import duckdb
 import filelock
 import orjson
 
-from pollux_dagster.warehouse.builds import outdated_tables
+from pollux_dagster.core.files import put_in_place
+from pollux_dagster.core.transactions import transaction
 from pollux_dagster.warehouse.contracts import Contract
+from pollux_dagster.warehouse.fingerprints import outdated_tables
 from pollux_dagster.warehouse.gate import objections
 from pollux_dagster.warehouse.sql_models import SqlModel
 from pollux_dagster.warehouse.statistics import TABLES
-from pollux_dagster.warehouse.transactions import transaction
 
 # What it takes to walk a number back: mart → scores → verdict → answer → landing file → run.
 _TABLES = (
@@ -90,7 +90,7 @@ def publish(
 ) -> PublicationReport:
     """Replace `target` with a snapshot of `models` and all that explains them. Its mode is 0600.
 
-    `models` are in the order of `load_models`; tables of models that no longer exist are not published.
+    `models` are in the order of `load_sql_models`; tables of models that no longer exist are not published.
     The snapshot is taken in one transaction. Until the final rename the last good file is untouched; what a
     killed publication left behind is removed by the next one.
 
@@ -107,7 +107,7 @@ def publish(
         draft = scratch / target.name
         with _attached(con, draft):
             report = _copy_snapshot(con, target, models, contracts, run_id, package_version, git_commit)
-        _put_in_place(draft, target)
+        put_in_place(draft, target)
     return PublicationReport(target, report.judge_names, report.row_counts, report.views, target.stat().st_size)
 
 
@@ -158,16 +158,9 @@ def mark_stale(target: Path, *, reason: str, run_id: str) -> None:
             with duckdb.connect(str(draft)) as con:
                 con.execute(f"CREATE TABLE IF NOT EXISTS meta.staleness ({_STALENESS})")
                 con.execute(_MARK_STALE, {"reason": reason, "run_id": run_id})
-            _put_in_place(draft, target)
+            put_in_place(draft, target)
     except PublicationBusyError:
         return
-
-
-def _put_in_place(draft: Path, target: Path) -> None:
-    draft.chmod(0o600)
-    _fsync(draft)
-    draft.replace(target)
-    _fsync(target.parent)
 
 
 def _refuse_mixed_tables(con: duckdb.DuckDBPyConnection, tables: Sequence[str]) -> None:
@@ -257,14 +250,6 @@ def _attached(con: duckdb.DuckDBPyConnection, draft: Path) -> Iterator[None]:
         con.execute(f"CHECKPOINT {_ATTACHED}")
     finally:
         con.execute(f"DETACH {_ATTACHED}")
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 _STALENESS = (

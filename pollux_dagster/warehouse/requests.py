@@ -13,7 +13,7 @@ from pathlib import Path
 import duckdb
 import pyarrow.parquet
 
-from pollux_dagster.warehouse.transactions import transaction
+from pollux_dagster.core.transactions import transaction
 
 # DuckDB's smallest row group: a reader holds one group of answers, whatever the size of the order.
 _ROW_GROUP_ROWS = 2048
@@ -161,7 +161,7 @@ WHERE (judge_id = $judge_id AND model_id IN (SELECT model_id FROM temp.selected_
 
 _CHANGED = """
 WITH today AS (
-    SELECT sha256($judge_id || '|' || answer_key || '|' || criterion_key || '|' || repeat_index) AS verdict_key,
+    SELECT judging.verdict_key($judge_id, answer_key, criterion_key, repeat_index) AS verdict_key,
            model_id, prompt_id, sample_index, criterion_id, repeat_index
     FROM judging.judgeable CROSS JOIN (SELECT unnest(range($repeats::INTEGER))::INTEGER AS repeat_index)
 ), recorded AS (
@@ -184,8 +184,8 @@ WHERE old.judge_id <> $judge_id AND NOT EXISTS (
     SELECT 1 FROM judging.judgeable AS now
     WHERE now.model_id = old.model_id AND now.prompt_id = old.prompt_id
       AND now.sample_index = old.sample_index AND now.criterion_id = old.criterion_id
-      AND old.verdict_key = sha256(
-          old.judge_id || '|' || now.answer_key || '|' || now.criterion_key || '|' || old.repeat_index
+      AND old.verdict_key = judging.verdict_key(
+          old.judge_id, now.answer_key, now.criterion_key, old.repeat_index
       )
 )
 """
@@ -195,7 +195,7 @@ INSERT INTO judging.requests (
     verdict_key, judge_id, model_id, prompt_id, sample_index, criterion_id, repeat_index
 )
 SELECT
-    sha256($judge_id || '|' || answer_key || '|' || criterion_key || '|' || repeat_index),
+    judging.verdict_key($judge_id, answer_key, criterion_key, repeat_index),
     $judge_id, model_id, prompt_id, sample_index, criterion_id, repeat_index
 FROM judging.judgeable
 CROSS JOIN (SELECT unnest(range($repeats::INTEGER))::INTEGER AS repeat_index)
@@ -227,9 +227,8 @@ JOIN judging.judgeable AS judgeable
 LEFT JOIN judging.verdicts AS verdicts ON verdicts.verdict_key = requests.verdict_key
 WHERE requests.judge_id = $judge_id
   AND requests.model_id IN (SELECT model_id FROM temp.selected_models)
-  AND requests.verdict_key = sha256(
-      requests.judge_id || '|' || judgeable.answer_key || '|' || judgeable.criterion_key
-      || '|' || requests.repeat_index
+  AND requests.verdict_key = judging.verdict_key(
+      requests.judge_id, judgeable.answer_key, judgeable.criterion_key, requests.repeat_index
   )
 GROUP BY ALL
 """

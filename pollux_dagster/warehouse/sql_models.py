@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Literal
 
@@ -26,15 +27,15 @@ from pollux_dagster.warehouse.column_lineage import (
     column_sources,
     through_views,
 )
-from pollux_dagster.warehouse.model_header import (
-    ModelCheck,
-    ModelHeader,
+from pollux_dagster.warehouse.schema import create_schema
+from pollux_dagster.warehouse.sql_header import (
+    SqlCheck,
+    SqlHeader,
     SqlModelError,
     line_of,
     parse_header,
     split_header,
 )
-from pollux_dagster.warehouse.schema import create_schema
 
 _BINDER_LINE = re.compile(r"LINE (\d+):")
 
@@ -59,7 +60,7 @@ class SqlModel:
     materialized: Literal["table", "view"]
     columns: Mapping[str, str]
     column_types: Mapping[str, str]
-    checks: tuple[ModelCheck, ...]
+    checks: tuple[SqlCheck, ...]
     dependencies: tuple[str, ...]
     code_version: str
     upstream_types: Mapping[str, Mapping[str, str]] = field(repr=False)
@@ -90,12 +91,18 @@ class _Source:
     table: str
     text: str
     sql: str
-    header: ModelHeader
+    header: SqlHeader
     query: exp.Query
     dependencies: Mapping[str, int]
 
 
-def load_models(root: Path) -> list[SqlModel]:
+def packaged_sql_models() -> list[SqlModel]:
+    """The models of the package `dbt_like_sql`, which is a folder of the checkout and a package of the wheel."""
+    with as_file(files("dbt_like_sql")) as root:
+        return load_sql_models(root)
+
+
+def load_sql_models(root: Path) -> list[SqlModel]:
     """Every model under `root` (`root/<schema>/<name>.sql`), each after the models it reads.
 
     Raises:

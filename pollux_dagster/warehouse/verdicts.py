@@ -15,7 +15,7 @@ from pathlib import Path
 import duckdb
 import pyarrow.parquet
 
-from pollux_dagster.warehouse.transactions import transaction
+from pollux_dagster.core.transactions import transaction
 
 BATCH_VERDICTS = 100_000
 BATCH_BYTES = 64 * 2**20

@@ -25,12 +25,12 @@ from chaos_world import ChaosError, settings_of, staging_models
 
 from pollux_dagster.core.verdicts import Verdict, VerdictStatus
 from pollux_dagster.ingest.sync import sync
-from pollux_dagster.judge.ledger import Ledger
+from pollux_dagster.ledger.ledger import Ledger
 from pollux_dagster.refusals import sentence
 from pollux_dagster.warehouse.connection import connect, set_aside
 from pollux_dagster.warehouse.golden import pin_golden_set
 from pollux_dagster.warehouse.publish import publish
-from pollux_dagster.warehouse.records import keep_records, restore_records
+from pollux_dagster.warehouse.record_files import keep_records, restore_records
 from pollux_dagster.warehouse.schema import create_schema
 from pollux_dagster.warehouse.verdicts import load_verdicts
 

@@ -18,12 +18,12 @@ from pathlib import Path
 
 from chaos_world import judge_layers, quiet, settings_of
 
+from pollux_dagster.app.resources import JudgeResource, Resources
 from pollux_dagster.core.profiles import JudgeProfile
-from pollux_dagster.defs.build import build_defs, resources
-from pollux_dagster.defs.instance import announced_run, fail_orphaned_runs, open_instance
-from pollux_dagster.defs.resources import JudgeResource
-from pollux_dagster.defs.run_lock import only_run
+from pollux_dagster.defs.build import build_defs
 from pollux_dagster.judge.server import ServerSpec, managed_server
+from pollux_dagster.runs.home_lock import only_run
+from pollux_dagster.runs.instance import announced_run, fail_orphaned_runs, open_instance
 from pollux_dagster.warehouse.connection import connect
 from pollux_dagster.warehouse.publish import publish
 from pollux_dagster.warehouse.sql_models import SqlModel
@@ -120,8 +120,7 @@ def _jobs(work: Work) -> bool:
             return work.spec
 
     settings = settings_of(work.home, work.landing)
-    usual = resources(settings)["judge"]
-    assert isinstance(usual, JudgeResource)
+    usual = Resources.of(settings).judge
     judge = ChaosJudge(**{**usual.model_dump(), "state_root": str(work.servers)})
     defs = build_defs(settings, {"judge": judge})
     with only_run(settings.home, print), open_instance(settings.dagster_home) as instance:

@@ -22,9 +22,9 @@ from chaos_faults import judge_on
 from chaos_world import ChaosError, compare, read_rows, settings_of
 
 from pollux_dagster.core.profiles import PROFILES
-from pollux_dagster.defs.instance import open_instance
-from pollux_dagster.defs.settings import Settings
 from pollux_dagster.judge.endpoint import Endpoint
+from pollux_dagster.runs.instance import open_instance
+from pollux_dagster.settings import Settings
 
 WORKSPACE = Path(__file__).parents[2] / "workspace.yaml"
 WITHIN_S = 420.0

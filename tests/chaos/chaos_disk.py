@@ -18,10 +18,10 @@ from chaos_arena import Arena, World
 from chaos_faults import judge_on
 from chaos_world import ChaosError, compare, land, read_rows, settings_of, staging_models
 
-from pollux_dagster.defs.settings import Settings
-from pollux_dagster.judge.active import LedgerError
 from pollux_dagster.judge.endpoint import Endpoint
-from pollux_dagster.judge.ledger import Ledger
+from pollux_dagster.ledger.journal import LedgerError
+from pollux_dagster.ledger.ledger import Ledger
+from pollux_dagster.settings import Settings
 from pollux_dagster.warehouse.connection import connect
 from pollux_dagster.warehouse.publish import publish
 

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-# Dies with its parent, as the processes of an engine that runs under `engine_process` do.
+# Dies with its parent, as the processes of an engine that runs under `engine_launcher` do.
 CORE = "import ctypes, time; ctypes.CDLL(None).prctl(1, 9, 0, 0, 0); time.sleep(3600)"
 _LEVEL = re.compile(r"^(\d+):", re.M)
 

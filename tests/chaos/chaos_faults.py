@@ -15,12 +15,12 @@ from chaos_proxy import AS_IF_THE_JUDGE, FaultProxy
 from chaos_world import ChaosError, Row, RunResult, compare, compare_keys, judge_layers, prompts_by_key, settings_of
 
 from pollux_dagster.core.profiles import JudgeProfile
-from pollux_dagster.defs.settings import Settings
 from pollux_dagster.judge.client import WireLimits
 from pollux_dagster.judge.endpoint import Endpoint
 from pollux_dagster.judge.evaluate import EvaluationLimits
 from pollux_dagster.judge.retry import RetryPolicy
 from pollux_dagster.judge.server import attached_server
+from pollux_dagster.settings import Settings
 
 RATES = (0.01, 0.1, 0.5)
 FIRST_BYTE_S, BODY_S = 4.0, 0.5

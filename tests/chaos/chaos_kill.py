@@ -23,8 +23,8 @@ import pyarrow.parquet as pq
 from chaos_child import Work, not_of_a_run, start
 from chaos_world import ChaosError, Row, compare, read_rows, settings_of
 
-from pollux_dagster.judge.active import Damage, read_records
 from pollux_dagster.judge.server import ServerStatus, list_servers
+from pollux_dagster.ledger.journal import Damage, read_records
 
 TOKEN = "PYTHON_CHAOS_TOKEN"  # by this prefix managed servers get it too
 TARGETS = ("step", "api", "core", "supervisor", "all")

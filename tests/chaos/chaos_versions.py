@@ -23,8 +23,8 @@ from chaos_faults import judge_on
 from chaos_world import ChaosError, compare, read_rows, settings_of
 
 from pollux_dagster.judge import evaluate as judging
-from pollux_dagster.judge import ledger as ledger_module
 from pollux_dagster.judge.endpoint import Endpoint
+from pollux_dagster.ledger import ledger as ledger_module
 
 LAYOUTS = Path(__file__).with_name("layouts")
 LONGEST_JUMP = timedelta(days=400)

@@ -18,17 +18,17 @@ import duckdb
 
 from pollux_dagster.core.profiles import JudgeProfile
 from pollux_dagster.core.prompts import render
-from pollux_dagster.defs.settings import SQL_MODELS, Settings
 from pollux_dagster.ingest.sync import sync
 from pollux_dagster.judge.evaluate import Answer, Criterion, EvaluationError, EvaluationLimits, evaluate
-from pollux_dagster.judge.ledger import Ledger
 from pollux_dagster.judge.server import ServerError, ServerHandle
-from pollux_dagster.warehouse.build import build_model
+from pollux_dagster.ledger.ledger import Ledger
+from pollux_dagster.settings import Settings
 from pollux_dagster.warehouse.connection import connect
-from pollux_dagster.warehouse.judges import register_judge
+from pollux_dagster.warehouse.materialize import build_sql_model
+from pollux_dagster.warehouse.provenance import register_judge
 from pollux_dagster.warehouse.requests import WorkOrder, iter_work_order, pending_requests, refresh_requests
 from pollux_dagster.warehouse.schema import create_schema
-from pollux_dagster.warehouse.sql_models import SqlModel, load_models
+from pollux_dagster.warehouse.sql_models import SqlModel, packaged_sql_models
 from pollux_dagster.warehouse.verdicts import load_verdicts
 
 CRITERIA = (
@@ -105,7 +105,7 @@ def write_jsonl(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
 @cache
 def staging_models() -> tuple[SqlModel, ...]:
     """The SQL models the final table needs."""
-    return tuple(model for model in load_models(SQL_MODELS) if model.schema == "staging")
+    return tuple(model for model in packaged_sql_models() if model.schema == "staging")
 
 
 def settings_of(home: Path, landing: Path, profile: str = "demo") -> Settings:
@@ -153,7 +153,7 @@ def judge_layers(
     try:
         load_verdicts(con, ledger.segments())
         for model in models or staging_models():
-            build_model(con, model)
+            build_sql_model(con, model)
     finally:
         con.close()
     return RunResult(asked, read_rows(settings.warehouse), stopped)

@@ -8,14 +8,14 @@ from numpy.testing import assert_allclose
 from scipy import stats
 
 from pollux_dagster.core.statistics.comparison import compare_all
-from pollux_dagster.core.statistics.planning import (
+from pollux_dagster.core.statistics.repeats import drift, steadiness
+from pollux_dagster.core.statistics.sample_size import (
     detectable_difference,
     instruction_means,
     instructions_needed,
     labels_needed,
     paired_spread,
 )
-from pollux_dagster.core.statistics.repeats import drift, steadiness
 
 
 def test_the_planned_number_of_instructions_has_the_promised_power() -> None:

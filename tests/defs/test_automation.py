@@ -10,9 +10,9 @@ import pytest
 
 from pollux_dagster.defs.automation import dead_runs
 from pollux_dagster.defs.build import build_defs
-from pollux_dagster.defs.instance import EARLIER_PROCESS_TAG, fail_orphaned_runs, open_instance
-from pollux_dagster.defs.settings import Settings
-from pollux_dagster.judge.server.processes import name_process
+from pollux_dagster.judge.server.processes import identify_process
+from pollux_dagster.runs.instance import EARLIER_PROCESS_TAG, fail_orphaned_runs, open_instance
+from pollux_dagster.settings import Settings
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def settings(tmp_path: Path) -> Settings:
     )
 
 
-OURSELVES = name_process(os.getpid())
+OURSELVES = identify_process(os.getpid())
 assert OURSELVES is not None
 LIVING = {EARLIER_PROCESS_TAG: f"{OURSELVES.pid} {OURSELVES.start_ticks} {OURSELVES.boot_id}"}
 DEAD = {EARLIER_PROCESS_TAG: f"999999999 1 {OURSELVES.boot_id}"}

@@ -5,12 +5,12 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from pollux_dagster.defs.settings import Settings
+from pollux_dagster.settings import Settings
 
 OPEN = """
 import sys
 from pathlib import Path
-from pollux_dagster.defs.instance import open_instance
+from pollux_dagster.runs.instance import open_instance
 print("ready", flush=True)
 sys.stdin.readline()
 with open_instance(Path(sys.argv[1])) as instance:

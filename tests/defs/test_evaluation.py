@@ -14,10 +14,10 @@ import duckdb
 import polars as pl
 import pytest
 
-from pollux_dagster.defs.build import build_defs, resources
-from pollux_dagster.defs.instance import fail_orphaned_runs, open_instance
-from pollux_dagster.defs.resources import JudgeResource
-from pollux_dagster.defs.settings import Settings
+from pollux_dagster.app.resources import JudgeResource, Resources
+from pollux_dagster.defs.build import build_defs
+from pollux_dagster.runs.instance import fail_orphaned_runs, open_instance
+from pollux_dagster.settings import Settings
 from tests.pipeline_world import ANSWERS, write_answers, write_instructions
 
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(420)]
@@ -26,8 +26,7 @@ SCORES = "SELECT model_id, prompt_id, criteria_name, status, score, final_score 
 
 def evaluate(settings: Settings, servers: Path, **judge_options: object) -> bool:
     """Both jobs in this process, on the session's server."""
-    judge = resources(settings)["judge"]
-    assert isinstance(judge, JudgeResource)
+    judge = Resources.of(settings).judge
     shared = JudgeResource(
         **{**judge.model_dump(), "state_root": str(servers), "idle_shutdown_s": 300.0, **judge_options}
     )

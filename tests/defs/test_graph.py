@@ -15,7 +15,7 @@ import dagster as dg
 import pytest
 
 from pollux_dagster.defs.build import build_defs
-from pollux_dagster.defs.settings import Settings
+from pollux_dagster.settings import Settings
 from pollux_dagster.warehouse.contracts import contracts
 
 ROOT = Path(__file__).parent.parent.parent

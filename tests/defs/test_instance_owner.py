@@ -12,9 +12,9 @@ import dagster as dg
 import pytest
 
 from pollux_dagster.defs.build import build_defs
-from pollux_dagster.defs.instance import open_instance
-from pollux_dagster.defs.instance_owner import ForeignInstanceError, claim_instance
-from pollux_dagster.defs.settings import Settings
+from pollux_dagster.runs.instance import open_instance
+from pollux_dagster.runs.instance_owner import ForeignInstanceError, claim_instance
+from pollux_dagster.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 

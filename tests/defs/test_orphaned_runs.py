@@ -15,9 +15,9 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from pollux_dagster.defs.instance import EARLIER_PROCESS_TAG, fail_orphaned_runs, open_instance
-from pollux_dagster.defs.run_liveness import INITIAL_PID_NAMESPACE
-from pollux_dagster.judge.server.processes import boot_id, name_process
+from pollux_dagster.judge.server.processes import boot_id, identify_process
+from pollux_dagster.runs.instance import EARLIER_PROCESS_TAG, fail_orphaned_runs, open_instance
+from pollux_dagster.runs.liveness import INITIAL_PID_NAMESPACE
 
 ROOT = Path(__file__).parents[2]
 CONTAINER = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
@@ -177,7 +177,7 @@ def test_of_an_earlier_versions_runs_only_those_without_a_process_anywhere_are_f
         assert living.stdout is not None
         living.stdout.readline()
         pid = living.pid if NO_NAMESPACES else _only_child(living.pid)
-        name = name_process(pid)
+        name = identify_process(pid)
         assert name is not None
         kept = [
             earlier_run(instance, f"{pid if NO_NAMESPACES else 1} {name.start_ticks} {boot_id()}"),
@@ -199,7 +199,7 @@ def _only_child(pid: int) -> int:
 @pytest.mark.skipif(NO_NAMESPACES, reason="`unshare --pid` is not permitted here")
 def test_a_container_proves_nothing_by_process_numbers() -> None:
     code = (
-        "from pollux_dagster.defs.run_liveness import liveness_by_name\n"
+        "from pollux_dagster.runs.liveness import liveness_by_name\n"
         "from pollux_dagster.judge.server.processes import boot_id\n"
         "print(liveness_by_name(999999999, 1, boot_id()).name)"
     )

@@ -9,20 +9,19 @@ import duckdb
 import pytest
 from typer.testing import CliRunner
 
+from pollux_dagster.app.plan import plan_landing, plan_lines
+from pollux_dagster.app.resources import Resources
 from pollux_dagster.cli import app
 from pollux_dagster.core.verdicts import Verdict, VerdictStatus
-from pollux_dagster.defs.build import resources
-from pollux_dagster.defs.planning import plan_landing, plan_lines
-from pollux_dagster.defs.resources import JudgeResource, LandingResource, LedgerResource
-from pollux_dagster.defs.run_lock import only_run
-from pollux_dagster.defs.settings import SQL_MODELS, Settings
 from pollux_dagster.ingest.resolve import resolved_state
+from pollux_dagster.runs.home_lock import only_run
+from pollux_dagster.settings import Settings
 from pollux_dagster.warehouse.connection import connect
-from pollux_dagster.warehouse.judges import register_judge
+from pollux_dagster.warehouse.pipeline import build_tables
+from pollux_dagster.warehouse.provenance import register_judge
 from pollux_dagster.warehouse.requests import refresh_requests
 from pollux_dagster.warehouse.schema import create_schema
-from pollux_dagster.warehouse.sql_models import load_models
-from pollux_dagster.warehouse.tables import build_tables
+from pollux_dagster.warehouse.sql_models import packaged_sql_models
 from pollux_dagster.warehouse.verdicts import load_verdicts
 from tests.pipeline_world import ANSWERS, write_answers, write_instructions
 
@@ -37,11 +36,8 @@ def landed(world: Settings) -> Settings:
 
 def judge_all(settings: Settings) -> None:
     """A verdict for every request, as a run would leave it: ledger, tables, and the run's record."""
-    made = resources(settings)
-    judge, ledger = made["judge"], made["ledger"]
-    assert isinstance(judge, JudgeResource)
-    assert isinstance(ledger, LedgerResource)
-    identity = judge.identity()
+    use = Resources.of(settings)
+    identity = use.judge.identity()
     now = datetime.now(UTC)
     con = connect(settings.warehouse)
     register_judge(con, identity)
@@ -50,7 +46,7 @@ def judge_all(settings: Settings) -> None:
         "SELECT verdict_key, any_value(is_gate) FROM judging.requests JOIN raw.criteria USING (criterion_id) "
         "GROUP BY verdict_key ORDER BY verdict_key"
     ).fetchall()
-    book = ledger.open()
+    book = use.ledger.open()
     with book.writer("run-1") as writer:
         for number, (key, is_gate) in enumerate(wanted):
             writer.append(
@@ -63,7 +59,7 @@ def judge_all(settings: Settings) -> None:
     load_verdicts(con, book.segments())
     con.execute("INSERT INTO meta.runs VALUES ('run-1', 'judge', ?, ?, ?, 1)",
                 [now, now, f'{{"judge_id": "{identity.judge_id}", "rate": 2.0}}'])  # fmt: skip
-    build_tables(con, load_models(SQL_MODELS))
+    build_tables(con, packaged_sql_models())
     con.close()
 
 
@@ -117,8 +113,7 @@ def test_a_missing_landing_folder_is_named(world: Settings, monkeypatch: pytest.
 
 def test_a_plan_reads_the_landing_folder_as_a_run_does_and_leaves_nothing_to_be_made_again(landed: Settings) -> None:
     """Flags for the judge's own special tokens among it: without them a run would find other raw tables than before."""
-    landing = resources(landed)["landing"]
-    assert isinstance(landing, LandingResource)
+    landing = Resources.of(landed).landing
 
     def state() -> str:
         with closing(connect(landed.warehouse)) as con:

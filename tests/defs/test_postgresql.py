@@ -17,10 +17,10 @@ import dagster as dg
 import pytest
 
 from pollux_dagster.defs.build import build_defs
-from pollux_dagster.defs.instance import DAGSTER_YAML, announced_run, fail_orphaned_runs, open_instance
-from pollux_dagster.defs.instance_owner import ForeignInstanceError
-from pollux_dagster.defs.retention import prune
-from pollux_dagster.defs.settings import Retention, Settings
+from pollux_dagster.runs.instance import DAGSTER_YAML, announced_run, fail_orphaned_runs, open_instance
+from pollux_dagster.runs.instance_owner import ForeignInstanceError
+from pollux_dagster.runs.retention import prune
+from pollux_dagster.settings import Retention, Settings
 from tests.defs.test_orphaned_runs import killed_run
 from tests.defs.test_retention import age, answers, present, run_once, table
 from tests.pipeline_world import write_answers, write_instructions

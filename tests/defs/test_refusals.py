@@ -13,8 +13,8 @@ import duckdb
 import pytest
 import sqlalchemy
 
-from pollux_dagster.defs.settings import Settings
 from pollux_dagster.refusals import sentence
+from pollux_dagster.settings import Settings
 from tests.pipeline_world import write_answers, write_instructions
 
 POLLUX = [sys.executable, "-m", "pollux_dagster.cli"]
@@ -23,7 +23,7 @@ ON_A_SMALL_DISK = 'mount -t tmpfs -o "$1" tmpfs "$2"; shift 2; exec "$@"'
 WITH_100_BYTES = """
 import resource, signal, sys
 from pathlib import Path
-from pollux_dagster.defs.instance import open_instance
+from pollux_dagster.runs.instance import open_instance
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
 open_instance(Path(sys.argv[1]))

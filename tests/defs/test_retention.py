@@ -19,10 +19,10 @@ from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable, Sq
 from dagster._core.storage.runs import SqlRunStorage
 from dagster._core.storage.runs.schema import RunsTable
 
-from pollux_dagster.defs.instance import open_instance
-from pollux_dagster.defs.retention import DAY_S, prune
-from pollux_dagster.defs.settings import Retention, Settings
 from pollux_dagster.judge.server.state import ServerFolder, ServerState, StateRecord
+from pollux_dagster.runs.instance import open_instance
+from pollux_dagster.runs.retention import DAY_S, prune
+from pollux_dagster.settings import Retention, Settings
 
 models = dg.DynamicPartitionsDefinition(name="models")
 

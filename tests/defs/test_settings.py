@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pollux_dagster.defs.build import resources
-from pollux_dagster.defs.resources import JudgeResource
-from pollux_dagster.defs.settings import Settings
+from pollux_dagster.app.resources import Resources
+from pollux_dagster.settings import Settings
 
 
 @pytest.mark.parametrize(
@@ -44,8 +43,7 @@ def test_settings_are_the_same_after_a_round_trip_through_the_environment() -> N
 
 
 def test_engine_and_interpreter_of_a_managed_server_are_the_configured_ones() -> None:
-    judge = resources(Settings.from_environment(VARIABLES))["judge"]
-    assert isinstance(judge, JudgeResource)
+    judge = Resources.of(Settings.from_environment(VARIABLES)).judge
     assert (judge.engine, judge.python, judge.arguments) == (
         "sglang",
         "/opt/sglang/bin/python",

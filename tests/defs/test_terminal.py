@@ -12,8 +12,8 @@ import dagster as dg
 import pytest
 
 from pollux_dagster.defs.build import build_defs
-from pollux_dagster.defs.settings import Settings
-from pollux_dagster.defs.terminal import terminal_logger
+from pollux_dagster.runs.terminal import terminal_logger
+from pollux_dagster.settings import Settings
 from tests.pipeline_world import write_answers, write_instructions
 
 
@@ -58,7 +58,7 @@ def test_a_run_that_a_daemon_launches_prints_the_same_lines_as_one_of_the_comman
     code = (
         "import dagster as dg\n"
         "from tests.defs.test_terminal import ingest_job, settings\n"
-        "from pollux_dagster.defs.instance import open_instance\n"
+        "from pollux_dagster.runs.instance import open_instance\n"
         "with open_instance(settings().dagster_home) as instance:\n"
         "    assert dg.execute_job(dg.reconstructable(ingest_job), instance).success\n"
     )

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import dagster as dg
 
-from pollux_dagster.defs.executor import home_executor
-from pollux_dagster.defs.instance import open_instance
+from pollux_dagster.runs.executor import home_executor
+from pollux_dagster.runs.instance import open_instance
 
 
 def waiting_job() -> dg.JobDefinition:

@@ -8,9 +8,9 @@ import dagster as dg
 import duckdb
 
 from pollux_dagster.defs.build import build_defs
-from pollux_dagster.defs.executor import note_failure
-from pollux_dagster.defs.instance import open_instance
-from pollux_dagster.defs.settings import Settings
+from pollux_dagster.runs.executor import note_failure
+from pollux_dagster.runs.instance import open_instance
+from pollux_dagster.settings import Settings
 from tests.flow.instant_judge import MODEL
 from tests.pipeline_world import ANSWERS, write_answers, write_instructions
 

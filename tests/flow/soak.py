@@ -30,9 +30,9 @@ import dagster as dg
 import duckdb
 import psutil
 
-from pollux_dagster.defs.instance import liveness_folder, open_instance
-from pollux_dagster.defs.run_lock import BEGUN_TAG
-from pollux_dagster.defs.settings import Settings
+from pollux_dagster.runs.home_lock import BEGUN_TAG
+from pollux_dagster.runs.instance import liveness_folder, open_instance
+from pollux_dagster.settings import Settings
 from tests.flow.flow_world import INSTRUCTIONS, flow_settings, land_instructions, land_model
 from tests.flow.instant_judge import REFUSE, InstantJudge
 

@@ -30,7 +30,7 @@ from pollux_dagster.defs.automation import (
     landing_sensor,
     nightly_schedule,
 )
-from pollux_dagster.defs.run_lock import BEGUN_TAG
+from pollux_dagster.runs.home_lock import BEGUN_TAG
 
 DROP, TICK, BEGIN, END = "drop", "tick of the landing sensor", "begin", "end"
 

@@ -13,11 +13,11 @@ import dagster as dg
 import duckdb
 import pytest
 
+from pollux_dagster.app.evaluation import evaluate_landing
 from pollux_dagster.defs.automation import NEW, SCOPE_TAG, evaluate_job, is_whole, nightly_schedule
 from pollux_dagster.defs.build import build_defs
-from pollux_dagster.defs.evaluation import evaluate_landing
-from pollux_dagster.defs.instance import open_instance
-from pollux_dagster.defs.settings import Settings
+from pollux_dagster.runs.instance import open_instance
+from pollux_dagster.settings import Settings
 from tests.flow.flow_world import execute, flow_settings, land_instructions, land_model, published
 from tests.flow.instant_judge import MUMBLE, REFUSE, InstantJudge
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pollux_dagster.judge.ledger import Ledger
+from pollux_dagster.ledger.ledger import Ledger
 from tests.judge.fake_judge import FakeJudge
 from tests.judge.judged_world import World
 

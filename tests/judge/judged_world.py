@@ -18,13 +18,13 @@ from pollux_dagster.judge.evaluate import (
     EvaluationReport,
     evaluate,
 )
-from pollux_dagster.judge.ledger import Ledger
 from pollux_dagster.judge.progress import Progress
 from pollux_dagster.judge.retry import RetryPolicy
 from pollux_dagster.judge.server import (
     ServerHandle,
     attached_server,
 )
+from pollux_dagster.ledger.ledger import Ledger
 from tests.judge.fake_judge import (
     KEY,
     LEVELS,

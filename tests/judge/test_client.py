@@ -16,17 +16,17 @@ from hypothesis import strategies as st
 
 from pollux_dagster.core.profiles import PROFILES, JudgeProfile, Sampling
 from pollux_dagster.core.verdicts import VerdictStatus
-from pollux_dagster.judge.bodies import (
+from pollux_dagster.judge.client import JudgeClient, WireLimits, _spellings_of
+from pollux_dagster.judge.concurrency import AdaptiveConcurrency
+from pollux_dagster.judge.endpoint import Endpoint
+from pollux_dagster.judge.responses import (
     Completion,
     Failure,
-    Trouble,
+    FailureKind,
     read_completion,
     read_error,
     read_retry_after,
 )
-from pollux_dagster.judge.capacity import Capacity
-from pollux_dagster.judge.client import JudgeClient, WireLimits, _spellings_of
-from pollux_dagster.judge.endpoint import Endpoint
 from pollux_dagster.judge.retry import RetryPolicy, altered
 from tests.judge.fake_judge import KEY, Answering, Call, FakeJudge, Raw, as_json, completion, error, replying
 
@@ -108,35 +108,37 @@ def _other_request(call: Call) -> Raw:
 @pytest.mark.parametrize(
     ("answering", "trouble", "words"),
     [
-        (lambda _: Raw(body=b""), Trouble.BAD_BODY, "got 0 bytes"),
-        (lambda _: Raw(body=b"<html><body>502</body></html>"), Trouble.BAD_BODY, "expected JSON"),
-        (lambda _: as_json({"object": "chat.completion"}), Trouble.BAD_BODY, "list of choices"),
-        (lambda _: as_json({"choices": []}), Trouble.BAD_BODY, "list of choices"),
-        (lambda _: as_json({"choices": [{"index": 0}]}), Trouble.BAD_BODY, "a message"),
-        (lambda _: as_json([1]), Trouble.BAD_BODY, "a JSON object"),
-        (replying(content=[{"type": "text"}]), Trouble.BAD_BODY, "message of text"),
-        (lambda _: Raw(body=b'{"choices": [{"message"'), Trouble.BAD_BODY, "expected JSON"),
-        (replying(content="2" * 10_000_000), Trouble.BAD_BODY, "at most 100000 bytes"),
-        (_other_request, Trouble.BAD_BODY, "expected the reply to"),
-        (lambda _: Raw(body=None), Trouble.UNREACHABLE, "Disconnected"),
-        (lambda _: Raw(body=b'{"choi', declared_length=500), Trouble.UNREACHABLE, "ReadError"),
-        (lambda _: Raw(body=b'{"choi', declared_length=500, stall_s=5.0), Trouble.UNREACHABLE, "stalled"),
-        (lambda _: Raw(wait_s=5.0), Trouble.UNREACHABLE, "no reply within 0.5 s"),
-        (error(500), Trouble.SERVER_ERROR, "HTTP 500: сбой"),
-        (error(502), Trouble.SERVER_ERROR, "HTTP 502"),
-        (error(504), Trouble.SERVER_ERROR, "HTTP 504"),
-        (error(429), Trouble.THROTTLED, "HTTP 429"),
-        (error(408), Trouble.THROTTLED, "HTTP 408"),
-        (error(503), Trouble.THROTTLED, "HTTP 503"),
-        (error(400), Trouble.REFUSED, "HTTP 400: сбой"),
-        (error(404), Trouble.REFUSED, "HTTP 404"),
-        (error(302, location="http://127.0.0.1:1/"), Trouble.REFUSED, "HTTP 302"),
-        (error(400, "This model's maximum context length is 32 tokens"), Trouble.OVERFLOW, "context length"),
-        (error(413), Trouble.OVERFLOW, "HTTP 413"),
-        (lambda _: Raw(500, b""), Trouble.SERVER_ERROR, "empty body"),
+        (lambda _: Raw(body=b""), FailureKind.BAD_BODY, "got 0 bytes"),
+        (lambda _: Raw(body=b"<html><body>502</body></html>"), FailureKind.BAD_BODY, "expected JSON"),
+        (lambda _: as_json({"object": "chat.completion"}), FailureKind.BAD_BODY, "list of choices"),
+        (lambda _: as_json({"choices": []}), FailureKind.BAD_BODY, "list of choices"),
+        (lambda _: as_json({"choices": [{"index": 0}]}), FailureKind.BAD_BODY, "a message"),
+        (lambda _: as_json([1]), FailureKind.BAD_BODY, "a JSON object"),
+        (replying(content=[{"type": "text"}]), FailureKind.BAD_BODY, "message of text"),
+        (lambda _: Raw(body=b'{"choices": [{"message"'), FailureKind.BAD_BODY, "expected JSON"),
+        (replying(content="2" * 10_000_000), FailureKind.BAD_BODY, "at most 100000 bytes"),
+        (_other_request, FailureKind.BAD_BODY, "expected the reply to"),
+        (lambda _: Raw(body=None), FailureKind.UNREACHABLE, "Disconnected"),
+        (lambda _: Raw(body=b'{"choi', declared_length=500), FailureKind.UNREACHABLE, "ReadError"),
+        (lambda _: Raw(body=b'{"choi', declared_length=500, stall_s=5.0), FailureKind.UNREACHABLE, "stalled"),
+        (lambda _: Raw(wait_s=5.0), FailureKind.UNREACHABLE, "no reply within 0.5 s"),
+        (error(500), FailureKind.SERVER_ERROR, "HTTP 500: сбой"),
+        (error(502), FailureKind.SERVER_ERROR, "HTTP 502"),
+        (error(504), FailureKind.SERVER_ERROR, "HTTP 504"),
+        (error(429), FailureKind.THROTTLED, "HTTP 429"),
+        (error(408), FailureKind.THROTTLED, "HTTP 408"),
+        (error(503), FailureKind.THROTTLED, "HTTP 503"),
+        (error(400), FailureKind.REFUSED, "HTTP 400: сбой"),
+        (error(404), FailureKind.REFUSED, "HTTP 404"),
+        (error(302, location="http://127.0.0.1:1/"), FailureKind.REFUSED, "HTTP 302"),
+        (error(400, "This model's maximum context length is 32 tokens"), FailureKind.OVERFLOW, "context length"),
+        (error(413), FailureKind.OVERFLOW, "HTTP 413"),
+        (lambda _: Raw(500, b""), FailureKind.SERVER_ERROR, "empty body"),
     ],
 )
-def test_every_misbehaviour_has_a_name(judge: FakeJudge, answering: Answering, trouble: Trouble, words: str) -> None:
+def test_every_misbehaviour_has_a_name(
+    judge: FakeJudge, answering: Answering, trouble: FailureKind, words: str
+) -> None:
     judge.otherwise = answering
     began = time.monotonic()
     [reply] = ask(judge, "Промпт")
@@ -157,7 +159,7 @@ def test_a_refused_connection_is_unreachable(judge: FakeJudge) -> None:
     judge.stop()
     [reply] = ask(judge, "Промпт")
     assert isinstance(reply, Failure)
-    assert reply.trouble is Trouble.UNREACHABLE
+    assert reply.trouble is FailureKind.UNREACHABLE
 
 
 @pytest.mark.parametrize(
@@ -195,7 +197,7 @@ def test_a_placeholder_for_a_key_leaves_replies_as_they_are(judge: FakeJudge) ->
 def test_a_prompt_that_is_no_valid_text_is_refused_and_not_sent(judge: FakeJudge) -> None:
     [reply] = ask(judge, "\ud800")
     assert isinstance(reply, Failure)
-    assert reply.trouble is Trouble.REFUSED
+    assert reply.trouble is FailureKind.REFUSED
     assert judge.calls == []
 
 
@@ -215,7 +217,7 @@ def test_tokens_are_counted_by_the_server_where_it_can() -> None:
     with FakeJudge() as judge:
         refusal = asyncio.run(count(judge))
         assert isinstance(refusal, Failure)
-        assert refusal.trouble is Trouble.REFUSED
+        assert refusal.trouble is FailureKind.REFUSED
         judge.token_counts = lambda prompt: len(prompt.split())
         assert asyncio.run(count(judge)) == 2
 
@@ -233,7 +235,7 @@ def test_a_wait_is_never_shorter_than_the_server_asked_for_and_never_endless() -
     asked = read_error(429, {"retry-after": "5"}, b"", now=0.0)
     assert all(policy.wait_s(1, asked, random.Random(seed)) >= 5.0 for seed in range(20))
     for attempt in range(1, 40):
-        endless = Failure(Trouble.THROTTLED, "", 429, retry_after_s=1e9)
+        endless = Failure(FailureKind.THROTTLED, "", 429, retry_after_s=1e9)
         assert policy.wait_s(attempt, endless, random.Random(attempt)) <= 120.0 + policy.longest_wait_s
 
 
@@ -278,21 +280,21 @@ def test_a_longer_reply_is_only_asked_for_where_the_context_has_room() -> None:
 
 
 def test_capacity_grows_while_the_server_keeps_up_and_not_when_unused() -> None:
-    capacity = Capacity(start=8, ceiling=16)
-    capacity.on_completion()
-    assert capacity.limit == 8
+    concurrency = AdaptiveConcurrency(start=8, ceiling=16)
+    concurrency.on_completion()
+    assert concurrency.limit == 8
     for _ in range(50):
-        capacity.in_flight = int(capacity.limit)
-        capacity.on_completion()
-    assert capacity.limit == 16
+        concurrency.in_flight = int(concurrency.limit)
+        concurrency.on_completion()
+    assert concurrency.limit == 16
 
 
 def test_capacity_falls_on_throttling_once_for_one_wave_and_never_below_its_floor() -> None:
-    capacity = Capacity(start=128)
+    concurrency = AdaptiveConcurrency(start=128)
     for _ in range(50):
-        capacity.on_throttle()
-    assert capacity.limit == 64
-    low = Capacity(start=5, floor=4)
+        concurrency.on_throttle()
+    assert concurrency.limit == 64
+    low = AdaptiveConcurrency(start=5, floor=4)
     low.on_throttle()
     assert low.limit == 4
 
@@ -308,7 +310,7 @@ def test_capacity_falls_on_throttling_once_for_one_wave_and_never_below_its_floo
     ],
 )
 def test_capacity_follows_queue_and_preemptions(metrics: dict[str, float], moves: int) -> None:
-    capacity = Capacity(start=128)
-    capacity.on_metrics({"num_preemptions_total": 0.0})
-    capacity.on_metrics(metrics)
-    assert (capacity.limit > 128) - (capacity.limit < 128) == moves
+    concurrency = AdaptiveConcurrency(start=128)
+    concurrency.on_metrics({"num_preemptions_total": 0.0})
+    concurrency.on_metrics(metrics)
+    assert (concurrency.limit > 128) - (concurrency.limit < 128) == moves

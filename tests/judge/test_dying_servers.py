@@ -221,7 +221,7 @@ RUN = """
     from tests.judge.fake_judge import KEY
     from tests.judge.judged_world import CRITERIA, PROFILE, make_answers
     from pollux_dagster.judge.evaluate import evaluate
-    from pollux_dagster.judge.ledger import Ledger
+    from pollux_dagster.ledger.ledger import Ledger
     from pollux_dagster.judge.server import attached_server
     with attached_server(sys.argv[2], KEY) as server:
         evaluate(make_answers(10**6), CRITERIA, server=server, profile=PROFILE, judge_id="j",

@@ -17,12 +17,12 @@ from pollux_dagster.judge.evaluate import (
     EvaluationError,
     evaluate,
 )
-from pollux_dagster.judge.ledger import Ledger
 from pollux_dagster.judge.progress import Progress, RateWindow, format_progress
 from pollux_dagster.judge.server import (
     cpu_vllm_spec,
     managed_server,
 )
+from pollux_dagster.ledger.ledger import Ledger
 from tests.judge.fake_judge import (
     Call,
     Raw,

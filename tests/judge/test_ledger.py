@@ -23,8 +23,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from pollux_dagster.core.verdicts import Verdict, VerdictStatus
-from pollux_dagster.judge.ledger import Ledger, LedgerError, LedgerReport
-from pollux_dagster.judge.segments import SCHEMA
+from pollux_dagster.ledger.ledger import Ledger, LedgerError, LedgerReport
+from pollux_dagster.ledger.segments import SCHEMA
 from pollux_dagster.warehouse.schema import create_schema
 
 
@@ -161,7 +161,7 @@ CHILD = """
     import sys
     from pathlib import Path
     from tests.judge.test_ledger import make_verdict
-    from pollux_dagster.judge.ledger import Ledger
+    from pollux_dagster.ledger.ledger import Ledger
     root, name, count = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
     with Ledger(root, seal_verdicts=700).writer("run") as writer:
         for number in range(count):
@@ -388,7 +388,7 @@ FULL_DISK_CHILD = """
     import resource, signal, sys
     from pathlib import Path
     from tests.judge.test_ledger import make_verdict
-    from pollux_dagster.judge.ledger import Ledger, LedgerError
+    from pollux_dagster.ledger.ledger import Ledger, LedgerError
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     appended = 0
     try:
@@ -432,7 +432,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 FULL_DISK_SEAL_CHILD = """
     import resource, signal, sys
     from pathlib import Path
-    from pollux_dagster.judge.ledger import Ledger, LedgerError
+    from pollux_dagster.ledger.ledger import Ledger, LedgerError
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (200, resource.RLIM_INFINITY))
     try:

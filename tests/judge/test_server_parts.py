@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from pollux_dagster.judge.endpoint import Endpoint
-from pollux_dagster.judge.server import ServerSpec, cpu_vllm_spec, enginelog, lease, list_servers, processes
-from pollux_dagster.judge.server.engine_process import answer_for_vllm_cpu
-from pollux_dagster.judge.server.engines import build_command
+from pollux_dagster.judge.server import ServerSpec, cpu_vllm_spec, engine_log, lease, list_servers, processes
+from pollux_dagster.judge.server.engine_commands import build_command
+from pollux_dagster.judge.server.engine_launcher import answer_for_vllm_cpu
 from pollux_dagster.judge.server.state import ServerFolder
 from pollux_dagster.judge.server.watch import IdleTimer, ProgressWatch, RestartBudget
 
@@ -85,7 +85,7 @@ def test_every_engine_is_bound_to_loopback_and_gets_no_key_in_its_arguments(engi
     line = argv(spec, tmp_path)
     assert "--host 127.0.0.1 --port 4711" in line
     assert line.endswith("--extra 1")
-    assert "engine_process.py" in line
+    assert "engine_launcher.py" in line
     assert KEY not in line
     assert "trust-remote-code" not in line
 
@@ -166,10 +166,10 @@ def test_the_first_error_of_a_log_is_its_cause(tmp_path: Path) -> None:
         "RuntimeError: Engine core initialization failed. See root cause above.\n"
         "nanobind: leaked 4 instances!\n"
     )
-    assert enginelog.root_cause(log) == "ValueError: No common block size"
-    assert enginelog.log_tail(log, 1).startswith("RuntimeError: Engine core initialization failed")
-    assert enginelog.root_cause(tmp_path / "none.log") is None
-    assert enginelog.log_tail(tmp_path / "none.log") == ""
+    assert engine_log.root_cause(log) == "ValueError: No common block size"
+    assert engine_log.log_tail(log, 1).startswith("RuntimeError: Engine core initialization failed")
+    assert engine_log.root_cause(tmp_path / "none.log") is None
+    assert engine_log.log_tail(tmp_path / "none.log") == ""
 
 
 def logged(who: str, place: str, *lines: str, level: str = "ERROR") -> str:
@@ -258,7 +258,7 @@ def test_a_log_tells_why_its_engine_ended(tmp_path: Path, sample: str) -> None:
     text, cause = LOGS[sample]
     log = tmp_path / "engine.log"
     log.write_text(text)
-    assert enginelog.root_cause(log) == cause
+    assert engine_log.root_cause(log) == cause
 
 
 def test_a_log_is_read_from_its_end_and_cleaned_for_the_terminal(tmp_path: Path) -> None:
@@ -267,8 +267,8 @@ def test_a_log_is_read_from_its_end_and_cleaned_for_the_terminal(tmp_path: Path)
         file.truncate(3 * 1024**3)  # a sparse file: reading it whole would take 3 GiB
         file.seek(0, 2)
         file.write(b"\n  0%\r 50%\r100% \x1b[31mred\x1b[0m \x07\xff key=s3cret\n\n")
-    assert enginelog.log_tail(log, 1, secret="s3cret") == "100% red � key=[key]"
-    assert enginelog.last_line(log, secret="s3cret") == "100% red � key=[key]"
+    assert engine_log.log_tail(log, 1, secret="s3cret") == "100% red � key=[key]"
+    assert engine_log.last_line(log, secret="s3cret") == "100% red � key=[key]"
 
 
 def test_leases_count_while_held_and_dead_ones_are_swept(tmp_path: Path) -> None:
@@ -309,11 +309,11 @@ def test_a_lease_is_locked_before_it_can_be_seen(tmp_path: Path) -> None:
 
 
 def test_a_process_is_not_taken_for_a_later_one_of_its_number() -> None:
-    own = processes.name_process(os.getpid())
+    own = processes.identify_process(os.getpid())
     assert own is not None
     assert processes.is_running(own)
-    earlier = processes.ProcessName(own.pid, own.start_ticks - 1, own.boot_id)
-    before_boot = processes.ProcessName(own.pid, own.start_ticks, "another boot")
+    earlier = processes.ProcessIdentity(own.pid, own.start_ticks - 1, own.boot_id)
+    before_boot = processes.ProcessIdentity(own.pid, own.start_ticks, "another boot")
     assert not processes.is_running(earlier)
     assert not processes.is_running(before_boot)
     assert processes.session_members(earlier) == []
@@ -325,7 +325,7 @@ def test_a_session_is_killed_when_its_leader_is_gone() -> None:
     leader = subprocess.Popen(
         [sys.executable, "-c", f"{script}; sys.stdin.read()"], stdin=subprocess.PIPE, start_new_session=True
     )
-    name = processes.name_process(leader.pid)
+    name = processes.identify_process(leader.pid)
     assert name is not None
     while len(processes.session_members(name)) < 2:
         pass

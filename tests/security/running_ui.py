@@ -18,8 +18,8 @@ from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
-from pollux_dagster.defs.settings import Settings
-from pollux_dagster.judge.server.processes import kill_session, name_process, session_members
+from pollux_dagster.judge.server.processes import identify_process, kill_session, session_members
+from pollux_dagster.settings import Settings
 
 LAUNCH = """
 mutation Launch($params: ExecutionParams!) {
@@ -46,7 +46,7 @@ class RunningUi:
         return line.removeprefix("Dagster UI: ").partition(" ")[0]
 
     def services(self) -> list[int]:
-        name = name_process(self.keeper)
+        name = identify_process(self.keeper)
         return session_members(name) if name else [pid for pid in all_pids() if session_of(pid) == self.keeper]
 
     def ask(
@@ -127,7 +127,7 @@ def running_ui(
         ui.folder = next(Path(word) for word in command_of(ui.keeper).split() if "pollux-up-" in word)
         yield ui
     finally:
-        name = name_process(ui.keeper) if ui.keeper else None
+        name = identify_process(ui.keeper) if ui.keeper else None
         process.kill()
         process.wait(60)
         if name is not None:

@@ -10,8 +10,8 @@ import pytest
 
 import pollux_dagster
 from pollux_dagster.defs.build import build_defs
-from pollux_dagster.defs.settings import Settings
 from pollux_dagster.judge.server import ServerSpec, cpu_vllm_spec
+from pollux_dagster.settings import Settings
 
 PACKAGE = Path(pollux_dagster.__file__).parent
 TREES = {path: ast.parse(path.read_text()) for path in sorted(PACKAGE.rglob("*.py"))}
@@ -65,6 +65,6 @@ def test_remote_code_is_trusted_only_where_the_user_wrote_so() -> None:
 
 
 def test_the_key_of_an_attached_server_is_named_and_never_configured() -> None:
-    settings = ast.unparse(TREES[PACKAGE / "defs" / "settings.py"])
+    settings = ast.unparse(TREES[PACKAGE / "settings.py"])
     assert "api_key_variable" in settings
     assert "POLLUX_JUDGE_API_KEY'" not in ast.unparse(TREES[PACKAGE / "cli.py"])

@@ -19,8 +19,8 @@ from typer.testing import CliRunner
 import pollux_dagster
 from pollux_dagster.cli import app
 from pollux_dagster.defs.metadata import MAX_CELL, rows_table
-from pollux_dagster.defs.terminal import _Line
-from pollux_dagster.report import plain, print_query
+from pollux_dagster.report import escaped, print_query
+from pollux_dagster.runs.terminal import _Line
 
 PACKAGE = Path(pollux_dagster.__file__).parent
 # What the UI renders as something other than the text it is given.
@@ -64,7 +64,7 @@ def test_a_table_of_the_ui_holds_cut_text_without_control_characters(name: str) 
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_the_terminal_shows_hostile_text_and_does_not_obey_it(name: str) -> None:
-    shown = plain(HOSTILE[name])
+    shown = escaped(HOSTILE[name])
     assert not acts(shown)
     assert "\n" not in shown
 
@@ -72,7 +72,7 @@ def test_the_terminal_shows_hostile_text_and_does_not_obey_it(name: str) -> None
 @pytest.mark.parametrize("character", CONTROLS)
 def test_every_character_that_moves_hides_or_reorders_text_becomes_an_escape(character: str) -> None:
     assert not character.isprintable()
-    assert plain(character).startswith("\\")
+    assert escaped(character).startswith("\\")
 
 
 def test_a_printed_table_is_text_whatever_its_cells_and_columns_say(tmp_path: Path) -> None:

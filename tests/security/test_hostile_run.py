@@ -21,11 +21,11 @@ from hostile import GATE, HOSTILE, SCALE, acts, write_jsonl
 from rich.console import Console
 
 from pollux_dagster.defs.build import build_defs
-from pollux_dagster.defs.instance import open_instance
-from pollux_dagster.defs.settings import Settings
-from pollux_dagster.defs.terminal import with_plain_lines
 from pollux_dagster.judge.server import AttachError, attached_server
 from pollux_dagster.report import print_report
+from pollux_dagster.runs.instance import open_instance
+from pollux_dagster.runs.terminal import with_plain_lines
+from pollux_dagster.settings import Settings
 
 pytestmark = pytest.mark.timeout(300)
 ANSWERS = {name: text for name, text in HOSTILE.items() if name != "huge line"} | {"long": "я " * 2_000}

@@ -16,7 +16,7 @@ from pollux_dagster.core.verdicts import Verdict, VerdictStatus
 from pollux_dagster.ingest.load import load_file
 from pollux_dagster.ingest.scan import scan
 from pollux_dagster.ingest.sync import sync
-from pollux_dagster.judge.ledger import Ledger
+from pollux_dagster.ledger.ledger import Ledger
 from pollux_dagster.warehouse.schema import create_schema
 
 VERDICT = Verdict(

@@ -7,9 +7,9 @@ import pytest
 from dagster import DagsterInvalidConfigError
 from dagster._config import ConfigType, ConfigTypeKind
 
+from pollux_dagster.app.resources import JudgeResource
 from pollux_dagster.defs.build import build_defs
-from pollux_dagster.defs.resources import JudgeResource
-from pollux_dagster.defs.settings import Settings
+from pollux_dagster.settings import Settings
 
 MAY_BE_SAID = {"loggers.console.config.log_level"}
 # The job of the UI's "Materialize" lets any name stand beside its own, of which it knows none and reads none.

@@ -23,7 +23,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 from websockets.typing import Origin, Subprotocol
 
-from pollux_dagster.defs.settings import Settings
+from pollux_dagster.settings import Settings
 
 pytestmark = pytest.mark.timeout(600)
 JSON = {"Content-Type": "application/json"}

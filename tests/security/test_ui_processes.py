@@ -16,11 +16,11 @@ from fake_judge import KEY, Call, FakeJudge, Raw, replying
 from running_ui import RunningUi, command_of, environment_of, running_ui
 from test_hostile_run import holding
 
-from pollux_dagster.defs.settings import Settings
+from pollux_dagster.settings import Settings
 from tests.pipeline_world import write_answers, write_instructions
 
 pytestmark = pytest.mark.timeout(600)
-KNOWN_BY = ("pollux_dagster.ui.services run", "pollux_dagster.ui.services keep", "pollux_dagster.defs.webserver",
+KNOWN_BY = ("pollux_dagster.ui.services run", "pollux_dagster.ui.services keep", "pollux_dagster.ui.webserver",
             "dagster._daemon", "api grpc")  # fmt: skip
 
 

@@ -10,15 +10,13 @@ import pytest
 from tiny_world import TinyWorld
 
 from pollux_dagster.warehouse.schema import create_schema
-from pollux_dagster.warehouse.sql_models import SqlModel, load_models
-
-SQL_MODELS = Path(__file__).resolve().parents[2] / "dbt_like_sql"
+from pollux_dagster.warehouse.sql_models import SqlModel, packaged_sql_models
 
 
 @pytest.fixture(scope="session")
 def models() -> list[SqlModel]:
     """The project's own SQL models."""
-    return load_models(SQL_MODELS)
+    return packaged_sql_models()
 
 
 @pytest.fixture

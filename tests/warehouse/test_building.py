@@ -11,10 +11,10 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from pollux_dagster.warehouse.build import ModelCheckFailedError, build_model
 from pollux_dagster.warehouse.connection import connect
+from pollux_dagster.warehouse.materialize import SqlCheckFailedError, build_sql_model
 from pollux_dagster.warehouse.schema import create_schema
-from pollux_dagster.warehouse.sql_models import SqlModel, load_models
+from pollux_dagster.warehouse.sql_models import SqlModel, load_sql_models
 
 HEADER = """/*
 description: Numbers.
@@ -36,7 +36,7 @@ def numbers(root: Path, select: str, *, severity: str = "error", kind: str = "ta
     path = root / "marts" / "numbers.sql"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(HEADER.format(severity=severity, kind=kind) + select)
-    (model,) = load_models(root)
+    (model,) = load_sql_models(root)
     return model
 
 
@@ -45,29 +45,29 @@ def rows(con: duckdb.DuckDBPyConnection) -> list[int]:
 
 
 def test_a_build_reports_what_it_made(con: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
-    report = build_model(con, numbers(tmp_path, "SELECT range AS n FROM range(3)"))
+    report = build_sql_model(con, numbers(tmp_path, "SELECT range AS n FROM range(3)"))
     assert (report.table, report.rows, report.columns) == ("marts.numbers", 3, {"n": "BIGINT"})
     assert [(check.name, check.passed) for check in report.checks] == [("not_null_n", True), ("small", True)]
 
 
 def test_a_failed_check_keeps_the_last_good_table(con: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
-    build_model(con, numbers(tmp_path, "SELECT 1 AS n"))
-    with pytest.raises(ModelCheckFailedError, match=r"small \(Numbers stay below 3\.\): 97 failing rows") as caught:
-        build_model(con, numbers(tmp_path, "SELECT range AS n FROM range(100)"))
+    build_sql_model(con, numbers(tmp_path, "SELECT 1 AS n"))
+    with pytest.raises(SqlCheckFailedError, match=r"small \(Numbers stay below 3\.\): 97 failing rows") as caught:
+        build_sql_model(con, numbers(tmp_path, "SELECT range AS n FROM range(100)"))
     assert rows(con) == [1]
     (small,) = [check for check in caught.value.report.checks if check.name == "small"]
     assert (small.failing_rows, len(small.sample), small.sample[0]) == (97, 20, {"n": 3})
 
 
 def test_a_failed_warning_replaces_the_table_and_is_reported(con: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
-    report = build_model(con, numbers(tmp_path, "SELECT 5 AS n", severity="warn"))
+    report = build_sql_model(con, numbers(tmp_path, "SELECT 5 AS n", severity="warn"))
     assert rows(con) == [5]
     assert [check.passed for check in report.checks] == [True, False]
 
 
 def test_check_results_are_kept_even_when_the_build_is_refused(con: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
-    with pytest.raises(ModelCheckFailedError):
-        build_model(con, numbers(tmp_path, "SELECT 7 AS n"), run_id="run-9")
+    with pytest.raises(SqlCheckFailedError):
+        build_sql_model(con, numbers(tmp_path, "SELECT 7 AS n"), run_id="run-9")
     kept = con.execute(
         "SELECT run_id, asset, check_name, blocking, passed, failing_rows, sample FROM meta.check_results "
         "WHERE NOT passed"
@@ -77,23 +77,23 @@ def test_check_results_are_kept_even_when_the_build_is_refused(con: duckdb.DuckD
 
 
 def test_an_error_in_the_middle_keeps_the_last_good_table(con: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
-    build_model(con, numbers(tmp_path, "SELECT 1 AS n"))
+    build_sql_model(con, numbers(tmp_path, "SELECT 1 AS n"))
     con.execute("INSERT INTO raw.model_outputs VALUES ('m', 'p', 0, 'not a number', 'h', 'f', 1, FALSE, [])")
     with pytest.raises(duckdb.ConversionException):
-        build_model(con, numbers(tmp_path, "SELECT answer::INTEGER AS n FROM raw.model_outputs"))
+        build_sql_model(con, numbers(tmp_path, "SELECT answer::INTEGER AS n FROM raw.model_outputs"))
     assert rows(con) == [1]
     con.execute("BEGIN; COMMIT")  # no transaction was left open
 
 
 def test_a_view_can_become_a_table_and_a_table_a_view(con: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
     for kind, n in (("view", 0), ("table", 1), ("view", 2)):
-        build_model(con, numbers(tmp_path, f"SELECT {n} AS n", kind=kind))
+        build_sql_model(con, numbers(tmp_path, f"SELECT {n} AS n", kind=kind))
         assert rows(con) == [n]
 
 
 def test_lineage_is_kept_beside_the_table_and_replaced_with_it(con: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
     for column in ("sample_index", "row_number"):
-        build_model(con, numbers(tmp_path, f"SELECT {column} AS n FROM raw.model_outputs"))
+        build_sql_model(con, numbers(tmp_path, f"SELECT {column} AS n FROM raw.model_outputs"))
         assert con.execute("FROM meta.column_lineage").fetchall() == [
             ("marts.numbers", "n", "raw.model_outputs", column)
         ]
@@ -103,7 +103,7 @@ def test_a_build_killed_in_the_middle_leaves_the_last_good_table(tmp_path: Path)
     database = tmp_path / "w.duckdb"
     con = connect(database)
     create_schema(con)
-    build_model(con, numbers(tmp_path, "SELECT 1 AS n"))
+    build_sql_model(con, numbers(tmp_path, "SELECT 1 AS n"))
     con.close()
     # The replacement is written first, then its check counts for minutes: killed between write and swap.
     numbers(tmp_path, "SELECT 2 AS n")
@@ -112,13 +112,13 @@ def test_a_build_killed_in_the_middle_leaves_the_last_good_table(tmp_path: Path)
     model.write_text(model.read_text().replace("SELECT n FROM marts.numbers WHERE n >= 3", endless))
     script = (
         "import sys, pathlib\n"
-        "from pollux_dagster.warehouse.build import build_model\n"
+        "from pollux_dagster.warehouse.materialize import build_sql_model\n"
         "from pollux_dagster.warehouse.connection import connect\n"
-        "from pollux_dagster.warehouse.sql_models import load_models\n"
-        "(model,) = load_models(pathlib.Path(sys.argv[2]))\n"
+        "from pollux_dagster.warehouse.sql_models import load_sql_models\n"
+        "(model,) = load_sql_models(pathlib.Path(sys.argv[2]))\n"
         "con = connect(sys.argv[1])\n"
         "print('building', flush=True)\n"
-        "build_model(con, model)\n"
+        "build_sql_model(con, model)\n"
         "print('built', flush=True)\n"
     )
     child = subprocess.Popen(

@@ -13,9 +13,9 @@ from pollux_dagster.warehouse.audit import audit
 from pollux_dagster.warehouse.checks import record_check_results
 from pollux_dagster.warehouse.contracts import NO_ROWS, Contract
 from pollux_dagster.warehouse.gate import objections
+from pollux_dagster.warehouse.pipeline import build_tables
 from pollux_dagster.warehouse.publish import PublicationRefusedError, mark_stale, publish
 from pollux_dagster.warehouse.sql_models import SqlModel
-from pollux_dagster.warehouse.tables import build_tables
 
 NO_STRANGERS = Contract(
     "raw.model_outputs",

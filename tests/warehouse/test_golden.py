@@ -10,7 +10,6 @@ import duckdb
 import pytest
 from tiny_world import JUDGE, OTHER_JUDGE, TinyWorld, verdict_row
 
-from pollux_dagster.warehouse.build import ModelCheckFailedError
 from pollux_dagster.warehouse.golden import (
     GoldenRequest,
     GoldenRound,
@@ -21,10 +20,11 @@ from pollux_dagster.warehouse.golden import (
     pin_golden_set,
     record_round,
 )
+from pollux_dagster.warehouse.materialize import SqlCheckFailedError
+from pollux_dagster.warehouse.pipeline import build_tables
 from pollux_dagster.warehouse.schema import create_schema
 from pollux_dagster.warehouse.sql_models import SqlModel
 from pollux_dagster.warehouse.statistics.drift import latest_round_moved
-from pollux_dagster.warehouse.tables import build_tables
 
 OLD = GoldenRound(OTHER_JUDGE, "m", "vllm", "0.31", ("--x",))
 NEW = GoldenRound(OTHER_JUDGE, "m", "vllm", "0.32", ("--x",))
@@ -121,7 +121,7 @@ def test_a_judge_that_moved_stops_the_build_and_the_criterion_is_named(
 ) -> None:
     judge_round(pinned, OLD)
     judge_round(pinned, NEW, fallen="Стиль", minute=1)
-    with pytest.raises(ModelCheckFailedError, match=r"the_judge_has_not_shifted.*Стиль") as caught:
+    with pytest.raises(SqlCheckFailedError, match=r"the_judge_has_not_shifted.*Стиль") as caught:
         build_tables(pinned.con, models)
     (check,) = [c for c in caught.value.report.checks if c.name == "the_judge_has_not_shifted"]
     assert [row["criteria_name"] for row in check.sample] == ["Стиль"]
@@ -131,7 +131,7 @@ def test_a_judge_that_moved_stops_the_build_and_the_criterion_is_named(
 def test_a_judge_that_cannot_be_read_any_more_stops_the_build(pinned: TinyWorld, models: list[SqlModel]) -> None:
     judge_round(pinned, OLD)
     judge_round(pinned, NEW, minute=1, fails=lambda _: True)
-    with pytest.raises(ModelCheckFailedError, match="the_judge_has_not_shifted"):
+    with pytest.raises(SqlCheckFailedError, match="the_judge_has_not_shifted"):
         build_tables(pinned.con, models)
     rows = pinned.con.sql(
         "SELECT shift, shifted, n, baseline_ok_share, ok_share, criteria_name "
@@ -146,7 +146,7 @@ def test_one_criterion_that_fails_is_named_and_one_failure_is_chance(pinned: Tin
     build_tables(pinned.con, models)
     half = replace(NEW, engine_version="0.33")
     judge_round(pinned, half, minute=2, fails=lambda r: r.criteria_name == "Стиль" and len(r.answer) % 2 == 1)
-    with pytest.raises(ModelCheckFailedError, match="the_judge_has_not_shifted") as caught:
+    with pytest.raises(SqlCheckFailedError, match="the_judge_has_not_shifted") as caught:
         build_tables(pinned.con, models)
     (check,) = [c for c in caught.value.report.checks if c.name == "the_judge_has_not_shifted"]
     assert [(row["criteria_name"], row["baseline_ok_share"]) for row in check.sample] == [("Стиль", 1.0)]
@@ -157,7 +157,7 @@ def test_a_small_set_that_moves_as_one_is_a_shift(pinned: TinyWorld, models: lis
     pin_golden_set(pinned.con, judge_id=OTHER_JUDGE, answers=answers)
     judge_round(pinned, OLD)
     judge_round(pinned, NEW, fallen="Стиль", minute=1)
-    with pytest.raises(ModelCheckFailedError, match="Стиль"):
+    with pytest.raises(SqlCheckFailedError, match="Стиль"):
         build_tables(pinned.con, models)
 
 
@@ -178,7 +178,7 @@ def test_a_round_that_was_accepted_is_the_new_baseline(pinned: TinyWorld, models
     build_tables(pinned.con, models)
     # The old state is a later one no more, but going back to it is a shift again.
     judge_round(pinned, OLD, minute=2)
-    with pytest.raises(ModelCheckFailedError, match="Стиль"):
+    with pytest.raises(SqlCheckFailedError, match="Стиль"):
         build_tables(pinned.con, models)
 
 
@@ -188,7 +188,7 @@ def test_the_latest_round_is_the_one_judged_last_whatever_the_dates_say(
     judge_round(pinned, OLD, minute=600)
     judge_round(pinned, NEW, fallen="Стиль", minute=500)  # the clock was set back
     assert latest_round_moved(pinned.con, "m")
-    with pytest.raises(ModelCheckFailedError, match="Стиль"):
+    with pytest.raises(SqlCheckFailedError, match="Стиль"):
         build_tables(pinned.con, models)
     judge_round(pinned, OLD, minute=400)  # the engine was rolled back, and its state is a known one
     assert not latest_round_moved(pinned.con, "m")

@@ -7,8 +7,8 @@ import pytest
 from tiny_world import ALPHA, BETA, JUDGE, MODELS, OTHER_JUDGE, PROMPTS, TinyWorld, verdict_key
 
 from pollux_dagster.warehouse.audit import audit
-from pollux_dagster.warehouse.build import build_model
 from pollux_dagster.warehouse.contracts import contracts
+from pollux_dagster.warehouse.materialize import build_sql_model
 from pollux_dagster.warehouse.sql_models import SqlModel
 
 FLAGGED = {(ALPHA, "p2"), (ALPHA, "p4"), (BETA, "p1")}
@@ -25,7 +25,7 @@ def built(world: TinyWorld, models: list[SqlModel]) -> duckdb.DuckDBPyConnection
     world.judge_everything()
     for model in models:
         if model.table in {"staging.scores", "staging.answers", "marts.injection_effect"}:
-            build_model(world.con, model)
+            build_sql_model(world.con, model)
     return world.con
 
 

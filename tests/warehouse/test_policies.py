@@ -12,7 +12,7 @@ import pytest
 from scipy import stats
 from scored_world import GATE, JUDGE, OTHER_JUDGE, draw_scores, write_scores
 
-from pollux_dagster.warehouse.build import build_model
+from pollux_dagster.warehouse.materialize import build_sql_model
 from pollux_dagster.warehouse.sql_models import SqlModel
 
 POLICIES = ("strict", "pollux", "pollux_max", "mera")
@@ -25,7 +25,7 @@ def verdicts(con: duckdb.DuckDBPyConnection, models: list[SqlModel]) -> pd.DataF
     write_scores(con, models, draw_scores(6, 30, seed=1), draw_scores(6, 30, seed=2, judge=OTHER_JUDGE))
     for model in models:
         if "policy" in model.name:
-            build_model(con, model)
+            build_sql_model(con, model)
     frame = con.sql("FROM staging.scores").df()
     return frame[["judge_id", "model_id", "prompt_id", "criterion_id", "status", "score", "min_score", "max_score"]]
 
@@ -105,6 +105,6 @@ def test_a_policy_that_ties_all_models_has_no_tau(con: duckdb.DuckDBPyConnection
     con.execute("UPDATE staging.scores SET normalized_score = 1, oriented_score = max_score")
     for model in models:
         if "policy" in model.name:
-            build_model(con, model)
+            build_sql_model(con, model)
     rows = con.sql("SELECT DISTINCT rank, kendall_tau_mera FROM marts.policy_comparison").fetchall()
     assert rows == [(1, None)]

@@ -14,25 +14,25 @@ import filelock
 import pytest
 from tiny_world import ALPHA, JUDGE, TinyWorld
 
-from pollux_dagster.warehouse.build import build_model
-from pollux_dagster.warehouse.builds import record_builds
+from pollux_dagster.core.transactions import transaction
 from pollux_dagster.warehouse.connection import connect
+from pollux_dagster.warehouse.fingerprints import record_builds
+from pollux_dagster.warehouse.materialize import build_sql_model
+from pollux_dagster.warehouse.pipeline import build_tables
 from pollux_dagster.warehouse.publish import MixedTablesError, PublicationBusyError, PublicationReport, publish
 from pollux_dagster.warehouse.schema import create_schema
-from pollux_dagster.warehouse.sql_models import load_models
+from pollux_dagster.warehouse.sql_models import load_sql_models
 from pollux_dagster.warehouse.statistics import TABLES
-from pollux_dagster.warehouse.tables import build_tables
-from pollux_dagster.warehouse.transactions import transaction
 
 ROOT = Path(__file__).resolve().parents[2] / "dbt_like_sql"
-MODELS = load_models(ROOT)
+MODELS = load_sql_models(ROOT)
 
 PUBLISH_SLOWLY = """
 import sys, pathlib
 from pollux_dagster.warehouse.connection import connect
 from pollux_dagster.warehouse.publish import publish
-from pollux_dagster.warehouse.sql_models import load_models
-models = load_models(pathlib.Path(sys.argv[3]))
+from pollux_dagster.warehouse.sql_models import load_sql_models
+models = load_sql_models(pathlib.Path(sys.argv[3]))
 con = connect(sys.argv[1])
 print('publishing', flush=True)
 publish(
@@ -131,11 +131,11 @@ def test_tables_of_two_states_are_not_published_together(built: TinyWorld, targe
     publish_run(built.con, target, "good")
     built.con.execute("UPDATE judging.verdicts SET score = 1.0 - score WHERE score IN (0.0, 1.0)")
     scores, *others = (model for model in MODELS if model.table in ("staging.scores", "staging.answers"))
-    build_model(built.con, scores)
+    build_sql_model(built.con, scores)
     with pytest.raises(MixedTablesError, match=r"marts\.criterion_quality from an earlier staging\.scores"):
         publish_run(built.con, target, "mixed")
     assert published_run(target) == "good"
-    build_model(built.con, others[0])  # its own sources are whole again, those of the marts are not
+    build_sql_model(built.con, others[0])  # its own sources are whole again, those of the marts are not
     with pytest.raises(MixedTablesError, match=r"marts\.injection_effect from an earlier staging\.answers"):
         publish_run(built.con, target, "mixed")
     build_tables(built.con, MODELS)
@@ -145,7 +145,7 @@ def test_tables_of_two_states_are_not_published_together(built: TinyWorld, targe
 
 def test_tables_built_again_with_the_same_rows_are_of_one_state(built: TinyWorld, target: Path) -> None:
     for model in MODELS[::-1]:
-        build_model(built.con, model)
+        build_sql_model(built.con, model)
     publish_run(built.con, target, "again")
     assert published_run(target) == "again"
 

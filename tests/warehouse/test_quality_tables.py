@@ -26,9 +26,9 @@ from tiny_world import (
 )
 
 from pollux_dagster.core.verdicts import VerdictStatus
-from pollux_dagster.warehouse.build import build_model
+from pollux_dagster.warehouse.materialize import build_sql_model
+from pollux_dagster.warehouse.pipeline import build_tables
 from pollux_dagster.warehouse.sql_models import SqlModel
-from pollux_dagster.warehouse.tables import build_tables
 
 ANSWER = ["judge_id", "model_id", "prompt_id"]
 
@@ -127,7 +127,7 @@ def test_scores_lead_back_to_file_and_row(built: duckdb.DuckDBPyConnection) -> N
 def test_a_changed_answer_is_missing_until_judged_again(world: TinyWorld, models: list[SqlModel]) -> None:
     world.judge_everything()
     world.write_answer(ALPHA, "p2", "другой ответ")
-    build_model(world.con, next(model for model in models if model.table == "staging.scores"))
+    build_sql_model(world.con, next(model for model in models if model.table == "staging.scores"))
     statuses = world.con.execute(
         "SELECT model_id, status, count(*) FROM staging.scores WHERE judge_id = ? AND prompt_id = 'p2' "
         "AND model_id IN ('alpha', 'beta') GROUP BY ALL ORDER BY ALL",

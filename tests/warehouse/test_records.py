@@ -10,7 +10,7 @@ import duckdb
 import pytest
 
 from pollux_dagster.warehouse.golden import GoldenRound, accept_latest_round, record_round
-from pollux_dagster.warehouse.records import DIGESTS, TABLES, keep_records, restore_records
+from pollux_dagster.warehouse.record_files import DIGESTS, TABLES, keep_records, restore_records
 from pollux_dagster.warehouse.schema import create_schema
 
 TRUNCATED: Callable[[bytes], bytes] = lambda body: body[: len(body) // 2]  # noqa: E731

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pollux_dagster.warehouse.model_header import SqlModelError
-from pollux_dagster.warehouse.sql_models import SqlModel, load_models
+from pollux_dagster.warehouse.sql_header import SqlModelError
+from pollux_dagster.warehouse.sql_models import SqlModel, load_sql_models
 
 ROOT = Path(__file__).resolve().parents[2] / "dbt_like_sql"
 
@@ -39,7 +39,7 @@ def write(root: Path, text: str, table: str = "marts.counts") -> Path:
 
 def load_one(root: Path, text: str) -> SqlModel:
     write(root, text)
-    (model,) = load_models(root)
+    (model,) = load_sql_models(root)
     return model
 
 
@@ -86,7 +86,7 @@ def test_a_model_is_its_path_its_header_and_its_select(tmp_path: Path) -> None:
 def test_a_file_that_cannot_be_used_is_named_with_its_line(tmp_path: Path, text: str, line: int, message: str) -> None:
     path = write(tmp_path, text)
     with pytest.raises(SqlModelError) as caught:
-        load_models(tmp_path)
+        load_sql_models(tmp_path)
     assert str(caught.value).startswith(f"{path}:{line}: ")
     assert message in str(caught.value)
 
@@ -95,7 +95,7 @@ def test_a_check_on_a_column_that_is_not_there_is_found_when_loading(tmp_path: P
     checks = "checks:\n  - unique: [model_id]\n  - not_null: [nobody]\n*/"
     path = write(tmp_path, HEADER.replace("*/", checks) + SELECT)
     with pytest.raises(SqlModelError, match="check not_null_nobody") as caught:
-        load_models(tmp_path)
+        load_sql_models(tmp_path)
     assert caught.value.path == path
 
 
@@ -103,31 +103,31 @@ def test_a_check_on_a_column_that_is_not_there_is_found_when_loading(tmp_path: P
 def test_a_check_nobody_understands_is_refused(tmp_path: Path, entry: str) -> None:
     write(tmp_path, HEADER.replace("*/", f"checks:\n  - {entry}\n*/") + SELECT)
     with pytest.raises(SqlModelError, match="expected"):
-        load_models(tmp_path)
+        load_sql_models(tmp_path)
 
 
 def test_a_table_that_python_writes_cannot_be_a_model(tmp_path: Path) -> None:
     write(tmp_path, HEADER + SELECT, "raw.criteria")
     with pytest.raises(SqlModelError, match=r"raw\.criteria is written by Python"):
-        load_models(tmp_path)
+        load_sql_models(tmp_path)
 
 
 def test_models_that_read_each_other_are_named(tmp_path: Path) -> None:
     write(tmp_path, HEADER + SELECT.replace("raw.model_outputs", "marts.b"), "marts.a")
     write(tmp_path, HEADER + SELECT.replace("raw.model_outputs", "marts.a"), "marts.b")
     with pytest.raises(SqlModelError, match=r"\.sql:12: models read each other: marts\.. → marts\.. → marts\.."):
-        load_models(tmp_path)
+        load_sql_models(tmp_path)
 
 
 def test_each_model_comes_after_the_models_it_reads(tmp_path: Path) -> None:
     write(tmp_path, HEADER + "SELECT model_id, n FROM marts.b", "marts.a")
     write(tmp_path, HEADER + SELECT, "marts.b")
-    assert [model.table for model in load_models(tmp_path)] == ["marts.b", "marts.a"]
+    assert [model.table for model in load_sql_models(tmp_path)] == ["marts.b", "marts.a"]
 
 
 def test_an_empty_folder_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="found none"):
-        load_models(tmp_path)
+        load_sql_models(tmp_path)
 
 
 def test_the_code_version_follows_the_meaning(tmp_path: Path) -> None:
@@ -153,7 +153,7 @@ def test_column_lineage_goes_through_ctes_to_the_tables_named(tmp_path: Path) ->
 
 
 def test_lineage_of_the_real_models() -> None:
-    models = {model.table: model for model in load_models(ROOT)}
+    models = {model.table: model for model in load_sql_models(ROOT)}
     assert models["marts.model_quality"].column_lineage["mean_score"] == (("staging.scores", "final_score"),)
     assert models["staging.scores"].column_lineage["normalized_score"] == (
         ("judging.verdicts", "score"),
@@ -176,13 +176,13 @@ def test_lineage_of_the_real_models() -> None:
 
 
 def test_every_column_of_the_real_models_is_traced_unless_it_counts_rows() -> None:
-    for model in load_models(ROOT):
+    for model in load_sql_models(ROOT):
         for column, sources in model.column_lineage.items():
             assert sources or column.startswith("n") or column in ("grain", "policy"), f"{model.table}.{column}"
 
 
 def test_loading_with_lineage_takes_less_than_three_seconds_of_this_process() -> None:
     started = time.process_time()
-    for model in load_models(ROOT):
+    for model in load_sql_models(ROOT):
         assert model.column_lineage
     assert time.process_time() - started < 3

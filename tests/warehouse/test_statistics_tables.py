@@ -12,22 +12,22 @@ from scipy import stats
 from scored_world import GATE, JUDGE, LEVELS, OTHER_JUDGE, draw_scores, write_human_scores, write_scores
 from sklearn import metrics
 
-from pollux_dagster.warehouse.build import ModelCheckFailedError, build_model
+from pollux_dagster.warehouse.materialize import SqlCheckFailedError, build_sql_model
+from pollux_dagster.warehouse.pipeline import build_tables
 from pollux_dagster.warehouse.sql_models import SqlModel
 from pollux_dagster.warehouse.statistics import TABLES
 from pollux_dagster.warehouse.statistics.refresh import refresh_statistics
-from pollux_dagster.warehouse.tables import build_tables
 
 
 def build_marts(con: duckdb.DuckDBPyConnection, models: list[SqlModel]) -> None:
     """All but staging.scores, which the test wrote itself, and the marts over texts."""
     for model in models:
         if model.table == "staging.answers":
-            build_model(con, model)
+            build_sql_model(con, model)
     refresh_statistics(con)
     for model in models:
         if model.schema == "marts" and "judging.verdicts" not in model.dependencies:
-            build_model(con, model)
+            build_sql_model(con, model)
 
 
 def rated_answers(scores: pl.DataFrame, prompts: int, *, annotators: int = 2, seed: int = 5) -> pl.DataFrame:
@@ -90,8 +90,8 @@ def test_marts_refuse_intervals_of_other_scores(con: duckdb.DuckDBPyConnection, 
     build_marts(con, models)
     con.execute("UPDATE staging.scores SET final_score = 1 WHERE final_score IS NOT NULL")
     quality = next(model for model in models if model.table == "marts.model_quality")
-    with pytest.raises(ModelCheckFailedError, match="intervals_belong_to_the_means"):
-        build_model(con, quality)
+    with pytest.raises(SqlCheckFailedError, match="intervals_belong_to_the_means"):
+        build_sql_model(con, quality)
 
 
 def test_a_pair_is_compared_on_the_items_both_have(con: duckdb.DuckDBPyConnection, models: list[SqlModel]) -> None:

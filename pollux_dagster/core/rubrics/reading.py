@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
 
-from pollux_dagster.core.rubrics.described import Described, LevelLine, inline_levels, level_lines, line_levels
+from pollux_dagster.core.rubrics.level_lines import Described, LevelLine, inline_levels, level_lines, line_levels
 from pollux_dagster.core.rubrics.objects import json_level_texts, json_levels, to_numbers
 from pollux_dagster.core.rubrics.ranges import (
     Range,

@@ -11,7 +11,7 @@ from typing import Any
 from pollux_dagster.ingest.detect import Format
 from pollux_dagster.ingest.formats import alpaca_eval, fastchat, lm_eval, openai_batch, pollux
 from pollux_dagster.ingest.formats.context import FileContext
-from pollux_dagster.ingest.records import Record
+from pollux_dagster.ingest.landing_records import Record
 
 RowReader = Callable[[dict[str, Any], FileContext], list[Record]]
 

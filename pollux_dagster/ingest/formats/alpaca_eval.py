@@ -10,7 +10,7 @@ from typing import Any
 
 from pollux_dagster.ingest import rows
 from pollux_dagster.ingest.formats.context import FileContext, text_id
-from pollux_dagster.ingest.records import Instruction, ModelOutput, Record
+from pollux_dagster.ingest.landing_records import Instruction, ModelOutput, Record
 
 
 def read_output(fields: dict[str, Any], context: FileContext) -> list[Record]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from pollux_dagster.ingest import rows
 from pollux_dagster.ingest.formats.context import FileContext, text_id
-from pollux_dagster.ingest.records import Instruction, ModelOutput, Record
+from pollux_dagster.ingest.landing_records import Instruction, ModelOutput, Record
 from pollux_dagster.ingest.rows import Reason, RowRejected
 
 # lm-eval writes <output_path>/<model with "/" as "__">/samples_<task>_<time>.jsonl

@@ -9,7 +9,7 @@ from typing import Any
 
 from pollux_dagster.ingest import rows
 from pollux_dagster.ingest.formats.context import FileContext
-from pollux_dagster.ingest.records import ModelOutput, Record
+from pollux_dagster.ingest.landing_records import ModelOutput, Record
 from pollux_dagster.ingest.rows import Reason, RowRejected
 
 

@@ -16,7 +16,7 @@ from pollux_dagster.core.rubrics.direction import read_direction, read_statement
 from pollux_dagster.core.taxonomy import TaxonomyError, render_scale
 from pollux_dagster.ingest import rows
 from pollux_dagster.ingest.formats.context import FileContext, text_id
-from pollux_dagster.ingest.records import HumanScore, Instruction, InstructionCriterion, ModelOutput, Record
+from pollux_dagster.ingest.landing_records import HumanScore, Instruction, InstructionCriterion, ModelOutput, Record
 from pollux_dagster.ingest.rows import Reason, RowRejected
 
 AGGREGATE_ANNOTATOR = "aggregate"

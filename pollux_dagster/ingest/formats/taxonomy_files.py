@@ -12,7 +12,7 @@ from typing import Any
 from pollux_dagster.core.groups import ConflictingGroupError, UnknownGroupError
 from pollux_dagster.core.rubrics import UnreadableScaleError
 from pollux_dagster.core.taxonomy import TaxonomyError, expand_leaf_names, read_criterion, read_leaves
-from pollux_dagster.ingest.records import Record, Rejection, TaxonomyCriterionRecord, TaxonomyTaskRecord
+from pollux_dagster.ingest.landing_records import Record, Rejection, TaxonomyCriterionRecord, TaxonomyTaskRecord
 from pollux_dagster.ingest.rows import Reason, RowRejected, check_text, printable
 
 

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import duckdb
 
+from pollux_dagster.core.transactions import transaction
+
 _STEPS = tuple(path.read_text("utf-8") for path in sorted(Path(__file__).parent.glob("*.sql")))
 _RULES = hashlib.sha256("\0".join(_STEPS).encode()).hexdigest()
 
@@ -24,16 +26,11 @@ def resolve_if_changed(con: duckdb.DuckDBPyConnection) -> bool:
     wanted = _fingerprint(con)
     if resolved_state(con) == wanted:
         return False
-    con.begin()
-    try:
+    with transaction(con):
         for step in _STEPS:
             con.execute(step)
         con.execute("DELETE FROM landing.resolution")
         con.execute("INSERT INTO landing.resolution VALUES (?, ?)", [wanted, datetime.now(UTC)])
-    except BaseException:
-        con.rollback()
-        raise
-    con.commit()
     return True
 
 

@@ -6,7 +6,7 @@ else runs. Both hand out a `ServerHandle`; sending requests is not done here.
 """
 
 from pollux_dagster.judge.server.attach import attached_server
-from pollux_dagster.judge.server.engines import cpu_vllm_spec
+from pollux_dagster.judge.server.engine_commands import cpu_vllm_spec
 from pollux_dagster.judge.server.errors import (
     AddressError,
     AttachError,

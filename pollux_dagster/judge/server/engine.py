@@ -12,14 +12,14 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from pollux_dagster.judge.server.engine_process import PARENT_VARIABLE
-from pollux_dagster.judge.server.engines import HOST, EngineCommand
+from pollux_dagster.judge.server.engine_commands import HOST, EngineCommand
+from pollux_dagster.judge.server.engine_launcher import PARENT_VARIABLE
 from pollux_dagster.judge.server.processes import (
-    ProcessName,
+    ProcessIdentity,
     descendants,
+    identify_process,
     kill,
     kill_session,
-    name_process,
     reap_orphans,
     send,
 )
@@ -41,10 +41,10 @@ class Engine:
                 cwd=folder,
                 start_new_session=True,
             )
-        name = name_process(self._process.pid)
+        name = identify_process(self._process.pid)
         if name is None:
             raise RuntimeError(f"the engine's process {self._process.pid} is not in /proc; is /proc mounted?")
-        self.name: ProcessName = name
+        self.name: ProcessIdentity = name
 
     def exit_code(self) -> int | None:
         """None while the first process runs; negative for the signal that ended it."""

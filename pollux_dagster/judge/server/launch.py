@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pollux_dagster.judge.endpoint import Endpoint
-from pollux_dagster.judge.server import enginelog, http_probe
+from pollux_dagster.judge.server import engine_log, http_probe
 from pollux_dagster.judge.server.environment import server_environment
 from pollux_dagster.judge.server.errors import ServerStartError
 from pollux_dagster.judge.server.exchange import ProbeError
@@ -79,7 +79,7 @@ class ManagedServer:
 
     def log_tail(self, lines: int = 40) -> str:
         state = self._folder.read_state() or self._state
-        return enginelog.log_tail(self._folder.engine_log(state.generation), lines, secret=state.api_key)
+        return engine_log.log_tail(self._folder.engine_log(state.generation), lines, secret=state.api_key)
 
     def metrics(self) -> dict[str, float]:
         try:
@@ -120,7 +120,7 @@ class ManagedServer:
     def _progress_line(self, doing: str, elapsed_s: float, state: StateRecord | None) -> str:
         line = ""
         if state is not None:
-            line = enginelog.last_line(self._folder.engine_log(state.generation), secret=state.api_key)
+            line = engine_log.last_line(self._folder.engine_log(state.generation), secret=state.api_key)
         return f"{doing} {self._spec.engine} … {elapsed_s:.0f} s" + (f", last log line: {line}" if line else "")
 
     def _start_supervisor(self) -> None:
@@ -129,7 +129,7 @@ class ManagedServer:
             if not alone or self._folder.has_supervisor():
                 return
             if self._supervisor_starts_left == 0:
-                tail = enginelog.log_tail(self._folder.supervisor_log)
+                tail = engine_log.log_tail(self._folder.supervisor_log)
                 raise ServerStartError("its supervisor keeps dying", tail)
             self._supervisor_starts_left -= 1
             self._folder.write_spec(self._spec)
@@ -138,7 +138,7 @@ class ManagedServer:
             while process.poll() is None and not self._is_supervised_by(process.pid):
                 if time.monotonic() > deadline:
                     process.kill()
-                    tail = enginelog.log_tail(self._folder.supervisor_log)
+                    tail = engine_log.log_tail(self._folder.supervisor_log)
                     raise ServerStartError(f"its supervisor did not start within {SUPERVISOR_START_S:.0f} s", tail)
                 time.sleep(0.02)
 

@@ -18,7 +18,7 @@ PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 
 
 @dataclass(frozen=True, slots=True)
-class ProcessName:
+class ProcessIdentity:
     """One process for as long as the machine has run: never confused with a later owner of the same pid."""
 
     pid: int
@@ -35,13 +35,13 @@ class _Stat:
     start_ticks: int
 
 
-def name_process(pid: int) -> ProcessName | None:
+def identify_process(pid: int) -> ProcessIdentity | None:
     """The full name of a process, or None when there is none with this pid."""
     stat = _read_stat(pid)
-    return None if stat is None else ProcessName(pid, stat.start_ticks, boot_id())
+    return None if stat is None else ProcessIdentity(pid, stat.start_ticks, boot_id())
 
 
-def is_running(name: ProcessName) -> bool:
+def is_running(name: ProcessIdentity) -> bool:
     """True while this very process runs; a zombie has already ended."""
     stat = _read_stat(name.pid)
     return (
@@ -56,7 +56,7 @@ def boot_id() -> str:
     return (PROC / "sys/kernel/random/boot_id").read_text().strip()
 
 
-def session_members(leader: ProcessName) -> list[int]:
+def session_members(leader: ProcessIdentity) -> list[int]:
     """Pids still running in the session that `leader` opened, the leader among them.
 
     The kernel gives a pid to nobody else while a session of that number has members, so a session whose
@@ -83,7 +83,7 @@ def descendants(pid: int) -> list[int]:
     return found
 
 
-def kill_session(leader: ProcessName, timeout_s: float = 10.0) -> bool:
+def kill_session(leader: ProcessIdentity, timeout_s: float = 10.0) -> bool:
     """SIGKILL a whole session, again and again until it is empty. True when it is."""
     deadline = time.monotonic() + timeout_s
     while members := session_members(leader):

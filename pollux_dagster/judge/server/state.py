@@ -17,8 +17,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from pollux_dagster.core.files import write_private
 from pollux_dagster.judge.endpoint import Endpoint
-from pollux_dagster.judge.server.processes import ProcessName
+from pollux_dagster.judge.server.processes import ProcessIdentity
 from pollux_dagster.judge.server.spec import ServerSpec
 
 
@@ -48,8 +49,8 @@ class StateRecord:
     model: str
     reason: str = ""
     log_tail: str = ""
-    supervisor: ProcessName | None = None
-    process: ProcessName | None = None
+    supervisor: ProcessIdentity | None = None
+    process: ProcessIdentity | None = None
     scratch: str = ""
     port: int = 0
     api_key: str = field(default="", repr=False)
@@ -103,7 +104,7 @@ class ServerFolder:
         """The last state written, or None when there is none yet or an older layout left something else."""
         try:
             raw: dict[str, Any] = json.loads((self.path / "state.json").read_text())
-            names = {name: raw[name] and ProcessName(**raw[name]) for name in ("supervisor", "process")}
+            names = {name: raw[name] and ProcessIdentity(**raw[name]) for name in ("supervisor", "process")}
             restarts = tuple((when, why) for when, why in raw["restarts"])
             return replace(StateRecord(**{**raw, **names}), status=ServerState(raw["status"]), restarts=restarts)
         except (FileNotFoundError, json.JSONDecodeError, KeyError, TypeError, ValueError):
@@ -136,15 +137,6 @@ class ServerFolder:
             taken.append(json.loads(path.read_text()))
             path.unlink()
         return taken
-
-
-def write_private(path: Path, text: str) -> None:
-    """Replace a file whole, readable by its owner only."""
-    draft = path.parent / f".{path.name}.{uuid.uuid4().hex[:8]}"
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-    draft.rename(path)
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 Run as `python -m pollux_dagster.judge.server.supervisor STATE_FOLDER` in a session of its own, so that it
 outlives the step that started it and the next run finds the server warm. Clients talk to it through the state
-folder only. The one idea: the engine cannot outlive the supervisor (see `engine_process`), and the supervisor
+folder only. The one idea: the engine cannot outlive the supervisor (see `engine_launcher`), and the supervisor
 does not outlive its last lease by more than `idle_shutdown_s`.
 """
 
@@ -21,20 +21,21 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
-from pollux_dagster.judge.server import enginelog, http_probe
+from pollux_dagster.core.files import write_private
+from pollux_dagster.judge.server import engine_log, http_probe
 from pollux_dagster.judge.server.engine import Engine, free_port, is_free
-from pollux_dagster.judge.server.engines import HOST, build_command
+from pollux_dagster.judge.server.engine_commands import HOST, build_command
 from pollux_dagster.judge.server.exchange import ProbeError
 from pollux_dagster.judge.server.lease import count_leases
 from pollux_dagster.judge.server.processes import (
     adopt_orphans,
     describe_exit,
+    identify_process,
     kill_session,
-    name_process,
     reap_orphans,
 )
 from pollux_dagster.judge.server.spec import ServerSpec
-from pollux_dagster.judge.server.state import ServerFolder, ServerState, StateRecord, write_private
+from pollux_dagster.judge.server.state import ServerFolder, ServerState, StateRecord
 from pollux_dagster.judge.server.watch import IdleTimer, ProgressWatch, RestartBudget
 
 TICK_S = 0.1
@@ -77,7 +78,7 @@ class Supervisor:
             generation=previous.generation + 1 if previous else 1,
             engine=spec.engine,
             model=spec.model,
-            supervisor=name_process(os.getpid()),
+            supervisor=identify_process(os.getpid()),
             # Not in the state folder: sockets are made here, and a socket's path has room for 107 bytes.
             scratch=tempfile.mkdtemp(prefix="pollux-engine-"),
             port=free_port(),
@@ -150,9 +151,9 @@ class Supervisor:
         self._update(process=self.engine.name)
         seen = "it never answered /health"
         while time.monotonic() - began < self.spec.startup_timeout_s:
-            self._obey(starting=True)
+            self._handle_requests(starting=True)
             if (code := self.engine.exit_code()) is not None:
-                if enginelog.is_port_taken(log):
+                if engine_log.is_port_taken(log):
                     return False
                 raise _EngineFailedError(f"{self._explain(describe_exit(code))} while it was starting")
             try:
@@ -163,7 +164,7 @@ class Supervisor:
             time.sleep(TICK_S)
         raise _EngineFailedError(
             f"{self.spec.engine} was not ready within {self.spec.startup_timeout_s:.0f} s: {seen}; "
-            f"its last log line: {enginelog.last_line(log, secret=key) or 'none'}"
+            f"its last log line: {engine_log.last_line(log, secret=key) or 'none'}"
         )
 
     def _is_ready(self, elapsed_s: float) -> bool:
@@ -198,7 +199,7 @@ class Supervisor:
         """
         canary: Future[None] = Future()
 
-        def sing(root: str, key: str) -> None:
+        def probe(root: str, key: str) -> None:
             try:
                 http_probe.write_one_token(root, key, model, timeout_s)
             except Exception as error:
@@ -206,9 +207,9 @@ class Supervisor:
             else:
                 canary.set_result(None)
 
-        Thread(target=sing, args=(self._root, self.record.api_key), name="canary", daemon=True).start()
+        Thread(target=probe, args=(self._root, self.record.api_key), name="canary", daemon=True).start()
         while not wait([canary], TICK_S).done:
-            self._obey(starting=True)
+            self._handle_requests(starting=True)
             if self.engine is None or self.engine.exit_code() is not None:
                 raise ProbeError("the engine ended before it had written a token")
         canary.result()
@@ -219,7 +220,7 @@ class Supervisor:
         unhealthy = 0
         next_look = time.monotonic() + WATCH_EVERY_S
         while True:
-            self._obey(starting=False)
+            self._handle_requests(starting=False)
             engine = self.engine
             if engine is None:
                 raise _EngineFailedError("no engine is running")
@@ -236,7 +237,7 @@ class Supervisor:
                 next_look = time.monotonic() + WATCH_EVERY_S
             time.sleep(TICK_S)
 
-    def _obey(self, *, starting: bool) -> None:
+    def _handle_requests(self, *, starting: bool) -> None:
         """Signals, requests of clients, and the idle rule."""
         if self.signalled:
             raise _StopAskedError("asked by a signal")
@@ -260,7 +261,7 @@ class Supervisor:
 
     def _finish(self, status: ServerState, reason: str) -> None:
         log = self.folder.engine_log(self.record.generation)
-        tail = enginelog.log_tail(log, secret=self.record.api_key) if status is ServerState.FAILED else ""
+        tail = engine_log.log_tail(log, secret=self.record.api_key) if status is ServerState.FAILED else ""
         logger.info("%s: %s", status, reason)
         if self.folder.requests.is_dir():
             self._update(status=ServerState.STOPPING, reason=reason)
@@ -276,7 +277,7 @@ class Supervisor:
 
     def _explain(self, what: str) -> str:
         log = self.folder.engine_log(self.record.generation)
-        cause = enginelog.root_cause(log, secret=self.record.api_key)
+        cause = engine_log.root_cause(log, secret=self.record.api_key)
         return f"{self.spec.engine} {what}" + (f" ({cause})" if cause else "")
 
     def _metrics(self) -> dict[str, float]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import duckdb
 
-from pollux_dagster.warehouse.transactions import transaction
+from pollux_dagster.core.transactions import transaction
 
 SCHEMA_VERSION = 2
 """Raise it when an earlier version of this code must not write to a warehouse that this one has opened."""

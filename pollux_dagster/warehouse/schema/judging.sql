@@ -12,9 +12,11 @@ CREATE TABLE IF NOT EXISTS judging.verdicts (
     attempts INTEGER NOT NULL, latency_s DOUBLE NOT NULL, engine VARCHAR NOT NULL, engine_version VARCHAR NOT NULL,
     system_fingerprint VARCHAR, server VARCHAR NOT NULL, run_id VARCHAR NOT NULL, created_at TIMESTAMPTZ NOT NULL
 );
--- Every (output, criterion) pair there is to judge now. The verdict key of a request is
---   sha256(judge_id || '|' || answer_key || '|' || criterion_key || '|' || repeat_index)
--- so a request whose texts have changed is recognised by a key that is no longer this one.
+-- By what a verdict is known: the judge and hashes of every text it was shown. Recorded keys must stay what they are.
+CREATE MACRO IF NOT EXISTS judging.verdict_key(judge_id, answer_key, criterion_key, repeat_index) AS
+    sha256(judge_id || '|' || answer_key || '|' || criterion_key || '|' || repeat_index);
+-- Every (output, criterion) pair there is to judge now. A request whose texts have changed is recognised by a key that
+-- is no longer that of the pair.
 CREATE VIEW IF NOT EXISTS judging.judgeable AS
 SELECT
     outputs.model_id, outputs.prompt_id, outputs.sample_index, criteria.criterion_id, wanted.position, criteria.is_gate,

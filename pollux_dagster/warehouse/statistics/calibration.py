@@ -14,7 +14,7 @@ import polars as pl
 from pollux_dagster.core.statistics.clusters import Integers
 from pollux_dagster.core.statistics.ppi import MINIMUM_LABELLED, calibrated_means
 from pollux_dagster.warehouse.statistics.codes import encode
-from pollux_dagster.warehouse.statistics.people import ITEM, HumanScores
+from pollux_dagster.warehouse.statistics.human_agreement import ITEM, HumanScores
 
 CALIBRATED, ALL_LABELLED, NEARLY_ALL = "calibrated", "all labelled", "nearly all labelled"
 TOO_FEW, NO_LABELS = "too few labels", "no labels"
@@ -32,9 +32,9 @@ def calibrated_quality(con: duckdb.DuckDBPyConnection, judge_id: str, people: Hu
     models, clusters = encode(rows, "model_id"), encode(rows, "prompt_id")
     rated = rows["gold"].is_not_null()
     whole = rows.select(pl.col("gold").is_not_null().all().over("model_id", "prompt_id")).to_series()
-    in_part = np.bincount(models.of[(rated & ~whole).to_numpy()], minlength=len(models)) > 0
+    in_part = np.bincount(models.codes[(rated & ~whole).to_numpy()], minlength=len(models)) > 0
     label = np.where(whole.to_numpy(), rows["gold"].fill_null(float("nan")).to_numpy(), np.nan)
-    found = calibrated_means(rows["score"].to_numpy(), label, models.of, clusters.of, len(models))
+    found = calibrated_means(rows["score"].to_numpy(), label, models.codes, clusters.codes, len(models))
     many = found.labelled_clusters >= MINIMUM_LABELLED
     left_over = np.bincount(_models_of_answers(rows.filter(~whole), models.names), minlength=len(models))
     complete = many & (left_over < 2)

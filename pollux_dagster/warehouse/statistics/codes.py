@@ -15,9 +15,9 @@ from pollux_dagster.core.statistics.clusters import Integers
 
 @dataclass(frozen=True, slots=True)
 class Codes:
-    """`of` is (rows,) codes; `names` holds one row a code: the distinct values of the columns that were coded."""
+    """`codes` has shape (rows,); `names` holds one row per code: the distinct values of the columns that were coded."""
 
-    of: Integers
+    codes: Integers
     names: pl.DataFrame
 
     def __len__(self) -> int:

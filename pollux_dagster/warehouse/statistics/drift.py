@@ -46,10 +46,12 @@ def _round(rows: pl.DataFrame) -> pl.DataFrame:
     found = _drift(rows, criteria, scored)
     usable = rows.with_columns(pl.col("earlier", "later").is_not_null().cast(pl.Float64))
     answered = _drift(usable, criteria, np.ones(rows.height, dtype=bool))
-    count = np.bincount(criteria.of, minlength=len(criteria))
+    count = np.bincount(criteria.codes, minlength=len(criteria))
 
     def share(column: str) -> pl.Series:
-        return pl.Series(np.bincount(criteria.of, weights=usable[column].to_numpy(), minlength=len(criteria)) / count)
+        return pl.Series(
+            np.bincount(criteria.codes, weights=usable[column].to_numpy(), minlength=len(criteria)) / count
+        )
 
     return criteria.names.with_columns(
         *(
@@ -76,8 +78,8 @@ def _drift(rows: pl.DataFrame, criteria: Codes, where: np.ndarray) -> Drift:
     return drift(
         rows["earlier"].to_numpy()[where],
         rows["later"].to_numpy()[where],
-        criteria.of[where],
-        encode(rows, "prompt_id").of[where],
+        criteria.codes[where],
+        encode(rows, "prompt_id").codes[where],
         len(criteria),
         tolerance=TOLERANCE,
     )

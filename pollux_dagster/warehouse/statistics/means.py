@@ -39,8 +39,8 @@ def _grain(rows: pl.DataFrame, judge_id: str, grain: str, columns: tuple[str, ..
     gates = grain != BEFORE_GATES
     found = clustered_means(
         rows["final_score" if gates else "normalized_score"].to_numpy(),
-        groups.of,
-        clusters.of,
+        groups.codes,
+        clusters.codes,
         len(groups),
         gated=rows["gated"].to_numpy() if gates else None,
         tripped=rows["tripped"].to_numpy() if gates else None,

@@ -24,8 +24,8 @@ def model_comparisons(con: duckdb.DuckDBPyConnection, judge_id: str) -> tuple[pl
     rows = con.execute(_ITEMS, [judge_id]).pl()
     models, items = encode(rows, "model_id"), encode(rows, "prompt_id", "criterion_id")
     scores = np.full((len(models), len(items)), np.nan)
-    scores[models.of, items.of] = rows["score"].to_numpy()
-    pairs = compare_all(scores, encode(items.names, "prompt_id").of)
+    scores[models.codes, items.codes] = rows["score"].to_numpy()
+    pairs = compare_all(scores, encode(items.names, "prompt_id").codes)
     ranks = rank_models(pairs)
     first, second = np.nonzero(~np.eye(len(models), dtype=bool))
     names = models.names["model_id"]
@@ -72,9 +72,9 @@ def length_tables(con: duckdb.DuckDBPyConnection, judge_id: str) -> tuple[pl.Dat
     found = length_effects(
         rated["final_score"].to_numpy(),
         rated["answer_length"].to_numpy().astype(np.float64),
-        criteria.of,
-        models.of,
-        encode(rated, "prompt_id").of,
+        criteria.codes,
+        models.codes,
+        encode(rated, "prompt_id").codes,
         len(criteria),
     )
     effects = criteria.names.with_columns(

@@ -15,15 +15,15 @@ import polars.selectors as cs
 
 from pollux_dagster.core.statistics import Aggregation
 from pollux_dagster.core.statistics.repeats import steadiness
-from pollux_dagster.warehouse.builds import record_builds
+from pollux_dagster.core.transactions import transaction
+from pollux_dagster.warehouse.fingerprints import record_builds
 from pollux_dagster.warehouse.statistics import TABLES
 from pollux_dagster.warehouse.statistics.calibration import calibrated_quality
 from pollux_dagster.warehouse.statistics.codes import encode
 from pollux_dagster.warehouse.statistics.drift import golden_drift
+from pollux_dagster.warehouse.statistics.human_agreement import human_scores, judge_agreement, judge_comparison
 from pollux_dagster.warehouse.statistics.means import mean_intervals
 from pollux_dagster.warehouse.statistics.models import length_tables, model_comparisons
-from pollux_dagster.warehouse.statistics.people import human_scores, judge_agreement, judge_comparison
-from pollux_dagster.warehouse.transactions import transaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ def judge_steadiness(con: duckdb.DuckDBPyConnection, judge_id: str) -> pl.DataFr
     tables = []
     for grain, columns in (("all", []), ("criterion", ["criterion_id"])):
         groups = encode(rows.with_columns(_all=pl.lit(0)), "_all", *columns)
-        found = steadiness(score, requests.of, groups.of, len(groups))
+        found = steadiness(score, requests.codes, groups.codes, len(groups))
         tables.append(
             groups.names.drop("_all").with_columns(
                 judge_id=pl.lit(judge_id),

@@ -7,8 +7,8 @@ from collections import defaultdict
 from pathlib import Path
 
 from pollux_dagster.ingest.containers import refuse_unread
+from pollux_dagster.ingest.landing_records import Record, Rejection, to_arrow
 from pollux_dagster.ingest.load import read_records
-from pollux_dagster.ingest.records import Record, Rejection, to_arrow
 from pollux_dagster.ingest.rows import Reason
 from pollux_dagster.ingest.scan import LandingFile
 

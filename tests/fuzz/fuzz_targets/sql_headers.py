@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pollux_dagster.warehouse.model_header import SqlModelError, parse_header, split_header
+from pollux_dagster.warehouse.sql_header import SqlModelError, parse_header, split_header
 
 PATH = Path("marts/numbers.sql")
 SEEDS = (

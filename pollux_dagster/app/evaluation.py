@@ -1,0 +1,56 @@
+"""One evaluation from start to end in this process, as the command line runs it: the job `evaluate`."""
+
+from __future__ import annotations
+
+import sys
+
+import dagster as dg
+
+from pollux_dagster.runs.executor import note_failure
+from pollux_dagster.runs.home_lock import BEGUN_TAG, only_run
+from pollux_dagster.runs.instance import announced_run, fail_orphaned_runs, open_instance
+from pollux_dagster.runs.retention import prune
+from pollux_dagster.runs.terminal import with_plain_lines
+from pollux_dagster.settings import Settings
+from pollux_dagster.warehouse.connection import set_aside
+
+MODEL_PARTITIONS = "models"
+"""Name of the dynamic partitions, one per model under test."""
+
+
+class NoAnswersError(RuntimeError):
+    """The landing folder holds no answer of any model that could be used."""
+
+
+def evaluate_landing(definitions: dg.Definitions, settings: Settings, *, rebuild: bool = False) -> bool:
+    """Run the job `evaluate` of `definitions`: whatever is new, was missed or had failed; True when it succeeded.
+
+    rebuild: set the warehouse aside first, so that it is made again from landing folder and ledger. While another run
+    uses the home this one waits and says so on standard error.
+
+    Raises:
+        NoAnswersError: everything was read, and no model has an answer.
+        WarehouseLockedError: the warehouse cannot be set aside, another process has it open.
+    """
+    # A daemon on this home starts its own runs again, not ours.
+    tags = {BEGUN_TAG: "yes", "dagster/max_retries": "0"}
+    with (
+        only_run(settings.home, lambda line: print(line, file=sys.stderr)),  # noqa: T201
+        open_instance(settings.dagster_home) as instance,
+    ):
+        fail_orphaned_runs(instance)
+        prune(instance, settings)
+        if rebuild:
+            moved = set_aside(settings.warehouse)
+            print(f"set aside as {moved}" if moved else f"there was no {settings.warehouse}")  # noqa: T201
+        with announced_run(instance) as run_id:
+            evaluated = definitions.resolve_job_def("evaluate").execute_in_process(
+                instance=instance, run_id=run_id, run_config=with_plain_lines({}), tags=tags, raise_on_error=False
+            )
+        note_failure(settings.published, evaluated.run_id, evaluated.all_events)
+        if not evaluated.success and not instance.get_dynamic_partitions(MODEL_PARTITIONS):
+            raise NoAnswersError(
+                f"expected answers of at least one model in {settings.landing}, found none; rows that could not be "
+                f"used are in raw.rejected_rows of {settings.warehouse}, with the reason"
+            )
+        return evaluated.success

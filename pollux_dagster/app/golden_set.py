@@ -1,0 +1,40 @@
+"""What the command line does with the golden set: pin one, accept a round. Judging it is part of every evaluation."""
+
+from __future__ import annotations
+
+from pollux_dagster.app.resources import Resources
+from pollux_dagster.settings import Settings
+from pollux_dagster.warehouse import golden
+from pollux_dagster.warehouse.connection import connect
+from pollux_dagster.warehouse.record_files import keep_records
+from pollux_dagster.warehouse.schema import create_schema
+
+
+def pin_golden_set(settings: Settings, answers: int) -> int:
+    """Pin a set from the verdicts of the settings' judge; returns its number of requests.
+
+    Raises:
+        GoldenSetError: the judge has judged nothing completely yet.
+        WarehouseLockedError: a run is writing to the warehouse and did not finish in time.
+    """
+    use = Resources.of(settings)
+    con = connect(settings.warehouse)
+    try:
+        create_schema(con)
+        pinned = golden.pin_golden_set(con, judge_id=use.judge.identity().judge_id, answers=answers)
+        keep_records(con, use.ledger.records)
+        return pinned
+    finally:
+        con.close()
+
+
+def accept_round(settings: Settings) -> str:
+    """Make the latest round its model's baseline; returns which it is, in words. Raises as `pin_golden_set` does."""
+    con = connect(settings.warehouse)
+    try:
+        create_schema(con)
+        accepted = golden.accept_latest_round(con)
+        keep_records(con, Resources.of(settings).ledger.records)
+        return accepted
+    finally:
+        con.close()

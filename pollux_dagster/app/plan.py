@@ -1,0 +1,91 @@
+"""The plan of the next evaluation, as the command line shows it: landing folder and ledger read, nobody asked."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import dataclass
+from uuid import uuid4
+
+from pollux_dagster.app.resources import Resources
+from pollux_dagster.runs.home_lock import only_run
+from pollux_dagster.settings import Settings
+from pollux_dagster.warehouse.connection import connect
+from pollux_dagster.warehouse.schema import create_schema
+from pollux_dagster.warehouse.verdicts import load_verdicts
+from pollux_dagster.warehouse.workload import ComparisonPlan, DryRun, dry_run, plan_comparison
+
+
+@dataclass(frozen=True, slots=True)
+class LandingPlan:
+    """`comparison` is None, and `no_comparison` says why, where there is no past to plan from."""
+
+    judge_name: str
+    pending: DryRun
+    comparison: ComparisonPlan | None
+    no_comparison: str
+
+
+def plan_landing(settings: Settings, *, difference: float, power: float) -> LandingPlan:
+    """Ingest what landed, as a run would, and say what judging it takes and what a comparison would.
+
+    Raises:
+        HomeBusyError: a run is under way, whose raw tables this would change.
+        WarehouseLockedError: another process has the warehouse open and did not close it in time.
+    """
+    use = Resources.of(settings)
+    identity, profile = use.judge.identity(), use.judge.judge_profile
+    with only_run(settings.home), closing(connect(settings.warehouse)) as con:
+        create_schema(con)
+        use.landing.sync(con, f"plan-{uuid4()}")
+        load_verdicts(con, use.ledger.open().segments())
+        pending = dry_run(
+            con,
+            judge_id=identity.judge_id,
+            repeats=settings.repeats,
+            context_tokens=profile.max_model_len,
+            reply_tokens=profile.sampling.max_tokens,
+            template_characters=len(profile.template.with_reference) + len(profile.system_message or ""),
+        )
+        try:
+            comparison = plan_comparison(
+                con,
+                judge_id=identity.judge_id,
+                difference=difference,
+                power=power,
+                aggregation=settings.human_aggregation,
+            )
+        except ValueError as error:
+            return LandingPlan(identity.judge_name, pending, None, str(error))
+        return LandingPlan(identity.judge_name, pending, comparison, "")
+
+
+def plan_lines(plan: LandingPlan) -> list[str]:
+    """The plan in words, a line a fact; the pending models are a table of their own."""
+    pending, past = plan.pending, plan.pending.past
+    tokens = "this judge's own past" if past.characters_a_token else "an assumption of 2.5 characters a token"
+    reply = "replies as long as before" if past.completion_tokens else "at most, replies of full length"
+    lines = [
+        f"{pending.pending} distinct requests to ask, equal texts once: about {pending.prompt_tokens:,} prompt tokens "
+        f"(from {tokens}) and {pending.completion_tokens:,} reply tokens ({reply})",
+        f"time: {_hours(pending.hours)}",
+    ]
+    comparison = plan.comparison
+    if comparison is None:
+        return [*lines, f"no plan for a comparison: {plan.no_comparison}"]
+    tokens_text = "unknown" if comparison.tokens is None else f"{comparison.tokens:,}"
+    labels = "none" if comparison.labels is None else f"{comparison.labels} instructions rated by people"
+    return [
+        *lines,
+        f"to tell two models apart by {comparison.difference:g} at {comparison.power:.0%} power: "
+        f"{comparison.instructions_typical} instructions for the median of {comparison.pairs} pairs, "
+        f"{comparison.instructions_widest} for the most unlike pair",
+        f"the {comparison.instructions_now} instructions there are tell apart {comparison.detectable_now:.3f}",
+        f"that is {comparison.requests:,} requests and {tokens_text} tokens for the two, {_hours(comparison.hours)}",
+        f"labels for the same on calibrated means: {labels}; {comparison.labels_note}",
+    ]
+
+
+def _hours(hours: float | None) -> str:
+    if hours is None:
+        return "unknown, this judge has not run here yet"
+    return f"{hours:.1f} h at the last run's rate" if hours >= 1 else f"{hours * 60:.0f} min at the last run's rate"

@@ -1,0 +1,243 @@
+"""The outside world, made from the settings: where files land, who judges, where verdicts and results are kept.
+
+The classes are Dagster resources and work without a run, for the commands. The warehouse's is
+`warehouse.duckdb_resource`. Tests replace any of them through `build_defs(resource_overrides=...)`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import dagster as dg
+import duckdb
+from pydantic import Field
+
+from pollux_dagster.core.profiles import PROFILES, JudgeIdentity, JudgeProfile
+from pollux_dagster.ingest.special_tokens import read_special_tokens
+from pollux_dagster.ingest.sync import SyncReport, sync
+from pollux_dagster.judge.endpoint import Route
+from pollux_dagster.judge.server import (
+    AttachError,
+    ServerHandle,
+    ServerSpec,
+    attached_server,
+    cpu_vllm_spec,
+    managed_server,
+)
+from pollux_dagster.ledger.ledger import Ledger
+from pollux_dagster.settings import PACKAGE_TAXONOMY, Settings
+from pollux_dagster.warehouse.duckdb_resource import WarehouseResource
+from pollux_dagster.warehouse.provenance import record_run
+
+
+class AdmissionRules(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """Which models the tables are made of; `warehouse.admission` says what the two mean."""
+
+    minimum_coverage: float
+    maximum_rejected_share: float
+    leave_out_failing: bool
+
+
+class LandingResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """The folder that answers, instructions, taxonomies and human scores are dropped into.
+
+    `trust_file_times` false: a file is known by its bytes alone, which are read at every look.
+    """
+
+    path: str
+    taxonomy: str
+    judge_weights: str = ""  # a local folder; its tokenizer says which special tokens are suspected in answers
+    trust_file_times: bool = True
+
+    def sync(self, con: duckdb.DuckDBPyConnection, run_id: str) -> SyncReport:
+        """Bring landing.* and raw.* up to date with the folder (`ingest.sync`); the schema must exist.
+
+        What was read is recorded under `run_id`: rows lead back to it.
+        """
+        started = datetime.now(UTC)
+        report = sync(
+            con,
+            Path(self.path),
+            run_id=run_id,
+            taxonomy=Path(self.taxonomy),
+            special_tokens=read_special_tokens(Path(self.judge_weights)) if self.judge_weights else (),
+            trust_times=self.trust_file_times,
+        )
+        if report.loaded or report.removed:
+            record_run(con, run_id, "ingest", started, report.as_json())
+        return report
+
+
+def records_folder(ledger: Path) -> Path:
+    return ledger / "records"
+
+
+class LedgerResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """The append-only record of every verdict ever paid for."""
+
+    root: str
+
+    def open(self) -> Ledger:
+        return Ledger(Path(self.root))
+
+    @property
+    def records(self) -> Path:
+        """Where the warehouse's own knowledge is kept (`warehouse.record_files`), so that one backup has both."""
+        return records_folder(Path(self.root))
+
+
+class PublicationResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """The DuckDB file analysts read, replaced whole and only after the blocking checks passed."""
+
+    path: str
+
+
+class JudgeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """Which judge reads the answers, and where it runs.
+
+    `url` empty: a managed server, started when there is something to judge and shared by concurrent runs.
+    Otherwise any OpenAI-compatible URL; its key is read when the judge is needed, from `api_key_file` or, where that is
+    empty, from the environment variable named `api_key_variable`. It is reached directly, or through `proxy`, and its
+    certificate may come from an authority in `ca_file`.
+    `model` replaces the profile's model by another hub id or checkpoint folder; `arguments` go to the engine;
+    `python` is the interpreter of another environment that has the engine.
+    """
+
+    profile: str
+    state_root: str
+    url: str = ""
+    api_key_variable: str = "POLLUX_JUDGE_API_KEY"
+    proxy: str = ""
+    ca_file: str = ""
+    api_key_file: str = ""
+    model: str = ""
+    revision: str = ""
+    engine: str = "vllm"
+    python: str = sys.executable
+    arguments: list[str] = Field(default_factory=list)
+    idle_shutdown_s: float = 60.0
+    repeats: int = 1
+
+    @property
+    def judge_profile(self) -> JudgeProfile:
+        """The profile with this resource's model and revision in it."""
+        profile = PROFILES[self.profile]
+        if self.model:
+            folder = Path(self.model)
+            weights = folder if folder.is_dir() else None
+            # A path says nothing to a reader and changes from machine to machine: its last part does neither.
+            profile = replace(profile, model=folder.name if weights else self.model, weights=weights)
+        return replace(profile, revision=self.revision) if self.revision else profile
+
+    def identity(self) -> JudgeIdentity:
+        """The judge's identity, which is part of every verdict's key."""
+        return self.judge_profile.identity()
+
+    @contextmanager
+    def serve(self, log: Callable[[str], None]) -> Iterator[ServerHandle]:
+        """The judge's server for as long as the block lasts.
+
+        Raises:
+            ServerStartError: the managed server did not come up; the message holds its last log lines.
+            AttachError: address, key or model of an attached server is wrong; the message says which.
+        """
+        if self.url:
+            key = self._read_key()
+            length = self.judge_profile.max_model_len
+            route = Route(proxy=self.proxy, ca_file=self.ca_file)
+            with attached_server(self.url, key, self.model or None, max_model_len=length, route=route) as server:
+                served, recorded = server.endpoint.model, self.judge_profile.model
+                if served != recorded:
+                    log(
+                        f"the server calls its model {served!r}; its verdicts are recorded as {recorded!r}'s. If that "
+                        "is another model, stop and set POLLUX_JUDGE_MODEL: judges must never be mixed up"
+                    )
+                yield server
+        else:
+            with managed_server(self._spec(), Path(self.state_root), log) as server:
+                yield server
+
+    def _read_key(self) -> str:
+        if not self.api_key_file:
+            return os.environ.get(self.api_key_variable, "")
+        try:
+            return Path(self.api_key_file).read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise AttachError(
+                f"POLLUX_JUDGE_API_KEY_FILE: expected a file with the judge's key, {self.api_key_file} cannot be read "
+                f"({type(error).__name__})"
+            ) from None
+
+    def _spec(self) -> ServerSpec:
+        profile = self.judge_profile
+        if profile.is_demonstration:
+            spec = cpu_vllm_spec(profile.served_model, max_model_len=profile.max_model_len)
+            return replace(
+                spec,
+                python=self.python,
+                arguments=(*spec.arguments, *self.arguments),
+                idle_shutdown_s=self.idle_shutdown_s,
+            )
+        parser = ("--reasoning-parser", profile.reasoning_parser) if profile.reasoning_parser else ()
+        return ServerSpec(
+            model=profile.served_model,
+            engine=self.engine,
+            python=self.python,
+            revision=None if profile.weights else profile.revision,
+            max_model_len=profile.max_model_len,
+            arguments=(*(parser if self.engine == "vllm" else ()), *self.arguments),
+            idle_shutdown_s=self.idle_shutdown_s,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What an evaluation works with; the names of the fields are the resource keys in Dagster."""
+
+    landing: LandingResource
+    warehouse: WarehouseResource
+    ledger: LedgerResource
+    rules: AdmissionRules
+    publication: PublicationResource
+    judge: JudgeResource
+
+    @classmethod
+    def of(cls, settings: Settings) -> Resources:
+        """The resources of a deployment."""
+        return cls(
+            landing=LandingResource(
+                path=str(settings.landing),
+                taxonomy=str(PACKAGE_TAXONOMY),
+                judge_weights=settings.judge_weights,
+                trust_file_times=settings.trust_file_times,
+            ),
+            warehouse=WarehouseResource(database=str(settings.warehouse)),
+            ledger=LedgerResource(root=str(settings.ledger)),
+            rules=AdmissionRules(
+                minimum_coverage=settings.minimum_coverage,
+                maximum_rejected_share=settings.maximum_rejected_share,
+                leave_out_failing=settings.failing_models == "leave_out",
+            ),
+            publication=PublicationResource(path=str(settings.published)),
+            judge=JudgeResource(
+                profile=settings.profile,
+                state_root=str(settings.servers),
+                url=settings.judge_url,
+                api_key_variable=settings.api_key_variable,
+                proxy=settings.judge_proxy,
+                ca_file=settings.judge_ca_file,
+                api_key_file=settings.api_key_file,
+                model=settings.judge_model,
+                revision=settings.judge_revision,
+                engine=settings.judge_engine,
+                python=settings.judge_python,
+                arguments=list(settings.judge_arguments),
+                repeats=settings.repeats,
+            ),
+        )

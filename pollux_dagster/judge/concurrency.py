@@ -1,0 +1,77 @@
+"""How many requests are in flight: a limit that follows the server instead of a constant.
+
+The one idea: additive increase while the server keeps up, multiplicative decrease when it throttles,
+preempts or lets requests queue (AIMD: Chiu and Jain 1989), so that the batch is full and the queue is short.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+
+START, FLOOR, CEILING = 256, 4, 512  # 256: the widest batch vLLM runs by default
+_DECREASE_EVERY_S = 1.0
+_GROWTH = 8.0  # slots a round trip, where the server tells nothing
+_BOLD_GROWTH = 1.25  # where it tells that every request runs and none waits
+
+
+class AdaptiveConcurrency:
+    """Slots for requests in flight. One task acquires, any number release; all on one event loop."""
+
+    def __init__(self, *, start: int = START, floor: int = FLOOR, ceiling: int = CEILING) -> None:
+        self.limit = float(start)
+        self.in_flight = 0
+        self._floor, self._ceiling = float(floor), float(ceiling)
+        self._freed = asyncio.Event()
+        self._decreased_at = float("-inf")
+        self._may_grow = True
+        self._preemptions: float | None = None
+
+    async def acquire(self) -> None:
+        """Wait for a slot and take it."""
+        while self.in_flight >= int(self.limit):
+            self._freed.clear()
+            await self._freed.wait()
+        self.in_flight += 1
+
+    def release(self) -> None:
+        """Give a slot back."""
+        self.in_flight -= 1
+        self._freed.set()
+
+    def on_completion(self) -> None:
+        """A reply came: probe for more, if the limit is what holds us back."""
+        if self._may_grow and self.in_flight >= int(self.limit) - 1:
+            self.limit = min(self._ceiling, self.limit + _GROWTH / self.limit)
+
+    def on_throttle(self) -> None:
+        """The server said "too much": halve, at most once a second, since many requests hear it at once."""
+        self._decrease(0.5)
+
+    def on_metrics(self, metrics: Mapping[str, float]) -> None:
+        """Follow the engine's own figures (vLLM's names without prefix); an empty mapping says nothing.
+
+        Preempted requests are computed twice, so preemption means the KV cache is full. A queue longer than
+        half the running batch only makes replies late; a short one keeps the batch full.
+        """
+        preemptions = metrics.get("num_preemptions_total")
+        if preemptions is not None:
+            if self._preemptions is not None and preemptions > self._preemptions:
+                self._decrease(0.7)
+            self._preemptions = preemptions
+        running, waiting = metrics.get("num_requests_running"), metrics.get("num_requests_waiting")
+        if running is None or waiting is None:
+            return
+        self._may_grow = waiting <= running / 4
+        if running > 0 and waiting > max(16.0, running / 2):
+            self._decrease(0.9)
+        elif waiting == 0 and running >= 0.9 * self.limit:
+            self.limit = min(self._ceiling, self.limit * _BOLD_GROWTH)
+            self._freed.set()
+
+    def _decrease(self, factor: float) -> None:
+        now = time.monotonic()
+        if now - self._decreased_at >= _DECREASE_EVERY_S:
+            self._decreased_at = now
+            self.limit = max(self._floor, self.limit * factor)

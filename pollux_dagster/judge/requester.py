@@ -1,0 +1,230 @@
+"""Obtains one verdict: asks, waits, asks again, asks differently, and in the end always has a status.
+
+Pacing and recording are in `evaluate`. The one idea: attempts at the transport, attempts at the model and
+deaths of the server are counted apart, because one death says nothing about the prompts it dropped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+
+from pollux_dagster.core.profiles import JudgeProfile, Sampling
+from pollux_dagster.core.replies import Reply, read_reply
+from pollux_dagster.core.verdicts import VerdictStatus
+from pollux_dagster.judge.concurrency import AdaptiveConcurrency
+from pollux_dagster.judge.context import ContextCheck, too_long
+from pollux_dagster.judge.endpoint import Endpoint
+from pollux_dagster.judge.recovery import SharedServer
+from pollux_dagster.judge.responses import Completion, Failure, FailureKind
+from pollux_dagster.judge.retry import ALTERABLE, FINAL_STATUS, SUSPICIOUS, RetryPolicy, altered
+from pollux_dagster.judge.server.errors import AddressError
+
+# A managed server is restarted three times in half an hour by default. One prompt that kills it is found within
+# those: the first death leaves everything under way suspect, the second a few, the third one.
+_MAX_DEATHS = 3
+_SUSPECTS_AT_ONCE = 16
+_UNANSWERED = frozenset({VerdictStatus.REFUSED_BY_SERVER, VerdictStatus.TRANSPORT_ERROR})
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One request, done with. Tokens are summed over all attempts, `latency_s` is the last one's.
+
+    `was_answered`: the judge itself had a say, were it that the prompt is too long.
+    """
+
+    reply: Reply
+    finish_reason: str | None
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int
+    cached_tokens_known: bool
+    system_fingerprint: str | None
+    attempts: int
+    latency_s: float
+    endpoint: Endpoint
+    was_answered: bool
+
+
+class VerdictRequester:
+    """Asks one judge through one shared server."""
+
+    def __init__(
+        self,
+        shared: SharedServer,
+        profile: JudgeProfile,
+        concurrency: AdaptiveConcurrency,
+        policy: RetryPolicy,
+        random_source: random.Random,
+    ) -> None:
+        self._shared = shared
+        self._profile = profile
+        self._concurrency = concurrency
+        self._policy = policy
+        self._random = random_source
+        self._context = ContextCheck()
+        self._asking = 0
+        # By the number of deaths a request was there for. A place is kept until its request is done with or the
+        # server replaced: whoever came next would meet the dead server and fall under the same suspicion.
+        self._isolation = (nullcontext(), asyncio.Semaphore(_SUSPECTS_AT_ONCE), asyncio.Semaphore(1))
+        self.retries = 0
+
+    async def request(self, prompt: str, levels: Sequence[float]) -> Outcome:
+        """Return what the judge says to `prompt`, or the failure that stays after every attempt.
+
+        A request that was under way when the server died is under suspicion of having killed it: it is asked
+        again among few others, after a second death one suspect at a time, and given up as `transport_error`
+        after a third. Several such prompts at once use a managed server's restarts up before all are found: the
+        evaluation ends with ServerError, and a suspect that was there each time may be given up for another.
+        Raises only ServerError: the server is gone and cannot be had back, or its certificate is not valid.
+        """
+        request = _Request(prompt, levels, self._profile.sampling)
+        while request.deaths < _MAX_DEATHS:
+            async with self._isolation[request.deaths]:
+                self._asking += 1
+                try:
+                    outcome = await self._ask_until_death(request)
+                finally:
+                    self._asking -= 1
+            if outcome is not None:
+                return outcome
+            request.deaths += 1
+            request.failures = 0  # of a server that is no more
+        client, _ = await self._shared.current()
+        error = f"the server died {request.deaths} times while answering this, the last time: {request.deadly_error}"
+        return request.spent.outcome(_failed(VerdictStatus.TRANSPORT_ERROR, error), None, client.endpoint)
+
+    async def is_answered(self, prompt: str) -> bool:
+        """Whether the judge answers to this prompt at all, asked once and recorded nowhere."""
+        client, _ = await self._shared.current()
+        return isinstance(await client.ask(prompt, self._profile.sampling), Completion)
+
+    async def _ask_until_death(self, request: _Request) -> Outcome | None:
+        """Ask until there is an outcome; None when the server was replaced after an attempt failed on it."""
+        spent = request.spent
+        failed_on: int | None = None
+        while True:
+            client, generation = await self._shared.current()
+            if failed_on is not None and generation != failed_on:
+                return None
+            if spent.attempts == 0:
+                problem = await self._context.problem(client, request.prompt, request.sampling.max_tokens)
+                if problem is not None:
+                    return spent.outcome(_failed(VerdictStatus.CONTEXT_OVERFLOW, problem), None, client.endpoint)
+            began = time.monotonic()
+            answer = await client.ask(request.prompt, request.sampling)
+            spent.attempts += 1
+            spent.latency_s = time.monotonic() - began
+            if isinstance(answer, Completion):
+                reply = self._read(request, answer, client.endpoint)
+                if reply is None:
+                    self.retries += 1
+                    continue
+                if reply.status is not VerdictStatus.TRANSPORT_ERROR:
+                    return spent.outcome(reply, answer, client.endpoint)
+                failure = Failure(FailureKind.SERVER_ERROR, reply.problem or "the server gave the reply up")
+            else:
+                failure = answer
+            if failure.trouble is FailureKind.UNTRUSTED:
+                raise AddressError(failure.error)
+            if failure.trouble in FINAL_STATUS:
+                self._shared.note_success()
+                reply = _failed(FINAL_STATUS[failure.trouble], failure.error)
+                return spent.outcome(reply, None, client.endpoint)
+            if failure.trouble in SUSPICIOUS and failed_on is None:
+                failed_on, request.deadly_error = generation, failure.error  # later ones only say that it is dead
+            is_last = request.failures + 1 >= self._policy.max_attempts
+            if await self._is_servers_fault(failure, generation, is_last=is_last):
+                self.retries += 1
+                return None
+            request.failures += 1
+            if request.failures >= self._policy.max_attempts:
+                error = f"given up after {spent.attempts} attempts, the last one: {failure.error}"
+                return spent.outcome(_failed(VerdictStatus.TRANSPORT_ERROR, error), None, client.endpoint)
+            self.retries += 1
+            await asyncio.sleep(self._policy.wait_s(request.failures, failure, self._random))
+
+    def _read(self, request: _Request, answer: Completion, endpoint: Endpoint) -> Reply | None:
+        """What the completion says; None when it is worth asking once more, differently."""
+        self._shared.note_success()
+        self._concurrency.on_completion()
+        self._context.learn(len(request.prompt.encode()), answer)
+        request.spent.add(answer)
+        reply = read_reply(self._profile, answer.message, answer.finish_reason, request.levels)
+        room = endpoint.max_model_len - answer.prompt_tokens
+        if reply.status is VerdictStatus.TRUNCATED and room < request.sampling.max_tokens:
+            # The server shortened the reply to fit, silently: not the judge's fault.
+            problem = too_long(endpoint.max_model_len, answer.prompt_tokens, request.sampling.max_tokens)
+            reply = _failed(VerdictStatus.CONTEXT_OVERFLOW, problem)
+        if reply.status in ALTERABLE and request.may_alter:
+            request.may_alter = False
+            other = altered(request.sampling, reply.status, room)
+            if other is not None:
+                request.sampling = other
+                return None
+        return reply
+
+    async def _is_servers_fault(self, failure: Failure, generation: int, *, is_last: bool) -> bool:
+        """Note the failure where it belongs; True when the server has been replaced meanwhile."""
+        if failure.trouble in SUSPICIOUS:
+            return await self._shared.note_failure(generation, failure.error, self._asking, is_last=is_last)
+        if failure.trouble is FailureKind.THROTTLED:
+            self._concurrency.on_throttle()
+        self._shared.note_success()  # busy or garbled, it answers
+        return False
+
+
+@dataclass(slots=True)
+class _Spent:
+    """What a request has cost so far."""
+
+    attempts: int = 0
+    latency_s: float = 0.0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+    cached_tokens_known: bool = False
+
+    def add(self, completion: Completion) -> None:
+        self.prompt_tokens += completion.prompt_tokens
+        self.completion_tokens += completion.completion_tokens
+        self.cached_tokens += completion.cached_tokens or 0
+        self.cached_tokens_known = self.cached_tokens_known or completion.cached_tokens is not None
+
+    def outcome(self, reply: Reply, completion: Completion | None, endpoint: Endpoint) -> Outcome:
+        return Outcome(
+            reply=reply,
+            finish_reason=completion.finish_reason if completion else None,
+            prompt_tokens=self.prompt_tokens,
+            completion_tokens=self.completion_tokens,
+            cached_tokens=self.cached_tokens,
+            cached_tokens_known=self.cached_tokens_known,
+            system_fingerprint=completion.system_fingerprint if completion else None,
+            attempts=self.attempts,
+            latency_s=self.latency_s,
+            endpoint=endpoint,
+            was_answered=completion is not None or reply.status not in _UNANSWERED,
+        )
+
+
+@dataclass(slots=True)
+class _Request:
+    """A request under way. `deaths` counts the servers that died while they were answering it."""
+
+    prompt: str
+    levels: Sequence[float]
+    sampling: Sampling
+    may_alter: bool = True
+    failures: int = 0
+    deaths: int = 0
+    deadly_error: str = ""
+    spent: _Spent = field(default_factory=_Spent)
+
+
+def _failed(status: VerdictStatus, problem: str) -> Reply:
+    return Reply(status, None, None, None, problem)

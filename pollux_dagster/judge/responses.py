@@ -1,0 +1,191 @@
+"""What came back over the wire, typed: a completion, or a trouble with a name.
+
+Pure reading of status codes and bytes; sending is in `client`, what to do about a trouble in `retry`. Every body that a
+server or a proxy can send ends in one of two dataclasses, never in an exception, and what of it is kept has a bound.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from enum import StrEnum
+from typing import Any
+
+import orjson
+
+from pollux_dagster.core.replies import MessageParts
+
+_MAX_ERROR_CHARS = 500
+_MAX_REASON_CHARS, _MAX_ID_CHARS, _MAX_FINGERPRINT_CHARS = 64, 512, 200
+_MAX_TOKENS = 2**31 - 1  # of one request; a table's sum over a billion of them is still a BIGINT
+_CONTEXT_ERROR = re.compile(
+    r"context length|max_model_len|context_length_exceeded|maximum context|too many tokens", re.I
+)
+
+
+class FailureKind(StrEnum):
+    """Why a request brought no completion."""
+
+    UNTRUSTED = "untrusted"  # its certificate is not valid: for somebody to mend, not to wait for
+    UNREACHABLE = "unreachable"  # refused, reset, stalled: the server may be gone
+    SERVER_ERROR = "server_error"  # 500, 502, 504 and other 5xx
+    THROTTLED = "throttled"  # 408, 429, 503: alive and busy
+    BAD_BODY = "bad_body"  # 2xx and no completion in it
+    REFUSED = "refused"  # any other 3xx or 4xx: asking again changes nothing
+    OVERFLOW = "overflow"  # the prompt does not fit the context
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """One completion. Token counts are the server's; `cached_tokens` is None where it does not tell."""
+
+    message: MessageParts
+    finish_reason: str | None
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int | None
+    system_fingerprint: str | None
+    response_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A request that brought nothing. `retry_after_s` is the server's own wish."""
+
+    trouble: FailureKind
+    error: str
+    status: int = 0
+    retry_after_s: float | None = None
+
+
+def read_completion(body: bytes) -> Completion | Failure:
+    """Read the body of a 200. HTML, nothing, JSON without choices: a `bad_body` that shows its beginning.
+
+    So are JSON that says a thing twice, counts of tokens that are none, and a finish reason or id of impossible length.
+    """
+    document = _parsed(body)
+    if document is None:
+        return _bad("JSON", body)
+    if not isinstance(document, dict):
+        return _bad("a JSON object", body)
+    if _repeats_a_key(body):
+        return _bad("JSON without repeated keys", body)
+    choices = document.get("choices")
+    if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
+        return _bad("JSON with a list of choices", body)
+    message = choices[0].get("message")
+    if not isinstance(message, dict):
+        return _bad("a choice with a message", body)
+    content = message.get("content")
+    reasoning = message.get("reasoning") or message.get("reasoning_content")  # newer and older servers
+    if not isinstance(content, str | None) or not isinstance(reasoning, str | None):
+        return _bad("a message of text", body)
+    finish_reason, response_id = _text(choices[0].get("finish_reason")), _text(document.get("id")) or ""
+    if len(finish_reason or "") > _MAX_REASON_CHARS or len(response_id) > _MAX_ID_CHARS:
+        return _bad(f"a finish reason of {_MAX_REASON_CHARS} characters and an id of {_MAX_ID_CHARS} at most", body)
+    usage = _mapping(document.get("usage"))
+    given = (
+        usage.get("prompt_tokens"),
+        usage.get("completion_tokens"),
+        _mapping(usage.get("prompt_tokens_details")).get("cached_tokens"),
+    )
+    prompt, completion, cached = (_count(value) for value in given)
+    if any(value is not None and _count(value) is None for value in given) or (cached or 0) > (prompt or 0):
+        shown = ", ".join(str(value) if isinstance(value, int | float | None) else "no number" for value in given)
+        expected = f"whole numbers up to {_MAX_TOKENS} for tokens of prompt, reply and the prompt's cached part"
+        return Failure(FailureKind.BAD_BODY, f"expected {expected}, got {shown}", 200)
+    fingerprint = _text(document.get("system_fingerprint"))
+    return Completion(
+        message=MessageParts(content, reasoning),
+        finish_reason=finish_reason,
+        prompt_tokens=prompt or 0,
+        completion_tokens=completion or 0,
+        cached_tokens=cached,
+        system_fingerprint=fingerprint[:_MAX_FINGERPRINT_CHARS] if fingerprint else fingerprint,
+        response_id=response_id,
+    )
+
+
+def read_token_count(body: bytes) -> int | Failure:
+    """Read the body of a 200 from `/tokenize`."""
+    count = _count(_mapping(_parsed(body)).get("count"))
+    return count if count is not None else _bad("JSON with a token count", body)
+
+
+def read_error(status: int, headers: Mapping[str, str], body: bytes, *, now: float) -> Failure:
+    """Type an error status. `now` is Unix time in seconds, for a Retry-After that names a date."""
+    text = _error_text(body)
+    error = f"HTTP {status}: {text}" if text else f"HTTP {status} with an empty body"
+    if status in (400, 413, 422) and (status == 413 or _CONTEXT_ERROR.search(text)):
+        return Failure(FailureKind.OVERFLOW, error, status)
+    if status in (408, 429, 503):
+        return Failure(FailureKind.THROTTLED, error, status, read_retry_after(headers.get("retry-after"), now=now))
+    return Failure(FailureKind.SERVER_ERROR if status >= 500 else FailureKind.REFUSED, error, status)
+
+
+def read_retry_after(value: str | None, *, now: float) -> float | None:
+    """Seconds to wait, from either form of the header (RFC 9110, 10.2.3); None for anything else."""
+    if value is None:
+        return None
+    try:
+        return max(0.0, float(value))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, parsedate_to_datetime(value).timestamp() - now)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _bad(expected: str, body: bytes) -> Failure:
+    shown = body[:80].decode("utf-8", "replace")
+    return Failure(FailureKind.BAD_BODY, f"expected {expected}, got {len(body)} bytes beginning {shown!r}", 200)
+
+
+def _error_text(body: bytes) -> str:
+    document = _parsed(body)
+    error = _mapping(document).get("error", document)
+    message = _mapping(error).get("message", error)
+    # Anything but a text is shown as it came: it may be nested deeper than Python can write.
+    shown = message if isinstance(message, str) else body[:_MAX_ERROR_CHARS].decode("utf-8", "replace")
+    return shown[:_MAX_ERROR_CHARS].strip()
+
+
+def _parsed(body: bytes) -> Any:
+    """The JSON document; None where it is none. Deep nesting, NaN, endless numbers and a BOM are no JSON to orjson."""
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+
+
+def _repeats_a_key(body: bytes) -> bool:
+    """Whether an object says a thing twice, of which a reader would take either."""
+
+    def look(pairs: list[tuple[str, Any]]) -> None:
+        if len({key for key, _ in pairs}) != len(pairs):
+            raise ValueError
+
+    try:
+        json.loads(body, object_pairs_hook=look)
+    except (ValueError, RecursionError):
+        return True
+    return False
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _count(value: Any) -> int | None:
+    """A number of tokens; None for what cannot be one. 100.0 is how some servers write 100."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MAX_TOKENS else None
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None

@@ -1,0 +1,116 @@
+"""How each engine is started: spec in, command line and environment out. Pure functions, no process.
+
+The one idea: engines differ in flags only. All bind to loopback on the port they are given, none gets the API
+key on its command line, and every one runs under `engine_launcher`, which ties its life to its parent's.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pollux_dagster.judge.server import engine_launcher
+from pollux_dagster.judge.server.spec import ServerSpec
+
+HOST = "127.0.0.1"
+
+
+@dataclass(frozen=True, slots=True)
+class EngineCommand:
+    """What to execute. `config_file` is written beside the log (0600) for engines that take a key no other
+    way.
+    """
+
+    argv: tuple[str, ...]
+    environment: Mapping[str, str]
+    config_file: str | None = None
+
+
+def build_command(spec: ServerSpec, *, port: int, api_key: str, folder: Path) -> EngineCommand:
+    """The command for a spec. `folder` is the server's own state folder; user arguments come last and win."""
+    return _BUILDERS[spec.engine](spec, port, api_key, folder)
+
+
+def _vllm(spec: ServerSpec, port: int, api_key: str, folder: Path) -> EngineCommand:
+    # Without `--generation-config vllm` the checkpoint's own sampling fills what a request leaves out.
+    flags = ["--model", spec.model, "--served-model-name", spec.served_name, "--generation-config", "vllm"]
+    flags += ["--host", HOST, "--port", str(port), "--disable-uvicorn-access-log"]
+    flags += _optional("--revision", spec.revision)
+    flags += _optional("--max-model-len", spec.max_model_len)
+    flags += ["--trust-remote-code"] if spec.trust_remote_code else []
+    environment = {"VLLM_API_KEY": api_key, "VLLM_NO_USAGE_STATS": "1"}
+    return _python_module(spec, "vllm.entrypoints.openai.api_server", flags, environment)
+
+
+def _sglang(spec: ServerSpec, port: int, api_key: str, folder: Path) -> EngineCommand:
+    """SGLang takes its key from its command line or a YAML file; the file keeps it out of sight."""
+    config = folder / "sglang.yaml"
+    flags = ["--config", str(config), "--model-path", spec.model, "--served-model-name", spec.served_name]
+    flags += ["--host", HOST, "--port", str(port), "--enable-metrics"]
+    flags += _optional("--revision", spec.revision)
+    flags += _optional("--context-length", spec.max_model_len)
+    flags += ["--trust-remote-code"] if spec.trust_remote_code else []
+    command = _python_module(spec, "sglang.launch_server", flags, {})
+    return EngineCommand(command.argv, command.environment, config_file=f"api-key: {api_key}\n")
+
+
+def _transformers(spec: ServerSpec, port: int, api_key: str, folder: Path) -> EngineCommand:
+    """`transformers serve` has no authentication: on a shared machine, anyone local may use the port."""
+    model = f"{spec.model}@{spec.revision}" if spec.revision else spec.model
+    flags = ["serve", model, "--host", HOST, "--port", str(port)]
+    flags += ["--trust-remote-code"] if spec.trust_remote_code else []
+    return _python_module(spec, "transformers.cli.transformers", flags, {})
+
+
+def _command(spec: ServerSpec, port: int, api_key: str, folder: Path) -> EngineCommand:
+    places = {"{model}": spec.model, "{host}": HOST, "{port}": str(port)}
+    words = list(spec.command)
+    for place, value in places.items():
+        words = [word.replace(place, value) for word in words]
+    argv = (*_launcher(spec), "--exec", *words, *spec.arguments)
+    return EngineCommand(argv, {"POLLUX_SERVER_API_KEY": api_key, **spec.environment})
+
+
+_BUILDERS = {"vllm": _vllm, "sglang": _sglang, "transformers": _transformers, "command": _command}
+
+
+def _python_module(spec: ServerSpec, module: str, flags: list[str], environment: Mapping[str, str]) -> EngineCommand:
+    return EngineCommand(
+        argv=(*_launcher(spec), module, *flags, *spec.arguments),
+        environment={**environment, **spec.environment},
+    )
+
+
+def _launcher(spec: ServerSpec) -> tuple[str, ...]:
+    # -P: else this folder becomes the engine's import path, where our `spec` or `state` would shadow.
+    return (spec.python, "-P", engine_launcher.__file__)
+
+
+def _optional(flag: str, value: Any) -> list[str]:
+    return [] if value is None else [flag, str(value)]
+
+
+def cpu_vllm_spec(model: str | Path, *, max_model_len: int, **limits: Any) -> ServerSpec:
+    """vLLM on a CPU for a small checkpoint: settings measured for start-up and throughput on 2 cores.
+
+    Eager mode (nothing to compile), one process for scheduler and worker (one import of vLLM less), a 1 GiB
+    cache in blocks of 32 tokens (the smallest the CPU attention takes in 0.32; its default of 128 leaves
+    short shared prefixes uncached), a batch wide enough for 256 requests. `limits` are further `ServerSpec`
+    fields.
+    """
+    return ServerSpec(
+        model=str(model),
+        max_model_len=max_model_len,
+        arguments=(
+            *("--enforce-eager", "--reasoning-parser", "qwen3", "--block-size", "32"),
+            *("--max-num-seqs", "256", "--max-num-batched-tokens", "4096"),
+        ),
+        environment={
+            "VLLM_CPU_KVCACHE_SPACE": "1",
+            "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+            "OMP_NUM_THREADS": str(min(4, max(1, len(os.sched_getaffinity(0)) - 1))),
+            "HF_HUB_OFFLINE": "1",
+        },
+        **limits,
+    )

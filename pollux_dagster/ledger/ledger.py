@@ -1,0 +1,276 @@
+"""Where verdicts are kept: any number of writers at once, no lock between them, nothing lost to a kill.
+
+Active files are in `journal`, the sealed Parquet files in `segments`; SQL reads the latter. The one idea: a
+writer owns its active file, a sealed segment never changes, and every step between the two can be cut off
+anywhere and done again by whoever comes next.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pollux_dagster.core.files import sync_to_disk
+from pollux_dagster.core.verdicts import Verdict
+from pollux_dagster.ledger.journal import (
+    ACTIVE_SUFFIX,
+    NEW_PREFIX,
+    Damage,
+    JournalFile,
+    LedgerError,
+    make_private_folder,
+    read_records,
+    try_lock,
+    write_error,
+)
+from pollux_dagster.ledger.segments import (
+    MERGED_PREFIX,
+    SEGMENT_SUFFIX,
+    TEMPORARY_SUFFIX,
+    Fault,
+    count_rows,
+    find_fault,
+    is_whole,
+    merge,
+    seal,
+    sources_of,
+)
+
+_STALE_DRAFT_S = 60.0
+
+__all__ = ["Ledger", "LedgerError", "LedgerReport", "LedgerWriter"]
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerReport:
+    """What a look after the ledger found and did.
+
+    `files` counts the active files of writers that are gone, `verdicts` the ones sealed out of them.
+    """
+
+    files: int = 0
+    verdicts: int = 0
+    sealed: tuple[Path, ...] = ()
+    torn_records: int = 0
+    broken_records: int = 0
+    quarantined: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """A folder of verdicts. Layout: `active/`, `segments/`, `quarantine/`, all private to their owner.
+
+    `seal_verdicts` and `seal_bytes` bound an active file; more than `merge_above` small segments (below
+    `small_bytes`) are merged into one, whose sources are deleted `grace_s` seconds later, when no reader can
+    still hold their names.
+    """
+
+    root: Path
+    seal_verdicts: int = 50_000
+    seal_bytes: int = 64 * 2**20
+    merge_above: int = 32
+    small_bytes: int = 64 * 2**20
+    grace_s: float = 3_600.0
+
+    @contextmanager
+    def writer(self, run_id: str) -> Iterator[LedgerWriter]:
+        """Open a writer; on leaving, however that happens, its verdicts are flushed and sealed.
+
+        Raises LedgerError when the disk refuses; what was flushed stays in the active file for the next run.
+        """
+        self._make_folders()
+        writer = LedgerWriter(self, run_id)
+        try:
+            yield writer
+        finally:
+            writer.close()
+        self.compact()
+
+    def seal_leftovers(self) -> LedgerReport:
+        """Seal the active files of writers that are gone and set broken segments aside.
+
+        Files of living writers are left alone: their lock cannot be taken. Raises LedgerError when a file
+        cannot be read or written.
+        """
+        self._make_folders()
+        sealed: list[Path] = []
+        files = torn = broken = 0
+        set_aside = [self._set_aside(fault) for fault in self._look_over()[1]]
+        self._remove_stale_drafts()
+        for path in sorted(self._active.glob(f"*{ACTIVE_SUFFIX}")):
+            if path.name.startswith(NEW_PREFIX):
+                continue
+            descriptor = try_lock(path)
+            if descriptor is None:
+                continue
+            try:
+                segment, damage = self._seal(path)
+            finally:
+                os.close(descriptor)
+            files += 1
+            sealed += [segment] if segment else []
+            torn, broken = torn + damage.torn, broken + damage.broken
+            if damage.broken:
+                set_aside.append(self._quarantine / path.name)
+        verdicts = sum(count_rows(segment) for segment in sealed)
+        return LedgerReport(files, verdicts, tuple(sealed), torn, broken, tuple(set_aside))
+
+    def segments(self) -> list[Path]:
+        """Every whole segment that no merged one replaces, sorted by name, broken ones set aside first.
+
+        The same verdict may be in more than one of them (a step cut off between sealing and deleting), so
+        readers keep one row per verdict_key. Raises LedgerError when a segment cannot be read: leaving it out
+        would ask for its verdicts again.
+        """
+        if not self._segments.exists():
+            return []
+        whole, faults = self._look_over()
+        for fault in faults:
+            self._set_aside(fault)
+        replaced = {name for segment in whole for name in sources_of(segment)}
+        return [segment for segment in whole if segment.name not in replaced]
+
+    def compact(self) -> Path | None:
+        """Merge the small segments when there are too many; delete what earlier merges replaced.
+
+        Safe beside readers and writers. One process compacts at a time: a second one returns at once.
+        """
+        self._make_folders()
+        lock = os.open(self.root / "compaction.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+            return None
+        try:
+            for unfinished in self._segments.glob(f".{MERGED_PREFIX}*{TEMPORARY_SUFFIX}"):
+                unfinished.unlink()
+            self._delete_replaced()
+            if sum(1 for _ in self._segments.glob(f"*{SEGMENT_SUFFIX}")) <= self.merge_above:
+                return None  # before reading every byte of every segment to find the same
+            small = [path for path in self.segments() if path.stat().st_size < self.small_bytes]
+            if len(small) <= self.merge_above:
+                return None
+            return merge(small, self._segments, f"{MERGED_PREFIX}{uuid.uuid4().hex}")
+        finally:
+            os.close(lock)
+
+    @property
+    def _active(self) -> Path:
+        return self.root / "active"
+
+    @property
+    def _segments(self) -> Path:
+        return self.root / "segments"
+
+    @property
+    def _quarantine(self) -> Path:
+        return self.root / "quarantine"
+
+    def _make_folders(self) -> None:
+        for folder in (self.root, self._active, self._segments, self._quarantine):
+            make_private_folder(folder)
+
+    def _look_over(self) -> tuple[list[Path], list[Fault]]:
+        whole: list[Path] = []
+        faults: list[Fault] = []
+        for segment in sorted(self._segments.glob(f"*{SEGMENT_SUFFIX}")):
+            try:
+                fault = find_fault(segment)
+            except FileNotFoundError:
+                continue  # a compaction deleted it while we looked
+            if fault is None:
+                whole.append(segment)
+            else:
+                faults.append(fault)
+        return whole, faults
+
+    def _seal(self, path: Path) -> tuple[Path | None, Damage]:
+        """Turn a locked active file into a segment and delete it. Can be cut off anywhere and repeated."""
+        damage = Damage()
+        base = path.name.removesuffix(ACTIVE_SUFFIX)
+        done = next((old for old in self._segments.glob(f"{base}.*{SEGMENT_SUFFIX}") if is_whole(old)), None)
+        segment = done or seal(read_records(path, damage), self._segments, base)
+        if damage.broken:  # not a torn end but damage: keep the evidence
+            self._report(path.name, f"{damage.broken} records broken at bytes {damage.at_bytes[:20]}")
+            path.rename(self._quarantine / path.name)
+        else:
+            path.unlink()
+        sync_to_disk(self._active)
+        return segment, damage
+
+    def _set_aside(self, fault: Fault) -> Path:
+        target = self._quarantine / fault.path.name
+        try:
+            make_private_folder(self._quarantine)
+            self._report(fault.path.name, fault.reason, size_bytes=fault.size_bytes)
+            fault.path.rename(target)
+        except FileNotFoundError:
+            return target  # another process set it aside first
+        except OSError as error:
+            raise write_error(error, fault.path, f"setting a broken segment aside ({fault.reason})") from error
+        sync_to_disk(self._segments)
+        return target
+
+    def _report(self, name: str, reason: str, **details: int) -> None:
+        report = self._quarantine / f"{name}.report.json"
+        content = {"file": name, "reason": reason, "found_at": datetime.now(UTC).isoformat(), **details}
+        descriptor = os.open(report, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            json.dump(content, file, ensure_ascii=False, indent=2)
+
+    def _delete_replaced(self) -> None:
+        replaced: set[str] = set()
+        for merged in self._segments.glob(f"{MERGED_PREFIX}*{SEGMENT_SUFFIX}"):
+            if time.time() - merged.stat().st_mtime >= self.grace_s and is_whole(merged):
+                replaced.update(sources_of(merged))
+        # A merge that was merged again goes last: while it is there, its own sources stay hidden.
+        for name in sorted(replaced, key=lambda name: name.startswith(MERGED_PREFIX)):
+            (self._segments / name).unlink(missing_ok=True)
+
+    def _remove_stale_drafts(self) -> None:
+        """Delete active files whose writer was killed before it could show them: they are empty."""
+        for path in self._active.glob(f"{NEW_PREFIX}*"):
+            with suppress(FileNotFoundError):
+                if time.time() - path.stat().st_mtime > _STALE_DRAFT_S:
+                    path.unlink()
+
+
+class LedgerWriter:
+    """Appends one run's verdicts; made by `Ledger.writer`. Not shared between threads."""
+
+    def __init__(self, ledger: Ledger, run_id: str) -> None:
+        self._ledger = ledger
+        readable = re.sub(r"[^A-Za-z0-9]+", "-", run_id)[:40]
+        self._name = f"{readable}-{os.getpid()}-{uuid.uuid4().hex[:12]}"
+        self._sequence = 0
+        self._file: JournalFile | None = None
+
+    def append(self, verdict: Verdict) -> None:
+        """Record one verdict: on disk at most 1 s or 256 verdicts later. Raises LedgerError."""
+        if self._file is None:
+            self._sequence += 1
+            self._file = JournalFile(self._ledger._active, f"{self._name}-{self._sequence:04d}")
+        self._file.append(verdict)
+        if self._file.records >= self._ledger.seal_verdicts or self._file.bytes_written >= self._ledger.seal_bytes:
+            self.close()
+
+    def close(self) -> None:
+        """Flush and seal what was appended. On LedgerError the active file is left to the next run."""
+        if self._file is None:
+            return
+        file, self._file = self._file, None
+        descriptor = file.close()
+        try:
+            self._ledger._seal(file.path)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,71 @@
+"""Every name that this project takes from inside Dagster, and what would make it needless. Nothing else imports them.
+
+Dagster's version is pinned because of these. `tests/runs/test_dagster_internals.py` fails when a public name appears
+that can replace one. Issue numbers are those of github.com/dagster-io/dagster.
+"""
+
+# ruff: noqa: I001 - in groups, each with its reason
+
+# Executors of one's own are possible and not documented: issue 2830. Ours wraps the built-in in-process executor and
+# needs the types of `Executor.execute`'s arguments.
+from dagster._core.execution.context.system import PlanOrchestrationContext
+from dagster._core.execution.plan.plan import ExecutionPlan
+from dagster._core.execution.retries import RetryMode
+from dagster._core.executor.in_process import InProcessExecutor
+
+# Runs are never deleted by Dagster, and `DagsterInstance.delete_run` takes along the newest materialization of an
+# asset: issues 4100 and 33785. Retention works on the storage's tables until the setting `retention` knows runs.
+from dagster._core.events import ASSET_CHECK_EVENTS, ASSET_EVENTS, EVENT_TYPE_TO_PIPELINE_RUN_STATUS, DagsterEventType
+from dagster._core.execution.backfill import BULK_ACTION_TERMINAL_STATUSES
+from dagster._core.storage.event_log import SqlEventLogStorage, SqliteEventLogStorage
+from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable, SqlEventLogStorageTable
+from dagster._core.storage.runs import SqlRunStorage
+from dagster._core.storage.runs.schema import BackfillTagsTable, BulkActionsTable, RunsTable
+from dagster._core.storage.schedules import SqlScheduleStorage
+from dagster._core.storage.schedules.schema import JobTickTable
+from dagster._time import datetime_from_timestamp
+
+# Tags that say what part of a job a run was launched for, and whether it will be tried again. The type of
+# `SensorEvaluationContext.instance_ref`, and that of `StepFailureData.error`, whose text the terminal shows.
+from dagster._core.instance.ref import InstanceRef
+from dagster._core.storage.tags import ASSET_PARTITION_RANGE_START_TAG, PARTITION_NAME_TAG, WILL_RETRY_TAG
+from dagster_shared.error import SerializableErrorInfo
+
+# The web server has no hook for authentication or other middleware: issue 2219. So the guard is put around the ASGI
+# application, which is made the way `dagster-webserver` makes it.
+from dagster._core.errors import DagsterUserCodeUnreachableError
+from dagster._core.workspace.context import WorkspaceProcessContext
+from dagster._core.workspace.load_target import WorkspaceFileTarget
+from dagster._grpc.client import DagsterGrpcClient
+
+__all__ = [
+    "ASSET_CHECK_EVENTS",
+    "ASSET_EVENTS",
+    "ASSET_PARTITION_RANGE_START_TAG",
+    "BULK_ACTION_TERMINAL_STATUSES",
+    "EVENT_TYPE_TO_PIPELINE_RUN_STATUS",
+    "PARTITION_NAME_TAG",
+    "WILL_RETRY_TAG",
+    "AssetCheckExecutionsTable",
+    "BackfillTagsTable",
+    "BulkActionsTable",
+    "DagsterEventType",
+    "DagsterGrpcClient",
+    "DagsterUserCodeUnreachableError",
+    "ExecutionPlan",
+    "InProcessExecutor",
+    "InstanceRef",
+    "JobTickTable",
+    "PlanOrchestrationContext",
+    "RetryMode",
+    "RunsTable",
+    "SerializableErrorInfo",
+    "SqlEventLogStorage",
+    "SqlEventLogStorageTable",
+    "SqlRunStorage",
+    "SqlScheduleStorage",
+    "SqliteEventLogStorage",
+    "WorkspaceFileTarget",
+    "WorkspaceProcessContext",
+    "datetime_from_timestamp",
+]

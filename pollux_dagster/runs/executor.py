@@ -1,0 +1,102 @@
+"""How a run is executed: in one process, alone in its home, which shows that it lives so that a dead run can be told.
+
+A run that fails leaves the last good publication in place; what stopped it is noted in that publication.
+"""
+
+from __future__ import annotations
+
+import atexit
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import dagster as dg
+from dagster import DagsterEvent, DagsterEventType, Executor
+
+from pollux_dagster.runs.dagster_internals import ExecutionPlan, InProcessExecutor, PlanOrchestrationContext, RetryMode
+from pollux_dagster.runs.home_lock import BEGUN_TAG, only_run
+from pollux_dagster.runs.instance import keep_files_private, liveness_folder
+from pollux_dagster.runs.instance_owner import claim_instance
+from pollux_dagster.runs.liveness import announce, withdraw
+from pollux_dagster.runs.terminal import cause, with_plain_lines
+from pollux_dagster.warehouse.publish import mark_stale
+
+
+def home_executor(home: Path, published: Path) -> dg.ExecutorDefinition:
+    """The executor of every run of `home`, whose publication is `published`.
+
+    One process per run: the warehouse has one writer at a time, so a process per step would only pay for imports. A run
+    of another home's instance fails (`instance_owner.ForeignInstanceError`).
+    """
+
+    def create(_: dg.InitExecutorContext) -> Executor:
+        return _HomeExecutor(InProcessExecutor(retries=RetryMode.ENABLED), home, published)
+
+    # Dagster's own config schema lets a run name a file to be made.
+    return dg.ExecutorDefinition(name="in_process_alone_in_home", config_schema={}, executor_creation_fn=create)
+
+
+def note_failure(published: Path, run_id: str, events: Iterable[DagsterEvent]) -> None:
+    """Note in the publication why this run did not renew it, if the run has failed."""
+    reasons = [reason for event in events if (reason := _reason(event))]
+    if reasons:
+        mark_stale(published, reason="; ".join(dict.fromkeys(reasons)), run_id=run_id)
+
+
+class _HomeExecutor(Executor):
+    """Dagster's in-process executor, in a home that no other run uses meanwhile.
+
+    Its process shows for the rest of its life that it has this run.
+    """
+
+    def __init__(self, inner: Executor, home: Path, published: Path) -> None:
+        self._inner = inner
+        self._home = home
+        self._published = published
+
+    @property
+    def retries(self) -> RetryMode:
+        return self._inner.retries
+
+    def execute(self, plan_context: PlanOrchestrationContext, execution_plan: ExecutionPlan) -> Iterator[DagsterEvent]:
+        keep_files_private()
+        claim_instance(plan_context.instance, self._home)
+        folder, run_id = liveness_folder(plan_context.instance), plan_context.run_id
+        # Until the process ends and not until this generator does: the run is only marked as finished after it.
+        atexit.register(withdraw, folder, run_id, announce(folder, run_id))
+        events: list[DagsterEvent] = []
+        with only_run(self._home, plan_context.log.info):
+            plan_context.instance.add_run_tags(run_id, {BEGUN_TAG: "yes"})
+            for event in self._inner.execute(_printing_plain_lines(plan_context), execution_plan):
+                if _reason(event):
+                    events.append(event)
+                yield event
+            note_failure(self._published, run_id, events)
+
+
+def _printing_plain_lines(plan_context: PlanOrchestrationContext) -> PlanOrchestrationContext:
+    """The same run with the loggers that its steps should have in its config; what is stored of it stays as it is."""
+    data, run = plan_context.plan_data, plan_context.dagster_run
+    return PlanOrchestrationContext(
+        plan_data=data._replace(dagster_run=run._replace(run_config=with_plain_lines(run.run_config))),
+        log_manager=plan_context.log,
+        executor=plan_context.executor,
+        output_capture=plan_context.output_capture,
+        resume_from_failure=plan_context.resume_from_failure,
+    )
+
+
+def _reason(event: DagsterEvent) -> str:
+    """What is wrong, in one line, where the event says that a blocking check or a step failed; "" otherwise."""
+    if event.event_type is DagsterEventType.ASSET_CHECK_EVALUATION:
+        check = event.asset_check_evaluation_data
+        if not check.passed and check.blocking:
+            return f"{check.check_name} of {'.'.join(check.asset_key.path)} failed: {check.description}"
+    # The step of a failing check fails too, and says less.
+    elif event.is_step_failure and not _is_failed_check(event):
+        return f"{event.step_key}: {cause(event.step_failure_data.error)}"
+    return ""
+
+
+def _is_failed_check(event: DagsterEvent) -> bool:
+    error = event.step_failure_data.error
+    return error is not None and error.cls_name == "DagsterAssetCheckFailedError"

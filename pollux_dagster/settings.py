@@ -1,0 +1,247 @@
+"""Where things are and which judge to use, read once from the environment.
+
+`pollux` writes these variables for the processes it starts; a deployment sets them itself. Nothing else in the
+project reads `POLLUX_*`, so this page is the whole list.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Mapping
+from dataclasses import astuple, dataclass
+from pathlib import Path
+from typing import Literal, cast, get_args
+from zoneinfo import available_timezones
+
+from pollux_dagster import demo
+from pollux_dagster.core.profiles import PROFILES
+from pollux_dagster.core.statistics import Aggregation
+from pollux_dagster.publication_access import QueryLimits, bytes_of
+from pollux_dagster.warehouse.contracts import MAXIMUM_REJECTED_SHARE
+
+PACKAGE_TAXONOMY = Path(__file__).resolve().parent / "taxonomy"
+API_KEY_VARIABLE = "POLLUX_JUDGE_API_KEY"
+MANAGED_ENGINES = ("vllm", "sglang", "transformers")
+FailingModels = Literal["hold", "leave_out"]
+"""What becomes of a publication when a model has too few usable verdicts: it is held back, or made without that one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """How long a home keeps its past: finished runs for `days` and at most the newest `runs` of them, ticks at which a
+    sensor had nothing to do for `tick_hours`.
+    """
+
+    days: int = 30
+    runs: int = 500
+    tick_hours: int = 6
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Retention:
+        """Read `POLLUX_KEEP_*`; raises ValueError as `Settings.from_environment` does."""
+        least = {"POLLUX_KEEP_DAYS": 1, "POLLUX_KEEP_RUNS": 20, "POLLUX_KEEP_TICK_HOURS": 1}
+        given = [_number(environment, name, str(default)) for name, default in zip(least, astuple(cls()), strict=True)]
+        for (name, minimum), number in zip(least.items(), given, strict=True):
+            if number < minimum or not number.is_integer():
+                raise ValueError(f"{name}: expected a whole number of at least {minimum}, got {number:g}")
+        return cls(*map(int, given))
+
+    def to_environment(self) -> dict[str, str]:
+        return {
+            "POLLUX_KEEP_DAYS": str(self.days),
+            "POLLUX_KEEP_RUNS": str(self.runs),
+            "POLLUX_KEEP_TICK_HOURS": str(self.tick_hours),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """One evaluation: its landing folder, its home, its judge.
+
+    `home` holds everything the project writes: warehouse, ledger, publication, server state, Dagster's own storage.
+    `judge_url` empty means a managed server; `api_key_variable` names the environment variable that holds the key
+    of an attached one, `api_key_file` a file that does and that goes first (the key itself is never configuration).
+    `ui_*` say by which names the UI is reached and which proxy logs people in (`ui.access`).
+    """
+
+    home: Path
+    landing: Path
+    profile: str
+    judge_url: str
+    api_key_variable: str
+    judge_proxy: str
+    judge_ca_file: str
+    api_key_file: str
+    judge_model: str
+    judge_revision: str
+    judge_arguments: tuple[str, ...]
+    judge_engine: str
+    judge_python: str
+    minimum_coverage: float
+    maximum_rejected_share: float
+    trust_file_times: bool
+    repeats: int
+    human_aggregation: Aggregation
+    query_limits: QueryLimits
+    retention: Retention
+    ui_hosts: tuple[str, ...]
+    ui_user_header: str
+    ui_proxies: tuple[str, ...]
+    failing_models: FailingModels
+    nightly_cron: str
+    time_zone: str
+
+    @property
+    def judge_weights(self) -> str:
+        """The judge's weights where they may be a local folder: the named model, else the profile's own; '' if none."""
+        return self.judge_model or str(PROFILES[self.profile].weights or "")
+
+    @property
+    def warehouse(self) -> Path:
+        return self.home / "warehouse.duckdb"
+
+    @property
+    def ledger(self) -> Path:
+        return self.home / "ledger"
+
+    @property
+    def published(self) -> Path:
+        return self.home / "published" / "pollux.duckdb"
+
+    @property
+    def servers(self) -> Path:
+        return self.home / "servers"
+
+    @property
+    def dagster_home(self) -> Path:
+        return self.home / "dagster"
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Settings:
+        """Read `POLLUX_*`.
+
+        Raises:
+            ValueError: a value is not usable; the message names the variable, what was expected and what came.
+        """
+        profile = environment.get("POLLUX_PROFILE", "pollux-4b")
+        if profile not in PROFILES:
+            raise ValueError(f"POLLUX_PROFILE: expected one of {', '.join(sorted(PROFILES))}, got {profile!r}")
+        coverage = _share(environment, "POLLUX_MINIMUM_COVERAGE", PROFILES[profile].minimum_coverage)
+        repeats = int(_number(environment, "POLLUX_REPEATS", "1"))
+        if repeats < 1:
+            raise ValueError(f"POLLUX_REPEATS: expected a whole number of at least 1, got {repeats}")
+        engine = environment.get("POLLUX_JUDGE_ENGINE", MANAGED_ENGINES[0])
+        if engine not in MANAGED_ENGINES:
+            raise ValueError(f"POLLUX_JUDGE_ENGINE: expected one of {', '.join(MANAGED_ENGINES)}, got {engine!r}")
+        aggregation = environment.get("POLLUX_HUMAN_AGGREGATION", "mean")
+        if aggregation not in get_args(Aggregation):
+            allowed = ", ".join(get_args(Aggregation))
+            raise ValueError(f"POLLUX_HUMAN_AGGREGATION: expected one of {allowed}, got {aggregation!r}")
+        failing_models = environment.get("POLLUX_FAILING_MODELS", "hold")
+        if failing_models not in get_args(FailingModels):
+            raise ValueError(
+                f"POLLUX_FAILING_MODELS: expected {' or '.join(get_args(FailingModels))}, got {failing_models!r}"
+            )
+        nightly_cron = environment.get("POLLUX_NIGHTLY_CRON", "0 2 * * *")
+        if len(nightly_cron.split()) != 5:
+            raise ValueError(f"POLLUX_NIGHTLY_CRON: expected five cron fields like '0 2 * * *', got {nightly_cron!r}")
+        time_zone = environment.get("POLLUX_TIME_ZONE", "Europe/Moscow")
+        if time_zone not in available_timezones():
+            raise ValueError(f"POLLUX_TIME_ZONE: expected a name like Europe/Moscow, got {time_zone!r}")
+        seconds = _number(environment, "POLLUX_QUERY_SECONDS", "60")
+        if not 0 < seconds <= 86_400:
+            raise ValueError(f"POLLUX_QUERY_SECONDS: expected seconds, at most a day of them, got {seconds:g}")
+        memory = environment.get("POLLUX_QUERY_MEMORY", "2GB")
+        try:
+            bytes_of(memory)
+        except ValueError as error:
+            raise ValueError(f"POLLUX_QUERY_MEMORY: {error}") from None
+        return cls(
+            failing_models=cast(FailingModels, failing_models),
+            nightly_cron=nightly_cron,
+            time_zone=time_zone,
+            home=Path(environment.get("POLLUX_HOME", ".pollux")).absolute(),
+            landing=Path(environment.get("POLLUX_LANDING", "landing")).absolute(),
+            profile=profile,
+            judge_url=environment.get("POLLUX_JUDGE_URL", ""),
+            api_key_variable=environment.get("POLLUX_JUDGE_API_KEY_VARIABLE", API_KEY_VARIABLE),
+            judge_proxy=environment.get("POLLUX_JUDGE_PROXY", ""),
+            judge_ca_file=environment.get("POLLUX_JUDGE_CA_FILE", ""),
+            api_key_file=environment.get("POLLUX_JUDGE_API_KEY_FILE", ""),
+            judge_model=environment.get("POLLUX_JUDGE_MODEL", ""),
+            judge_revision=environment.get("POLLUX_JUDGE_REVISION", ""),
+            judge_arguments=tuple(shlex.split(environment.get("POLLUX_JUDGE_ARGUMENTS", ""))),
+            judge_engine=engine,
+            judge_python=environment.get("POLLUX_JUDGE_PYTHON") or sys.executable,
+            minimum_coverage=coverage,
+            maximum_rejected_share=_share(environment, "POLLUX_MAXIMUM_REJECTED_SHARE", MAXIMUM_REJECTED_SHARE),
+            trust_file_times=_is_true(environment, "POLLUX_TRUST_FILE_TIMES", "true"),
+            repeats=repeats,
+            human_aggregation=cast(Aggregation, aggregation),
+            query_limits=QueryLimits(seconds, memory),
+            retention=Retention.from_environment(environment),
+            ui_hosts=tuple(environment.get("POLLUX_UI_HOSTS", "").replace(",", " ").split()),
+            ui_user_header=environment.get("POLLUX_UI_USER_HEADER", ""),
+            ui_proxies=tuple(environment.get("POLLUX_UI_PROXIES", "").replace(",", " ").split()),
+        )
+
+    def to_environment(self) -> dict[str, str]:
+        """The same settings as variables, for a process that loads the definitions itself."""
+        return {
+            "POLLUX_HOME": str(self.home),
+            "POLLUX_LANDING": str(self.landing),
+            "POLLUX_PROFILE": self.profile,
+            "POLLUX_JUDGE_URL": self.judge_url,
+            "POLLUX_JUDGE_API_KEY_VARIABLE": self.api_key_variable,
+            "POLLUX_JUDGE_PROXY": self.judge_proxy,
+            "POLLUX_JUDGE_CA_FILE": self.judge_ca_file,
+            "POLLUX_JUDGE_API_KEY_FILE": self.api_key_file,
+            "POLLUX_JUDGE_MODEL": self.judge_model,
+            "POLLUX_JUDGE_REVISION": self.judge_revision,
+            "POLLUX_JUDGE_ARGUMENTS": shlex.join(self.judge_arguments),
+            "POLLUX_JUDGE_ENGINE": self.judge_engine,
+            "POLLUX_JUDGE_PYTHON": self.judge_python,
+            "POLLUX_MINIMUM_COVERAGE": str(self.minimum_coverage),
+            "POLLUX_MAXIMUM_REJECTED_SHARE": str(self.maximum_rejected_share),
+            "POLLUX_TRUST_FILE_TIMES": str(self.trust_file_times).lower(),
+            "POLLUX_REPEATS": str(self.repeats),
+            "POLLUX_HUMAN_AGGREGATION": self.human_aggregation,
+            "POLLUX_FAILING_MODELS": self.failing_models,
+            "POLLUX_NIGHTLY_CRON": self.nightly_cron,
+            "POLLUX_TIME_ZONE": self.time_zone,
+            "POLLUX_QUERY_SECONDS": str(self.query_limits.seconds),
+            "POLLUX_QUERY_MEMORY": self.query_limits.memory,
+            **self.retention.to_environment(),
+            "POLLUX_UI_HOSTS": " ".join(self.ui_hosts),
+            "POLLUX_UI_USER_HEADER": self.ui_user_header,
+            "POLLUX_UI_PROXIES": " ".join(self.ui_proxies),
+        }
+
+
+def demo_environment(home: Path) -> dict[str, str]:
+    """The packaged answers and the packaged demonstration judge."""
+    return {"POLLUX_HOME": str(home), "POLLUX_LANDING": str(demo.LANDING), "POLLUX_PROFILE": "demo"}
+
+
+def _is_true(environment: Mapping[str, str], variable: str, default: str) -> bool:
+    text = environment.get(variable, default)
+    if text not in ("true", "false"):
+        raise ValueError(f"{variable}: expected true or false, got {text!r}")
+    return text == "true"
+
+
+def _share(environment: Mapping[str, str], variable: str, default: float) -> float:
+    share = _number(environment, variable, str(default))
+    if not 0 <= share <= 1:
+        raise ValueError(f"{variable}: expected a share between 0 and 1, got {share}")
+    return share
+
+
+def _number(environment: Mapping[str, str], variable: str, default: str) -> float:
+    text = environment.get(variable, default)
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"{variable}: expected a number, got {text!r}") from None

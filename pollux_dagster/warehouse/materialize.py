@@ -1,0 +1,104 @@
+"""Makes one SQL model: write, audit and swap in a single transaction.
+
+Nobody but this transaction sees the new table until its checks have passed, and a build that is killed, fails
+or is refused leaves the last good table as it was.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import duckdb
+
+from pollux_dagster.core.transactions import transaction
+from pollux_dagster.warehouse.checks import CheckResult, record_check_results, run_check
+from pollux_dagster.warehouse.fingerprints import record_builds
+from pollux_dagster.warehouse.sql_models import SqlModel
+
+
+@dataclass(frozen=True, slots=True)
+class BuildReport:
+    """What was built: rows, column → DuckDB type, every check's result, seconds."""
+
+    table: str
+    rows: int
+    columns: Mapping[str, str]
+    checks: tuple[CheckResult, ...]
+    elapsed_s: float
+
+
+class SqlCheckFailedError(RuntimeError):
+    """A check of severity error found rows; the table was not replaced. `report` has every check's result."""
+
+    def __init__(self, report: BuildReport) -> None:
+        failed = [check for check in report.checks if not check.passed and check.blocking]
+        lines = "; ".join(
+            f"{check.name} ({check.description}): {check.failing_rows} failing rows, first {check.sample[0]}"
+            for check in failed
+        )
+        super().__init__(f"{report.table} was not replaced, the last good one stays: {lines}")
+        self.report = report
+
+
+def build_sql_model(con: duckdb.DuckDBPyConnection, model: SqlModel, *, run_id: str | None = None) -> BuildReport:
+    """Build `model` and replace the last one if its checks of severity error pass.
+
+    With a `run_id` the check results are kept in meta.check_results, also when the build is refused.
+
+    Raises:
+        SqlCheckFailedError: a check of severity error found rows.
+    """
+    refused: SqlCheckFailedError | None = None
+    try:
+        with transaction(con):
+            report = _write_and_audit(con, model)
+    except SqlCheckFailedError as error:
+        refused, report = error, error.report
+    if run_id is not None:
+        record_check_results(con, report.checks, run_id=run_id, asset=model.table)
+    if refused is not None:
+        raise refused
+    return report
+
+
+def _write_and_audit(con: duckdb.DuckDBPyConnection, model: SqlModel) -> BuildReport:
+    started = time.monotonic()
+    con.execute(f"CREATE SCHEMA IF NOT EXISTS {model.schema}")
+    _drop_other_kind(con, model)
+    con.execute(f"CREATE OR REPLACE {model.materialized.upper()} {model.table} AS {model.sql}")
+    checks = tuple(run_check(con, check) for check in model.checks)
+    (row_count,) = con.sql(f"FROM {model.table}").count("*").fetchone() or (0,)
+    columns = {row[0]: row[1] for row in con.execute(f"DESCRIBE {model.table}").fetchall()}
+    report = BuildReport(model.table, row_count, columns, checks, time.monotonic() - started)
+    if any(not check.passed and check.blocking for check in checks):
+        raise SqlCheckFailedError(report)
+    if model.materialized == "table":  # a view is always that of its sources
+        record_builds(con, [model.table], model.dependencies)
+    _replace_lineage(con, model)
+    return report
+
+
+def _drop_other_kind(con: duckdb.DuckDBPyConnection, model: SqlModel) -> None:
+    """CREATE OR REPLACE does not turn a view into a table or back."""
+    found = con.execute(
+        "SELECT table_type FROM information_schema.tables "
+        "WHERE table_catalog = current_database() AND table_schema = ? AND table_name = ?",
+        [model.schema, model.name],
+    ).fetchone()
+    if found is not None:
+        kind = "view" if found[0] == "VIEW" else "table"
+        if kind != model.materialized:
+            con.execute(f"DROP {kind.upper()} {model.table}")
+
+
+def _replace_lineage(con: duckdb.DuckDBPyConnection, model: SqlModel) -> None:
+    con.execute("DELETE FROM meta.column_lineage WHERE table_name = ?", [model.table])
+    rows = [
+        [model.table, column, source_table, source_column]
+        for column, sources in model.column_lineage.items()
+        for source_table, source_column in sources
+    ]
+    if rows:
+        con.executemany("INSERT INTO meta.column_lineage VALUES (?, ?, ?, ?)", rows)

@@ -7,10 +7,12 @@ project reads `POLLUX_*`, so this page is the whole list.
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import sys
 from collections.abc import Mapping
 from dataclasses import astuple, dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Literal, cast, get_args
 from zoneinfo import available_timezones
@@ -24,6 +26,7 @@ from pollux_dagster.warehouse.contracts import MAXIMUM_REJECTED_SHARE
 PACKAGE_TAXONOMY = Path(__file__).resolve().parent / "taxonomy"
 API_KEY_VARIABLE = "POLLUX_JUDGE_API_KEY"
 MANAGED_ENGINES = ("vllm", "sglang", "transformers")
+_OWNER = re.compile(r"team:[A-Za-z0-9_.-]+|[^@\s]+@[^@\s]+\.[^@\s]+")  # what Dagster takes for an owner
 FailingModels = Literal["hold", "leave_out"]
 """What becomes of a publication when a model has too few usable verdicts: it is held back, or made without that one."""
 
@@ -92,6 +95,8 @@ class Settings:
     failing_models: FailingModels
     nightly_cron: str
     time_zone: str
+    owners: tuple[str, ...]
+    fresh_within: timedelta | None
 
     @property
     def judge_weights(self) -> str:
@@ -150,6 +155,12 @@ class Settings:
         time_zone = environment.get("POLLUX_TIME_ZONE", "Europe/Moscow")
         if time_zone not in available_timezones():
             raise ValueError(f"POLLUX_TIME_ZONE: expected a name like Europe/Moscow, got {time_zone!r}")
+        owners = tuple(environment.get("POLLUX_OWNERS", "team:evaluation").replace(",", " ").split())
+        if wrong := [owner for owner in owners if not _OWNER.fullmatch(owner)]:
+            raise ValueError(f"POLLUX_OWNERS: expected e-mail addresses or team:<name>, got {wrong[0]!r}")
+        hours = _number(environment, "POLLUX_FRESH_WITHIN_HOURS", "0")
+        if not 0 <= hours <= 8_784:
+            raise ValueError(f"POLLUX_FRESH_WITHIN_HOURS: expected hours, at most a year of them, got {hours:g}")
         seconds = _number(environment, "POLLUX_QUERY_SECONDS", "60")
         if not 0 < seconds <= 86_400:
             raise ValueError(f"POLLUX_QUERY_SECONDS: expected seconds, at most a day of them, got {seconds:g}")
@@ -162,6 +173,8 @@ class Settings:
             failing_models=cast(FailingModels, failing_models),
             nightly_cron=nightly_cron,
             time_zone=time_zone,
+            owners=owners,
+            fresh_within=timedelta(hours=hours) if hours else None,
             home=Path(environment.get("POLLUX_HOME", ".pollux")).absolute(),
             landing=Path(environment.get("POLLUX_LANDING", "landing")).absolute(),
             profile=profile,
@@ -211,6 +224,8 @@ class Settings:
             "POLLUX_FAILING_MODELS": self.failing_models,
             "POLLUX_NIGHTLY_CRON": self.nightly_cron,
             "POLLUX_TIME_ZONE": self.time_zone,
+            "POLLUX_OWNERS": " ".join(self.owners),
+            "POLLUX_FRESH_WITHIN_HOURS": str(self.fresh_within / timedelta(hours=1) if self.fresh_within else 0),
             "POLLUX_QUERY_SECONDS": str(self.query_limits.seconds),
             "POLLUX_QUERY_MEMORY": self.query_limits.memory,
             **self.retention.to_environment(),
@@ -221,8 +236,8 @@ class Settings:
 
 
 def demo_environment(home: Path) -> dict[str, str]:
-    """The packaged answers and the packaged demonstration judge."""
-    return {"POLLUX_HOME": str(home), "POLLUX_LANDING": str(demo.LANDING), "POLLUX_PROFILE": "demo"}
+    """The demonstration judge and, as the landing folder, a copy of the packaged answers in `home`."""
+    return {"POLLUX_HOME": str(home), "POLLUX_LANDING": str(demo.unpack(home / "landing")), "POLLUX_PROFILE": "demo"}
 
 
 def _is_true(environment: Mapping[str, str], variable: str, default: str) -> bool:

@@ -5,7 +5,6 @@ description: >
   An answer counts as labelled when people rated all of its criteria that the judge scored, or tripped its gate.
   Where the labels do not carry a figure, status says why and there is none. People's scores go through the same gate
   rule as the judge's.
-owners: [team:evaluation]
 tags: {layer: marts}
 materialized: view
 columns:

@@ -2,7 +2,6 @@
 description: >
   People's levels against the judge's: how often gold_level met judge_level. Fractional gold stands at its nearest
   level, halfway goes up. Pairs of levels that never met have no row.
-owners: [team:evaluation]
 tags: {layer: marts}
 materialized: view
 columns:

@@ -3,7 +3,6 @@ description: >
   Quality by criterion, per judge and model. For a gate, mean_score is NULL (gates never enter a mean) and
   mean_normalized_score is the share of answers it tripped on. Criteria are told apart by name and rubrics
   together, so one criteria_name may have several rows.
-owners: [team:evaluation]
 tags: {layer: marts}
 materialized: table
 columns:

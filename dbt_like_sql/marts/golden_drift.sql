@@ -7,7 +7,6 @@ description: >
   is failing when the share of its requests with a usable verdict fell so. While one of the latest round has shifted or
   is failing, nothing is published. Look at the verdicts, then either mend the judge or accept the round as the new
   baseline (`pollux golden accept`). A build refused by the check leaves the figures in statistics.golden_drift.
-owners: [team:evaluation]
 tags: {layer: marts}
 materialized: view
 columns:

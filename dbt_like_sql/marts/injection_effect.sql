@@ -4,7 +4,6 @@ description: >
   once, with the mean of its usable scores (staging.answers). Flagged answers are judged unchanged and stay in every
   other table. The difference describes and does not prove: flagged answers may belong to other tasks, and with
   few of them it is mostly chance, so read it beside both n.
-owners: [team:evaluation]
 tags: {layer: marts}
 materialized: table
 columns:

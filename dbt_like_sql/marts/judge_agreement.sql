@@ -4,7 +4,6 @@ description: >
   annotator against the others, which a judge cannot be expected to exceed. Scores are in the rubrics' own units,
   gates included; only ok verdicts on answers that people scored count. Fractional gold is used as it is for rmse, mae,
   spearman and krippendorff_alpha, and at its nearest level (halfway goes up) for the others.
-owners: [team:evaluation]
 tags: {layer: marts}
 materialized: view
 columns:

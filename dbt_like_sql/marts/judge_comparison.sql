@@ -2,7 +2,6 @@
 description: >
   Judges side by side in the form of the judge model card (RMSE, macro F1, Spearman against people), on the same items,
   those that people and every judge here scored. Judges without a score that people gave too are left out.
-owners: [team:evaluation]
 tags: {layer: marts}
 materialized: view
 columns:

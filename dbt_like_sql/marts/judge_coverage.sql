@@ -4,7 +4,6 @@ description: >
   tokens. coverage is verdicts obtained / requests made. Tokens count each distinct verdict once within the model;
   models that gave the same answer share the verdict, so do not add tokens up over models. What was rejected before any
   judge saw it makes no request: n_expected, n_answered and n_rejected tell of it.
-owners: [team:evaluation]
 tags: {layer: marts}
 materialized: table
 columns:

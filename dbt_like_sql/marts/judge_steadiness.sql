@@ -2,7 +2,6 @@
 description: >
   How often a judge contradicts itself: verdicts of the same request taken several times (POLLUX_REPEATS). Scores are in
   [0, 1], before the gate rule.
-owners: [team:evaluation]
 tags: {layer: marts}
 materialized: view
 columns:

@@ -4,7 +4,6 @@ description: >
   comes from paired differences on the items that both models of a pair were scored on, so it holds for models
   judged on different items too; its interval holds for all models of a judge together. A model in tied_with cannot
   be told apart from this one, whatever their places.
-owners: [team:evaluation]
 tags: {layer: marts}
 materialized: view
 columns:

@@ -3,7 +3,6 @@ description: >
   How much each criterion's score follows the length of the answer (in characters), over all models of a judge.
   correlation is Spearman's over all answers; slope compares answers of the same instruction, given the model, so
   that hard questions and good models do not pass for an effect of length. Answers whose gate tripped are left out.
-owners: [team:evaluation]
 tags: {layer: marts}
 materialized: view
 columns:

@@ -3,7 +3,6 @@ description: >
   How good each model's answers are, per judge. mean_score pools all usable scores of the model (staging.scores
   final_score: scaled to [0, 1], gates applied, gate rows themselves left out), so an answer with more criteria
   weighs more. Read it together with coverage: what could not be scored is left out of the mean, not counted as 0.
-owners: [team:evaluation]
 tags: {layer: marts}
 materialized: table
 columns:

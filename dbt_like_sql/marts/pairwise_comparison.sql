@@ -3,7 +3,6 @@ description: >
   Every two models of a judge, both ways round, compared item by item (one criterion of one instruction, samples and
   repetitions averaged) on the items that both were scored on. difference is positive where model_id is better. Use
   adjusted_p_value to say that two models differ: it is adjusted (Holm) for the number of pairs of the judge.
-owners: [team:evaluation]
 tags: {layer: marts}
 materialized: view
 columns:

@@ -4,7 +4,6 @@ description: >
   order of models. Each policy is defined in its own mart (policy_strict, the default, policy_pollux, policy_pollux_max,
   policy_mera); scores of different policies are on different scales, so compare ranks. Kendall's tau-b is over the
   pairs of models of the judge: 1 is the same order, -1 the opposite one; NULL where a policy has all models tied.
-owners: [team:evaluation]
 tags: {layer: marts}
 materialized: table
 columns:

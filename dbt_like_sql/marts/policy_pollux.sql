@@ -6,7 +6,6 @@ description: >
   ai-forever/POLLUX on GitHub, src/metrics.py (the grand mean over criteria that are not binary). Two differences: it
   takes any two-level rubric for a gate, here a gate is a two-level criterion of the critical group; and it averages
   unscaled scores, which only differs where scales differ.
-owners: [team:evaluation]
 tags: {layer: marts}
 materialized: table
 columns:

@@ -5,7 +5,6 @@ description: >
   on 1 to 5 counts as 5). Criteria whose highest level is not positive have no such share and are left out.
   Source: the same aggregation (ai-forever/POLLUX on GitHub, src/metrics.py) with the normalisation of MERA's task code
   (score / highest level).
-owners: [team:evaluation]
 tags: {layer: marts}
 materialized: table
 columns:

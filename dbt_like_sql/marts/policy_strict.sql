@@ -7,7 +7,6 @@ description: >
   or passes, and under a tripped gate both are 0. The score can lie outside them: answers that could not be scored may
   be unlike those that could. Source: the definition is this project's own; the bounds are those
   without assumptions for bounded outcomes (Manski 1990, American Economic Review 80:319).
-owners: [team:evaluation]
 tags: {layer: marts}
 materialized: table
 columns:

@@ -3,7 +3,6 @@ description: >
   Quality by task, per judge, in two grains. Rows of grain model_task hold one model on one task type; rows of
   grain task pool all models on that task type (how hard the task is) and have no model_id. Filter on grain
   before aggregating. mean_score is defined as in marts.model_quality.
-owners: [team:evaluation]
 tags: {layer: marts}
 materialized: table
 columns:

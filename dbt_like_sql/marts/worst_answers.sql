@@ -4,7 +4,6 @@ description: >
   answer, the criteria that took points off, and the judge's rationale for the worst of them. Only answers that
   lost points are listed; an unscored answer is not a bad one. The full texts are in raw.instructions,
   raw.model_outputs and judging.verdicts under the keys given here.
-owners: [team:evaluation]
 tags: {layer: marts}
 materialized: table
 columns:

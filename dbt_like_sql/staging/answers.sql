@@ -2,7 +2,6 @@
 description: >
   One row per judged answer (and repetition): the mean of its usable scores, how much of it could be scored, and
   what its gates said. An answer is unscored when no score of it is usable, for instance while a gate is unknown.
-owners: [team:evaluation]
 tags: {layer: staging}
 materialized: table
 columns:

@@ -5,7 +5,6 @@ description: >
   is set only where the verdict is ok, the criterion is not a gate and the answer's gates are decided. A tripped gate
   turns the answer's scores into 0; an undecided gate leaves them NULL. Every number of the marts is an aggregate of
   this table.
-owners: [team:evaluation]
 tags: {layer: staging}
 materialized: table
 columns:

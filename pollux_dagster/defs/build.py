@@ -19,11 +19,11 @@ from pollux_dagster.defs.automation import (
 )
 from pollux_dagster.defs.checks import contract_checks
 from pollux_dagster.defs.judging import admission, requests, verdicts
-from pollux_dagster.defs.metadata import with_columns
+from pollux_dagster.defs.metadata import with_columns, with_owners
 from pollux_dagster.defs.publication import publication_asset
 from pollux_dagster.defs.raw import landing_assets, model_outputs
 from pollux_dagster.defs.resource_definitions import fixed, no_io_manager
-from pollux_dagster.defs.sql_models import model_asset
+from pollux_dagster.defs.sql_models import sql_model_asset
 from pollux_dagster.defs.statistics import statistics_assets
 from pollux_dagster.runs.executor import home_executor
 from pollux_dagster.runs.terminal import terminal_logger
@@ -49,12 +49,13 @@ def build_defs(settings: Settings, resource_overrides: Mapping[str, object] | No
         admission,
         statistics_assets(settings.human_aggregation),
     ]
+    assets = [
+        *dg.map_asset_specs(lambda spec: with_columns(spec, columns), python_assets),
+        *(sql_model_asset(model) for model in sql_models),
+        publication_asset(sql_models, rules, settings.fresh_within),
+    ]
     return dg.Definitions(
-        assets=[
-            *dg.map_asset_specs(lambda spec: with_columns(spec, columns), python_assets),
-            *(model_asset(model) for model in sql_models),
-            publication_asset(sql_models, rules),
-        ],
+        assets=dg.map_asset_specs(lambda spec: with_owners(spec, settings.owners), assets),
         asset_checks=contract_checks(rules),
         jobs=[ingest_job, evaluate_job, rebuild_job],
         schedules=[nightly_schedule(settings.nightly_cron, settings.time_zone)],

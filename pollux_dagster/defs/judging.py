@@ -19,7 +19,7 @@ from pollux_dagster.app.golden_rounds import GoldenSet, judge_golden_set, load_g
 from pollux_dagster.app.resources import AdmissionRules, JudgeResource, LedgerResource
 from pollux_dagster.core.model_ids import model_partition_key
 from pollux_dagster.defs.automation import NEW, SCOPE_TAG
-from pollux_dagster.defs.metadata import OWNERS, row_count, rows_table
+from pollux_dagster.defs.metadata import row_count, rows_table
 from pollux_dagster.defs.partitions import landed_models, model_partitions, one_run, selected_partitions
 from pollux_dagster.judge.evaluate import Answer, Criterion, EvaluationReport, evaluate
 from pollux_dagster.judge.progress import Progress, format_progress
@@ -53,7 +53,6 @@ PROGRESS_SECONDS = 2.0
     ],
     group_name="judging",
     kinds={"duckdb"},
-    owners=OWNERS,
     config_schema={},
 )
 def requests(
@@ -96,7 +95,6 @@ def requests(
     deps=[requests],
     group_name="judging",
     kinds={"vllm", "parquet", "duckdb"},
-    owners=OWNERS,
     backfill_policy=one_run,
     config_schema={},
 )
@@ -177,7 +175,6 @@ def verdicts(
     config_schema={},
     group_name="judging",
     kinds={"duckdb"},
-    owners=OWNERS,
 )
 def admission(
     context: dg.AssetExecutionContext, warehouse: WarehouseResource, rules: AdmissionRules

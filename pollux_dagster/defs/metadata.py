@@ -5,7 +5,7 @@ Tables go through `TableMetadataValue`, never through Markdown: cell text comes 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import dagster as dg
 import duckdb
@@ -13,7 +13,6 @@ import polars as pl
 
 from pollux_dagster.core.text import escaped, shortened
 
-OWNERS = ["team:evaluation"]
 MAX_ROWS = 20
 MAX_CELL = 300
 
@@ -34,6 +33,11 @@ def with_columns(spec: dg.AssetSpec, columns: Mapping[str, Mapping[str, str]]) -
         return spec
     schema = dg.TableSchema([dg.TableColumn(name=name, type=type_) for name, type_ in found.items()])
     return spec.merge_attributes(metadata={"dagster/column_schema": schema})
+
+
+def with_owners(spec: dg.AssetSpec, owners: Sequence[str]) -> dg.AssetSpec:
+    """`spec` with these owners, unless it names its own."""
+    return spec if spec.owners else spec.replace_attributes(owners=owners)
 
 
 def rows_table(frame: pl.DataFrame) -> dg.MetadataValue:

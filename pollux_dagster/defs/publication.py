@@ -2,6 +2,7 @@
 
 import subprocess
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 
 import dagster as dg
@@ -9,7 +10,6 @@ import dagster as dg
 from pollux_dagster import __version__
 from pollux_dagster.app.resources import PublicationResource
 from pollux_dagster.core.files import write_private
-from pollux_dagster.defs.metadata import OWNERS
 from pollux_dagster.warehouse.contracts import Contract
 from pollux_dagster.warehouse.duckdb_resource import WarehouseResource
 from pollux_dagster.warehouse.leaderboard_plot import draw_leaderboard
@@ -17,15 +17,17 @@ from pollux_dagster.warehouse.publish import publish
 from pollux_dagster.warehouse.sql_models import SqlModel
 
 
-def publication_asset(models: list[SqlModel], contracts: Sequence[Contract]) -> dg.AssetsDefinition:
+def publication_asset(
+    models: list[SqlModel], contracts: Sequence[Contract], fresh_within: timedelta | None
+) -> dg.AssetsDefinition:
     """The asset, downstream of every SQL model; it publishes nothing that one of `contracts` stands against."""
 
     @dg.asset(
-        name="published",
+        key=["published", "tables"],
         deps=[[model.schema, model.name] for model in models],
         group_name="published",
         kinds={"duckdb"},
-        owners=OWNERS,
+        freshness_policy=None if fresh_within is None else dg.FreshnessPolicy.time_window(fail_window=fresh_within),
         config_schema={},
     )
     def published(

@@ -12,7 +12,7 @@ import duckdb
 from pollux_dagster.app.resources import LandingResource
 from pollux_dagster.core.model_ids import model_partition_key
 from pollux_dagster.defs.automation import LANDED_TAG
-from pollux_dagster.defs.metadata import OWNERS, row_count, rows_table
+from pollux_dagster.defs.metadata import row_count, rows_table
 from pollux_dagster.defs.partitions import (
     landed_models,
     model_partitions,
@@ -37,9 +37,7 @@ RAW_TABLES = {
 
 
 def _spec(table: str, description: str) -> dg.AssetSpec:
-    return dg.AssetSpec(
-        ["raw", table], description=description, group_name="raw", kinds={"duckdb", "polars"}, owners=OWNERS
-    )
+    return dg.AssetSpec(["raw", table], description=description, group_name="raw", kinds={"duckdb", "polars"})
 
 
 @dg.multi_asset(
@@ -80,7 +78,6 @@ def landing_assets(
     deps=[["raw", "instructions"]],
     group_name="raw",
     kinds={"duckdb", "polars"},
-    owners=OWNERS,
     backfill_policy=one_run,
     config_schema={},
 )

@@ -12,7 +12,7 @@ from pollux_dagster.warehouse.schema import create_schema
 from pollux_dagster.warehouse.sql_models import SqlModel
 
 
-def model_asset(model: SqlModel) -> dg.AssetsDefinition:
+def sql_model_asset(model: SqlModel) -> dg.AssetsDefinition:
     """The asset that builds `model` in the warehouse."""
 
     @dg.asset(
@@ -21,7 +21,7 @@ def model_asset(model: SqlModel) -> dg.AssetsDefinition:
         description=model.description,
         group_name=model.schema,
         kinds={"sql", "duckdb"},
-        owners=list(model.owners),
+        owners=list(model.owners) or None,
         tags=dict(model.tags),
         code_version=model.code_version,
         # Of the definition and not of each build, for the reason that with_columns has.

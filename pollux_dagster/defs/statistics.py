@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import dagster as dg
 
 from pollux_dagster.core.statistics import Aggregation
-from pollux_dagster.defs.metadata import OWNERS, row_count
+from pollux_dagster.defs.metadata import row_count
 from pollux_dagster.warehouse.duckdb_resource import WarehouseResource
 from pollux_dagster.warehouse.schema import create_schema
 from pollux_dagster.warehouse.statistics import TABLES
@@ -23,7 +23,6 @@ def statistics_assets(aggregation: Aggregation) -> dg.AssetsDefinition:
                 description=description,
                 group_name="statistics",
                 kinds={"numpy", "scipy", "duckdb"},
-                owners=OWNERS,
             )
             for table, description in TABLES.items()
         ],

@@ -14,7 +14,7 @@ import yaml
 from sqlglot import exp
 
 _KEYS = ("description", "owners", "tags", "materialized", "columns", "checks")
-_REQUIRED = ("description", "owners", "materialized", "columns")
+_REQUIRED = ("description", "materialized", "columns")
 
 
 class SqlModelError(ValueError):
@@ -94,7 +94,7 @@ def parse_header(path: Path, header: str, table: str) -> SqlHeader:
         raise SqlModelError(path, line, f"materialized: expected 'table' or 'view', got {got!r}")
     return SqlHeader(
         description=str(loaded["description"]).strip(),
-        owners=_strings(path, header, "owners", loaded["owners"]),
+        owners=_strings(path, header, "owners", loaded["owners"]) if "owners" in loaded else (),
         tags=_texts(path, header, "tags", loaded.get("tags", {})),
         materialized=cast(Literal["table", "view"], loaded["materialized"]),
         columns=_texts(path, header, "columns", loaded["columns"]),

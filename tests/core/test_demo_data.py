@@ -8,6 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -279,3 +280,16 @@ def test_every_file_in_the_landing_folder_is_one_that_lands() -> None:
         "answers/osina_batch_output.jsonl",
         f"answers/{IVA}/answers.json",
     }
+
+
+def test_the_demonstration_works_on_a_copy_that_is_made_once(tmp_path: Path) -> None:
+    """What is dropped under `pollux up --demo` lies in the home, and not in the package for a wheel to pack."""
+    landing = demo.unpack(tmp_path / "home" / "landing")
+    files = {path.relative_to(landing) for path in landing.rglob("*") if path.is_file()}
+    assert files == {path.relative_to(demo.LANDING) for path in demo.LANDING.rglob("*") if path.is_file()}
+    (landing / "human_scores.jsonl").unlink()
+    (landing / "mine.jsonl").write_text("{}")
+    assert demo.unpack(landing) == landing
+    assert (landing / "mine.jsonl").exists()
+    assert not (landing / "human_scores.jsonl").exists()
+    assert list(landing.parent.iterdir()) == [landing]

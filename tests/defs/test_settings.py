@@ -31,6 +31,8 @@ VARIABLES = {
     "POLLUX_REPEATS": "3",
     "POLLUX_MAXIMUM_REJECTED_SHARE": "0.1",
     "POLLUX_TRUST_FILE_TIMES": "false",
+    "POLLUX_OWNERS": "team:judges a@b.example",
+    "POLLUX_FRESH_WITHIN_HOURS": "36",
     "POLLUX_JUDGE_ENGINE": "sglang",
     "POLLUX_JUDGE_PYTHON": "/opt/sglang/bin/python",
     "POLLUX_JUDGE_ARGUMENTS": "--tp 2 --name 'a b'",

@@ -68,17 +68,17 @@ def live(settings: Settings, judge: InstantJudge) -> dict[str, Stage]:
     land_instructions(settings)
     land_model(settings, "good")
     run("good")
-    note("published again by hand", execute(settings, assets=["published"]), judge.prompts.total())
+    note("published again by hand", execute(settings, assets=["published/tables"]), judge.prompts.total())
 
     land_model(settings, "half", text=MUMBLE, spoiled=4)
     assert execute(settings, "ingest")
-    note("landed and not evaluated", execute(settings, assets=["published"]), judge.prompts.total())
+    note("landed and not evaluated", execute(settings, assets=["published/tables"]), judge.prompts.total())
     note("command", evaluate_landing(settings), judge.prompts.total())
     note("rebuild job", execute(settings, "rebuild_tables"), judge.prompts.total())
     note("backfill", backfill(settings), judge.prompts.total())
-    note("one asset by hand", execute(settings, assets=["published"]), judge.prompts.total())
+    note("one asset by hand", execute(settings, assets=["published/tables"]), judge.prompts.total())
     report_all_checks_as_passed(settings)
-    note("checks reported by hand", execute(settings, assets=["published"]), judge.prompts.total())
+    note("checks reported by hand", execute(settings, assets=["published/tables"]), judge.prompts.total())
 
     home = settings
     settings = flow_settings(home.landing.parent, judge.url, POLLUX_FAILING_MODELS="leave_out")

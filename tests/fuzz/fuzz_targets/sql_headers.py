@@ -29,7 +29,6 @@ def check(data: bytes) -> None:
         assert error.line >= 1
         return
     assert header.description
-    assert header.owners
     assert header.columns
     assert header.line_count <= text.count("\n")
     assert all(check.name and check.sql for check in header.checks)

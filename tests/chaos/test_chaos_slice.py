@@ -34,6 +34,8 @@ SLICE = (
     "earlier-layout",
 )
 
+SLOW = {"kill-step-0", "kill-server-0", "calls-judge-kill"}
+
 pytestmark = pytest.mark.timeout(300)
 
 
@@ -57,7 +59,14 @@ def test_names_of_scenarios_replay_one_each() -> None:
     assert set(SLICE) <= set(names)
 
 
-@pytest.mark.parametrize("scenario", [s for s in scenarios() if s.name in SLICE], ids=lambda scenario: scenario.name)
+@pytest.mark.parametrize(
+    "scenario",
+    [
+        pytest.param(scenario, id=scenario.name, marks=[pytest.mark.slow] if scenario.name in SLOW else [])
+        for scenario in scenarios()
+        if scenario.name in SLICE
+    ],
+)
 def test_a_promise_holds(arena: Arena, scenario: object) -> None:
     outcome = play(scenario, arena, SEED)  # type: ignore[arg-type]
     assert not outcome.error, (

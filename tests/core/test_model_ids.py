@@ -26,6 +26,7 @@ def test_any_other_id_is_a_readable_stub_with_a_hash(model_id: str) -> None:
     assert re.fullmatch(r"[\w.\-+@]{1,60}~[0-9a-f]{12}", model_partition_key(model_id))
 
 
+@pytest.mark.slow
 @settings(deadline=None)  # the first instance takes a second to make
 @example("...")
 @example("a....b")

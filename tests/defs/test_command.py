@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 from pollux_dagster.settings import Settings
 
 OPEN = """
@@ -31,6 +33,7 @@ def test_a_folder_without_answers_is_an_error_that_names_it_and_where_the_reject
     assert "1 rejected" in ran.stdout + ran.stderr
 
 
+@pytest.mark.slow
 def test_processes_that_open_a_new_home_at_the_same_time_all_get_it(world: Settings) -> None:
     command = [sys.executable, "-c", OPEN, str(world.dagster_home)]
     opening = [

@@ -20,7 +20,7 @@ from pollux_dagster.runs.instance import fail_orphaned_runs, open_instance
 from pollux_dagster.settings import Settings
 from tests.pipeline_world import ANSWERS, write_answers, write_instructions
 
-pytestmark = [pytest.mark.vllm, pytest.mark.timeout(420)]
+pytestmark = [pytest.mark.vllm, pytest.mark.timeout(420), pytest.mark.slow]
 SCORES = "SELECT model_id, prompt_id, criteria_name, status, score, final_score FROM staging.scores ORDER BY ALL"
 
 

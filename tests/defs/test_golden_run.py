@@ -9,7 +9,7 @@ import duckdb
 import pytest
 from fake_judge import KEY, Call, FakeJudge, Raw, as_json, completion, score_of
 
-from pollux_dagster.app.golden_set import pin_golden_set_of
+from pollux_dagster.app.golden_set import pin_golden_set
 from pollux_dagster.defs.build import build_defs
 from pollux_dagster.defs.partitions import landed_models, register_models
 from pollux_dagster.ingest.sync import sync
@@ -55,7 +55,7 @@ def test_the_pinned_set_is_judged_first_and_once_in_each_state(
 
         judge_new_model(settings, "first")
         assert len(fake.calls) == 2 * INSTRUCTIONS
-        assert pin_golden_set_of(settings, 100) == 2 * INSTRUCTIONS
+        assert pin_golden_set(settings, 100) == 2 * INSTRUCTIONS
 
         judge_new_model(settings, "second")
         baseline, new = fake.calls[2 * INSTRUCTIONS : 4 * INSTRUCTIONS], fake.calls[4 * INSTRUCTIONS :]
@@ -75,6 +75,7 @@ def test_the_pinned_set_is_judged_first_and_once_in_each_state(
     assert rounds == [("", True), ("--another-flag", False)]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_going_back_to_the_old_state_is_noticed_with_nothing_to_judge(
     world: Settings, monkeypatch: pytest.MonkeyPatch
@@ -90,7 +91,7 @@ def test_going_back_to_the_old_state_is_noticed_with_nothing_to_judge(
         settings = replace(world, profile="pollux-4b", judge_url=fake.url)
         changed = replace(settings, judge_arguments=("--another-flag",))
         judge_new_model(settings, "first")
-        pin_golden_set_of(settings, 100)
+        pin_golden_set(settings, 100)
         judge_new_model(settings, "second")
 
         harsh = True
@@ -119,6 +120,7 @@ def judged_at(settings: Settings) -> list[tuple[object, ...]]:
         return con.execute("SELECT round_id, judged_at FROM judging.golden_rounds ORDER BY ALL").fetchall()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_lost_warehouse_loses_neither_the_golden_set_nor_another_judge(
     world: Settings, monkeypatch: pytest.MonkeyPatch
@@ -129,7 +131,7 @@ def test_a_lost_warehouse_loses_neither_the_golden_set_nor_another_judge(
         settings = replace(world, profile="pollux-4b", judge_url=fake.url, repeats=2)
         judge_new_model(replace(settings, judge_revision="earlier"), "first")
         judge_new_model(settings, "second")
-        pin_golden_set_of(settings, 100)
+        pin_golden_set(settings, 100)
         judge_new_model(settings, "third")
         before = known(settings)
 

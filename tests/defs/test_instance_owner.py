@@ -16,6 +16,8 @@ from pollux_dagster.runs.instance import open_instance
 from pollux_dagster.runs.instance_owner import ForeignInstanceError, claim_instance
 from pollux_dagster.settings import Settings
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 

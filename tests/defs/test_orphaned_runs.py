@@ -25,7 +25,7 @@ NO_NAMESPACES = subprocess.run([*CONTAINER, "true"], capture_output=True, check=
 in_a_container = pytest.param(
     CONTAINER, marks=pytest.mark.skipif(NO_NAMESPACES, reason="`unshare --pid` is not permitted here"), id="container"
 )
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.timeout(600), pytest.mark.slow]
 anywhere = pytest.mark.parametrize("prefix", [pytest.param((), id="same"), in_a_container])
 
 

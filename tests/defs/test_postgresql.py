@@ -30,6 +30,7 @@ BINARIES = next((path.parent for path in sorted(Path("/usr/lib/postgresql").glob
 if BINARIES is None and (found := shutil.which("initdb")):
     BINARIES = Path(found).resolve().parent
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.timeout(600),
     pytest.mark.skipif(BINARIES is None, reason="there is no PostgreSQL server on this machine"),
     pytest.mark.skipif(find_spec("dagster_postgres") is None, reason="the extra `postgres` is not installed"),

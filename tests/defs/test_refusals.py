@@ -24,6 +24,8 @@ WITH_100_BYTES = """
 import resource, signal, sys
 from pathlib import Path
 from pollux_dagster.runs.instance import open_instance
+
+pytestmark = pytest.mark.slow
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
 open_instance(Path(sys.argv[1]))

@@ -108,6 +108,7 @@ def test_old_runs_go_and_the_present_stays(instance: dg.DagsterInstance, setting
     assert str(prune(instance, settings)) == "nothing was old enough"
 
 
+@pytest.mark.slow
 def test_a_run_that_says_how_things_are_keeps_its_outcome_and_loses_its_messages(
     instance: dg.DagsterInstance, settings: Settings
 ) -> None:
@@ -129,6 +130,7 @@ def test_the_newest_runs_stay_whatever_the_clock_says(instance: dg.DagsterInstan
     assert set(instance.get_run_ids()) == set(runs)
 
 
+@pytest.mark.slow
 def test_a_run_under_way_stays_however_old(instance: dg.DagsterInstance, settings: Settings) -> None:
     job = dg.define_asset_job("job", [table]).resolve(asset_graph=dg.Definitions([table]).resolve_asset_graph())
     going = instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED)
@@ -139,6 +141,7 @@ def test_a_run_under_way_stays_however_old(instance: dg.DagsterInstance, setting
     assert instance.get_run_by_id(going.run_id) is not None
 
 
+@pytest.mark.slow
 def test_no_number_of_an_event_is_given_twice(instance: dg.DagsterInstance, settings: Settings) -> None:
     """A sensor on runs remembers the number of the last event it saw, and SQLite reuses the highest that is deleted."""
     failed = dg.materialize([failing], instance=instance, raise_on_error=False).run_id
@@ -196,6 +199,7 @@ def test_ticks_go_by_age_and_the_newest_of_each_sensor_stays(instance: dg.Dagste
     assert len(instance.get_ticks("nightly", "nightly")) == 1
 
 
+@pytest.mark.slow
 def test_free_pages_of_a_bloated_file_go_back_to_the_disk(instance: dg.DagsterInstance, settings: Settings) -> None:
     for at in range(3000):
         reason = "the landing folder has not changed " * 30
@@ -234,6 +238,7 @@ def test_logs_of_servers_nobody_used_and_old_set_aside_warehouses_go(
     }
 
 
+@pytest.mark.slow
 def test_only_one_process_prunes_at_a_time(instance: dg.DagsterInstance, settings: Settings) -> None:
     for _ in range(21):
         run_once(instance, table)

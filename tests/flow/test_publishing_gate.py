@@ -123,6 +123,7 @@ def report_all_checks_as_passed(settings: Settings) -> None:
             instance.report_runless_asset_event(passed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("road", ["command", "rebuild job", "backfill", "one asset by hand", "checks reported by hand"])
 def test_no_road_publishes_a_model_that_failed_its_blocking_check(stages: dict[str, Stage], road: str) -> None:
     good, after = stages["published again by hand"], stages[road]

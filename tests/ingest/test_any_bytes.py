@@ -34,6 +34,7 @@ FIELDS = (
 ROWS = st.lists(st.dictionaries(st.sampled_from(FIELDS), JSON, max_size=8), min_size=1, max_size=5)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=ROWS, as_lines=st.booleans(), cut=st.integers(0, 40), flip=st.integers(0, 400))
 def test_rows_of_random_fields_are_accepted_or_rejected(
@@ -103,6 +104,7 @@ with duckdb.connect(sys.argv[1]) as con:
 """
 
 
+@pytest.mark.slow
 def test_a_sync_killed_anywhere_leaves_a_warehouse_the_next_one_finishes(tmp_path: Path) -> None:
     landing, database = tmp_path / "landing", tmp_path / "w.duckdb"
     landing.mkdir()

@@ -150,6 +150,7 @@ class SlowToRestart(Restartable):
         return endpoint
 
 
+@pytest.mark.slow
 def test_the_time_a_restart_takes_is_not_held_against_the_new_server(world: World) -> None:
     server = SlowToRestart(world.judge, restarts=1)
 

@@ -77,6 +77,7 @@ def test_answers_are_pulled_as_needed_and_the_server_is_not_flooded(world: World
     assert pulled == 60
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_number_of_requests(world: World) -> None:
     def peak(count: int) -> int:
         tracemalloc.start()

@@ -245,6 +245,7 @@ def test_an_interpreter_that_does_not_exist_is_told(root: Path) -> None:
         managed_server(ServerSpec(model="m", python="/no/such/python"), root, quiet).__enter__()
 
 
+@pytest.mark.slow
 def test_a_server_that_never_becomes_ready_is_given_up_and_killed(root: Path) -> None:
     lines: list[str] = []
     spec = stub("--ready-after", "600", "--say", "loading weights", startup_timeout_s=6)
@@ -286,6 +287,7 @@ def test_what_an_earlier_try_found_is_not_taken_for_this_ones_end(root: Path, tm
         managed_server(spec, root, quiet).__enter__()
 
 
+@pytest.mark.slow
 def test_a_hang_behind_a_healthy_answer_is_restarted(root: Path, tmp_path: Path) -> None:
     hang = tmp_path / "hang"
     with managed_server(stub("--hang-file", str(hang), hang_timeout_s=3), root, quiet) as server:

@@ -138,6 +138,7 @@ def test_a_killed_engine_core_takes_all_along_and_so_does_a_supervisor_killed_me
         assert not [path for path in set(Path(tempfile.gettempdir()).iterdir()) - temporary if path.is_socket()]
 
 
+@pytest.mark.slow
 def test_a_killed_api_server_leaves_no_engine_core_and_a_restart_brings_both_back(root: Path, spec: ServerSpec) -> None:
     with managed_server(spec, root, print) as server:
         before = state(root, spec)
@@ -155,6 +156,7 @@ def test_a_killed_api_server_leaves_no_engine_core_and_a_restart_brings_both_bac
         assert state(root, spec).pids == ()
 
 
+@pytest.mark.slow
 def test_a_bad_flag_is_told_in_the_error(root: Path, spec: ServerSpec) -> None:
     bad = ServerSpec(model=spec.model, arguments=("--no-such-flag",), environment=spec.environment)
     with pytest.raises(ServerStartError, match="unrecognized arguments: --no-such-flag"):

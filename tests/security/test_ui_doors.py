@@ -49,6 +49,7 @@ def query(tag: str) -> str:
     return urlencode({"query": LAUNCH, "variables": json.dumps(launching("rebuild_tables", tag))})
 
 
+@pytest.mark.slow
 def test_what_the_attacks_send_launches_a_run_when_the_operator_sends_it(ui: RunningUi) -> None:
     own = {**JSON, "Origin": f"http://127.0.0.1:{ui.port}", "Sec-Fetch-Site": "same-origin"}
     status, text, _ = ui.ask("POST", "/graphql", body("operator"), own)
@@ -218,6 +219,7 @@ def unguarded(ui: RunningUi) -> Iterator[int]:
         server.wait(60)
 
 
+@pytest.mark.slow
 def test_a_page_of_another_origin_in_a_real_browser_launches_runs_only_where_no_guard_is(
     ui: RunningUi, tmp_path: Path
 ) -> None:

@@ -19,7 +19,7 @@ from test_hostile_run import holding
 from pollux_dagster.settings import Settings
 from tests.pipeline_world import write_answers, write_instructions
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.timeout(600), pytest.mark.slow]
 KNOWN_BY = ("pollux_dagster.ui.services run", "pollux_dagster.ui.services keep", "pollux_dagster.ui.webserver",
             "dagster._daemon", "api grpc")  # fmt: skip
 

@@ -244,6 +244,7 @@ def fill_human_scores(con: duckdb.DuckDBPyConnection, rows: int, score: float) -
         record_builds(con, [f"statistics.{table}" for table in TABLES], ["staging.scores", "raw.human_scores"])
 
 
+@pytest.mark.slow
 def test_a_publication_killed_in_the_middle_leaves_the_last_good_one(warehouse: Path, target: Path) -> None:
     con = connect(warehouse)
     publish_run(con, target, "good")
@@ -272,6 +273,7 @@ def test_a_publication_killed_in_the_middle_leaves_the_last_good_one(warehouse: 
     assert not list(target.parent.glob(f".{target.name}.draft-*"))
 
 
+@pytest.mark.slow
 def test_readers_see_whole_publications_while_they_are_replaced(warehouse: Path, target: Path) -> None:
     con = connect(warehouse)
     fill_human_scores(con, 1000, 0.0)

@@ -121,6 +121,7 @@ def test_json_that_would_become_millions_of_objects_is_refused_unparsed(tmp_path
     assert isinstance(said["mib"], float) and said["mib"] < 4 * len(text) / limits.MIB + 16
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("body", "rows", "reasons"),
     [
@@ -158,6 +159,7 @@ def test_a_parquet_dictionary_does_not_unfold_into_memory(tmp_path: Path) -> Non
     assert (said["rows"], said["reasons"]) == (1500, ["too_large"])
 
 
+@pytest.mark.slow
 def test_parquet_text_in_a_newer_encoding_does_not_unfold_into_memory(tmp_path: Path) -> None:
     texts = ["я" * 500_000 + str(number) for number in range(600)]
     table = pa.table({"prompt_id": list(range(600)), "answer": texts})

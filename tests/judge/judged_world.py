@@ -25,7 +25,7 @@ from pollux_dagster.judge.server import (
     attached_server,
 )
 from pollux_dagster.ledger.ledger import Ledger
-from tests.judge.fake_judge import (
+from tests.fakes.fake_judge import (
     KEY,
     LEVELS,
     FakeJudge,

@@ -23,7 +23,7 @@ from pollux_dagster.judge.server import (
     managed_server,
 )
 from pollux_dagster.ledger.ledger import Ledger
-from tests.judge.fake_judge import (
+from tests.fakes.fake_judge import (
     Call,
     Raw,
     answer_well,

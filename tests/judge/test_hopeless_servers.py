@@ -11,7 +11,7 @@ from pollux_dagster.judge.evaluate import (
     Answer,
     EvaluationError,
 )
-from tests.judge.fake_judge import (
+from tests.fakes.fake_judge import (
     Answering,
     Call,
     Raw,

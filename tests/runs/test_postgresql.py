@@ -21,9 +21,9 @@ from pollux_dagster.runs.instance import DAGSTER_YAML, announced_run, fail_orpha
 from pollux_dagster.runs.instance_owner import ForeignInstanceError
 from pollux_dagster.runs.retention import prune
 from pollux_dagster.settings import Retention, Settings
-from tests.defs.test_orphaned_runs import killed_run
-from tests.defs.test_retention import age, answers, present, run_once, table
 from tests.pipeline_world import write_answers, write_instructions
+from tests.runs.test_orphaned_runs import killed_run
+from tests.runs.test_retention import age, answers, present, run_once, table
 
 OPERATE = Path(__file__).parents[2] / "docs" / "operate.md"
 BINARIES = next((path.parent for path in sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))[-1:]), None)

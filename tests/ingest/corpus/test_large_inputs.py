@@ -29,9 +29,7 @@ from tests.ingest.landing_world import World, answer, instruction
 GOOD = json.dumps(answer(1)).encode() + b"\n"
 READ = """
 import json, resource, sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 from pollux_dagster.ingest import limits
 from pollux_dagster.ingest.containers import open_container
 from pollux_dagster.ingest.rows import RowRejected

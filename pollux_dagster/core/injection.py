@@ -1,8 +1,8 @@
 """Finds answers that seem to address the judge instead of the reader, by fixed patterns, each with a named reason.
 
-Nothing is removed, escaped or judged differently because of a flag: a flagged answer goes to the judge byte for byte, and
-the flag goes beside its scores. A flag costs a look and a missed attack costs a wrong number, but a flag on ordinary prose
-costs the trust in all flags. So a pattern needs the act and its object, never a single word.
+Nothing is removed, escaped or judged differently because of a flag: a flagged answer goes to the judge byte for byte,
+and the flag goes beside its scores. A flag costs a look and a missed attack costs a wrong number, but a flag on
+ordinary prose costs the trust in all flags. So a pattern needs the act and its object, never a single word.
 """
 
 from __future__ import annotations
@@ -197,8 +197,8 @@ _SPECIAL_TOKEN = re.compile(
     re.VERBOSE,
 )
 _THINKING_TAG = re.compile(r"</?(?:think|thinking|thought)>|\[/?think\]|◁/?think▷|</?(?:seed|minimax):think>")
-# The first and last token of Llama 2 and Mistral are also HTML's mark-up for struck-out text. A pair of them around words
-# of one line, or one in quoted code, is taken to be HTML.
+# The first and last token of Llama 2 and Mistral are also HTML's mark-up for struck-out text. A pair of them around
+# words of one line, or one in quoted code, is taken to be HTML.
 _STRUCK_OUT = re.compile(r"<s>[^<>\n]{1,400}</s>|```.{0,20000}?(?:```|\Z)|`[^`\n]{1,200}`", re.DOTALL)
 _SENTENCE_TOKEN = re.compile(r"(?<![a-z0-9_])<s>|</s>")  # vector<s> is an argument of a template
 

@@ -1,4 +1,4 @@
-"""What Dagster loads: `dagster … -m pollux_dagster.definitions`."""
+"""The code location that Dagster loads: `dagster … -m pollux_dagster.definitions`."""
 
 import dagster as dg
 
@@ -13,8 +13,8 @@ def defs() -> dg.Definitions:
     """The code location of the home that the environment names.
 
     Raises:
-        ForeignInstanceError: the Dagster instance belongs to another home; the UI shows it as a location that did not
-            load.
+        ForeignInstanceError: the Dagster instance belongs to another home. The UI shows this as a location that failed
+        to load.
     """
     settings = Settings.from_environment()
     keep_files_private()

@@ -1,4 +1,4 @@
-"""Puts assets, checks, automation and resources together. `resource_overrides` is the seam for tests."""
+"""Assembles assets, checks, automation and resources. Tests replace resources through `resource_overrides`."""
 
 from __future__ import annotations
 

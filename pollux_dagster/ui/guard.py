@@ -97,7 +97,7 @@ class Guard:
 
 
 def _comes_from_here(scope: Scope) -> bool:
-    """Whether the browser's fetch metadata allow the request; a link from elsewhere may open a page, but load nothing."""
+    """Whether fetch metadata headers allow the request: a link from elsewhere may open a page and load nothing else."""
     if set(_values(scope, b"sec-fetch-site")) <= {"same-origin", "none"}:
         return True
     return scope["method"] == "GET" and _values(scope, b"sec-fetch-mode") == ["navigate"]

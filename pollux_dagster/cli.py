@@ -247,7 +247,7 @@ def _take_judge_key(environment: dict[str, str], settings: Settings) -> int | No
 
 def _evaluate(settings: Settings, *, rebuild: bool = False) -> None:
     from pollux_dagster.app.evaluation import NoAnswersError, evaluate_landing
-    from pollux_dagster.defs.build import build_defs
+    from pollux_dagster.definitions import build_defs
     from pollux_dagster.publication_access import QueryError
     from pollux_dagster.report import last_check, print_blocked, print_report
     from pollux_dagster.runs.instance_owner import ForeignInstanceError

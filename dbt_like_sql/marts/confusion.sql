@@ -33,11 +33,8 @@ SELECT
     judges.is_demonstration,
     source.grain,
     source.scope,
-    criteria.criteria_name AS criteria_name,
-    source.aggregation,
-    source.gold_level,
-    source.judge_level,
-    source.n
+    criteria.criteria_name,
+    source.* EXCLUDE (judge_id, grain, scope)
 FROM statistics.confusion AS source
 LEFT JOIN meta.judges AS judges ON judges.judge_id = source.judge_id
 LEFT JOIN raw.criteria AS criteria ON source.grain = 'criterion' AND criteria.criterion_id = source.scope

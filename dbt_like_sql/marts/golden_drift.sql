@@ -46,23 +46,6 @@ SELECT
     source.judge_id,
     judges.judge_name,
     judges.is_demonstration,
-    source.round_id,
-    source.baseline_round_id,
-    source.is_latest,
-    source.what_changed,
-    source.criterion_id,
-    source.criteria_name,
-    source.shift,
-    source.standard_error,
-    source.ci_low,
-    source.ci_high,
-    source.adjusted_p_value,
-    source.changed_share,
-    source.n,
-    source.n_clusters,
-    source.shifted,
-    source.ok_share,
-    source.baseline_ok_share,
-    source.failing
+    source.* EXCLUDE (judge_id)
 FROM statistics.golden_drift AS source
 LEFT JOIN meta.judges AS judges ON judges.judge_id = source.judge_id

@@ -34,19 +34,8 @@ SELECT
     judges.is_demonstration,
     source.grain,
     source.scope,
-    criteria.criteria_name AS criteria_name,
-    source.aggregation,
-    source.metric,
-    source.value,
-    source.standard_error,
-    source.ci_low,
-    source.ci_high,
-    source.n,
-    source.n_clusters,
-    source.human_value,
-    source.human_ci_low,
-    source.human_ci_high,
-    source.human_n
+    criteria.criteria_name,
+    source.* EXCLUDE (judge_id, grain, scope)
 FROM statistics.judge_agreement AS source
 LEFT JOIN meta.judges AS judges ON judges.judge_id = source.judge_id
 LEFT JOIN raw.criteria AS criteria ON source.grain = 'criterion' AND criteria.criterion_id = source.scope

@@ -28,18 +28,6 @@ SELECT
     source.judge_id,
     judges.judge_name,
     judges.is_demonstration,
-    source.aggregation,
-    source.n_judges,
-    source.n,
-    source.n_clusters,
-    source.rmse,
-    source.rmse_ci_low,
-    source.rmse_ci_high,
-    source.macro_f1,
-    source.macro_f1_ci_low,
-    source.macro_f1_ci_high,
-    source.spearman,
-    source.spearman_ci_low,
-    source.spearman_ci_high
+    source.* EXCLUDE (judge_id)
 FROM statistics.judge_comparison AS source
 LEFT JOIN meta.judges AS judges ON judges.judge_id = source.judge_id

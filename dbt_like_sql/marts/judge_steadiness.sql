@@ -25,12 +25,8 @@ SELECT
     judges.is_demonstration,
     source.grain,
     source.criterion_id,
-    criteria.criteria_name AS criteria_name,
-    source.flip_rate,
-    source.within_variance,
-    source.within_share,
-    source.n_repeated,
-    source.n_verdicts
+    criteria.criteria_name,
+    source.* EXCLUDE (judge_id, grain, criterion_id)
 FROM statistics.judge_steadiness AS source
 LEFT JOIN meta.judges AS judges ON judges.judge_id = source.judge_id
 LEFT JOIN raw.criteria AS criteria ON criteria.criterion_id = source.criterion_id

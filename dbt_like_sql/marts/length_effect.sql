@@ -26,14 +26,8 @@ SELECT
     judges.judge_name,
     judges.is_demonstration,
     source.criterion_id,
-    criteria.criteria_name AS criteria_name,
-    source.correlation,
-    source.slope,
-    source.standard_error,
-    source.ci_low,
-    source.ci_high,
-    source.n,
-    source.n_clusters
+    criteria.criteria_name,
+    source.* EXCLUDE (judge_id, criterion_id)
 FROM statistics.length_effect AS source
 LEFT JOIN meta.judges AS judges ON judges.judge_id = source.judge_id
 LEFT JOIN raw.criteria AS criteria ON criteria.criterion_id = source.criterion_id

@@ -28,11 +28,10 @@ columns:
 checks:
   - unique: [judge_id, model_id]
   - name: numbers_add_up
-    description: mean and coverage lie in [0, 1], n never exceeds n_requests, a mean exists exactly when n > 0.
+    description: n never exceeds n_requests, a mean exists exactly when n > 0.
     sql: >
       SELECT * FROM marts.model_quality
-      WHERE mean_score NOT BETWEEN 0 AND 1 OR coverage NOT BETWEEN 0 AND 1 OR n > n_requests
-         OR (mean_score IS NULL) <> (n = 0)
+      WHERE n > n_requests OR (mean_score IS NULL) <> (n = 0)
   - name: intervals_belong_to_the_means
     description: Mean and n are those from which the interval was computed.
     sql: >

@@ -37,17 +37,6 @@ SELECT
     source.judge_id,
     judges.judge_name,
     judges.is_demonstration,
-    source.model_id,
-    source.other_model_id,
-    source.difference,
-    source.standard_error,
-    source.ci_low,
-    source.ci_high,
-    source.p_value,
-    source.adjusted_p_value,
-    source.superiority,
-    source.n,
-    source.n_clusters,
-    source.method
+    source.* EXCLUDE (judge_id)
 FROM statistics.pairwise_comparison AS source
 LEFT JOIN meta.judges AS judges ON judges.judge_id = source.judge_id

@@ -13,8 +13,10 @@ from itertools import groupby
 import duckdb
 
 from pollux_dagster.app.resources import JudgeResource
-from pollux_dagster.judge.evaluate import Answer, Criterion, evaluate
+from pollux_dagster.core.work import Answer, Criterion
+from pollux_dagster.judge.evaluate import evaluate
 from pollux_dagster.judge.server import ServerHandle
+from pollux_dagster.judge.work import Evaluation
 from pollux_dagster.ledger.ledger import Ledger
 from pollux_dagster.warehouse.golden import (
     GoldenRequest,
@@ -72,17 +74,19 @@ def judge_golden_set(
         log(f"golden set: {len(pending)} of {len(golden.requests)} requests to judge, for a new state of the judge")
         evaluate(
             _answers(pending, state),
-            {
-                r.criterion_id: Criterion(r.criterion_id, r.criteria_name, r.rubrics, r.levels, r.is_gate)
-                for r in pending
-            },
+            Evaluation(
+                {
+                    r.criterion_id: Criterion(r.criterion_id, r.criteria_name, r.rubrics, r.levels, r.is_gate)
+                    for r in pending
+                },
+                judge.judge_profile,
+                state.round_id,
+                run_id,
+                total=len(golden.requests),
+                cached=len(golden.requests) - len(pending),
+            ),
             server=server,
-            profile=judge.judge_profile,
-            judge_id=state.round_id,
             ledger=ledger,
-            run_id=run_id,
-            total=len(golden.requests),
-            cached=len(golden.requests) - len(pending),
             progress=lambda _: None,
         )
     return state

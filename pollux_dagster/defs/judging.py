@@ -6,7 +6,7 @@ judging do not lock other processes out.
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,12 +18,14 @@ import polars as pl
 from pollux_dagster.app.golden_rounds import GoldenSet, judge_golden_set, load_golden_set
 from pollux_dagster.app.resources import AdmissionRules, JudgeResource, LedgerResource
 from pollux_dagster.core.model_ids import model_partition_key
+from pollux_dagster.core.work import Criterion
 from pollux_dagster.defs.automation import NEW, SCOPE_TAG
 from pollux_dagster.defs.metadata import row_count, rows_table
 from pollux_dagster.defs.partitions import landed_models, model_partitions, one_run, selected_partitions
-from pollux_dagster.judge.evaluate import Answer, Criterion, EvaluationReport, evaluate
+from pollux_dagster.judge.evaluate import evaluate
 from pollux_dagster.judge.progress import Progress, format_progress
 from pollux_dagster.judge.server import AddressError, ServerError
+from pollux_dagster.judge.work import Evaluation, EvaluationReport
 from pollux_dagster.ledger.ledger import Ledger
 from pollux_dagster.warehouse.admission import decide_admission
 from pollux_dagster.warehouse.duckdb_resource import WarehouseResource
@@ -237,15 +239,17 @@ def _judge_pending(
         if not order.pending:
             return None, golden_round
         report = evaluate(
-            _answers(order.path),
-            criteria,
+            iter_work_order(order.path),
+            Evaluation(
+                criteria,
+                judge.judge_profile,
+                judge.identity().judge_id,
+                context.run.run_id,
+                total=order.total,
+                cached=order.cached,
+            ),
             server=server,
-            profile=judge.judge_profile,
-            judge_id=judge.identity().judge_id,
             ledger=book,
-            run_id=context.run.run_id,
-            total=order.total,
-            cached=order.cached,
             progress=_every(PROGRESS_SECONDS, context.log.info),
         )
         return report, golden_round
@@ -262,11 +266,6 @@ def _every(seconds: float, say: Callable[[str], None]) -> Callable[[Progress], N
             say(format_progress(progress))
 
     return listen
-
-
-def _answers(work_order: Path) -> Iterator[Answer]:
-    for item in iter_work_order(work_order):
-        yield Answer(item.instruction, item.reference_answer, item.answer, item.requests)
 
 
 def _criteria(con: duckdb.DuckDBPyConnection) -> dict[str, Criterion]:

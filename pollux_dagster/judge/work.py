@@ -1,8 +1,4 @@
-"""What an evaluation is given and what it gives back: answers, criteria, bounds, report.
-
-Values only; `evaluate` does the work. The one idea: an answer carries all its pending requests, so that they
-go out together and share the server's prefix cache.
-"""
+"""What an evaluation is given beside its answers, and the report it gives back. `evaluate` does the work."""
 
 from __future__ import annotations
 
@@ -10,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from pollux_dagster.core.profiles import JudgeProfile
+from pollux_dagster.core.work import Criterion
 from pollux_dagster.judge.client import WireLimits
 from pollux_dagster.judge.concurrency import CEILING
 from pollux_dagster.judge.retry import RetryPolicy
@@ -17,27 +15,6 @@ from pollux_dagster.judge.retry import RetryPolicy
 
 class EvaluationError(RuntimeError):
     """The evaluation cannot go on; verdicts made so far are in the ledger."""
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """One answer to judge and its pending requests: (verdict_key, criterion_id), gates first."""
-
-    instruction: str
-    reference_answer: str | None
-    answer: str
-    requests: list[tuple[str, str]]
-
-
-@dataclass(frozen=True, slots=True)
-class Criterion:
-    """One criterion; `levels` are the scores its rubric allows."""
-
-    criterion_id: str
-    criteria_name: str
-    rubrics: str
-    levels: tuple[float, ...]
-    is_gate: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,3 +56,20 @@ class EvaluationLimits:
     wire: WireLimits = field(default_factory=WireLimits)
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """One evaluation: by which judge, on which criteria (by their ids), for which run.
+
+    `total` counts all its distinct requests, `cached` those of them that the ledger already has: both only for the
+    progress that is shown.
+    """
+
+    criteria: Mapping[str, Criterion]
+    profile: JudgeProfile
+    judge_id: str
+    run_id: str
+    total: int
+    cached: int
+    limits: EvaluationLimits = field(default_factory=EvaluationLimits)

@@ -145,34 +145,6 @@ def _raw() -> tuple[Contract, ...]:
             (*not_null("prompt_id", "task_type", "instruction_hash"), *unique("prompt_id")),
         ),
         Contract(
-            "raw.instructions",
-            "instructions_have_columns",
-            "The columns everything downstream reads are there.",
-            "SELECT * FROM raw.instructions LIMIT 1",
-            (
-                (
-                    "expect_table_columns_to_match_set",
-                    {
-                        "column_set": [
-                            "prompt_id",
-                            "instruction",
-                            "reference_answer",
-                            "task_type",
-                            "task_subtype",
-                            "domain",
-                            "difficulty",
-                            "meta",
-                            "instruction_hash",
-                            "reference_hash",
-                            "file_path",
-                            "row_number",
-                        ],
-                        "exact_match": False,
-                    },
-                ),
-            ),
-        ),
-        Contract(
             "raw.instruction_criteria",
             "every_instruction_has_a_criterion",
             "An instruction that no criterion applies to cannot be judged: give it criteria or a known task type.",
@@ -260,12 +232,10 @@ def _judging(minimum_coverage: float) -> tuple[Contract, ...]:
     return (
         Contract(
             "judging.verdicts",
-            "one_verdict_per_key",
-            "verdict_key is unique and every status is one of the known set.",
+            "statuses_are_known",
+            "Every status is one of the known set.",
             "SELECT verdict_key, status FROM judging.verdicts",
             (
-                *unique("verdict_key"),
-                *not_null("verdict_key"),
                 (
                     "expect_column_values_to_be_in_set",
                     {"column": "status", "value_set": [s.value for s in VerdictStatus]},
@@ -336,7 +306,7 @@ def _marts() -> tuple[Contract, ...]:
             "means_are_shares",
             "Mean scores and coverage lie in [0, 1].",
             "SELECT judge_id, model_id, mean_score, coverage FROM marts.model_quality",
-            (*share("mean_score", "coverage"), *unique("judge_id", "model_id")),
+            share("mean_score", "coverage"),
         ),
         Contract(
             "marts.task_quality",
@@ -348,9 +318,10 @@ def _marts() -> tuple[Contract, ...]:
         Contract(
             "marts.criterion_quality",
             "criterion_means_are_shares",
-            "Mean scores and coverage lie in [0, 1].",
-            "SELECT judge_id, model_id, criterion_id, mean_score, coverage FROM marts.criterion_quality",
-            share("mean_score", "coverage"),
+            "Mean scores, before gates and after them, and coverage lie in [0, 1].",
+            "SELECT judge_id, model_id, criterion_id, mean_score, mean_normalized_score, coverage "
+            "FROM marts.criterion_quality",
+            share("mean_score", "mean_normalized_score", "coverage"),
         ),
         Contract(
             "marts.model_quality",

@@ -14,6 +14,7 @@ import duckdb
 import pyarrow.parquet
 
 from pollux_dagster.core.transactions import transaction
+from pollux_dagster.core.work import Answer
 
 # DuckDB's smallest row group: a reader holds one group of answers, whatever the size of the order.
 _ROW_GROUP_ROWS = 2048
@@ -46,16 +47,6 @@ class WorkOrder:
     retried: int
     answers: int
     models: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class WorkItem:
-    """One distinct answer with the (verdict_key, criterion_id) pairs still to be judged, gates first."""
-
-    instruction: str
-    reference_answer: str | None
-    answer: str
-    requests: list[tuple[str, str]]
 
 
 def refresh_requests(
@@ -101,7 +92,7 @@ def pending_requests(
 ) -> WorkOrder:
     """Write the requests without an ok verdict to the Parquet file `target`, one row per distinct answer.
 
-    Verdicts are those in judging.verdicts: load the ledger first. Columns are those of `WorkItem`. Rows go
+    Verdicts are those in judging.verdicts: load the ledger first. Columns are those of `core.work.Answer`. Rows go
     prompt by prompt, so that a server's prefix cache meets an instruction again soon; within a row gates
     come first, then the criteria's own positions. A verdict key that several models share appears once.
     Requests whose texts changed after `refresh_requests` are left out, and so are those whose verdict is a failure
@@ -128,12 +119,12 @@ def pending_requests(
     )
 
 
-def iter_work_order(path: Path, *, batch_rows: int = 64) -> Iterator[WorkItem]:
+def iter_work_order(path: Path, *, batch_rows: int = 64) -> Iterator[Answer]:
     """The rows of a work order in order; memory holds one row group however long the file is."""
     with pyarrow.parquet.ParquetFile(path) as order:
         for batch in order.iter_batches(batch_size=batch_rows):
             for row in batch.to_pylist():
-                yield WorkItem(
+                yield Answer(
                     instruction=row["instruction"],
                     reference_answer=row["reference_answer"],
                     answer=row["answer"],

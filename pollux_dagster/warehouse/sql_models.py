@@ -11,7 +11,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Literal
@@ -97,8 +97,14 @@ class _Source:
 
 
 def packaged_sql_models() -> list[SqlModel]:
-    """The models of the package `dbt_like_sql`, which is a folder of the checkout and a package of the wheel."""
-    with as_file(files("dbt_like_sql")) as root:
+    """The models of this project: `dbt_like_sql` is a folder of the checkout and a package of the wheel."""
+    return sql_models_of("dbt_like_sql")
+
+
+@cache
+def sql_models_of(package: str) -> list[SqlModel]:
+    """The models that a package holds as data, read once per process; raises as `load_sql_models` does."""
+    with as_file(files(package)) as root:
         return load_sql_models(root)
 
 

@@ -10,12 +10,14 @@ asked for again, whichever stands.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import fields
 from pathlib import Path
 
 import duckdb
 import pyarrow.parquet
 
 from pollux_dagster.core.transactions import transaction
+from pollux_dagster.core.verdicts import Verdict
 
 BATCH_VERDICTS = 100_000
 BATCH_BYTES = 64 * 2**20
@@ -122,11 +124,7 @@ _RANK = """(
     {row}.status = 'ok', {row}.created_at, {row}.run_id, coalesce({row}.score, '-inf'::DOUBLE),
     coalesce({row}.raw_text, ''), coalesce({row}.rationale, ''), {row}.status, coalesce({row}.error, '')
 )"""
-_COLUMNS = (
-    "judge_id", "status", "score", "rationale", "raw_text", "error", "finish_reason", "prompt_tokens",
-    "completion_tokens", "cached_tokens", "attempts", "latency_s", "engine", "engine_version", "system_fingerprint",
-    "server", "run_id", "created_at",
-)  # fmt: skip
+_COLUMNS = tuple(field.name for field in fields(Verdict) if field.name != "verdict_key")
 
 _EMPTY_BATCH = "CREATE OR REPLACE TEMP TABLE batch AS FROM judging.verdicts LIMIT 0"
 

@@ -17,9 +17,9 @@ from chaos_world import ChaosError, Row, RunResult, compare, compare_keys, judge
 from pollux_dagster.core.profiles import JudgeProfile
 from pollux_dagster.judge.client import WireLimits
 from pollux_dagster.judge.endpoint import Endpoint
-from pollux_dagster.judge.evaluate import EvaluationLimits
 from pollux_dagster.judge.retry import RetryPolicy
 from pollux_dagster.judge.server import attached_server
+from pollux_dagster.judge.work import EvaluationLimits
 from pollux_dagster.settings import Settings
 
 RATES = (0.01, 0.1, 0.5)

@@ -19,8 +19,8 @@ from chaos_arena import Arena, World
 from chaos_kill import engine_cores, leftovers
 from chaos_world import ChaosError, compare, judge_layers, settings_of
 
-from pollux_dagster.judge.evaluate import EvaluationLimits
 from pollux_dagster.judge.server import ServerSpec, ServerStartError, managed_server
+from pollux_dagster.judge.work import EvaluationLimits
 
 NO_PROGRESS_S = 8.0
 

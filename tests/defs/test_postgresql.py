@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 import dagster as dg
 import pytest
 
-from pollux_dagster.defs.build import build_defs
+from pollux_dagster.definitions import build_defs
 from pollux_dagster.runs.instance import DAGSTER_YAML, announced_run, fail_orphaned_runs, open_instance
 from pollux_dagster.runs.instance_owner import ForeignInstanceError
 from pollux_dagster.runs.retention import prune

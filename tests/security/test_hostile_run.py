@@ -20,7 +20,7 @@ from fake_judge import KEY, FakeJudge, replying
 from hostile import GATE, HOSTILE, SCALE, acts, write_jsonl
 from rich.console import Console
 
-from pollux_dagster.defs.build import build_defs
+from pollux_dagster.definitions import build_defs
 from pollux_dagster.judge.server import AttachError, attached_server
 from pollux_dagster.report import print_report
 from pollux_dagster.runs.instance import open_instance

@@ -9,7 +9,16 @@ from pollux_dagster.warehouse.duckdb_resource import WarehouseResource
 from pollux_dagster.warehouse.fingerprints import fingerprint
 from pollux_dagster.warehouse.materialize import SqlCheckFailedError, build_sql_model
 from pollux_dagster.warehouse.schema import create_schema
-from pollux_dagster.warehouse.sql_models import SqlModel
+from pollux_dagster.warehouse.sql_models import SqlModel, sql_models_of
+
+
+class SqlModelsComponent(dg.Component, dg.Model, dg.Resolvable):
+    """One asset per SQL model in a package: `<schema>/<table>.sql`, whose form docs/sql_models.md describes."""
+
+    package: str
+
+    def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
+        return dg.Definitions(assets=[sql_model_asset(model) for model in sql_models_of(self.package)])
 
 
 def sql_model_asset(model: SqlModel) -> dg.AssetsDefinition:

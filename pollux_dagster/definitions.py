@@ -42,7 +42,7 @@ def defs() -> dg.Definitions:
 
 
 def build_defs(settings: Settings, resource_overrides: Mapping[str, object] | None = None) -> dg.Definitions:
-    """The code location of one home: what the folder `defs` holds, and what its settings make of the rest.
+    """The code location of one home: the definitions in the folder `defs`, and those that depend on settings.
 
     Tests replace resources through `resource_overrides`.
     """

@@ -13,7 +13,7 @@ from pollux_dagster.warehouse.sql_models import SqlModel, sql_models_of
 
 
 class SqlModelsComponent(dg.Component, dg.Model, dg.Resolvable):
-    """One asset per SQL model in a package: `<schema>/<table>.sql`, whose form docs/sql_models.md describes."""
+    """One asset per SQL model in a package: `<schema>/<table>.sql`, in the format of docs/sql_models.md."""
 
     package: str
 

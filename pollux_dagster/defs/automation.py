@@ -143,8 +143,7 @@ def _ingest_what_landed(
         return [], "the landing folder is changing; it is read once it is quiet"
     progress.taken = now
     if _waiting(instance, ingest_job.name):
-        # That run has not read the folder yet. Checked after the fingerprint was taken: the run will see at least this
-        # state.
+        # That run has not read the folder yet. Checked after the fingerprint was taken, so the run sees this state.
         return [], "an ingest is waiting already; it reads what is there when it begins"
     # No run key: with one, the folder's return to an earlier state would never be ingested.
     return [dg.RunRequest(job_name=ingest_job.name)], ""

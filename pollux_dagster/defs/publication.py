@@ -33,9 +33,9 @@ def publication_asset(
     def published(
         context: dg.AssetExecutionContext, warehouse: WarehouseResource, publication: PublicationResource
     ) -> dg.MaterializeResult[None]:
-        """Marts, scores and verdicts in a DuckDB file of their own, with one row that records when it was made, by
-        which run and with which judges. Readers keep the version they opened; a failed run leaves the last good one in
-        place.
+        """Marts, scores and verdicts in a DuckDB file of their own, with one row that records time, run and judges.
+
+        Readers keep the version they opened; a failed run leaves the last good one in place.
         """
         with warehouse.get_connection() as con:
             report = publish(

@@ -32,8 +32,7 @@ def defs() -> dg.Definitions:
     """The code location of the home that the environment names.
 
     Raises:
-        ForeignInstanceError: the Dagster instance belongs to another home. The UI shows this as a location that failed
-        to load.
+        ForeignInstanceError: the Dagster instance belongs to another home; the UI shows a location that failed to load.
     """
     settings = Settings.from_environment()
     keep_files_private()

@@ -23,9 +23,9 @@ RUN /opt/pollux/bin/pip install --no-deps /wheel/*.whl \
     && /opt/pollux/bin/python -c 'import pollux_dagster.definitions'
 
 FROM python:3.11-slim-bookworm
-# libnuma and OpenMP for vLLM on the CPU, a compiler for the kernels that it makes at its first start.
+# What vLLM on the CPU is linked to. It needs no compiler here: the demonstration judge runs in eager mode.
 RUN apt-get update \
-    && apt-get install --yes --no-install-recommends g++=4:12.2.0-3 libgomp1=12.2.* libnuma1=2.0.16-1 \
+    && apt-get install --yes --no-install-recommends libgomp1=12.2.* libnuma1=2.0.16-1 libstdc++6=12.2.* \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --uid 10001 --user-group --home-dir /data/home --no-create-home --shell /usr/sbin/nologin pollux \
     && install -d -o pollux -g pollux -m 0700 /data/home /data/home/dagster /data/landing /run/pollux

@@ -1,4 +1,4 @@
-"""Dagster's web server behind the guard: `python -m pollux_dagster.defs.webserver`, of `pollux up` and compose.yaml."""
+"""Dagster's web server behind the guard: `python -m pollux_dagster.defs.webserver`, started by `pollux up`."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ RUN /opt/pollux/bin/pip install --require-hashes --no-deps -r /requirements/requ
 COPY --from=wheel /wheel /wheel
 # What the wheel lacks, a table's SQL for instance, fails the build here and not a run at night.
 RUN /opt/pollux/bin/pip install --no-deps /wheel/*.whl \
-    && /opt/pollux/bin/python -c 'import pollux_dagster.definitions'
+    && /opt/pollux/bin/python -c 'from pollux_dagster.definitions import defs; defs()'
 
 FROM python:3.11-slim-bookworm
 # What vLLM on the CPU is linked to. It needs no compiler here: the demonstration judge runs in eager mode.

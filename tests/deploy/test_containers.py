@@ -13,7 +13,7 @@ import pytest
 import yaml
 from compose_file import COMPOSE, ROOT, MissingVariableError, environment, load, mounts
 
-from pollux_dagster.defs.instance import DAGSTER_YAML
+from pollux_dagster.runs.instance import DAGSTER_YAML
 from pollux_dagster.ui.services import DAEMON_PACE, LOCATION
 
 DEPLOY = ROOT / "deploy"
@@ -97,7 +97,7 @@ def test_nobody_is_root_and_only_this_machine_can_reach_the_ui() -> None:
         assert name == "postgres" or "user" not in service, name
     published = {name: service["ports"] for name, service in services.items() if "ports" in service}
     assert published == {"webserver": ["127.0.0.1:3000:3000"]}
-    assert services["webserver"]["command"][:3] == ["python", "-m", "pollux_dagster.defs.webserver"]  # with the guard
+    assert services["webserver"]["command"][:3] == ["python", "-m", "pollux_dagster.ui.webserver"]  # with the guard
     assert load(SET)["networks"]["database"] == {"internal": True}
     assert services["postgres"]["networks"] == services["daemon"]["networks"] == ["database"]
 

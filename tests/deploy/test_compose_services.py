@@ -23,12 +23,13 @@ from urllib.parse import urlsplit
 
 import duckdb
 import pytest
-from compose_file import ROOT, environment, image_environment, load, mounts
-from fake_judge import KEY, Call, FakeJudge, Raw, as_json, completion
 
-from tests.flow.instant_judge import score_of
+from pollux_dagster.judge.server.processes import identify_process, kill_session
+from tests.deploy.compose_file import ROOT, environment, image_environment, load, mounts
+from tests.fakes.fake_judge import KEY, Call, FakeJudge, Raw, as_json, completion
+from tests.fakes.instant_judge import score_of
 from tests.postgresql_server import BINARIES, serve
-from tests.security.running_ui import environment_of, free_port, kill_session, name_process
+from tests.security.running_ui import environment_of, free_port
 
 pytestmark = [
     pytest.mark.slow,
@@ -133,7 +134,7 @@ class Machine:
 
     def kill(self, service: str) -> None:
         process = self._running.pop(service)
-        if (name := name_process(process.pid)) is not None:
+        if (name := identify_process(process.pid)) is not None:
             kill_session(name)
         process.wait(60)
 

@@ -1,4 +1,4 @@
-"""What Dagster loads: `dagster … -m pollux_dagster.definitions`."""
+"""The code location that Dagster loads: `dagster … -m pollux_dagster.definitions`."""
 
 from __future__ import annotations
 
@@ -32,8 +32,7 @@ def defs() -> dg.Definitions:
     """The code location of the home that the environment names.
 
     Raises:
-        ForeignInstanceError: the Dagster instance belongs to another home; the UI shows it as a location that did not
-            load.
+        ForeignInstanceError: the Dagster instance belongs to another home; the UI shows a location that failed to load.
     """
     settings = Settings.from_environment()
     keep_files_private()
@@ -42,7 +41,7 @@ def defs() -> dg.Definitions:
 
 
 def build_defs(settings: Settings, resource_overrides: Mapping[str, object] | None = None) -> dg.Definitions:
-    """The code location of one home: what the folder `defs` holds, and what its settings make of the rest.
+    """The code location of one home: the definitions in the folder `defs`, and those that depend on settings.
 
     Tests replace resources through `resource_overrides`.
     """

@@ -1,4 +1,4 @@
-"""Component types, for `defs.yaml` files: `dg list components` shows them."""
+"""Component types for `defs.yaml` files; `dg list components` lists them."""
 
 from pollux_dagster.components.sql_models import SqlModelsComponent
 

@@ -1,4 +1,4 @@
-"""What a judge is given to do: answers with the requests that are pending on them, and the criteria these name."""
+"""The input of a judge: answers with their pending requests, and the criteria of these requests."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 class Answer:
     """One distinct answer and its pending requests as (verdict_key, criterion_id) pairs, gates first.
 
-    All requests on an answer travel together, so that they share the server's prefix cache.
+    All requests on an answer are sent together, so that they share the server's prefix cache.
     """
 
     instruction: str

@@ -1,7 +1,7 @@
 """Judges a stream of answers: pulls them lazily, keeps the server full, records every verdict as it comes.
 
-Which requests there are is decided in the warehouse, how one verdict is obtained in `requester`. Nothing here grows
-with the number of requests; a prompt exists from its sending to its verdict.
+Memory use does not grow with the number of requests: a prompt exists from its sending to its verdict. The warehouse
+decides which requests there are; `requester` obtains one verdict.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ __all__ = [
 
 _TICK_S = 1.0
 _METRICS_EVERY_TICKS = 3
-# So many requests in a row without a reply are the server's doing. One instruction's alone may be its text's: the
-# answers to it, with all their criteria, go out one after the other, and a filter refuses them all.
+# So many requests in a row without a reply are the server's fault. Those of one instruction alone may be caused by its
+# text: the answers to it, with all their criteria, are sent one after the other, and a filter refuses them all.
 _HOPELESS_REQUESTS, _HOPELESS_INSTRUCTIONS = 20, 3
 
 
@@ -51,15 +51,15 @@ def evaluate(
     ledger: Ledger,
     progress: Callable[[Progress], None],
 ) -> EvaluationReport:
-    """Judge every pending request of `answers` and return what was done; blocks until the last verdict.
+    """Judge every pending request of `answers` and return a report; blocks until the last verdict.
 
-    `progress` is called about once a second and at the end. Every verdict is in the ledger at most a second or 256
-    verdicts after it came, however this ends. Call `evaluate_async` where a loop already runs.
+    `progress` is called about once a second and at the end. Every verdict is in the ledger at most one second or 256
+    verdicts after it came, however this ends. Call `evaluate_async` where an event loop is already running.
 
     Raises:
         EvaluationError: a criterion is unknown, or the server refuses or fails everything for a while.
-        ServerError: the server cannot be had back.
-        LedgerError: the disk refuses.
+        ServerError: the server is lost and cannot be restarted.
+        LedgerError: the ledger cannot be written.
     """
     return asyncio.run(evaluate_async(answers, evaluation, server=server, ledger=ledger, progress=progress))
 
@@ -72,7 +72,7 @@ async def evaluate_async(
     ledger: Ledger,
     progress: Callable[[Progress], None],
 ) -> EvaluationReport:
-    """`evaluate` for callers on an event loop, a notebook's for instance."""
+    """`evaluate` for callers on an event loop, for instance in a notebook."""
     bounds, profile = evaluation.limits, evaluation.profile
 
     def connect(endpoint: Endpoint) -> JudgeClient:
@@ -154,20 +154,20 @@ async def _watch(
     progress: Callable[[Progress], None],
     bounds: EvaluationLimits,
 ) -> None:
-    """Once a second: report, follow the server's figures, restart it when it hangs."""
+    """Once a second: report progress, adapt to the server's metrics, restart the server when it hangs."""
     ticks, generation = 0, shared.generation
     looking: asyncio.Task[dict[str, float]] | None = None
     while True:
         await asyncio.sleep(_TICK_S)
         ticks += 1
         if shared.generation != generation:
-            # Restarted by whoever found it dead: the minutes of its start are no hang of the new one.
+            # Another task restarted it: the minutes of its start do not count as a hang of the new process.
             generation = shared.generation
             stats.forget_progress()
         if ticks % _METRICS_EVERY_TICKS == 0 and looking is None:
             looking = asyncio.create_task(shared.metrics())
         if looking is not None:
-            # Slow figures are taken when they come: a server that stalls there is watched all the same.
+            # Slow metrics are used when they arrive; a server that stalls there is watched all the same.
             await asyncio.wait([looking], timeout=_TICK_S)
             if looking.done():
                 stats.note_metrics(looking.result())
@@ -177,7 +177,7 @@ async def _watch(
         idle_s = stats.seconds_without_progress()
         silent_for_s = bounds.no_progress_s
         if not stats.sees_tokens:
-            # Its replies are all there is to see, and each may take as long as the client waits for it.
+            # Only its replies show progress, and each may take as long as the client waits for it.
             silent_for_s = max(silent_for_s, bounds.wire.first_byte_s)
         if concurrency.in_flight and idle_s > silent_for_s and not shared.is_restarting:
             await shared.restart_if_stuck(
@@ -187,10 +187,10 @@ async def _watch(
 
 
 class _CircuitBreaker:
-    """Requests in a row that were refused or given up; any reply ends the row.
+    """Counts requests in a row that were refused or given up; any reply resets the count.
 
-    A server may refuse every text of one model, by a filter for instance, and judge all others: so a row of refusals is
-    the server's doing only where it refuses a harmless text as well.
+    A server may refuse every text of one model, for instance by a filter, and judge all others. So a row of refusals is
+    the server's fault only where it also refuses a harmless text.
     """
 
     def __init__(self, profile: JudgeProfile, requester: VerdictRequester) -> None:
@@ -200,7 +200,7 @@ class _CircuitBreaker:
         self._instructions: set[str] = set()
 
     async def add(self, answer: Answer, outcome: Outcome) -> None:
-        """Raises EvaluationError when the row is so long that the rest would end alike."""
+        """Raises EvaluationError when the row is so long that the remaining requests would end in the same way."""
         if outcome.was_answered:
             self._requests = 0
             self._instructions.clear()

@@ -1,7 +1,7 @@
-"""Obtains one verdict: asks, waits, asks again, asks differently, and in the end always has a status.
+"""Obtains one verdict: sends, waits, retries, retries with altered sampling, and always ends with a status.
 
-Pacing and recording are in `evaluate`. The one idea: attempts at the transport, attempts at the model and
-deaths of the server are counted apart, because one death says nothing about the prompts it dropped.
+Failed attempts of the transport, unusable replies and deaths of the server are counted separately, because one death
+says nothing about the prompts that were in flight. Concurrency and recording are in `evaluate`.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ from pollux_dagster.judge.responses import Completion, Failure, FailureKind
 from pollux_dagster.judge.retry import ALTERABLE, FINAL_STATUS, SUSPICIOUS, RetryPolicy, altered
 from pollux_dagster.judge.server.errors import AddressError
 
-# A managed server is restarted three times in half an hour by default. One prompt that kills it is found within
-# those: the first death leaves everything under way suspect, the second a few, the third one.
+# By default a managed server may be restarted three times in half an hour. One prompt that kills it is found within
+# these restarts: after the first death all in-flight requests are suspects, after the second a few, after the third
+# one.
 _MAX_DEATHS = 3
 _SUSPECTS_AT_ONCE = 16
 _UNANSWERED = frozenset({VerdictStatus.REFUSED_BY_SERVER, VerdictStatus.TRANSPORT_ERROR})
@@ -33,9 +34,9 @@ _UNANSWERED = frozenset({VerdictStatus.REFUSED_BY_SERVER, VerdictStatus.TRANSPOR
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One request, done with. Tokens are summed over all attempts, `latency_s` is the last one's.
+    """One finished request. Tokens are summed over all attempts, `latency_s` is the last one's.
 
-    `was_answered`: the judge itself had a say, were it that the prompt is too long.
+    `was_answered`: the judge itself responded, even if only that the prompt is too long.
     """
 
     reply: Reply
@@ -52,7 +53,7 @@ class Outcome:
 
 
 class VerdictRequester:
-    """Asks one judge through one shared server."""
+    """Requests verdicts of one judge through one shared server."""
 
     def __init__(
         self,
@@ -69,19 +70,20 @@ class VerdictRequester:
         self._random = random_source
         self._context = ContextCheck()
         self._asking = 0
-        # By the number of deaths a request was there for. A place is kept until its request is done with or the
-        # server replaced: whoever came next would meet the dead server and fall under the same suspicion.
+        # Indexed by the number of deaths that a request was in flight for. A place is kept until its request is
+        # finished or the server replaced: the next request would otherwise meet the dead server and become a suspect
+        # too.
         self._isolation = (nullcontext(), asyncio.Semaphore(_SUSPECTS_AT_ONCE), asyncio.Semaphore(1))
         self.retries = 0
 
     async def request(self, prompt: str, levels: Sequence[float]) -> Outcome:
-        """Return what the judge says to `prompt`, or the failure that stays after every attempt.
+        """Return the judge's reply to `prompt`, or the failure that remains after every attempt.
 
-        A request that was under way when the server died is under suspicion of having killed it: it is asked
-        again among few others, after a second death one suspect at a time, and given up as `transport_error`
-        after a third. Several such prompts at once use a managed server's restarts up before all are found: the
-        evaluation ends with ServerError, and a suspect that was there each time may be given up for another.
-        Raises only ServerError: the server is gone and cannot be had back, or its certificate is not valid.
+        A request that was in flight when the server died is suspected of having killed it: it is sent again among few
+        others, after a second death one suspect at a time, and after a third it is given up as `transport_error`.
+        Several such prompts at once use up a managed server's restarts before all are found: then the evaluation ends
+        with ServerError, and a suspect that was in flight each time may be given up in place of another. Raises only
+        ServerError: the server is lost and cannot be restarted, or its certificate is not valid.
         """
         request = _Request(prompt, levels, self._profile.sampling)
         while request.deaths < _MAX_DEATHS:
@@ -94,18 +96,18 @@ class VerdictRequester:
             if outcome is not None:
                 return outcome
             request.deaths += 1
-            request.failures = 0  # of a server that is no more
+            request.failures = 0  # those were of the old server
         client, _ = await self._shared.current()
         error = f"the server died {request.deaths} times while answering this, the last time: {request.deadly_error}"
         return request.spent.outcome(_failed(VerdictStatus.TRANSPORT_ERROR, error), None, client.endpoint)
 
     async def is_answered(self, prompt: str) -> bool:
-        """Whether the judge answers to this prompt at all, asked once and recorded nowhere."""
+        """Whether the judge answers this prompt at all; sent once and not recorded."""
         client, _ = await self._shared.current()
         return isinstance(await client.ask(prompt, self._profile.sampling), Completion)
 
     async def _ask_until_death(self, request: _Request) -> Outcome | None:
-        """Ask until there is an outcome; None when the server was replaced after an attempt failed on it."""
+        """Send until there is an outcome; None when the server was replaced after an attempt failed on it."""
         spent = request.spent
         failed_on: int | None = None
         while True:
@@ -137,7 +139,10 @@ class VerdictRequester:
                 reply = _failed(FINAL_STATUS[failure.trouble], failure.error)
                 return spent.outcome(reply, None, client.endpoint)
             if failure.trouble in SUSPICIOUS and failed_on is None:
-                failed_on, request.deadly_error = generation, failure.error  # later ones only say that it is dead
+                failed_on, request.deadly_error = (
+                    generation,
+                    failure.error,
+                )  # later ones only say that it is dead
             is_last = request.failures + 1 >= self._policy.max_attempts
             if await self._is_servers_fault(failure, generation, is_last=is_last):
                 self.retries += 1
@@ -150,7 +155,7 @@ class VerdictRequester:
             await asyncio.sleep(self._policy.wait_s(request.failures, failure, self._random))
 
     def _read(self, request: _Request, answer: Completion, endpoint: Endpoint) -> Reply | None:
-        """What the completion says; None when it is worth asking once more, differently."""
+        """What the completion says; None when it is worth one more request with altered sampling."""
         self._shared.note_success()
         self._concurrency.on_completion()
         self._context.learn(len(request.prompt.encode()), answer)
@@ -158,7 +163,7 @@ class VerdictRequester:
         reply = read_reply(self._profile, answer.message, answer.finish_reason, request.levels)
         room = endpoint.max_model_len - answer.prompt_tokens
         if reply.status is VerdictStatus.TRUNCATED and room < request.sampling.max_tokens:
-            # The server shortened the reply to fit, silently: not the judge's fault.
+            # The server silently shortened the reply to fit, which is not the judge's fault.
             problem = too_long(endpoint.max_model_len, answer.prompt_tokens, request.sampling.max_tokens)
             reply = _failed(VerdictStatus.CONTEXT_OVERFLOW, problem)
         if reply.status in ALTERABLE and request.may_alter:
@@ -170,12 +175,12 @@ class VerdictRequester:
         return reply
 
     async def _is_servers_fault(self, failure: Failure, generation: int, *, is_last: bool) -> bool:
-        """Note the failure where it belongs; True when the server has been replaced meanwhile."""
+        """Record the failure where it belongs; True when the server has been replaced meanwhile."""
         if failure.trouble in SUSPICIOUS:
             return await self._shared.note_failure(generation, failure.error, self._asking, is_last=is_last)
         if failure.trouble is FailureKind.THROTTLED:
             self._concurrency.on_throttle()
-        self._shared.note_success()  # busy or garbled, it answers
+        self._shared.note_success()  # even a busy or garbled response shows that it is alive
         return False
 
 
@@ -214,7 +219,7 @@ class _Spent:
 
 @dataclass(slots=True)
 class _Request:
-    """A request under way. `deaths` counts the servers that died while they were answering it."""
+    """A request in progress. `deaths` counts the servers that died while it was in flight."""
 
     prompt: str
     levels: Sequence[float]

@@ -1,4 +1,4 @@
-"""What an evaluation is given beside its answers, and the report it gives back. `evaluate` does the work."""
+"""The parameters of an evaluation besides its answers, and its report. `evaluate` does the work."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from pollux_dagster.judge.retry import RetryPolicy
 
 
 class EvaluationError(RuntimeError):
-    """The evaluation cannot go on; verdicts made so far are in the ledger."""
+    """The evaluation cannot continue; the verdicts so far are in the ledger."""
 
 
 @dataclass(frozen=True, slots=True)
 class EvaluationReport:
-    """What an evaluation did. `requested` counts verdicts made in it, `by_status` the same by status.
+    """The result of an evaluation. `requested` counts the verdicts obtained in it, `by_status` the same by status.
 
-    `prefix_cache_hit_share` is the share (of 1) of prompt tokens that the server had cached, None where it
-    does not tell; `elapsed_s` is wall time in seconds.
+    `prefix_cache_hit_share` is the share (of 1) of prompt tokens that the server had cached, None where it does not
+    report them; `elapsed_s` is wall time in seconds.
     """
 
     requested: int
@@ -37,7 +37,7 @@ class EvaluationReport:
 
     @property
     def rate(self) -> float:
-        """Verdicts a second over the whole evaluation."""
+        """Verdicts per second over the whole evaluation."""
         return self.requested / self.elapsed_s if self.elapsed_s > 0 else 0.0
 
     def as_json(self) -> dict[str, Any]:
@@ -47,9 +47,10 @@ class EvaluationReport:
 
 @dataclass(frozen=True, slots=True)
 class EvaluationLimits:
-    """Bounds of an evaluation. `no_progress_s`: a server that completes nothing and writes no token for so
-    many seconds is restarted; one that does not count its tokens is given `wire.first_byte_s` if that is
-    longer. `seed` makes the waits between attempts repeatable."""
+    """Limits of an evaluation. `no_progress_s`: seconds after which a server that completes nothing and writes no token
+    is restarted; for one that does not count its tokens it is `wire.first_byte_s` if that is longer. `seed` makes the
+    waits between attempts repeatable.
+    """
 
     max_in_flight: int = CEILING
     no_progress_s: float = 120.0
@@ -60,10 +61,10 @@ class EvaluationLimits:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """One evaluation: by which judge, on which criteria (by their ids), for which run.
+    """One evaluation: its judge, its criteria (by their ids), and its run.
 
-    `total` counts all its distinct requests, `cached` those of them that the ledger already has: both only for the
-    progress that is shown.
+    `total` counts all its distinct requests, `cached` those that are already in the ledger; both serve only to report
+    progress.
     """
 
     criteria: Mapping[str, Criterion]

@@ -23,11 +23,11 @@ from pollux_dagster.settings import Settings
 from pollux_dagster.ui.access import Access, access_for
 from pollux_dagster.ui.guard import Guard
 
-STATEMENT_TIMEOUT_MS, POOL_RECYCLE_S, POOL_OVERFLOW = 15_000, 3_600, 20  # as `dagster-webserver` has them
+STATEMENT_TIMEOUT_MS, POOL_RECYCLE_S, POOL_OVERFLOW = 15_000, 3_600, 20  # as in `dagster-webserver`
 
 
 class _AnnouncedServer(uvicorn.Server):
-    """Says where it is once it answers, on standard output and to the process that waits for it, if one does."""
+    """Announces its address once it answers, on standard output and to the process that waits for it, if any."""
 
     def __init__(self, config: uvicorn.Config, address: str, ready: int | None) -> None:
         super().__init__(config)
@@ -49,7 +49,7 @@ def _address(access: Access, host: str, port: int) -> str:
 
 
 def _wait_for_code_server(socket: str) -> None:
-    """For as long as it takes: whoever started both ends us when the code server does not come up."""
+    """Wait without a time-out: the parent of both ends this process when the code server does not come up."""
     client = DagsterGrpcClient(socket=socket)
     while True:
         try:
@@ -79,7 +79,7 @@ def main(arguments: list[str]) -> None:
                 host=options.host,
                 port=options.port,
                 log_level="warning",
-                proxy_headers=False,  # they would let a header say which address a request comes from
+                proxy_headers=False,  # a header must not decide which address a request comes from
                 server_header=False,
                 timeout_graceful_shutdown=3,
             )

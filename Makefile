@@ -50,21 +50,21 @@ build: $(READY) ## wheel and sdist in dist/
 	@ls -l dist
 
 bench: $(READY) ## our judge client against vLLM's own load generator, same server, same prompts
-	$(BIN)/python bench/judge_throughput.py
+	$(BIN)/python -m bench.judge_throughput
 
 simulate: $(READY) ## do the intervals hold? tables and plots of docs/statistics, about 5 minutes
-	$(BIN)/python tools/simulate.py
-	$(BIN)/python tools/simulate_plots.py
+	$(BIN)/python -m tools.simulate
+	$(BIN)/python -m tools.simulate_plots
 
 chaos: $(READY) ## kill, fill, damage and delay everything, on vLLM, and compare the tables; at most 20 minutes
-	$(BIN)/python tests/chaos --minutes 19
+	$(BIN)/python -m tests.chaos --minutes 19
 
 soak: $(READY) ## a real pollux up: drops, edits, deletions, broken files, kills, then rest; about 20 minutes
-	$(BIN)/python tests/flow/soak.py
+	$(BIN)/python -m tests.flow.soak
 
 fuzz: $(READY) ## coverage-guided fuzzing of every reader (atheris), about 8 minutes
 	@$(PIP) install -qq atheris==3.0.0
-	$(BIN)/python tests/fuzz/fuzz.py --seconds 60
+	$(BIN)/python -m tests.fuzz.fuzz --seconds 60
 
 lock: ## resolve the lock file again (needs uv)
 	uv pip compile pyproject.toml --extra ui --extra postgres requirements/cpu.in requirements/dev.in \

@@ -5,8 +5,8 @@ nobody. Every pass puts its own number in front of its instructions: no pass pro
 another one left in the server's cache, while requests of one answer share theirs as they do in real work.
 Theirs runs at the concurrency at which it was fastest; ours finds its own. Ours writes its ledger meanwhile.
 
-    python bench/judge_throughput.py                                  # starts the demo judge
-    POLLUX_JUDGE_API_KEY=… python bench/judge_throughput.py --url http://127.0.0.1:8000/v1
+    python -m bench.judge_throughput                                  # starts the demo judge
+    POLLUX_JUDGE_API_KEY=… python -m bench.judge_throughput --url http://127.0.0.1:8000/v1
 """
 
 from __future__ import annotations

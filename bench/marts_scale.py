@@ -1,6 +1,6 @@
 """Times the warehouse at the size of a large evaluation: requests, verdicts, work order, marts, publication.
 
-Run: python bench/marts_scale.py [--models 69] [--instructions 500] [--criteria 11] [--folder DIR]
+Run: python -m bench.marts_scale [--models 69] [--instructions 500] [--criteria 11] [--folder DIR]
 Everything is generated; no judge is needed.
 Prints wall and CPU seconds per step and the peak memory of the process.
 """

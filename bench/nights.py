@@ -1,4 +1,4 @@
-"""How large a home's Dagster storage is after many nights: `python bench/nights.py --nights 200`.
+"""How large a home's Dagster storage is after many nights: `python -m bench.nights --nights 200`.
 
 Real: one evaluation as `pollux run` makes it, against a judge that answers at once, and what Dagster stored of it; the
 pruning. Simulated: each further night is a copy of those rows and files under a new run id and date, with the ticks
@@ -11,39 +11,37 @@ import argparse
 import os
 import shutil
 import sqlite3
-import sys
 import time
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from unittest import mock
 
-ROOT = Path(__file__).parent.parent
-sys.path.insert(0, str(ROOT))
-
-import dagster as dg  # noqa: E402
-import sqlalchemy as sa  # noqa: E402
-from dagster._core.definitions.run_request import InstigatorType  # noqa: E402
-from dagster._core.scheduler.instigation import TickData, TickStatus  # noqa: E402
-from dagster._core.storage.event_log import SqliteEventLogStorage  # noqa: E402
-from dagster._core.storage.event_log.schema import (  # noqa: E402
+import dagster as dg
+import sqlalchemy as sa
+from dagster._core.definitions.run_request import InstigatorType
+from dagster._core.scheduler.instigation import TickData, TickStatus
+from dagster._core.storage.event_log import SqliteEventLogStorage
+from dagster._core.storage.event_log.schema import (
     AssetCheckExecutionsTable,
     SqlEventLogStorageTable,
 )
-from dagster._core.storage.runs import SqlRunStorage  # noqa: E402
-from dagster._core.storage.runs.schema import RunsTable  # noqa: E402
-from dagster._core.storage.schedules import SqlScheduleStorage  # noqa: E402
-from dagster._core.storage.schedules.schema import JobTickTable  # noqa: E402
-from dagster._core.utils import make_new_run_id  # noqa: E402
-from dagster._time import datetime_from_timestamp  # noqa: E402
+from dagster._core.storage.runs import SqlRunStorage
+from dagster._core.storage.runs.schema import RunsTable
+from dagster._core.storage.schedules import SqlScheduleStorage
+from dagster._core.storage.schedules.schema import JobTickTable
+from dagster._core.utils import make_new_run_id
+from dagster._time import datetime_from_timestamp
 
-from pollux_dagster.app.evaluation import evaluate_landing  # noqa: E402
-from pollux_dagster.runs.instance import open_instance  # noqa: E402
-from pollux_dagster.runs.retention import DAY_S, HOUR_S, prune  # noqa: E402
-from pollux_dagster.settings import Retention, Settings  # noqa: E402
-from tests.judge.fake_judge import KEY, FakeJudge, replying  # noqa: E402
-from tests.pipeline_world import ANSWERS, write_answers, write_instructions  # noqa: E402
+from pollux_dagster.app.evaluation import evaluate_landing
+from pollux_dagster.definitions import build_defs
+from pollux_dagster.runs.instance import open_instance
+from pollux_dagster.runs.retention import DAY_S, HOUR_S, prune
+from pollux_dagster.settings import Retention, Settings
+from tests.fakes.fake_judge import KEY, FakeJudge, replying
+from tests.pipeline_world import ANSWERS, write_answers, write_instructions
 
 # Ticks of an hour at which there was nothing to do; the sensors' intervals are 15 and 120 s.
 SENSORS = {"landing_sensor": 240, "dead_runs": 30}
@@ -73,9 +71,13 @@ def evaluated(folder: Path, models: int) -> Settings:
         settings = Settings.from_environment({**paths, "POLLUX_JUDGE_URL": judge.url})
         write_instructions(settings.landing, 6)
         for model in range(models):
-            write_answers(settings.landing, f"model-{model}", 6, lambda i, m=model: ANSWERS[(i + m) % 3])
-        evaluate_landing(settings)
+            write_answers(settings.landing, f"model-{model}", 6, partial(_answer, model))
+        evaluate_landing(build_defs(settings), settings)
     return settings
+
+
+def _answer(model: int, number: int) -> str:
+    return ANSWERS[(number + model) % 3]
 
 
 def simulate(instance: dg.DagsterInstance, settings: Settings, nights: int, *, is_pruned: bool) -> None:

@@ -1,6 +1,6 @@
 """Times all statistics at the size of a large evaluation: every table of `statistics`, pairwise comparisons included.
 
-Run: python bench/statistics_scale.py [--models 69] [--instructions 500] [--criteria 11]
+Run: python -m bench.statistics_scale [--models 69] [--instructions 500] [--criteria 11]
 Scores are generated straight into staging.scores; people rated every tenth instruction twice. Fails when the
 computation takes more than 20 s of wall time, or the process more than 1 GB.
 """

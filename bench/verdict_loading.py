@@ -1,6 +1,6 @@
 """How long the ledger takes to load into a new warehouse: many verdicts in many small segments.
 
-    python bench/verdict_loading.py --verdicts 1000000 --segments 5000
+    python -m bench.verdict_loading --verdicts 1000000 --segments 5000
 
 Verdicts have texts of the length that a judge writes; one in twenty is in two segments, as after a cut-off compaction.
 DuckDB gets the 2 GB it has everywhere. Segments are written once into --folder and found there by the next call.

@@ -19,9 +19,9 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from fake_judge import KEY, Call, FakeJudge, Raw, as_json, completion
 
-from tests.flow.instant_judge import InstantJudge, score_of
+from tests.fakes.fake_judge import KEY, Call, FakeJudge, Raw, as_json, completion
+from tests.fakes.instant_judge import InstantJudge, score_of
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"

@@ -64,7 +64,7 @@ def test_ci_tries_the_python_versions_that_the_package_allows() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_the_smoke_of_ci_finds_a_published_leaderboard(tmp_path: Path) -> None:
     (script,) = (step["run"] for step in read(CI)["jobs"]["newest"]["steps"] if step.get("name") == "Smoke")
     for name, module in {"python": "", "pollux": "-m pollux_dagster.cli"}.items():

@@ -53,7 +53,7 @@ def attend(
     groups = query.shape[1] // key.shape[1]
     sizes = [piece.tokens for piece in pieces]
     queries, keys, values = (
-        part.split(sizes, dim=2)
+        torch.split(part, sizes, dim=2)
         for part in (query, key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1))
     )
     shared, results = (keys[0], values[0]), []

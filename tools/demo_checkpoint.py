@@ -11,13 +11,12 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-import demo_items
-import demo_rules
 import torch
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen3ForCausalLM
 
 from pollux_dagster.core.prompts import POLLUX_TEMPLATE, render
+from tools import demo_items, demo_rules
 
 VOCABULARY = 1024
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")

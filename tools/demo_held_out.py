@@ -6,11 +6,11 @@ the number in the model card can be measured again from the checkpoint alone.
 
 from random import Random
 
-import demo_items
-import demo_rules
 import torch
-from demo_checkpoint import chat_parts
 from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
+
+from tools import demo_items, demo_rules
+from tools.demo_checkpoint import chat_parts
 
 BATCH = 64
 REPLY_TOKENS = 200

@@ -9,9 +9,9 @@ import re
 from dataclasses import dataclass
 from random import Random
 
-import demo_rules as rules
-import demo_texts as t
-import demo_words as w
+from tools import demo_rules as rules
+from tools import demo_texts as t
+from tools import demo_words as w
 
 # Sentences beside the claims, from so many to so many, and how often: a few answers are as long as a prompt may get.
 FILLERS = ((0, 0), (1, 1), (2, 3), (5, 16), (17, 60), (60, 130))

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from random import Random
 
-import demo_words as w
+from tools import demo_words as w
 
 _SLOT = re.compile(r"\{(\w+)(?::(\w+))?\}")
 

@@ -1,6 +1,6 @@
 """Agreement and calibration on real answers that three raters scored, with judges simulated from the ratings.
 
-Run as `python tools/rated_answers.py FOLDER`; FOLDER holds `gold_scores.jsonl` (prompt_id, model_id, criteria_name,
+Run as `python -m tools.rated_answers FOLDER`; FOLDER holds `gold_scores.jsonl` (prompt_id, model_id, criteria_name,
 annotator, score on 1 to 5). Writes docs/statistics/rated_answers.csv and rated_answers_calibration.csv. The ratings
 are real; THE JUDGES ARE NOT: each is the mean rating moved by a known bias and noise.
 """
@@ -58,7 +58,8 @@ def simulate_judge(
 ) -> np.ndarray:
     """The gold of each answer moved by noise and by the model's bias, at the nearest level of the scale."""
     seen = gold + bias * BIASES[model] + noise * rng.standard_normal(len(gold))
-    return np.clip(np.floor(seen + 0.5), LEVELS[0], LEVELS[-1])
+    nearest: np.ndarray = np.clip(np.floor(seen + 0.5), LEVELS[0], LEVELS[-1])
+    return nearest
 
 
 def _people(score: np.ndarray, unit: np.ndarray, rater: np.ndarray, prompt: np.ndarray) -> dict[str, object]:

@@ -1,7 +1,7 @@
 """Do the intervals hold? Draws evaluations whose truth is known and counts how often each interval contains
 it.
 
-Run as `python tools/simulate.py [--evaluations N]`; tables and plots go to docs/statistics/. The one idea:
+Run as `python -m tools.simulate [--evaluations N]`; tables and plots go to docs/statistics/. The one idea:
 the functions under test are the ones that the warehouse calls, never copies of their formulas.
 """
 
@@ -15,12 +15,12 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
-import simulate_worlds as worlds
 
 from pollux_dagster.core.statistics.agreement import METRICS, agreement
 from pollux_dagster.core.statistics.comparison import compare_all, rank_models
 from pollux_dagster.core.statistics.intervals import clustered_means
 from pollux_dagster.core.statistics.ppi import calibrated_means
+from tools import simulate_worlds as worlds
 
 RESULTS = Path(__file__).resolve().parent.parent / "docs" / "statistics"
 ROWS_AT_ONCE = 1_500_000
@@ -40,14 +40,14 @@ def _means(rng: np.random.Generator, evaluations: int, instructions: int, gate_r
     for start in range(0, evaluations, step):
         number = min(step, evaluations - start)
         drawn = worlds.draw_evaluations(rng, number, instructions, gate_rate=gate_rate, **setting)
-        gate = {"gated": np.ones(len(drawn.scores), dtype=bool), "tripped": drawn.tripped} if gate_rate else {}
-        ours = clustered_means(drawn.scores, drawn.evaluation, drawn.instruction, number, **gate)
+        gated, tripped = (np.ones(len(drawn.scores), dtype=bool), drawn.tripped) if gate_rate else (None, None)
+        ours = clustered_means(drawn.scores, drawn.evaluation, drawn.instruction, number, gated=gated, tripped=tripped)
         spread = np.bincount(drawn.evaluation, weights=(drawn.scores - ours.mean[drawn.evaluation]) ** 2)
         naive = 1.96 * np.sqrt(spread / (ours.n - 1) / ours.n)
         found.append((ours.low, ours.high, ours.mean - naive, ours.mean + naive))
     low, high, naive_low, naive_high = (np.concatenate(part) for part in zip(*found, strict=True))
-    naive = _coverage(naive_low, naive_high, drawn.truth)["coverage"]
-    return {**_coverage(low, high, drawn.truth), "unclustered": naive}
+    unclustered = _coverage(naive_low, naive_high, drawn.truth)["coverage"]
+    return {**_coverage(low, high, drawn.truth), "unclustered": unclustered}
 
 
 def simulate_means(rng: np.random.Generator, evaluations: int) -> Iterator[Row]:

@@ -1,6 +1,6 @@
 """Draws the tables of docs/statistics/*.csv: coverage of the intervals, and what calibration buys.
 
-Run as `python tools/simulate_plots.py` after tools/simulate.py. Nothing is computed here but averages of columns.
+Run as `python -m tools.simulate_plots` after tools/simulate.py. Nothing is computed here but averages of columns.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import polars as pl
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
 
 RESULTS = Path(__file__).resolve().parent.parent / "docs" / "statistics"
 PROMISED = (93, 97)
@@ -59,7 +60,7 @@ def draw_calibration() -> None:
     _save(figure, "calibration")
 
 
-def _save(figure: plt.Figure, name: str) -> None:
+def _save(figure: Figure, name: str) -> None:
     figure.tight_layout()
     figure.savefig(RESULTS / f"{name}.png", dpi=80, metadata={"Software": None})
     plt.close(figure)

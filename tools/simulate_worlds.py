@@ -40,13 +40,15 @@ class Evaluations:
 def latent(rng: np.random.Generator, shape: tuple[int, ...], correlation: float) -> np.ndarray:
     """Standard normal numbers of the shape, with the correlation between any two along the last axis."""
     shared = rng.standard_normal((*shape[:-1], 1))
-    return np.sqrt(correlation) * shared + np.sqrt(1 - correlation) * rng.standard_normal(shape)
+    numbers: np.ndarray = np.sqrt(correlation) * shared + np.sqrt(1 - correlation) * rng.standard_normal(shape)
+    return numbers
 
 
 def levels(ease: np.ndarray, shape: str) -> np.ndarray:
     """Cut latent numbers into 0, 1, 2 with the shape's shares; returned on [0, 1]."""
     cuts = stats.norm.ppf(np.cumsum(SHAPES[shape])[:-1])
-    return ((ease > cuts[0]).astype(float) + (ease > cuts[1])) / 2
+    cut: np.ndarray = ((ease > cuts[0]).astype(float) + (ease > cuts[1])) / 2
+    return cut
 
 
 def mean_score(shape: str, shift: float = 0.0) -> float:

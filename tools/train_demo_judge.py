@@ -1,6 +1,6 @@
 """Train the demonstration judge: tokenizer and a 1.8M-parameter Qwen3 from scratch on generated Russian items.
 
-Run ``python tools/train_demo_judge.py --out pollux_dagster/demo/judge --seed 0``. Items come from ``demo_items``,
+Run ``python -m tools.train_demo_judge --out pollux_dagster/demo/judge --seed 0``. Items come from ``demo_items``,
 the criteria from the package's taxonomy. The one idea: the five prompts of an answer differ only after the answer,
 so an item is one row whose criteria are branches that all see the shared text and never each other; this halves
 the tokens of a step and leaves every prompt exactly as the server will see it.
@@ -20,16 +20,15 @@ from pathlib import Path
 from random import Random
 from typing import cast
 
-import demo_items
-import demo_rules
-import demo_words
 import torch
-from demo_branches import BRANCHES, pieces_of
-from demo_checkpoint import HEADINGS, build_tokenizer, chat_parts, save_checkpoint
-from demo_copying import plant_copying_heads
-from demo_held_out import measure
 from torch.autograd.function import FunctionCtx, NestedIOFunction
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+
+from tools import demo_items, demo_rules, demo_words
+from tools.demo_branches import BRANCHES, pieces_of
+from tools.demo_checkpoint import HEADINGS, build_tokenizer, chat_parts, save_checkpoint
+from tools.demo_copying import plant_copying_heads
+from tools.demo_held_out import measure
 
 CONTEXT, KEY_GROUPS, ROPE_BASE = 4096, 2, 1e6
 STEP_WORK = 1_500  # work in half a step at least: tokens, each times one and its row's length over SQUARE_TOKENS

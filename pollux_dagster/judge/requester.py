@@ -12,6 +12,8 @@ import time
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import Literal
 
 from pollux_dagster.core.profiles import JudgeProfile, Sampling
 from pollux_dagster.core.replies import Reply, read_reply
@@ -50,6 +52,14 @@ class Outcome:
     latency_s: float
     endpoint: Endpoint
     was_answered: bool
+
+
+class _Next(Enum):
+    """What comes after an attempt without a final reply."""
+
+    RETRY = auto()
+    ASK_ALTERED = auto()
+    SERVER_REPLACED = auto()
 
 
 class VerdictRequester:
@@ -93,7 +103,7 @@ class VerdictRequester:
                     outcome = await self._ask_until_death(request)
                 finally:
                     self._asking -= 1
-            if outcome is not None:
+            if outcome is not _Next.SERVER_REPLACED:
                 return outcome
             request.deaths += 1
             request.failures = 0  # those were of the old server
@@ -106,14 +116,14 @@ class VerdictRequester:
         client, _ = await self._shared.current()
         return isinstance(await client.ask(prompt, self._profile.sampling), Completion)
 
-    async def _ask_until_death(self, request: _Request) -> Outcome | None:
-        """Send until there is an outcome; None when the server was replaced after an attempt failed on it."""
+    async def _ask_until_death(self, request: _Request) -> Outcome | Literal[_Next.SERVER_REPLACED]:
+        """Send until there is an outcome, or the server was replaced after an attempt failed on it."""
         spent = request.spent
         failed_on: int | None = None
         while True:
             client, generation = await self._shared.current()
             if failed_on is not None and generation != failed_on:
-                return None
+                return _Next.SERVER_REPLACED
             if spent.attempts == 0:
                 problem = await self._context.problem(client, request.prompt, request.sampling.max_tokens)
                 if problem is not None:
@@ -124,7 +134,7 @@ class VerdictRequester:
             spent.latency_s = time.monotonic() - began
             if isinstance(answer, Completion):
                 reply = self._read(request, answer, client.endpoint)
-                if reply is None:
+                if reply is _Next.ASK_ALTERED:
                     self.retries += 1
                     continue
                 if reply.status is not VerdictStatus.TRANSPORT_ERROR:
@@ -139,14 +149,11 @@ class VerdictRequester:
                 reply = _failed(FINAL_STATUS[failure.trouble], failure.error)
                 return spent.outcome(reply, None, client.endpoint)
             if failure.trouble in SUSPICIOUS and failed_on is None:
-                failed_on, request.deadly_error = (
-                    generation,
-                    failure.error,
-                )  # later ones only say that it is dead
+                failed_on, request.deadly_error = generation, failure.error  # later ones only say that it is dead
             is_last = request.failures + 1 >= self._policy.max_attempts
-            if await self._is_servers_fault(failure, generation, is_last=is_last):
+            if await self._record_failure(failure, generation, is_last=is_last) is _Next.SERVER_REPLACED:
                 self.retries += 1
-                return None
+                return _Next.SERVER_REPLACED
             request.failures += 1
             if request.failures >= self._policy.max_attempts:
                 error = f"given up after {spent.attempts} attempts, the last one: {failure.error}"
@@ -154,8 +161,8 @@ class VerdictRequester:
             self.retries += 1
             await asyncio.sleep(self._policy.wait_s(request.failures, failure, self._random))
 
-    def _read(self, request: _Request, answer: Completion, endpoint: Endpoint) -> Reply | None:
-        """What the completion says; None when it is worth one more request with altered sampling."""
+    def _read(self, request: _Request, answer: Completion, endpoint: Endpoint) -> Reply | Literal[_Next.ASK_ALTERED]:
+        """What the completion says, or that one more request is worth it, whose sampling is then altered."""
         self._shared.note_success()
         self._concurrency.on_completion()
         self._context.learn(len(request.prompt.encode()), answer)
@@ -171,17 +178,18 @@ class VerdictRequester:
             other = altered(request.sampling, reply.status, room)
             if other is not None:
                 request.sampling = other
-                return None
+                return _Next.ASK_ALTERED
         return reply
 
-    async def _is_servers_fault(self, failure: Failure, generation: int, *, is_last: bool) -> bool:
-        """Record the failure where it belongs; True when the server has been replaced meanwhile."""
+    async def _record_failure(self, failure: Failure, generation: int, *, is_last: bool) -> _Next:
+        """Record the failure where it belongs, and say how to go on."""
         if failure.trouble in SUSPICIOUS:
-            return await self._shared.note_failure(generation, failure.error, self._asking, is_last=is_last)
+            replaced = await self._shared.note_failure(generation, failure.error, self._asking, is_last=is_last)
+            return _Next.SERVER_REPLACED if replaced else _Next.RETRY
         if failure.trouble is FailureKind.THROTTLED:
             self._concurrency.on_throttle()
         self._shared.note_success()  # even a busy or garbled response shows that it is alive
-        return False
+        return _Next.RETRY
 
 
 @dataclass(slots=True)

@@ -1,4 +1,4 @@
-"""Runs the chaos suite, or one scenario of it: `python tests/chaos --seed 7 --only kill-step-3`.
+"""Runs the chaos suite, or one scenario of it: `python -m tests.chaos --seed 7 --only kill-step-3`.
 
 Prints a line for each scenario, and for a failed one the command that replays it. Exits with 1 when a promise was
 broken and with 3 when time ran out before the last scenario.
@@ -14,14 +14,14 @@ import tempfile
 import time
 from pathlib import Path
 
-from chaos_arena import Arena, Outcome, Scenario, make_arena, play
-from chaos_child import warm_up
-from chaos_scenarios import scenarios
-from chaos_world import quiet
+from tests.chaos.arena import Arena, Outcome, Scenario, make_arena, play
+from tests.chaos.child import warm_up
+from tests.chaos.scenarios import scenarios
+from tests.chaos.world import quiet
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python tests/chaos")
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos")
     parser.add_argument("--seed", type=int, default=int(time.time()))
     parser.add_argument("--only", default="", help="names of scenarios, or beginnings of them, separated by commas")
     parser.add_argument("--stub", action="store_true", help="a stub engine instead of vLLM")
@@ -62,7 +62,7 @@ def _play_all(arena: Arena, chosen: list[Scenario], options: argparse.Namespace)
         if outcome.error:
             stub = " --stub" if options.stub else ""
             say(f"       {outcome.error}")
-            say(f"       replay: python tests/chaos --seed {options.seed} --only {scenario.name}{stub}")
+            say(f"       replay: python -m tests.chaos --seed {options.seed} --only {scenario.name}{stub}")
         if options.report:
             record = {"name": scenario.name, "seconds": outcome.seconds, "error": outcome.error, **outcome.figures}
             with options.report.open("a") as file:

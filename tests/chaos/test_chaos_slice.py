@@ -1,6 +1,6 @@
 """A slice of the chaos suite for every test run: the stub engine over real HTTP, real processes, a fixed seed.
 
-`python tests/chaos` runs the whole of it, on vLLM. A failure names the command that replays it.
+`python -m tests.chaos` runs the whole of it, on vLLM. A failure names the command that replays it.
 """
 
 from __future__ import annotations
@@ -9,11 +9,12 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from chaos_arena import Arena, make_arena, play
-from chaos_child import warm_up
-from chaos_kill import leftovers
-from chaos_scenarios import scenarios
-from chaos_world import quiet
+
+from tests.chaos.arena import Arena, make_arena, play
+from tests.chaos.child import warm_up
+from tests.chaos.kill import leftovers
+from tests.chaos.scenarios import scenarios
+from tests.chaos.world import quiet
 
 SEED = 7
 SLICE = (
@@ -70,7 +71,7 @@ def test_names_of_scenarios_replay_one_each() -> None:
 def test_a_promise_holds(arena: Arena, scenario: object) -> None:
     outcome = play(scenario, arena, SEED)  # type: ignore[arg-type]
     assert not outcome.error, (
-        f"{outcome.error}\nreplay: python tests/chaos --stub --seed {SEED} --only {outcome.scenario.name}"
+        f"{outcome.error}\nreplay: python -m tests.chaos --stub --seed {SEED} --only {outcome.scenario.name}"
     )
     if "skipped" in outcome.figures:
         pytest.skip(str(outcome.figures["skipped"]))

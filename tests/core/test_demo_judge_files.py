@@ -5,7 +5,6 @@ No server and no weights run here: these are the checks that must hold before an
 
 import json
 import stat
-import sys
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -13,14 +12,11 @@ from typing import Any
 import pytest
 
 from pollux_dagster.core.prompts import POLLUX_TEMPLATE, render
+from tools import demo_items, demo_rules
 
 ROOT = Path(__file__).resolve().parents[2]
 JUDGE = ROOT / "pollux_dagster" / "demo" / "judge"
 CRITERIA = json.loads((ROOT / "pollux_dagster" / "taxonomy" / "criteria.json").read_text(encoding="utf-8"))
-
-sys.path.insert(0, str(ROOT / "tools"))
-import demo_items  # noqa: E402
-import demo_rules  # noqa: E402
 
 
 def read(name: str) -> dict[str, object]:
@@ -124,8 +120,9 @@ def test_generated_items_depend_on_the_seed_alone_and_score_within_their_rubrics
 def test_a_criterion_branch_of_a_training_row_gives_the_logits_of_its_own_prompt() -> None:
     torch = pytest.importorskip("torch", reason="comes with the vllm extra")
     transformers = pytest.importorskip("transformers", reason="comes with the vllm extra")
-    import train_demo_judge as trainer
-    from demo_checkpoint import chat_parts
+    from tools import train_demo_judge as trainer
+    from tools.demo_branches import BRANCHES
+    from tools.demo_checkpoint import chat_parts
 
     tokenizer = transformers.AutoTokenizer.from_pretrained(JUDGE)
     model = transformers.Qwen3ForCausalLM.from_pretrained(JUDGE, dtype=torch.float32)
@@ -147,7 +144,7 @@ def test_a_criterion_branch_of_a_training_row_gives_the_logits_of_its_own_prompt
             logits = model(input_ids=tokens).logits[0, -count - 1 : -1]
             separate += torch.nn.functional.cross_entropy(logits, tokens[0, -count:], reduction="sum").item()
         row.learn[:] = [weight if i in learned else 0.0 for i, weight in enumerate(row.learn)]
-        model.set_attn_implementation(trainer.BRANCHES)
+        model.set_attn_implementation(BRANCHES)
         together = trainer.loss_of(model, [row]).item()
     assert together == pytest.approx(separate, rel=1e-3)
 

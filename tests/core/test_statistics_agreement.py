@@ -60,7 +60,7 @@ def test_levels_need_not_be_evenly_spaced() -> None:
 def test_an_interval_widens_when_items_come_in_fewer_instructions() -> None:
     rng = np.random.default_rng(0)
     gold = rng.integers(0, 3, 60).repeat(5).astype(float)
-    judge = np.clip(gold + rng.integers(-1, 2, 60).repeat(5), 0, 2)
+    judge = (gold + rng.integers(-1, 2, 60).repeat(5)).clip(0, 2)
     apart = agreement(gold, judge, np.arange(300), LEVELS)
     grouped = agreement(gold, judge, np.arange(60).repeat(5), LEVELS)
     for name in METRICS:

@@ -146,8 +146,8 @@ def test_near_the_end_of_the_scale_intervals_miss_no_more_than_they_may() -> Non
     for falls, labelled in ((0.02, 20), (0.05, 20), (0.1, 30), (0.2, 30)):
         missed, missed_by_labels, evaluations = 0, 0, 150
         for seed in range(evaluations):
-            *world, truth = _near_the_top(falls, labelled, seed)
-            result = calibrated_means(*world, 3)
+            judge, gold, models, clusters, truth = _near_the_top(falls, labelled, seed)
+            result = calibrated_means(judge, gold, models, clusters, 3)
             missed += int((result.enough & ~((result.low <= truth) & (truth <= result.high))).sum())
             missed_by_labels += int((~((result.labels_low <= truth) & (truth <= result.labels_high))).sum())
         # 5 % and three standard errors of 450.

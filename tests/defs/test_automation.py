@@ -52,7 +52,7 @@ def _started_run(instance: dg.DagsterInstance, tags: dict[str, str]) -> dg.Dagst
         op_selection=None,
         remote_job_origin=None,
         job_code_origin=None,
-        asset_graph=build_defs().resolve_asset_graph(),
+        asset_graph=build_defs(Settings.from_environment({})).resolve_asset_graph(),
     )
 
 

@@ -7,7 +7,6 @@ from dataclasses import replace
 import dagster as dg
 import duckdb
 import pytest
-from fake_judge import KEY, Call, FakeJudge, Raw, as_json, completion, score_of
 
 from pollux_dagster.app.golden_set import pin_golden_set
 from pollux_dagster.definitions import build_defs
@@ -17,6 +16,7 @@ from pollux_dagster.runs.instance import open_instance
 from pollux_dagster.settings import PACKAGE_TAXONOMY, Settings
 from pollux_dagster.warehouse.connection import connect
 from pollux_dagster.warehouse.schema import create_schema
+from tests.fakes.fake_judge import KEY, Call, FakeJudge, Raw, as_json, completion, score_of
 from tests.pipeline_world import ANSWERS, write_answers, write_instructions
 
 INSTRUCTIONS = 8

@@ -91,7 +91,7 @@ def test_a_run_of_a_second_home_fails_and_leaves_nothing(first: Path, tmp_path: 
 
 
 def ingest_job() -> dg.JobDefinition:
-    return build_defs().resolve_job_def("ingest")
+    return build_defs(Settings.from_environment()).resolve_job_def("ingest")
 
 
 def test_the_code_location_of_a_second_home_does_not_load(first: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing
 from datetime import UTC, datetime
+from functools import partial
 
 import duckdb
 import pytest
@@ -26,11 +27,15 @@ from pollux_dagster.warehouse.verdicts import load_verdicts
 from tests.pipeline_world import ANSWERS, write_answers, write_instructions
 
 
+def _answer(offset: int, number: int) -> str:
+    return f"{ANSWERS[(number + offset) % 3]} {offset}.{number}"
+
+
 @pytest.fixture
 def landed(world: Settings) -> Settings:
     write_instructions(world.landing, 12)
     for offset, model_id in enumerate(("a", "b")):
-        write_answers(world.landing, model_id, 12, lambda i, o=offset: f"{ANSWERS[(i + o) % 3]} {o}.{i}")
+        write_answers(world.landing, model_id, 12, partial(_answer, offset))
     return world
 
 

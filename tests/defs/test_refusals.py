@@ -20,12 +20,12 @@ from tests.pipeline_world import write_answers, write_instructions
 POLLUX = [sys.executable, "-m", "pollux_dagster.cli"]
 ON_A_SMALL_DISK = 'mount -t tmpfs -o "$1" tmpfs "$2"; shift 2; exec "$@"'
 
+pytestmark = pytest.mark.slow
+
 WITH_100_BYTES = """
 import resource, signal, sys
 from pathlib import Path
 from pollux_dagster.runs.instance import open_instance
-
-pytestmark = pytest.mark.slow
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
 open_instance(Path(sys.argv[1]))

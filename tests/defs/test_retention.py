@@ -38,7 +38,7 @@ def table(context: dg.AssetExecutionContext) -> None:
     context.log.info("built the table")
 
 
-@dg.asset_check(asset=table)  # type: ignore[arg-type]
+@dg.asset_check(asset=table)
 def table_is_right() -> dg.AssetCheckResult:
     return dg.AssetCheckResult(passed=True)
 
@@ -58,7 +58,7 @@ def run_once(instance: dg.DagsterInstance, asset: dg.AssetsDefinition, partition
     if partition is not None:
         instance.add_dynamic_partitions("models", [partition])
     checks = [table_is_right] if asset is table else []
-    return dg.materialize([asset, *checks], instance=instance, partition_key=partition).run_id  # type: ignore[list-item]
+    return dg.materialize([asset, *checks], instance=instance, partition_key=partition).run_id
 
 
 def age(instance: dg.DagsterInstance, run_ids: list[str], days: float) -> None:

@@ -78,4 +78,4 @@ def settings() -> Settings:
 
 
 def ingest_job() -> dg.JobDefinition:
-    return build_defs().resolve_job_def("ingest")
+    return build_defs(settings()).resolve_job_def("ingest")

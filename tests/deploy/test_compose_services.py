@@ -23,16 +23,17 @@ from urllib.parse import urlsplit
 
 import duckdb
 import pytest
-from compose_file import ROOT, environment, image_environment, load, mounts
-from fake_judge import KEY, Call, FakeJudge, Raw, as_json, completion
 
-from tests.flow.instant_judge import score_of
+from pollux_dagster.judge.server.processes import identify_process, kill_session
+from tests.deploy.compose_file import ROOT, environment, image_environment, load, mounts
+from tests.fakes.fake_judge import KEY, Call, FakeJudge, Raw, as_json, completion
+from tests.fakes.instant_judge import score_of
 from tests.postgresql_server import BINARIES, serve
-from tests.security.running_ui import environment_of, free_port, kill_session, name_process
+from tests.security.running_ui import environment_of, free_port
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.timeout(900),
+    pytest.mark.timeout(1500),
     pytest.mark.skipif(BINARIES is None, reason="there is no PostgreSQL server on this machine"),
     pytest.mark.skipif(find_spec("dagster_postgres") is None, reason="the extra `postgres` is not installed"),
 ]
@@ -122,7 +123,7 @@ class Machine:
             return ran.returncode == 0
         return False
 
-    def wait_until_healthy(self, service: str, seconds: float = 240) -> None:
+    def wait_until_healthy(self, service: str, seconds: float = 360) -> None:
         until = time.monotonic() + seconds
         while not self.is_healthy(service):
             assert self._running[service].poll() is None, self.printed(service)
@@ -133,7 +134,7 @@ class Machine:
 
     def kill(self, service: str) -> None:
         process = self._running.pop(service)
-        if (name := name_process(process.pid)) is not None:
+        if (name := identify_process(process.pid)) is not None:
             kill_session(name)
         process.wait(60)
 
@@ -197,7 +198,7 @@ def test_the_services_come_up_in_their_order_judge_what_landed_and_survive_a_kil
 
     # The daemon's sensor finds the answers, the code server judges them, and both know of it through PostgreSQL.
     published = machine.folder / "home" / "published" / "pollux.duckdb"
-    until = time.monotonic() + 300
+    until = time.monotonic() + 600
     while not published.exists():
         assert time.monotonic() < until, machine.printed("daemon") + machine.printed("code-server")
         time.sleep(1)

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from compose_file import COMPOSE, ROOT, MissingVariableError, environment, load, mounts
 
 from pollux_dagster.runs.instance import DAGSTER_YAML
 from pollux_dagster.ui.services import DAEMON_PACE, LOCATION
+from tests.deploy.compose_file import COMPOSE, ROOT, MissingVariableError, environment, load, mounts
 
 DEPLOY = ROOT / "deploy"
 SET = {"POSTGRES_PASSWORD": "secret"}
@@ -38,7 +38,7 @@ def test_hadolint_finds_nothing(name: str) -> None:
 
 @pytest.mark.parametrize("path", [COMPOSE, DEPLOY / "compose.gpu.yaml"], ids=lambda path: path.name)
 def test_compose_files_follow_the_specification(path: Path) -> None:
-    command = [program("check-jsonschema"), "--builtin-schema", "vendor.compose-spec", path]
+    command: list[str | Path] = [program("check-jsonschema"), "--builtin-schema", "vendor.compose-spec", path]
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stdout + ran.stderr
 

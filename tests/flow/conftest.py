@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.flow.instant_judge import InstantJudge
+from tests.fakes.instant_judge import InstantJudge
 
 
 @pytest.fixture

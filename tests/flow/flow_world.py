@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import duckdb
@@ -11,7 +13,7 @@ from pollux_dagster.definitions import build_defs
 from pollux_dagster.runs.executor import note_failure
 from pollux_dagster.runs.instance import open_instance
 from pollux_dagster.settings import Settings
-from tests.flow.instant_judge import MODEL
+from tests.fakes.instant_judge import MODEL
 from tests.pipeline_world import ANSWERS, write_answers, write_instructions
 
 INSTRUCTIONS = 12
@@ -44,7 +46,13 @@ def land_model(settings: Settings, model_id: str, *, text: str = "", spoiled: in
     write_answers(settings.landing, model_id, INSTRUCTIONS, answer)
 
 
-def execute(settings: Settings, job: str = "evaluate", *, assets: list[str] | None = None, **tags: str) -> bool:
+def execute(
+    settings: Settings,
+    job: str = "evaluate",
+    *,
+    assets: list[str] | None = None,
+    tags: Mapping[str, str] | None = None,
+) -> bool:
     """Run a job in this process, whole or of some assets only ("schema/name"); whether it succeeded.
 
     Dagster leaves the executor out of such runs, so what ours notes of a failure is noted here.
@@ -60,7 +68,7 @@ def execute(settings: Settings, job: str = "evaluate", *, assets: list[str] | No
         return result.success
 
 
-def published(settings: Settings, query: str) -> list[tuple[object, ...]]:
+def published(settings: Settings, query: str) -> list[tuple[Any, ...]]:
     with duckdb.connect(str(settings.published), read_only=True) as con:
         return con.execute(query).fetchall()
 

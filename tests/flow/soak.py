@@ -1,10 +1,11 @@
 """A real `pollux up` over minutes or hours: what lands, changes, breaks and dies, and what it leads to.
 
-    python tests/flow/soak.py --models 3 --quiet 600
+    python -m tests.flow.soak --models 3 --quiet 600
 
 Every event waits for the publication it must lead to and is told with its runs, its failed runs and its seconds. Then
 nothing happens for `--quiet` seconds: what still runs, and what it costs, is measured. The judge answers at once
-(`instant_judge.py`), so that the seconds are the machinery's. Exits with 1 when an event did not lead where it must.
+(`tests.fakes.instant_judge`), so that the seconds are the machinery's. Exits with 1 when an event did not lead where it
+must.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
+from operator import itemgetter
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import dagster as dg
 import duckdb
@@ -33,8 +34,8 @@ import psutil
 from pollux_dagster.runs.home_lock import BEGUN_TAG
 from pollux_dagster.runs.instance import liveness_folder, open_instance
 from pollux_dagster.settings import Settings
+from tests.fakes.instant_judge import REFUSE, InstantJudge
 from tests.flow.flow_world import INSTRUCTIONS, flow_settings, land_instructions, land_model
-from tests.flow.instant_judge import REFUSE, InstantJudge
 
 WITHIN_S = 900.0
 
@@ -149,6 +150,9 @@ class Soak:
             "(SELECT bit_xor(hash(rubrics)) FROM raw.criteria)"
         )
 
+    def has_other_texts_than(self, texts: object) -> bool:
+        return self.texts() != texts
+
 
 def say(line: str) -> None:
     sys.stdout.write(line + "\n")
@@ -169,7 +173,7 @@ def live(soak: Soak, models: int) -> None:
         present.add(f"one-{number}")
         soak.event(
             f"one more model ({number + 1})",
-            lambda model=f"one-{number}": land_model(settings, model),  # type: ignore[misc]
+            partial(land_model, settings, f"one-{number}"),
             lambda: soak.models() == present,
         )
     three = [f"three-{number}" for number in range(3)]
@@ -182,18 +186,17 @@ def live(soak: Soak, models: int) -> None:
 
     soak.event("three models, two seconds apart", land_three, lambda: soak.models() == present)
     for what, change in (("an answer", edit_answer), ("a rubric", edit_rubric), ("a reference", edit_reference)):
-        texts = soak.texts()
-        soak.event(
-            f"{what} edited",
-            lambda change=change: change(settings),
-            lambda texts=texts: soak.texts() != texts,  # type: ignore[misc]
-        )
+        soak.event(f"{what} edited", partial(change, settings), partial(soak.has_other_texts_than, soak.texts()))
     present.discard("one-0")
     soak.event("a model deleted", (settings.landing / "one-0.jsonl").unlink, lambda: soak.models() == present)
     before = soak.publication()
+
+    def land_a_broken_file() -> None:
+        (settings.landing / "broken.jsonl").write_bytes(b"\x00\xff{not json\n" * 20)
+
     soak.event(
         "a broken file",
-        lambda: (settings.landing / "broken.jsonl").write_bytes(b"\x00\xff{not json\n" * 20) and None,
+        land_a_broken_file,
         lambda: soak.publication() != before and soak.models() == present,
     )
     before = soak.publication()
@@ -283,7 +286,7 @@ def rest(soak: Soak, quiet_s: float) -> dict[str, object]:
     stored, started = soak.stored_mb(), time.monotonic()
     time.sleep(quiet_s)
     passed = time.monotonic() - started
-    spent = Counter[str]()
+    spent: defaultdict[str, float] = defaultdict(float)
     memory = 0
     for process in soak.processes():
         spent[part(process)] += cpu_s(process) - began.get(process.pid, 0.0)
@@ -292,8 +295,11 @@ def rest(soak: Soak, quiet_s: float) -> dict[str, object]:
     return {
         "seconds": round(passed),
         "runs": len(runs),
-        "cpu_percent_of_a_core": round(100 * spent.total() / passed, 2),
-        "of_these": {name: round(100 * seconds / passed, 2) for name, seconds in spent.most_common()},
+        "cpu_percent_of_a_core": round(100 * sum(spent.values()) / passed, 2),
+        "of_these": {
+            name: round(100 * seconds / passed, 2)
+            for name, seconds in sorted(spent.items(), key=itemgetter(1), reverse=True)
+        },
         "stored_mb_a_day": round((soak.stored_mb() - stored) * 86_400 / passed, 1),
         "memory_mb": round(memory / 1e6),
         "processes": len(soak.processes()),

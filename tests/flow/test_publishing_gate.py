@@ -5,7 +5,7 @@ One home goes through its life once, stage by stage; the tests look at what each
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,8 +18,8 @@ from pollux_dagster.definitions import build_defs
 from pollux_dagster.defs.automation import NEW, SCOPE_TAG, evaluate_job, is_whole, nightly_schedule
 from pollux_dagster.runs.instance import open_instance
 from pollux_dagster.settings import Settings
+from tests.fakes.instant_judge import MUMBLE, REFUSE, InstantJudge
 from tests.flow.flow_world import execute, flow_settings, land_instructions, land_model, published
-from tests.flow.instant_judge import MUMBLE, REFUSE, InstantJudge
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -61,9 +61,9 @@ def live(settings: Settings, judge: InstantJudge) -> dict[str, Stage]:
             is_whole=last_evaluation_is_whole(settings),
         )
 
-    def run(name: str, **tags: str) -> None:
+    def run(name: str, tags: Mapping[str, str] | None = None) -> None:
         before = judge.prompts.total()
-        note(name, execute(settings, **tags), before)
+        note(name, execute(settings, tags=tags), before)
 
     land_instructions(settings)
     land_model(settings, "good")
@@ -73,7 +73,7 @@ def live(settings: Settings, judge: InstantJudge) -> dict[str, Stage]:
     land_model(settings, "half", text=MUMBLE, spoiled=4)
     assert execute(settings, "ingest")
     note("landed and not evaluated", execute(settings, assets=["published/tables"]), judge.prompts.total())
-    note("command", evaluate_landing(settings), judge.prompts.total())
+    note("command", evaluate_landing(build_defs(settings), settings), judge.prompts.total())
     note("rebuild job", execute(settings, "rebuild_tables"), judge.prompts.total())
     note("backfill", backfill(settings), judge.prompts.total())
     note("one asset by hand", execute(settings, assets=["published/tables"]), judge.prompts.total())
@@ -88,7 +88,7 @@ def live(settings: Settings, judge: InstantJudge) -> dict[str, Stage]:
     land_model(settings, "refused", text=REFUSE, spoiled=12)
     run("refused")
     land_model(settings, "third")
-    run("landing change", **{SCOPE_TAG: NEW})
+    run("landing change", {SCOPE_TAG: NEW})
     (settings.landing / "refused.jsonl").unlink()
     typo = flow_settings(home.landing.parent, judge.url, POLLUX_JUDGE_MODEL="instatn")
     note("judge named by mistake", execute(typo, assets=["judging/requests", "judging/verdicts"]), 0)
@@ -107,7 +107,7 @@ def backfill(settings: Settings) -> bool:
     with open_instance(settings.dagster_home) as instance:
         keys = instance.get_dynamic_partitions("models")
     chosen = {"dagster/asset_partition_range_start": keys[0], "dagster/asset_partition_range_end": keys[-1]}
-    execute(settings, assets=["judging/verdicts"], **chosen)
+    execute(settings, assets=["judging/verdicts"], tags=chosen)
     graph = build_defs(settings).resolve_asset_graph().get_all_asset_keys()
     downstream = [
         key.to_user_string() for key in graph if key.path[0] in ("staging", "statistics", "marts", "published")

@@ -1,6 +1,6 @@
 """Coverage-guided fuzzing of every reader with atheris, each target in a process of its own and for a bounded time.
 
-`python tests/fuzz/fuzz.py` runs all targets; name some to run those. Inputs that reach new code are kept under
+`python -m tests.fuzz.fuzz` runs all targets; name some to run those. Inputs that reach new code are kept under
 `.fuzz/<target>/corpus` and start the next run. A finding is written beside it, with the command that replays it.
 """
 
@@ -14,7 +14,6 @@ import traceback
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(Path(__file__).parent), str(ROOT)]
 WORK = ROOT / ".fuzz"
 
 
@@ -29,7 +28,7 @@ def main() -> int:
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.replay:
-        from fuzz_targets import TARGETS
+        from tests.fuzz.fuzz_targets import TARGETS
 
         TARGETS[options.targets[0]].check(options.replay.read_bytes())
         print(f"{options.targets[0]}: nothing wrong with {options.replay}")
@@ -47,10 +46,10 @@ def _names() -> list[str]:
 
 def _run(name: str, seconds: int, seed: int) -> bool:
     print(f"--- {name}: {seconds} s, seed {seed}", flush=True)
-    command = [sys.executable, __file__, name, "--here", "--seconds", str(seconds), "--seed", str(seed)]
+    command = [sys.executable, "-m", "tests.fuzz.fuzz", name, "--here", "--seconds", str(seconds), "--seed", str(seed)]
     # libFuzzer looks at the clock between inputs; the margin is for one that hangs.
     try:
-        return subprocess.run(command, check=False, timeout=seconds + 120).returncode == 0
+        return subprocess.run(command, check=False, cwd=ROOT, timeout=seconds + 120).returncode == 0
     except subprocess.TimeoutExpired:
         print(f"{name}: an input hangs; rerun with --seed {seed} and look at the last lines above")
         return False
@@ -60,7 +59,7 @@ def _fuzz(name: str, seconds: int, seed: int) -> int:
     import atheris
 
     with atheris.instrument_imports(include=["pollux_dagster"]):
-        from fuzz_targets import TARGETS
+        from tests.fuzz.fuzz_targets import TARGETS
     target = TARGETS[name]
     folder = WORK / name
     corpus, seeds = folder / "corpus", folder / "seeds"
@@ -76,7 +75,7 @@ def _fuzz(name: str, seconds: int, seed: int) -> int:
             found = folder / f"finding-{hashlib.sha256(data).hexdigest()[:12]}"
             found.write_bytes(data)
             traceback.print_exc()
-            print(f"replay: python tests/fuzz/fuzz.py {name} --replay {found.relative_to(ROOT)}", flush=True)
+            print(f"replay: python -m tests.fuzz.fuzz {name} --replay {found.relative_to(ROOT)}", flush=True)
             raise
 
     atheris.Setup(

@@ -7,11 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from fuzz_targets import TARGETS
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-FUZZ = Path(__file__).with_name("fuzz.py")
+from tests.fuzz.fuzz_targets import TARGETS
+
+ROOT = Path(__file__).parents[2]
 FINDINGS = sorted((Path(__file__).parent / "findings").glob("*/*"))
 TOKENS = (b"\x00", b"\xff", b"\n", b'"', b"{", b"[", b":", b"\\ud800", b"1e999", b"-0", b"\xd0", b"*/", b"\x1f", b"NaN")
 
@@ -59,6 +60,6 @@ def test_what_the_fuzzer_found_once_stays_mended(finding: Path) -> None:
 
 def test_a_finding_can_be_replayed_without_the_fuzzer(tmp_path: Path) -> None:
     (tmp_path / "input").write_bytes(b"0: a\n1: b")
-    command = [sys.executable, str(FUZZ), "rubrics", "--replay", str(tmp_path / "input")]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
+    command = [sys.executable, "-m", "tests.fuzz.fuzz", "rubrics", "--replay", str(tmp_path / "input")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
     assert "nothing wrong" in done.stdout

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from landing_world import World, instruction
 
 from pollux_dagster.warehouse.schema import create_schema
+from tests.ingest.landing_world import World, instruction
 
 
 @pytest.fixture

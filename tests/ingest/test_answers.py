@@ -7,9 +7,9 @@ from typing import Any
 
 import polars as pl
 import pytest
-from landing_world import World, answer, instruction
 
 from pollux_dagster.ingest.formats.context import text_id
+from tests.ingest.landing_world import World, answer, instruction
 
 
 def _first(world: World) -> tuple[Any, ...]:

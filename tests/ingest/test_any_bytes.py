@@ -14,11 +14,11 @@ import duckdb
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from landing_world import World, answer, instruction
 
 from pollux_dagster.ingest import load
 from pollux_dagster.ingest.formats.context import context_of
 from pollux_dagster.warehouse.schema import create_schema
+from tests.ingest.landing_world import World, answer, instruction
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from landing_world import World
-from test_criteria_groups import check, conflict
+
+from tests.ingest.landing_world import World
+from tests.ingest.test_criteria_groups import check, conflict
 
 MARKS = "1: отлично\n2: средне\n3: плохо"
 COUNT = "от 0 до 5"
@@ -18,6 +19,7 @@ def _asks(prompt_id: object, name: str = "Качество", rubrics: str = COUN
 
 
 def _direction(world: World) -> bool | None:
+    higher: bool | None
     ((higher,),) = world.rows("SELECT higher_is_better FROM raw.criteria")
     return higher
 

@@ -6,7 +6,8 @@ import hashlib
 from typing import Any
 
 import pytest
-from landing_world import World, instruction
+
+from tests.ingest.landing_world import World, instruction
 
 
 def _criterion(name: str, group: str = "Общие", **fields: Any) -> dict[str, Any]:

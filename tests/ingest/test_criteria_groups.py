@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from landing_world import World, answer
 
 from pollux_dagster.warehouse.audit import audit
 from pollux_dagster.warehouse.checks import CheckResult
 from pollux_dagster.warehouse.contracts import contracts
+from tests.ingest.landing_world import World, answer
 
 BINARY = "0: ответ дан\n1: отказ"
 

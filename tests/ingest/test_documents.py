@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable
 
 import pytest
-from landing_world import World, answer, instruction
+
+from tests.ingest.landing_world import World, answer, instruction
 
 ROWS = 1000
 DAMAGE: dict[str, Callable[[str], str]] = {

@@ -14,7 +14,6 @@ from typing import Any
 
 import duckdb
 import pytest
-from landing_world import PACKAGE_TAXONOMY, World, answer, instruction
 
 from pollux_dagster.ingest import load
 from pollux_dagster.ingest import sync as sync_module
@@ -22,6 +21,7 @@ from pollux_dagster.ingest.formats.context import context_of
 from pollux_dagster.ingest.scan import LandingFile, fingerprint
 from pollux_dagster.ingest.sync import sync
 from pollux_dagster.warehouse.schema import create_schema
+from tests.ingest.landing_world import PACKAGE_TAXONOMY, World, answer, instruction
 
 
 def test_an_unchanged_file_is_not_opened_again(asked: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,6 +58,11 @@ def _copied_with_its_times(path: Path, body: bytes) -> None:
     other.unlink()
 
 
+def _yes_to_not(body: bytes) -> bytes:
+    """Another answer in as many bytes."""
+    return body.replace(json.dumps("да").encode(), json.dumps("не").encode())
+
+
 REPLACED = [_written_in_place, _renamed_over, _copied_with_its_times]
 
 
@@ -68,7 +73,7 @@ def test_a_file_that_was_replaced_is_read_also_with_the_same_size_and_time(
     path = asked.write("m.jsonl", answer(1, "да"))
     asked.sync()
     body, info, before = path.read_bytes(), path.stat(), fingerprint(asked.landing)
-    replace(path, body.replace(*(json.dumps(word).encode() for word in ("да", "не"))))
+    replace(path, _yes_to_not(body))
     os.utime(path, ns=(info.st_atime_ns, info.st_mtime_ns))
     assert (path.stat().st_size, path.stat().st_mtime_ns) == (info.st_size, info.st_mtime_ns)
     assert fingerprint(asked.landing) != before
@@ -94,7 +99,7 @@ def test_where_times_are_not_trusted_the_bytes_tell(
     again = sync(asked.con, asked.landing, run_id="r", taxonomy=None, trust_times=False)
     assert (again.loaded, again.rehashed) == ((), ())
     assert fingerprint(asked.landing, trust_times=False) == before
-    replace(path, body.replace(*(json.dumps(word).encode() for word in ("да", "не"))))
+    replace(path, _yes_to_not(body))
     os.utime(path, ns=(info.st_atime_ns, info.st_mtime_ns))
     assert fingerprint(asked.landing, trust_times=False) != before
     assert sync(asked.con, asked.landing, run_id="r", taxonomy=None, trust_times=False).loaded == ("m.jsonl",)
@@ -110,7 +115,7 @@ def test_a_file_that_is_replaced_while_it_is_read_is_left_to_the_next_sync(
 
     def replaced_meanwhile(name: str, document: object) -> object:
         if name == "m.jsonl":
-            replace(path, body.replace(*(json.dumps(word).encode() for word in ("да", "не"))))
+            replace(path, _yes_to_not(body))
             os.utime(path, ns=(info.st_atime_ns, info.st_mtime_ns))
         return context_of(name, document)
 

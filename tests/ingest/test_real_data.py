@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from landing_world import REAL_ANSWERS, World
+
+from tests.ingest.landing_world import REAL_ANSWERS, World
 
 needs_data = pytest.mark.skipif(not REAL_ANSWERS.is_dir(), reason="REAL_ANSWERS names no folder of them")
 

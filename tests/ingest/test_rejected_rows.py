@@ -8,9 +8,9 @@ import pickle
 
 import polars as pl
 import pytest
-from landing_world import World, answer, instruction
 
 from pollux_dagster.ingest import limits
+from tests.ingest.landing_world import World, answer, instruction
 
 GOOD = json.dumps(answer(2)).encode()
 

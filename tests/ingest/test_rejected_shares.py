@@ -7,11 +7,11 @@ import json
 
 import duckdb
 import pytest
-from landing_world import World, answer, instruction
 
 from pollux_dagster.warehouse.audit import audit
 from pollux_dagster.warehouse.checks import CheckResult
 from pollux_dagster.warehouse.contracts import contracts
+from tests.ingest.landing_world import World, answer, instruction
 
 
 def check(con: duckdb.DuckDBPyConnection, name: str, maximum: float = 0.02) -> CheckResult:

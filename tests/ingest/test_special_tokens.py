@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from landing_world import World, answer
-
 import pollux_dagster
 from pollux_dagster.core.injection import injection_reasons
 from pollux_dagster.ingest.special_tokens import read_special_tokens
 from pollux_dagster.ingest.sync import sync
+from tests.ingest.landing_world import World, answer
 
 DEMO_JUDGE = Path(pollux_dagster.__file__).parent / "demo" / "judge"
 REASONS = "SELECT prompt_id, injection_suspected, injection_reasons FROM raw.model_outputs ORDER BY prompt_id"

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from landing_world import World, answer, instruction
 
 from pollux_dagster.ingest import limits
 from pollux_dagster.ingest.containers import open_container
 from pollux_dagster.ingest.rows import RowRejected
 from pollux_dagster.ingest.scan import LandingFile
+from tests.ingest.landing_world import World, answer, instruction
 
 ROWS = 1000
 

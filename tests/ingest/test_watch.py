@@ -25,28 +25,26 @@ def test_a_small_folder_is_looked_at_within_the_call(tmp_path: Path) -> None:
     assert FolderWatch(tmp_path).state() == fingerprint(tmp_path)
 
 
-def test_a_look_that_takes_longer_than_the_callers_patience_is_handed_to_a_later_call_once(tmp_path: Path) -> None:
+def test_a_look_that_takes_longer_than_the_callers_patience_is_handed_to_a_later_call_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fifo = tmp_path / "slow"
     os.mkfifo(fifo)
     # The look stands still until somebody writes to the pipe: a folder that takes as long as this test wants.
     slow = FolderWatch(tmp_path, patience_s=0.01, free_s=0.0)
-    original = watch.fingerprint
 
     def look(folder: Path, *, trust_times: bool) -> str:
         with fifo.open():
-            return original(folder, trust_times=trust_times)
+            return fingerprint(folder, trust_times=trust_times)
 
-    watch.fingerprint = look  # type: ignore[assignment]
-    try:
-        assert slow.state() is None
-        assert slow.state() is None
-        (tmp_path / "late.jsonl").write_text("{}")
-        with fifo.open("w"):
-            pass
-        assert settle(slow) == original(tmp_path)
-        assert slow.state() is None, "after a look it rests"
-    finally:
-        watch.fingerprint = original
+    monkeypatch.setattr(watch, "fingerprint", look)
+    assert slow.state() is None
+    assert slow.state() is None
+    (tmp_path / "late.jsonl").write_text("{}")
+    with fifo.open("w"):
+        pass
+    assert settle(slow) == fingerprint(tmp_path)
+    assert slow.state() is None, "after a look it rests"
 
 
 def test_a_folder_that_is_gone_is_told_and_found_again_when_it_is_back(tmp_path: Path) -> None:

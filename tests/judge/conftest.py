@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pollux_dagster.ledger.ledger import Ledger
-from tests.judge.fake_judge import FakeJudge
+from tests.fakes.fake_judge import FakeJudge
 from tests.judge.judged_world import World
 
 DEMO_CHECKPOINT = Path(__file__).parents[2] / "pollux_dagster" / "demo" / "judge"

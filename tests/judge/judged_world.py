@@ -21,7 +21,7 @@ from pollux_dagster.judge.server import (
 )
 from pollux_dagster.judge.work import Evaluation, EvaluationLimits, EvaluationReport
 from pollux_dagster.ledger.ledger import Ledger
-from tests.judge.fake_judge import (
+from tests.fakes.fake_judge import (
     KEY,
     LEVELS,
     FakeJudge,

@@ -28,7 +28,7 @@ from pollux_dagster.judge.responses import (
     read_retry_after,
 )
 from pollux_dagster.judge.retry import RetryPolicy, altered
-from tests.judge.fake_judge import KEY, Answering, Call, FakeJudge, Raw, as_json, completion, error, replying
+from tests.fakes.fake_judge import KEY, Answering, Call, FakeJudge, Raw, as_json, completion, error, replying
 
 PROFILE = PROFILES["pollux-4b"]
 QUICK = WireLimits(connect_s=1.0, first_byte_s=0.5, body_s=0.3, max_reply_bytes=100_000)

@@ -20,7 +20,7 @@ from pollux_dagster.judge.server import (
     RestartRefusedError,
     attached_server,
 )
-from tests.judge.fake_judge import (
+from tests.fakes.fake_judge import (
     KEY,
     Answering,
     Call,
@@ -219,7 +219,7 @@ RUN = """
     import signal, sys
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job starts with it ignored
     from pathlib import Path
-    from tests.judge.fake_judge import KEY
+    from tests.fakes.fake_judge import KEY
     from tests.judge.judged_world import CRITERIA, PROFILE, make_answers
     from pollux_dagster.judge.evaluate import evaluate
     from pollux_dagster.judge.work import Evaluation

@@ -20,7 +20,7 @@ from pollux_dagster.judge.server import (
 )
 from pollux_dagster.judge.work import Evaluation, EvaluationError
 from pollux_dagster.ledger.ledger import Ledger
-from tests.judge.fake_judge import (
+from tests.fakes.fake_judge import (
     Call,
     Raw,
     answer_well,

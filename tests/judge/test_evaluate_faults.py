@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from pollux_dagster.judge.retry import RetryPolicy
-from tests.judge.fake_judge import (
+from tests.fakes.fake_judge import (
     Answering,
     Call,
     Raw,

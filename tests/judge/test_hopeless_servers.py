@@ -9,7 +9,7 @@ import pytest
 
 from pollux_dagster.core.work import Answer
 from pollux_dagster.judge.work import EvaluationError
-from tests.judge.fake_judge import (
+from tests.fakes.fake_judge import (
     Answering,
     Call,
     Raw,

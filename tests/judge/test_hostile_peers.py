@@ -29,9 +29,9 @@ from pollux_dagster.judge.server import (
 )
 from pollux_dagster.judge.server.exchange import MAX_BODY_BYTES, ProbeError, call
 from pollux_dagster.judge.work import EvaluationError
-from tests.judge.fake_judge import KEY, Answering, Raw, as_json, completion
+from tests.fakes.fake_judge import KEY, Answering, Raw, as_json, completion
+from tests.fakes.raw_peer import RawPeer, Speaking, dripping, whole
 from tests.judge.judged_world import COUNTING, QUICK, World, make_answers, right_scores
-from tests.judge.raw_peer import RawPeer, Speaking, dripping, whole
 
 PROFILE = PROFILES["pollux-4b"]
 SHORT = WireLimits(connect_s=1.0, first_byte_s=0.5, body_s=0.3, whole_body_s=0.6, max_reply_bytes=100_000)
@@ -175,10 +175,11 @@ def test_json_that_is_none_or_says_a_thing_twice_is_a_failure_of_its_request(bod
     with RawPeer(saying(whole(body))) as peer:
         over_the_wire = ask(endpoint_at(peer.root))
         assert isinstance(over_the_wire, Failure)
-        for probe in (http_probe.served_models, lambda *given: http_probe.write_one_token(*given[:2], "m", given[2])):
-            if b"choices" not in body or probe is http_probe.served_models:
-                with pytest.raises(ProbeError):
-                    probe(peer.root, KEY, 5.0)
+        with pytest.raises(ProbeError):
+            http_probe.served_models(peer.root, KEY, 5.0)
+        if b"choices" not in body:
+            with pytest.raises(ProbeError):
+                http_probe.write_one_token(peer.root, KEY, "m", 5.0)
 
 
 def test_an_error_text_nested_deeper_than_python_writes_is_shown_as_it_came() -> None:

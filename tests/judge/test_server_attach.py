@@ -14,7 +14,7 @@ import pytest
 
 from pollux_dagster.judge.server import AttachError, RestartRefusedError, attached_server, http_probe
 
-STUB = Path(__file__).with_name("stub_server.py")
+STUB = Path(__file__).parents[1] / "fakes" / "stub_server.py"
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from pollux_dagster.judge.server import ServerSpec, list_servers, managed_server
 from pollux_dagster.judge.server.environment import server_environment
 from pollux_dagster.judge.server.processes import descendants
 
-STUB = Path(__file__).with_name("stub_server.py")
+STUB = Path(__file__).parents[1] / "fakes" / "stub_server.py"
 SECRET = "sk-of-another-judge"
 KEYS = ("POLLUX_JUDGE_API_KEY", "OPENAI_API_KEY", "MY_COMPANYS_JUDGE", "VLLM_API_KEY", "AWS_SECRET_ACCESS_KEY")
 NEEDED = {"CUDA_VISIBLE_DEVICES": "1", "HF_HOME": "/models", "https_proxy": "http://proxy:3128", "LC_ALL": "C.UTF-8"}

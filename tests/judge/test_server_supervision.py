@@ -28,8 +28,8 @@ from pollux_dagster.judge.server import (
     stop_server,
 )
 
-STUB = Path(__file__).with_name("stub_server.py")
 REPOSITORY = Path(__file__).parents[2]
+STUB = REPOSITORY / "tests" / "fakes" / "stub_server.py"
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ import duckdb
 import pytest
 
 from pollux_dagster import __version__
-from tests.flow.instant_judge import MODEL, InstantJudge
+from tests.fakes.instant_judge import MODEL, InstantJudge
 from tests.pipeline_world import write_answers, write_instructions
 from tests.security.running_ui import free_port
 

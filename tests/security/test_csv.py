@@ -8,10 +8,10 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from hostile import HOSTILE
 from typer.testing import CliRunner
 
 from pollux_dagster.cli import app
+from tests.security.hostile import HOSTILE
 
 # What Excel, LibreOffice and Google Sheets begin a formula with; the last four are the full-width forms.
 BEGINNINGS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")

@@ -12,15 +12,16 @@ import dagster as dg
 import duckdb
 import polars as pl
 import pytest
-from hostile import CONTROLS, HOSTILE, acts
 from rich.console import Console
 from typer.testing import CliRunner
 
 import pollux_dagster
 from pollux_dagster.cli import app
+from pollux_dagster.core.text import escaped
 from pollux_dagster.defs.metadata import MAX_CELL, rows_table
-from pollux_dagster.report import escaped, print_query
+from pollux_dagster.report import print_query
 from pollux_dagster.runs.terminal import _Line
+from tests.security.hostile import CONTROLS, HOSTILE, acts
 
 PACKAGE = Path(pollux_dagster.__file__).parent
 # What the UI renders as something other than the text it is given.
@@ -38,7 +39,7 @@ def test_no_metadata_is_markdown_or_a_link() -> None:
             name = node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
             owner = node.value if isinstance(node, ast.Attribute) else None
             owned = isinstance(owner, ast.Attribute | ast.Name) and "MetadataValue" in ast.unparse(owner)
-            assert not (name in RENDERED and (owned or name.endswith("Value"))), f"{path}:{node.lineno}: {name}"
+            assert not (name in RENDERED and (owned or name.endswith("Value"))), f"{path}: {ast.unparse(node)}"
 
 
 def test_no_html_is_made_by_pasting_texts_together() -> None:

@@ -16,8 +16,6 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from fake_judge import KEY, FakeJudge, replying
-from hostile import GATE, HOSTILE, SCALE, acts, write_jsonl
 from rich.console import Console
 
 from pollux_dagster.definitions import build_defs
@@ -26,6 +24,8 @@ from pollux_dagster.report import print_report
 from pollux_dagster.runs.instance import open_instance
 from pollux_dagster.runs.terminal import with_plain_lines
 from pollux_dagster.settings import Settings
+from tests.fakes.fake_judge import KEY, FakeJudge, replying
+from tests.security.hostile import GATE, HOSTILE, SCALE, acts, write_jsonl
 
 pytestmark = pytest.mark.timeout(300)
 ANSWERS = {name: text for name, text in HOSTILE.items() if name != "huge line"} | {"long": "я " * 2_000}

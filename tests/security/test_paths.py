@@ -9,7 +9,6 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from hostile import HOSTILE
 
 from pollux_dagster.core.model_ids import model_partition_key
 from pollux_dagster.core.verdicts import Verdict, VerdictStatus
@@ -18,6 +17,7 @@ from pollux_dagster.ingest.scan import scan
 from pollux_dagster.ingest.sync import sync
 from pollux_dagster.ledger.ledger import Ledger
 from pollux_dagster.warehouse.schema import create_schema
+from tests.security.hostile import HOSTILE
 
 VERDICT = Verdict(
     verdict_key="k", judge_id="j", status=VerdictStatus.OK, score=1.0, rationale=None, raw_text="1", error=None,

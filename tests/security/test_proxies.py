@@ -20,7 +20,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from running_ui import free_port
+
+from tests.security.running_ui import free_port
 
 OPERATE = Path(__file__).parents[2] / "docs" / "operate.md"
 LOGIN = {"Authorization": "Basic " + base64.b64encode(b"operator:open sesame").decode()}

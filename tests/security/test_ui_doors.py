@@ -18,12 +18,12 @@ from queue import Queue
 from urllib.parse import quote, urlencode
 
 import pytest
-from running_ui import LAUNCH, RunningUi, free_port, launching, running_ui
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 from websockets.typing import Origin, Subprotocol
 
 from pollux_dagster.settings import Settings
+from tests.security.running_ui import LAUNCH, RunningUi, free_port, launching, running_ui
 
 pytestmark = pytest.mark.timeout(600)
 JSON = {"Content-Type": "application/json"}

@@ -12,12 +12,12 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from fake_judge import KEY, Call, FakeJudge, Raw, replying
-from running_ui import RunningUi, command_of, environment_of, running_ui
-from test_hostile_run import holding
 
 from pollux_dagster.settings import Settings
+from tests.fakes.fake_judge import KEY, Call, FakeJudge, Raw, replying
 from tests.pipeline_world import write_answers, write_instructions
+from tests.security.running_ui import RunningUi, command_of, environment_of, running_ui
+from tests.security.test_hostile_run import holding
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.slow]
 KNOWN_BY = ("pollux_dagster.ui.services run", "pollux_dagster.ui.services keep", "pollux_dagster.ui.webserver",

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from tiny_world import TinyWorld
 
 from pollux_dagster.warehouse.schema import create_schema
 from pollux_dagster.warehouse.sql_models import SqlModel, packaged_sql_models
+from tests.warehouse.tiny_world import TinyWorld
 
 
 @pytest.fixture(scope="session")

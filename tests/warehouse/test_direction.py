@@ -5,8 +5,6 @@ from __future__ import annotations
 import duckdb
 import polars as pl
 import pytest
-from scored_world import write_human_scores
-from tiny_world import ALPHA, BETA, JUDGE, OTHER_JUDGE, TinyWorld, criterion_id, verdict_row
 
 from pollux_dagster.warehouse.golden import GoldenRound, golden_requests, pin_golden_set, record_round
 from pollux_dagster.warehouse.pipeline import build_tables
@@ -14,6 +12,8 @@ from pollux_dagster.warehouse.sql_models import SqlModel
 from pollux_dagster.warehouse.statistics.calibration import human_final_scores
 from pollux_dagster.warehouse.statistics.drift import golden_drift
 from pollux_dagster.warehouse.statistics.human_agreement import human_scores
+from tests.warehouse.scored_world import write_human_scores
+from tests.warehouse.tiny_world import ALPHA, BETA, JUDGE, OTHER_JUDGE, TinyWorld, criterion_id, verdict_row
 
 STYLE = criterion_id("style")  # 1 to 5
 SCORES = (

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from tiny_world import TinyWorld
 
 from pollux_dagster.warehouse.audit import audit
 from pollux_dagster.warehouse.checks import record_check_results
@@ -16,6 +15,7 @@ from pollux_dagster.warehouse.gate import objections
 from pollux_dagster.warehouse.pipeline import build_tables
 from pollux_dagster.warehouse.publish import PublicationRefusedError, mark_stale, publish
 from pollux_dagster.warehouse.sql_models import SqlModel
+from tests.warehouse.tiny_world import TinyWorld
 
 NO_STRANGERS = Contract(
     "raw.model_outputs",

@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 
 import duckdb
 import pytest
-from tiny_world import JUDGE, OTHER_JUDGE, TinyWorld, verdict_row
 
 from pollux_dagster.warehouse.golden import (
     GoldenRequest,
@@ -25,6 +24,7 @@ from pollux_dagster.warehouse.pipeline import build_tables
 from pollux_dagster.warehouse.schema import create_schema
 from pollux_dagster.warehouse.sql_models import SqlModel
 from pollux_dagster.warehouse.statistics.drift import latest_round_moved
+from tests.warehouse.tiny_world import JUDGE, OTHER_JUDGE, TinyWorld, verdict_row
 
 OLD = GoldenRound(OTHER_JUDGE, "m", "vllm", "0.31", ("--x",))
 NEW = GoldenRound(OTHER_JUDGE, "m", "vllm", "0.32", ("--x",))

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import duckdb
 import pytest
-from tiny_world import ALPHA, BETA, JUDGE, MODELS, OTHER_JUDGE, PROMPTS, TinyWorld, verdict_key
 
 from pollux_dagster.warehouse.audit import audit
 from pollux_dagster.warehouse.contracts import contracts
 from pollux_dagster.warehouse.materialize import build_sql_model
 from pollux_dagster.warehouse.sql_models import SqlModel
+from tests.warehouse.tiny_world import ALPHA, BETA, JUDGE, MODELS, OTHER_JUDGE, PROMPTS, TinyWorld, verdict_key
 
 FLAGGED = {(ALPHA, "p2"), (ALPHA, "p4"), (BETA, "p1")}
 
 
 @pytest.fixture
 def built(world: TinyWorld, models: list[SqlModel]) -> duckdb.DuckDBPyConnection:
-    for model, prompt in FLAGGED:
+    for model_id, prompt in FLAGGED:
         world.con.execute(
             "UPDATE raw.model_outputs SET injection_suspected = TRUE, injection_reasons = ['asks_for_score'] "
             "WHERE model_id = ? AND prompt_id = ?",
-            [model, prompt],
+            [model_id, prompt],
         )
     world.judge_everything()
     for model in models:

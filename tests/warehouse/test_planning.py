@@ -7,14 +7,14 @@ from datetime import UTC, datetime, timedelta
 import duckdb
 import polars as pl
 import pytest
-from scored_world import draw_scores, write_human_scores, write_scores
-from tiny_world import ALPHA, JUDGE, MODELS, TinyWorld, verdict_key, verdict_row
 
 from pollux_dagster.core.statistics.ppi import MINIMUM_LABELLED
 from pollux_dagster.warehouse.pipeline import build_tables
 from pollux_dagster.warehouse.requests import pending_requests, refresh_requests
 from pollux_dagster.warehouse.sql_models import SqlModel
 from pollux_dagster.warehouse.workload import DryRun, dry_run, plan_comparison
+from tests.warehouse.scored_world import draw_scores, write_human_scores, write_scores
+from tests.warehouse.tiny_world import ALPHA, JUDGE, MODELS, TinyWorld, verdict_key, verdict_row
 
 
 def plan(con: duckdb.DuckDBPyConnection, *, repeats: int = 1, context_tokens: int = 4096) -> DryRun:

@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
-from scored_world import GATE, JUDGE, OTHER_JUDGE, draw_scores, write_scores
 
 from pollux_dagster.warehouse.materialize import build_sql_model
 from pollux_dagster.warehouse.sql_models import SqlModel
+from tests.warehouse.scored_world import GATE, JUDGE, OTHER_JUDGE, draw_scores, write_scores
 
 POLICIES = ("strict", "pollux", "pollux_max", "mera")
 MODEL = ["judge_id", "model_id"]
@@ -64,8 +64,8 @@ def test_a_policy_is_what_its_header_says(
 ) -> None:
     rows = verdicts.assign(gate=gate_of(verdicts))
     wanted = policy(rows[rows.criterion_id != GATE])
-    found = con.sql(f"SELECT judge_id, model_id, score FROM marts.policy_{policy.__name__}").df()
-    found = found.set_index(MODEL).score.sort_index()
+    table = con.sql(f"SELECT judge_id, model_id, score FROM marts.policy_{policy.__name__}").df()
+    found = table.set_index(MODEL).score.sort_index()
     assert len(found) == 12
     np.testing.assert_allclose(found, wanted.sort_index(), rtol=1e-12)
 

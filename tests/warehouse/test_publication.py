@@ -12,7 +12,6 @@ from pathlib import Path
 import duckdb
 import filelock
 import pytest
-from tiny_world import ALPHA, JUDGE, TinyWorld
 
 from pollux_dagster.core.transactions import transaction
 from pollux_dagster.warehouse.connection import connect
@@ -23,6 +22,7 @@ from pollux_dagster.warehouse.publish import MixedTablesError, PublicationBusyEr
 from pollux_dagster.warehouse.schema import create_schema
 from pollux_dagster.warehouse.sql_models import load_sql_models
 from pollux_dagster.warehouse.statistics import TABLES
+from tests.warehouse.tiny_world import ALPHA, JUDGE, TinyWorld
 
 ROOT = Path(__file__).resolve().parents[2] / "dbt_like_sql"
 MODELS = load_sql_models(ROOT)

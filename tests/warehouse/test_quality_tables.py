@@ -7,7 +7,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import sqlglot
-from tiny_world import (
+
+from pollux_dagster.core.verdicts import VerdictStatus
+from pollux_dagster.warehouse.materialize import build_sql_model
+from pollux_dagster.warehouse.pipeline import build_tables
+from pollux_dagster.warehouse.sql_models import SqlModel
+from tests.warehouse.tiny_world import (
     ALPHA,
     BETA,
     CRITERIA,
@@ -24,11 +29,6 @@ from tiny_world import (
     planned,
     verdict_key,
 )
-
-from pollux_dagster.core.verdicts import VerdictStatus
-from pollux_dagster.warehouse.materialize import build_sql_model
-from pollux_dagster.warehouse.pipeline import build_tables
-from pollux_dagster.warehouse.sql_models import SqlModel
 
 ANSWER = ["judge_id", "model_id", "prompt_id"]
 

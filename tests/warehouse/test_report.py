@@ -10,13 +10,13 @@ from pathlib import Path
 import duckdb
 import pytest
 from rich.console import Console
-from tiny_world import ALPHA, BETA, GAMMA, JUDGE, OTHER_JUDGE, TinyWorld
 
 from pollux_dagster import report
 from pollux_dagster.warehouse.pipeline import build_tables
 from pollux_dagster.warehouse.publish import publish
 from pollux_dagster.warehouse.schema import create_schema
 from pollux_dagster.warehouse.sql_models import SqlModel
+from tests.warehouse.tiny_world import ALPHA, BETA, GAMMA, JUDGE, OTHER_JUDGE, TinyWorld
 
 
 @pytest.fixture

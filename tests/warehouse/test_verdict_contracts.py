@@ -6,12 +6,22 @@ from collections import Counter
 from datetime import UTC, datetime
 
 import pytest
-from tiny_world import JUDGE, MISSING, MODELS, OTHER_JUDGE, PROMPTS, TinyWorld, criteria_of, planned, verdict_key
 
 from pollux_dagster.warehouse.audit import audit
 from pollux_dagster.warehouse.contracts import Contract, contracts
 from pollux_dagster.warehouse.provenance import record_run
 from pollux_dagster.warehouse.requests import refresh_requests
+from tests.warehouse.tiny_world import (
+    JUDGE,
+    MISSING,
+    MODELS,
+    OTHER_JUDGE,
+    PROMPTS,
+    TinyWorld,
+    criteria_of,
+    planned,
+    verdict_key,
+)
 
 VERDICTS = """
 INSERT INTO judging.verdicts

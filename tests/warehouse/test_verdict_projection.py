@@ -7,11 +7,11 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from tiny_world import TinyWorld, verdict_row, write_segment
 
 from pollux_dagster.warehouse import verdicts as module
 from pollux_dagster.warehouse.schema import create_schema
 from pollux_dagster.warehouse.verdicts import load_verdicts
+from tests.warehouse.tiny_world import TinyWorld, verdict_row, write_segment
 
 FAILED = verdict_row("k", "truncated", None, minute=1)
 OK = verdict_row("k", "ok", 1.0, minute=2)
@@ -163,7 +163,13 @@ def test_a_load_that_was_killed_goes_on_where_it_stopped(world: TinyWorld, monke
 
 def test_many_small_segments_are_loaded_together(world: TinyWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     paths = [write_segment(world.folder / f"{n}.parquet", [verdict_row(f"k{n}", "ok", 1.0)]) for n in range(100)]
-    load, calls = module._load, []
-    monkeypatch.setattr(module, "_load", lambda con, batch: calls.append(len(batch)) or load(con, batch))
+    load = module._load
+    calls: list[int] = []
+
+    def counting(con: duckdb.DuckDBPyConnection, batch: list[str]) -> int:
+        calls.append(len(batch))
+        return load(con, batch)
+
+    monkeypatch.setattr(module, "_load", counting)
     assert load_verdicts(world.con, paths) == 100
     assert calls == [100]

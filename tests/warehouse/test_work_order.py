@@ -6,7 +6,15 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from tiny_world import (
+
+from pollux_dagster.core.work import Answer
+from pollux_dagster.warehouse.requests import (
+    WorkOrder,
+    iter_work_order,
+    pending_requests,
+    refresh_requests,
+)
+from tests.warehouse.tiny_world import (
     ALPHA,
     BETA,
     GAMMA,
@@ -22,14 +30,6 @@ from tiny_world import (
     planned,
     verdict_key,
     verdict_row,
-)
-
-from pollux_dagster.core.work import Answer
-from pollux_dagster.warehouse.requests import (
-    WorkOrder,
-    iter_work_order,
-    pending_requests,
-    refresh_requests,
 )
 
 

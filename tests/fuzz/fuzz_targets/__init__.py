@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from fuzz_targets import (
+from tests.fuzz.fuzz_targets import (
     injections,
     landing_files,
     landing_rows,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import orjson
 
-from fuzz_targets.landing_files import SEEDS as FILES
-from fuzz_targets.landing_files import check_records
 from pollux_dagster.ingest.formats import READERS
 from pollux_dagster.ingest.formats.context import FileContext
 from pollux_dagster.ingest.json_rows import read_line
 from pollux_dagster.ingest.rows import RowRejected
+from tests.fuzz.fuzz_targets.landing_files import SEEDS as FILES
+from tests.fuzz.fuzz_targets.landing_files import check_records
 
 CONTEXTS = (
     FileContext("m.jsonl"),

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from fuzz_targets.landing_files import check_records
 from pollux_dagster.ingest.formats.taxonomy_files import read_criteria_document, read_tasks_document
 from pollux_dagster.ingest.json_rows import parse_document
+from tests.fuzz.fuzz_targets.landing_files import check_records
 
 SEEDS = (
     b'{"k": {"name": {"ru": "a", "en": "b"}, "desc": "", "scale": {"ru": {"0": "c", "1": "d"}}, '

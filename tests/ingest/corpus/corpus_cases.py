@@ -19,7 +19,8 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
-from landing_world import answer, instruction
+
+from tests.ingest.landing_world import answer, instruction
 
 
 @dataclass(frozen=True)
@@ -388,7 +389,7 @@ def _taxonomies() -> Iterator[Case]:
 
 
 def _parquet() -> Iterator[Case]:
-    frames = (
+    frames: tuple[tuple[str, dict[str, list[Any]], int, tuple[str, ...]], ...] = (
         ("plain", {"prompt_id": [1, 2], "answer": ["a", "b"]}, 2, ()),
         ("null id", {"prompt_id": [1, None], "answer": ["a", "b"]}, 1, ("missing_prompt_id",)),
         ("NaN id", {"prompt_id": [1.0, float("nan")], "answer": ["a", "b"]}, 1, ("non_finite_number",)),

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 import duckdb
 import pytest
-from corpus_cases import INSTRUCTIONS, Case, cases
-from landing_world import World
 
 from pollux_dagster.ingest.rows import Reason
 from pollux_dagster.ingest.sync import FileReport
 from pollux_dagster.warehouse.schema import create_schema
+from tests.ingest.corpus.corpus_cases import INSTRUCTIONS, Case, cases
+from tests.ingest.landing_world import World
 
 CASES = {case.name: case for case in cases()}
 REASONS_OF_OTHER_PLACES = {

@@ -12,23 +12,27 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from landing_world import World, answer, instruction
 
 from pollux_dagster.ingest import limits
 from pollux_dagster.ingest.load import hash_file
 from pollux_dagster.ingest.parquet_probe import _environment
 from pollux_dagster.ingest.scan import scan
+from tests.ingest.landing_world import World, answer, instruction
 
 GOOD = json.dumps(answer(1)).encode() + b"\n"
 READ = """
 import json, resource, sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from pollux_dagster.ingest import limits
 from pollux_dagster.ingest.containers import open_container
 from pollux_dagster.ingest.rows import RowRejected
@@ -210,8 +214,8 @@ def _list(values: pa.Array) -> pa.Array:
     return pa.ListArray.from_arrays(pa.array([0, len(values)], pa.int32()), values)
 
 
-PLAIN = {"use_dictionary": False, "compression": "brotli"}
-BOMBS = {
+PLAIN: dict[str, Any] = {"use_dictionary": False, "compression": "brotli"}
+BOMBS: dict[str, tuple[Callable[[], pa.Table], dict[str, Any]]] = {
     "one text in a page": (_one_text, PLAIN),
     "a list of nulls": (_list_of_nulls, {"compression": "brotli", "data_page_size": 2**31 - 1}),
     "a list of one text": (_list_of_one_text, {"compression": "brotli"}),

@@ -6,7 +6,6 @@ run after the last one must end with the undisturbed tables.
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import signal
@@ -20,11 +19,11 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pyarrow.parquet as pq
-from chaos_child import Work, not_of_a_run, start
-from chaos_world import ChaosError, Row, compare, read_rows, settings_of
 
 from pollux_dagster.judge.server import ServerStatus, list_servers
 from pollux_dagster.ledger.journal import Damage, read_records
+from tests.chaos.child import Work, not_of_a_run, start
+from tests.chaos.world import ChaosError, Row, compare, read_rows, settings_of
 
 TOKEN = "PYTHON_CHAOS_TOKEN"  # by this prefix managed servers get it too
 TARGETS = ("step", "api", "core", "supervisor", "all")
@@ -160,12 +159,12 @@ def _finish(work: Work, child: BaseProcess, chain: Chain) -> BaseProcess:
         if child.is_alive():
             child.kill()
             raise ChaosError(f"the run after {chain.kills} did not end within {RUN_WITHIN_S:g} s")
-        outcome = json.loads(work.result.read_text()) if work.result.exists() else {"ok": False, "error": "no result"}
-        if outcome["ok"]:
+        ending = work.ending()
+        if ending.ok:
             return child
         chain.restarts += 1
         child = start(work)
-    raise ChaosError(f"the run after {chain.kills} failed twice: {outcome['error'][-1500:]}")
+    raise ChaosError(f"the run after {chain.kills} failed twice: {ending.error[-1500:]}")
 
 
 def leftovers() -> list[int]:

@@ -17,14 +17,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import dagster as dg
-from chaos_arena import Arena, World
-from chaos_faults import judge_on
-from chaos_world import ChaosError, compare, read_rows, settings_of
 
 from pollux_dagster.core.profiles import PROFILES
 from pollux_dagster.judge.endpoint import Endpoint
 from pollux_dagster.runs.instance import open_instance
 from pollux_dagster.settings import Settings
+from tests.chaos.arena import Arena, World
+from tests.chaos.faults import judge_on
+from tests.chaos.world import ChaosError, compare, read_rows, settings_of
 
 WORKSPACE = Path(__file__).parents[2] / "workspace.yaml"
 WITHIN_S = 420.0

@@ -14,9 +14,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import duckdb
-from chaos_arena import Arena, World
-from chaos_faults import judge_on
-from chaos_world import ChaosError, compare, land, read_rows, settings_of, staging_models
 
 from pollux_dagster.judge.endpoint import Endpoint
 from pollux_dagster.ledger.journal import LedgerError
@@ -24,6 +21,9 @@ from pollux_dagster.ledger.ledger import Ledger
 from pollux_dagster.settings import Settings
 from pollux_dagster.warehouse.connection import connect
 from pollux_dagster.warehouse.publish import publish
+from tests.chaos.arena import Arena, World
+from tests.chaos.faults import judge_on
+from tests.chaos.world import ChaosError, compare, land, read_rows, settings_of, staging_models
 
 PLACES = ("ledger", "warehouse", "publication")
 TROUBLES = ("full", "read_only")
@@ -121,8 +121,15 @@ def _whole_run(settings: Settings, arena: Arena, judge: Endpoint) -> None:
     judge_on(settings, judge.base_url, judge, arena.profile, "run")
     con = connect(settings.warehouse)
     try:
-        about = {"run_id": "chaos", "package_version": "chaos", "git_commit": None}
-        publish(con, settings.published, models=staging_models(), contracts=(), **about)
+        publish(
+            con,
+            settings.published,
+            models=staging_models(),
+            contracts=(),
+            run_id="chaos",
+            package_version="chaos",
+            git_commit=None,
+        )
     finally:
         con.close()
 

@@ -12,18 +12,13 @@ from functools import cache
 from itertools import chain, zip_longest
 from pathlib import Path
 
-import chaos_calls
-import chaos_daemon
-import chaos_disk
-import chaos_server
-import chaos_together
-import chaos_versions
-from chaos_arena import Arena, Scenario, World
-from chaos_child import start
-from chaos_faults import RATES, judge_on, run_through_faults
-from chaos_kill import run_killed
-from chaos_proxy import FAULTS
-from chaos_world import settings_of
+from tests.chaos import calls, daemon, disk, server, together, versions
+from tests.chaos.arena import Arena, Scenario, World
+from tests.chaos.child import start
+from tests.chaos.faults import RATES, judge_on, run_through_faults
+from tests.chaos.kill import run_killed
+from tests.chaos.proxy import FAULTS
+from tests.chaos.world import settings_of
 
 STEP_CHAINS, SERVER_CHAINS, JOB_CHAINS = 7, 3, 1
 STEP_KILLS, JOB_KILLS = 5, 3
@@ -109,49 +104,15 @@ def _kills(label: str, targets: tuple[str, ...], *, jobs: bool = False) -> Scena
 
 
 def _single() -> list[Scenario]:
-    disks = [
-        Scenario(
-            f"disk-{place}-{trouble}",
-            f"a disk that is {trouble} under the {place}: a clear error, nothing half-written, and the run resumes",
-            lambda arena, source, seed, place=place, trouble=trouble: _disk(arena, place, trouble),
-        )
-        for place in chaos_disk.PLACES
-        for trouble in chaos_disk.TROUBLES
-    ]
-    segments = [
-        Scenario(
-            f"segment-{harm}",
-            f"a {harm} ledger segment is set aside with a report; its verdicts, and only they, are asked for again",
-            lambda arena, source, seed, harm=harm: _segment(arena, harm, source),
-        )
-        for harm in chaos_disk.HARMS
-    ]
-    warehouses = [
-        Scenario(
-            f"warehouse-{harm}",
-            f"a {harm} warehouse is made again by `pollux rebuild`, without a request",
-            lambda arena, source, seed, harm=harm: _warehouse(arena, harm, source),
-        )
-        for harm in chaos_disk.HARMS
-    ]
-    calls = [
-        Scenario(
-            f"calls-{action}-{ending}",
-            f"{ending} at each call of {action} that changes a file: nothing is lost, and again ends as undisturbed",
-            lambda arena, source, seed, action=action, ending=ending: _calls(arena, action, ending, source),
-        )
-        for action in chaos_calls.ACTIONS
-        for ending in chaos_calls.ENDINGS
-    ]
     return [
-        *calls,
+        *(_calls(action, ending) for action in calls.ACTIONS for ending in calls.ENDINGS),
         Scenario("server-hang", "an engine that hangs behind a healthy answer is restarted", _hang),
         Scenario("server-bad-flag", "an engine that ends at start is told with its reason", _bad_flag),
         Scenario("server-never-ready", "an engine that never becomes ready is given up and killed", _never_ready),
         Scenario("server-no-memory", "an engine without memory is told with its reason", _no_memory),
-        *disks,
-        *segments,
-        *warehouses,
+        *(_disk(place, trouble) for place in disk.PLACES for trouble in disk.TROUBLES),
+        *(_segment(harm) for harm in disk.HARMS),
+        *(_warehouse(harm) for harm in disk.HARMS),
         Scenario("together-two", "two runs of one home ask for each verdict once, and both succeed", _two),
         Scenario("together-four", "four runs of one home ask for each verdict once, and all succeed", _four),
         Scenario(
@@ -166,27 +127,41 @@ def _single() -> list[Scenario]:
     ]
 
 
-def _disk(arena: Arena, place: str, trouble: str) -> Mapping[str, object]:
-    if not chaos_disk.can_mount():
-        return {"skipped": "no right to mount a small file system"}
-    world = small_world(arena)
-    with arena.judge() as judge:
-        return chaos_disk.meet_a_refusing_disk(arena, world, judge, place, trouble)
+def _disk(place: str, trouble: str) -> Scenario:
+    def run(arena: Arena, source: random.Random, seed: int) -> Mapping[str, object]:
+        if not disk.can_mount():
+            return {"skipped": "no right to mount a small file system"}
+        world = small_world(arena)
+        with arena.judge() as judge:
+            return disk.meet_a_refusing_disk(arena, world, judge, place, trouble)
+
+    promise = f"a disk that is {trouble} under the {place}: a clear error, nothing half-written, and the run resumes"
+    return Scenario(f"disk-{place}-{trouble}", promise, run)
 
 
-def _segment(arena: Arena, harm: str, source: random.Random) -> Mapping[str, object]:
-    with arena.judge() as judge:
-        return chaos_disk.lose_a_segment(arena, judge, chaos_disk.HARMS[harm], source, f"segment-{harm}")
+def _segment(harm: str) -> Scenario:
+    label = f"segment-{harm}"
+
+    def run(arena: Arena, source: random.Random, seed: int) -> Mapping[str, object]:
+        with arena.judge() as judge:
+            return disk.lose_a_segment(arena, judge, disk.HARMS[harm], source, label)
+
+    promise = f"a {harm} ledger segment is set aside with a report; its verdicts, and only they, are asked for again"
+    return Scenario(label, promise, run)
 
 
-def _calls(arena: Arena, action: str, ending: str, source: random.Random) -> Mapping[str, object]:
-    if not chaos_calls.can_compile():
-        return {"skipped": "no C compiler"}
-    template = home_before(arena, action)
-    with chaos_calls.Victims(arena.folder) as victims:
-        return chaos_calls.strike_at_every_call(
-            victims, template, small_world(arena).landing, action, ending, source=source, most=MOST_CALLS
-        )
+def _calls(action: str, ending: str) -> Scenario:
+    def run(arena: Arena, source: random.Random, seed: int) -> Mapping[str, object]:
+        if not calls.can_compile():
+            return {"skipped": "no C compiler"}
+        template = home_before(arena, action)
+        with calls.Victims(arena.folder) as victims:
+            return calls.strike_at_every_call(
+                victims, template, small_world(arena).landing, action, ending, source=source, most=MOST_CALLS
+            )
+
+    promise = f"{ending} at each call of {action} that changes a file: nothing is lost, and again ends as undisturbed"
+    return Scenario(f"calls-{action}-{ending}", promise, run)
 
 
 @cache
@@ -197,11 +172,11 @@ def home_before(arena: Arena, action: str) -> Path:
     settings = settings_of(home, world.landing)
     with arena.judge() as judge:
         judge_on(settings, judge.base_url, judge, arena.profile, "before")
-    chaos_calls.ACTIONS["publish"](home, world.landing)
+    calls.ACTIONS["publish"](home, world.landing)
     if action == "bring-up":
         current = settings.warehouse.with_name("current.duckdb")
         settings.warehouse.rename(current)
-        chaos_versions.write_layout(chaos_versions.LAYOUTS / "version_1.sql", settings.warehouse, current)
+        versions.write_layout(versions.LAYOUTS / "version_1.sql", settings.warehouse, current)
         current.unlink()
     return home
 
@@ -211,54 +186,59 @@ def finished_home(arena: Arena) -> Path:
     """A home in which `pollux run` has evaluated the wide world."""
     home = arena.folder / "homes" / "finished"
     with arena.judge() as judge:
-        _, environment = chaos_daemon.attached(arena, judge, home, wide_world(arena))
-        chaos_versions.pollux(environment, "run", expected_code=0)
+        _, environment = daemon.attached(arena, judge, home, wide_world(arena))
+        versions.pollux(environment, "run", expected_code=0)
     return home
 
 
-def _warehouse(arena: Arena, harm: str, source: random.Random) -> Mapping[str, object]:
-    home = finished_home(arena)
-    with arena.judge() as judge:
-        return chaos_versions.rebuild_a_corrupt_warehouse(arena, wide_world(arena), judge, home, harm, source)
+def _warehouse(harm: str) -> Scenario:
+    def run(arena: Arena, source: random.Random, seed: int) -> Mapping[str, object]:
+        home = finished_home(arena)
+        with arena.judge() as judge:
+            return versions.rebuild_a_corrupt_warehouse(arena, wide_world(arena), judge, home, harm, source)
+
+    return Scenario(
+        f"warehouse-{harm}", f"a {harm} warehouse is made again by `pollux rebuild`, without a request", run
+    )
 
 
 def _hang(arena: Arena, source: random.Random, seed: int) -> Mapping[str, object]:
-    return chaos_server.hang(arena, large_world(arena), "hang", source.uniform(0.2, 1.0))
+    return server.hang(arena, large_world(arena), "hang", source.uniform(0.2, 1.0))
 
 
 def _bad_flag(arena: Arena, source: random.Random, seed: int) -> Mapping[str, object]:
-    return chaos_server.failing_start(arena, chaos_server.with_a_bad_flag(arena), ("no-such-flag",))
+    return server.failing_start(arena, server.with_a_bad_flag(arena), ("no-such-flag",))
 
 
 def _never_ready(arena: Arena, source: random.Random, seed: int) -> Mapping[str, object]:
-    return chaos_server.failing_start(arena, chaos_server.never_ready(arena), ("was not ready within 3 s",))
+    return server.failing_start(arena, server.never_ready(arena), ("was not ready within 3 s",))
 
 
 def _no_memory(arena: Arena, source: random.Random, seed: int) -> Mapping[str, object]:
     if arena.is_stub:
         return {"skipped": "the stub engine needs next to no memory"}
-    return chaos_server.failing_start(arena, chaos_server.without_memory(arena, 1_500_000), ("out of memory",))
+    return server.failing_start(arena, server.without_memory(arena, 1_500_000), ("out of memory",))
 
 
 def _two(arena: Arena, source: random.Random, seed: int) -> Mapping[str, object]:
     world = wide_world(arena)
-    return chaos_together.run_together(chaos_together.several_in_one_home(arena, world, "two", 2), world.undisturbed)
+    return together.run_together(together.several_in_one_home(arena, world, "two", 2), world.undisturbed)
 
 
 def _four(arena: Arena, source: random.Random, seed: int) -> Mapping[str, object]:
     world = wide_world(arena)
-    return chaos_together.run_together(chaos_together.several_in_one_home(arena, world, "four", 4), world.undisturbed)
+    return together.run_together(together.several_in_one_home(arena, world, "four", 4), world.undisturbed)
 
 
 def _homes(arena: Arena, source: random.Random, seed: int) -> Mapping[str, object]:
     world = wide_world(arena)
     works = [arena.work(f"homes-{i}", world) for i in range(2)]
-    return chaos_together.homes_that_share_a_landing_folder(works, world.undisturbed)
+    return together.homes_that_share_a_landing_folder(works, world.undisturbed)
 
 
 def _daemon(arena: Arena, source: random.Random, seed: int) -> Mapping[str, object]:
     with arena.judge() as judge:
-        return chaos_daemon.restart_the_daemon(arena, large_world(arena), judge)
+        return daemon.restart_the_daemon(arena, large_world(arena), judge)
 
 
 def _readers(arena: Arena, source: random.Random, seed: int) -> Mapping[str, object]:
@@ -267,12 +247,12 @@ def _readers(arena: Arena, source: random.Random, seed: int) -> Mapping[str, obj
     settings = settings_of(folder, world.landing)
     with arena.judge() as judge:
         judge_on(settings, judge.base_url, judge, arena.profile, "readers")
-    return chaos_together.readers_during_publications(folder, settings.warehouse)
+    return together.readers_during_publications(folder, settings.warehouse)
 
 
 def _clock(arena: Arena, source: random.Random, seed: int) -> Mapping[str, object]:
     world = small_world(arena)
-    with arena.judge() as judge, chaos_versions.jumping_clock(source):
+    with arena.judge() as judge, versions.jumping_clock(source):
         return run_through_faults(
             arena.folder / "homes" / "clock", world.prepared, world.landing, judge, arena.profile, world.undisturbed,
             fault="off_scale", rate=0.5, seed=seed,
@@ -283,7 +263,7 @@ def _layout(arena: Arena, source: random.Random, seed: int) -> Mapping[str, obje
     world = small_world(arena)
     figures: dict[str, object] = {}
     with arena.judge() as judge:
-        for layout in sorted(chaos_versions.LAYOUTS.glob("*.sql")):
+        for layout in sorted(versions.LAYOUTS.glob("*.sql")):
             name = f"layout-{layout.stem}"
-            figures |= chaos_versions.open_an_earlier_layout(arena, world, judge, layout, name)
+            figures |= versions.open_an_earlier_layout(arena, world, judge, layout, name)
     return figures

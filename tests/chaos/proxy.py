@@ -1,6 +1,6 @@
 """A proxy that speaks real HTTP in front of a judge and spoils replies on the way, by a plan made from a seed.
 
-What must survive it is in `chaos_faults`. The one idea: the fate of a request is a hash of the seed, its prompt and
+What must survive it is in `faults`. The one idea: the fate of a request is a hash of the seed, its prompt and
 the number of the attempt, so that a replay meets the same faults whatever the order of arrival.
 """
 

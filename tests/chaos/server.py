@@ -15,12 +15,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from chaos_arena import Arena, World
-from chaos_kill import engine_cores, leftovers
-from chaos_world import ChaosError, compare, judge_layers, settings_of
-
 from pollux_dagster.judge.server import ServerSpec, ServerStartError, managed_server
 from pollux_dagster.judge.work import EvaluationLimits
+from tests.chaos.arena import Arena, World
+from tests.chaos.kill import engine_cores, leftovers
+from tests.chaos.world import ChaosError, compare, judge_layers, settings_of
 
 NO_PROGRESS_S = 8.0
 
@@ -32,7 +31,12 @@ def hang(arena: Arena, world: World, name: str, after_s: float) -> Mapping[str, 
     settings = settings_of(work.home, work.landing)
     with managed_server(work.spec, work.servers, lambda _: None) as server:
         first = server.generation
-        stopper = threading.Timer(after_s, lambda: [os.kill(pid, signal.SIGSTOP) for pid in engine_cores(work)])
+
+        def stop_the_cores() -> None:
+            for pid in engine_cores(work):
+                os.kill(pid, signal.SIGSTOP)
+
+        stopper = threading.Timer(after_s, stop_the_cores)
         stopper.start()
         limits = EvaluationLimits(no_progress_s=NO_PROGRESS_S)
         began = time.monotonic()

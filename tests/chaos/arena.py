@@ -18,16 +18,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from chaos_child import Work
-from chaos_faults import judge_on
-from chaos_kill import TOKEN, count_vllm_replies
-from chaos_world import Row, RunResult, land, settings_of, staging_models
-
 from pollux_dagster.core.profiles import PROFILES, JudgeProfile
 from pollux_dagster.judge.endpoint import Endpoint
 from pollux_dagster.judge.server import ServerSpec, cpu_vllm_spec, list_servers, managed_server, stop_server
+from tests.chaos.child import Work
+from tests.chaos.faults import judge_on
+from tests.chaos.kill import TOKEN, count_vllm_replies
+from tests.chaos.world import Row, RunResult, land, settings_of, staging_models
 
-ENGINE = Path(__file__).with_name("chaos_engine.py")
+ENGINE = Path(__file__).with_name("engine.py")
 IDLE_S = 6.0
 
 

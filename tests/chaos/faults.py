@@ -1,6 +1,6 @@
 """Scenarios in which the judge's server, or the way to it, fails for a share of the requests.
 
-The faults themselves are in `chaos_proxy`. The one idea: the proxy knows what it did to every prompt, so which rows
+The faults themselves are in `proxy`. The one idea: the proxy knows what it did to every prompt, so which rows
 may be failures, and of which kind, is not a matter of tolerance.
 """
 
@@ -11,9 +11,6 @@ import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from chaos_proxy import AS_IF_THE_JUDGE, FaultProxy
-from chaos_world import ChaosError, Row, RunResult, compare, compare_keys, judge_layers, prompts_by_key, settings_of
-
 from pollux_dagster.core.profiles import JudgeProfile
 from pollux_dagster.judge.client import WireLimits
 from pollux_dagster.judge.endpoint import Endpoint
@@ -21,6 +18,17 @@ from pollux_dagster.judge.retry import RetryPolicy
 from pollux_dagster.judge.server import attached_server
 from pollux_dagster.judge.work import EvaluationLimits
 from pollux_dagster.settings import Settings
+from tests.chaos.proxy import AS_IF_THE_JUDGE, FaultProxy
+from tests.chaos.world import (
+    ChaosError,
+    Row,
+    RunResult,
+    compare,
+    compare_keys,
+    judge_layers,
+    prompts_by_key,
+    settings_of,
+)
 
 RATES = (0.01, 0.1, 0.5)
 FIRST_BYTE_S, BODY_S = 4.0, 0.5

@@ -21,7 +21,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import duckdb
-from chaos_world import ChaosError, settings_of, staging_models
 
 from pollux_dagster.core.verdicts import Verdict, VerdictStatus
 from pollux_dagster.ingest.sync import sync
@@ -33,6 +32,7 @@ from pollux_dagster.warehouse.publish import publish
 from pollux_dagster.warehouse.record_files import keep_records, restore_records
 from pollux_dagster.warehouse.schema import create_schema
 from pollux_dagster.warehouse.verdicts import load_verdicts
+from tests.chaos.world import ChaosError, settings_of, staging_models
 
 SOURCE = Path(__file__).with_name("refuse_calls.c")
 # What a full disk refuses, and what missing rights do: a file that is open can be written, whoever may open it now.
@@ -41,13 +41,20 @@ ENDINGS = {
     "full": {"FAULT_WITH": str(errno.ENOSPC), "FAULT_CALLS": "write,sync,create,mkdir,link"},
     "denied": {"FAULT_WITH": str(errno.EACCES), "FAULT_CALLS": "create,mkdir,link,rename,unlink,rmdir"},
 }
-ABOUT = {"package_version": "chaos", "git_commit": None}
 
 
 def _publish(home: Path, landing: Path) -> None:
     settings = settings_of(home, landing)
     with closing(connect(settings.warehouse)) as con:
-        publish(con, settings.published, models=staging_models(), contracts=(), run_id="again", **ABOUT)  # type: ignore[arg-type]
+        publish(
+            con,
+            settings.published,
+            models=staging_models(),
+            contracts=(),
+            run_id="again",
+            package_version="chaos",
+            git_commit=None,
+        )
 
 
 def _pin(home: Path, landing: Path) -> None:
@@ -119,7 +126,7 @@ class Victims:
         if not library.exists():
             subprocess.run(["cc", "-O1", "-shared", "-fPIC", "-o", str(library), str(SOURCE), "-ldl"], check=True)
         self._process = subprocess.Popen(
-            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            [sys.executable, "-m", __name__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
             env={**os.environ, "LD_PRELOAD": str(library), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         )  # fmt: skip
 

@@ -10,21 +10,23 @@ import random
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
+from unittest import mock
 
 import duckdb
-from chaos_arena import Arena, World
-from chaos_daemon import attached
-from chaos_disk import HARMS
-from chaos_faults import judge_on
-from chaos_world import ChaosError, compare, read_rows, settings_of
 
 from pollux_dagster.judge import evaluate as judging
 from pollux_dagster.judge.endpoint import Endpoint
 from pollux_dagster.ledger import ledger as ledger_module
+from tests.chaos.arena import Arena, World
+from tests.chaos.daemon import attached
+from tests.chaos.disk import HARMS
+from tests.chaos.faults import judge_on
+from tests.chaos.world import ChaosError, compare, read_rows, settings_of
 
 LAYOUTS = Path(__file__).with_name("layouts")
 LONGEST_JUMP = timedelta(days=400)
@@ -37,24 +39,20 @@ def jumping_clock(source: random.Random) -> Iterator[None]:
     def jump_s() -> float:
         return source.uniform(-1, 1) * LONGEST_JUMP.total_seconds()
 
-    class Jumping(datetime):
-        @classmethod
-        def now(cls, tz=None):  # type: ignore[no-untyped-def,override]
+    class Datetime:
+        @staticmethod
+        def now(tz: tzinfo | None = None) -> datetime:
             return datetime.now(tz) + timedelta(seconds=jump_s())
 
     class Time:
-        monotonic = staticmethod(ledger_module.time.monotonic)
+        monotonic = staticmethod(time.monotonic)
 
         @staticmethod
         def time() -> float:
             return datetime.now(UTC).timestamp() + jump_s()
 
-    kept = judging.datetime, ledger_module.time
-    judging.datetime, ledger_module.time = Jumping, Time  # type: ignore[misc,assignment]
-    try:
+    with mock.patch.object(judging, "datetime", Datetime), mock.patch.object(ledger_module, "time", Time):
         yield
-    finally:
-        judging.datetime, ledger_module.time = kept  # type: ignore[misc]
 
 
 def open_an_earlier_layout(

@@ -5,7 +5,6 @@ The one idea: the runs' own records say how often the judge was asked, and that 
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -13,12 +12,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import duckdb
-from chaos_arena import Arena, World
-from chaos_child import Work, start
-from chaos_world import ChaosError, Row, compare, read_rows, settings_of, staging_models
 
 from pollux_dagster.warehouse.connection import connect
 from pollux_dagster.warehouse.publish import publish
+from tests.chaos.arena import Arena, World
+from tests.chaos.child import Work, start
+from tests.chaos.world import ChaosError, Row, compare, read_rows, settings_of, staging_models
 
 READERS, PUBLICATIONS = 8, 100
 ROWS = 500
@@ -51,12 +50,12 @@ def run_together(works: Sequence[Work], undisturbed: Sequence[Row]) -> Mapping[s
     for child in children:
         child.join(900)
     for work in works:
-        outcome = json.loads(work.result.read_text()) if work.result.exists() else {"ok": False, "error": "no result"}
+        ending = work.ending()
         log = (work.home / f"{work.name}.log").read_text()
         if locked := [word for word in LOCKED if word in log]:
             raise ChaosError(f"{work.name} met a lock: {locked}")
-        if not outcome["ok"]:
-            raise ChaosError(f"{work.name} failed: {outcome['error'][-500:]} {log[-1500:]}")
+        if not ending.ok:
+            raise ChaosError(f"{work.name} failed: {ending.error[-500:]} {log[-1500:]}")
     settings = settings_of(works[0].home, works[0].landing)
     compare(read_rows(settings.warehouse), undisturbed)
     with duckdb.connect(str(settings.warehouse), read_only=True) as con:
@@ -83,9 +82,9 @@ def homes_that_share_a_landing_folder(works: Sequence[Work], undisturbed: Sequen
     for child in children:
         child.join(900)
     for work in works:
-        outcome = json.loads(work.result.read_text()) if work.result.exists() else {"ok": False, "error": "no result"}
-        if not outcome["ok"]:
-            raise ChaosError(f"{work.home.name} failed: {outcome['error'][-500:]}")
+        ending = work.ending()
+        if not ending.ok:
+            raise ChaosError(f"{work.home.name} failed: {ending.error[-500:]}")
         compare(read_rows(settings_of(work.home, work.landing).published), undisturbed)
     if (after := _state(works[0].landing)) != before:
         raise ChaosError(f"the landing folder changed: {before} before, {after} after")
@@ -134,8 +133,9 @@ def _publish_number(con: duckdb.DuckDBPyConnection, target: Path, number: int) -
         "INSERT INTO raw.human_scores SELECT 'p', 'm', 'c', i::VARCHAR, ?, 'f', i FROM range(?) t(i)",
         [number, ROWS + number],
     )
-    about = {"run_id": str(number), "package_version": "chaos", "git_commit": None}
-    publish(con, target, models=staging_models(), contracts=(), **about)
+    publish(
+        con, target, models=staging_models(), contracts=(), run_id=str(number), package_version="chaos", git_commit=None
+    )
 
 
 _ASKED = "SELECT (details->>'requested')::INTEGER FROM meta.runs WHERE step = 'judge' ORDER BY position"

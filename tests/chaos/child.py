@@ -12,11 +12,10 @@ import multiprocessing.forkserver
 import multiprocessing.resource_tracker
 import os
 import traceback
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-
-from chaos_world import judge_layers, quiet, settings_of
+from typing import Any
 
 from pollux_dagster.app.resources import JudgeResource, Resources
 from pollux_dagster.core.profiles import JudgeProfile
@@ -27,8 +26,17 @@ from pollux_dagster.runs.instance import announced_run, fail_orphaned_runs, open
 from pollux_dagster.warehouse.connection import connect
 from pollux_dagster.warehouse.publish import publish
 from pollux_dagster.warehouse.sql_models import SqlModel
+from tests.chaos.world import judge_layers, quiet, settings_of
 
 _context = multiprocessing.get_context("forkserver")
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a run ended."""
+
+    ok: bool
+    error: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,17 +57,23 @@ class Work:
 
     @property
     def result(self) -> Path:
-        """Written when the run is over: {"ok": bool, "error": str}."""
+        """Written when the run is over: an `Ending`."""
         return self.home / f"{self.name}.json"
+
+    def ending(self) -> Ending:
+        """What the run wrote; a run that was killed wrote nothing."""
+        if not self.result.exists():
+            return Ending(ok=False, error="no result")
+        return Ending(**json.loads(self.result.read_text()))
 
 
 def warm_up() -> None:
     """Start the process that children are forked from. Call before `start`, once."""
     # It imports before it is told this process's sys.path (Python 3.11), and does without what it cannot import.
-    here = str(Path(__file__).parent)
-    if here not in os.environ.get("PYTHONPATH", "").split(os.pathsep):
-        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH", ""))))
-    _context.set_forkserver_preload(["chaos_child"])
+    root = str(Path(__file__).parents[2])
+    if root not in os.environ.get("PYTHONPATH", "").split(os.pathsep):
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH", ""))))
+    _context.set_forkserver_preload([__name__])
     multiprocessing.forkserver.ensure_running()
 
 
@@ -74,8 +88,9 @@ def start(work: Work) -> BaseProcess:
 
 def not_of_a_run() -> set[int]:
     """Pids that belong to this harness and are no leftovers."""
-    tracker = multiprocessing.resource_tracker._resource_tracker  # type: ignore[attr-defined]
-    server = multiprocessing.forkserver._forkserver  # type: ignore[attr-defined]
+    # Their pids are private to multiprocessing: no type knows them.
+    tracker: Any = multiprocessing.resource_tracker._resource_tracker
+    server: Any = multiprocessing.forkserver._forkserver
     return {os.getpid(), tracker._pid, server._forkserver_pid}
 
 
@@ -90,7 +105,7 @@ def _run(work: Work) -> None:
         ok = _jobs(work) if work.jobs else _layers(work)
     except Exception:
         error = traceback.format_exc()
-    work.result.write_text(json.dumps({"ok": ok, "error": error}))
+    work.result.write_text(json.dumps(asdict(Ending(ok, error))))
 
 
 def _layers(work: Work) -> bool:
@@ -99,8 +114,15 @@ def _layers(work: Work) -> bool:
         outcome = judge_layers(settings, server, work.profile, run_id=f"run-{os.getpid()}", models=work.models)
     con = connect(settings.warehouse)
     try:
-        about = {"run_id": "chaos", "package_version": "chaos", "git_commit": None}
-        publish(con, settings.published, models=work.models, contracts=(), **about)
+        publish(
+            con,
+            settings.published,
+            models=work.models,
+            contracts=(),
+            run_id="chaos",
+            package_version="chaos",
+            git_commit=None,
+        )
     finally:
         con.close()
     if outcome.stopped:

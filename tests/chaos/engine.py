@@ -1,6 +1,6 @@
 """A judge engine for scenarios about processes, not models: real processes, real HTTP, up in half a second.
 
-Run by a supervisor as `chaos_engine.py --port … --record FILE`; a child process stands in for the engine's core. Its
+Run by a supervisor as `engine.py --port … --record FILE`; a child process stands in for the engine's core. Its
 scores lie on the prompt's own rubric and depend on nothing but the prompt, so a mixed-up reply would show. `--record`
 gets a line for every reply sent, which tells what was asked twice from what was not.
 """

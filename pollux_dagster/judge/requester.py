@@ -55,7 +55,7 @@ class Outcome:
 
 
 class _Next(Enum):
-    """What comes after an attempt without a final reply."""
+    """The next step after an attempt without a final reply."""
 
     RETRY = auto()
     ASK_ALTERED = auto()
@@ -162,7 +162,7 @@ class VerdictRequester:
             await asyncio.sleep(self._policy.wait_s(request.failures, failure, self._random))
 
     def _read(self, request: _Request, answer: Completion, endpoint: Endpoint) -> Reply | Literal[_Next.ASK_ALTERED]:
-        """What the completion says, or that one more request is worth it, whose sampling is then altered."""
+        """What the completion says, or that it is worth one more request; its sampling is then already altered."""
         self._shared.note_success()
         self._concurrency.on_completion()
         self._context.learn(len(request.prompt.encode()), answer)
@@ -182,7 +182,7 @@ class VerdictRequester:
         return reply
 
     async def _record_failure(self, failure: Failure, generation: int, *, is_last: bool) -> _Next:
-        """Record the failure where it belongs, and say how to go on."""
+        """Record the failure where it belongs; returns the next step."""
         if failure.trouble in SUSPICIOUS:
             replaced = await self._shared.note_failure(generation, failure.error, self._asking, is_last=is_last)
             return _Next.SERVER_REPLACED if replaced else _Next.RETRY

@@ -27,8 +27,10 @@ from typing import Any
 
 from pollux_dagster.core.profiles import PROFILES, JudgeProfile
 from pollux_dagster.core.prompts import render
-from pollux_dagster.judge.evaluate import Answer, Criterion, evaluate
+from pollux_dagster.core.work import Answer, Criterion
+from pollux_dagster.judge.evaluate import evaluate
 from pollux_dagster.judge.server import ServerHandle, attached_server, cpu_vllm_spec, managed_server
+from pollux_dagster.judge.work import Evaluation
 from pollux_dagster.ledger.ledger import Ledger
 
 PACKAGE = Path(__file__).resolve().parent.parent / "pollux_dagster"
@@ -70,14 +72,9 @@ def run_ours(
         began = time.perf_counter()
         report = evaluate(
             make_answers(pass_number, verdicts, criteria),
-            criteria,
+            Evaluation(criteria, profile, "bench", "bench", total=verdicts, cached=0),
             server=server,
-            profile=profile,
-            judge_id="bench",
             ledger=Ledger(Path(folder)),
-            run_id="bench",
-            total=verdicts,
-            cached=0,
             progress=lambda _: None,
         )
         elapsed = time.perf_counter() - began

@@ -36,7 +36,7 @@ from dagster._core.utils import make_new_run_id
 from dagster._time import datetime_from_timestamp
 
 from pollux_dagster.app.evaluation import evaluate_landing
-from pollux_dagster.defs.build import build_defs
+from pollux_dagster.definitions import build_defs
 from pollux_dagster.runs.instance import open_instance
 from pollux_dagster.runs.retention import DAY_S, HOUR_S, prune
 from pollux_dagster.settings import Retention, Settings

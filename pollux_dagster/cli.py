@@ -1,4 +1,4 @@
-"""The `pollux` command: run an evaluation, open the UI, show the results, look after servers and files."""
+"""The `pollux` command: run an evaluation, start the UI, show the results, manage servers and files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class _Commands(typer.core.TyperGroup):
-    """The commands; what the machine refuses them is told in a sentence, whichever of them it was."""
+    """The commands. An error of the machine, such as a full disk, is reported in one sentence for all of them."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -33,9 +33,9 @@ class _Commands(typer.core.TyperGroup):
 app = typer.Typer(
     cls=_Commands, help="From a folder of model answers to published quality tables.",
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
-    rich_markup_mode=None,  # brackets in help texts are brackets
+    rich_markup_mode=None,  # brackets in help texts are no mark-up
 )  # fmt: skip
-golden = typer.Typer(help="The pinned answers that tell whether the judge still judges as it did.")
+golden = typer.Typer(help="The golden set: pinned answers that show whether the judge has drifted.")
 app.add_typer(golden, name="golden", no_args_is_help=True)
 console = Console(soft_wrap=False)
 DEMO_HOME = Path(".pollux/demo")
@@ -62,7 +62,7 @@ def run(
         str | None, typer.Option(help="Attach to this OpenAI-compatible URL instead of a managed server")
     ] = None,
 ) -> None:
-    """Judge whatever is new in a landing folder, rebuild the tables, check and publish them."""
+    """Judge what is new in a landing folder, rebuild the tables, check and publish them."""
     _evaluate(_settings(POLLUX_LANDING=landing, POLLUX_HOME=home, POLLUX_PROFILE=profile, POLLUX_JUDGE_URL=judge_url))
 
 
@@ -73,7 +73,7 @@ def rebuild(
     ] = None,
     home: Home = None,
 ) -> None:
-    """Set the warehouse file aside and make it again from landing folder and ledger; asks only for what is missing."""
+    """Set the warehouse aside and rebuild it from landing folder and ledger; only missing verdicts are requested."""
     _evaluate(_settings(POLLUX_LANDING=landing, POLLUX_HOME=home), rebuild=True)
 
 
@@ -96,7 +96,7 @@ def query(
     home: Home = None,
     csv: Annotated[Path | None, typer.Option(help="Write the rows to this CSV file, safe for spreadsheets")] = None,
     allow_files: Annotated[
-        Path | None, typer.Option(help="Let the query read the files of this folder too [default: no file]")
+        Path | None, typer.Option(help="Also let the query read the files of this folder [default: no files]")
     ] = None,
 ) -> None:
     """Run one SELECT on the published file and print its rows, or write them to a CSV file."""
@@ -124,10 +124,10 @@ def plan(
         Path | None, typer.Option(help="Folder of answers and instructions [default: $POLLUX_LANDING or landing]")
     ] = None,
     home: Home = None,
-    difference: Annotated[float, typer.Option(help="Difference of two mean scores to plan for, in [0, 1]")] = 0.05,
-    power: Annotated[float, typer.Option(help="Probability of finding it")] = 0.8,
+    difference: Annotated[float, typer.Option(help="Difference of two mean scores to detect, in [0, 1]")] = 0.05,
+    power: Annotated[float, typer.Option(help="Probability of detecting it")] = 0.8,
 ) -> None:
-    """Say what judging the landing folder would take, and what it takes to tell two models apart. Asks no judge."""
+    """Estimate the cost of judging the landing folder and of telling two models apart, without asking the judge."""
     from pollux_dagster.app.plan import plan_landing, plan_lines
     from pollux_dagster.core.text import escaped
     from pollux_dagster.report import print_rows
@@ -146,9 +146,9 @@ def plan(
 @golden.command()
 def pin(
     home: Home = None,
-    answers: Annotated[int, typer.Option(help="How many judged answers to pin, one an instruction")] = 100,
+    answers: Annotated[int, typer.Option(help="How many judged answers to pin, one per instruction")] = 100,
 ) -> None:
-    """Pin a golden set from what the judge has judged, in place of the one there was."""
+    """Pin a golden set from the judge's verdicts, replacing the previous one."""
     from pollux_dagster.app.golden_set import pin_golden_set
     from pollux_dagster.warehouse.golden import GoldenSetError
 
@@ -161,7 +161,7 @@ def pin(
 
 @golden.command()
 def accept(home: Home = None) -> None:
-    """Take the latest round of the golden set for the new baseline: a shift that was looked at and is meant."""
+    """Accept the latest round of the golden set as the new baseline, when its drift was reviewed and is intended."""
     from pollux_dagster.app.golden_set import accept_round
     from pollux_dagster.core.text import escaped
     from pollux_dagster.warehouse.golden import GoldenSetError
@@ -192,16 +192,16 @@ def servers(
         )
         typer.echo(escaped(line))
     if stop not in (None, "all") and stop not in {server.key for server in found}:
-        _fail(f"no server {stop!r} in {folder}; `pollux servers` lists those there are")
+        _fail(f"no server {stop!r} in {folder}; `pollux servers` lists the existing ones")
 
 
 @app.command()
 def up(
     is_demo: Annotated[bool, typer.Option("--demo", help="Use the packaged answers and judge")] = False,
-    host: Annotated[str, typer.Option(help="Address to listen on; other than loopback needs a login")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="Address to listen on; any but loopback requires a login")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on")] = 3000,
 ) -> None:
-    """Open the Dagster UI with schedule and sensors running."""
+    """Start the Dagster UI with the schedule and sensors running."""
     from pollux_dagster.runs.instance import fail_orphaned_runs, open_instance
     from pollux_dagster.runs.instance_owner import ForeignInstanceError
     from pollux_dagster.runs.retention import prune
@@ -230,7 +230,7 @@ def up(
 
 
 def _take_judge_key(environment: dict[str, str], settings: Settings) -> int | None:
-    """Move the judge's key from a variable, which every process would inherit, into memory that one is told of."""
+    """Move the judge's key from a variable, which every process would inherit, to a memory file's descriptor."""
     from pollux_dagster.settings import API_KEY_VARIABLE
 
     found = [environment.pop(name, "") for name in (settings.api_key_variable, API_KEY_VARIABLE)]
@@ -247,7 +247,7 @@ def _take_judge_key(environment: dict[str, str], settings: Settings) -> int | No
 
 def _evaluate(settings: Settings, *, rebuild: bool = False) -> None:
     from pollux_dagster.app.evaluation import NoAnswersError, evaluate_landing
-    from pollux_dagster.defs.build import build_defs
+    from pollux_dagster.definitions import build_defs
     from pollux_dagster.publication_access import QueryError
     from pollux_dagster.report import last_check, print_blocked, print_report
     from pollux_dagster.runs.instance_owner import ForeignInstanceError
@@ -267,11 +267,11 @@ def _evaluate(settings: Settings, *, rebuild: bool = False) -> None:
             _fail(str(error))
     if not succeeded:
         print_blocked(settings.warehouse, before, console)
-        _fail("the run did not finish; what is printed above is the last good publication, if there is one")
+        _fail("the run failed; the tables above, if any, are the last good publication")
 
 
 def _settings(**given: str | Path | None) -> Settings:
-    """The environment's settings, with the options that were given in place of their variables."""
+    """The environment's settings; options that were given override their variables."""
     from pollux_dagster.settings import Settings
 
     options = {name: str(value) for name, value in given.items() if value is not None}
@@ -282,7 +282,7 @@ def _settings(**given: str | Path | None) -> Settings:
 
 
 def _end(message: str) -> None:
-    """From a thread beside a query that cannot be interrupted: the process itself has to go."""
+    """End the process, from a thread beside a query that cannot be interrupted."""
     sys.stderr.write(f"error: {message}\n")
     sys.stderr.flush()
     os._exit(1)
@@ -291,7 +291,7 @@ def _end(message: str) -> None:
 def _fail(message: str) -> NoReturn:
     from pollux_dagster.core.text import escaped
 
-    # DuckDB's messages quote the values they could not convert, and those come from strangers.
+    # DuckDB's messages quote the values they could not convert, which come from outside.
     typer.echo("error: " + "\n".join(escaped(line) for line in message.splitlines()), err=True)
     raise typer.Exit(1)
 

@@ -1,7 +1,7 @@
 """Writes rows of the publication as CSV for spreadsheets.
 
-A cell is data and never a formula. A spreadsheet runs what begins with `=` and its like, whoever wrote
-it, so such a text gets an apostrophe before it, as OWASP's page on CSV injection advises.
+A cell is data and never a formula. A spreadsheet executes a cell that begins with `=` or the like, whoever wrote it, so
+such a text gets a leading apostrophe, as OWASP's page on CSV injection advises.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ def write_csv(
     files: Path | None = None,
     abandon: Callable[[str], None] | None = None,
 ) -> int:
-    """Write the rows of one query on the publication to `target`; returns how many.
+    """Write the rows of one query on the publication to `target`; returns their number.
 
-    UTF-8 with a byte order mark, by which spreadsheets know it; texts in quotes, so that no separator a spreadsheet
-    may expect splits them; missing values are empty. The file is private to its owner and appears whole or not at all.
-    `files` and `abandon` as in `publication_access`.
+    UTF-8 with a byte order mark, by which spreadsheets recognise it. Texts are quoted, so that no separator a
+    spreadsheet may expect splits them; missing values are empty. The file is private to its owner and is written
+    completely or not at all. `files` and `abandon` as in `publication_access`.
 
     Raises:
-        FileNotFoundError: nothing was published there yet, or the folder of `target` does not exist, or `files`.
-        QueryError: the statement is not one that only reads, or took more than `limits`.
+        FileNotFoundError: nothing has been published there yet, or the folder of `target` or `files` does not exist.
+        QueryError: the statement does more than read, or took more than `limits`.
         duckdb.Error: the query is wrong; the message is DuckDB's.
     """
     bounds = limits or QueryLimits()
@@ -73,7 +73,7 @@ def _write(result: duckdb.DuckDBPyConnection, draft: Path) -> int:
 
 
 def _cell(value: object) -> object:
-    """A number as it is, anything else as a text that no spreadsheet computes."""
+    """A number unchanged, anything else as a text that no spreadsheet evaluates."""
     if value is None or (isinstance(value, (int, float, Decimal)) and not isinstance(value, bool)):
         return value
     text = str(value)

@@ -1,7 +1,7 @@
-"""Opens the publication for SQL that somebody else wrote: read-only, cut off from files and network, bounded.
+"""Opens the publication for SQL from outside: read-only, without access to files and network, with limits.
 
 A query is often copied from a chat or a notebook, and DuckDB's SQL can read any file, write files, load extensions and
-attach databases. Here it can read the publication and, where asked for, the files of one named folder.
+attach databases. Here it can only read the publication and, where requested, the files of one named folder.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from tempfile import TemporaryDirectory
 
 import duckdb
 
-# What DuckDB, Python and the threads' stacks and arenas need beside the memory that DuckDB itself counts.
+# What DuckDB, Python and the threads' stacks and arenas need in addition to the memory that DuckDB itself counts.
 _HEADROOM_BYTES = 2 * 2**30
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "KI": 2**10, "MI": 2**20, "GI": 2**30, "TI": 2**40}
 _AMOUNT = re.compile(r"\s*(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>[KMGT]?I?)B\s*", re.I)
-_GRACE_S = 5.0  # for a query to notice that it was interrupted; some functions never look
+_GRACE_S = 5.0  # for a query to react to an interruption; some functions never do
 _EXPLAIN = re.compile(r"\s*EXPLAIN(?:\s+ANALYZE)?(?:\s*\([^()]*\))?\s", re.I)
-# Functions that a SELECT can call and that change the process (its logs, its profiles) or run SQL from a text, which
-# the check of the statement cannot see into.
+# Functions that a SELECT can call and that change the process (its logs, its profiles), or run SQL from a text, which
+# the check of the statement cannot see.
 _REFUSED_FUNCTIONS = frozenset(
     {
         "checkpoint",
@@ -45,12 +45,12 @@ _REFUSED_FUNCTIONS = frozenset(
 
 
 class QueryError(RuntimeError):
-    """A query that is not run, or was stopped; the message says why and what to do."""
+    """A query was refused or stopped; the message says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class QueryLimits:
-    """Bounds of one command that reads the publication: `seconds` of time, and memory as DuckDB writes it (`2GB`)."""
+    """Limits of one command that reads the publication: `seconds` of time, and memory in DuckDB's notation (`2GB`)."""
 
     seconds: float = 60.0
     memory: str = "2GB"
@@ -62,10 +62,10 @@ class QueryLimits:
 
 
 def bytes_of(amount: str) -> int:
-    """`512MB` or `2GiB` in bytes.
+    """Convert an amount such as `512MB` or `2GiB` to bytes.
 
     Raises:
-        ValueError: it is not such an amount.
+        ValueError: the text is not such an amount.
     """
     found = _AMOUNT.fullmatch(amount)
     size = int(float(found["number"]) * _UNITS[found["unit"].upper()]) if found else 0
@@ -78,13 +78,13 @@ def bytes_of(amount: str) -> int:
 def open_publication(
     published: Path, limits: QueryLimits | None = None, *, files: Path | None = None
 ) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection for reading only, closed to files and network, whose settings nothing can change any more.
+    """A read-only connection without access to files and network, whose settings can no longer be changed.
 
-    `files` is the one folder whose files a query may read as well, without following links that lead out of it. What
-    does not fit into memory is spilled into a private folder that is deleted in the end.
+    `files` is the one folder whose files a query may read as well, without following links that lead out of it. Data
+    that does not fit into memory is spilled into a private folder that is deleted at the end.
 
     Raises:
-        FileNotFoundError: nothing was published there yet, or `files` is no folder.
+        FileNotFoundError: nothing has been published there yet, or `files` is no folder.
     """
     bounds = limits or QueryLimits()
     if not published.exists():
@@ -112,10 +112,10 @@ def open_publication(
 
 
 def require_one_read(con: duckdb.DuckDBPyConnection, sql: str) -> None:
-    """Let one statement pass that only reads: SELECT in all its forms, SHOW, DESCRIBE, SUMMARIZE, EXPLAIN of them.
+    """Accept only a single statement that reads: SELECT in all its forms, SHOW, DESCRIBE, SUMMARIZE, EXPLAIN of them.
 
     Raises:
-        QueryError: it is none, several or another one.
+        QueryError: there is no statement, more than one, or one of another kind.
         duckdb.Error: it cannot be parsed.
     """
     explained = _EXPLAIN.match(sql)
@@ -123,7 +123,7 @@ def require_one_read(con: duckdb.DuckDBPyConnection, sql: str) -> None:
     if not statements:
         raise QueryError("expected a SELECT, got no statement")
     *before, last = (statement.type.name for statement in statements)
-    # DuckDB takes a PIVOT apart into a type for its columns, a statement without a text, and a SELECT.
+    # DuckDB parses a PIVOT as a type for its columns, a statement without a text, and a SELECT.
     written = [name for name, statement in zip(before, statements, strict=False) if name != "CREATE" or statement.query]
     if written:
         raise QueryError(f"expected one SELECT, got {len(written) + 1} statements; run them one by one")
@@ -137,7 +137,7 @@ def require_one_read(con: duckdb.DuckDBPyConnection, sql: str) -> None:
 
 
 def _called(sql: str) -> Iterator[str]:
-    """The names before each opening bracket, comments aside."""
+    """The names before each opening bracket, without comments."""
     text = sql.encode()
     for start, following in pairwise(offset for offset, _ in duckdb.tokenize(sql)):
         if text[following : following + 1] == b"(":
@@ -150,13 +150,13 @@ def _called(sql: str) -> Iterator[str]:
 def bounded(
     con: duckdb.DuckDBPyConnection, limits: QueryLimits, abandon: Callable[[str], None] | None = None
 ) -> Iterator[None]:
-    """Stop whatever `con` does after `limits.seconds`, and keep the process's memory within `limits.memory` and a rest.
+    """Stop what `con` does after `limits.seconds`, and limit the process's memory to `limits.memory` plus a headroom.
 
-    A few functions of DuckDB never look whether they are interrupted. `abandon` is called with the message, from
-    another thread, five seconds after an interruption that had no effect; a command ends its process there.
+    A few functions of DuckDB never check for an interruption. `abandon` is called with the message, from another
+    thread, five seconds after an interruption without effect; a command then ends its process.
 
     Raises:
-        QueryError: a limit was reached, or a file was asked for; the message says how to go on.
+        QueryError: a limit was reached, or a file was requested; the message says how to proceed.
     """
     done, late = threading.Event(), threading.Event()
     too_slow = (
@@ -169,7 +169,7 @@ def bounded(
         late.set()
         waited = 0.0
         while not done.wait(0.1):
-            con.interrupt()  # again and again: between two fetches there is nothing to interrupt
+            con.interrupt()  # repeated, because between two fetches there is nothing to interrupt
             waited += 0.1
             if waited >= _GRACE_S and abandon is not None:
                 abandon(too_slow)
@@ -202,8 +202,11 @@ def bounded(
 
 @contextmanager
 def _address_space(further_bytes: int) -> Iterator[None]:
-    """At most so much more for this process meanwhile: DuckDB's own limit does not count the strings and lists that
-    its functions make, and `repeat('a', 4000000000)` took 7.7 GiB under a limit of 0.5."""
+    """Limit this process's address space to so many more bytes for the duration of the block.
+
+    DuckDB's own limit does not count the strings and lists that its functions make: `repeat('a', 4000000000)` took 7.7
+    GiB under a limit of 0.5.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     wanted = used + further_bytes

@@ -1,7 +1,7 @@
-"""What the machine refused, in words: a full disk, a folder that may not be written, a database that is locked.
+"""Explains errors of the machine in a sentence: a full disk, a folder without write permission, a locked database.
 
-Errors of this package say what to do themselves. Those of the operating system, of DuckDB and of Dagster's storage do
-not, and can come out of any command.
+Errors of this package say themselves what to do. Those of the operating system, of DuckDB and of Dagster's storage do
+not, and any command can raise them.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ _STORAGE = "Dagster's storage (dagster/ in the home) could not be used"
 
 
 def sentence(error: BaseException) -> str | None:
-    """What failed, where, and what to do, on one or more lines; None where nobody knows, and a traceback is due.
+    """What failed, where, and what to do, on one or more lines; None for an unknown error, which deserves a traceback.
 
-    Also for an error that only passes on one of these, as SQLAlchemy's do: the first in its chain of causes that has
-    a sentence. One that was raised while another was handled is no such link: that is a bug to be seen.
+    Also for an error that only passes on one of these, as SQLAlchemy's do: the first in its chain of causes that has a
+    sentence. An error raised while another was handled is not such a link: it is a bug that must be seen.
     """
     link: BaseException | None = error
     while link is not None:

@@ -1,7 +1,7 @@
 """Prints the published results as tables: leaderboard, tasks, coverage, checks.
 
-Reads only the publication, as any analyst could. Whatever it prints passed through `escaped`: names and answers come
-from strangers, and a terminal obeys control characters.
+Reads only the publication, as any analyst could. All output passes through `escaped`, because names and answers come
+from outside and a terminal executes control characters.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ EXAMPLE_QUERY = "SELECT model_id, mean_score, n, coverage FROM marts.model_quali
 
 
 def print_report(published: Path, console: Console, limits: QueryLimits | None = None) -> None:
-    """Everything a reader wants first, a judge at a time: scores of different judges never share a table.
+    """Print the main tables, one judge at a time: scores of different judges never share a table.
 
     Raises:
-        FileNotFoundError: nothing was published there yet.
+        FileNotFoundError: nothing has been published there yet.
         QueryError: reading it took more than `limits`.
     """
     bounds = limits or QueryLimits()
@@ -62,18 +62,18 @@ def _staleness(con: duckdb.DuckDBPyConnection, console: Console) -> None:
 
 
 def _has(con: duckdb.DuckDBPyConnection, schema: str, table: str) -> bool:
-    """Publications of earlier versions have fewer tables."""
+    """Whether the publication has the table; publications of earlier versions have fewer."""
     query = "FROM information_schema.tables WHERE table_schema = ? AND table_name = ?"
     return con.execute(query, [schema, table]).fetchone() is not None
 
 
 def relative_to_cwd(path: Path) -> Path:
-    """As a shell in this folder would name it."""
+    """The path relative to the current folder, where that is possible."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def last_check(warehouse: Path) -> int:
-    """The position of the latest check result of a warehouse; 0 where there is none, or nothing that can be read."""
+    """The position of the latest check result of a warehouse; 0 where there is none or it cannot be read."""
     try:
         with duckdb.connect(str(warehouse), read_only=True) as con:
             (last,) = con.execute("SELECT coalesce(max(position), 0) FROM meta.check_results").fetchone() or (0,)
@@ -83,13 +83,12 @@ def last_check(warehouse: Path) -> int:
 
 
 def print_blocked(warehouse: Path, after: int, console: Console) -> None:
-    """Which blocking checks failed after the one at position `after`, with their failing rows: why nothing was
-    published."""
+    """Print the blocking checks that failed after position `after` and stopped publication, with their failing rows."""
     try:
         with duckdb.connect(str(warehouse), read_only=True) as con:
             failed = con.execute(BLOCKED, [after]).fetchall()
     except duckdb.Error:
-        return  # a warehouse that cannot be read is why the run failed, and its log has said so
+        return  # an unreadable warehouse made the run fail, and its log has said so
     for asset, check, description, sample in failed:
         console.print(
             Text(
@@ -111,13 +110,13 @@ def print_query(
     files: Path | None = None,
     abandon: Callable[[str], None] | None = None,
 ) -> None:
-    """The rows of one query on the publication, as a table; the first 10,000 of them where there are more.
+    """Print the rows of one query on the publication as a table; at most the first 10,000.
 
     `files` and `abandon` as in `publication_access`.
 
     Raises:
-        FileNotFoundError: nothing was published there yet, or `files` is no folder.
-        QueryError: the statement is not one that only reads, or took more than `limits`.
+        FileNotFoundError: nothing has been published there yet, or `files` is no folder.
+        QueryError: the statement does more than read, or took more than `limits`.
         duckdb.Error: the query is wrong; the message is DuckDB's.
     """
     bounds = limits or QueryLimits()
@@ -135,9 +134,9 @@ def print_query(
         )
 
 
-PRINTED_ROWS = 10_000  # of a query; a table of more is read by nobody and held in memory
-UNBROKEN = 16  # characters of a cell that a narrow terminal does not break
-HEADING = 12  # characters of a line of a column's heading
+PRINTED_ROWS = 10_000  # of a query; a longer table would be held in memory and hardly be read
+UNBROKEN = 16  # characters of a cell that are kept unbroken on a narrow terminal
+HEADING = 12  # characters per line of a column heading
 BLOCKED = """
     SELECT asset, check_name, description, sample FROM (
         -- Another run of the home may have checked the same while this one waited for its turn.
@@ -146,7 +145,7 @@ BLOCKED = """
     )
     WHERE blocking AND NOT passed ORDER BY position
 """
-MODELS_ACROSS = 6  # columns of models that the table of tasks has room for
+MODELS_ACROSS = 6  # model columns that fit into the table of tasks
 
 JUDGES = """
     SELECT judge_id, judge_name, model, is_demonstration FROM meta.judges
@@ -191,7 +190,7 @@ CHECKS_NOT_PASSED = """
 
 
 def _judge(name: str, model: str, is_demonstration: bool, console: Console) -> None:
-    """The line above a judge's tables: who judged."""
+    """Print the line above a judge's tables that names the judge."""
     if is_demonstration:
         console.print(
             Text(
@@ -205,7 +204,7 @@ def _judge(name: str, model: str, is_demonstration: bool, console: Console) -> N
 
 
 def _tasks(con: duckdb.DuckDBPyConnection, console: Console, judge_id: str) -> None:
-    """A row a task, a column a model in the order of the leaderboard, as many as there is room for."""
+    """Print one row per task and one column per model in the order of the leaderboard, as many as fit."""
     scores = con.execute(BY_TASK, [judge_id]).fetchall()
     models = list(dict.fromkeys(model for _, model, _ in scores))
     shown = models[:MODELS_ACROSS]
@@ -226,7 +225,7 @@ def _print(
 
 
 def print_rows(console: Console, title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Rows as a table; a column of numbers stands to the right, and long texts are broken before short ones."""
+    """Print rows as a table; columns of numbers are right-aligned, and long texts are wrapped before short ones."""
     table = Table(
         title=title,
         title_justify="left",

@@ -1,7 +1,7 @@
-"""Where things are and which judge to use, read once from the environment.
+"""The settings: where things are and which judge to use, read once from the environment.
 
-`pollux` writes these variables for the processes it starts; a deployment sets them itself. Nothing else in the
-project reads `POLLUX_*`, so this page is the whole list.
+`pollux` sets these variables for the processes it starts; a deployment sets them itself. Nothing else in the project
+reads `POLLUX_*`, so this module is the complete list.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from pollux_dagster.warehouse.contracts import MAXIMUM_REJECTED_SHARE
 PACKAGE_TAXONOMY = Path(__file__).resolve().parent / "taxonomy"
 API_KEY_VARIABLE = "POLLUX_JUDGE_API_KEY"
 MANAGED_ENGINES = ("vllm", "sglang", "transformers")
-_OWNER = re.compile(r"team:[A-Za-z0-9_.-]+|[^@\s]+@[^@\s]+\.[^@\s]+")  # what Dagster takes for an owner
+_OWNER = re.compile(r"team:[A-Za-z0-9_.-]+|[^@\s]+@[^@\s]+\.[^@\s]+")  # what Dagster accepts as an owner
 FailingModels = Literal["hold", "leave_out"]
-"""What becomes of a publication when a model has too few usable verdicts: it is held back, or made without that one."""
+"""What happens when a model has too few usable verdicts: publication is held back, or made without that model."""
 
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """How long a home keeps its past: finished runs for `days` and at most the newest `runs` of them, ticks at which a
-    sensor had nothing to do for `tick_hours`.
+    """How long a home keeps its past: finished runs for `days` and at most the newest `runs` of them, and for
+    `tick_hours` the ticks at which a sensor had nothing to do.
     """
 
     days: int = 30
@@ -64,9 +64,9 @@ class Settings:
     """One evaluation: its landing folder, its home, its judge.
 
     `home` holds everything the project writes: warehouse, ledger, publication, server state, Dagster's own storage.
-    `judge_url` empty means a managed server; `api_key_variable` names the environment variable that holds the key
-    of an attached one, `api_key_file` a file that does and that goes first (the key itself is never configuration).
-    `ui_*` say by which names the UI is reached and which proxy logs people in (`ui.access`).
+    `judge_url` empty means a managed server; `api_key_variable` names the environment variable with the key of an
+    attached one, `api_key_file` a file with it, which takes precedence (the key itself is never configuration). `ui_*`
+    are the names under which the UI is reached and the proxy that authenticates its users (`ui.access`).
     """
 
     home: Path
@@ -100,7 +100,7 @@ class Settings:
 
     @property
     def judge_weights(self) -> str:
-        """The judge's weights where they may be a local folder: the named model, else the profile's own; '' if none."""
+        """The judge's weights, possibly a local folder: the configured model, else the profile's own; '' if none."""
         return self.judge_model or str(PROFILES[self.profile].weights or "")
 
     @property
@@ -128,7 +128,7 @@ class Settings:
         """Read `POLLUX_*`.
 
         Raises:
-            ValueError: a value is not usable; the message names the variable, what was expected and what came.
+            ValueError: a value is invalid; the message names the variable, the expected value and the one found.
         """
         profile = environment.get("POLLUX_PROFILE", "pollux-4b")
         if profile not in PROFILES:
@@ -236,7 +236,9 @@ class Settings:
 
 
 def demo_environment(home: Path) -> dict[str, str]:
-    """The demonstration judge and, as the landing folder, a copy of the packaged answers in `home`."""
+    """The variables of the demonstration: its judge and, as the landing folder, a copy of the packaged answers in
+    `home`.
+    """
     return {"POLLUX_HOME": str(home), "POLLUX_LANDING": str(demo.unpack(home / "landing")), "POLLUX_PROFILE": "demo"}
 
 

@@ -21,7 +21,7 @@ from pollux_dagster.cli import app
 from pollux_dagster.core.injection import InjectionReason
 from pollux_dagster.core.profiles import PROFILES
 from pollux_dagster.core.verdicts import Verdict, VerdictStatus
-from pollux_dagster.defs.build import build_defs
+from pollux_dagster.definitions import build_defs
 from pollux_dagster.ingest.detect import Format
 from pollux_dagster.ingest.rows import Reason
 from pollux_dagster.ingest.sync import sync

@@ -24,14 +24,15 @@ MAY_IMPORT = {
     "runs": {"core", "judge", "warehouse", "settings"},
     "app": {"core", "ingest", "ledger", "judge", "warehouse", "runs", "settings"},
     "defs": {"core", "ingest", "ledger", "judge", "warehouse", "runs", "app", "settings"},
-    "definitions.py": {"defs", "runs", "settings"},
+    "components": {"core", "warehouse", "defs"},
+    "definitions.py": {"app", "components", "defs", "runs", "settings", "warehouse"},
     "ui": {"core", "judge", "runs", "settings"},
     "cli.py": {
-        *("core", "judge", "warehouse", "runs", "app", "defs", "ui"),
+        *("core", "judge", "warehouse", "runs", "app", "definitions", "ui"),
         *("publication_access", "refusals", "report", "export", "settings"),
     },
 }
-KNOWS_DAGSTER = {"runs", "app", "defs", "definitions.py", "cli.py"}
+KNOWS_DAGSTER = {"runs", "app", "defs", "components", "definitions.py", "cli.py"}
 ALSO_KNOW_DAGSTER = {PACKAGE / "warehouse" / "duckdb_resource.py", PACKAGE / "ui" / "webserver.py"}
 DAGSTERS_INSIDE = re.compile(r"dagster(_[a-z]+)?(\.[a-z]+)*\._|dagster_shared")
 THE_FILE_FOR_IT = PACKAGE / "runs" / "dagster_internals.py"

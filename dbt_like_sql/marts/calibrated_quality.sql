@@ -1,41 +1,41 @@
 /*
 description: >
-  What each model's mean score would be had people judged all of its answers, with an interval that covers the judge's
-  error (prediction-powered inference, PPI++). Holds when the labelled answers are a random part of the model's answers.
-  An answer counts as labelled when people rated all of its criteria that the judge scored, or tripped its gate.
-  Where the labels do not carry a figure, status says why and there is none. People's scores go through the same gate
-  rule as the judge's.
+  What each model's mean score would be if people had judged all of its answers, with an interval that covers the
+  judge's error (prediction-powered inference, PPI++). Valid when the labelled answers are a random part of the model's
+  answers. An answer counts as labelled when people rated all of its criteria that the judge scored, or tripped its
+  gate. Where the labels are not sufficient for a figure, it is NULL and status says why. The same gate rule applies to
+  people's scores and the judge's.
 tags: {layer: marts}
 materialized: view
 columns:
   judge_id: Identity of the judge.
   judge_name: Readable name of the judge.
   is_demonstration: True for the packaged demonstration judge.
-  model_id: Model that wrote the answers.
-  aggregation: How several annotators became one gold score (mean, median or mode).
+  model_id: LLM under test that wrote the answers.
+  aggregation: How several annotators' scores became one gold score (mean, median or mode).
   status: >
     calibrated; all labelled or nearly all labelled (fewer than two instructions without labels: the labels' own mean is
-    the result); and without a figure: too little variation (fewer than five labelled instructions scored otherwise than
-    most, labels_mean with its interval is what is known), criteria rated in part (answers that people rated on some
-    criteria only would do), too few labels, no labels.
+    the result); and, without a figure: too little variation (fewer than five labelled instructions with a score other
+    than the commonest; labels_mean and its interval are all that is known), criteria rated in part (people rated only
+    some criteria of answers whose full rating would be enough), too few labels, no labels.
   judge_mean: Mean of the judge's scores, uncorrected; first sample of each instruction.
   labels_mean: Mean of people's scores alone; NULL without any.
   labels_standard_error: Of labels_mean, clustered by instruction.
   labels_ci_low: Lower end of the 95 % interval of labels_mean; NULL with too few labels.
   labels_ci_high: Upper end of the 95 % interval of labels_mean.
-  calibrated_mean: Mean that people would have given; NULL where status gives none.
+  calibrated_mean: Estimate of the mean that people would have given; NULL where status allows none.
   standard_error: Of calibrated_mean, clustered by instruction.
   ci_low: Lower end of its 95 % interval.
   ci_high: Upper end of its 95 % interval.
   n: Scores of the judge.
   coverage: Usable scores / requests, as in marts.model_quality.
-  n_labelled: Of these, scored by people too.
+  n_labelled: Number of these also scored by people.
   n_labelled_clusters: Instructions with such a score.
-  n_labelled_clusters_needed: Instructions with labels that an interval takes.
-  effective_labels: Labels that would be as precise without the judge; more than n_labelled where the judge helps.
+  n_labelled_clusters_needed: Labelled instructions that an interval requires.
+  effective_labels: Number of labels that would be as precise without the judge; above n_labelled where the judge helps.
   judge_weight: >
-    The lambda of PPI++; 0 trusts labels only, 1 the judge fully; shared by the models of a judge, but 0 for one whose
-    labels show the judge err on fewer than three instructions, too few to correct for it.
+    The lambda of PPI++: 0 uses the labels only, 1 trusts the judge fully. Shared by all models of a judge, but 0 for
+    one whose labels show errors of the judge on fewer than three instructions, too few to correct for them.
 checks:
   - unique: [judge_id, model_id]
   - name: figures_exist_where_status_says_so

@@ -1,7 +1,7 @@
 /*
 description: >
-  People's levels against the judge's: how often gold_level met judge_level. Fractional gold stands at its nearest
-  level, halfway goes up. Pairs of levels that never met have no row.
+  People's levels against the judge's: how often each gold_level coincided with each judge_level. Fractional gold counts
+  as its nearest level, halfway rounds up. Pairs of levels that never occurred have no row.
 tags: {layer: marts}
 materialized: view
 columns:
@@ -11,10 +11,10 @@ columns:
   grain: all, criterion, task_type or domain.
   scope: The criterion_id, task type or domain; NULL for all.
   criteria_name: Name of the criterion, for grain criterion.
-  aggregation: How several annotators became one gold score (mean, median or mode).
+  aggregation: How several annotators' scores became one gold score (mean, median or mode).
   gold_level: Level that people gave, in the rubric's own units.
   judge_level: Level that the judge gave.
-  n: Answers with both.
+  n: Answers with both levels.
 checks:
   - unique: [judge_id, grain, scope, gold_level, judge_level]
   - name: as_many_as_were_compared
@@ -33,11 +33,8 @@ SELECT
     judges.is_demonstration,
     source.grain,
     source.scope,
-    criteria.criteria_name AS criteria_name,
-    source.aggregation,
-    source.gold_level,
-    source.judge_level,
-    source.n
+    criteria.criteria_name,
+    source.* EXCLUDE (judge_id, grain, scope)
 FROM statistics.confusion AS source
 LEFT JOIN meta.judges AS judges ON judges.judge_id = source.judge_id
 LEFT JOIN raw.criteria AS criteria ON source.grain = 'criterion' AND criteria.criterion_id = source.scope

@@ -1,15 +1,15 @@
 /*
 description: >
   Quality by criterion, per judge and model. For a gate, mean_score is NULL (gates never enter a mean) and
-  mean_normalized_score is the share of answers it tripped on. Criteria are told apart by name and rubrics
-  together, so one criteria_name may have several rows.
+  mean_normalized_score is the share of answers it tripped on. A criterion is identified by name and rubrics together,
+  so one criteria_name may have several rows.
 tags: {layer: marts}
 materialized: table
 columns:
   judge_id: Identity of the judge.
   judge_name: Readable name of the judge.
   is_demonstration: True for the packaged demonstration judge.
-  model_id: Model that wrote the answers.
+  model_id: LLM under test that wrote the answers.
   criterion_id: Criterion, identified by name and rubrics together.
   criteria_name: Name of the criterion.
   criteria_group: critical, general, domain, task, subjective or unspecified.
@@ -25,16 +25,16 @@ columns:
   ci_low: Lower end of the 95 % interval of mean_score; NULL where there is none.
   ci_high: Upper end of the 95 % interval of mean_score; NULL where there is none.
   n_clusters: Instructions with a usable score, the clusters of the standard error.
-  interval_method: How the interval was made; it changes below 30 clusters, see docs/statistics.md.
+  interval_method: How the interval was computed; it changes below 30 clusters, see docs/statistics.md.
   normalized_standard_error: Of mean_normalized_score, clustered by instruction.
   normalized_ci_low: Lower end of the 95 % interval of mean_normalized_score.
   normalized_ci_high: Upper end of the 95 % interval of mean_normalized_score.
   normalized_n_clusters: Instructions with an ok verdict.
-  normalized_interval_method: How the interval of mean_normalized_score was made.
+  normalized_interval_method: How the interval of mean_normalized_score was computed.
 checks:
   - unique: [judge_id, model_id, criterion_id]
   - name: intervals_belong_to_the_means
-    description: Mean and n are those that the interval was computed from.
+    description: Mean and n are those from which the interval was computed.
     sql: >
       SELECT quality.judge_id, quality.criterion_id, quality.n, intervals.n AS interval_n,
              quality.mean_score, intervals.mean
@@ -45,7 +45,7 @@ checks:
       WHERE coalesce(intervals.n, 0) <> quality.n
          OR coalesce(abs(intervals.mean - quality.mean_score) > 1e-9, FALSE)
   - name: intervals_belong_to_the_means_before_gates
-    description: Mean and n are those that the interval was computed from.
+    description: Mean and n are those from which the interval was computed.
     sql: >
       SELECT quality.judge_id, quality.criterion_id, quality.n_ok, intervals.n AS interval_n,
              quality.mean_normalized_score, intervals.mean
@@ -56,12 +56,10 @@ checks:
       WHERE coalesce(intervals.n, 0) <> quality.n_ok
          OR coalesce(abs(intervals.mean - quality.mean_normalized_score) > 1e-9, FALSE)
   - name: numbers_add_up
-    description: Means and coverage lie in [0, 1], n <= n_ok <= n_requests, gates have no mean_score.
+    description: n <= n_ok <= n_requests, gates have no mean_score.
     sql: >
       SELECT * FROM marts.criterion_quality
-      WHERE mean_score NOT BETWEEN 0 AND 1 OR mean_normalized_score NOT BETWEEN 0 AND 1
-         OR coverage NOT BETWEEN 0 AND 1 OR n > n_ok OR n_ok > n_requests
-         OR (is_gate AND mean_score IS NOT NULL)
+      WHERE n > n_ok OR n_ok > n_requests OR (is_gate AND mean_score IS NOT NULL)
 */
 WITH quality AS (
     SELECT

@@ -1,18 +1,18 @@
 /*
 description: >
-  Whether answers that seem to speak to the judge score otherwise than the rest, per judge and model. An answer counts
+  Whether answers that seem to address the judge score differently from the rest, per judge and model. An answer counts
   once, with the mean of its usable scores (staging.answers). Flagged answers are judged unchanged and stay in every
-  other table. The difference describes and does not prove: flagged answers may belong to other tasks, and with
-  few of them it is mostly chance, so read it beside both n.
+  other table. The difference is descriptive and proves nothing: flagged answers may belong to other tasks, and when
+  there are few of them it is mostly chance, so read it together with both n.
 tags: {layer: marts}
 materialized: table
 columns:
   judge_id: Identity of the judge.
   judge_name: Readable name of the judge.
   is_demonstration: True for the packaged demonstration judge.
-  model_id: Model that wrote the answers.
+  model_id: LLM under test that wrote the answers.
   n_answers: Answers judged; every repetition of the judging counts as one.
-  n_flagged_answers: Those of them that are suspected of speaking to the judge.
+  n_flagged_answers: Answers among them that seem to address the judge.
   flagged_share: n_flagged_answers / n_answers.
   n_flagged: Flagged answers that have a score; the n of flagged_mean.
   n_unflagged: Other answers that have a score; the n of unflagged_mean.

@@ -1,9 +1,9 @@
 /*
 description: >
-  How well a judge agrees with people, one row a figure, with people's own agreement beside it: the same figure for one
-  annotator against the others, which a judge cannot be expected to exceed. Scores are in the rubrics' own units,
-  gates included; only ok verdicts on answers that people scored count. Fractional gold is used as it is for rmse, mae,
-  spearman and krippendorff_alpha, and at its nearest level (halfway goes up) for the others.
+  How well a judge agrees with people, one row per figure, beside the agreement among people: the same figure for one
+  annotator against the others, which a judge cannot be expected to exceed. Scores are in the rubrics' own units, gates
+  included; only ok verdicts on answers that people scored count. Fractional gold is used unchanged for rmse, mae,
+  spearman and krippendorff_alpha, and as its nearest level (halfway rounds up) for the others.
 tags: {layer: marts}
 materialized: view
 columns:
@@ -13,14 +13,14 @@ columns:
   grain: all, criterion, task_type or domain.
   scope: The criterion_id, task type or domain; NULL for all.
   criteria_name: Name of the criterion, for grain criterion.
-  aggregation: How several annotators became one gold score (mean, median or mode).
+  aggregation: How several annotators' scores became one gold score (mean, median or mode).
   metric: rmse, mae, macro_f1, spearman, quadratic_kappa, krippendorff_alpha or exact_agreement.
   value: The figure; NULL where it is undefined, for instance the correlation with a constant.
   standard_error: Jackknife over instructions.
   ci_low: Lower end of the 95 % interval; NULL where there is none.
   ci_high: Upper end of the 95 % interval; NULL where there is none.
   n: Scores compared.
-  n_clusters: Instructions behind them.
+  n_clusters: Number of their instructions.
   human_value: The same figure between people; NULL without a second annotator.
   human_ci_low: Lower end of its 95 % interval.
   human_ci_high: Upper end of its 95 % interval.
@@ -34,19 +34,8 @@ SELECT
     judges.is_demonstration,
     source.grain,
     source.scope,
-    criteria.criteria_name AS criteria_name,
-    source.aggregation,
-    source.metric,
-    source.value,
-    source.standard_error,
-    source.ci_low,
-    source.ci_high,
-    source.n,
-    source.n_clusters,
-    source.human_value,
-    source.human_ci_low,
-    source.human_ci_high,
-    source.human_n
+    criteria.criteria_name,
+    source.* EXCLUDE (judge_id, grain, scope)
 FROM statistics.judge_agreement AS source
 LEFT JOIN meta.judges AS judges ON judges.judge_id = source.judge_id
 LEFT JOIN raw.criteria AS criteria ON source.grain = 'criterion' AND criteria.criterion_id = source.scope

@@ -1,17 +1,17 @@
 /*
 description: >
-  Judges side by side in the form of the judge model card (RMSE, macro F1, Spearman against people), on the same items,
-  those that people and every judge here scored. Judges without a score that people gave too are left out.
+  Judges side by side in the form of the judge model card (RMSE, macro F1, Spearman against people), on the same items:
+  those scored by people and by every judge listed. Judges without any score on items that people scored are left out.
 tags: {layer: marts}
 materialized: view
 columns:
   judge_id: Identity of the judge.
   judge_name: Readable name of the judge.
   is_demonstration: True for the packaged demonstration judge.
-  aggregation: How several annotators became one gold score (mean, median or mode).
+  aggregation: How several annotators' scores became one gold score (mean, median or mode).
   n_judges: Judges compared.
   n: Items that people and all of them scored.
-  n_clusters: Instructions behind them.
+  n_clusters: Number of their instructions.
   rmse: Root mean squared error, in the rubrics' units.
   rmse_ci_low: Lower end of its 95 % interval.
   rmse_ci_high: Upper end of its 95 % interval.
@@ -28,18 +28,6 @@ SELECT
     source.judge_id,
     judges.judge_name,
     judges.is_demonstration,
-    source.aggregation,
-    source.n_judges,
-    source.n,
-    source.n_clusters,
-    source.rmse,
-    source.rmse_ci_low,
-    source.rmse_ci_high,
-    source.macro_f1,
-    source.macro_f1_ci_low,
-    source.macro_f1_ci_high,
-    source.spearman,
-    source.spearman_ci_low,
-    source.spearman_ci_high
+    source.* EXCLUDE (judge_id)
 FROM statistics.judge_comparison AS source
 LEFT JOIN meta.judges AS judges ON judges.judge_id = source.judge_id

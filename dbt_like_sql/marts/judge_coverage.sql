@@ -1,19 +1,19 @@
 /*
 description: >
-  What the judge was asked about each model and what came back, gates included: requests, verdicts by status, and
+  What the judge was asked about each model and what it returned, gates included: requests, verdicts by status, and
   tokens. coverage is verdicts obtained / requests made. Tokens count each distinct verdict once within the model;
-  models that gave the same answer share the verdict, so do not add tokens up over models. What was rejected before any
-  judge saw it makes no request: n_expected, n_answered and n_rejected tell of it.
+  models that gave the same answer share the verdict, so tokens must not be added up over models. Rows rejected before
+  judging make no request; they are counted in n_expected, n_answered and n_rejected.
 tags: {layer: marts}
 materialized: table
 columns:
   judge_id: Identity of the judge.
   judge_name: Readable name of the judge.
   is_demonstration: True for the packaged demonstration judge.
-  model_id: Model that wrote the answers.
+  model_id: LLM under test that wrote the answers.
   n_expected: Instructions that landed, and those that only the model's rejected rows name.
   n_answered: Instructions the model has an answer to, judged or not.
-  n_rejected: Rows of its answers that cannot be used, repeats of what is used left out.
+  n_rejected: Unusable rows of its answers, not counting repeats of used ones.
   n_answers: Answers judged; every repetition of the judging counts as one.
   n_requests: Requests made for them, gates included.
   n_ok: Requests with a score.
@@ -21,10 +21,10 @@ columns:
   n_failed: Requests whose verdict is a failure of any kind.
   n_truncated: Reply cut off at the token limit.
   n_repetition: Reply ran into a loop.
-  n_unparseable: Reply without a number where one belongs.
+  n_unparseable: Reply without a number where one is expected.
   n_off_scale: Number that is not a level of the rubric.
   n_context_overflow: Prompt longer than the judge's context.
-  n_refused_by_server: Server answered with an error that a retry does not cure.
+  n_refused_by_server: Server answered with an error that a retry cannot cure.
   n_transport_error: Server could not be reached or kept failing.
   coverage: n_ok / n_requests.
   failure_share: n_failed / n_requests.

@@ -11,9 +11,9 @@ columns:
   grain: all or criterion.
   criterion_id: Criterion, identified by name and rubrics together; NULL for all.
   criteria_name: Name of the criterion.
-  flip_rate: Chance that two verdicts of one request differ; NULL where none was repeated.
+  flip_rate: Probability that two verdicts of one request differ; NULL where none was repeated.
   within_variance: Variance between verdicts of one request.
-  within_share: That variance as a share of the whole variance of single verdicts.
+  within_share: That variance as a share of the total variance of single verdicts.
   n_repeated: Requests with two ok verdicts or more.
   n_verdicts: Ok verdicts.
 checks:
@@ -25,12 +25,8 @@ SELECT
     judges.is_demonstration,
     source.grain,
     source.criterion_id,
-    criteria.criteria_name AS criteria_name,
-    source.flip_rate,
-    source.within_variance,
-    source.within_share,
-    source.n_repeated,
-    source.n_verdicts
+    criteria.criteria_name,
+    source.* EXCLUDE (judge_id, grain, criterion_id)
 FROM statistics.judge_steadiness AS source
 LEFT JOIN meta.judges AS judges ON judges.judge_id = source.judge_id
 LEFT JOIN raw.criteria AS criteria ON criteria.criterion_id = source.criterion_id

@@ -1,9 +1,9 @@
 /*
 description: >
-  The models of each judge, best mean first, with what the places are worth. Two judges are two leaderboards. rank
-  comes from paired differences on the items that both models of a pair were scored on, so it holds for models
-  judged on different items too; its interval holds for all models of a judge together. A model in tied_with cannot
-  be told apart from this one, whatever their places.
+  The models of each judge, best mean first, with the certainty of their places. Each judge has a leaderboard of its
+  own. rank comes from paired differences on the items that both models of a pair were scored on, so it is valid for
+  models judged on different items too; its interval holds for all models of a judge simultaneously. A model in
+  tied_with cannot be told apart from this one, whatever their places.
 tags: {layer: marts}
 materialized: view
 columns:
@@ -11,21 +11,21 @@ columns:
   judge_name: Readable name of the judge.
   is_demonstration: True for the packaged demonstration judge.
   place: Place among the models of this judge by mean_score; equal means share a place, those without come last.
-  model_id: Model that wrote the answers.
+  model_id: LLM under test that wrote the answers.
   mean_score: Mean of the usable scores in [0, 1], as in marts.model_quality.
   standard_error: Of mean_score, clustered by instruction.
   ci_low: Lower end of the 95 % interval of mean_score.
   ci_high: Upper end of the 95 % interval of mean_score.
   n: Number of scores in the mean.
-  n_clusters: Instructions behind them.
-  interval_method: How the interval was made.
+  n_clusters: Number of their instructions.
+  interval_method: How the interval was computed.
   coverage: Share of the requests (gates not counted) that could be scored.
   rank: 1 + number of models that did better on the shared items; NULL without a score.
   rank_low: Best rank within the 95 % interval.
   rank_high: Worst rank within the 95 % interval.
   tied_with: Models of this judge whose difference to this one is within chance after adjusting for all pairs.
-  same_items: True when the model was asked everything that any model of this judge was asked; read rank where false.
-  length_controlled_score: mean_score had every answer the length usual for its instruction, see marts.length_effect.
+  same_items: True when the model was asked everything that any model of this judge was asked; where false, use rank.
+  length_controlled_score: mean_score if every answer had the usual length for its instruction, see marts.length_effect.
   n_answers: Answers judged.
   gated_share: Share of the answers whose gate tripped.
   n_unscored_answers: Answers without any usable score.
@@ -40,7 +40,7 @@ SELECT
     quality.judge_id,
     quality.judge_name,
     quality.is_demonstration,
-    -- Rounded: equal scores summed in another order differ in the last bits.
+    -- Rounded, because equal scores summed in a different order differ in the last bits.
     rank() OVER (PARTITION BY quality.judge_id ORDER BY round(quality.mean_score, 12) DESC NULLS LAST) AS place,
     quality.model_id,
     quality.mean_score,

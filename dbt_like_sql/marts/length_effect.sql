@@ -1,8 +1,8 @@
 /*
 description: >
-  How much each criterion's score follows the length of the answer (in characters), over all models of a judge.
-  correlation is Spearman's over all answers; slope compares answers of the same instruction, given the model, so
-  that hard questions and good models do not pass for an effect of length. Answers whose gate tripped are left out.
+  How much each criterion's score depends on the length of the answer (in characters), over all models of a judge.
+  correlation is Spearman's over all answers; slope compares answers to the same instruction, given the model, so that
+  hard questions and good models are not mistaken for an effect of length. Answers whose gate tripped are left out.
 tags: {layer: marts}
 materialized: view
 columns:
@@ -12,7 +12,7 @@ columns:
   criterion_id: Criterion, identified by name and rubrics together.
   criteria_name: Name of the criterion.
   correlation: Spearman correlation of score and length; NULL where either is constant.
-  slope: Change of the score in [0, 1] for one standard deviation of log length; NULL where it cannot be told.
+  slope: Change of the score in [0, 1] per standard deviation of log length; NULL where it cannot be estimated.
   standard_error: Of the slope, clustered by instruction.
   ci_low: Lower end of the 95 % interval of the slope.
   ci_high: Upper end of the 95 % interval of the slope.
@@ -26,14 +26,8 @@ SELECT
     judges.judge_name,
     judges.is_demonstration,
     source.criterion_id,
-    criteria.criteria_name AS criteria_name,
-    source.correlation,
-    source.slope,
-    source.standard_error,
-    source.ci_low,
-    source.ci_high,
-    source.n,
-    source.n_clusters
+    criteria.criteria_name,
+    source.* EXCLUDE (judge_id, criterion_id)
 FROM statistics.length_effect AS source
 LEFT JOIN meta.judges AS judges ON judges.judge_id = source.judge_id
 LEFT JOIN raw.criteria AS criteria ON criteria.criterion_id = source.criterion_id

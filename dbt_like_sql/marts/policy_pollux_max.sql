@@ -1,19 +1,19 @@
 /*
 description: >
-  As policy_pollux, but a score is divided by its rubric's highest level instead of scaled from the lowest: 1 on a scale
-  of 1 to 5 is 0.2 here and 0 there. Where the lowest level is the best, a score is first mirrored within its scale (1
-  on 1 to 5 counts as 5). Criteria whose highest level is not positive have no such share and are left out.
-  Source: the same aggregation (ai-forever/POLLUX on GitHub, src/metrics.py) with the normalisation of MERA's task code
-  (score / highest level).
+  As policy_pollux, but a score is divided by its rubric's highest level instead of scaled from the lowest: level 1 on a
+  scale of 1 to 5 is 0.2 here and 0 there. Where the lowest level is the best, a score is first mirrored within its
+  scale (1 on 1 to 5 counts as 5). Criteria whose highest level is not positive cannot be divided by it and are left
+  out. Source: the same aggregation (ai-forever/POLLUX on GitHub, src/metrics.py) with the normalisation of MERA's task
+  code (score / highest level).
 tags: {layer: marts}
 materialized: table
 columns:
   judge_id: Identity of the judge.
   judge_name: Readable name of the judge.
   is_demonstration: True for the packaged demonstration judge.
-  model_id: Model that wrote the answers.
+  model_id: LLM under test that wrote the answers.
   n: Scores in the mean.
-  coverage: Scores in the mean / all that were asked for, gates not counted.
+  coverage: Scores in the mean / all requests, gates not counted.
   score: Mean of score / highest level; NULL without any.
 checks:
   - unique: [judge_id, model_id]

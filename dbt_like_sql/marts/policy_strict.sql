@@ -1,25 +1,25 @@
 /*
 description: >
-  The default policy of this project: marts.model_quality with bounds for what is missing. A gate that tripped makes
-  the answer's scores 0, a gate without an ok verdict leaves the answer unscored (fail closed), and a verdict that
-  failed or is missing is left out of the mean, never counted. worst_case and best_case say what the mean would be had
-  every missing verdict come out at its worst or at its best: a score nobody obtained is 0 or 1, an undecided gate trips
-  or passes, and under a tripped gate both are 0. The score can lie outside them: answers that could not be scored may
-  be unlike those that could. Source: the definition is this project's own; the bounds are those
-  without assumptions for bounded outcomes (Manski 1990, American Economic Review 80:319).
+  The default policy of this project: marts.model_quality with bounds for missing verdicts. A tripped gate makes the
+  answer's scores 0, a gate without an ok verdict leaves the answer unscored (fail closed), and a verdict that failed or
+  is missing is left out of the mean, never counted. worst_case and best_case are what the mean would be if every
+  missing verdict had come out at its worst or at its best: a missing score is 0 or 1, an undecided gate trips or
+  passes, and under a tripped gate both are 0. The score can lie outside these bounds, because answers that could not be
+  scored may be unlike those that could. Source: the definition is this project's own; the bounds are those without
+  assumptions for bounded outcomes (Manski 1990, American Economic Review 80:319).
 tags: {layer: marts}
 materialized: table
 columns:
   judge_id: Identity of the judge.
   judge_name: Readable name of the judge.
   is_demonstration: True for the packaged demonstration judge.
-  model_id: Model that wrote the answers.
+  model_id: LLM under test that wrote the answers.
   n: Usable scores.
   n_requests: Requests, gates not counted.
   coverage: n / n_requests.
   score: Mean of the usable scores in [0, 1]; NULL without any.
-  worst_case: The mean over all requests had every missing verdict been the worst possible.
-  best_case: The mean over all requests had every missing verdict been the best possible.
+  worst_case: Mean over all requests if every missing verdict had been the worst possible.
+  best_case: Mean over all requests if every missing verdict had been the best possible.
 checks:
   - unique: [judge_id, model_id]
   - name: bounds_hold_the_mean_over_all_requests

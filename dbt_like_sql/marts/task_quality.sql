@@ -1,8 +1,8 @@
 /*
 description: >
-  Quality by task, per judge, in two grains. Rows of grain model_task hold one model on one task type; rows of
-  grain task pool all models on that task type (how hard the task is) and have no model_id. Filter on grain
-  before aggregating. mean_score is defined as in marts.model_quality.
+  Quality by task, per judge, in two grains. Rows of grain model_task hold one model on one task type; rows of grain
+  task pool all models on that task type (how hard the task is) and have no model_id. Filter on grain before
+  aggregating. mean_score is defined as in marts.model_quality.
 tags: {layer: marts}
 materialized: table
 columns:
@@ -10,25 +10,25 @@ columns:
   judge_id: Identity of the judge.
   judge_name: Readable name of the judge.
   is_demonstration: True for the packaged demonstration judge.
-  model_id: Model that wrote the answers; NULL for grain task.
+  model_id: LLM under test that wrote the answers; NULL for grain task.
   task_type: Task of the instructions.
   n_models: Models in the row.
   n_instructions: Distinct instructions in the row.
   n_answers: Answers judged; every repetition of the judging counts as one.
   n_requests: Requests for these answers, gates not counted.
-  n: Those of them that have a usable score; the n of mean_score.
+  n: Requests with a usable score; the n of mean_score.
   coverage: n / n_requests.
   mean_score: Mean of the usable scores in [0, 1]; NULL where there is none.
   standard_error: Of mean_score, clustered by instruction; NULL below two instructions.
   ci_low: Lower end of the 95 % interval of mean_score; NULL where there is none.
   ci_high: Upper end of the 95 % interval of mean_score; NULL where there is none.
   n_clusters: Instructions with a usable score, the clusters of the standard error.
-  interval_method: How the interval was made; it changes below 30 clusters, see docs/statistics.md.
+  interval_method: How the interval was computed; it changes below 30 clusters, see docs/statistics.md.
   n_gated_answers: Answers whose gate tripped.
 checks:
   - unique: [grain, judge_id, model_id, task_type]
   - name: intervals_belong_to_the_means
-    description: Mean and n are those that the interval was computed from.
+    description: Mean and n are those from which the interval was computed.
     sql: >
       SELECT quality.judge_id, quality.task_type, quality.n, intervals.n AS interval_n,
              quality.mean_score, intervals.mean
@@ -39,14 +39,12 @@ checks:
       WHERE coalesce(intervals.n, 0) <> quality.n
          OR coalesce(abs(intervals.mean - quality.mean_score) > 1e-9, FALSE)
   - name: numbers_add_up
-    description: mean and coverage lie in [0, 1], n never exceeds n_requests, both grains hold the same scores.
+    description: Both grains hold the same scores, and n never exceeds n_requests.
     sql: >
-      SELECT judge_id, task_type, min(mean_score) AS least, max(mean_score) AS most,
-             sum(CASE WHEN grain = 'task' THEN n ELSE -n END) AS difference
+      SELECT judge_id, task_type, sum(CASE WHEN grain = 'task' THEN n ELSE -n END) AS difference
       FROM marts.task_quality
       GROUP BY judge_id, task_type
-      HAVING min(mean_score) < 0 OR max(mean_score) > 1 OR max(coverage) > 1
-          OR sum(CASE WHEN grain = 'task' THEN n ELSE -n END) <> 0
+      HAVING difference <> 0 OR bool_or(n > n_requests)
 */
 WITH answers AS (
     SELECT

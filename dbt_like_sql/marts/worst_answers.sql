@@ -1,8 +1,8 @@
 /*
 description: >
-  The ten lowest answers of each model under each judge, with the words to see why: excerpts of instruction and
-  answer, the criteria that took points off, and the judge's rationale for the worst of them. Only answers that
-  lost points are listed; an unscored answer is not a bad one. The full texts are in raw.instructions,
+  The ten lowest-scored answers of each model under each judge, with the texts that show why: excerpts of instruction
+  and answer, the criteria that took points off, and the judge's rationale for the worst of them. Only answers that lost
+  points are listed, because an unscored answer is not a bad one. The full texts are in raw.instructions,
   raw.model_outputs and judging.verdicts under the keys given here.
 tags: {layer: marts}
 materialized: table
@@ -10,7 +10,7 @@ columns:
   judge_id: Identity of the judge.
   judge_name: Readable name of the judge.
   is_demonstration: True for the packaged demonstration judge.
-  model_id: Model that wrote the answer.
+  model_id: LLM under test that wrote the answer.
   place: 1 for the lowest answer of the model; ties are broken by prompt_id, sample_index and repeat_index.
   prompt_id: Instruction that was answered.
   sample_index: Which of the model's answers to the instruction, from 0.

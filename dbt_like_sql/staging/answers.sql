@@ -1,24 +1,24 @@
 /*
 description: >
-  One row per judged answer (and repetition): the mean of its usable scores, how much of it could be scored, and
-  what its gates said. An answer is unscored when no score of it is usable, for instance while a gate is unknown.
+  One row per judged answer (and repetition): the mean of its usable scores, how much of it could be scored, and the
+  state of its gates. An answer is unscored when none of its scores is usable, for instance while a gate is unknown.
 tags: {layer: staging}
 materialized: table
 columns:
   judge_id: Identity of the judge.
   judge_name: Readable name of the judge.
   is_demonstration: True for the packaged demonstration judge.
-  model_id: Model that wrote the answer.
+  model_id: LLM under test that wrote the answer.
   prompt_id: Instruction that was answered.
   sample_index: Which of the model's answers to the instruction, from 0.
   repeat_index: Which repetition of the judging, from 0.
   task_type: Task of the instruction.
   gate_state: none, passed, tripped or unknown, as in staging.scores.
   n_requests: Requests for this answer, gates not counted.
-  n: Those of them that have a usable score.
+  n: Requests with a usable score.
   coverage: n / n_requests; NULL where the answer has gates only.
   answer_score: Mean of the answer's usable scores in [0, 1]; NULL where none is usable.
-  injection_suspected: True where the answer seems to speak to the judge; it is judged and counted all the same.
+  injection_suspected: True where the answer seems to address the judge; it is judged and counted like any other.
   file_path: Landing file of the answer.
   row_number: Row of the answer in that file.
 checks:

@@ -1,36 +1,35 @@
 /*
 description: >
-  One row per request that the current texts still justify, of the models that judging.admission admits: the verdict's
-  number read against its rubric, scaled to [0, 1], with the gate rule applied. A failure is never a score: final_score
-  is set only where the verdict is ok, the criterion is not a gate and the answer's gates are decided. A tripped gate
-  turns the answer's scores into 0; an undecided gate leaves them NULL. Every number of the marts is an aggregate of
-  this table.
+  One row per request of the current texts, for the models that judging.admission admits: the verdict's number, read
+  against its rubric, scaled to [0, 1], with the gate rule applied. A failure is never a score: final_score is set only
+  where the verdict is ok, the criterion is not a gate and the answer's gates are decided. A tripped gate turns the
+  answer's scores into 0; an undecided gate leaves them NULL. Every number of the marts is an aggregate of this table.
 tags: {layer: staging}
 materialized: table
 columns:
   judge_id: Identity of the judge (model, weights, template, sampling, constraint); never mix two of them.
   judge_name: Readable name of the judge, profile@short id.
   is_demonstration: True for the packaged demonstration judge, whose scores mean nothing outside a demonstration.
-  model_id: Model that wrote the answer.
+  model_id: LLM under test that wrote the answer.
   prompt_id: Instruction that was answered.
   sample_index: Which of the model's answers to the instruction, from 0.
   criterion_id: Criterion, identified by name and rubrics together.
-  criteria_name: Name of the criterion; the same name may come with other rubrics under another criterion_id.
+  criteria_name: Name of the criterion; the same name with other rubrics has another criterion_id.
   criteria_group: critical, general, domain, task, subjective or unspecified.
-  is_gate: True for a criterion whose 1 says that the answer cannot be rated.
+  is_gate: True for a gate, whose level 1 means that the answer cannot be rated.
   task_type: Task of the instruction.
   task_subtype: Finer task of the instruction, where given.
   domain: Subject area of the instruction, where given.
   difficulty: Difficulty of the instruction, where given.
-  repeat_index: Which repetition of the same question to the judge, from 0.
+  repeat_index: Which repetition of the same request, from 0.
   verdict_key: Key of the verdict in judging.verdicts, computed from the current texts.
-  status: Status of the verdict; missing where the judge has not been asked yet or the text changed since.
+  status: Status of the verdict; missing where the judge has not been asked yet or the text has changed since.
   score: The judge's number in the rubric's own units; NULL unless status is ok.
   min_score: Lowest level of the rubric.
   max_score: Highest level of the rubric.
   higher_is_better: >
-    Which end of the rubric is the best; NULL for gates, whose 1 always says that the answer cannot be rated, and where
-    it is stated both ways.
+    Which end of the rubric is the best; NULL for gates, whose level 1 always means that the answer cannot be rated, and
+    where it is stated both ways.
   oriented_score: >
     The score mirrored within its scale (min_score + max_score - score) where the lowest level is the best, else the
     score itself, a gate's too; NULL unless status is ok, and where higher_is_better is stated both ways.
@@ -39,10 +38,10 @@ columns:
     Of the answer in this repetition: none (it has no gate), tripped (a gate has its highest level), unknown (a gate
     has no ok verdict and none tripped) or passed.
   final_score: Score in [0, 1] after the gate rule; NULL for gates, for failures and while a gate is unknown.
-  injection_suspected: True where the answer seems to speak to the judge; it is judged and counted all the same.
-  prompt_tokens: Tokens of the prompt, as the server counted them; NULL where no verdict came.
-  completion_tokens: Tokens of the reply; NULL where no verdict came.
-  cached_tokens: Prompt tokens the server had in its prefix cache; NULL where no verdict came.
+  injection_suspected: True where the answer seems to address the judge; it is judged and counted like any other.
+  prompt_tokens: Tokens of the prompt, as counted by the server; NULL without a verdict.
+  completion_tokens: Tokens of the reply; NULL without a verdict.
+  cached_tokens: Prompt tokens that the server had in its prefix cache; NULL without a verdict.
   file_path: Landing file of the answer.
   row_number: Row of the answer in that file.
 checks:
@@ -62,7 +61,7 @@ checks:
       WHERE (status = 'ok') <> (score IS NOT NULL) OR (status <> 'ok' AND final_score IS NOT NULL)
 */
 WITH current_requests AS (
-    -- The key is computed again: a verdict on yesterday's text must not score today's answer.
+    -- The key is computed again, so that a verdict on an earlier text cannot score today's answer.
     SELECT
         requests.judge_id,
         requests.model_id,
@@ -79,7 +78,7 @@ WITH current_requests AS (
         AND judgeable.prompt_id = requests.prompt_id
         AND judgeable.sample_index = requests.sample_index
         AND judgeable.criterion_id = requests.criterion_id
-    -- A model that is left out is in no table: an empty mean or a rank among the others would say something of it.
+    -- A model that is left out is in no table, because an empty mean or a rank among the others would be misleading.
     LEFT JOIN judging.admission AS admission
         ON admission.judge_id = requests.judge_id AND admission.model_id = requests.model_id
     WHERE coalesce(admission.is_admitted, TRUE)

@@ -15,24 +15,25 @@ from pollux_dagster.settings import Settings
 from pollux_dagster.warehouse.connection import set_aside
 
 MODEL_PARTITIONS = "models"
-"""Name of the dynamic partitions, one per model under test."""
+"""Name of the dynamic partitions definition, with one partition per LLM under test."""
 
 
 class NoAnswersError(RuntimeError):
-    """The landing folder holds no answer of any model that could be used."""
+    """The landing folder holds no usable answer of any model."""
 
 
 def evaluate_landing(definitions: dg.Definitions, settings: Settings, *, rebuild: bool = False) -> bool:
-    """Run the job `evaluate` of `definitions`: whatever is new, was missed or had failed; True when it succeeded.
+    """Run the job `evaluate` of `definitions` on everything that is new, was missed or had failed; True when it
+    succeeded.
 
     rebuild: set the warehouse aside first, so that it is made again from landing folder and ledger. While another run
-    uses the home this one waits and says so on standard error.
+    uses the home, this one waits and reports that on standard error.
 
     Raises:
         NoAnswersError: everything was read, and no model has an answer.
-        WarehouseLockedError: the warehouse cannot be set aside, another process has it open.
+        WarehouseLockedError: the warehouse cannot be set aside because another process has it open.
     """
-    # A daemon on this home starts its own runs again, not ours.
+    # A daemon on this home retries its own runs, not this one.
     tags = {BEGUN_TAG: "yes", "dagster/max_retries": "0"}
     with (
         only_run(settings.home, lambda line: print(line, file=sys.stderr)),  # noqa: T201

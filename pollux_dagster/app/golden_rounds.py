@@ -1,8 +1,7 @@
-"""Judging the golden set: first thing on a server, in each state of the judge once.
+"""Judges the golden set: before anything else on a server, once for each state of the judge.
 
-Pinned texts and rounds are the warehouse's (`warehouse.golden`), whether the judge moved is a check of
-`marts.golden_drift`. Nothing happens where no set was pinned. While the latest round is one that moved, a server is
-started for the set alone.
+Pinned texts and rounds are stored by `warehouse.golden`; whether the judge drifted is a check of `marts.golden_drift`.
+Without a pinned set nothing happens. While the latest round is one that drifted, a server is started for the set alone.
 """
 
 from __future__ import annotations
@@ -14,8 +13,10 @@ from itertools import groupby
 import duckdb
 
 from pollux_dagster.app.resources import JudgeResource
-from pollux_dagster.judge.evaluate import Answer, Criterion, evaluate
+from pollux_dagster.core.work import Answer, Criterion
+from pollux_dagster.judge.evaluate import evaluate
 from pollux_dagster.judge.server import ServerHandle
+from pollux_dagster.judge.work import Evaluation
 from pollux_dagster.ledger.ledger import Ledger
 from pollux_dagster.warehouse.golden import (
     GoldenRequest,
@@ -28,10 +29,10 @@ from pollux_dagster.warehouse.schema import create_schema
 
 @dataclass(frozen=True, slots=True)
 class GoldenSet:
-    """The pinned requests, and the keys of rounds' verdicts that are there already.
+    """The pinned requests, and the verdict keys of rounds that exist already.
 
-    `moved`: the latest round moved away from the baseline, and nobody accepted it. Publication is stopped until a
-    round says that the judge is back, which only its server can tell.
+    `moved`: the latest round drifted from the baseline and was not accepted. Publication is stopped until a round shows
+    that the judge is back, and only its server can give one.
     """
 
     requests: list[GoldenRequest]
@@ -40,14 +41,14 @@ class GoldenSet:
 
 
 def load_golden_set(con: duckdb.DuckDBPyConnection, model: str) -> GoldenSet:
-    """What `judge_golden_set` needs of the judge's `model`, read while the warehouse is open."""
-    create_schema(con)  # a warehouse of before golden sets has no table of them
+    """Read what `judge_golden_set` needs for the judge's `model`, while the warehouse is open."""
+    create_schema(con)  # a warehouse from before golden sets lacks their tables
     requests = golden_requests(con)
     return GoldenSet(requests, judged_golden_keys(con), bool(requests) and _moved(con, model))
 
 
 def _moved(con: duckdb.DuckDBPyConnection, model: str) -> bool:
-    # Here and not above: scipy costs a second that the graph would pay at every start.
+    # Not at the top: scipy costs a second that every load of the definitions would spend.
     from pollux_dagster.warehouse.statistics.drift import latest_round_moved
 
     return latest_round_moved(con, model)
@@ -61,7 +62,7 @@ def judge_golden_set(
     run_id: str,
     log: Callable[[str], None],
 ) -> GoldenRound | None:
-    """Judge what this state of the judge has no verdict on yet; the round, or None where nothing is pinned."""
+    """Judge what this state of the judge has no verdict on yet; returns the round, or None where nothing is pinned."""
     if not golden.requests:
         return None
     identity, endpoint = judge.identity(), server.endpoint
@@ -70,29 +71,29 @@ def judge_golden_set(
     )
     pending = [request for request in golden.requests if state.verdict_key(request) not in golden.judged]
     if pending:
-        log(
-            f"golden set: {len(pending)} of {len(golden.requests)} requests to judge, a state of the judge not seen yet"
-        )
+        log(f"golden set: {len(pending)} of {len(golden.requests)} requests to judge, for a new state of the judge")
         evaluate(
             _answers(pending, state),
-            {
-                r.criterion_id: Criterion(r.criterion_id, r.criteria_name, r.rubrics, r.levels, r.is_gate)
-                for r in pending
-            },
+            Evaluation(
+                {
+                    r.criterion_id: Criterion(r.criterion_id, r.criteria_name, r.rubrics, r.levels, r.is_gate)
+                    for r in pending
+                },
+                judge.judge_profile,
+                state.round_id,
+                run_id,
+                total=len(golden.requests),
+                cached=len(golden.requests) - len(pending),
+            ),
             server=server,
-            profile=judge.judge_profile,
-            judge_id=state.round_id,
             ledger=ledger,
-            run_id=run_id,
-            total=len(golden.requests),
-            cached=len(golden.requests) - len(pending),
             progress=lambda _: None,
         )
     return state
 
 
 def _answers(pending: list[GoldenRequest], state: GoldenRound) -> Iterator[Answer]:
-    """Requests of one answer stand together in the set."""
+    """The answers with their requests; requests of one answer are adjacent in the set."""
     for (instruction, reference, answer), requests in groupby(
         pending, key=lambda r: (r.instruction, r.reference_answer, r.answer)
     ):

@@ -1,4 +1,4 @@
-"""What the command line does with the golden set: pin one, accept a round. Judging it is part of every evaluation."""
+"""The golden set on the command line: pin one, accept a round. Judging it is part of every evaluation."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def pin_golden_set(settings: Settings, answers: int) -> int:
     """Pin a set from the verdicts of the settings' judge; returns its number of requests.
 
     Raises:
-        GoldenSetError: the judge has judged nothing completely yet.
+        GoldenSetError: no answer is completely judged yet.
         WarehouseLockedError: a run is writing to the warehouse and did not finish in time.
     """
     use = Resources.of(settings)
@@ -29,7 +29,7 @@ def pin_golden_set(settings: Settings, answers: int) -> int:
 
 
 def accept_round(settings: Settings) -> str:
-    """Make the latest round its model's baseline; returns which it is, in words. Raises as `pin_golden_set` does."""
+    """Make the latest round its model's baseline; returns a description of it. Raises as `pin_golden_set` does."""
     con = connect(settings.warehouse)
     try:
         create_schema(con)

@@ -1,4 +1,4 @@
-"""The plan of the next evaluation, as the command line shows it: landing folder and ledger read, nobody asked."""
+"""The plan of the next evaluation, as the command line shows it, from landing folder and ledger without any judge."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pollux_dagster.warehouse.workload import ComparisonPlan, DryRun, dry_run, p
 
 @dataclass(frozen=True, slots=True)
 class LandingPlan:
-    """`comparison` is None, and `no_comparison` says why, where there is no past to plan from."""
+    """`comparison` is None where no past verdicts allow a plan; `no_comparison` then says why."""
 
     judge_name: str
     pending: DryRun
@@ -26,10 +26,10 @@ class LandingPlan:
 
 
 def plan_landing(settings: Settings, *, difference: float, power: float) -> LandingPlan:
-    """Ingest what landed, as a run would, and say what judging it takes and what a comparison would.
+    """Ingest what landed, as a run would, and estimate the cost of judging it and of a comparison of two models.
 
     Raises:
-        HomeBusyError: a run is under way, whose raw tables this would change.
+        HomeBusyError: a run is in progress, whose raw tables this would change.
         WarehouseLockedError: another process has the warehouse open and did not close it in time.
     """
     use = Resources.of(settings)
@@ -60,10 +60,10 @@ def plan_landing(settings: Settings, *, difference: float, power: float) -> Land
 
 
 def plan_lines(plan: LandingPlan) -> list[str]:
-    """The plan in words, a line a fact; the pending models are a table of their own."""
+    """The plan in words, one fact per line; the pending models are a table of their own."""
     pending, past = plan.pending, plan.pending.past
-    tokens = "this judge's own past" if past.characters_a_token else "an assumption of 2.5 characters a token"
-    reply = "replies as long as before" if past.completion_tokens else "at most, replies of full length"
+    tokens = "this judge's past requests" if past.characters_a_token else "an assumption of 2.5 characters a token"
+    reply = "for replies of the usual length" if past.completion_tokens else "at most, for replies of full length"
     lines = [
         f"{pending.pending} distinct requests to ask, equal texts once: about {pending.prompt_tokens:,} prompt tokens "
         f"(from {tokens}) and {pending.completion_tokens:,} reply tokens ({reply})",
@@ -78,10 +78,10 @@ def plan_lines(plan: LandingPlan) -> list[str]:
         *lines,
         f"to tell two models apart by {comparison.difference:g} at {comparison.power:.0%} power: "
         f"{comparison.instructions_typical} instructions for the median of {comparison.pairs} pairs, "
-        f"{comparison.instructions_widest} for the most unlike pair",
-        f"the {comparison.instructions_now} instructions there are tell apart {comparison.detectable_now:.3f}",
-        f"that is {comparison.requests:,} requests and {tokens_text} tokens for the two, {_hours(comparison.hours)}",
-        f"labels for the same on calibrated means: {labels}; {comparison.labels_note}",
+        f"{comparison.instructions_widest} for the pair with the widest spread",
+        f"the {comparison.instructions_now} present instructions detect one of {comparison.detectable_now:.3f}",
+        f"that is {comparison.requests:,} requests and {tokens_text} tokens for both, {_hours(comparison.hours)}",
+        f"labels for the same difference of calibrated means: {labels}; {comparison.labels_note}",
     ]
 
 

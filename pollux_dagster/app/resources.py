@@ -1,6 +1,6 @@
-"""The outside world, made from the settings: where files land, who judges, where verdicts and results are kept.
+"""The connections to the outside, made from the settings: landing folder, judge, ledger, publication.
 
-The classes are Dagster resources and work without a run, for the commands. The warehouse's is
+The classes are Dagster resources and also work without a run, for the commands. The warehouse's resource is
 `warehouse.duckdb_resource`. Tests replace any of them through `build_defs(resource_overrides=...)`.
 """
 
@@ -37,7 +37,7 @@ from pollux_dagster.warehouse.provenance import record_run
 
 
 class AdmissionRules(dg.ConfigurableResource):  # type: ignore[type-arg]
-    """Which models the tables are made of; `warehouse.admission` says what the two mean."""
+    """Which models the tables include; `warehouse.admission` defines the rules."""
 
     minimum_coverage: float
     maximum_rejected_share: float
@@ -45,20 +45,20 @@ class AdmissionRules(dg.ConfigurableResource):  # type: ignore[type-arg]
 
 
 class LandingResource(dg.ConfigurableResource):  # type: ignore[type-arg]
-    """The folder that answers, instructions, taxonomies and human scores are dropped into.
+    """The folder into which answers, instructions, taxonomies and human scores are dropped.
 
-    `trust_file_times` false: a file is known by its bytes alone, which are read at every look.
+    `trust_file_times` false: changes are detected by the files' bytes alone, which are read at every scan.
     """
 
     path: str
     taxonomy: str
-    judge_weights: str = ""  # a local folder; its tokenizer says which special tokens are suspected in answers
+    judge_weights: str = ""  # a local folder; answers with its tokenizer's special tokens are flagged
     trust_file_times: bool = True
 
     def sync(self, con: duckdb.DuckDBPyConnection, run_id: str) -> SyncReport:
         """Bring landing.* and raw.* up to date with the folder (`ingest.sync`); the schema must exist.
 
-        What was read is recorded under `run_id`: rows lead back to it.
+        The files read are recorded under `run_id`, so that rows can be traced to the run.
         """
         started = datetime.now(UTC)
         report = sync(
@@ -79,7 +79,7 @@ def records_folder(ledger: Path) -> Path:
 
 
 class LedgerResource(dg.ConfigurableResource):  # type: ignore[type-arg]
-    """The append-only record of every verdict ever paid for."""
+    """The append-only record of every verdict."""
 
     root: str
 
@@ -88,12 +88,14 @@ class LedgerResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     @property
     def records(self) -> Path:
-        """Where the warehouse's own knowledge is kept (`warehouse.record_files`), so that one backup has both."""
+        """The folder for the warehouse's records (`warehouse.record_files`), inside the ledger so that one backup has
+        both.
+        """
         return records_folder(Path(self.root))
 
 
 class PublicationResource(dg.ConfigurableResource):  # type: ignore[type-arg]
-    """The DuckDB file analysts read, replaced whole and only after the blocking checks passed."""
+    """The DuckDB file that analysts read, replaced as a whole and only after the blocking checks have passed."""
 
     path: str
 
@@ -101,11 +103,12 @@ class PublicationResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 class JudgeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     """Which judge reads the answers, and where it runs.
 
-    `url` empty: a managed server, started when there is something to judge and shared by concurrent runs.
-    Otherwise any OpenAI-compatible URL; its key is read when the judge is needed, from `api_key_file` or, where that is
-    empty, from the environment variable named `api_key_variable`. It is reached directly, or through `proxy`, and its
-    certificate may come from an authority in `ca_file`.
-    `model` replaces the profile's model by another hub id or checkpoint folder; `arguments` go to the engine;
+    `url` empty: a managed server, started when there is something to judge and shared by concurrent runs. Otherwise any
+    OpenAI-compatible URL, reached directly or through `proxy`; its certificate may come from an authority in `ca_file`.
+    Its key is read when the judge is needed, from `api_key_file` or, where that is empty, from the environment variable
+    named `api_key_variable`.
+
+    `model` replaces the profile's model by another hub id or checkpoint folder; `arguments` are passed to the engine;
     `python` is the interpreter of another environment that has the engine.
     """
 
@@ -126,25 +129,25 @@ class JudgeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     @property
     def judge_profile(self) -> JudgeProfile:
-        """The profile with this resource's model and revision in it."""
+        """The profile with this resource's model and revision."""
         profile = PROFILES[self.profile]
         if self.model:
             folder = Path(self.model)
             weights = folder if folder.is_dir() else None
-            # A path says nothing to a reader and changes from machine to machine: its last part does neither.
+            # A path tells readers nothing and differs between machines; its last part is a usable name.
             profile = replace(profile, model=folder.name if weights else self.model, weights=weights)
         return replace(profile, revision=self.revision) if self.revision else profile
 
     def identity(self) -> JudgeIdentity:
-        """The judge's identity, which is part of every verdict's key."""
+        """The judge's identity, which is part of every verdict key."""
         return self.judge_profile.identity()
 
     @contextmanager
     def serve(self, log: Callable[[str], None]) -> Iterator[ServerHandle]:
-        """The judge's server for as long as the block lasts.
+        """Provide the judge's server while the block lasts.
 
         Raises:
-            ServerStartError: the managed server did not come up; the message holds its last log lines.
+            ServerStartError: the managed server did not start; the message holds its last log lines.
             AttachError: address, key or model of an attached server is wrong; the message says which.
         """
         if self.url:
@@ -198,7 +201,7 @@ class JudgeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """What an evaluation works with; the names of the fields are the resource keys in Dagster."""
+    """The resources of an evaluation; the names of the fields are the resource keys in Dagster."""
 
     landing: LandingResource
     warehouse: WarehouseResource

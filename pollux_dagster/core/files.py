@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, open to their owner only, and still there after a power cut."""
+"""Atomic and durable file writes, readable by their owner only."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def write_private(path: Path, content: str | bytes) -> None:
-    """Write or replace a file (mode 0600); a reader sees the old content or the new, and text is UTF-8."""
+    """Write or replace a file (mode 0600), text as UTF-8; a reader sees either the old content or the new."""
     data = content.encode() if isinstance(content, str) else content
     draft = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     try:
@@ -20,7 +20,7 @@ def write_private(path: Path, content: str | bytes) -> None:
 
 
 def put_in_place(draft: Path, target: Path) -> None:
-    """Rename a finished draft over `target`, in the same file system."""
+    """Rename a finished draft over `target` on the same file system, flushing file and folder to disk."""
     draft.chmod(0o600)
     sync_to_disk(draft)
     draft.replace(target)
@@ -28,7 +28,7 @@ def put_in_place(draft: Path, target: Path) -> None:
 
 
 def sync_to_disk(path: Path) -> None:
-    """Make what a file holds, or which names a folder has, survive a power cut."""
+    """Flush a file's content, or a folder's list of names, to disk, so that it survives a power cut."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

@@ -1,7 +1,7 @@
 """The groups of POLLUX criteria, in every spelling POLLUX uses, and which criteria are gates.
 
-A gate zeroes a whole answer, so a group is read or refused and never guessed: a misspelt `critical` would switch a
-gate off without anybody noticing.
+A gate zeroes a whole answer, so a group that cannot be read is an error and is never guessed: otherwise a misspelt
+`critical` would silently switch a gate off.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ _GROUPS = {
     UNSPECIFIED: (UNSPECIFIED, ""),
 }
 _GROUP_OF = {alias: group for group, aliases in _GROUPS.items() for alias in aliases}
-# The group of two kinds of criteria at once. Those of levels 0 and 1 are POLLUX's gates, all others are not.
+# One group name for two kinds of criteria. Those with levels 0 and 1 are POLLUX's gates, all others are not.
 _GENERAL_AND_CRITICAL = "general & critical"
-# What people call a gate; no spelling of `critical` is near these.
+# Words people use for a gate that are not close to any spelling of `critical`.
 _MEANT_AS_CRITICAL = ("gate", "гейт", "blocker", "blocking", "stop", "veto", "must", "стоп")
-# POLLUX names its gates by these openings; inline criteria carry the name and no group.
+# POLLUX's gates have names that begin like this; inline criteria carry the name and no group.
 _CRITICAL_OPENINGS = (
     "есть ли критичное нарушение формата",
     "ответа нет, но есть заглушка цензора",
@@ -34,7 +34,7 @@ _CRITICAL_OPENINGS = (
 
 
 class UnknownGroupError(ValueError):
-    """A criterion is filed under a group that POLLUX does not have: which are known, and which is the nearest."""
+    """A criterion is filed under a group that POLLUX does not have. The message names the nearest."""
 
     def __init__(self, value: object) -> None:
         groups = ", ".join(group for group in _GROUPS if group != UNSPECIFIED)
@@ -44,15 +44,15 @@ class UnknownGroupError(ValueError):
 
 
 class ConflictingGroupError(ValueError):
-    """One criterion is filed under two groups in one place."""
+    """One criterion is filed under two different groups in one place."""
 
 
 def read_group(values: Iterable[object], criteria_name: str, levels: Sequence[float]) -> str:
-    """The group that these statements about one criterion amount to, `unspecified` where they say nothing.
+    """Return the group that the statements about one criterion agree on, `unspecified` where there is none.
 
-    values: everything its row says: Russian or English text in any case, `{ru, en}`, None or blank where nothing is
-    said. A POLLUX gate is critical by its name. Raises UnknownGroupError, and ConflictingGroupError when two statements
-    differ.
+    values: everything the criterion's row states: Russian or English text in any case, `{ru, en}`, None or blank. A
+    criterion with the name of a POLLUX gate is critical. Raises UnknownGroupError for an unknown group, and
+    ConflictingGroupError when two statements differ.
     """
     stated = {group for value in values for group in _stated(value, levels)}
     if (named := group_by_name(criteria_name)) != UNSPECIFIED:
@@ -66,18 +66,18 @@ def read_group(values: Iterable[object], criteria_name: str, levels: Sequence[fl
 
 
 def group_by_name(criteria_name: str) -> str:
-    """The group of a criterion known by its POLLUX name only: critical for POLLUX's own gates."""
+    """The group that the name alone decides: critical for POLLUX's own gates, else `unspecified`."""
     opening = criteria_name.strip().lower()
     return "critical" if opening.startswith(_CRITICAL_OPENINGS) else UNSPECIFIED
 
 
 def is_gate(group: str, levels: Sequence[float]) -> bool:
-    """A gate is a critical criterion whose scale is exactly {0, 1}; 1 says the answer cannot be rated."""
+    """Whether the criterion is a gate: critical, with exactly the levels 0 and 1 (1: cannot be rated)."""
     return group == "critical" and tuple(levels) == (0.0, 1.0)
 
 
 def _stated(value: object, levels: Sequence[float]) -> set[str]:
-    """The groups a value names, none where it is blank."""
+    """The groups that a value names; empty where it is blank."""
     texts = [value.get(language) for language in ("en", "ru")] if isinstance(value, Mapping) else [value]
     if isinstance(value, Mapping) and value and not {"en", "ru"} & value.keys():
         raise UnknownGroupError(value)

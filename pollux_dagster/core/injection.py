@@ -1,8 +1,8 @@
-"""Does an answer speak to the judge instead of to its reader? Suspicions with names, found by fixed patterns.
+"""Finds answers that seem to address the judge instead of the reader, by fixed patterns, each with a named reason.
 
-Nothing is removed, escaped or judged differently because of them: a flagged answer goes to the judge byte for byte,
-and the flag goes beside its scores. The one idea: a flag costs a look and a missed attack costs a wrong number, but a
-flag on ordinary prose costs the trust in all flags, so a pattern needs the act and its object, never a single word.
+Nothing is removed, escaped or judged differently because of a flag: a flagged answer goes to the judge byte for byte,
+and the flag goes beside its scores. A flag costs a look and a missed attack costs a wrong number, but a flag on
+ordinary prose costs the trust in all flags. So a pattern needs the act and its object, never a single word.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class InjectionReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class _Pattern:
-    """`pattern` is searched only in texts that contain one word of each of `stems`: that is most of the speed."""
+    """`pattern` is searched only in texts with one word of each of `stems`; this filter gives most of the speed."""
 
     reason: InjectionReason
     stems: tuple[tuple[str, ...], ...]
@@ -197,26 +197,26 @@ _SPECIAL_TOKEN = re.compile(
     re.VERBOSE,
 )
 _THINKING_TAG = re.compile(r"</?(?:think|thinking|thought)>|\[/?think\]|◁/?think▷|</?(?:seed|minimax):think>")
-# Llama 2's and Mistral's first and last token are HTML's mark of struck-out text too: a pair of them around words of
-# one line, or one that code quotes, is taken for that.
+# The first and last token of Llama 2 and Mistral are also HTML's mark-up for struck-out text. A pair of them around
+# words of one line, or one in quoted code, is taken to be HTML.
 _STRUCK_OUT = re.compile(r"<s>[^<>\n]{1,400}</s>|```.{0,20000}?(?:```|\Z)|`[^`\n]{1,200}`", re.DOTALL)
 _SENTENCE_TOKEN = re.compile(r"(?<![a-z0-9_])<s>|</s>")  # vector<s> is an argument of a template
 
-# Letters of the two alphabets that look alike: "поcтавь" with a Latin c is read by a model as if it were Cyrillic.
+# Letters that look alike in the two alphabets: a model reads "поcтавь" with a Latin c as if it were Cyrillic.
 _TO_CYRILLIC = str.maketrans("aceopxyk", "асеорхук")
 _TO_LATIN = str.maketrans("асеорхук", "aceopxyk")
 _MIXED_WORD = re.compile(r"[a-z][а-я]|[а-я][a-z]")
 _INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]")
 
 
-# A very long answer is read in overlapping pieces, so that its folded copies never weigh more than one piece.
+# A very long answer is read in overlapping pieces, so that only one piece at a time is copied and folded.
 _PIECE, _OVERLAP = 200_000, 2_000
 
 
 def injection_reasons(answer: str) -> tuple[str, ...]:
     """Every InjectionReason that applies to `answer`, sorted; empty when nothing is suspect. Never raises.
 
-    Read after Unicode compatibility folding, without case and without invisible characters. Words that mix
+    The answer is matched after Unicode compatibility folding, ignoring case and invisible characters. Words that mix
     Cyrillic with Latin lookalikes are read as either. Time is linear in the length of the answer, memory constant.
     """
     pieces = (answer[at : at + _PIECE] for at in range(0, max(1, len(answer) - _OVERLAP), _PIECE - _OVERLAP))

@@ -1,7 +1,7 @@
-"""Partition keys for model ids: any text a file may carry, as a key that Dagster and its UI can show.
+"""Partition keys for model ids: a model id from a file may be any text, Dagster and its UI accept only some of it.
 
-The one idea: a key is either the id itself or a readable stub with a hash, and the two never collide
-because `~` occurs only in the second kind. The way back is a table of (key, model_id), not a computation.
+A key is either the id itself or a readable slug with a hash. The two kinds never collide, because `~` occurs only in
+the second. A key is mapped back to its id by a table of (key, model_id), not by a computation.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ import unicodedata
 
 MAX_PLAIN = 100
 MAX_SLUG = 60
-# Dagster refuses "..." and control characters in partition keys; "," "[" "]" mean something to its UI.
+# Dagster refuses "..." and control characters in partition keys; "," "[" "]" have a meaning in its UI.
 _PLAIN = re.compile(r"[\w.\-/+@:()]([\w.\-/+@:() ]*[\w.\-/+@:()])?")
 _UNSAFE = re.compile(r"[^\w.\-+@]+")
 
 
 def model_partition_key(model_id: str) -> str:
-    """A Dagster partition key for `model_id`: equal for equal ids, different for different ones.
+    """Return a Dagster partition key for `model_id`: equal for equal ids, different for different ones.
 
-    The id itself where it is at most 100 plain characters; otherwise `slug~hash` with a slug of at most 60
-    characters and 12 hex digits of the id's sha256.
+    The key is the id itself where the id has at most 100 plain characters; otherwise `slug~hash` with a slug of at most
+    60 characters and 12 hex digits of the id's sha256.
     """
     plain = len(model_id) <= MAX_PLAIN and _PLAIN.fullmatch(model_id) and "..." not in model_id
     if plain and unicodedata.is_normalized("NFC", model_id):
@@ -33,7 +33,7 @@ def model_partition_key(model_id: str) -> str:
 
 
 def partition_keys(model_ids: list[str]) -> dict[str, str]:
-    """Key → model id for every id. Raises ValueError if two ids share a key (a 48-bit hash collision)."""
+    """Map each id's key to the id. Raises ValueError if two ids share a key (a 48-bit hash collision)."""
     keys: dict[str, str] = {}
     for model_id in model_ids:
         key = model_partition_key(model_id)

@@ -1,8 +1,8 @@
-"""Which judges there are: a profile is a prompt template, sampling, and the way a reply is to be read.
+"""Judge profiles: the prompt template, the sampling parameters and the reply format of each judge.
 
-Reading itself is in `replies`, sending in the judge package. The one idea: everything that can change a
-verdict is explicit in the profile and hashed into the judge's identity, so that verdicts of two judges
-can never be mistaken for each other.
+Everything that can change a verdict is explicit in the profile and hashed into the judge's identity, so that verdicts
+of two judges are never mistaken for each other. `replies` reads what a judge returns; the judge package sends the
+requests.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 
 from pollux_dagster.core.prompts import POLLUX_TEMPLATE, PromptTemplate
 
-# What an engine loads; a README or an accuracy report beside the weights makes no other judge.
+# The files an engine loads; a README or an accuracy report beside the weights does not change the judge.
 CHECKPOINT_PATTERNS = (
     "*.safetensors",
     "*.bin",
@@ -36,7 +36,7 @@ CHECKPOINT_PATTERNS = (
 
 
 class ReplyFormat(StrEnum):
-    """Where in a reply the score stands."""
+    """Where the score is found in a reply."""
 
     SCORE_AFTER_REASONING = "score_after_reasoning"  # reasoning apart, content is the bare number
     FEEDBACK_RESULT = "feedback_result"  # "[FEEDBACK] … [RESULT] 2 [END]"
@@ -45,9 +45,9 @@ class ReplyFormat(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """Every sampling field, so that no default of a server or of a `generation_config.json` decides one.
+    """All sampling parameters, stated explicitly, so that no default of a server or a `generation_config.json` applies.
 
-    `top_k` 0 and `min_p` 0 mean "off" (vLLM and SGLang). `max_tokens` counts reasoning and score together.
+    `top_k` 0 and `min_p` 0 mean "off" (vLLM and SGLang). `max_tokens` is the limit for reasoning and score together.
     """
 
     temperature: float = 0.0
@@ -61,7 +61,7 @@ class Sampling:
     max_tokens: int = 2048
 
     def as_request_fields(self) -> dict[str, int | float]:
-        """The fields under the names a chat completion request uses."""
+        """The fields under their names in a chat completion request."""
         return {
             "temperature": self.temperature,
             "top_p": self.top_p,
@@ -77,13 +77,13 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class JudgeProfile:
-    """How to ask one judge and how to read it.
+    """How one judge is asked and how its replies are read.
 
-    `model` names the judge in tables (a hub id, or a plain name for a packaged checkpoint); `weights` is a
-    local folder to serve instead of the hub's files. `revision` pins hub weights and is ignored for a local
-    folder, whose files are hashed. `response_format` is sent with every request and constrains decoding.
-    `reasoning_parser` is what the server must be started with, None where replies carry no reasoning.
-    `minimum_coverage` is the share of a model's requests that need a verdict before anything is published.
+    `model` names the judge in tables (a hub id, or a plain name for a packaged checkpoint); `weights` is a local folder
+    that is served instead of the hub's files. `revision` pins hub weights and is ignored for a local folder, whose
+    files are hashed. `response_format` is sent with every request and constrains decoding. `reasoning_parser` is the
+    parser the server must be started with, None where replies carry no reasoning. `minimum_coverage` is the share of a
+    model's requests that need a verdict before anything is published.
     """
 
     name: str
@@ -102,13 +102,13 @@ class JudgeProfile:
 
     @property
     def served_model(self) -> str:
-        """What a server is asked to load: the local folder if there is one, else the hub id."""
+        """The model that the server loads: the local folder if there is one, else the hub id."""
         return str(self.weights) if self.weights is not None else self.model
 
     def identity(self, *, model: str | None = None, weights_revision: str | None = None) -> JudgeIdentity:
-        """The identity of this judge, or of other weights (`model` at `weights_revision`) asked the same way.
+        """Return the identity of this judge, or of other weights (`model` at `weights_revision`) asked in the same way.
 
-        Left out, local weights are identified by their bytes and hub weights by the profile's revision.
+        By default, local weights are identified by a hash of their files and hub weights by the profile's revision.
         Raises FileNotFoundError when the local folder holds no weights.
         """
         if weights_revision is None:
@@ -134,7 +134,7 @@ class JudgeProfile:
 
 @dataclass(frozen=True, slots=True)
 class JudgeIdentity:
-    """Everything that decides a verdict. `profile` is for the reader's eye and is not part of the id."""
+    """Everything that decides a verdict. `profile` is for display only and is not part of the id."""
 
     profile: str
     model: str
@@ -167,12 +167,12 @@ class JudgeIdentity:
 
     @property
     def judge_name(self) -> str:
-        """The name readers see: the profile and the beginning of the id."""
+        """The name shown to readers: the profile and the first digits of the id."""
         return f"{self.profile}@{self.judge_id[:8]}"
 
 
 def weights_revision(folder: Path) -> str:
-    """sha256 (hex) over names and bytes of the weight, config and tokenizer files directly in `folder`.
+    """sha256 (hex) of the names and contents of the weight, config and tokenizer files directly in `folder`.
 
     Raises FileNotFoundError when the folder is missing or holds no weight file.
     """
@@ -252,7 +252,8 @@ PROFILES: Mapping[str, JudgeProfile] = MappingProxyType(
                 reasoning_parser="qwen3",
                 weights=Path(__file__).resolve().parent.parent / "demo" / "judge",
                 max_model_len=4_096,
-                # On real answers it loses its thread in code and foreign text: 92.7 to 100 % a model in ru-arena.
+                # On real answers it derails on code and foreign text: its coverage in ru-arena is 92.7 to 100 % per
+                # model.
                 minimum_coverage=0.9,
                 is_demonstration=True,
             ),

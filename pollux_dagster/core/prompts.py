@@ -1,8 +1,7 @@
 """The prompt a judge was trained on, and how one request's texts are put into it.
 
-Nothing here knows profiles, servers or criteria tables. The one idea: the template is the model card's,
-byte for byte, and the criterion comes last, so that every prompt about one answer shares its beginning and
-a server's prefix cache can serve it.
+The template is the model card's, byte for byte. The criterion comes last, so that all prompts about one answer share
+their beginning and the server's prefix cache can serve it. Profiles, servers and criteria tables are unknown here.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ WITHOUT_REFERENCE = (
 
 @dataclass(frozen=True, slots=True)
 class PromptTemplate:
-    """A pair of templates: one for tasks that have a reference answer, one for those that have none."""
+    """A pair of templates: one for tasks with a reference answer, one for tasks without."""
 
     with_reference: str
     without_reference: str

@@ -1,8 +1,8 @@
 """What a judge's reply says: a typed status, and a score only where the reply leaves no doubt.
 
-Sending and retrying live in the judge package. The one idea: a reply is never interpreted generously. The
-finish reason is read first, then the place where the profile puts the score, then that number is matched
-against the rubric's own levels; anything else is a failure with a name.
+A reply is never interpreted generously. The finish reason is read first, then the place where the profile puts the
+score, then that number is matched against the rubric's own levels; anything else is a failure with a name. Sending and
+retrying are in the judge package.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from pollux_dagster.core.verdicts import VerdictStatus
 
 _NUMBER = r"[+\-−]?[0-9]{1,9}(?:[.,][0-9]{1,9})?"
 _LABEL = r"(?:(?:итоговая\s+)?оценка|(?:итоговый\s+)?балл|итог|score|rating|result)"
-# A short dash before a number may be its minus: it parts label and number only where no level is negative, and
-# a space follows it.
+# A short dash before a number may be its minus. It separates label and number only where no level is negative and a
+# space follows it.
 _LABELLED = rf"(?:{_LABEL}\s*[:=—]?\s*)?"
 _LABELLED_BY_DASH = rf"(?:{_LABEL}\s*(?:[:=—]|[–-](?=\s))?\s*)?"
 _BARE = rf"(?P<number>{_NUMBER})(?:\s*(?:балл|балла|баллов))?\.?"
@@ -29,7 +29,7 @@ _RESULT = re.compile(r"\[RESULT\](?P<score>.*?)(?P<end>\[END\]|\Z)", re.I | re.S
 _FEEDBACK = re.compile(r"\[FEEDBACK\](?P<text>.*?)(?=\[RESULT\]|\Z)", re.I | re.S)
 _FENCE = re.compile(r"\A```(?:json)?\s*(?P<body>.*?)\s*```\Z", re.S)
 _TOO_LARGE, _MOST_DECIMALS = 10**9, 9
-# The digits that a double keeps of a decimal number; what stands after them is the noise of its arithmetic.
+# The significant digits that a double keeps of a decimal number; digits after them are floating-point noise.
 _DOUBLE = Context(prec=15)
 _THINK_OPEN, _THINK_CLOSE = "<think>", "</think>"
 
@@ -48,7 +48,7 @@ class MessageParts:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A reply, read. `score` is in the rubric's units and set exactly when `status` is ok.
+    """A parsed reply. `score` is in the rubric's units and set exactly when `status` is ok.
 
     `raw_text` is the content as it came; `rationale` the judge's reasoning; `problem` says what was wrong.
     """
@@ -62,7 +62,7 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class _Located:
-    """The piece of a reply that should be the score. `is_closed`: nothing after it was cut off."""
+    """The part of a reply that should be the score. `is_closed`: the score is complete, nothing of it was cut off."""
 
     score_text: str
     rationale: str | None
@@ -74,8 +74,8 @@ def read_reply(
 ) -> Reply:
     """Return what the reply says about a criterion whose rubric has `levels`. Never raises on any text.
 
-    A reply cut by the token limit is `truncated` (or `repetition` when its end goes round in circles) unless
-    its format marks the score as complete: a number cut short would read as another number.
+    A reply cut by the token limit is `truncated` (or `repetition` when its end repeats itself) unless its format marks
+    the score as complete: a number cut short would read as another number.
     """
     raw = message.content
     located = _locate(profile.reply_format, message)

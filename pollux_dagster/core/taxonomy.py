@@ -1,8 +1,8 @@
 """POLLUX taxonomies: criteria.json (what a criterion asks) and tasks.json (which criteria a task has).
 
-Reading files and choosing criteria for an instruction live in ingest. The one idea: a taxonomy is a plain
-mapping with Russian and English names side by side, and every name of a task finds that task.
-Schema: metainfo/criteria.json and metainfo/tasks.json of github.com/ai-forever/POLLUX.
+A taxonomy is a plain mapping with Russian and English names side by side; each name of a task finds that task. Reading
+the files and choosing criteria for an instruction is done in `ingest`. Schema: metainfo/criteria.json and
+metainfo/tasks.json of github.com/ai-forever/POLLUX.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class TaxonomyError(ValueError):
 class TaxonomyCriterion:
     """One entry of criteria.json. `rubrics` is its scale as `level: description` lines, ascending.
 
-    `higher_is_better` is what the entry states, None where it states nothing; `direction` is what its words say.
+    `higher_is_better` is what the entry states, None where it states nothing; `direction` is what its wording implies.
     """
 
     code: str
@@ -52,7 +52,7 @@ class TaxonomyCriterion:
 
 @dataclass(frozen=True, slots=True)
 class TaxonomyTask:
-    """The criteria under one name of a task, with or without one name of a subtask below it."""
+    """The criteria filed under one name of a task, optionally with one name of a subtask below it."""
 
     task_type: str
     task_subtype: str | None
@@ -63,7 +63,7 @@ class TaxonomyTask:
 
 @dataclass(frozen=True, slots=True)
 class TaskLeaf:
-    """One leaf of tasks.json: the path of names that leads to it (each level ru and en) and its criteria."""
+    """One leaf of tasks.json: the path of names that leads to it (ru and en for each level) and its criteria."""
 
     path: tuple[tuple[str, ...], ...]
     has_gold: bool | None
@@ -72,7 +72,7 @@ class TaskLeaf:
 
 
 def localized(value: object) -> str | None:
-    """The Russian, else the English text of `{ru, en}`; text as it is; None when there is neither."""
+    """The Russian, else the English text of `{ru, en}`; a plain text unchanged; None when there is neither."""
     if isinstance(value, Mapping):
         value = next((value[k] for k in _LANGUAGES if isinstance(value.get(k), str)), None)
     return value.strip() or None if isinstance(value, str) else None
@@ -95,7 +95,7 @@ def read_criterion(code: str, entry: object) -> TaxonomyCriterion:
     """Read one entry of criteria.json.
 
     Raises TaxonomyError for a wrong shape, UnreadableScaleError for a scale without numeric levels, UnknownGroupError
-    and ConflictingGroupError for a group that is none or another than the name's.
+    for an unknown group and ConflictingGroupError for a group that contradicts the name's.
     """
     if not isinstance(entry, Mapping):
         raise TaxonomyError(code, f"expected an object, got {type(entry).__name__}")
@@ -134,10 +134,11 @@ def _higher_is_better(code: str, value: object) -> bool | None:
 
 
 def render_scale(where: str, scale: object) -> str:
-    """`{"0": "…", "1": "…"}`, or that under ru/en, as `0: …` lines, levels ascending. Text stays as it is.
+    """Render `{"0": "…", "1": "…"}`, or that under ru/en, as `0: …` lines with levels ascending; text stays unchanged.
 
-    The levels are the keys. read_scale finds exactly those in the text or refuses it, so whoever has the text has
-    the scale; keys that are not levels come as JSON, which it refuses.
+    The levels are the keys. The text is chosen so that read_scale finds exactly those levels in it, so the text alone
+    determines the scale. Keys that are not levels are rendered as JSON, which read_scale refuses. Raises TaxonomyError
+    for a wrong shape.
     """
     if isinstance(scale, str):
         return scale
@@ -151,11 +152,11 @@ def render_scale(where: str, scale: object) -> str:
         levels = read_level_keys([level for level, _ in items])
     except UnreadableScaleError:
         return as_json
-    with suppress(ValueError):  # bands and words stay in the order they have
+    with suppress(ValueError):  # bands and words keep their order
         items.sort(key=lambda item: float(item[0].replace(",", ".")))
-    # As it is wherever that is clear: the judge then sees the author's own lines. A description with a line such as
-    # "5: пять фактов" is set off by a margin, as a person would; where even that reads otherwise, the object itself
-    # is shown, whose keys nothing inside it can change.
+    # Unchanged wherever that reads unambiguously, so that the judge sees the author's own lines. A description with a
+    # line such as "5: пять фактов" is indented; where that is still read otherwise, the JSON object itself is shown,
+    # because its keys cannot be confused with its text.
     lines = [f"{level}: {text}" for level, text in items]
     for rubrics in ("\n".join(lines), "\n".join(line.replace("\n", "\n    ") for line in lines)):
         if _reads_as(levels, rubrics):
@@ -171,7 +172,7 @@ def _reads_as(levels: RubricScale, rubrics: str) -> bool:
 
 
 def read_leaves(document: Mapping[str, Any]) -> Iterator[TaskLeaf | TaxonomyError]:
-    """Every leaf of tasks.json in file order; a leaf without a usable criteria list comes as its error."""
+    """Every leaf of tasks.json in file order; a leaf without a usable list of criteria is yielded as its error."""
     for key, entry in document.items():
         yield from _walk(key, entry, ())
 
@@ -211,10 +212,10 @@ def _names(key: str, name: object) -> tuple[str, ...]:
 
 
 def expand_leaf_names(leaves: Sequence[TaskLeaf]) -> list[tuple[int, TaxonomyTask]]:
-    """Every (task, subtask) name some leaf can be found under: the first such leaf's index, and the criteria.
+    """Every (task, subtask) name under which some leaf can be found: the first such leaf's index, and the criteria.
 
-    A name that covers several leaves has the criteria common to all of them, in the first one's order;
-    a name whose leaves have nothing in common is left out, because any choice between them would be a guess.
+    A name that covers several leaves gets the criteria common to all of them, in the first one's order. A name whose
+    leaves have no criterion in common is left out, because any choice between them would be a guess.
     """
     under: dict[tuple[str, str | None], list[int]] = {}
     for index, leaf in enumerate(leaves):

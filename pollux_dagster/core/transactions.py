@@ -1,4 +1,4 @@
-"""All or nothing, for any number of statements on one DuckDB connection."""
+"""Transactions on a DuckDB connection."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What a judge said about one request, and how sure we are that it said anything.
+"""The verdict of a judge on one request.
 
-A verdict always has a status and only an `ok` verdict has a score: a failure is never a score.
+A verdict always has a status, and only an `ok` verdict has a score: a failure is never a score.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ class VerdictStatus(StrEnum):
 class Verdict:
     """One judged request, as the ledger and `judging.verdicts` keep it.
 
-    `score` is in the rubric's own units and is set exactly when `status` is ok. `latency_s` is in
-    seconds, token counts are the server's own. `server` names the process that answered
-    (engine start id or URL without credentials).
+    `score` is in the rubric's own units and is set exactly when `status` is ok; ValueError otherwise. `latency_s` is in
+    seconds; token counts are the server's own. `server` names the process that answered (engine start id or URL without
+    credentials).
     """
 
     verdict_key: str

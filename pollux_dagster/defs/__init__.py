@@ -1,8 +1,1 @@
-"""Dagster wiring: assets, checks, partitions, automation, resources."""
-
-import warnings
-
-from dagster import BetaWarning
-
-# Single-run backfills are marked beta and warn once an asset; the version is pinned and a test covers them.
-warnings.filterwarnings("ignore", category=BetaWarning, message=r".*backfill_policy.*")
+"""Assets, checks, partitions, jobs, sensors and the schedule. `definitions` loads this folder."""

@@ -1,8 +1,9 @@
-"""When things run by themselves: a change in the landing folder, an ingest that found something, every night.
+"""Automation: an ingest when the landing folder changes, an evaluation after an ingest that found something, and one
+every night.
 
-One change leads to one `ingest` and one `evaluate`, whatever the number of models: the evaluation finds out for itself
-which models have something new, in one process and on one server start. Nothing here decides what is done, so a tick
-that is lost, late or doubled loses nothing and does nothing twice.
+One change leads to one `ingest` and one `evaluate`, however many models it concerns: the evaluation itself finds out
+which models have something new, in one process and with one server start. The automation does not decide what a run
+does, so a tick that is lost, late or repeated loses nothing and does nothing twice.
 """
 
 from __future__ import annotations
@@ -26,9 +27,9 @@ from pollux_dagster.runs.retention import prune
 from pollux_dagster.settings import Settings
 
 LANDED_TAG = "pollux/landed"
-"""On a run that has read the landing folder: the state of the raw tables it left, or found."""
+"""Tags a run that has read the landing folder with the state of the raw tables that it left or found."""
 SCOPE_TAG = "pollux/scope"
-"""On an `evaluate` run: NEW leaves requests alone whose verdict is a failure; without the tag they are asked again."""
+"""On an `evaluate` run: with NEW, requests with a failed verdict are left alone; without it they are sent again."""
 NEW = "new"
 
 _UNFINISHED = [
@@ -39,27 +40,27 @@ _UNFINISHED = [
 ]
 REMEMBERED_INGESTS = 20
 LAUNCH_AGAIN_AFTER = (4, 12, 20)
-"""Ticks of the landing sensor, 15 s each, after which a run that could not even be launched is asked for again."""
+"""Ticks of the landing sensor, 15 s each, after which a run that could not be launched is requested again."""
 _PARTITION_TAGS = {PARTITION_NAME_TAG, ASSET_PARTITION_RANGE_START_TAG}
-# Opening Dagster's storage reads all of its migrations: 0.1 s of CPU, ten times what a look costs. So the process that
+# Opening Dagster's storage reads all of its migrations: 0.1 s of CPU, ten times the cost of a tick. So the process that
 # evaluates the sensors opens it once.
 _opened: list[tuple[InstanceRef, dg.DagsterInstance]] = []
 
 ingest_job = dg.define_asset_job(
     "ingest",
-    # Its checks come with the evaluation: one that fails here would keep everything else from being evaluated.
+    # Its checks run with the evaluation: one that failed here would keep everything else from being evaluated.
     selection=dg.AssetSelection.assets(["raw", "instructions"]).required_multi_asset_neighbors().without_checks(),
-    description="Read the landing files that changed. What is new is then evaluated by itself.",
+    description="Read the landing files that changed. New data is then evaluated automatically.",
 )
 evaluate_job = dg.define_asset_job(
     "evaluate",
     selection=dg.AssetSelection.all(),
-    description="From the landing folder to the published tables: every model that has something new, in one run and "
-    "on one server start. Launched without a partition it finds those models itself.",
+    description="From the landing folder to the published tables, for every model that has something new, in one run "
+    "with one server start. Launched without a partition, it finds those models itself.",
 )
 rebuild_job = dg.define_asset_job(
     "rebuild_tables",
-    # With the checks of what is read: a table that must not be published is not published this way either.
+    # With the checks of its inputs, so that a table that must not be published is not published by this job either.
     selection=dg.AssetSelection.assets(["judging", "admission"])
     | dg.AssetSelection.groups("staging", "statistics", "marts", "published")
     | dg.AssetSelection.checks_for_assets(
@@ -70,23 +71,23 @@ rebuild_job = dg.define_asset_job(
         ["raw", "answer_counts"],
         ["judging", "verdicts"],
     ),
-    description="Staging, marts and publication again from the verdicts there are. Needs no server.",
+    description="Rebuild staging, marts and publication from the existing verdicts. Needs no server.",
 )
 
 
 @dataclass
 class Progress:
-    """What the landing sensor remembers from tick to tick: states of the folder, and runs of `ingest` by their ids."""
+    """The landing sensor's state between ticks: states of the landing folder, and ids of `ingest` runs."""
 
     seen: str | None = None
     taken: str | None = None
     followed: list[str] = field(default_factory=list)
     not_launched: dict[str, tuple[str, int, int]] = field(default_factory=dict)
-    """Job → run that could not be launched, ticks since, how often it was asked for again."""
+    """Job → (run that could not be launched, ticks since then, number of new requests)."""
 
     @classmethod
     def parse(cls, cursor: str | None) -> Progress:
-        """The cursors of earlier versions were the state last taken, and then a list of the first two fields."""
+        """Cursors of earlier versions were the last ingested state alone, or a list of the first two fields."""
         if cursor is None:
             return cls()
         if cursor.startswith("{"):
@@ -97,11 +98,11 @@ class Progress:
 
 
 def landing_sensor(folder: Path, *, trust_file_times: bool = True) -> dg.SensorDefinition:
-    """The sensor that has what landed ingested, and what was ingested evaluated.
+    """The sensor that requests an ingest when files land, and an evaluation when an ingest found something.
 
-    One sensor for both: what a sensor costs at rest is mostly Dagster's own bookkeeping of its ticks.
+    One sensor for both, because an idle sensor costs mostly Dagster's own bookkeeping of its ticks.
     """
-    # A look at a large folder goes on from tick to tick, in the process that evaluates the sensor.
+    # A scan of a large folder continues from tick to tick, in the process that evaluates the sensor.
     watch = FolderWatch(folder, trust_times=trust_file_times)
 
     @dg.sensor(
@@ -109,8 +110,8 @@ def landing_sensor(folder: Path, *, trust_file_times: bool = True) -> dg.SensorD
         jobs=[ingest_job, evaluate_job],
         minimum_interval_seconds=15,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Starts an ingest when a file in the landing folder has appeared, changed or gone, and all is "
-        "quiet; and an evaluation when an ingest found something that has not been evaluated.",
+        description="Starts an ingest when a file in the landing folder was added, changed or removed and the folder "
+        "is quiet; starts an evaluation when an ingest found something that has not been evaluated.",
     )
     def look(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         instance, progress = _instance(context), Progress.parse(context.cursor)
@@ -129,12 +130,12 @@ def landing_sensor(folder: Path, *, trust_file_times: bool = True) -> dg.SensorD
 def _ingest_what_landed(
     instance: dg.DagsterInstance, progress: Progress, folder: Path, watch: FolderWatch
 ) -> tuple[list[dg.RunRequest], str]:
-    """A change is taken when two looks in a row see the same: files still being copied make one run, not ten."""
+    """Request an ingest when two scans in a row see the same change, so that files still being copied make one run."""
     if not folder.is_dir():
         return [], f"expected the landing folder {folder}, found none; create it or set POLLUX_LANDING"
     now = watch.state()
     if now is None:
-        return [], "a large landing folder is being looked at, or was a moment ago; a later tick has the result"
+        return [], "a large landing folder is being scanned, or was a moment ago; a later tick has the result"
     if now == progress.taken:
         return [], "the landing folder has not changed"
     if now != progress.seen:
@@ -142,14 +143,14 @@ def _ingest_what_landed(
         return [], "the landing folder is changing; it is read once it is quiet"
     progress.taken = now
     if _waiting(instance, ingest_job.name):
-        # That one has not looked yet. After the fingerprint in this order: it will see at least what was seen here.
+        # That run has not read the folder yet. Checked after the fingerprint was taken, so the run sees this state.
         return [], "an ingest is waiting already; it reads what is there when it begins"
-    # No run key: it would keep the folder's return to an earlier state from ever running again.
+    # No run key: with one, the folder's return to an earlier state would never be ingested.
     return [dg.RunRequest(job_name=ingest_job.name)], ""
 
 
 def _evaluate_what_was_ingested(instance: dg.DagsterInstance, progress: Progress) -> tuple[list[dg.RunRequest], str]:
-    """Every ingest is followed once, by its id: runs may end in another order than they were asked for."""
+    """Request one evaluation per ingest, tracked by run id, because runs may end in another order than requested."""
     succeeded = dg.RunsFilter(job_name=ingest_job.name, statuses=[dg.DagsterRunStatus.SUCCESS])
     latest = list(instance.get_run_ids(succeeded, limit=REMEMBERED_INGESTS))
     new = set(latest) - set(progress.followed) if progress.followed else set(latest[:1])
@@ -166,9 +167,10 @@ def _evaluate_what_was_ingested(instance: dg.DagsterInstance, progress: Progress
 
 
 def _launch_again(instance: dg.DagsterInstance, progress: Progress) -> list[dg.RunRequest]:
-    """Runs whose launch failed, because no code server answered for instance, are asked for again, three times.
+    """Request runs again whose launch failed, for instance because no code server answered; three times at most.
 
-    Dagster drops such a run from its queue. What failed after it had begun is the next night's, or the operator's.
+    Dagster drops such a run from its queue. A run that failed after it had begun is left to the next night or the
+    operator.
     """
     requests = []
     for job in (ingest_job.name, evaluate_job.name):
@@ -191,7 +193,7 @@ def _launch_again(instance: dg.DagsterInstance, progress: Progress) -> list[dg.R
 @dg.sensor(
     minimum_interval_seconds=120,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Fails runs whose process is proved dead, after a reboot for instance.",
+    description="Fails orphaned runs, whose process is proved dead, for instance after a reboot.",
 )
 def dead_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
     buried = fail_orphaned_runs(_instance(context))
@@ -201,7 +203,7 @@ def dead_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
 def nightly_schedule(cron: str, time_zone: str) -> dg.ScheduleDefinition:
     """The schedule of the nightly evaluation.
 
-    cron: five fields, read in `time_zone` (an IANA name), which may have hours that do not exist or come twice.
+    cron: five fields, evaluated in `time_zone` (an IANA name), which may have hours that do not exist or occur twice.
     """
 
     @dg.schedule(
@@ -210,10 +212,10 @@ def nightly_schedule(cron: str, time_zone: str) -> dg.ScheduleDefinition:
         cron_schedule=cron,
         execution_timezone=time_zone,
         default_status=dg.DefaultScheduleStatus.RUNNING,
-        description="Every night: what is new, was missed or had failed is judged, and the tables are published again.",
+        description="Every night: judges what is new, was missed or had failed, and publishes the tables again.",
     )
     def nightly(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-        # Several nights may come due at once, after a daemon that was down for a week for instance.
+        # Several nights may be due at once, for instance after the daemon was down for a week.
         if _waiting(context.instance, evaluate_job.name):
             return dg.SkipReason("an evaluation is waiting already; it takes what is there when it begins")
         return dg.RunRequest()
@@ -222,13 +224,13 @@ def nightly_schedule(cron: str, time_zone: str) -> dg.ScheduleDefinition:
 
 
 def retention_sensor(settings: Settings) -> dg.SensorDefinition:
-    """Prunes every hour, for at most as long as a tick may take; what is left over waits for the next one."""
+    """The sensor that prunes every hour, for at most as long as a tick may take; the rest is left to the next tick."""
 
     @dg.sensor(
         name="retention",
         minimum_interval_seconds=3600,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Deletes old runs, ticks, engine logs and set-aside warehouses: POLLUX_KEEP_DAYS and the like.",
+        description="Deletes old runs, ticks, engine logs and set-aside warehouses (POLLUX_KEEP_*).",
     )
     def retention(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         pruned = prune(context.instance, settings, within_s=20.0, vacuum_up_to_bytes=100 * 2**20)
@@ -238,8 +240,8 @@ def retention_sensor(settings: Settings) -> dg.SensorDefinition:
 
 
 def is_whole(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
-    """Whether it does all of its job for every model: an operator may also launch it for a model, an asset, a step."""
-    # No assets named are all of them, no checks named are none.
+    """Whether the run covers its whole job and every model; an operator may also launch a part of it."""
+    # No assets named means all of them, no checks named means none.
     if run.asset_selection or run.resolved_op_selection or run.asset_check_selection is not None:
         return False
     if _PARTITION_TAGS & run.tags.keys():
@@ -247,7 +249,7 @@ def is_whole(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
     if run.step_keys_to_execute is None or run.execution_plan_snapshot_id is None:
         return True
     plan = instance.get_execution_plan_snapshot(run.execution_plan_snapshot_id)
-    return len(run.step_keys_to_execute) == len(plan.steps)  # the UI names all of them where all are meant
+    return len(run.step_keys_to_execute) == len(plan.steps)  # the UI names all steps for a whole run
 
 
 def _instance(context: dg.SensorEvaluationContext) -> dg.DagsterInstance:
@@ -260,12 +262,12 @@ def _instance(context: dg.SensorEvaluationContext) -> dg.DagsterInstance:
 
 
 def _waiting(instance: dg.DagsterInstance, job: str) -> bool:
-    """Whether a run of the whole job has read nothing yet: it is queued, starting, or waits for the home."""
+    """Whether a run of the whole job has read nothing yet: it is queued, is starting, or waits for the home."""
     runs = instance.get_runs(dg.RunsFilter(job_name=job, statuses=_UNFINISHED))
     return any(BEGUN_TAG not in run.tags and is_whole(instance, run) for run in runs)
 
 
 def _last_evaluated(instance: dg.DagsterInstance) -> str | None:
-    """The state of the raw tables that the latest whole evaluation began with, whatever became of it."""
+    """The state of the raw tables with which the latest whole evaluation began, whatever its outcome."""
     runs = instance.get_runs(dg.RunsFilter(job_name=evaluate_job.name), limit=20)
     return next((run.tags[LANDED_TAG] for run in runs if LANDED_TAG in run.tags and is_whole(instance, run)), None)

@@ -1,6 +1,6 @@
-"""Asset checks made from the warehouse's contracts: one check each, with the failing rows in its metadata.
+"""Asset checks made from the warehouse's contracts: one check per contract, with the failing rows in its metadata.
 
-What the contracts say stands in `warehouse.contracts`; nothing here knows a table.
+The contracts are defined in `warehouse.contracts`; no table is known here.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,7 +29,7 @@ def dagster_result(
         check_name=result.name if asset else None,
         passed=result.passed,
         severity=dg.AssetCheckSeverity.ERROR if result.blocking else dg.AssetCheckSeverity.WARN,
-        description=None if result.passed else result.description,  # what is checked stands in the check's definition
+        description=None if result.passed else result.description,  # the check's definition says what is checked
         metadata={**(metadata or {}), **({} if result.passed else _failing(result))},
     )
 
@@ -42,7 +42,7 @@ def _failing(result: CheckResult) -> dict[str, dg.MetadataValue | int]:
 def _check(contract: Contract) -> dg.AssetChecksDefinition:
     @dg.asset_check(
         asset=contract.table.split("."),
-        additional_deps=[table.split(".") for table in contract.other_tables],  # or it may run before they are made
+        additional_deps=[table.split(".") for table in contract.other_tables],  # or it may run before they exist
         name=contract.name,
         description=contract.description,
         blocking=contract.blocking,

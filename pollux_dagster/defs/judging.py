@@ -1,12 +1,12 @@
-"""Judging assets: the requests each model's answers make, and the verdicts the judge gave for them.
+"""Judging assets: the requests that each model's answers make, and the judge's verdicts on them.
 
 Only `verdicts` ever needs a server, and only when a request has no usable verdict in the ledger yet, or when the golden
-set's last round stopped publication. The warehouse is open before and after the judging, never during it: an hour of
-judging locks nobody out.
+set's last round stopped publication. The warehouse is open before and after judging but not during it, so hours of
+judging do not lock other processes out.
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,12 +18,14 @@ import polars as pl
 from pollux_dagster.app.golden_rounds import GoldenSet, judge_golden_set, load_golden_set
 from pollux_dagster.app.resources import AdmissionRules, JudgeResource, LedgerResource
 from pollux_dagster.core.model_ids import model_partition_key
+from pollux_dagster.core.work import Criterion
 from pollux_dagster.defs.automation import NEW, SCOPE_TAG
 from pollux_dagster.defs.metadata import row_count, rows_table
 from pollux_dagster.defs.partitions import landed_models, model_partitions, one_run, selected_partitions
-from pollux_dagster.judge.evaluate import Answer, Criterion, EvaluationReport, evaluate
+from pollux_dagster.judge.evaluate import evaluate
 from pollux_dagster.judge.progress import Progress, format_progress
 from pollux_dagster.judge.server import AddressError, ServerError
+from pollux_dagster.judge.work import Evaluation, EvaluationReport
 from pollux_dagster.ledger.ledger import Ledger
 from pollux_dagster.warehouse.admission import decide_admission
 from pollux_dagster.warehouse.duckdb_resource import WarehouseResource
@@ -58,14 +60,16 @@ PROGRESS_SECONDS = 2.0
 def requests(
     context: dg.AssetExecutionContext, warehouse: WarehouseResource, judge: JudgeResource, ledger: LedgerResource
 ) -> dg.MaterializeResult[None]:
-    """One row per (output, criterion, judge): what has to be judged, keyed by content."""
+    """One row per (output, criterion, judge): what has to be judged, identified by its content."""
     identity = judge.identity()
     with warehouse.get_connection() as con:
         restored = restore_records(con, ledger.records)
         if restored.rows:
-            context.log.info(f"a new warehouse: {restored.rows} rows of judges, runs and golden set read back")
+            context.log.info(f"new warehouse: {restored.rows} rows of judges, runs and golden set were restored")
         for path in restored.damaged:
-            context.log.warning(f"a damaged record was set aside, and what it held is lost: {path}, with its report")
+            context.log.warning(
+                f"a damaged record was set aside and its contents are lost: {path}, with a report beside it"
+            )
         if not landed_models(con):
             raise dg.Failure(
                 "expected answers of at least one model in the landing folder, found none; rows that could not be used "
@@ -76,8 +80,8 @@ def requests(
         changed = changed_models(con, judge_id=identity.judge_id, repeats=judge.repeats)
         counts = refresh_requests(con, judge_id=identity.judge_id, model_ids=changed, repeats=judge.repeats)
         context.log.info(
-            f"{counts.requests} requests of {counts.models} models with something new, {counts.distinct_keys} of them "
-            f"distinct, for {identity.judge_name}"
+            f"{counts.requests} requests of {counts.models} models with something new, "
+            f"{counts.distinct_keys} distinct, for {identity.judge_name}"
         )
         return dg.MaterializeResult(
             metadata={
@@ -104,7 +108,7 @@ def verdicts(
     judge: JudgeResource,
     ledger: LedgerResource,
 ) -> dg.MaterializeResult[None]:
-    """What the judge said for each request: status, score, rationale, tokens. Asked for once, kept in the ledger."""
+    """The judge's verdict on each request: status, score, rationale, tokens. Requested once, kept in the ledger."""
     started = datetime.now(UTC)
     identity = judge.identity()
     book = ledger.open()
@@ -118,7 +122,7 @@ def verdicts(
         with warehouse.get_connection() as con:
             load_verdicts(con, book.segments())
             if restored := restore_requests(con, judge_id=identity.judge_id):
-                context.log.info(f"{restored} requests that other judges have judged are back in a new warehouse")
+                context.log.info(f"{restored} requests judged by other judges were restored in a new warehouse")
             models_of_run = _selected(context, con)
             order = pending_requests(
                 con,
@@ -134,7 +138,7 @@ def verdicts(
             f"{order.cached} of {order.total} are in the ledger"
         )
         if golden.moved:
-            context.log.info("the judge had moved away on the golden set when last asked; its state is looked at again")
+            context.log.info("the judge had drifted on the golden set in its last round; the set is judged again")
         warehouse.release()
         try:
             report, golden_round = (
@@ -145,9 +149,9 @@ def verdicts(
         except AddressError:
             raise
         except ServerError as error:
-            # What was judged is in the ledger. A server that could not be had back may be had in a minute:
-            # a GPU that another process still holds, a node that reboots.
-            context.log.warning(f"{error}\nThe step is tried again in a minute, twice at most.")
+            # What was judged is in the ledger. A server that could not be restarted may be available in a minute:
+            # another process may still hold the GPU, or a node may be rebooting.
+            context.log.warning(f"{error}\nThe step is retried in a minute, at most twice.")
             raise dg.RetryRequested(max_retries=2, seconds_to_wait=60) from error
     with warehouse.get_connection() as con:
         load_verdicts(con, book.segments())
@@ -179,7 +183,7 @@ def verdicts(
 def admission(
     context: dg.AssetExecutionContext, warehouse: WarehouseResource, rules: AdmissionRules
 ) -> dg.MaterializeResult[None]:
-    """One row per judge and model: whether the tables are made of it, and the reason where they are not."""
+    """One row per judge and model: whether the tables include the model, and the reason where they do not."""
     with warehouse.get_connection() as con:
         create_schema(con)
         left_out = decide_admission(
@@ -196,13 +200,13 @@ def admission(
 
 
 def _selected(context: dg.AssetExecutionContext, con: duckdb.DuckDBPyConnection) -> list[str] | None:
-    """The models of this run's partitions, or None for every model; one that left the folder has nothing to judge."""
+    """The models of this run's partitions, or None for every model; a model that left the folder is skipped."""
     keys = set(selected_partitions(context))
     return [model_id for key, model_id in landed_models(con).items() if key in keys] if keys else None
 
 
 def _report_models(context: dg.AssetExecutionContext, models_of_run: pl.DataFrame) -> None:
-    """One materialization of judging/verdicts per row: column model_id, the others are the partition's own figures."""
+    """Report one materialization of judging/verdicts per row, whose columns besides model_id are its figures."""
     selected = selected_partitions(context)
     for row in models_of_run.iter_rows(named=True):
         partition = model_partition_key(row["model_id"])
@@ -235,22 +239,24 @@ def _judge_pending(
         if not order.pending:
             return None, golden_round
         report = evaluate(
-            _answers(order.path),
-            criteria,
+            iter_work_order(order.path),
+            Evaluation(
+                criteria,
+                judge.judge_profile,
+                judge.identity().judge_id,
+                context.run.run_id,
+                total=order.total,
+                cached=order.cached,
+            ),
             server=server,
-            profile=judge.judge_profile,
-            judge_id=judge.identity().judge_id,
             ledger=book,
-            run_id=context.run.run_id,
-            total=order.total,
-            cached=order.cached,
             progress=_every(PROGRESS_SECONDS, context.log.info),
         )
         return report, golden_round
 
 
 def _every(seconds: float, say: Callable[[str], None]) -> Callable[[Progress], None]:
-    """A listener that passes a progress line on at most every so many seconds, and always the last one."""
+    """A listener that passes on a progress line at most every `seconds` seconds, and always the last one."""
     said = time.monotonic()
 
     def listen(progress: Progress) -> None:
@@ -260,11 +266,6 @@ def _every(seconds: float, say: Callable[[str], None]) -> Callable[[Progress], N
             say(format_progress(progress))
 
     return listen
-
-
-def _answers(work_order: Path) -> Iterator[Answer]:
-    for item in iter_work_order(work_order):
-        yield Answer(item.instruction, item.reference_answer, item.answer, item.requests)
 
 
 def _criteria(con: duckdb.DuckDBPyConnection) -> dict[str, Criterion]:
@@ -283,7 +284,7 @@ def _report_metadata(report: EvaluationReport | None) -> dict[str, dg.MetadataVa
         ),
         "prompt_tokens": report.prompt_tokens,
         "completion_tokens": report.completion_tokens,
-        "prefix_cache_hit_share": "not told by the server" if hits is None else round(hits, 4),
+        "prefix_cache_hit_share": "not reported by the server" if hits is None else round(hits, 4),
         "verdicts_per_second": round(report.rate, 1),
         "retries": report.retries,
         "server_restarts": report.restarts,

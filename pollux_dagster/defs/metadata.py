@@ -1,6 +1,6 @@
-"""What an asset shows about itself in the Dagster UI: column schema, row count, small tables.
+"""Metadata that an asset shows in the Dagster UI: column schema, row count, small tables.
 
-Tables go through `TableMetadataValue`, never through Markdown: cell text comes from strangers.
+Tables are `TableMetadataValue`, never Markdown, because cell text comes from outside.
 """
 
 from __future__ import annotations
@@ -18,15 +18,16 @@ MAX_CELL = 300
 
 
 def row_count(con: duckdb.DuckDBPyConnection, schema: str, table: str) -> dict[str, dg.MetadataValue]:
-    """`dagster/row_count` of one warehouse table. Its columns are metadata of the definition: `with_columns`."""
+    """`dagster/row_count` of one warehouse table. Its columns are metadata of the definition: see `with_columns`."""
     count = con.execute(f'SELECT count(*) FROM "{schema}"."{table}"').fetchall()[0][0]  # noqa: S608 - our own names
     return {"dagster/row_count": dg.MetadataValue.int(count)}
 
 
 def with_columns(spec: dg.AssetSpec, columns: Mapping[str, Mapping[str, str]]) -> dg.AssetSpec:
-    """`spec` with its `dagster/column_schema`. `columns`: "schema.table" → column → type, of tables that Python writes.
+    """`spec` with its `dagster/column_schema`. `columns`: "schema.table" → column → type, of tables written by Python.
 
-    Of the definition and not of each materialization: they change with the code, and would be most of what a run keeps.
+    It is metadata of the definition and not of each materialization: columns change only with the code, and they would
+    be most of what a run stores.
     """
     found = columns.get(".".join(spec.key.path))
     if found is None:
@@ -41,7 +42,7 @@ def with_owners(spec: dg.AssetSpec, owners: Sequence[str]) -> dg.AssetSpec:
 
 
 def rows_table(frame: pl.DataFrame) -> dg.MetadataValue:
-    """The first rows of a frame as a table; long cells are cut, and control characters shown as escapes."""
+    """The first rows of a frame as a table; long cells are cut, and control characters are shown as escapes."""
     if frame.is_empty():
         return dg.MetadataValue.text("none")
     return dg.MetadataValue.table(

@@ -1,4 +1,4 @@
-"""One dynamic partition per model. Keys are made from model ids, which may be anything a file says."""
+"""One dynamic partition per LLM under test. Keys are derived from model ids, which may be any text in a file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ one_run = dg.BackfillPolicy.single_run()
 
 
 def selected_partitions(context: dg.AssetExecutionContext) -> list[str]:
-    """The partitions this run was launched for; empty where it was launched for whatever has something new."""
+    """The partitions this run was launched for; empty where it covers every model that has something new."""
     return list(context.partition_keys) if context.has_partition_key or context.has_partition_key_range else []
 
 
@@ -28,7 +28,7 @@ def landed_models(con: duckdb.DuckDBPyConnection) -> dict[str, str]:
 
 
 def register_models(instance: dg.DagsterInstance, keys: Sequence[str]) -> list[str]:
-    """Add the partitions that Dagster does not know yet; returns them."""
+    """Add the partitions that Dagster does not have yet; returns them."""
     known = set(instance.get_dynamic_partitions(MODEL_PARTITIONS))
     new = [key for key in keys if key not in known]
     if new:

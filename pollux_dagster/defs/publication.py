@@ -1,4 +1,4 @@
-"""The published asset: the one file analysts read, replaced whole after everything blocking has passed."""
+"""The published asset: the one file that analysts read, replaced as a whole after all blocking checks have passed."""
 
 import subprocess
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from pollux_dagster.warehouse.sql_models import SqlModel
 def publication_asset(
     models: list[SqlModel], contracts: Sequence[Contract], fresh_within: timedelta | None
 ) -> dg.AssetsDefinition:
-    """The asset, downstream of every SQL model; it publishes nothing that one of `contracts` stands against."""
+    """The asset, downstream of every SQL model; a failed blocking check of `contracts` stops the publication."""
 
     @dg.asset(
         key=["published", "tables"],
@@ -33,8 +33,10 @@ def publication_asset(
     def published(
         context: dg.AssetExecutionContext, warehouse: WarehouseResource, publication: PublicationResource
     ) -> dg.MaterializeResult[None]:
-        """Marts, scores and verdicts in a DuckDB file of their own, with one row that says when, by which run and
-        which judges. Readers keep the version they opened; a failed run leaves the last good one in place."""
+        """Marts, scores and verdicts in a DuckDB file of their own, with one row that records time, run and judges.
+
+        Readers keep the version they opened; a failed run leaves the last good one in place.
+        """
         with warehouse.get_connection() as con:
             report = publish(
                 con,
@@ -66,7 +68,7 @@ def publication_asset(
 def git_commit() -> str | None:
     """The commit of the checkout this code runs from; None for an installed package, or without git.
 
-    An installed package may lie inside somebody else's checkout, whose commit says nothing about it.
+    An installed package may be inside another project's checkout, whose commit says nothing about it.
     """
     checkout = Path(__file__).resolve().parents[2]
     if not (checkout / ".git").exists():
@@ -74,6 +76,6 @@ def git_commit() -> str | None:
     command = ["git", "rev-parse", "HEAD"]
     try:
         result = subprocess.run(command, cwd=checkout, capture_output=True, text=True, check=False)
-    except OSError:  # no git here
+    except OSError:  # git is not installed
         return None
     return result.stdout.strip() or None

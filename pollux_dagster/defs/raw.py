@@ -1,6 +1,6 @@
-"""Raw assets: what landed, cleaned of rows nobody can use.
+"""Raw assets: the landed data without unusable rows.
 
-One step reads every changed file once and writes all raw tables, each model's answers among them; it reports the models
+One step reads every changed file once and writes all raw tables, including each model's answers; it reports the models
 whose answers changed as partitions of `raw/model_outputs`.
 """
 
@@ -28,10 +28,10 @@ from pollux_dagster.warehouse.schema import create_schema
 RAW_TABLES = {
     "instructions": "One row per prompt_id: the instruction, its reference answer if it has one, and its task.",
     "criteria": "One row per distinct (criteria_name, rubrics): the scale read from the rubric, group and gate flag.",
-    "instruction_criteria": "Which criteria an instruction is judged on, from its own list or from the taxonomy.",
+    "instruction_criteria": "The criteria each instruction is judged on, from its own list or from the taxonomy.",
     "human_scores": "People's scores for (prompt, model, criterion), one row per annotator.",
     "rejection_counts": "How many rows of each file, and of each model's answers, were rejected, by reason.",
-    "answer_counts": "One row per model: instructions it should have answered and has, rows read and rejected.",
+    "answer_counts": "One row per model: instructions it should have answered and did answer, rows read and rejected.",
     "rejected_rows": "Every row that cannot be used: file, row number, reason, detail, raw text.",
 }
 
@@ -91,7 +91,7 @@ def model_outputs(
             ids = landed_models(con)
             for key in keys:
                 if key not in ids:
-                    context.log.warning(f"model {key!r} has no answers in {landing.path} any more")
+                    context.log.warning(f"model {key!r} no longer has answers in {landing.path}")
                 context.add_asset_metadata(_answers(con, ids.get(key, key)), partition_key=key)
         return dg.MaterializeResult(metadata=row_count(con, "raw", "model_outputs"))
 
@@ -99,7 +99,7 @@ def model_outputs(
 def _report_models(
     context: dg.AssetExecutionContext, con: duckdb.DuckDBPyConnection, model_ids: tuple[str, ...]
 ) -> None:
-    """One materialization per model whose answers are new, different or gone."""
+    """Report one materialization per model whose answers are new, different or gone."""
     for model_id in model_ids:
         context.log_event(
             dg.AssetMaterialization(

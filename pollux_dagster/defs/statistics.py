@@ -1,4 +1,4 @@
-"""The statistics step: one computation, one asset a table. What is computed stands in `warehouse.statistics`."""
+"""The statistics step: one computation, one asset per table. `warehouse.statistics` defines what is computed."""
 
 from collections.abc import Iterator
 
@@ -12,7 +12,7 @@ from pollux_dagster.warehouse.statistics import TABLES
 
 
 def statistics_assets(aggregation: Aggregation) -> dg.AssetsDefinition:
-    """The multi-asset. `aggregation`: how several annotators of one answer become one gold score."""
+    """The multi-asset. `aggregation`: how several annotators' scores of one answer become one gold score."""
 
     @dg.multi_asset(
         name="statistics",
@@ -30,12 +30,12 @@ def statistics_assets(aggregation: Aggregation) -> dg.AssetsDefinition:
     def statistics(
         context: dg.AssetExecutionContext, warehouse: WarehouseResource
     ) -> Iterator[dg.MaterializeResult[None]]:
-        """Intervals, comparisons, agreement with people and calibration, from the scores there are."""
-        # Imported here: scipy costs a second that the UI and the command line would otherwise pay at every start.
+        """Intervals, comparisons, agreement with people and calibration, computed from the existing scores."""
+        # Imported here: scipy costs a second that the UI and the command line would otherwise spend at every start.
         from pollux_dagster.warehouse.statistics.refresh import refresh_statistics
 
         with warehouse.get_connection() as con:
-            create_schema(con)  # a warehouse of an earlier version, whose tables are rebuilt without an ingest
+            create_schema(con)  # for a warehouse of an earlier version that is rebuilt without an ingest
             report = refresh_statistics(con, aggregation=aggregation)
             context.log.info(f"statistics of {report.judges} judges in {report.elapsed_s:.1f} s")
             for table in TABLES:

@@ -1,4 +1,4 @@
-"""What the demonstration needs, all made for this project: instructions, answers, and a small judge."""
+"""The files of the demonstration, all made for this project: instructions, answers, and a small judge."""
 
 import shutil
 import tempfile
@@ -9,9 +9,9 @@ JUDGE = Path(__file__).parent / "judge"
 
 
 def unpack(folder: Path) -> Path:
-    """Copy the packaged landing folder to `folder`, unless that is there already; returns `folder`.
+    """Copy the packaged landing folder to `folder`, unless that exists already; returns `folder`.
 
-    What somebody drops into a demonstration must not land in the package.
+    A copy, so that files dropped into a demonstration's landing folder never end up in the package.
     """
     if not folder.exists():
         folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -1,4 +1,4 @@
-"""Readers for the landing formats and the rules that turn landed rows into raw tables.
+"""Readers for the landing formats, and the rules that turn landed rows into raw tables.
 
-`sync.sync` does both; `scan.fingerprint` says whether there may be anything to do.
+`sync.sync` does both; `scan.fingerprint` tells whether there may be anything to do.
 """

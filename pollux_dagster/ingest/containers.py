@@ -1,7 +1,7 @@
-"""Files to rows: JSONL, a JSON document, CSV or Parquet, told apart by their bytes and never by their names.
+"""Files to rows: JSONL, a JSON document, CSV or Parquet, recognised by their bytes and never by their names.
 
-What the rows mean is decided in `detect`. The one idea: a file is a stream of rows, and whatever is wrong
-with it, from a torn line to the whole file, is a row that says so. Nothing is unpickled or unpacked.
+A file is a stream of rows, and anything wrong with it, from a torn line to the whole file, is a row that says so.
+Nothing is unpickled or unpacked. What the rows mean is decided in `detect`.
 """
 
 from __future__ import annotations
@@ -52,9 +52,9 @@ class Container:
 
 
 def open_container(file: LandingFile, handle: BinaryIO) -> Container:
-    """Find out what kind of file this is and read it row by row.
+    """Recognise the kind of file and return its rows as a stream.
 
-    A file that cannot be read at all is one rejected row with number 0.
+    A file that cannot be read at all becomes one rejected row with number 0.
     """
     if refusal := refuse_unread(file, handle):
         return Container(iter([RawRow(0, refusal)]))
@@ -69,7 +69,7 @@ def open_container(file: LandingFile, handle: BinaryIO) -> Container:
 
 
 def refuse_unread(file: LandingFile, handle: BinaryIO) -> RowRejected | None:
-    """Why the file is refused for its size or its first bytes, or None. Reads no more than one line's limit."""
+    """Why the file is refused for its size or its first bytes, or None. Reads at most the bytes of one longest line."""
     if file.size > limits.MAX_FILE_BYTES:
         detail = f"{file.size:,} bytes; a landing file may have {limits.MAX_FILE_BYTES:,}"
         return RowRejected(Reason.TOO_LARGE, detail)
@@ -93,7 +93,7 @@ def refuse_unread(file: LandingFile, handle: BinaryIO) -> RowRejected | None:
 
 
 def _has_line_end(handle: BinaryIO) -> bool:
-    """Whether a line ends within the limit of one, looking at a little of it at a time."""
+    """Whether a line ends within the limit of a line; reads 1 MiB at a time."""
     handle.seek(0)
     return any(b"\n" in handle.read(limits.MIB) for _ in range(0, limits.MAX_LINE_BYTES + 1, limits.MIB))
 
@@ -104,7 +104,7 @@ def _refused(reason: Reason, detail: str) -> Container:
 
 def _text(file: LandingFile, handle: BinaryIO) -> Container:
     start = handle.tell()
-    # Before the lines are tried as JSON: an answer in a table may have a line that is a JSON object by itself.
+    # CSV is tried before JSON, because a line of an answer in a table may be a JSON object by itself.
     if table := _csv(handle, start):
         return table
     handle.seek(start)
@@ -116,7 +116,7 @@ def _text(file: LandingFile, handle: BinaryIO) -> Container:
     opening = _opening(first[0])
     whole_object = objects[0] and len(first) == 1 and _is_document(first[0].fields)
     pretty = opening == b"{" and not any(objects)
-    # A list that is complete in its line and not alone in its file is a bad row of JSONL.
+    # A list that is complete in its line and has other lines beside it is a bad row of JSONL, not a document.
     whole_list = opening == b"[" and not (_is_complete(first[0]) and any(objects))
     if whole_list or whole_object or pretty:
         return _document(file, handle, start)
@@ -126,7 +126,7 @@ def _text(file: LandingFile, handle: BinaryIO) -> Container:
 
 
 def first_rows(rows: Iterator[RawRow]) -> list[RawRow]:
-    """The first rows of a file, as many as it takes to know it: at most 50, or a few megabytes."""
+    """The first rows of a file, enough to recognise its format: at most SNIFF_ROWS rows or SNIFF_BYTES characters."""
     taken: list[RawRow] = []
     size = 0
     while len(taken) < SNIFF_ROWS and size < SNIFF_BYTES and (row := next(rows, None)) is not None:
@@ -152,7 +152,7 @@ def _is_document(fields: Any) -> bool:
 
 
 def _lines(handle: BinaryIO) -> Iterator[RawRow]:
-    """Rows of JSONL; blank lines are not rows. A line over the limit is skipped, never held in memory."""
+    """Rows of JSONL; blank lines are not rows. A line over the limit is skipped without holding it in memory."""
     limit = limits.MAX_LINE_BYTES
     number = 0
     while line := handle.readline(limit + 1):
@@ -199,7 +199,7 @@ def _csv(handle: BinaryIO, start: int) -> Container | None:
 
 
 def _headers(line: bytes) -> Iterator[tuple[list[str], str]]:
-    """What the first line of a file reads as with each delimiter that makes several columns of it."""
+    """The columns of a file's first line, for each delimiter that splits it into several."""
     text = line.decode("utf-8", "surrogateescape")
     for delimiter in ",;\t":
         if not 0 < text.count(delimiter) < limits.MAX_CSV_COLUMNS:
@@ -212,7 +212,7 @@ def _headers(line: bytes) -> Iterator[tuple[list[str], str]]:
 
 
 def _no_format(handle: BinaryIO, start: int) -> str:
-    """Why a file is none of ours, with the header it has where it looks like a table."""
+    """Why a file has no known format, with its header where it looks like a table."""
     handle.seek(start)
     expected = "expected JSONL, JSON, CSV with a header, or Parquet; see docs/run.md for the formats"
     for header, delimiter in _headers(handle.readline(limits.MAX_LINE_BYTES)):

@@ -1,7 +1,7 @@
-"""CSV to rows, where one wrong quote costs the row it stands in and not the rows after it.
+"""CSV to rows, where a wrong quote costs the row it is in and not the rows after it.
 
-The one idea: a record that is not one, because a quote in it never closes or closes in the middle of a cell, is
-its first line only. Reading goes on at the line after that, and what is read again is paid for by what is behind.
+A record whose quote never closes, or closes in the middle of a cell, is taken to be its first line only, and reading
+resumes at the next line. The number of bytes read twice is limited in proportion to the bytes already read.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from pollux_dagster.ingest import limits
 from pollux_dagster.ingest.rows import RawRow, Reason, RowRejected, check_text
 
 _REREADS_A_BYTE = 4
-"""Bytes that may be read again for each that was read and is behind. Torn cells alone need one."""
+"""Bytes that may be read again for each byte read so far. Torn cells alone need one."""
 
 
 def read_csv(handle: BinaryIO, header: list[str], delimiter: str) -> Iterator[RawRow]:
-    """The records after the header line, numbered from 1. A record may span lines only within quotes."""
+    """The records after the header line, numbered from 1. A record spans several lines only within quotes."""
     csv.field_size_limit(limits.MAX_LINE_BYTES)
     lines = _Lines(handle)
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
@@ -41,7 +41,7 @@ def read_csv(handle: BinaryIO, header: list[str], delimiter: str) -> Iterator[Ra
 
 
 def _row(number: int, header: list[str], values: list[str], delimiter: str, *, spans_lines: bool) -> RawRow:
-    """One record as a row. Raises RowRejected for one that cannot be trusted to end where it does."""
+    """One record as a row. Raises RowRejected for a record whose end is doubtful."""
     source = delimiter.join(values)
     if len(values) != len(header):
         detail = f"expected {len(header)} columns as in the header, got {len(values)}"
@@ -64,12 +64,12 @@ def _rejection(error: csv.Error | RowRejected) -> RowRejected:
 
 
 class _Lines:
-    """Lines of text for the CSV reader, which by itself would collect a record with an open quote for ever.
+    """Lines of text for the CSV reader, which on its own would collect a record with an open quote without limit.
 
-    A record may be as long as the limit of a line. A cell that is torn is read up to the next quote, and there is none
-    in between that could open another: reading these lines again costs no more than they are long, however many cells
-    are torn. So what may be read again grows with what has been read. Where quotes are arranged so that every line
-    starts a record of many, it does not suffice, and a record ends with its line until it does.
+    A record may be as long as the limit of a line. A torn cell is read up to the next quote, and no quote in between
+    can open another cell, so reading these lines again costs at most their length, however many cells are torn. What
+    may be read again therefore grows with what has been read. Where quotes are arranged so that every line starts a
+    record of many lines, this allowance runs out, and every record ends with its line until there is some again.
     """
 
     def __init__(self, handle: BinaryIO) -> None:

@@ -1,6 +1,6 @@
 """Which format a file has, from the fields of its first rows.
 
-The one idea: a format is known by the fields only it has; where several fit, the most particular is meant.
+A format is recognised by fields that only it has; where several formats fit, the most specific one is meant.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Format(StrEnum):
     UNKNOWN = "unknown"
 
 
-# The fields each format is known by and cannot do without, for messages.
+# The required fields by which each format is recognised, for messages.
 _KNOWN_BY: dict[Format, tuple[str, ...]] = {
     Format.ANSWERS: ("prompt_id", "answer"),
     Format.POLLUX_INSTRUCTIONS: ("prompt_id", "instruction"),
@@ -70,7 +70,7 @@ def document_format(document: Any) -> Format | None:
 
 
 def rows_format(rows: Iterable[RawRow]) -> Format:
-    """The format most of these rows have; rows without a known shape do not vote."""
+    """The format that most of these rows have; rows of no known format do not count."""
     votes = Counter(_row_format(row.fields) for row in rows if isinstance(row.fields, dict))
     votes.pop(Format.UNKNOWN, None)
     return votes.most_common(1)[0][0] if votes else Format.UNKNOWN

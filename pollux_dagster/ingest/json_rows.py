@@ -1,6 +1,6 @@
 """JSON text to rows: one line of JSONL, or the items of a document, each with its own reason when broken.
 
-The one idea: the fast parser answers yes or no, and only a no is looked at again to say why.
+The fast parser only accepts or refuses; a refused text is parsed again to find the reason.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _STRINGS_AND_BRACKETS = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[\]{}]', re.
 
 
 def too_many_values(text: bytes) -> RowRejected | None:
-    """The refusal of a JSON text that would become too many objects, found by counting and without parsing."""
+    """Refuse a JSON text that would become too many objects; they are counted without parsing. None when it is fine."""
     if len(text) <= limits.MAX_JSON_VALUES:
         return None
     values = text.count(b",") + text.count(b"[") + text.count(b"{")
@@ -94,7 +94,7 @@ def parse_document(body: bytes) -> Any:
 def read_items(document: Any) -> Iterator[RawRow]:
     """The rows of a parsed document: its list, the list under a known key, or the object itself.
 
-    One list of a document is read, the first with anything in it; each other one is a rejected row.
+    One list of a document is read, the first that is not empty; each other list is a rejected row.
     """
     items = document
     others: list[str] = []
@@ -127,7 +127,9 @@ def _not_read(key: str, items: list[Any]) -> RowRejected:
 
 
 def _after_the_list(tail: str, *, in_object: bool) -> Iterator[RowRejected]:
-    """What follows a document's list of rows: nothing, the end of its object, or what is wrong with it."""
+    """Rejected rows for the text after a document's list of rows, unless it is empty or the end of the document's
+    object.
+    """
     if not in_object:
         if tail:
             yield RowRejected(Reason.INVALID_JSON, f"text after the list of rows: {tail!r:.200}")
@@ -144,14 +146,14 @@ def _after_the_list(tail: str, *, in_object: bool) -> Iterator[RowRejected]:
 
 
 def holds_a_list(body: bytes) -> bool:
-    """Whether a broken document opens a list of rows near its start, so that its items can be read singly."""
+    """Whether a broken document opens a list of rows near its start, so that its items can be read one by one."""
     return _ROWS_OPEN.match(body[:1_000_000].decode("utf-8", "replace")) is not None
 
 
 def salvage_items(body: bytes) -> Iterator[RawRow]:
-    """The rows of a broken document: good items are kept, bad ones say why, a torn tail is one row.
+    """The rows of a broken document: good items are kept, bad ones get a reason, a torn tail is one rejected row.
 
-    Only a list of rows can be taken apart; anything else broken is a single rejected row.
+    Only a list of rows can be read item by item; any other broken document is a single rejected row.
     """
     text = body.decode("utf-8", "surrogateescape")
     opened = _ROWS_OPEN.match(text)
@@ -163,7 +165,7 @@ def salvage_items(body: bytes) -> Iterator[RawRow]:
     in_object = opened[0].lstrip().startswith("{")
     number, at = 0, opened.end()
     while True:
-        at = _BETWEEN_ITEMS.match(text, at).end()  # type: ignore[union-attr]  # it matches the empty text too
+        at = _BETWEEN_ITEMS.match(text, at).end()  # type: ignore[union-attr]  # the pattern also matches the empty text
         if text.startswith("]", at):
             tail = text[at + 1 :].strip()
             for place, rejection in enumerate(_after_the_list(tail, in_object=in_object), start=number + 1):
@@ -177,7 +179,8 @@ def salvage_items(body: bytes) -> Iterator[RawRow]:
             yield RawRow(number, _why_item_broken(error, text, at, end), text[at:end])
             if end == len(text):
                 return
-            # An error counts the lines before it: what is read is let go, so that many errors stay cheap.
+            # The position in an error is found by counting lines from the start: dropping what is read keeps many
+            # errors cheap.
             text, at = (text[end:], 0) if end > _READ_CHARACTERS else (text, end)
             continue
         source = text[at:end]
@@ -203,11 +206,12 @@ def _why_item_broken(error: ValueError | RecursionError, text: str, at: int, end
 
 
 class _Following:
-    """Where a list goes on after an item that does not parse.
+    """Finds where a list continues after an item that does not parse.
 
-    That is where the item's brackets are all closed, strings apart; or, should a stray quote have turned texts
-    inside out, where another item opens as this one did, with the same first field. What may be looked through
-    is bounded for the whole document, and so is how often: then the next object to open, or nothing, follows.
+    That is the place where all of the item's brackets outside strings are closed. A stray quote may have swapped inside
+    and outside of strings; then it is the place where another item opens in the same way, with the same first field.
+    The number of characters searched and of searches is limited for the whole document; beyond that, the list continues
+    at the next object to open, or not at all.
     """
 
     def __init__(self, size: int) -> None:
@@ -215,7 +219,7 @@ class _Following:
         self._items_left = _BROKEN_ITEMS
 
     def after(self, text: str, at: int) -> int:
-        """The end of the broken item at `at`: past its start, and the end of the text where nothing follows."""
+        """Where the list continues after the broken item at `at`: beyond its start; the end of the text if nowhere."""
         self._items_left -= 1
         if self._items_left <= 0:
             return len(text)
@@ -230,7 +234,7 @@ class _Following:
 
 
 def _brackets_close(text: str, at: int, limit: int) -> int:
-    """Past the bracket that closes the one at `at`, or `limit`."""
+    """The position after the bracket that closes the one at `at`, or `limit`."""
     depth = 0
     for token in _STRINGS_AND_BRACKETS.finditer(text, at, limit):
         first = token[0][0]

@@ -1,6 +1,6 @@
-"""What a row of a landing file says, as records of the landing tables, without where they came from.
+"""The contents of a landing file's row, as records of the landing tables, without their origin.
 
-The one idea: a record's type is its table, its fields are the table's columns after file_path and row_number.
+A record's type is its table, and its fields are the table's columns after file_path and row_number.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class InstructionCriterion(NamedTuple):
     criteria_group: str | None
     levels: tuple[float, ...]
     higher_is_better: bool | None  # as stated
-    worded_higher_is_better: bool | None  # as the rubric's words say it
+    worded_higher_is_better: bool | None  # as the rubric's wording implies it
     direction_doubt: str | None
 
 
@@ -114,7 +114,8 @@ TABLES: dict[type[Record], str] = {
 def to_arrow(kind: type[Record], file_path: str, rows: list[tuple[int, Record]]) -> pa.Table:
     """The records of one type as an Arrow table with the columns of its landing table.
 
-    Outputs get one column more, `injection_reasons`: it is computed from the answer, and no reader has to know it.
+    Outputs get one more column, `injection_reasons`, which is computed from the answer here, so that no reader needs
+    to.
     """
     columns = {
         "file_path": pa.array([file_path] * len(rows), _TEXT),
@@ -129,11 +130,11 @@ def to_arrow(kind: type[Record], file_path: str, rows: list[tuple[int, Record]])
 
 
 def _injection_reasons(answers: list[str | None]) -> pa.Array:
-    """Per answer, why it is suspected of speaking to the judge. The wide set repeats an answer: each is read once."""
+    """For each answer, why it seems to address the judge. Equal answers, as in the wide set, are read once."""
     found = {answer: injection_reasons(answer or "") for answer in set(answers)}
     return pa.array([found[answer] for answer in answers], pa.list_(_TEXT))
 
 
 def text_size(record: Record) -> int:
-    """Characters a record holds, roughly: what a batch is measured by."""
+    """Approximate number of characters in a record, by which batches are sized."""
     return sum(len(value) for value in record if isinstance(value, str))

@@ -1,6 +1,6 @@
-"""One file into the landing tables: read, row by row, and replaced as a whole in one transaction.
+"""Loads one file into the landing tables: read row by row, and replaced as a whole in one transaction.
 
-The one idea: whatever a file holds, loading it ends in rows that count up: accepted + rejected = row_count.
+Whatever a file holds, its rows add up after loading: accepted + rejected = row_count.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from pollux_dagster.ingest.rows import RawRow, Reason, RowRejected, printable
 from pollux_dagster.ingest.scan import LandingFile
 
 READER_VERSION = 4
-"""Raise it when readers change what they make of the same bytes: every file is then read again."""
+"""Raise it when readers interpret the same bytes differently: every file is then read again."""
 
 UNREADABLE = "unreadable"
-"""In place of the hash of a file that the system did not let be read. It is tried again at every sync."""
+"""Stands for the hash of a file that the system did not allow to be read. Such a file is tried at every sync."""
 
 BATCH_ROWS = 10_000
 BATCH_CHARACTERS = 32 * limits.MIB
-# A file that trips a reader is that file's loss, not the run's; errors of the database are not among these.
+# A file that breaks a reader loses that file, not the run. Errors of the database are not among these.
 _READER_ERRORS = (
     ValueError,
     TypeError,
@@ -49,14 +49,14 @@ _READER_ERRORS = (
 
 
 class FileChangedError(RuntimeError):
-    """The file was written to while it was being read; what was read is thrown away."""
+    """The file was written to while it was being read; what was read is discarded."""
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedFile:
-    """What became of one file: its format, its rows, and how many of them its own content rejects.
+    """The result of loading one file: its format, its rows, and how many of them its own content rejects.
 
-    `was_readable` is False when the system did not let it be read, which says nothing about its content.
+    `was_readable` is False when the system did not allow it to be read, which says nothing about its content.
     """
 
     path: str
@@ -79,9 +79,9 @@ def hash_file(file: LandingFile) -> str:
 
 
 def load_file(con: duckdb.DuckDBPyConnection, file: LandingFile, sha256: str, run_id: str) -> LoadedFile:
-    """Replace the file's rows in landing.* by what it holds now, in one transaction.
+    """Replace the file's rows in landing.* by its current contents, in one transaction.
 
-    A file that the system does not let be read is kept under the hash UNREADABLE. Raises FileChangedError, with
+    A file that the system does not allow to be read is recorded with the hash UNREADABLE. Raises FileChangedError, with
     the old rows still in place, when the file changes meanwhile.
     """
     with transaction(con):
@@ -102,7 +102,7 @@ def load_file(con: duckdb.DuckDBPyConnection, file: LandingFile, sha256: str, ru
 
 
 def delete_rows(con: duckdb.DuckDBPyConnection, file_path: str) -> None:
-    """Delete the rows of one file from every landing table; its line in landing.files stays."""
+    """Delete the rows of one file from every landing table; its row in landing.files stays."""
     for table in TABLES.values():
         con.execute(f"DELETE FROM {table} WHERE file_path = ?", [file_path])  # noqa: S608  # our own names
 
@@ -139,7 +139,7 @@ def _read_rows_into(con: duckdb.DuckDBPyConnection, file: LandingFile, handle: B
 
 
 def read_records(file: LandingFile, handle: BinaryIO) -> tuple[Format, Iterable[tuple[int, list[Record]]]]:
-    """The file's format and, for every row of it, the row's number and records."""
+    """The file's format and, for each of its rows, the row's number and records."""
     container = open_container(file, handle)
     whole = document_format(container.document)
     if whole is Format.TAXONOMY_CRITERIA:
@@ -171,7 +171,7 @@ def _read_rows(rows: Iterable[RawRow], reader: RowReader, context: FileContext) 
 
 
 def _unknown(first: list[RawRow], rows: Iterable[RawRow]) -> Iterator[tuple[int, list[Record]]]:
-    """Rows of no known format: each keeps its own reason; a file of well-formed rows is refused as one."""
+    """Rows of no known format: each keeps its own reason; a file of well-formed rows is refused as one row."""
     if not first:
         yield 0, [Rejection(Reason.EMPTY_FILE, "the file holds a header and no rows", None)]
         return

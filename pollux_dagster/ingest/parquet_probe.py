@@ -1,8 +1,8 @@
-"""What a Parquet file takes to read, found out in a process that may be lost.
+"""Reads a Parquet file in a child process first, to find out what it costs.
 
-A footer and a page header claim what they like, a dozen encodings unfold a few bytes to gigabytes, and a schema can be
-nested deeper than the decoder's stack. So a child with a bound on memory and on time reads the file first, in the same
-steps; a file that it does not survive is not read here.
+A footer and a page header can claim anything, a dozen encodings unfold a few bytes to gigabytes, and a schema can be
+nested deeper than the decoder's stack. So a child process with limited memory and time reads the file first, in the
+same steps; a file that kills the child is not read here.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _END = b"PAR1"
 
 
 def refuse_costly(handle: BinaryIO) -> RowRejected | None:
-    """Why the Parquet file is not to be read, or None. A file that is held in memory is not looked at.
+    """Why the Parquet file must not be read, or None. A file that is held in memory is not probed.
 
     Raises OSError when the child could not do its work, which says nothing about the file.
     """
@@ -39,7 +39,7 @@ def refuse_costly(handle: BinaryIO) -> RowRejected | None:
         return None
     handle.seek(-len(_END), os.SEEK_END)
     if handle.read(len(_END)) != _END:
-        return None  # no footer: refused at once, and cheaper than a process
+        return None  # no footer: the reader refuses it at once, cheaper than a process
     child = subprocess.run(
         [sys.executable, "-m", __name__, json.dumps({name: getattr(limits, name) for name in _PASSED_ON})],
         stdin=descriptor,
@@ -63,7 +63,7 @@ def refuse_costly(handle: BinaryIO) -> RowRejected | None:
 
 
 def _environment() -> dict[str, str]:
-    """No secrets, one heap, and this package whatever the working folder is."""
+    """An environment without secrets, with one heap, and with this package importable from any working folder."""
     kept = {name: os.environ[name] for name in ("LD_LIBRARY_PATH", "PATH") if name in os.environ}
     return {
         **kept,
@@ -76,7 +76,7 @@ def _environment() -> dict[str, str]:
 
 
 def main() -> int:
-    """Read the Parquet file on standard input; the exit code tells whether the limits in the argument sufficed."""
+    """Read the Parquet file on standard input; the exit code tells whether the limits in the argument were enough."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     for name, value in json.loads(sys.argv[1]).items():
         setattr(limits, name, value)
@@ -86,7 +86,7 @@ def main() -> int:
 
     pa.set_cpu_count(1)
     pa.set_io_thread_count(1)
-    # Opened anew: the position in the file is the parent's.
+    # Opened again, because the parent shares the position in the inherited handle.
     with Path("/proc/self/fd/0").open("rb") as handle:
         mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -1,7 +1,7 @@
-"""Parquet to rows, with a bound on what a few encoded bytes may unfold to.
+"""Parquet to rows, with a limit on how much a few encoded bytes may unfold to.
 
-The one idea: a footer says how many bytes were encoded, not how many come out. Text columns therefore stay
-dictionaries until a piece of a batch is known to be small enough to become Python objects.
+A footer says how many bytes were encoded, not how many they decode to. Text columns therefore stay dictionary-encoded
+until a slice of a batch is known to be small enough to become Python objects.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from pollux_dagster.ingest.rows import RawRow, Reason, RowRejected, check_text
 BATCH_ROWS = 1024
 PLAIN_BATCH_ROWS = 32
 PIECE_BYTES = 32 * limits.MIB
-_BYTES_PER_VALUE = 64  # what a small Python object takes, roughly
+_BYTES_PER_VALUE = 64  # approximate size of a small Python object
 
 MEMORY_ERRORS = (MemoryError, pa.ArrowMemoryError)
 
-# Beside Arrow's own errors: names and texts that are not UTF-8, dates Python has no room for, bare C++ exceptions.
+# Besides Arrow's own errors: names and texts that are not UTF-8, dates beyond Python's range, bare C++ exceptions.
 _ARROW_ERRORS = (pa.ArrowException, OSError, ValueError, OverflowError, RuntimeError)
 
 
 def read_parquet(handle: BinaryIO) -> Iterator[RawRow]:
-    """Rows of a Parquet file, numbered from 1. A file over a limit or not whole is one rejected row 0."""
+    """Rows of a Parquet file, numbered from 1. A file that breaks a limit or is incomplete is one rejected row 0."""
     try:
         handle.seek(0)
         parquet = pq.ParquetFile(handle, read_dictionary=_text_columns(handle), buffer_size=limits.MIB)
@@ -57,9 +57,9 @@ def read_parquet(handle: BinaryIO) -> Iterator[RawRow]:
 
 
 def unfold(handle: BinaryIO) -> None:
-    """Take the steps of `read_parquet` that make Arrow arrays, and leave out the rows. Any error of the file ends it.
+    """Decode the file to Arrow arrays as `read_parquet` does, but make no rows. An error of the file ends it silently.
 
-    Raises one of MEMORY_ERRORS where memory does not suffice.
+    Raises one of MEMORY_ERRORS when memory runs out.
     """
     try:
         handle.seek(0)
@@ -79,16 +79,16 @@ def unfold(handle: BinaryIO) -> None:
 
 
 def _raise_if_memory(error: BaseException) -> None:
-    """Exceptions of C++ arrive under other names."""
+    """Raise MemoryError for a failed allocation, which C++ may report as an exception of another type."""
     if "alloc" in str(error):
         raise MemoryError(str(error)) from error
 
 
 def _batches(handle: BinaryIO, parquet: pq.ParquetFile) -> Iterator[pa.RecordBatch]:
-    """All rows, with text as dictionaries as long as Arrow can read it so.
+    """All rows, with text dictionary-encoded as long as Arrow can read it so.
 
-    It cannot where a page has one of the newer encodings of text. The rest then comes as plain text, in batches
-    so small that no value can be repeated often. A damaged file fails both ways.
+    It cannot where a page uses one of the newer text encodings. The rest is then read as plain text, in batches so
+    small that no value can be repeated often. A damaged file fails both ways.
     """
     done = 0
     try:
@@ -106,7 +106,7 @@ def _batches(handle: BinaryIO, parquet: pq.ParquetFile) -> Iterator[pa.RecordBat
 
 
 def _lost(metadata: pq.FileMetaData, read: int, rejection: RowRejected) -> Iterator[RawRow]:
-    """Every row after the first `read` ones, rejected for one reason."""
+    """Every row after the first `read` ones, rejected with the same reason."""
     return (RawRow(number, rejection) for number in range(read + 1, metadata.num_rows + 1))
 
 
@@ -118,7 +118,7 @@ def _text_columns(handle: BinaryIO) -> list[str]:
 
 
 def _refusal(metadata: pq.FileMetaData) -> RowRejected | None:
-    # Row groups only: asking pyarrow for a column's metadata ends the process when its statistics are damaged.
+    # Row groups only: pyarrow kills the process when asked for the metadata of a column with damaged statistics.
     size = sum(metadata.row_group(index).total_byte_size for index in range(metadata.num_row_groups))
     if size > limits.MAX_PARQUET_BYTES:
         detail = f"{size:,} bytes uncompressed; a Parquet file may have {limits.MAX_PARQUET_BYTES:,}"
@@ -132,7 +132,7 @@ def _refusal(metadata: pq.FileMetaData) -> RowRejected | None:
 
 
 def _pieces(batch: pa.RecordBatch) -> Iterator[tuple[pa.RecordBatch, int]]:
-    """The batch in slices of one row or of at most PIECE_BYTES unfolded, each with its unfolded bytes."""
+    """The batch in slices of one row or of at most PIECE_BYTES unfolded, each with its unfolded size in bytes."""
     size = sum(map(_unfolded_bytes, batch.columns))
     if batch.num_rows <= 1 or size <= PIECE_BYTES:
         yield batch, size
@@ -161,7 +161,7 @@ def _row(number: int, fields: dict[str, Any] | RowRejected) -> RawRow:
 
 
 def _unfolded_bytes(column: pa.Array) -> int:
-    """What the values of an Arrow array take as Python objects, roughly, found without making them."""
+    """Approximate bytes that the values of an Arrow array take as Python objects, computed without making them."""
     here = len(column) * _BYTES_PER_VALUE
     kind = column.type
     if pa.types.is_dictionary(kind):

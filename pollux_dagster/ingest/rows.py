@@ -1,7 +1,7 @@
-"""One row of a landing file before anyone knows what it means, and the checks its fields go through.
+"""One row of a landing file before its meaning is known, and the checks of its fields.
 
-Formats are in `formats/`, files in `containers`. The one idea: a field is either right or raises RowRejected
-with a reason from a closed set; nothing is repaired silently.
+A field is either right or raises RowRejected with a reason from a closed set; nothing is repaired silently. Formats are
+in `formats/`, files in `containers`.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Reason(StrEnum):
     UNKNOWN_GROUP = "unknown_group"
     CONFLICTING_GROUP = "conflicting_group"
     FAILED_RESPONSE = "failed_response"
-    # Decided between files, in resolve/*.sql:
+    # Found when rows of several files are compared, in resolve/*.sql:
     DUPLICATE = "duplicate"
     CONFLICTING_DUPLICATE = "conflicting_duplicate"
     UNKNOWN_PROMPT = "unknown_prompt"
@@ -51,7 +51,7 @@ class Reason(StrEnum):
 
 
 class RowRejected(ValueError):
-    """A row cannot be used. `detail` says what was expected and what came."""
+    """A row cannot be used. `detail` says what was expected and what was found."""
 
     def __init__(self, reason: Reason, detail: str) -> None:
         super().__init__(f"{reason}: {detail}")
@@ -63,8 +63,8 @@ class RowRejected(ValueError):
 class RawRow:
     """Row `number` of a file: its fields, or why they could not be read.
 
-    The number is the line in JSONL (from 1), the ordinal in arrays, CSV and Parquet (from 1), and 0 for the
-    file as a whole. `source` is the row as it stood in the file, for the record of rejected rows.
+    The number is the line in JSONL (from 1), the ordinal in arrays, CSV and Parquet (from 1), and 0 for the file as a
+    whole. `source` is the row as it was in the file, for the record of rejected rows.
     """
 
     number: int
@@ -89,7 +89,7 @@ def printable(text: str) -> str:
 
 
 def json_type_name(value: object) -> str:
-    """What a value is, in the words of JSON, for messages."""
+    """The name of a value's type in JSON, for messages."""
     if isinstance(value, bool):
         return "a boolean"
     names = {
@@ -135,7 +135,7 @@ def model_id(value: object, field: str = "model_id") -> str:
 
 
 def required_text(fields: Mapping[str, Any], field: str) -> str:
-    """Text that is neither missing nor blank."""
+    """Text that is neither missing nor blank. Raises RowRejected otherwise."""
     value = fields.get(field)
     if value is None or (isinstance(value, str) and not value.strip()):
         raise RowRejected(Reason.MISSING_FIELD, f"expected {field} as text, got {json_type_name(value)}")
@@ -145,7 +145,7 @@ def required_text(fields: Mapping[str, Any], field: str) -> str:
 
 
 def optional_text(fields: Mapping[str, Any], field: str) -> str | None:
-    """Text as it is, blank included; None when null or absent."""
+    """Text unchanged, blank included; None when null or absent."""
     value = fields.get(field)
     if value is not None and not isinstance(value, str):
         raise reject_type(field, "text or null", value)
@@ -153,14 +153,14 @@ def optional_text(fields: Mapping[str, Any], field: str) -> str | None:
 
 
 def answer(fields: Mapping[str, Any], field: str = "answer") -> str | None:
-    """An answer: text, blank or null, but the field must be there."""
+    """An answer: text, blank or null. Raises RowRejected when the field is absent."""
     if field not in fields:
         raise RowRejected(Reason.MISSING_FIELD, f"expected {field} (it may be null), found no such field")
     return optional_text(fields, field)
 
 
 def reference_text(fields: Mapping[str, Any], field: str = "reference_answer") -> str | None:
-    """A reference answer: text, a number written out, None when blank."""
+    """A reference answer: text, or a number as text; None when blank."""
     value = fields.get(field)
     if isinstance(value, int | float) and not isinstance(value, bool):
         check_finite(field, value)
@@ -180,7 +180,7 @@ def label(fields: Mapping[str, Any], field: str) -> str | None:
 
 
 def sample_index(fields: Mapping[str, Any]) -> int:
-    """Which of several answers of one model to one prompt; 0 when the file does not say."""
+    """The index among several answers of one model to one prompt; 0 when the file does not say."""
     value = fields.get("sample_index")
     if value is None:
         return 0
@@ -193,7 +193,7 @@ def sample_index(fields: Mapping[str, Any]) -> int:
 
 
 def score(value: object, field: str = "score") -> float:
-    """A finite number, also one written as text with a point or a decimal comma."""
+    """A finite number, or text with one, with a decimal point or comma."""
     if isinstance(value, str):
         try:
             value = float(value.strip().replace(",", "."))
@@ -211,7 +211,7 @@ def check_finite(field: str, value: float) -> None:
 
 
 def check_text(value: object) -> None:
-    """Reject NUL and lone surrogates anywhere in a value read from a row; DuckDB and UTF-8 hold neither."""
+    """Reject NUL and lone surrogates anywhere in a value read from a row; neither DuckDB nor UTF-8 can hold them."""
     if isinstance(value, str):
         if "\0" in value:
             raise RowRejected(Reason.NUL_CHARACTER, f"a text holds U+0000 at character {value.index(chr(0))}")

@@ -1,7 +1,7 @@
-"""Which files a landing folder holds: names, sizes, times, inodes. Contents are opened elsewhere.
+"""Lists the files in a landing folder with sizes, times and inodes. Their contents are opened elsewhere.
 
-The one idea: a landing folder is its own world. Paths are relative to it, and nothing that points out of it,
-is hidden, or is still being copied is part of it.
+A landing folder is self-contained: paths are relative to it, and anything that points out of it, is hidden or is still
+being copied is not part of it.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ TEMPORARY_SUFFIXES = (".tmp", ".part", ".partial", ".crdownload", ".download", "
 class LandingFile:
     """One file: `path` relative to the landing folder with '/', `absolute` to open it.
 
-    The time of the last change and the inode tell a file that was replaced by one of the same size and, as `cp -p`
-    and archives leave it, of the same time of modification.
+    The time of the last status change (ctime) and the inode detect a file that was replaced by one of the same size
+    and, as `cp -p` and archives do, with the same modification time.
     """
 
     path: str
@@ -37,25 +37,24 @@ class LandingFile:
 
     @classmethod
     def of(cls, path: str, absolute: Path, info: os.stat_result) -> LandingFile:
-        """The file that `info` is the state of."""
+        """The file whose state is `info`."""
         return cls(path, absolute, info.st_size, info.st_mtime_ns, info.st_ctime_ns, info.st_ino)
 
     @property
     def state(self) -> tuple[int, int, int, int]:
-        """What is another whenever the content may be another: size, two times in ns, inode."""
+        """Changes whenever the content may have changed: size, modification and status change times in ns, inode."""
         return self.size, self.mtime_ns, self.ctime_ns, self.inode
 
     def open(self) -> BufferedReader:
-        """The file for reading, if it is still a file: one that has become a link meanwhile is an OSError."""
+        """Open the file for reading. Raises OSError when it has become a link meanwhile."""
         return os.fdopen(os.open(self.absolute, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb")
 
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """The files to read, by path, and what lies in the folder but is not one of them (path, why).
+    """The files to read, by path, and other entries of the folder with the reason they are not read (path, why).
 
-    `unreadable` are the paths that the system did not let be looked at or listed: what is there, or below, may well
-    exist.
+    `unreadable` are the paths that the system did not allow to be examined or listed: files may exist there or below.
     """
 
     files: tuple[LandingFile, ...]
@@ -63,7 +62,7 @@ class Scan:
     unreadable: frozenset[str] = frozenset()
 
     def may_contain(self, path: str) -> bool:
-        """Whether `path`, which is not among the files, may still be there."""
+        """Whether `path`, which is not among the files, may still exist."""
         above = (str(folder) for folder in PurePosixPath(path).parents)
         return not self.unreadable.isdisjoint((path, *above))
 
@@ -71,10 +70,9 @@ class Scan:
 def scan(landing: Path) -> Scan:
     """Every regular file under `landing`, in order of path.
 
-    Skipped without a word: dot files and folders, names that end like a temporary file's. Skipped and listed
-    in `ignored`: links that lead out of the folder or nowhere, linked folders, devices and pipes, and folders
-    and files that the system does not let be looked at.
-    Raises NotADirectoryError when `landing` is not a folder.
+    Skipped silently: dot files and folders, and names that end like a temporary file's. Skipped and listed in
+    `ignored`: links that lead out of the folder or nowhere, linked folders, devices and pipes, and folders and files
+    that the system does not allow to be examined. Raises NotADirectoryError when `landing` is not a folder.
     """
     ignored: list[tuple[str, str]] = []
     denied: list[OSError] = []
@@ -86,10 +84,10 @@ def scan(landing: Path) -> Scan:
 
 
 def fingerprint(landing: Path, *, trust_times: bool = True) -> str:
-    """A hash over names, sizes, times, inodes and permissions that changes when `sync` may have work.
+    """A hash of names, sizes, times, inodes and permissions that changes when `sync` may have work.
 
-    Opens no file, unless the file system's times are not to be trusted: then every file is read. Memory holds the names
-    of one folder. Raises NotADirectoryError as `scan` does.
+    Opens no file, unless the file system's times cannot be trusted: then every file is read. Memory holds the names of
+    one folder at a time. Raises NotADirectoryError as `scan` does.
     """
     digest = hashlib.sha256()
     for file in _files(_root(landing), [], []):
@@ -115,9 +113,9 @@ def _root(landing: Path) -> Path:
 
 
 def _files(root: Path, ignored: list[tuple[str, str]], denied: list[OSError]) -> Iterator[LandingFile]:
-    """The files below `root`, folder by folder in an order of their names; what is none goes to the two lists."""
+    """The files below `root`, folder by folder, sorted within each; everything else is added to the two lists."""
     for folder, subfolders, names in os.walk(root, followlinks=False, onerror=denied.append):
-        # Not Path.is_symlink, which raises where a folder may be listed and not entered.
+        # Not Path.is_symlink, which raises where a folder may be listed but not entered.
         linked = {d for d in subfolders if not _skipped(d) and os.path.islink(Path(folder, d))}  # noqa: PTH114
         ignored += [(_relative(root, Path(folder, d)), "a link to a folder is not followed") for d in linked]
         subfolders[:] = sorted(d for d in subfolders if not _skipped(d) and d not in linked)
@@ -138,10 +136,10 @@ def _files(root: Path, ignored: list[tuple[str, str]], denied: list[OSError]) ->
 
 
 def _look(root: Path, inside: str, path: str, name: str) -> LandingFile | tuple[str, str]:
-    """The file, or the path and why it is none. Raises OSError where the system does not let it be known.
+    """The file, or its path and why it is not one. Raises OSError where the system does not allow it to be examined.
 
-    `path` is `name` in the folder `inside`. A file that is no link costs one look: there may be millions, and the
-    sensor goes over them every few seconds.
+    `path` is `name` in the folder `inside`. A file that is no link costs one stat call: there may be millions, and the
+    sensor scans them every few seconds.
     """
     relative = inside + _printable(name)
     try:
@@ -166,7 +164,7 @@ def _relative(root: Path, path: Path) -> str:
 
 
 def _printable(name: str) -> str:
-    """With bytes that are not UTF-8 written as \\xNN so that a database can hold the name."""
+    """The name with bytes that are not UTF-8 written as \\xNN, so that a database can hold it."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 

@@ -1,7 +1,7 @@
-"""The special tokens of a judge whose tokenizer lies on this machine, and the answers that contain one.
+"""The special tokens of a judge whose tokenizer is on this machine, and the answers that contain one.
 
-`core.injection` knows the tokens of the families; what a tokenizer adds to them is looked for as it is written there,
-byte for byte, because nothing else becomes that token.
+`core.injection` knows the tokens of common model families. Tokens that a tokenizer adds to them are searched byte for
+byte as the tokenizer spells them, because no other spelling becomes that token.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ import duckdb
 
 from pollux_dagster.core.injection import injection_reasons
 
-_SHORTEST = 3  # an added token of a space or a line break is no mark of anything
+_SHORTEST = 3  # an added token of a space or a line break is not markup
 
 
 def read_special_tokens(folder: Path) -> frozenset[str]:
-    """Every token that the tokenizer files in `folder` mark as special; empty where there are none that can be read."""
+    """Every token that the tokenizer files in `folder` mark as special; empty where no such file can be read."""
     tokenizer, config = (_json(folder / name) for name in ("tokenizer.json", "tokenizer_config.json"))
     added = [*_items(tokenizer.get("added_tokens")), *_items(config.get("added_tokens_decoder"))]
     tokens = {token.get("content") for token in added if token.get("special")}
@@ -29,8 +29,8 @@ def read_special_tokens(folder: Path) -> frozenset[str]:
 
 
 def keep_special_tokens(con: duckdb.DuckDBPyConnection, tokens: Collection[str]) -> None:
-    """Make landing.special_tokens hold those of `tokens` that no pattern finds; resolving looks for them in answers."""
-    # In the middle of quoted code the patterns are at their mildest: what they find there they find everywhere.
+    """Store those of `tokens` that no pattern finds in landing.special_tokens; resolving searches answers for them."""
+    # The patterns are least strict inside quoted code: what they find there they find everywhere.
     wanted = sorted(token for token in tokens if not injection_reasons(f"`x{token}x`"))
     if wanted != [row[0] for row in con.execute("SELECT token FROM landing.special_tokens ORDER BY token").fetchall()]:
         con.execute("DELETE FROM landing.special_tokens")
@@ -46,6 +46,6 @@ def _json(path: Path) -> dict[str, Any]:
 
 
 def _items(added: object) -> Iterator[dict[str, Any]]:
-    """Tokens of a list, or of an object keyed by id."""
+    """The tokens of a list, or of an object keyed by id."""
     values = added.values() if isinstance(added, dict) else added if isinstance(added, list) else ()
     yield from (value for value in values if isinstance(value, dict))

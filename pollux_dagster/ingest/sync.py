@@ -1,7 +1,7 @@
-"""Bring the warehouse up to date with the landing folder, reading only what changed.
+"""Brings the warehouse up to date with the landing folder, reading only what changed.
 
-Reading one file is in `load`, deciding between files in `resolve`. The one idea: the folder is the truth and
-`landing.files` remembers what of it was read, so a sync that was killed anywhere is finished by the next one.
+The folder is the source of truth, and `landing.files` records what of it was read, so the next sync finishes one that
+was killed at any point. `load` reads one file, `resolve` decides between files.
 """
 
 from __future__ import annotations
@@ -29,17 +29,19 @@ from pollux_dagster.ingest.scan import LandingFile, scan
 from pollux_dagster.ingest.special_tokens import keep_special_tokens
 
 PACKAGE_PREFIX = "//package/"
-"""The package's own taxonomy files in `landing.files`: no path in a landing folder starts with a slash."""
+"""Path prefix of the package's own taxonomy files in `landing.files`: no landing file's path starts with a slash.
+"""
 
 
 NEVER_SEEN: tuple[int | None, ...] = ()
-"""The state of a file of which none is known."""
+"""The state of a file of which no state is known."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """A file as it was read last: `LandingFile.state`, size and hash. Parts that an earlier version did not keep are
-    None."""
+    """A file as it was last read: `LandingFile.state`, size and hash. Parts that an earlier version did not record are
+    None.
+    """
 
     state: tuple[int | None, ...]
     size: int
@@ -59,12 +61,12 @@ class FileReport:
 
 @dataclass(frozen=True, slots=True)
 class SyncReport:
-    """What a sync did and what the landing folder now amounts to.
+    """What a sync did, and what the landing folder now contains.
 
-    `loaded` are the files read in this sync, `rehashed` those whose time changed and content did not,
-    `removed` those gone since the last one, `ignored` what lies in the folder and is not read (path, why).
-    `files` covers every file present, `rejected_by_reason` every rejected row. `changed_models` have answers
-    that are new, different or gone.
+    `loaded` are the files read in this sync, `rehashed` those whose times changed but whose content did not, `removed`
+    those gone since the last sync, `ignored` the entries of the folder that are not read (path, why). `files` covers
+    every file present, `rejected_by_reason` every rejected row. `changed_models` have answers that are new, different
+    or gone.
     """
 
     loaded: tuple[str, ...]
@@ -83,7 +85,7 @@ class SyncReport:
         return self.rows - self.accepted
 
     def as_json(self) -> dict[str, Any]:
-        """Counts and names as plain JSON values, without the per-file table's unchanged part."""
+        """Counts and names as plain JSON values, without unchanged files."""
         return {
             "loaded": list(self.loaded),
             "unchanged": self.unchanged,
@@ -114,14 +116,13 @@ def sync(
     special_tokens: Collection[str] = (),
     trust_times: bool = True,
 ) -> SyncReport:
-    """Read new and changed files, forget removed ones, and make raw.* again if anything is different.
+    """Read new and changed files, forget removed ones, and rebuild raw.* if anything is different.
 
-    `taxonomy` is a folder with the package's own criteria.json and tasks.json, used where the landing folder
-    has no criteria for a task; None means none. Answers that contain one of `special_tokens`, the judge's own, are
-    suspected, as are those with the tokens of known families. A file whose size, times and inode are as they were is
-    not opened, unless `trust_times` is false: then every file is hashed. The schema must exist. Raises
-    NotADirectoryError when `landing` is not a folder; what is wrong inside files is in raw.rejected_rows and never
-    raises.
+    `taxonomy` is a folder with the package's own criteria.json and tasks.json, used where the landing folder has no
+    criteria for a task; None means none. Answers that contain one of `special_tokens`, the judge's own, are flagged, as
+    are those with the tokens of known model families. A file whose size, times and inode are unchanged is not opened,
+    unless `trust_times` is false: then every file is hashed. The schema must exist. Raises NotADirectoryError when
+    `landing` is not a folder; errors inside files are recorded in raw.rejected_rows and never raised.
     """
     found = scan(landing)
     files = {file.path: file for file in (*found.files, *_package_files(taxonomy))}
@@ -171,9 +172,9 @@ def _package_files(taxonomy: Path | None) -> list[LandingFile]:
 
 
 def _known(con: duckdb.DuckDBPyConnection) -> dict[str, _Known]:
-    """Every file whose rows are in landing.* and were read by this code's readers.
+    """Every file whose rows are in landing.* and were read by this version of the readers.
 
-    No state is known of a file that could not be read: permissions change without changing it.
+    A file that could not be read has no known state, because permissions change without changing it.
     """
     rows = con.execute(
         "SELECT file_path, size_bytes, mtime_ns, ctime_ns, inode, CASE WHEN reader_version = ? THEN sha256 ELSE '' END "
@@ -189,13 +190,13 @@ def _known(con: duckdb.DuckDBPyConnection) -> dict[str, _Known]:
 def _load_if_different(
     con: duckdb.DuckDBPyConnection, file: LandingFile, known: _Known | None, run_id: str
 ) -> LoadedFile | None:
-    """Load the file, or only note its new times when its content is what was read before (then None)."""
+    """Load the file, or only record its new times when its content is unchanged (then None)."""
     try:
         sha256 = hash_file(file)
     except FileNotFoundError:
         raise
     except OSError:
-        sha256 = UNREADABLE  # load_file says so in a rejected row
+        sha256 = UNREADABLE  # load_file records this in a rejected row
     if known is not None and known.sha256 == sha256 and known.size == file.size:
         if known.state != file.state:
             con.execute(
@@ -216,7 +217,7 @@ def _forget(con: duckdb.DuckDBPyConnection, path: str, run_id: str) -> None:
 
 
 def _answers(con: duckdb.DuckDBPyConnection) -> dict[str, tuple[int, int]]:
-    """Per model, how many answers there are and an order-free hash of them."""
+    """For each model, the number of its answers and an order-independent hash of them."""
     rows = con.execute(
         "SELECT model_id, count(*), bit_xor(hash(prompt_id, sample_index, answer_hash)) "
         "FROM raw.model_outputs GROUP BY model_id"

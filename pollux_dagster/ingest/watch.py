@@ -1,4 +1,4 @@
-"""Looks at a landing folder without keeping whoever asks: a folder of millions of files takes a minute to look at."""
+"""Watches a landing folder without blocking the caller: scanning a folder of millions of files takes a minute."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from pollux_dagster.ingest.scan import fingerprint
 PATIENCE_S = 15.0
 FREE_S = 2.0
 REST_PER_LOOK = 9.0
-"""Seconds of rest for every second of a look of more than `FREE_S`, so that a large folder costs a tenth of a core."""
+"""Seconds of rest per second of a scan longer than `FREE_S`, so that a large folder costs a tenth of a core."""
 
 
 class FolderWatch:
-    """One landing folder, looked at in a thread; each look's fingerprint is handed out once. For one caller at a time.
+    """One landing folder, scanned in a thread; each scan's fingerprint is handed out once. For one caller at a time.
 
-    A look ends within the call that began it where the folder is small, and in a later call where it is not: Dagster
-    gives a sensor 60 s, and one that never made it would never see a file.
+    For a small folder a scan ends within the call that started it, for a large one in a later call: Dagster gives a
+    sensor 60 s, and a sensor that never finished a scan would never see a file.
     """
 
     def __init__(
@@ -34,9 +34,9 @@ class FolderWatch:
         self.took_s = 0.0
 
     def state(self) -> str | None:
-        """The folder's fingerprint (`scan.fingerprint`), or None while a look is under way or the watch rests.
+        """The folder's fingerprint (`scan.fingerprint`), or None while a scan is under way or the watch rests.
 
-        Raises OSError where the look did: NotADirectoryError when the folder is gone.
+        Raises OSError where the scan did: NotADirectoryError when the folder is gone.
         """
         if self._look is None:
             if time.monotonic() < self._rest_until:

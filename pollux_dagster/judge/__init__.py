@@ -1,1 +1,1 @@
-"""The judge at work: managed server, client, verdict ledger. Knows nothing of Dagster."""
+"""Managed server, client and evaluation loop of a judge. Independent of Dagster."""

@@ -1,7 +1,7 @@
-"""Sends one request to a judge and brings back a completion or a typed failure; asks for token counts.
+"""Sends one request to a judge and returns a completion or a typed failure; also counts prompt tokens.
 
-Retrying, restarting and pacing are elsewhere. One `AsyncOpenAI` has its own retries off, its typed models bypassed and
-its wire replaced, because those three cost more than the request itself.
+Retries, restarts and concurrency are handled elsewhere. One `AsyncOpenAI` is used with its own retries off, its typed
+models bypassed and its transport replaced, because those three cost more than the request itself.
 """
 
 from __future__ import annotations
@@ -29,17 +29,18 @@ from pollux_dagster.judge.responses import (
 )
 from pollux_dagster.judge.transport import AiohttpTransport, ReplyTooLargeError, UntrustedServerError
 
-# Shorter ones are placeholders ("none", "EMPTY", "1"): blotting such a word out would falsify replies.
+# Shorter ones are placeholders ("none", "EMPTY", "1"); masking such a word would falsify replies.
 _SHORTEST_SECRET_CHARS = 8
 _MAX_ERROR_CHARS = 500
 
 
 @dataclass(frozen=True, slots=True)
 class WireLimits:
-    """Bounds of one exchange, in seconds and bytes.
+    """Limits of one exchange, in seconds and bytes.
 
-    `first_byte_s` is long because a non-streaming reply starts only when it is complete. `body_s` bounds each wait for
-    more of it, `whole_body_s` all of them together: a request ends after `first_byte_s + whole_body_s` at the latest.
+    `first_byte_s` is long because a non-streaming reply starts only when it is complete. `body_s` limits each wait for
+    more of the body, `whole_body_s` all of them together: a request ends after `first_byte_s + whole_body_s` at the
+    latest.
     """
 
     connect_s: float = 10.0
@@ -50,7 +51,7 @@ class WireLimits:
 
 
 class JudgeClient:
-    """A connection pool to one endpoint, speaking for one profile. Close it with `aclose`."""
+    """A connection pool to one endpoint, for one profile. Close it with `aclose`."""
 
     def __init__(
         self, endpoint: Endpoint, profile: JudgeProfile, *, connections: int, limits: WireLimits | None = None
@@ -73,7 +74,7 @@ class JudgeClient:
             timeout=None,
             http_client=httpx2.AsyncClient(transport=transport, trust_env=False),
         )
-        # The SDK's telemetry headers cost a third of its time per request and tell a judge nothing.
+        # The SDK's telemetry headers take a third of its time per request and are of no use to a judge.
         telemetry: Any = {name: Omit() for name in client.default_headers if name.lower().startswith("x-stainless")}
         self._client = client.with_options(default_headers=telemetry)
         self._secret = _spellings_of(endpoint.api_key) if len(endpoint.api_key) >= _SHORTEST_SECRET_CHARS else None
@@ -118,7 +119,7 @@ class JudgeClient:
     async def count_prompt_tokens(self, prompt: str) -> int | Failure:
         """The prompt's length in tokens under the server's own chat template.
 
-        Uses vLLM's `/tokenize`, which lies beside `/v1`; `refused` where the server has none.
+        Uses vLLM's `/tokenize`, which is beside `/v1`; `refused` where the server has none.
         """
         body = {
             "model": self.endpoint.model,
@@ -129,11 +130,11 @@ class JudgeClient:
         return reply if isinstance(reply, Failure) else read_token_count(reply)
 
     async def aclose(self) -> None:
-        """Close the pool; requests under way fail as unreachable."""
+        """Close the pool; in-flight requests fail as unreachable."""
         await self._client.close()
 
     async def _post(self, path: str, content: bytes, request_id: str) -> bytes | Failure:
-        """The body of a 200, or what went wrong; an API key that the server repeats is blotted out of either."""
+        """The body of a 200, or the failure; an API key that the server repeats is masked in either."""
         try:
             response = await self._client.post(
                 path,
@@ -150,7 +151,7 @@ class JudgeClient:
                 return Failure(FailureKind.BAD_BODY, str(cause))
             if isinstance(cause, UntrustedServerError):
                 return Failure(FailureKind.UNTRUSTED, str(cause))
-            # Damaged headers are quoted in it, whatever their length and bytes.
+            # The message quotes damaged headers, whatever their length and bytes.
             said = f"{type(cause).__name__}: {cause}"[:_MAX_ERROR_CHARS].encode("utf-8", "replace").decode()
             return Failure(FailureKind.UNREACHABLE, said)
         if response.status_code != 200:
@@ -159,19 +160,21 @@ class JudgeClient:
         return self._without_key(response.content)
 
     def _is_answer_to(self, request_id: str, response_id: str) -> bool:
-        """Engines that echo X-Request-Id in the reply's id (vLLM) let a mixed-up reply be noticed."""
+        """Whether the reply belongs to the request. Engines that echo X-Request-Id in the reply's id (vLLM) reveal
+        mix-ups.
+        """
         if response_id.endswith(request_id):
             self._server_echoes_ids = True
             return True
         return not self._server_echoes_ids and self._id_prefix not in response_id
 
     def _without_key(self, body: bytes) -> bytes:
-        """Before anything reads or cuts the body: a cut key is not recognized any more."""
+        """Mask the key before anything reads or cuts the body, because a cut key is no longer recognised."""
         return body if self._secret is None else self._secret.sub(b"***", body)
 
 
 def _spellings_of(key: str) -> re.Pattern[bytes]:
-    """The key as it is, and with any character but letters, digits and `-_.` escaped as JSON writers may."""
+    """The key itself, and with any character except letters, digits and `-_.` escaped as JSON writers may do."""
     plain = {char: re.escape(char.encode()) for char in key}
     escaped = {char: rb"(?:\\?%s|\\u(?i:%04x))" % (plain[char], ord(char)) for char in key}
     return re.compile(b"".join(plain[char] if char.isalnum() or char in "-_." else escaped[char] for char in key))

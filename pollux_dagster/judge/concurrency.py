@@ -1,7 +1,7 @@
-"""How many requests are in flight: a limit that follows the server instead of a constant.
+"""Adaptive concurrency: a limit on in-flight requests that follows the server instead of a constant.
 
-The one idea: additive increase while the server keeps up, multiplicative decrease when it throttles,
-preempts or lets requests queue (AIMD: Chiu and Jain 1989), so that the batch is full and the queue is short.
+Additive increase while the server keeps up, multiplicative decrease when it throttles, preempts or lets requests queue
+(AIMD: Chiu and Jain 1989), so that the batch is full and the queue is short.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from collections.abc import Mapping
 
 START, FLOOR, CEILING = 256, 4, 512  # 256: the widest batch vLLM runs by default
 _DECREASE_EVERY_S = 1.0
-_GROWTH = 8.0  # slots a round trip, where the server tells nothing
-_BOLD_GROWTH = 1.25  # where it tells that every request runs and none waits
+_GROWTH = 8.0  # slots per round trip, where the server reports nothing
+_BOLD_GROWTH = 1.25  # where it reports that all requests run and none waits
 
 
 class AdaptiveConcurrency:
-    """Slots for requests in flight. One task acquires, any number release; all on one event loop."""
+    """Slots for in-flight requests. One task acquires, any number release; all on one event loop."""
 
     def __init__(self, *, start: int = START, floor: int = FLOOR, ceiling: int = CEILING) -> None:
         self.limit = float(start)
@@ -36,24 +36,24 @@ class AdaptiveConcurrency:
         self.in_flight += 1
 
     def release(self) -> None:
-        """Give a slot back."""
+        """Release a slot."""
         self.in_flight -= 1
         self._freed.set()
 
     def on_completion(self) -> None:
-        """A reply came: probe for more, if the limit is what holds us back."""
+        """A reply came: raise the limit, if the limit is what holds us back."""
         if self._may_grow and self.in_flight >= int(self.limit) - 1:
             self.limit = min(self._ceiling, self.limit + _GROWTH / self.limit)
 
     def on_throttle(self) -> None:
-        """The server said "too much": halve, at most once a second, since many requests hear it at once."""
+        """The server throttled: halve the limit, at most once a second, because it throttles many requests at once."""
         self._decrease(0.5)
 
     def on_metrics(self, metrics: Mapping[str, float]) -> None:
-        """Follow the engine's own figures (vLLM's names without prefix); an empty mapping says nothing.
+        """Adapt to the engine's own metrics (vLLM's names without prefix); an empty mapping has no effect.
 
-        Preempted requests are computed twice, so preemption means the KV cache is full. A queue longer than
-        half the running batch only makes replies late; a short one keeps the batch full.
+        Preempted requests are computed twice, so preemption means that the KV cache is full. A queue longer than half
+        the running batch only delays replies; a short one keeps the batch full.
         """
         preemptions = metrics.get("num_preemptions_total")
         if preemptions is not None:

@@ -1,7 +1,7 @@
-"""Whether a prompt fits the judge's context, decided before it is sent and without cutting anything off.
+"""Whether a prompt fits the judge's context, decided before it is sent and without truncating anything.
 
-The one idea: vLLM shortens a reply silently when prompt and reply together exceed the context, so the sum is
-checked here: by the prompt's bytes where that is proof enough, by the server's tokenizer where it is not.
+vLLM silently shortens a reply when prompt and reply together exceed the context, so the sum is checked here: by the
+prompt's bytes where these suffice, otherwise by the server's tokenizer.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 from pollux_dagster.judge.client import JudgeClient
 from pollux_dagster.judge.responses import Completion, Failure, FailureKind
 
-_TEMPLATE_TOKENS = 64  # the chat template's own
-_MARGIN = 1.25  # over the densest prompt seen: other texts may split into more tokens
+_TEMPLATE_TOKENS = 64  # of the chat template
+_MARGIN = 1.25  # over the densest prompt seen, because other texts may split into more tokens
 _ENOUGH_SAMPLES = 64
 
 
@@ -23,7 +23,7 @@ def too_long(context: int, prompt_tokens: int, max_tokens: int) -> str:
 
 
 class ContextCheck:
-    """Learns from completions how many tokens a byte of this judge's prompts makes."""
+    """Learns from completions how many tokens per byte the prompts of this judge have."""
 
     def __init__(self) -> None:
         self._most_tokens_per_byte = 0.0
@@ -31,14 +31,14 @@ class ContextCheck:
         self._server_counts = True
 
     def learn(self, prompt_bytes: int, completion: Completion) -> None:
-        """Note the true length of a prompt that was sent."""
+        """Record the true length of a prompt that was sent."""
         if completion.prompt_tokens > 0 and prompt_bytes > 0:
             self._samples += 1
             density = completion.prompt_tokens / prompt_bytes
             self._most_tokens_per_byte = max(self._most_tokens_per_byte, density)
 
     async def problem(self, client: JudgeClient, prompt: str, max_tokens: int) -> str | None:
-        """Say why the prompt must not be sent; None when it fits, or when only the server can find out."""
+        """Why the prompt must not be sent; None when it fits, or when only the server can find out."""
         context = client.endpoint.max_model_len
         size = len(prompt.encode("utf-8", "replace"))
         if self._upper_bound(size) + max_tokens <= context:
@@ -47,7 +47,7 @@ class ContextCheck:
             return None
         count = await client.count_prompt_tokens(prompt)
         if isinstance(count, Failure):
-            # No such route, or a bad moment: the server's own refusal has to do.
+            # No such route, or a temporary failure: the server itself has to refuse a prompt that is too long.
             self._server_counts = count.trouble is not FailureKind.REFUSED
             return None
         if count + max_tokens <= context:

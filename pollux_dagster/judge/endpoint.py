@@ -1,7 +1,7 @@
-"""Where a judge answers: the address, key and limits a client needs, and nothing about how it came to run.
+"""The endpoint of a judge: the address, key and limits that a client needs.
 
-Starting, watching and stopping a server lives in `judge.server`; sending requests lives in `judge.client`. A client
-is handed these values and never asks whether we own the process behind them.
+`judge.server` starts, watches and stops servers; `judge.client` sends requests. A client gets these values and does not
+know whether the process behind them is managed by us.
 """
 
 from dataclasses import dataclass, field
@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 class Route:
     """How a server is reached: directly, unless `proxy` (`http://host:port`) is named.
 
-    Nothing is taken from the environment: a proxy that somebody set there for something else would see the key, and
-    an entry in `.netrc` would replace it. `ca_file` is a PEM file of the authorities that an https server's
-    certificate may come from, "" for the system's own.
+    The environment is ignored: a proxy that is set there for other purposes would see the key, and an entry in `.netrc`
+    would replace it. `ca_file` is a PEM file of the authorities that may sign an https server's certificate, "" for the
+    system's own.
     """
 
     proxy: str = ""
@@ -27,9 +27,9 @@ DIRECT = Route()
 class Endpoint:
     """An OpenAI-compatible server that has answered `/v1/models`.
 
-    `base_url` ends in `/v1`; `model` is the name the server serves under; `max_model_len` is in tokens,
-    prompt and completion together; `server` names the process for the verdict's record
-    (`managed/<key>#<generation>` or `host:port`). The key is kept out of `repr`, so out of logs.
+    `base_url` ends in `/v1`; `model` is the name under which the server serves the model; `max_model_len` is in tokens,
+    prompt and completion together; `server` names the process for the verdict's record (`managed/<key>#<generation>` or
+    `host:port`). The key is kept out of `repr` and so out of logs.
     """
 
     base_url: str

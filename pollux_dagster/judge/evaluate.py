@@ -1,19 +1,20 @@
 """Judges a stream of answers: pulls them lazily, keeps the server full, records every verdict as it comes.
 
-Which requests there are is decided in the warehouse, how one verdict is obtained in `requester`. Nothing here grows
-with the number of requests; a prompt exists from its sending to its verdict.
+Memory use does not grow with the number of requests: a prompt exists from its sending to its verdict. The warehouse
+decides which requests there are; `requester` obtains one verdict.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 
 from pollux_dagster.core.profiles import JudgeProfile
 from pollux_dagster.core.prompts import render
 from pollux_dagster.core.verdicts import Verdict, VerdictStatus
+from pollux_dagster.core.work import Answer, Criterion
 from pollux_dagster.judge.client import JudgeClient
 from pollux_dagster.judge.concurrency import START, AdaptiveConcurrency
 from pollux_dagster.judge.endpoint import Endpoint
@@ -22,7 +23,7 @@ from pollux_dagster.judge.recovery import SharedServer
 from pollux_dagster.judge.requester import Outcome, VerdictRequester
 from pollux_dagster.judge.run_stats import RunStats
 from pollux_dagster.judge.server.handle import ServerHandle
-from pollux_dagster.judge.work import Answer, Criterion, EvaluationError, EvaluationLimits, EvaluationReport
+from pollux_dagster.judge.work import Evaluation, EvaluationError, EvaluationLimits, EvaluationReport
 from pollux_dagster.ledger.ledger import Ledger, LedgerWriter
 
 __all__ = [
@@ -37,67 +38,42 @@ __all__ = [
 
 _TICK_S = 1.0
 _METRICS_EVERY_TICKS = 3
-# So many requests in a row without a reply are the server's doing. One instruction's alone may be its text's: the
-# answers to it, with all their criteria, go out one after the other, and a filter refuses them all.
+# So many requests in a row without a reply are the server's fault. Those of one instruction alone may be caused by its
+# text: the answers to it, with all their criteria, are sent one after the other, and a filter refuses them all.
 _HOPELESS_REQUESTS, _HOPELESS_INSTRUCTIONS = 20, 3
 
 
 def evaluate(
     answers: Iterable[Answer],
-    criteria: Mapping[str, Criterion],
+    evaluation: Evaluation,
     *,
     server: ServerHandle,
-    profile: JudgeProfile,
-    judge_id: str,
     ledger: Ledger,
-    run_id: str,
-    total: int,
-    cached: int,
     progress: Callable[[Progress], None],
-    limits: EvaluationLimits | None = None,
 ) -> EvaluationReport:
-    """Judge every pending request of `answers` and return what was done; blocks until the last verdict.
+    """Judge every pending request of `answers` and return a report; blocks until the last verdict.
 
-    `total` counts all distinct requests, `cached` those of them the ledger already had: both only for
-    `progress`, which is called about once a second and at the end. Every verdict is in the ledger at most a
-    second or 256 verdicts after it came, however this ends. Call `evaluate_async` where a loop already runs.
+    `progress` is called about once a second and at the end. Every verdict is in the ledger at most one second or 256
+    verdicts after it came, however this ends. Call `evaluate_async` where an event loop is already running.
 
-    Raises EvaluationError when a criterion is unknown or the server refuses or fails everything for a while,
-    ServerError when the server cannot be had back, LedgerError when the disk refuses.
+    Raises:
+        EvaluationError: a criterion is unknown, or the server refuses or fails everything for a while.
+        ServerError: the server is lost and cannot be restarted.
+        LedgerError: the ledger cannot be written.
     """
-    return asyncio.run(
-        evaluate_async(
-            answers,
-            criteria,
-            server=server,
-            profile=profile,
-            judge_id=judge_id,
-            ledger=ledger,
-            run_id=run_id,
-            total=total,
-            cached=cached,
-            progress=progress,
-            limits=limits,
-        )
-    )
+    return asyncio.run(evaluate_async(answers, evaluation, server=server, ledger=ledger, progress=progress))
 
 
 async def evaluate_async(
     answers: Iterable[Answer],
-    criteria: Mapping[str, Criterion],
+    evaluation: Evaluation,
     *,
     server: ServerHandle,
-    profile: JudgeProfile,
-    judge_id: str,
     ledger: Ledger,
-    run_id: str,
-    total: int,
-    cached: int,
     progress: Callable[[Progress], None],
-    limits: EvaluationLimits | None = None,
 ) -> EvaluationReport:
-    """`evaluate` for callers on an event loop, a notebook's for instance."""
-    bounds = limits if limits is not None else EvaluationLimits()
+    """`evaluate` for callers on an event loop, for instance in a notebook."""
+    bounds, profile = evaluation.limits, evaluation.profile
 
     def connect(endpoint: Endpoint) -> JudgeClient:
         return JudgeClient(endpoint, profile, connections=bounds.max_in_flight, limits=bounds.wire)
@@ -105,13 +81,13 @@ async def evaluate_async(
     shared = SharedServer(server, connect)
     concurrency = AdaptiveConcurrency(start=min(START, bounds.max_in_flight), ceiling=bounds.max_in_flight)
     requester = VerdictRequester(shared, profile, concurrency, bounds.retry, random.Random(bounds.seed))
-    stats = RunStats(total=total, cached=cached)
+    stats = RunStats(total=evaluation.total, cached=evaluation.cached)
     try:
-        with ledger.writer(run_id) as writer:
+        with ledger.writer(evaluation.run_id) as writer:
             stats.note_metrics(await shared.metrics())
             async with asyncio.TaskGroup() as tasks:
                 watch = tasks.create_task(_watch(stats, shared, concurrency, requester, progress, bounds))
-                await _judge_all(answers, criteria, profile, judge_id, run_id, writer, requester, concurrency, stats)
+                await _judge_all(answers, evaluation, writer, requester, concurrency, stats)
                 watch.cancel()
             stats.note_metrics(await shared.metrics())
     except BaseExceptionGroup as group:
@@ -130,16 +106,14 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
 
 async def _judge_all(
     answers: Iterable[Answer],
-    criteria: Mapping[str, Criterion],
-    profile: JudgeProfile,
-    judge_id: str,
-    run_id: str,
+    evaluation: Evaluation,
     writer: LedgerWriter,
     requester: VerdictRequester,
     concurrency: AdaptiveConcurrency,
     stats: RunStats,
 ) -> None:
-    hopeless = _CircuitBreaker(profile, requester)
+    criteria, profile = evaluation.criteria, evaluation.profile
+    breaker = _CircuitBreaker(profile, requester)
 
     async def judge(answer: Answer, verdict_key: str, criterion: Criterion) -> None:
         try:
@@ -152,9 +126,9 @@ async def _judge_all(
                 criterion.rubrics,
             )
             outcome = await requester.request(prompt, criterion.levels)
-            writer.append(_verdict(verdict_key, judge_id, run_id, outcome))
+            writer.append(_verdict(verdict_key, evaluation, outcome))
             stats.add(outcome)
-            await hopeless.add(answer, outcome)
+            await breaker.add(answer, outcome)
         finally:
             concurrency.release()
 
@@ -180,20 +154,20 @@ async def _watch(
     progress: Callable[[Progress], None],
     bounds: EvaluationLimits,
 ) -> None:
-    """Once a second: report, follow the server's figures, restart it when it hangs."""
+    """Once a second: report progress, adapt to the server's metrics, restart the server when it hangs."""
     ticks, generation = 0, shared.generation
     looking: asyncio.Task[dict[str, float]] | None = None
     while True:
         await asyncio.sleep(_TICK_S)
         ticks += 1
         if shared.generation != generation:
-            # Restarted by whoever found it dead: the minutes of its start are no hang of the new one.
+            # Another task restarted it: the minutes of its start do not count as a hang of the new process.
             generation = shared.generation
             stats.forget_progress()
         if ticks % _METRICS_EVERY_TICKS == 0 and looking is None:
             looking = asyncio.create_task(shared.metrics())
         if looking is not None:
-            # Slow figures are taken when they come: a server that stalls there is watched all the same.
+            # Slow metrics are used when they arrive; a server that stalls there is watched all the same.
             await asyncio.wait([looking], timeout=_TICK_S)
             if looking.done():
                 stats.note_metrics(looking.result())
@@ -203,7 +177,7 @@ async def _watch(
         idle_s = stats.seconds_without_progress()
         silent_for_s = bounds.no_progress_s
         if not stats.sees_tokens:
-            # Its replies are all there is to see, and each may take as long as the client waits for it.
+            # Only its replies show progress, and each may take as long as the client waits for it.
             silent_for_s = max(silent_for_s, bounds.wire.first_byte_s)
         if concurrency.in_flight and idle_s > silent_for_s and not shared.is_restarting:
             await shared.restart_if_stuck(
@@ -213,10 +187,10 @@ async def _watch(
 
 
 class _CircuitBreaker:
-    """Requests in a row that were refused or given up; any reply ends the row.
+    """Counts requests in a row that were refused or given up; any reply resets the count.
 
-    A server may refuse every text of one model, by a filter for instance, and judge all others: so a row of refusals is
-    the server's doing only where it refuses a harmless text as well.
+    A server may refuse every text of one model, for instance by a filter, and judge all others. So a row of refusals is
+    the server's fault only where it also refuses a harmless text.
     """
 
     def __init__(self, profile: JudgeProfile, requester: VerdictRequester) -> None:
@@ -226,7 +200,7 @@ class _CircuitBreaker:
         self._instructions: set[str] = set()
 
     async def add(self, answer: Answer, outcome: Outcome) -> None:
-        """Raises EvaluationError when the row is so long that the rest would end alike."""
+        """Raises EvaluationError when the row is so long that the remaining requests would end in the same way."""
         if outcome.was_answered:
             self._requests = 0
             self._instructions.clear()
@@ -246,11 +220,11 @@ class _CircuitBreaker:
             )
 
 
-def _verdict(verdict_key: str, judge_id: str, run_id: str, outcome: Outcome) -> Verdict:
+def _verdict(verdict_key: str, evaluation: Evaluation, outcome: Outcome) -> Verdict:
     reply, endpoint = outcome.reply, outcome.endpoint
     return Verdict(
         verdict_key=verdict_key,
-        judge_id=judge_id,
+        judge_id=evaluation.judge_id,
         status=reply.status,
         score=reply.score,
         rationale=reply.rationale,
@@ -266,7 +240,7 @@ def _verdict(verdict_key: str, judge_id: str, run_id: str, outcome: Outcome) -> 
         engine_version=endpoint.engine_version,
         system_fingerprint=outcome.system_fingerprint,
         server=endpoint.server,
-        run_id=run_id,
+        run_id=evaluation.run_id,
         created_at=datetime.now(UTC),
     )
 

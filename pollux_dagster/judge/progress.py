@@ -1,7 +1,7 @@
-"""How far an evaluation is, as a value and as one line.
+"""The progress of an evaluation, as a value and as one line.
 
-Nothing is printed or logged here. The one idea: the rate is that of the last half minute, because a judge's
-first minute (cold caches) and its last say nothing about the time that is left.
+The rate is that of the last half minute, because the first minute of a judge (cold caches) and its last say nothing
+about the remaining time. This module does not print or log.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ _WINDOW_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """A moment of an evaluation. `done` and `total` count distinct requests, those already judged included.
+    """The state of an evaluation. `done` and `total` count distinct requests, including those already judged.
 
-    `rate_per_s` is verdicts a second, `eta_s` seconds to the end (None while nothing can be said), shares are
-    of 1: `from_ledger` requests that needed no asking, `prefix_cache_hits` prompt tokens the server had
-    cached (None where it does not tell). `failures` counts verdicts by status, without ok.
+    `rate_per_s` is verdicts per second, `eta_s` seconds to the end (None while unknown). Shares are of 1: `from_ledger`
+    is the share of requests already judged, `prefix_cache_hits` that of prompt tokens the server had cached (None where
+    it does not report them). `failures` counts verdicts by status, without ok.
     """
 
     done: int
@@ -37,13 +37,13 @@ class Progress:
 
 
 class RateWindow:
-    """Verdicts a second over the last half minute."""
+    """Verdicts per second over the last half minute."""
 
     def __init__(self, started: float | None = None) -> None:
         self._samples = deque([(started if started is not None else time.monotonic(), 0)])
 
     def add(self, made: int, now: float | None = None) -> float:
-        """Note that `made` verdicts exist by now and return the rate."""
+        """Record that `made` verdicts exist by now, and return the rate per second."""
         at = now if now is not None else time.monotonic()
         self._samples.append((at, made))
         while len(self._samples) > 2 and at - self._samples[1][0] >= _WINDOW_S:

@@ -1,7 +1,7 @@
-"""One server shared by hundreds of coroutines: who may call it sick, and who alone restarts it.
+"""One server shared by hundreds of coroutines: when it is declared unhealthy, and who restarts it.
 
-How a server restarts is its handle's business. The one idea: a single failure says nothing; failures in a
-row with no success beside them ask for a health check, and only one coroutine acts while the others wait.
+A single failure means nothing. Failures in a row without a success in between lead to a health check, and only one
+coroutine acts while the others wait. The handle knows how a server is restarted.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _HEALTH_PAUSE_S = 1.0
 class SharedServer:
     """The client to use now, replaced when the server is restarted.
 
-    `generation` counts the clients handed out: a failure of an earlier one is no news about this one.
+    `generation` counts the clients handed out: a failure of an earlier one says nothing about this one.
     """
 
     def __init__(self, server: ServerHandle, connect: Callable[[Endpoint], JudgeClient]) -> None:
@@ -46,19 +46,19 @@ class SharedServer:
 
     @property
     def is_restarting(self) -> bool:
-        """Whether a restart is under way; nothing can make progress meanwhile."""
+        """Whether a restart is in progress, during which nothing can make progress."""
         return not self._ready.is_set()
 
     def note_success(self) -> None:
-        """A reply came through, whatever it said."""
+        """Record that a reply was received, whatever its content."""
         self._failures_in_row = 0
         self._succeeded_at = time.monotonic()
 
     async def note_failure(self, generation: int, error: str, in_flight: int, *, is_last: bool) -> bool:
-        """Take a suspicious failure into account; True when the server was replaced since it was asked.
+        """Record a suspicious failure; True when the server was replaced since the request was sent.
 
-        `is_last`: the request would be given up now, which a dead server is no reason for, so its health is
-        looked at in any case. Raises the handle's ServerError when a restart is needed and cannot be had.
+        `is_last`: the request would now be given up, which a dead server must not cause, so its health is checked in
+        any case. Raises the handle's ServerError when a restart is needed but not possible.
         """
         if generation != self.generation:
             return True
@@ -71,7 +71,7 @@ class SharedServer:
         async with self._acting:
             if generation == self.generation:
                 if self._found_healthy_at >= entered_at:
-                    return False  # whoever held the lock before us has just looked
+                    return False  # the previous holder of the lock has just checked
                 if await self._is_healthy():
                     self._found_healthy_at = time.monotonic()
                     self.note_success()
@@ -80,18 +80,18 @@ class SharedServer:
         return True
 
     async def restart_if_stuck(self, reason: str) -> None:
-        """Restart a server that answers `/health` and makes no progress. Raises ServerError."""
+        """Restart a server that answers `/health` but makes no progress. Raises ServerError."""
         generation = self.generation
         async with self._acting:
             if generation == self.generation:
                 await self._restart(reason)
 
     async def metrics(self) -> dict[str, float]:
-        """The engine's figures, empty where it has none."""
+        """The engine's metrics, empty where it has none."""
         return await asyncio.to_thread(self._server.metrics)
 
     async def aclose(self) -> None:
-        """Close the connections; the server itself stays as it is."""
+        """Close the connections; the server itself is left alone."""
         await self._client.aclose()
 
     async def _is_healthy(self) -> bool:
@@ -111,4 +111,4 @@ class SharedServer:
         self.restarts += 1
         self.note_success()
         self._ready.set()
-        await before.aclose()  # what still hangs on the old process fails now and is asked again
+        await before.aclose()  # requests still waiting on the old process fail now and are sent again

@@ -1,7 +1,7 @@
-"""Obtains one verdict: asks, waits, asks again, asks differently, and in the end always has a status.
+"""Obtains one verdict: sends, waits, retries, retries with altered sampling, and always ends with a status.
 
-Pacing and recording are in `evaluate`. The one idea: attempts at the transport, attempts at the model and
-deaths of the server are counted apart, because one death says nothing about the prompts it dropped.
+Failed attempts of the transport, unusable replies and deaths of the server are counted separately, because one death
+says nothing about the prompts that were in flight. Concurrency and recording are in `evaluate`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import time
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import Literal
 
 from pollux_dagster.core.profiles import JudgeProfile, Sampling
 from pollux_dagster.core.replies import Reply, read_reply
@@ -24,8 +26,9 @@ from pollux_dagster.judge.responses import Completion, Failure, FailureKind
 from pollux_dagster.judge.retry import ALTERABLE, FINAL_STATUS, SUSPICIOUS, RetryPolicy, altered
 from pollux_dagster.judge.server.errors import AddressError
 
-# A managed server is restarted three times in half an hour by default. One prompt that kills it is found within
-# those: the first death leaves everything under way suspect, the second a few, the third one.
+# By default a managed server may be restarted three times in half an hour. One prompt that kills it is found within
+# these restarts: after the first death all in-flight requests are suspects, after the second a few, after the third
+# one.
 _MAX_DEATHS = 3
 _SUSPECTS_AT_ONCE = 16
 _UNANSWERED = frozenset({VerdictStatus.REFUSED_BY_SERVER, VerdictStatus.TRANSPORT_ERROR})
@@ -33,9 +36,9 @@ _UNANSWERED = frozenset({VerdictStatus.REFUSED_BY_SERVER, VerdictStatus.TRANSPOR
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One request, done with. Tokens are summed over all attempts, `latency_s` is the last one's.
+    """One finished request. Tokens are summed over all attempts, `latency_s` is the last one's.
 
-    `was_answered`: the judge itself had a say, were it that the prompt is too long.
+    `was_answered`: the judge itself responded, even if only that the prompt is too long.
     """
 
     reply: Reply
@@ -51,8 +54,16 @@ class Outcome:
     was_answered: bool
 
 
+class _Next(Enum):
+    """The next step after an attempt without a final reply."""
+
+    RETRY = auto()
+    ASK_ALTERED = auto()
+    SERVER_REPLACED = auto()
+
+
 class VerdictRequester:
-    """Asks one judge through one shared server."""
+    """Requests verdicts of one judge through one shared server."""
 
     def __init__(
         self,
@@ -69,19 +80,20 @@ class VerdictRequester:
         self._random = random_source
         self._context = ContextCheck()
         self._asking = 0
-        # By the number of deaths a request was there for. A place is kept until its request is done with or the
-        # server replaced: whoever came next would meet the dead server and fall under the same suspicion.
+        # Indexed by the number of deaths that a request was in flight for. A place is kept until its request is
+        # finished or the server replaced: the next request would otherwise meet the dead server and become a suspect
+        # too.
         self._isolation = (nullcontext(), asyncio.Semaphore(_SUSPECTS_AT_ONCE), asyncio.Semaphore(1))
         self.retries = 0
 
     async def request(self, prompt: str, levels: Sequence[float]) -> Outcome:
-        """Return what the judge says to `prompt`, or the failure that stays after every attempt.
+        """Return the judge's reply to `prompt`, or the failure that remains after every attempt.
 
-        A request that was under way when the server died is under suspicion of having killed it: it is asked
-        again among few others, after a second death one suspect at a time, and given up as `transport_error`
-        after a third. Several such prompts at once use a managed server's restarts up before all are found: the
-        evaluation ends with ServerError, and a suspect that was there each time may be given up for another.
-        Raises only ServerError: the server is gone and cannot be had back, or its certificate is not valid.
+        A request that was in flight when the server died is suspected of having killed it: it is sent again among few
+        others, after a second death one suspect at a time, and after a third it is given up as `transport_error`.
+        Several such prompts at once use up a managed server's restarts before all are found: then the evaluation ends
+        with ServerError, and a suspect that was in flight each time may be given up in place of another. Raises only
+        ServerError: the server is lost and cannot be restarted, or its certificate is not valid.
         """
         request = _Request(prompt, levels, self._profile.sampling)
         while request.deaths < _MAX_DEATHS:
@@ -91,27 +103,27 @@ class VerdictRequester:
                     outcome = await self._ask_until_death(request)
                 finally:
                     self._asking -= 1
-            if outcome is not None:
+            if outcome is not _Next.SERVER_REPLACED:
                 return outcome
             request.deaths += 1
-            request.failures = 0  # of a server that is no more
+            request.failures = 0  # those were of the old server
         client, _ = await self._shared.current()
         error = f"the server died {request.deaths} times while answering this, the last time: {request.deadly_error}"
         return request.spent.outcome(_failed(VerdictStatus.TRANSPORT_ERROR, error), None, client.endpoint)
 
     async def is_answered(self, prompt: str) -> bool:
-        """Whether the judge answers to this prompt at all, asked once and recorded nowhere."""
+        """Whether the judge answers this prompt at all; sent once and not recorded."""
         client, _ = await self._shared.current()
         return isinstance(await client.ask(prompt, self._profile.sampling), Completion)
 
-    async def _ask_until_death(self, request: _Request) -> Outcome | None:
-        """Ask until there is an outcome; None when the server was replaced after an attempt failed on it."""
+    async def _ask_until_death(self, request: _Request) -> Outcome | Literal[_Next.SERVER_REPLACED]:
+        """Send until there is an outcome, or the server was replaced after an attempt failed on it."""
         spent = request.spent
         failed_on: int | None = None
         while True:
             client, generation = await self._shared.current()
             if failed_on is not None and generation != failed_on:
-                return None
+                return _Next.SERVER_REPLACED
             if spent.attempts == 0:
                 problem = await self._context.problem(client, request.prompt, request.sampling.max_tokens)
                 if problem is not None:
@@ -122,7 +134,7 @@ class VerdictRequester:
             spent.latency_s = time.monotonic() - began
             if isinstance(answer, Completion):
                 reply = self._read(request, answer, client.endpoint)
-                if reply is None:
+                if reply is _Next.ASK_ALTERED:
                     self.retries += 1
                     continue
                 if reply.status is not VerdictStatus.TRANSPORT_ERROR:
@@ -139,9 +151,9 @@ class VerdictRequester:
             if failure.trouble in SUSPICIOUS and failed_on is None:
                 failed_on, request.deadly_error = generation, failure.error  # later ones only say that it is dead
             is_last = request.failures + 1 >= self._policy.max_attempts
-            if await self._is_servers_fault(failure, generation, is_last=is_last):
+            if await self._record_failure(failure, generation, is_last=is_last) is _Next.SERVER_REPLACED:
                 self.retries += 1
-                return None
+                return _Next.SERVER_REPLACED
             request.failures += 1
             if request.failures >= self._policy.max_attempts:
                 error = f"given up after {spent.attempts} attempts, the last one: {failure.error}"
@@ -149,8 +161,8 @@ class VerdictRequester:
             self.retries += 1
             await asyncio.sleep(self._policy.wait_s(request.failures, failure, self._random))
 
-    def _read(self, request: _Request, answer: Completion, endpoint: Endpoint) -> Reply | None:
-        """What the completion says; None when it is worth asking once more, differently."""
+    def _read(self, request: _Request, answer: Completion, endpoint: Endpoint) -> Reply | Literal[_Next.ASK_ALTERED]:
+        """What the completion says, or that it is worth one more request; its sampling is then already altered."""
         self._shared.note_success()
         self._concurrency.on_completion()
         self._context.learn(len(request.prompt.encode()), answer)
@@ -158,7 +170,7 @@ class VerdictRequester:
         reply = read_reply(self._profile, answer.message, answer.finish_reason, request.levels)
         room = endpoint.max_model_len - answer.prompt_tokens
         if reply.status is VerdictStatus.TRUNCATED and room < request.sampling.max_tokens:
-            # The server shortened the reply to fit, silently: not the judge's fault.
+            # The server silently shortened the reply to fit, which is not the judge's fault.
             problem = too_long(endpoint.max_model_len, answer.prompt_tokens, request.sampling.max_tokens)
             reply = _failed(VerdictStatus.CONTEXT_OVERFLOW, problem)
         if reply.status in ALTERABLE and request.may_alter:
@@ -166,17 +178,18 @@ class VerdictRequester:
             other = altered(request.sampling, reply.status, room)
             if other is not None:
                 request.sampling = other
-                return None
+                return _Next.ASK_ALTERED
         return reply
 
-    async def _is_servers_fault(self, failure: Failure, generation: int, *, is_last: bool) -> bool:
-        """Note the failure where it belongs; True when the server has been replaced meanwhile."""
+    async def _record_failure(self, failure: Failure, generation: int, *, is_last: bool) -> _Next:
+        """Record the failure where it belongs; returns the next step."""
         if failure.trouble in SUSPICIOUS:
-            return await self._shared.note_failure(generation, failure.error, self._asking, is_last=is_last)
+            replaced = await self._shared.note_failure(generation, failure.error, self._asking, is_last=is_last)
+            return _Next.SERVER_REPLACED if replaced else _Next.RETRY
         if failure.trouble is FailureKind.THROTTLED:
             self._concurrency.on_throttle()
-        self._shared.note_success()  # busy or garbled, it answers
-        return False
+        self._shared.note_success()  # even a busy or garbled response shows that it is alive
+        return _Next.RETRY
 
 
 @dataclass(slots=True)
@@ -214,7 +227,7 @@ class _Spent:
 
 @dataclass(slots=True)
 class _Request:
-    """A request under way. `deaths` counts the servers that died while they were answering it."""
+    """A request in progress. `deaths` counts the servers that died while it was in flight."""
 
     prompt: str
     levels: Sequence[float]

@@ -1,7 +1,8 @@
-"""What came back over the wire, typed: a completion, or a trouble with a name.
+"""Responses of a server, typed: a completion, or a failure of a named kind.
 
-Pure reading of status codes and bytes; sending is in `client`, what to do about a trouble in `retry`. Every body that a
-server or a proxy can send ends in one of two dataclasses, never in an exception, and what of it is kept has a bound.
+Pure reading of status codes and bytes: every body that a server or a proxy can send becomes one of two dataclasses and
+never an exception, and everything kept from it is bounded. `client` sends requests; `retry` decides how to react to a
+failure.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from pollux_dagster.core.replies import MessageParts
 
 _MAX_ERROR_CHARS = 500
 _MAX_REASON_CHARS, _MAX_ID_CHARS, _MAX_FINGERPRINT_CHARS = 64, 512, 200
-_MAX_TOKENS = 2**31 - 1  # of one request; a table's sum over a billion of them is still a BIGINT
+_MAX_TOKENS = 2**31 - 1  # of one request; the sum over a billion requests still fits a BIGINT
 _CONTEXT_ERROR = re.compile(
     r"context length|max_model_len|context_length_exceeded|maximum context|too many tokens", re.I
 )
@@ -29,18 +30,18 @@ _CONTEXT_ERROR = re.compile(
 class FailureKind(StrEnum):
     """Why a request brought no completion."""
 
-    UNTRUSTED = "untrusted"  # its certificate is not valid: for somebody to mend, not to wait for
+    UNTRUSTED = "untrusted"  # its certificate is not valid: must be repaired, waiting does not help
     UNREACHABLE = "unreachable"  # refused, reset, stalled: the server may be gone
     SERVER_ERROR = "server_error"  # 500, 502, 504 and other 5xx
     THROTTLED = "throttled"  # 408, 429, 503: alive and busy
     BAD_BODY = "bad_body"  # 2xx and no completion in it
-    REFUSED = "refused"  # any other 3xx or 4xx: asking again changes nothing
+    REFUSED = "refused"  # any other 3xx or 4xx: a retry changes nothing
     OVERFLOW = "overflow"  # the prompt does not fit the context
 
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """One completion. Token counts are the server's; `cached_tokens` is None where it does not tell."""
+    """One completion. Token counts are the server's; `cached_tokens` is None where it does not report them."""
 
     message: MessageParts
     finish_reason: str | None
@@ -53,7 +54,7 @@ class Completion:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A request that brought nothing. `retry_after_s` is the server's own wish."""
+    """A request that failed. `retry_after_s` is the wait that the server asked for, in seconds."""
 
     trouble: FailureKind
     error: str
@@ -62,9 +63,9 @@ class Failure:
 
 
 def read_completion(body: bytes) -> Completion | Failure:
-    """Read the body of a 200. HTML, nothing, JSON without choices: a `bad_body` that shows its beginning.
+    """Read the body of a 200. HTML, an empty body or JSON without choices is a `bad_body` that quotes its beginning.
 
-    So are JSON that says a thing twice, counts of tokens that are none, and a finish reason or id of impossible length.
+    So are JSON with repeated keys, impossible token counts, and a finish reason or id of impossible length.
     """
     document = _parsed(body)
     if document is None:
@@ -149,13 +150,13 @@ def _error_text(body: bytes) -> str:
     document = _parsed(body)
     error = _mapping(document).get("error", document)
     message = _mapping(error).get("message", error)
-    # Anything but a text is shown as it came: it may be nested deeper than Python can write.
+    # Anything but a text is shown as received: it may be nested deeper than Python can write.
     shown = message if isinstance(message, str) else body[:_MAX_ERROR_CHARS].decode("utf-8", "replace")
     return shown[:_MAX_ERROR_CHARS].strip()
 
 
 def _parsed(body: bytes) -> Any:
-    """The JSON document; None where it is none. Deep nesting, NaN, endless numbers and a BOM are no JSON to orjson."""
+    """The JSON document; None where it is none. orjson accepts no deep nesting, NaN, endless numbers or BOM as JSON."""
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError:
@@ -163,7 +164,7 @@ def _parsed(body: bytes) -> Any:
 
 
 def _repeats_a_key(body: bytes) -> bool:
-    """Whether an object says a thing twice, of which a reader would take either."""
+    """Whether an object repeats a key, of which readers would take either value."""
 
     def look(pairs: list[tuple[str, Any]]) -> None:
         if len({key for key, _ in pairs}) != len(pairs):
@@ -181,7 +182,7 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 
 
 def _count(value: Any) -> int | None:
-    """A number of tokens; None for what cannot be one. 100.0 is how some servers write 100."""
+    """A number of tokens; None for an impossible one. Some servers write 100 as 100.0."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MAX_TOKENS else None

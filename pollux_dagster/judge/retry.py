@@ -1,7 +1,7 @@
-"""What to do about a request that brought no verdict: wait how long, ask how else, or stop asking.
+"""The reaction to a request that brought no verdict: how long to wait, how to alter the request, or when to stop.
 
-Pure decisions; `requester` acts on them. The one idea: the kind of trouble decides, so that a busy server is
-given time, a broken one is restarted, and a refusal is never repeated.
+The kind of failure decides: a busy server gets time, a broken one is restarted, and a refusal is never repeated. The
+decisions are pure; `requester` acts on them.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from pollux_dagster.core.profiles import Sampling
 from pollux_dagster.core.verdicts import VerdictStatus
 from pollux_dagster.judge.responses import Failure, FailureKind
 
-# Asking again the same way changes nothing: a status is given up at once.
+# A retry would change nothing: these are given up at once with a status.
 FINAL_STATUS = {
     FailureKind.REFUSED: VerdictStatus.REFUSED_BY_SERVER,
     FailureKind.OVERFLOW: VerdictStatus.CONTEXT_OVERFLOW,
 }
-# The server behind these may be gone; behind the others it has just proved that it lives.
+# The server behind these may be dead; behind the others it has just proved that it is alive.
 SUSPICIOUS = frozenset({FailureKind.UNREACHABLE, FailureKind.SERVER_ERROR})
 ALTERABLE = frozenset({VerdictStatus.TRUNCATED, VerdictStatus.REPETITION, VerdictStatus.UNPARSEABLE})
 
@@ -27,7 +27,7 @@ ALTERABLE = frozenset({VerdictStatus.TRUNCATED, VerdictStatus.REPETITION, Verdic
 class RetryPolicy:
     """Attempts and waits (seconds) for one request.
 
-    Sixteen attempts bring a request through a server that fails every second time (one in 65,000 is lost).
+    Sixteen attempts get a request through a server that fails every second time (one in 65,000 is lost).
     """
 
     max_attempts: int = 16
@@ -36,7 +36,7 @@ class RetryPolicy:
     longest_retry_after_s: float = 120.0
 
     def wait_s(self, attempt: int, failure: Failure, random_source: random.Random) -> float:
-        """Exponential with full jitter (attempts from 1), never less than the server's own Retry-After."""
+        """Exponential backoff with full jitter (attempts from 1), in seconds; at least the server's Retry-After."""
         ceiling = min(self.longest_wait_s, self.first_wait_s * 2 ** min(attempt - 1, 16))
         wait = random_source.uniform(0.0, ceiling)
         if failure.retry_after_s is None:
@@ -45,10 +45,10 @@ class RetryPolicy:
 
 
 def altered(sampling: Sampling, status: VerdictStatus, room_tokens: int) -> Sampling | None:
-    """How to ask once more after a reply of this status; None when asking again would change nothing.
+    """Sampling for one more request after a reply of this status; None when it would change nothing.
 
-    `room_tokens` is what the context has left after the prompt. Greedy decoding repeats itself whatever the
-    seed, so a second try needs some temperature.
+    `room_tokens` is what the context has left after the prompt. Greedy decoding repeats itself whatever the seed, so a
+    second try needs some temperature.
     """
     warmer = replace(sampling, temperature=max(sampling.temperature, 0.3), seed=sampling.seed + 1)
     match status:

@@ -1,7 +1,7 @@
-"""Counts of an evaluation under way: verdicts, tokens, cache hits, and when something last moved.
+"""Statistics of a running evaluation: verdicts, tokens, cache hits, and the time of the last progress.
 
-Formatting is in `progress`. The one idea: the server's own counters stand in where its replies do not tell,
-both for cached tokens and for "is it still working".
+Where replies do not report cached tokens, or whether the server still works, its own counters are used. Formatting is
+in `progress`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class RunStats:
         self.cached_tokens = 0
 
     def add(self, outcome: Outcome) -> None:
-        """Count one request that is done with."""
+        """Count one finished request."""
         self.made += 1
         self.by_status[outcome.reply.status] += 1
         self.prompt_tokens += outcome.prompt_tokens
@@ -42,7 +42,7 @@ class RunStats:
         self._moved_at = time.monotonic()
 
     def note_metrics(self, metrics: Mapping[str, float]) -> None:
-        """Take the server's counters in; generated tokens are progress too."""
+        """Update from the server's counters; generated tokens count as progress too."""
         if not metrics:
             return
         tokens = metrics.get("generation_tokens_total", 0.0)
@@ -57,15 +57,15 @@ class RunStats:
 
     @property
     def sees_tokens(self) -> bool:
-        """Whether the server counts the tokens it writes, so that it can be seen working between two verdicts."""
+        """Whether the server counts the tokens it writes, so that progress is visible between two verdicts."""
         return "generation_tokens_total" in self._last_metrics
 
     def seconds_without_progress(self) -> float:
-        """Since the last verdict or generated token."""
+        """Seconds since the last verdict or generated token."""
         return time.monotonic() - self._moved_at
 
     def forget_progress(self) -> None:
-        """Start waiting anew, for a server that was just restarted."""
+        """Restart the clock of `seconds_without_progress`, for a server that was just restarted."""
         self._moved_at = time.monotonic()
 
     def prefix_cache_hits(self) -> float | None:
@@ -81,7 +81,7 @@ class RunStats:
         return time.monotonic() - self._started
 
     def progress(self, in_flight: int, retries: int, restarts: int) -> Progress:
-        """The state as of now."""
+        """The current state."""
         rate = self._rate.add(self.made)
         left = self._total - self._cached - self.made
         return Progress(

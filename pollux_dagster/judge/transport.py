@@ -1,7 +1,7 @@
-"""The wire under the OpenAI client: aiohttp with bounded replies, at a third of the default's CPU.
+"""The transport under the OpenAI client: aiohttp with bounded replies, at a third of the default's CPU time.
 
-What is sent and what a reply means is in `client`. On two cores shared with the server every millisecond of client CPU
-is a verdict not made, so a reply is read once, as bytes, and never past a limit.
+On two cores shared with the server, CPU time of the client costs verdicts, so a reply is read once, as bytes, and never
+past a limit. `client` decides what is sent and what a reply means.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ _HOP_HEADERS = frozenset({"host", "content-length", "connection", "accept-encodi
 
 
 class UntrustedServerError(httpx2.ConnectError):
-    """TLS with this server cannot work before somebody mends certificate or address."""
+    """TLS with this server cannot work until certificate or address is corrected."""
 
 
 class ReplyTooLargeError(httpx2.ReadError):
-    """A reply went over the limit; the rest of it was not read."""
+    """A reply exceeded the limit; the rest of it was not read."""
 
 
 class AiohttpTransport(httpx2.AsyncBaseTransport):
     """An httpx2 transport over one aiohttp session with at most `connections` open connections.
 
-    `connect_s` bounds connecting, `first_byte_s` the wait for the reply to start (generation happens here),
-    `body_s` each wait for more of a reply that has started, `whole_body_s` all these waits together. Neither proxies
-    nor passwords are taken from the environment, redirects are not followed. Raises httpx2's own exceptions.
+    `connect_s` limits connecting, `first_byte_s` the wait for the reply to start (generation happens here), `body_s`
+    each wait for more of a reply that has started, `whole_body_s` all these waits together. Neither proxies nor
+    passwords are taken from the environment, and redirects are not followed. Raises httpx2's own exceptions.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
                 timeout=self._timeout,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 trust_env=False,
-                auto_decompress=False,  # a few kilobytes may unfold to gigabytes before anyone can count them
+                auto_decompress=False,  # a few kilobytes may unfold to gigabytes before they are counted
             )
         headers = {name: value for name, value in request.headers.items() if name not in _HOP_HEADERS}
         headers["Accept-Encoding"] = "identity"

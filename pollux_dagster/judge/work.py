@@ -1,8 +1,4 @@
-"""What an evaluation is given and what it gives back: answers, criteria, bounds, report.
-
-Values only; `evaluate` does the work. The one idea: an answer carries all its pending requests, so that they
-go out together and share the server's prefix cache.
-"""
+"""The parameters of an evaluation besides its answers, and its report. `evaluate` does the work."""
 
 from __future__ import annotations
 
@@ -10,42 +6,23 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from pollux_dagster.core.profiles import JudgeProfile
+from pollux_dagster.core.work import Criterion
 from pollux_dagster.judge.client import WireLimits
 from pollux_dagster.judge.concurrency import CEILING
 from pollux_dagster.judge.retry import RetryPolicy
 
 
 class EvaluationError(RuntimeError):
-    """The evaluation cannot go on; verdicts made so far are in the ledger."""
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """One answer to judge and its pending requests: (verdict_key, criterion_id), gates first."""
-
-    instruction: str
-    reference_answer: str | None
-    answer: str
-    requests: list[tuple[str, str]]
-
-
-@dataclass(frozen=True, slots=True)
-class Criterion:
-    """One criterion; `levels` are the scores its rubric allows."""
-
-    criterion_id: str
-    criteria_name: str
-    rubrics: str
-    levels: tuple[float, ...]
-    is_gate: bool
+    """The evaluation cannot continue; the verdicts so far are in the ledger."""
 
 
 @dataclass(frozen=True, slots=True)
 class EvaluationReport:
-    """What an evaluation did. `requested` counts verdicts made in it, `by_status` the same by status.
+    """The result of an evaluation. `requested` counts the verdicts obtained in it, `by_status` the same by status.
 
-    `prefix_cache_hit_share` is the share (of 1) of prompt tokens that the server had cached, None where it
-    does not tell; `elapsed_s` is wall time in seconds.
+    `prefix_cache_hit_share` is the share (of 1) of prompt tokens that the server had cached, None where it does not
+    report them; `elapsed_s` is wall time in seconds.
     """
 
     requested: int
@@ -60,7 +37,7 @@ class EvaluationReport:
 
     @property
     def rate(self) -> float:
-        """Verdicts a second over the whole evaluation."""
+        """Verdicts per second over the whole evaluation."""
         return self.requested / self.elapsed_s if self.elapsed_s > 0 else 0.0
 
     def as_json(self) -> dict[str, Any]:
@@ -70,12 +47,30 @@ class EvaluationReport:
 
 @dataclass(frozen=True, slots=True)
 class EvaluationLimits:
-    """Bounds of an evaluation. `no_progress_s`: a server that completes nothing and writes no token for so
-    many seconds is restarted; one that does not count its tokens is given `wire.first_byte_s` if that is
-    longer. `seed` makes the waits between attempts repeatable."""
+    """Limits of an evaluation. `no_progress_s`: seconds after which a server that completes nothing and writes no token
+    is restarted; for one that does not count its tokens it is `wire.first_byte_s` if that is longer. `seed` makes the
+    waits between attempts repeatable.
+    """
 
     max_in_flight: int = CEILING
     no_progress_s: float = 120.0
     wire: WireLimits = field(default_factory=WireLimits)
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """One evaluation: its judge, its criteria (by their ids), and its run.
+
+    `total` counts all its distinct requests, `cached` those that are already in the ledger; both serve only to report
+    progress.
+    """
+
+    criteria: Mapping[str, Criterion]
+    profile: JudgeProfile
+    judge_id: str
+    run_id: str
+    total: int
+    cached: int
+    limits: EvaluationLimits = field(default_factory=EvaluationLimits)

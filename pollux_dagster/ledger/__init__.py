@@ -1,1 +1,1 @@
-"""Where verdicts are kept for good: journals of the writers, sealed into Parquet segments. Knows no judge."""
+"""Permanent storage of verdicts: the writers' journals, sealed into Parquet segments. Independent of any judge."""

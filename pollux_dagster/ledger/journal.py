@@ -1,8 +1,8 @@
-"""The file a writer appends its verdicts to before they are sealed: records, lock, and getting them to disk.
+"""The journal: the file a writer appends its verdicts to before they are sealed into a segment.
 
-Segments and everything between writers are in `ledger` and `segments`. The one idea: a record carries its
-own checksum and the file its writer's lock, so that whoever finds the file can tell what is whole in it and
-whether its writer still lives.
+Each record carries its own checksum, and the writer holds a lock on the file. Whoever finds the file can therefore tell
+which records are complete and whether the writer is alive. Segments and the work between writers are in `segments` and
+`ledger`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pollux_dagster.core.verdicts import Verdict
 
 ACTIVE_SUFFIX = ".active"
 NEW_PREFIX = ".new-"
-FLUSH_SECONDS = 0.5  # half the promised second: the write itself takes time too
+FLUSH_SECONDS = 0.5  # half of the promised second, because the write itself takes time
 FLUSH_VERDICTS = 128
 MAX_UNFLUSHED = 256
 
@@ -36,7 +36,7 @@ class LedgerError(RuntimeError):
 
 @dataclass(slots=True)
 class Damage:
-    """Records of an active file that could not be used: a torn last one (normal after a kill), others not."""
+    """Unusable records of a journal: `torn` ones at its end (normal after a kill) and `broken` ones elsewhere."""
 
     torn: int = 0
     broken: int = 0
@@ -44,7 +44,10 @@ class Damage:
 
 
 def make_private_folder(folder: Path) -> None:
-    """Create `folder` readable by its owner only: verdicts quote prompts and answers."""
+    """Create `folder` accessible to its owner only, because verdicts quote prompts and answers.
+
+    Raises LedgerError when it cannot be created.
+    """
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
@@ -52,7 +55,7 @@ def make_private_folder(folder: Path) -> None:
 
 
 def write_error(error: OSError, path: Path, doing: str) -> LedgerError:
-    """Say what failed in words a reader can act on."""
+    """An error that says what failed and what to do about it."""
     advice = {
         errno.ENOSPC: "the disk is full: free space and run again",
         errno.EDQUOT: "the disk quota is used up: free space and run again",
@@ -63,7 +66,7 @@ def write_error(error: OSError, path: Path, doing: str) -> LedgerError:
 
 
 def read_error(error: OSError, path: Path) -> LedgerError:
-    """Say that `path` could not be read, which is no proof of damage, and what to do."""
+    """An error that says that `path` could not be read, which does not prove damage, and what to do about it."""
     advice = {
         errno.EACCES: "give the ledger's files to this user: another one wrote this",
         errno.EIO: "the disk or network share answered with an error: check it and run again",
@@ -80,7 +83,7 @@ def encode(verdict: Verdict) -> bytes:
 
 
 def read_records(path: Path, damage: Damage) -> Iterator[dict[str, Any]]:
-    """Yield every whole record of an active file in order; note in `damage` what had to be left out.
+    """Yield every complete record of a journal in order; count in `damage` the ones left out.
 
     Raises LedgerError when the file cannot be read.
     """
@@ -112,7 +115,7 @@ def _decode(line: bytes) -> dict[str, Any] | None:
 
 
 def try_lock(path: Path) -> int | None:
-    """Return a descriptor that holds the lock of `path`; None while its writer lives, or when it is gone.
+    """Return a descriptor that holds the lock of `path`; None while its writer is alive, or when the file is gone.
 
     Raises LedgerError when the file cannot be opened.
     """
@@ -124,7 +127,7 @@ def try_lock(path: Path) -> int | None:
         raise read_error(error, path) from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # Between open and lock another process may have sealed and deleted this very file.
+        # Between open and lock, another process may have sealed and deleted this very file.
         if os.fstat(descriptor).st_nlink > 0 and path.stat().st_ino == os.fstat(descriptor).st_ino:
             return descriptor
     except (BlockingIOError, FileNotFoundError):
@@ -134,11 +137,10 @@ def try_lock(path: Path) -> int | None:
 
 
 class JournalFile:
-    """One active file, open and locked by this process, flushed by a thread of its own.
+    """One journal, open and locked by this process, flushed by its own thread.
 
-    `append` returns at once; a verdict is on disk at most a second or 256 verdicts later. When the disk
-    refuses, the file is cut back to its last whole record and the next `append`, `flush` or `close` raises
-    LedgerError.
+    `append` returns at once; a verdict is on disk at most one second or 256 verdicts later. When writing fails, the
+    file is cut back to its last complete record, and the next `append` or `close` raises LedgerError.
     """
 
     def __init__(self, folder: Path, name: str) -> None:
@@ -155,7 +157,7 @@ class JournalFile:
         self._thread.start()
 
     def append(self, verdict: Verdict) -> None:
-        """Hand one verdict over. Blocks only while 256 verdicts wait for the disk."""
+        """Queue one verdict. Blocks while 256 verdicts wait for the disk. Raises LedgerError after a failed write."""
         record = encode(verdict)
         with self._changed:
             while len(self._pending) + self._flushing >= MAX_UNFLUSHED and self._error is None:
@@ -168,7 +170,7 @@ class JournalFile:
                 self._changed.notify_all()
 
     def close(self) -> int:
-        """Flush what is left and return the descriptor, which still holds the lock. Raises LedgerError."""
+        """Flush the rest and return the descriptor, which still holds the lock. Raises LedgerError."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
@@ -214,7 +216,7 @@ class JournalFile:
 
 
 def _create_locked(folder: Path, path: Path) -> int:
-    # Locked under a hidden name first: a file that is visible and not yet locked would look abandoned.
+    # Locked under a hidden name first: a visible file that is not yet locked would look abandoned.
     hidden = folder / f"{NEW_PREFIX}{path.name}"
     try:
         descriptor = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)

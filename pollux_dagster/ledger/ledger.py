@@ -1,8 +1,8 @@
-"""Where verdicts are kept: any number of writers at once, no lock between them, nothing lost to a kill.
+"""The ledger of verdicts: any number of concurrent writers without a lock between them, and nothing lost to a kill.
 
-Active files are in `journal`, the sealed Parquet files in `segments`; SQL reads the latter. The one idea: a
-writer owns its active file, a sealed segment never changes, and every step between the two can be cut off
-anywhere and done again by whoever comes next.
+A writer owns its journal, a sealed segment never changes, and every step between the two can be interrupted at any
+point and repeated by the next process. Journals are in `journal`, the sealed Parquet files in `segments`; SQL reads the
+latter.
 """
 
 from __future__ import annotations
@@ -52,9 +52,9 @@ __all__ = ["Ledger", "LedgerError", "LedgerReport", "LedgerWriter"]
 
 @dataclass(frozen=True, slots=True)
 class LedgerReport:
-    """What a look after the ledger found and did.
+    """What `seal_leftovers` found and did.
 
-    `files` counts the active files of writers that are gone, `verdicts` the ones sealed out of them.
+    `files` counts the journals of writers that are gone, `verdicts` the verdicts sealed from them.
     """
 
     files: int = 0
@@ -67,11 +67,11 @@ class LedgerReport:
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """A folder of verdicts. Layout: `active/`, `segments/`, `quarantine/`, all private to their owner.
+    """A folder of verdicts. Layout: `active/` (journals), `segments/`, `quarantine/`, all accessible to their owner
+    only.
 
-    `seal_verdicts` and `seal_bytes` bound an active file; more than `merge_above` small segments (below
-    `small_bytes`) are merged into one, whose sources are deleted `grace_s` seconds later, when no reader can
-    still hold their names.
+    `seal_verdicts` and `seal_bytes` limit a journal. More than `merge_above` small segments (below `small_bytes`) are
+    merged into one; the sources are deleted `grace_s` seconds later, when no reader can still hold their names.
     """
 
     root: Path
@@ -83,9 +83,9 @@ class Ledger:
 
     @contextmanager
     def writer(self, run_id: str) -> Iterator[LedgerWriter]:
-        """Open a writer; on leaving, however that happens, its verdicts are flushed and sealed.
+        """Open a writer. When the block ends, for any reason, its verdicts are flushed and sealed.
 
-        Raises LedgerError when the disk refuses; what was flushed stays in the active file for the next run.
+        Raises LedgerError when writing fails; what was flushed stays in the journal for the next run.
         """
         self._make_folders()
         writer = LedgerWriter(self, run_id)
@@ -96,9 +96,9 @@ class Ledger:
         self.compact()
 
     def seal_leftovers(self) -> LedgerReport:
-        """Seal the active files of writers that are gone and set broken segments aside.
+        """Seal the journals of writers that are gone, and set broken segments aside.
 
-        Files of living writers are left alone: their lock cannot be taken. Raises LedgerError when a file
+        Journals of living writers are left alone, because their lock cannot be taken. Raises LedgerError when a file
         cannot be read or written.
         """
         self._make_folders()
@@ -125,11 +125,11 @@ class Ledger:
         return LedgerReport(files, verdicts, tuple(sealed), torn, broken, tuple(set_aside))
 
     def segments(self) -> list[Path]:
-        """Every whole segment that no merged one replaces, sorted by name, broken ones set aside first.
+        """All intact segments that no merged one replaces, sorted by name; broken ones are set aside first.
 
-        The same verdict may be in more than one of them (a step cut off between sealing and deleting), so
-        readers keep one row per verdict_key. Raises LedgerError when a segment cannot be read: leaving it out
-        would ask for its verdicts again.
+        A verdict may be in more than one of them (after an interruption between sealing and deleting), so readers keep
+        one row per verdict_key. Raises LedgerError when a segment cannot be read: leaving it out would mean asking for
+        its verdicts again.
         """
         if not self._segments.exists():
             return []
@@ -140,9 +140,9 @@ class Ledger:
         return [segment for segment in whole if segment.name not in replaced]
 
     def compact(self) -> Path | None:
-        """Merge the small segments when there are too many; delete what earlier merges replaced.
+        """Merge the small segments when there are too many, and delete those that earlier merges replaced.
 
-        Safe beside readers and writers. One process compacts at a time: a second one returns at once.
+        Safe beside readers and writers. One process compacts at a time; a second one returns at once.
         """
         self._make_folders()
         lock = os.open(self.root / "compaction.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -156,7 +156,7 @@ class Ledger:
                 unfinished.unlink()
             self._delete_replaced()
             if sum(1 for _ in self._segments.glob(f"*{SEGMENT_SUFFIX}")) <= self.merge_above:
-                return None  # before reading every byte of every segment to find the same
+                return None  # checked first, because checking segments reads every byte of them
             small = [path for path in self.segments() if path.stat().st_size < self.small_bytes]
             if len(small) <= self.merge_above:
                 return None
@@ -187,7 +187,7 @@ class Ledger:
             try:
                 fault = find_fault(segment)
             except FileNotFoundError:
-                continue  # a compaction deleted it while we looked
+                continue  # a compaction deleted it meanwhile
             if fault is None:
                 whole.append(segment)
             else:
@@ -195,12 +195,12 @@ class Ledger:
         return whole, faults
 
     def _seal(self, path: Path) -> tuple[Path | None, Damage]:
-        """Turn a locked active file into a segment and delete it. Can be cut off anywhere and repeated."""
+        """Turn a locked journal into a segment and delete it. Can be interrupted at any point and repeated."""
         damage = Damage()
         base = path.name.removesuffix(ACTIVE_SUFFIX)
         done = next((old for old in self._segments.glob(f"{base}.*{SEGMENT_SUFFIX}") if is_whole(old)), None)
         segment = done or seal(read_records(path, damage), self._segments, base)
-        if damage.broken:  # not a torn end but damage: keep the evidence
+        if damage.broken:  # damage, not a torn end: keep the file as evidence
             self._report(path.name, f"{damage.broken} records broken at bytes {damage.at_bytes[:20]}")
             path.rename(self._quarantine / path.name)
         else:
@@ -233,12 +233,12 @@ class Ledger:
         for merged in self._segments.glob(f"{MERGED_PREFIX}*{SEGMENT_SUFFIX}"):
             if time.time() - merged.stat().st_mtime >= self.grace_s and is_whole(merged):
                 replaced.update(sources_of(merged))
-        # A merge that was merged again goes last: while it is there, its own sources stay hidden.
+        # A merged segment that was merged again is deleted last: while it exists, its own sources stay hidden.
         for name in sorted(replaced, key=lambda name: name.startswith(MERGED_PREFIX)):
             (self._segments / name).unlink(missing_ok=True)
 
     def _remove_stale_drafts(self) -> None:
-        """Delete active files whose writer was killed before it could show them: they are empty."""
+        """Delete the empty journals of writers that were killed before they made them visible."""
         for path in self._active.glob(f"{NEW_PREFIX}*"):
             with suppress(FileNotFoundError):
                 if time.time() - path.stat().st_mtime > _STALE_DRAFT_S:
@@ -246,7 +246,7 @@ class Ledger:
 
 
 class LedgerWriter:
-    """Appends one run's verdicts; made by `Ledger.writer`. Not shared between threads."""
+    """Appends one run's verdicts; created by `Ledger.writer`. Not shared between threads."""
 
     def __init__(self, ledger: Ledger, run_id: str) -> None:
         self._ledger = ledger
@@ -265,7 +265,7 @@ class LedgerWriter:
             self.close()
 
     def close(self) -> None:
-        """Flush and seal what was appended. On LedgerError the active file is left to the next run."""
+        """Flush and seal what was appended. After a LedgerError the journal is left for the next run."""
         if self._file is None:
             return
         file, self._file = self._file, None

@@ -1,7 +1,7 @@
-"""Sealed verdicts: immutable Parquet files that carry their own proof of being whole.
+"""Segments: immutable Parquet files of sealed verdicts that can be verified on their own.
 
-Who seals what, and when, is in `ledger`. The one idea: a segment's name ends in the sha256 of its bytes, so
-a truncated, empty or bit-flipped file is found by reading it, with nothing else to trust.
+A segment's name ends in the sha256 of its bytes, so a truncated, empty or bit-flipped file is detected by reading it
+alone. When and by whom segments are sealed is in `ledger`.
 """
 
 from __future__ import annotations
@@ -65,10 +65,10 @@ class Fault:
 
 
 def find_fault(segment: Path) -> Fault | None:
-    """Read the whole file and compare it with the digest in its name. None when it is whole.
+    """Read the whole file and compare it with the digest in its name. None when it is intact.
 
-    Only what the bytes themselves show is a fault: a file that cannot be read now may be whole, and its
-    verdicts were paid for. Raises LedgerError for such a file, FileNotFoundError for one that is gone.
+    Only what the bytes themselves show is a fault: a file that cannot be read now may be intact, and its verdicts were
+    paid for. Raises LedgerError for such a file, FileNotFoundError for one that is gone.
     """
     try:
         with segment.open("rb") as file:
@@ -87,7 +87,7 @@ def find_fault(segment: Path) -> Fault | None:
 
 
 def is_whole(segment: Path) -> bool:
-    """Whether the segment is there and has no fault. Raises LedgerError when it cannot be read."""
+    """Whether the segment exists and has no fault. Raises LedgerError when it cannot be read."""
     try:
         return find_fault(segment) is None
     except FileNotFoundError:
@@ -95,7 +95,7 @@ def is_whole(segment: Path) -> bool:
 
 
 def sources_of(segment: Path) -> tuple[str, ...]:
-    """The names of the segments a merged one replaces; none for any other, or one deleted meanwhile.
+    """The names of the segments that a merged one replaces; none for any other, or for one deleted meanwhile.
 
     Raises LedgerError when it cannot be read.
     """
@@ -111,21 +111,21 @@ def sources_of(segment: Path) -> tuple[str, ...]:
 
 
 def count_rows(segment: Path) -> int:
-    """The number of verdicts in a whole segment, from its footer."""
+    """The number of verdicts in an intact segment, from its footer."""
     rows: int = pq.read_metadata(segment).num_rows
     return rows
 
 
 def seal(records: Iterable[dict[str, Any]], folder: Path, base: str) -> Path | None:
-    """Write records as the segment `base`: temporary name, fsync, rename. None when there are none.
+    """Write records as the segment `base`: temporary name, fsync, rename. Returns None when there are no records.
 
-    Memory holds one row group. Raises LedgerError and leaves nothing behind when the disk refuses.
+    Memory holds one row group. Raises LedgerError and leaves no file behind when writing fails.
     """
     return _publish(folder, base, SCHEMA, _tables(records))
 
 
 def merge(segments: list[Path], folder: Path, base: str) -> Path:
-    """Write one segment with the rows of all `segments`, naming them as its sources. Memory stays flat."""
+    """Write one segment with the rows of all `segments`, naming them as its sources. Memory use is constant."""
     schema = SCHEMA.with_metadata({_SOURCES_KEY: json.dumps([path.name for path in segments]).encode()})
 
     def tables() -> Iterator[pa.Table]:

@@ -1,1 +1,1 @@
-"""Dagster's runs in a home: its instance, who owns it, one run at a time, which runs live, what is kept of them."""
+"""The Dagster runs of a home: instance and owner, execution one at a time, orphaned runs, retention."""

@@ -1,20 +1,20 @@
-"""Every name that this project takes from inside Dagster, and what would make it needless. Nothing else imports them.
+"""All Dagster internals that this project uses, and what would make each unnecessary. No other module imports any.
 
 Dagster's version is pinned because of these. `tests/runs/test_dagster_internals.py` fails when a public name appears
 that can replace one. Issue numbers are those of github.com/dagster-io/dagster.
 """
 
-# ruff: noqa: I001 - in groups, each with its reason
+# ruff: noqa: I001 - grouped, each group with its reason
 
-# Executors of one's own are possible and not documented: issue 2830. Ours wraps the built-in in-process executor and
-# needs the types of `Executor.execute`'s arguments.
+# Custom executors are possible but not documented: issue 2830. Ours wraps the built-in in-process executor and needs
+# the types of `Executor.execute`'s arguments.
 from dagster._core.execution.context.system import PlanOrchestrationContext
 from dagster._core.execution.plan.plan import ExecutionPlan
 from dagster._core.execution.retries import RetryMode
 from dagster._core.executor.in_process import InProcessExecutor
 
-# Runs are never deleted by Dagster, and `DagsterInstance.delete_run` takes along the newest materialization of an
-# asset: issues 4100 and 33785. Retention works on the storage's tables until the setting `retention` knows runs.
+# Dagster never deletes runs, and `DagsterInstance.delete_run` also deletes an asset's newest materialization: issues
+# 4100 and 33785. Retention therefore works on the storage's tables until Dagster's `retention` setting covers runs.
 from dagster._core.events import ASSET_CHECK_EVENTS, ASSET_EVENTS, EVENT_TYPE_TO_PIPELINE_RUN_STATUS, DagsterEventType
 from dagster._core.execution.backfill import BULK_ACTION_TERMINAL_STATUSES
 from dagster._core.storage.event_log import SqlEventLogStorage, SqliteEventLogStorage
@@ -25,14 +25,14 @@ from dagster._core.storage.schedules import SqlScheduleStorage
 from dagster._core.storage.schedules.schema import JobTickTable
 from dagster._time import datetime_from_timestamp
 
-# Tags that say what part of a job a run was launched for, and whether it will be tried again. The type of
-# `SensorEvaluationContext.instance_ref`, and that of `StepFailureData.error`, whose text the terminal shows.
+# Tags that say which part of a job a run was launched for and whether it will be retried; the type of
+# `SensorEvaluationContext.instance_ref`; and that of `StepFailureData.error`, whose text the terminal shows.
 from dagster._core.instance.ref import InstanceRef
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_START_TAG, PARTITION_NAME_TAG, WILL_RETRY_TAG
 from dagster_shared.error import SerializableErrorInfo
 
-# The web server has no hook for authentication or other middleware: issue 2219. So the guard is put around the ASGI
-# application, which is made the way `dagster-webserver` makes it.
+# The web server has no hook for authentication or other middleware: issue 2219. So the guard wraps the ASGI
+# application, which is created the way `dagster-webserver` creates it.
 from dagster._core.errors import DagsterUserCodeUnreachableError
 from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import WorkspaceFileTarget

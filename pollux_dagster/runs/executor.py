@@ -1,6 +1,6 @@
-"""How a run is executed: in one process, alone in its home, which shows that it lives so that a dead run can be told.
+"""The executor of runs: one process per run, one run per home at a time, and a liveness file to detect orphaned runs.
 
-A run that fails leaves the last good publication in place; what stopped it is noted in that publication.
+A run that fails leaves the last good publication in place and records its cause in it.
 """
 
 from __future__ import annotations
@@ -31,21 +31,21 @@ def home_executor(home: Path, published: Path) -> dg.ExecutorDefinition:
     def create(_: dg.InitExecutorContext) -> Executor:
         return _HomeExecutor(InProcessExecutor(retries=RetryMode.ENABLED), home, published)
 
-    # Dagster's own config schema lets a run name a file to be made.
+    # Dagster's own config schema would let a run's config name a file to create.
     return dg.ExecutorDefinition(name="in_process_alone_in_home", config_schema={}, executor_creation_fn=create)
 
 
 def note_failure(published: Path, run_id: str, events: Iterable[DagsterEvent]) -> None:
-    """Note in the publication why this run did not renew it, if the run has failed."""
+    """Record in the publication why this run did not renew it, if the run has failed."""
     reasons = [reason for event in events if (reason := _reason(event))]
     if reasons:
         mark_stale(published, reason="; ".join(dict.fromkeys(reasons)), run_id=run_id)
 
 
 class _HomeExecutor(Executor):
-    """Dagster's in-process executor, in a home that no other run uses meanwhile.
+    """Dagster's in-process executor, run while no other run uses the home.
 
-    Its process shows for the rest of its life that it has this run.
+    The process keeps the run's liveness file locked until it ends.
     """
 
     def __init__(self, inner: Executor, home: Path, published: Path) -> None:
@@ -61,7 +61,7 @@ class _HomeExecutor(Executor):
         keep_files_private()
         claim_instance(plan_context.instance, self._home)
         folder, run_id = liveness_folder(plan_context.instance), plan_context.run_id
-        # Until the process ends and not until this generator does: the run is only marked as finished after it.
+        # Until the process ends, not until this generator does: the run is only marked as finished after it.
         atexit.register(withdraw, folder, run_id, announce(folder, run_id))
         events: list[DagsterEvent] = []
         with only_run(self._home, plan_context.log.info):
@@ -74,7 +74,7 @@ class _HomeExecutor(Executor):
 
 
 def _printing_plain_lines(plan_context: PlanOrchestrationContext) -> PlanOrchestrationContext:
-    """The same run with the loggers that its steps should have in its config; what is stored of it stays as it is."""
+    """The same run with the loggers of its steps set in its config; the stored run is unchanged."""
     data, run = plan_context.plan_data, plan_context.dagster_run
     return PlanOrchestrationContext(
         plan_data=data._replace(dagster_run=run._replace(run_config=with_plain_lines(run.run_config))),
@@ -86,12 +86,12 @@ def _printing_plain_lines(plan_context: PlanOrchestrationContext) -> PlanOrchest
 
 
 def _reason(event: DagsterEvent) -> str:
-    """What is wrong, in one line, where the event says that a blocking check or a step failed; "" otherwise."""
+    """The cause in one line, where the event reports a failed blocking check or step; "" otherwise."""
     if event.event_type is DagsterEventType.ASSET_CHECK_EVALUATION:
         check = event.asset_check_evaluation_data
         if not check.passed and check.blocking:
             return f"{check.check_name} of {'.'.join(check.asset_key.path)} failed: {check.description}"
-    # The step of a failing check fails too, and says less.
+    # The step of a failed check fails too, with a less specific message.
     elif event.is_step_failure and not _is_failed_check(event):
         return f"{event.step_key}: {cause(event.step_failure_data.error)}"
     return ""

@@ -1,8 +1,8 @@
-"""One run of a home at a time, whoever started it: daemon, web UI or command line.
+"""One run of a home at a time, whether started by the daemon, the web UI or the command line.
 
-An evaluation reads the raw tables in one step and builds on them in the next. A second run in between would change
-them under it, and what is built then belongs to two states. The lock is a kernel lock on a file, so a killed run
-leaves nothing behind that has to be given back.
+An evaluation reads the raw tables in one step and builds on them in the next. If a second run changed them in between,
+the results would mix two states. The lock is a kernel lock on a file, so a killed run leaves nothing that must be
+released.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from pathlib import Path
 import filelock
 
 BEGUN_TAG = "pollux/begun"
-"""On a run that has the home to itself and works: it may have read the landing folder."""
+"""Tags a run that has the home to itself and has started work: it may have read the landing folder."""
 TELL_EVERY_S = 60.0
 
 
 class HomeBusyError(RuntimeError):
-    """Another run of this home is under way."""
+    """Another run of this home is in progress."""
 
 
 @contextmanager
 def only_run(home: Path, waiting: Callable[[str], None] | None = None) -> Iterator[None]:
-    """Hold `home` for one run. While another run has it: wait, and say so to `waiting` about once a minute.
+    """Hold `home` for one run. While another run holds it, wait, and report that to `waiting` about once a minute.
 
     Raises:
-        HomeBusyError: another run has it and there is no `waiting`.
+        HomeBusyError: another run holds it and there is no `waiting`.
     """
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     lock = filelock.FileLock(home / "run.lock", mode=0o600)

@@ -42,17 +42,17 @@ python_logs:
 
 
 UNFINISHED = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
-EARLIER_PROCESS_TAG = "pollux/process"  # of runs of earlier versions: "pid start-ticks boot-id"
+EARLIER_PROCESS_TAG = "pollux/process"  # set by earlier versions: "pid start-ticks boot-id"
 
 
 def liveness_folder(instance: dg.DagsterInstance) -> Path:
-    """Where the processes of this instance's runs show that they live: one locked file per run."""
+    """The folder where the processes of this instance's runs show that they are alive: one locked file per run."""
     return Path(instance.root_directory) / "alive"
 
 
 @contextmanager
 def announced_run(instance: dg.DagsterInstance) -> Iterator[str]:
-    """The id of a run that this process is to execute within the block, and shows until its end that it lives."""
+    """Yield the id of a run to execute in this process; its liveness file is held until the block ends."""
     run_id = str(uuid.uuid4())
     with announced(liveness_folder(instance), run_id):
         yield run_id
@@ -61,15 +61,15 @@ def announced_run(instance: dg.DagsterInstance) -> Iterator[str]:
 def fail_orphaned_runs(instance: dg.DagsterInstance) -> list[str]:
     """Fail the runs whose process is proved dead, cancel those that were being cancelled; returns their ids.
 
-    Dagster notices that a process died only while the code server that started it lives. After a reboot, and for a run
-    of the command line, nobody does. A run of which nothing can be proved, on another machine for instance, is left to
-    Dagster and to the operator.
+    Dagster notices a dead process only while the code server that started it is alive: not after a reboot, and not for
+    a run started on the command line. A run of which nothing can be proved, for instance on another machine, is left to
+    Dagster and the operator.
     """
     orphaned = []
     for run in instance.get_runs(dg.RunsFilter(statuses=UNFINISHED)):
         if _liveness(instance, run) is not Liveness.DEAD:
             continue
-        latest = instance.get_run_by_id(run.run_id)  # it may have ended between the listing and the look at its lock
+        latest = instance.get_run_by_id(run.run_id)  # it may have ended between the listing and the check of its lock
         if latest is None or latest.is_finished:
             continue
         if latest.status is dg.DagsterRunStatus.CANCELING:
@@ -89,7 +89,7 @@ def _liveness(instance: dg.DagsterInstance, run: dg.DagsterRun) -> Liveness:
 
 
 def _remove_leftovers(instance: dg.DagsterInstance) -> None:
-    """Remove the files of runs that are over: a killed process leaves its own behind."""
+    """Remove the liveness files of finished runs: a killed process leaves its own behind."""
     folder = liveness_folder(instance)
     run_ids = [path.name for path in folder.iterdir()] if folder.is_dir() else []
     if run_ids:
@@ -98,27 +98,27 @@ def _remove_leftovers(instance: dg.DagsterInstance) -> None:
 
 
 def keep_files_private() -> None:
-    """From here on this process, and what it starts, makes files and folders that only their owner can open.
+    """Make the files and folders that this process and its children create accessible to their owner only.
 
-    DuckDB's write-ahead log and spill files and Dagster's own storage are made by other people's code, at any time,
-    with the process's umask and nothing else to say how.
+    DuckDB's write-ahead log and spill files and Dagster's own storage are created by third-party code, at any time, and
+    only the process's umask controls their mode.
     """
     os.umask(0o077)
 
 
 def open_instance(dagster_home: Path) -> dg.DagsterInstance:
-    """The instance stored in `dagster_home`, a folder of its home, which is created with our settings when it is new.
+    """Open the instance stored in `dagster_home`, a folder of its home; a new one is created with our settings.
 
     Raises:
-        ForeignInstanceError: its dagster.yaml leads to storage that belongs to another home.
+        ForeignInstanceError: its dagster.yaml points to storage that belongs to another home.
     """
     keep_files_private()
     dagster_home.mkdir(parents=True, exist_ok=True, mode=0o700)
     with filelock.FileLock(dagster_home / ".opening.lock", mode=0o600):
-        # Dagster makes its tables when it first opens them: two processes at once would both try, and one would fail.
+        # Dagster creates its tables when it first opens them: of two processes doing so at once, one would fail.
         config = dagster_home / "dagster.yaml"
         if not config.exists():
-            write_private(config, DAGSTER_YAML)  # an empty one would be taken for settings that limit nothing
+            write_private(config, DAGSTER_YAML)  # an empty file would mean settings without limits
         instance = dg.DagsterInstance.from_config(str(dagster_home))
     claim_instance(instance, dagster_home.parent)
     return instance

@@ -1,8 +1,8 @@
-"""Which home a Dagster instance belongs to: two in one would share partitions, assets, runs and sensors' memories.
+"""Which home a Dagster instance belongs to: two homes in one would share partitions, assets, runs and sensor cursors.
 
-That can only happen where storage lies outside the home: a `DAGSTER_HOME` set by hand, or a PostgreSQL database. The
-instance remembers the home's id, which lies in the home and moves with it, because paths do not tell homes apart:
-two containers may both call theirs /data.
+That can only happen where storage is outside the home: a `DAGSTER_HOME` set by hand, or a PostgreSQL database. The
+instance stores the id of its home; the id is kept in the home and moves with it. Paths would not identify homes: two
+containers may both call theirs /data.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import dagster as dg
 from pollux_dagster.runs.dagster_internals import SqlRunStorage
 from pollux_dagster.settings import Settings
 
-OWNER_KEY = "pollux/home"  # of Dagster's key-value storage
+OWNER_KEY = "pollux/home"  # in Dagster's key-value storage
 ID_FILE = "home.id"
 
 
@@ -27,10 +27,10 @@ class ForeignInstanceError(RuntimeError):
 
 
 def claim_instance(instance: dg.DagsterInstance, home: Path) -> None:
-    """Make sure that the instance belongs to this home; the first home to ask gets it.
+    """Make sure that the instance belongs to this home; the first home to ask becomes its owner.
 
     Raises:
-        ForeignInstanceError: it belongs to another one, or to one that this home is a copy of.
+        ForeignInstanceError: it belongs to another home, or to one that this home is a copy of.
     """
     if instance.is_ephemeral:
         return
@@ -50,7 +50,7 @@ def claim_instance(instance: dg.DagsterInstance, home: Path) -> None:
 
 
 def claim_configured_instance(settings: Settings) -> None:
-    """`claim_instance` for the instance that `DAGSTER_HOME` names, if it names one."""
+    """Call `claim_instance` for the instance that `DAGSTER_HOME` names, if it names one."""
     if os.environ.get("DAGSTER_HOME"):
         with dg.DagsterInstance.get() as instance:
             claim_instance(instance, settings.home)
@@ -76,7 +76,7 @@ def _home_id(home: Path) -> str:
         file.flush()
         os.fsync(file.fileno())
     with suppress(FileExistsError):
-        os.link(draft, home / ID_FILE)  # unlike a rename it never replaces the id another process has just written
+        os.link(draft, home / ID_FILE)  # unlike a rename, never replaces an id that another process has just written
     draft.unlink()
     return (home / ID_FILE).read_text().strip()
 
@@ -93,7 +93,7 @@ def _is_another(home: Path, other: Path) -> bool:
 
 
 def _is_inside(instance: dg.DagsterInstance, folder: Path) -> bool:
-    """Whether the instance is kept in SQLite files in this folder: then it is the home's own, also in a copy."""
+    """Whether the instance is stored in SQLite files in this folder: then it is the home's own, also in a copy."""
     runs = instance.run_storage
     if not isinstance(runs, SqlRunStorage):
         return False

@@ -1,8 +1,8 @@
-"""Whether the process of a run still lives: a file per run that its process keeps locked for as long as it lives.
+"""Whether the process of a run is alive: each run has a file that its process keeps locked for its lifetime.
 
-The kernel drops a lock at the instant its holder dies, and shows it to every process of the machine, whichever PID
-namespace (container) it is in: process numbers do neither. A free lock proves a death only on the kernel and the file
-system the lock was taken on, so the file says which those were, and what cannot be compared counts as unknown.
+The kernel drops a lock at the instant its holder dies and shows it to every process of the machine, in any PID
+namespace (container); process numbers offer neither. A free lock proves a death only on the kernel and the file system
+where the lock was taken, so the file records both, and what cannot be compared counts as unknown.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Liveness(Enum):
 
 @dataclass(frozen=True, slots=True)
 class _Whereabouts:
-    """Where a lock was taken: kernel, file system, and machine, which outlives its kernel. `pid` is for people."""
+    """Where a lock was taken: kernel, file system, and machine, which survives a reboot. `pid` is for people."""
 
     boot_id: str
     machine_id: str
@@ -46,7 +46,7 @@ class _Whereabouts:
 
 @contextmanager
 def announced(folder: Path, run_id: str) -> Iterator[None]:
-    """Show for as long as the block lasts that the run's process lives."""
+    """Show that the run's process is alive while the block lasts."""
     descriptor = announce(folder, run_id)
     try:
         yield
@@ -55,9 +55,9 @@ def announced(folder: Path, run_id: str) -> Iterator[None]:
 
 
 def announce(folder: Path, run_id: str) -> int:
-    """Show from now on that the run's process lives; the descriptor returned must stay open."""
+    """Show from now on that the run's process is alive; the returned descriptor must stay open."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    draft = folder / f".{run_id}"  # under this name until it is locked and filled
+    draft = folder / f".{run_id}"  # its name until it is locked and written
     while True:
         descriptor = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -71,13 +71,15 @@ def announce(folder: Path, run_id: str) -> int:
 
 
 def withdraw(folder: Path, run_id: str, descriptor: int) -> None:
-    """The run is over: its file goes, then the lock."""
+    """End the announcement of a finished run: remove its file, then release the lock."""
     (folder / run_id).unlink(missing_ok=True)
     os.close(descriptor)
 
 
 def liveness(folder: Path, run_id: str) -> Liveness:
-    """LIVING while the lock is held; DEAD when it is free where it was taken, or its machine has restarted since."""
+    """LIVING while the lock is held; DEAD when it is free on the kernel that took it, or its machine has rebooted
+    since.
+    """
     path = folder / run_id
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
@@ -90,7 +92,7 @@ def liveness(folder: Path, run_id: str) -> Liveness:
     except BlockingIOError:
         return Liveness.LIVING
     except (OSError, ValueError, TypeError):
-        return Liveness.UNKNOWN  # no locks here, or not our file
+        return Liveness.UNKNOWN  # no locks on this file system, or not our file
     finally:
         os.close(descriptor)
     if then.boot_id == now.boot_id:
@@ -101,17 +103,18 @@ def liveness(folder: Path, run_id: str) -> Liveness:
 
 
 def liveness_by_name(pid: int, start_ticks: int, boot: str) -> Liveness:
-    """The same for a run of an earlier version, which left only its process's name: number, ticks since boot, boot id.
+    """The same for a run of an earlier version, which recorded only process number, start in ticks since boot, and boot
+    id.
 
-    In which PID namespace the number holds is not known. From the initial namespace every process can be seen, with
-    its number in its own.
+    The PID namespace of the number is not known. From the initial namespace every process is visible, with its number
+    in its own namespace.
     """
     if boot != boot_id() or not _sees_all_processes():
         return Liveness.UNKNOWN
     for entry in PROC.iterdir():
         if entry.name.isdigit():
             with suppress(OSError, IndexError, ValueError):
-                # The start is the same for every reader; the command may hold blanks and brackets.
+                # The start is the same for every reader; the command name may contain blanks and brackets.
                 fields = (entry / "stat").read_text(errors="replace").rpartition(")")[2].split()
                 if int(fields[19]) == start_ticks and pid in _numbers(entry) and fields[0] not in "ZX":
                     return Liveness.LIVING
@@ -119,7 +122,7 @@ def liveness_by_name(pid: int, start_ticks: int, boot: str) -> Liveness:
 
 
 def remove_leftovers(folder: Path, under_way: set[str]) -> None:
-    """Remove the files that nobody holds, but for those of these runs."""
+    """Remove the files whose lock is free, except those of the runs `under_way`."""
     for path in folder.iterdir():
         if path.name not in under_way:
             with suppress(OSError):
@@ -142,7 +145,7 @@ def _boot_time() -> float:
 
 
 def _sees_all_processes() -> bool:
-    """In the initial PID namespace, with a /proc that hides nobody (`hidepid`) from us."""
+    """Whether this is the initial PID namespace, with a /proc that hides no process from us (`hidepid`)."""
     try:
         init = (PROC / "1" / "stat").read_text()
         return (PROC / "self/ns/pid").readlink().name == INITIAL_PID_NAMESPACE and bool(init)

@@ -1,8 +1,8 @@
-"""What a home keeps of its past, and for how long: runs and their logs, ticks, engine logs, set-aside warehouses.
+"""Retention: how long a home keeps runs and their logs, ticks, engine logs and set-aside warehouses.
 
-Dagster keeps every run for ever. Deleting one with `DagsterInstance.delete_run` also deletes what it says about the
-present: the newest materialization of an asset or partition, the newest result of a check. So a run that says such a
-thing is kept, without its log messages. The results themselves (ledger, warehouse, publication) are not touched.
+Dagster keeps every run forever. Deleting one with `DagsterInstance.delete_run` also deletes current state: the newest
+materialization of an asset or partition, the newest result of a check. So a run that holds such state is kept, without
+its log messages. The results themselves (ledger, warehouse, publication) are not touched.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ HOUR_S = 3_600.0
 DAY_S = 24 * HOUR_S
 THINNED_TAG = "pollux/log_messages_deleted"
 FINISHED = {dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED}
-KEPT_AT_ANY_AGE = 20  # newest runs: a clock that jumps ahead by a year does not delete everything
+KEPT_AT_ANY_AGE = 20  # newest runs: a clock that jumps ahead by a year must not delete everything
 OUTCOMES = {
     *ASSET_EVENTS,
     *ASSET_CHECK_EVENTS,
@@ -59,7 +59,7 @@ OUTCOMES = {
 
 @dataclass(slots=True)
 class Pruned:
-    """How much was deleted. `thinned` runs lost their log messages only; `vacuumed` counts files made smaller."""
+    """How much was deleted. `thinned` runs lost only their log messages; `vacuumed` counts files made smaller."""
 
     runs: int = 0
     thinned: int = 0
@@ -82,8 +82,9 @@ def prune(
 ) -> Pruned:
     """Delete what `settings.retention` does not keep; does nothing while another process prunes this instance.
 
-    Can be cut off anywhere and repeated. After `within_s` it stops and leaves the rest to the next time. A SQLite file
-    larger than `vacuum_up_to_bytes` is not rewritten: its other users would have to wait for too long.
+    Can be interrupted at any point and repeated. After `within_s` seconds it stops and leaves the rest for the next
+    time. A SQLite file larger than `vacuum_up_to_bytes` is not rewritten, because its other users would have to wait
+    too long.
     """
     pruned, keep = Pruned(), settings.retention
     deadline = time.monotonic() + within_s
@@ -152,10 +153,10 @@ def _old_runs(runs: SqlRunStorage, keep: Retention) -> list[str]:
 
 
 def _runs_of_the_present(events: SqlEventLogStorage) -> set[str]:
-    """Runs with the newest event of some asset or partition, the newest result of a check, or the newest event of all.
+    """Runs with the newest event of an asset or partition, the newest result of a check, or the newest event of all.
 
-    The last because SQLite gives a deleted highest number to the next event, and sensors remember numbers: they would
-    take that event for one they have seen.
+    The last is kept because SQLite gives the number of a deleted last row to the next event, and sensors remember
+    numbers: they would take the new event for one they have seen.
     """
     event, check = SqlEventLogStorageTable.c, AssetCheckExecutionsTable.c
     asset_events = [str(kind.value) for kind in ASSET_EVENTS]
@@ -174,7 +175,7 @@ def _runs_of_the_present(events: SqlEventLogStorage) -> set[str]:
 
 
 def _delete_run(instance: dg.DagsterInstance, runs: SqlRunStorage, events: SqlEventLogStorage, run_id: str) -> None:
-    """The run's own row goes last: as long as it is there, all of this is done again after an interruption."""
+    """Delete a run. Its own row goes last: until it is gone, an interrupted deletion is repeated as a whole."""
     instance.compute_log_manager.delete_logs(prefix=[run_id])
     with events.index_connection() as conn:
         events.delete_events_for_run(conn, run_id)
@@ -185,7 +186,7 @@ def _delete_run(instance: dg.DagsterInstance, runs: SqlRunStorage, events: SqlEv
 
 
 def _thin(events: SqlEventLogStorage, run_id: str) -> None:
-    """Delete all that the run wrote but what became of it, its steps, assets and checks."""
+    """Delete everything the run logged except the outcome of the run, its steps, assets and checks."""
     kind = SqlEventLogStorageTable.c.dagster_event_type
     is_message = sa.or_(kind.is_(None), kind.not_in([str(outcome.value) for outcome in OUTCOMES]))
     with events.run_connection(run_id) as conn:
@@ -195,7 +196,7 @@ def _thin(events: SqlEventLogStorage, run_id: str) -> None:
 
 
 def _delete_backfills(runs: SqlRunStorage, keep: Retention) -> int:
-    """Backfills that are over: Dagster keeps their list of partitions for ever."""
+    """Delete finished backfills, whose lists of partitions Dagster keeps forever; returns their number."""
     action = BulkActionsTable.c
     ended = [status.value for status in BULK_ACTION_TERMINAL_STATUSES]
     before = datetime_from_timestamp(time.time() - keep.days * DAY_S)
@@ -209,7 +210,7 @@ def _delete_backfills(runs: SqlRunStorage, keep: Retention) -> int:
 
 
 def _delete_stray_files(runs: SqlRunStorage, events: SqliteEventLogStorage) -> None:
-    """Event files without a run. Dagster itself leaves one behind with each run that is deleted in the UI."""
+    """Delete event files without a run. Dagster leaves one behind for each run that is deleted in the UI."""
     with runs.connect() as conn:
         known = {*conn.execute(sa.select(RunsTable.c.run_id)).scalars()}
     for run_id in {*events.get_all_run_ids()} - known:
@@ -224,7 +225,7 @@ def _unlink(events: SqliteEventLogStorage, run_id: str) -> None:
 
 
 def _prune_ticks(instance: dg.DagsterInstance, keep: Retention, pruned: Pruned) -> None:
-    """Ticks of sensors and schedules, but for the newest of each: from it a schedule knows what it has missed."""
+    """Delete ticks of sensors and schedules, except the newest of each, from which a schedule knows what it missed."""
     schedules = instance.schedule_storage
     if not isinstance(schedules, SqlScheduleStorage):
         return
@@ -242,7 +243,7 @@ def _prune_ticks(instance: dg.DagsterInstance, keep: Retention, pruned: Pruned) 
 
 
 def _sqlite_files(instance: dg.DagsterInstance) -> list[Path]:
-    """The SQLite files that all runs share; none where Dagster is kept in another database."""
+    """The SQLite files shared by all runs; none where Dagster's storage is another database."""
     runs, events, schedules = instance.run_storage, instance.event_log_storage, instance.schedule_storage
     files = []
     for storage in (runs, schedules):
@@ -260,7 +261,7 @@ def _size(file: Path) -> int:
 
 
 def _vacuum(file: Path, share: float = 0.5) -> bool:
-    """Give the free pages of an SQLite file back to the disk when they are more than `share` of it."""
+    """Return the free pages of an SQLite file to the disk when they are more than `share` of it."""
     with closing(sqlite3.connect(file, isolation_level=None)) as con:
         ((free,),), ((pages,),) = (
             con.execute("PRAGMA freelist_count").fetchall(),
@@ -271,5 +272,5 @@ def _vacuum(file: Path, share: float = 0.5) -> bool:
         try:
             con.execute("VACUUM")
         except sqlite3.OperationalError:
-            return False  # in use, or no room for the copy: the next time will do, and free pages are used again
+            return False  # in use, or no room for the copy: retried next time, and free pages are reused
     return True

@@ -1,4 +1,4 @@
-"""What a run prints: one plain line per message of the project's own, Dagster's engine events only when asked for."""
+"""What a run prints: one plain line per message of the project; Dagster's engine events only when requested."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pollux_dagster.runs.dagster_internals import SerializableErrorInfo
 
 
 class _Line(logging.Formatter):
-    """Time and message. Control characters are shown as escapes: messages may quote strangers' text."""
+    """Time and message. Control characters are shown as escapes, because messages may quote text from outside."""
 
     def format(self, record: logging.LogRecord) -> str:
         meta = getattr(record, "dagster_meta", {})
@@ -21,14 +21,14 @@ class _Line(logging.Formatter):
         event = meta.get("dagster_event")
         if event is not None and event.is_step_failure:
             message = f"{message} {cause(event.step_failure_data.error)}"
-        # Indented so that no line inside a message looks like a message.
+        # Indented, so that no line inside a message looks like a message of its own.
         shown = escaped(message, keep="\n").replace("\n", "\n" + " " * 10)
         level = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
         return f"{self.formatTime(record, '%H:%M:%S')}  {level}{shown}"
 
 
 def _own_or_failure(record: logging.LogRecord) -> bool:
-    """Of the engine's events only the failure that started it; what follows says nothing new."""
+    """Of the engine's events, pass only the failure that started it; the ones that follow add nothing."""
     meta = getattr(record, "dagster_meta", {})
     event = meta.get("dagster_event")
     if event is not None:
@@ -37,7 +37,7 @@ def _own_or_failure(record: logging.LogRecord) -> bool:
 
 
 def cause(error: SerializableErrorInfo | None) -> str:
-    """The message of the outermost error that is not Dagster's wrapping: ours say what to do, their causes do not."""
+    """The message of the outermost error that is not Dagster's wrapper: ours say what to do, their causes do not."""
     while error is not None and error.cause is not None and _is_wrapping(error):
         error = error.cause
     return error.message.strip() if error is not None else ""
@@ -52,7 +52,7 @@ def _is_wrapping(error: SerializableErrorInfo) -> bool:
     description="One line per message on standard error.",
 )
 def terminal_logger(init_context: dg.InitLoggerContext) -> logging.Logger:
-    """The console logger of every job here."""
+    """The console logger of every job of this project."""
     logger = logging.getLogger("pollux_dagster.run")
     logger.setLevel(init_context.logger_config["log_level"])
     logger.propagate = False
@@ -65,9 +65,9 @@ def terminal_logger(init_context: dg.InitLoggerContext) -> logging.Logger:
 
 
 def with_plain_lines(run_config: Mapping[str, object]) -> Mapping[str, object]:
-    """A run's config with the console logger in it, unless it names loggers itself.
+    """A run's config with the console logger added, unless it names loggers itself.
 
-    Where it names none, which is so for every run that a daemon launches, Dagster takes a logger of its own for those
-    of the job, and that one prints everything down to DEBUG.
+    Where the config names no logger, as in every run that the daemon launches, Dagster uses a logger of its own, which
+    prints everything down to DEBUG.
     """
     return {"loggers": {"console": {"config": {"log_level": "INFO"}}}, **run_config}

@@ -1,1 +1,1 @@
-"""The doors of the Dagster UI: who may ask its web server for what, and the processes behind it. No Dagster here."""
+"""Access control for the Dagster UI, and the processes behind it. Only `webserver` imports Dagster."""

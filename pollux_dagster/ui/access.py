@@ -1,4 +1,4 @@
-"""Who may use the UI: under which names it answers, which origins may ask, and who must show a token or a login."""
+"""Access to the UI: the host names it answers to, the origins it accepts, and who needs a token or a login."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128")
 
 
 class AccessError(ValueError):
-    """The web server may not be started as asked; the message says why and what to do."""
+    """The web server cannot be started as requested; the message says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What the guard lets in.
+    """The rules of the guard.
 
-    `hosts` are the values of `Host` it answers to, in lower case and with the port where it is not the scheme's own.
-    With `any_address` an IP address of this machine with `port` is one too: no name can be rebound to an address in
-    the browser's address bar. `token` empty and `user_header` empty: no login. With `user_header` a request counts
-    only when it comes from one of `proxies` and names a user there.
+    `hosts` are the accepted values of `Host`, in lower case and with the port where it is not the scheme's default.
+    With `any_address`, an IP address with `port` is accepted too, because DNS rebinding needs a name. `token` empty and
+    `user_header` empty: no login. With `user_header`, a request is accepted only when it comes from one of `proxies`
+    and names a user in that header.
     """
 
     port: int
@@ -43,7 +43,7 @@ class Access:
         return host in self.hosts or (self.any_address and _is_address(host, self.port))
 
     def is_own_origin(self, origin: str, host: str) -> bool:
-        """Whether a page of this server sent the request; `null` and everything unreadable are foreign."""
+        """Whether a page of this server sent the request; `null` and unreadable values are foreign."""
         try:
             parts = urlsplit(origin)
         except ValueError:
@@ -66,7 +66,7 @@ class Access:
 
 
 def access_for(settings: Settings, host: str, port: int) -> Access:
-    """`decide_access` as the settings say."""
+    """`decide_access` with the values from the settings."""
     names, header, proxies = settings.ui_hosts, settings.ui_user_header, settings.ui_proxies
     return decide_access(host, port, names=names, user_header=header, proxies=proxies)
 
@@ -74,13 +74,13 @@ def access_for(settings: Settings, host: str, port: int) -> Access:
 def decide_access(
     host: str, port: int, *, names: Iterable[str] = (), user_header: str = "", proxies: Iterable[str] = ()
 ) -> Access:
-    """The access to a server on `host` and `port`: no login on loopback, else a proxy's or a new random token.
+    """Access rules for a server on `host` and `port`: no login on loopback, else a proxy's login or a new random token.
 
-    `names` are further host names it is reached by, `user_header` the header in which a proxy at one of the addresses
-    or networks `proxies` names the user it has let in.
+    `names` are further host names of the server; `user_header` is the header in which a proxy at one of the addresses
+    or networks `proxies` names the authenticated user.
 
     Raises:
-        AccessError: the address is nobody's, or anybody who reaches the port could claim to be a user.
+        AccessError: the address cannot be resolved, or anyone who reaches the port could claim to be a user.
     """
     networks = tuple(_network(proxy) for proxy in proxies)
     local = _is_loopback(host)
@@ -105,7 +105,7 @@ def decide_access(
 
 
 def refuse_taken_port(host: str, port: int) -> None:
-    """Raises AccessError when another process listens there."""
+    """Raise AccessError when another process listens on the port."""
     family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     with socket.socket(family, kind, protocol) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -128,7 +128,7 @@ def _network(text: str) -> Network:
 
 
 def _is_loopback(host: str) -> bool:
-    """Whether listening on `host` is listening to this machine alone; a name counts when all its addresses do."""
+    """Whether listening on `host` reaches only this machine; a name counts when all its addresses do."""
     try:
         found = {entry[4][0] for entry in socket.getaddrinfo(host or None, None, type=socket.SOCK_STREAM)}
     except OSError as error:

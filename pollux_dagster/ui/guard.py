@@ -1,7 +1,7 @@
-"""The guard in front of Dagster's web server, as an ASGI application around it.
+"""The guard in front of Dagster's web server: an ASGI application around it.
 
-Dagster executes a GraphQL mutation that comes in a GET or in a form any page may send, and looks neither at `Host` nor
-at `Origin`: without the guard every page in the operator's browser could launch runs.
+Dagster executes a GraphQL mutation sent in a GET or in a form that any page may send, and checks neither `Host` nor
+`Origin`: without the guard, every page in the operator's browser could launch runs.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 READING = ("GET", "HEAD")
-# A page of another site may not show the UI inside itself, to have the operator click where he sees nothing.
+# Another site must not embed the UI in a frame and trick the operator into clicking it (clickjacking).
 ANSWER_HEADERS = [(b"x-frame-options", b"SAMEORIGIN"), (b"cross-origin-resource-policy", b"same-origin")]
 
 
 class Guard:
-    """Passes on what `access` lets in, and answers the rest itself: 400 to 415 with a reason, a closed WebSocket."""
+    """Passes on what `access` permits, and answers the rest itself: 400 to 415 with a reason, or a closed WebSocket."""
 
     def __init__(self, app: App, access: Access) -> None:
         self._app = app
@@ -48,7 +48,7 @@ class Guard:
             await _answer(send, *refused)
 
     def _refusal(self, scope: Scope) -> tuple[int, str] | None:
-        """Status and reason, or None for what may pass."""
+        """Status and reason of a refusal, or None for a request that may pass."""
         hosts, origins = _values(scope, b"host"), _values(scope, b"origin")
         if len(hosts) != 1 or not self._access.is_host(hosts[0]):
             return 421, "this server is not known by that name; further names: POLLUX_UI_HOSTS"
@@ -97,14 +97,14 @@ class Guard:
 
 
 def _comes_from_here(scope: Scope) -> bool:
-    """By what browsers say of a request's sender; a link from elsewhere may open a page, and load nothing else."""
+    """Whether fetch metadata headers allow the request: a link from elsewhere may open a page and load nothing else."""
     if set(_values(scope, b"sec-fetch-site")) <= {"same-origin", "none"}:
         return True
     return scope["method"] == "GET" and _values(scope, b"sec-fetch-mode") == ["navigate"]
 
 
 def _wrong_form(scope: Scope) -> tuple[int, str] | None:
-    """What changes something comes by POST as JSON: a form that no page may send to another origin unasked."""
+    """Refuse changes that are not a POST of JSON: a browser asks the server before another origin may send that."""
     if scope["method"] in READING:
         if scope["path"].rstrip("/").endswith("/graphql") and scope["query_string"]:
             return 405, "GraphQL is taken by POST as application/json only"

@@ -1,8 +1,8 @@
-"""The processes behind `pollux up`: Dagster's web server, daemon and code server, started and ended together.
+"""The processes behind `pollux up`: Dagster's web server, daemon and code server, started and stopped together.
 
-Two processes look after them. The command's own process waits for a signal. The keeper, its child, leads a session in
-which everything else runs, so that whatever Dagster starts is found and ended by that session's number. The death of
-one is noticed by the other, through a pipe or as a child's end: neither `kill -9` leaves anything running.
+Two processes supervise them. The command's own process waits for a signal. The keeper, its child, leads a session in
+which everything else runs, so that whatever Dagster starts can be found and ended by that session's number. Each
+notices the death of the other, through a pipe or as a child's exit, so `kill -9` of either leaves nothing running.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ from pollux_dagster.judge.server.processes import (
     session_members,
 )
 
-LOCATION = "pollux"  # as in workspace.yaml: schedules and sensors are known by it
+LOCATION = "pollux"  # as in workspace.yaml: it identifies schedules and sensors
 FOLDER_PREFIX = "pollux-up-"
 SOCKET = "code.sock"
 LOCK = "up.lock"
 LONGEST_SOCKET_PATH = 107  # bytes, sun_path of unix(7) less its NUL
 STOP_GRACE_S = 20.0
 CODE_SERVER_PAUSE_S = 5.0
-# Seconds between two looks for runs to start again because their process died. Dagster looks every 5.
+# Seconds between two checks for runs to restart because their process died. Dagster's default is 5.
 DAEMON_PACE = {"DAGSTER_EVENT_LOG_CONSUMER_DAEMON_INTERVAL_SECONDS": "30"}
 KEY_FILE = "POLLUX_JUDGE_API_KEY_FILE"
 
@@ -49,9 +49,9 @@ class _ServiceEndedError(RuntimeError):
 
 
 def run_services(host: str, port: int, key_descriptor: int | None) -> int:
-    """Keep the services up until a signal, or until one ends by itself; returns the exit status.
+    """Keep the services up until a signal comes or one of them ends; returns the exit status.
 
-    `key_descriptor` is an open file with the judge's key, which only the code server learns of.
+    `key_descriptor` is an open file with the judge's key, which is passed to the code server only.
     """
     folder = _private_folder()
     with FileLock(f"{folder}/{LOCK}"):
@@ -76,7 +76,7 @@ def _serve(host: str, port: int, key_descriptor: int | None, folder: str) -> int
         while keeper.poll() is None:
             if _woken(wake, 1.0):
                 if asked:
-                    break  # asked twice: at once
+                    break  # second signal: stop at once
                 asked = True
                 send(keeper.pid, signal.SIGTERM)
     finally:
@@ -91,7 +91,7 @@ def _serve(host: str, port: int, key_descriptor: int | None, folder: str) -> int
 
 
 def _private_folder() -> str:
-    """A folder for workspace file and socket, in the home: what sweeps /tmp deletes files that are some days old."""
+    """A folder in the home for workspace file and socket: in /tmp, files that are some days old are cleaned up."""
     home = Path(os.environ["DAGSTER_HOME"])
     _remove_folders_of_the_killed(home)
     folder = tempfile.mkdtemp(prefix=FOLDER_PREFIX, dir=home)
@@ -102,14 +102,14 @@ def _private_folder() -> str:
 
 
 def _remove_folders_of_the_killed(home: Path) -> None:
-    """Each `pollux up` that lives holds the lock of its own."""
+    """Remove the folders of killed `pollux up` commands; a living one holds the lock of its folder."""
     for folder in home.glob(f"{FOLDER_PREFIX}*"):
         with suppress(OSError), FileLock(folder / LOCK, timeout=0):
             shutil.rmtree(folder, ignore_errors=True)
 
 
 class Keeper:
-    """Leads the session of the services. `run` returns when all of them are gone."""
+    """Leads the session of the services. `run` returns when all of them have ended."""
 
     def __init__(self, options: argparse.Namespace) -> None:
         self._options = options
@@ -154,13 +154,13 @@ class Keeper:
         )
 
     def _start_code_server(self) -> None:
-        """The one process, with the runs it starts, that is told where the judge's key is."""
+        """Start the code server: only it and the runs it starts are told where the judge's key is."""
         environment = dict(os.environ)
         if self._options.key_descriptor is not None:
             environment[KEY_FILE] = f"/proc/{os.getpid()}/fd/{self._options.key_descriptor}"
         self._socket.unlink(missing_ok=True)
-        # Not `dagster code-server`, a process between that loads the code again when the UI asks for it: ours does not
-        # change, and the process costs 0.1 GB and 1.6 % of a core at rest.
+        # Not `dagster code-server`, an additional process that reloads the code when the UI asks for it: ours does not
+        # change, and that process costs 0.1 GB and 1.6 % of a core at rest.
         command = self._dagster("", "api", "grpc", "--lazy-load-user-code", "--socket", str(self._socket))
         command += ["--use-python-environment-entry-point", "--log-level", "warning"]
         command += ["-m", "pollux_dagster.definitions", "--location-name", LOCATION]
@@ -174,14 +174,14 @@ class Keeper:
         return [*command, "--code-server", str(self._socket), "--ready", str(when_ready)]
 
     def _daemon(self) -> list[str]:
-        """It would tell twice a minute that there was nothing to do; what runs print is not the daemon's."""
+        """The daemon's command, with warnings only: twice a minute it would report that there was nothing to do."""
         return self._dagster("_daemon", "run", "-w", str(self._workspace), "--log-level", "warning")
 
     def _dagster(self, module: str, *arguments: str) -> list[str]:
         return [sys.executable, "-m", "dagster" + (f".{module}" if module else ""), *arguments]
 
     def _wait_for(self, ready: int) -> bool:
-        """True when the web server answers, False when it is time to go."""
+        """True when the web server answers, False when it is time to stop."""
         while not _woken(ready, 0.0):
             if self._is_time_to_go(0.2):
                 return False
@@ -189,12 +189,12 @@ class Keeper:
         return True
 
     def _is_time_to_go(self, seconds: float) -> bool:
-        """A signal has come, or the command's process is gone."""
+        """Whether a signal has come or the command's process is gone."""
         readable, _, _ = select.select([self._wake, self._options.parent_pipe], [], [], seconds)
         return bool(readable)
 
     def _look(self) -> None:
-        """Start a code server that ended again, since the others find it again; the others must not end."""
+        """Restart a code server that has ended, which the other services reconnect to; none of them may end."""
         for what, process in self._running.items():
             if (code := process.poll()) is None:
                 continue
@@ -210,7 +210,7 @@ class Keeper:
 
 
 def _end_session() -> None:
-    """SIGTERM to everything in our session but ourselves, then SIGKILL to what is left after the grace."""
+    """Send SIGTERM to everything in our session but ourselves, then SIGKILL to what is left after the grace period."""
     own = identify_process(os.getpid())
     for member in _others(own):
         send(member, signal.SIGTERM)
@@ -235,9 +235,10 @@ def _reap() -> None:
 
 
 def _wake_on_signals() -> int:
-    """A descriptor that becomes readable when somebody wants us to stop.
+    """A descriptor that becomes readable on a signal to stop.
 
-    SIGINT is taken also where a shell started us in the background with it ignored; SIGHUP is not where `nohup` did.
+    SIGINT counts even where a shell started us in the background with it ignored; SIGHUP does not where `nohup` ignored
+    it.
     """
     woken, waking = os.pipe()
     os.set_blocking(woken, False)

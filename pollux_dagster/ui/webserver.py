@@ -23,13 +23,13 @@ from pollux_dagster.settings import Settings
 from pollux_dagster.ui.access import Access, access_for
 from pollux_dagster.ui.guard import Guard
 
-STATEMENT_TIMEOUT_MS, POOL_RECYCLE_S, POOL_OVERFLOW = 15_000, 3_600, 20  # as `dagster-webserver` has them
+STATEMENT_TIMEOUT_MS, POOL_RECYCLE_S, POOL_OVERFLOW = 15_000, 3_600, 20  # as in `dagster-webserver`
 
 
 class _AnnouncedServer(uvicorn.Server):
-    """Says where it is once it answers, on standard output and to the process that waits for it."""
+    """Announces its address once it answers, on standard output and to the process that waits for it, if any."""
 
-    def __init__(self, config: uvicorn.Config, address: str, ready: int) -> None:
+    def __init__(self, config: uvicorn.Config, address: str, ready: int | None) -> None:
         super().__init__(config)
         self._address = address
         self._ready = ready
@@ -39,7 +39,8 @@ class _AnnouncedServer(uvicorn.Server):
         if self.started:
             sys.stdout.write(f"Dagster UI: {self._address} — Ctrl-C stops it\n")
             sys.stdout.flush()
-            os.write(self._ready, b"1")
+            if self._ready is not None:
+                os.write(self._ready, b"1")
 
 
 def _address(access: Access, host: str, port: int) -> str:
@@ -48,7 +49,7 @@ def _address(access: Access, host: str, port: int) -> str:
 
 
 def _wait_for_code_server(socket: str) -> None:
-    """For as long as it takes: whoever started both ends us when the code server does not come up."""
+    """Wait without a time-out: the parent of both ends this process when the code server does not come up."""
     client = DagsterGrpcClient(socket=socket)
     while True:
         try:
@@ -64,7 +65,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--workspace", required=True)
     parser.add_argument("--code-server", required=True)
-    parser.add_argument("--ready", type=int, required=True)
+    parser.add_argument("--ready", type=int, help="A descriptor to write to once it answers")
     options = parser.parse_args(arguments)
     access = access_for(Settings.from_environment(), options.host, options.port)
     _wait_for_code_server(options.code_server)
@@ -78,7 +79,7 @@ def main(arguments: list[str]) -> None:
                 host=options.host,
                 port=options.port,
                 log_level="warning",
-                proxy_headers=False,  # they would let a header say which address a request comes from
+                proxy_headers=False,  # a header must not decide which address a request comes from
                 server_header=False,
                 timeout_graceful_shutdown=3,
             )

@@ -1,1 +1,1 @@
-"""The DuckDB side: schema, SQL models, lineage, publication. Knows nothing of Dagster (its resource aside)."""
+"""The DuckDB side: schema, SQL models, lineage, publication. Independent of Dagster, except for its resource."""

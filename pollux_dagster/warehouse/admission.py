@@ -1,8 +1,8 @@
-"""Which models the tables are made of.
+"""Decides which models the tables include.
 
-A model without one usable verdict has no number that could be shown: it is left out, by name and with the reason, and
-the others are published. What happens to a model with some verdicts and too few is the operator's choice: hold the
-publication back (a check does that) or leave the model out as well.
+A model without a single usable verdict has no number to show: it is left out, by name and with the reason, and the
+others are published. For a model with some verdicts but too few, the operator chooses: hold the publication back (a
+check does that) or leave the model out as well.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ def decide_admission(
     maximum_rejected_share: float,
     leave_out_failing: bool,
 ) -> list[tuple[str, str, str]]:
-    """Replace judging.admission by today's decision; returns who is left out: (judge_id, model_id, reason).
+    """Replace judging.admission by the current decision; returns the models left out: (judge_id, model_id, reason).
 
     minimum_coverage: share of a model's requests, in [0, 1], that need a usable verdict. maximum_rejected_share: share
-    of its rows, or of one of its files, that may be rejected. leave_out_failing: whether a model beyond one of the two
-    is left out; where not, it stays in and a check stops the publication.
+    of its rows, or of one of its files, that may be rejected. leave_out_failing: whether a model beyond one of these
+    limits is left out; otherwise it stays in and a check stops the publication.
 
-    Of the judge that judged last nobody is left out when nobody would remain: that is the judge's failure, and the
-    check of coverage has to see it.
+    When all models of the judge that judged last would be left out, none is: that is the judge's failure, and the check
+    of coverage must see it.
     """
     with transaction(con):
         con.execute("DELETE FROM judging.admission")

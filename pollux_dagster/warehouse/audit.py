@@ -1,7 +1,7 @@
 """Runs contracts with Great Expectations over pandas frames that hold only the checked columns.
 
-Great Expectations is imported when a check runs and not before: it costs seconds that the web UI, the daemon and
-the command line would otherwise pay at every start.
+Great Expectations is imported only when a check runs, because the import takes seconds that the web UI, the daemon and
+the command line would otherwise spend at every start.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pollux_dagster.warehouse.gate import contract_state
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """What one contract said of how many rows; `result` names the failing ones."""
+    """The result of one contract on a number of rows; `result` names the failing ones."""
 
     result: CheckResult
     checked: int
@@ -32,8 +32,9 @@ def audit(con: duckdb.DuckDBPyConnection, contract: Contract) -> Audit:
     """Run one contract against the warehouse.
 
     Raises:
-        RuntimeError: an expectation could not be evaluated at all (a misspelt column, say); a check that cannot run
-            must not look like one that passed.
+        RuntimeError: an expectation could not be evaluated at all (for instance because of a misspelt column); a check
+        that
+            cannot run must not look like one that passed.
     """
     state = contract_state(con, contract)
     frame = con.sql(contract.query).df()
@@ -65,7 +66,7 @@ def audit(con: duckdb.DuckDBPyConnection, contract: Contract) -> Audit:
 def _validate(
     frame: pd.DataFrame, expectations: tuple[Expectation, ...]
 ) -> list[tuple[str, dict[str, object], str | None]]:
-    """(expectation as text, its result, why it could not be evaluated) of each expectation."""
+    """(expectation as text, its result, why it could not be evaluated) for each expectation."""
     os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
     import great_expectations as gx
     from great_expectations.data_context.types.base import ProgressBarsConfig
@@ -95,7 +96,7 @@ def _validate(
 
 
 def _exception(info: Mapping[str, Any] | None) -> str | None:
-    """The message of an evaluation that raised: of the expectation itself, or of one of the metrics it needs."""
+    """The message of an evaluation that raised, from the expectation itself or from one of the metrics it needs."""
     for entry in (info or {}, *(value for value in (info or {}).values() if isinstance(value, dict))):
         if entry.get("raised_exception"):
             return str(entry.get("exception_message"))

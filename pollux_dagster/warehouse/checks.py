@@ -1,6 +1,6 @@
-"""Invariants written as SQL that returns the rows which break them, and the record of what was found.
+"""Invariants written as SQL that returns the rows violating them, and the record of their results.
 
-Whether a failed check stops anything is the caller's decision; here it is only measured and remembered.
+The caller decides whether a failed check stops anything; here it is only measured and recorded.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ MAX_SAMPLE_ROWS = 20
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """`failing_rows` counts all rows that break the invariant; `sample` holds at most 20 of them.
+    """`failing_rows` counts all rows that violate the invariant; `sample` holds at most 20 of them.
 
-    `state` is the fingerprint of what was looked at, None where the check is run again before anything depends on it.
+    `state` is the fingerprint of the checked rows, None where the check is run again before anything depends on it.
     """
 
     name: str
@@ -38,7 +38,7 @@ class CheckResult:
 
 
 def run_check(con: duckdb.DuckDBPyConnection, check: SqlCheck) -> CheckResult:
-    """Run one check's SQL as it stands."""
+    """Run one check's SQL unchanged."""
     failing = con.sql(check.sql)
     (count,) = failing.count("*").fetchone() or (0,)
     sample = tuple(failing.limit(MAX_SAMPLE_ROWS).pl().to_dicts()) if count else ()
@@ -48,7 +48,7 @@ def run_check(con: duckdb.DuckDBPyConnection, check: SqlCheck) -> CheckResult:
 def record_check_results(
     con: duckdb.DuckDBPyConnection, results: Sequence[CheckResult], *, run_id: str, asset: str
 ) -> None:
-    """Append `results` to meta.check_results; of two results of a check the one of the higher position is the later."""
+    """Append `results` to meta.check_results; of two results of a check, the later has the higher position."""
     for result in results:
         con.execute(
             "INSERT INTO meta.check_results BY NAME SELECT ? AS run_id, ? AS asset, ? AS check_name, ? AS severity, "

@@ -1,6 +1,6 @@
-"""Which upstream columns each column of a SELECT is computed from.
+"""The upstream columns from which each column of a SELECT is computed.
 
-One hop: sources are the tables the SELECT names, not what those were made of.
+One hop: sources are the tables that the SELECT names, not the tables these were built from.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Opens a DuckDB file the way every part of the project does; usable from a notebook, without Dagster.
+"""Opens a DuckDB file in the same way for every part of the project; usable from a notebook, without Dagster.
 
-One idea: settings are applied after opening, never as connection configuration, so that this connection and a
-plain `duckdb.connect` of the same file live together in one process.
+Settings are applied after opening, never as connection configuration, so that this connection and a plain
+`duckdb.connect` of the same file can coexist in one process.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import Path
 import duckdb
 
 DEFAULT_WAIT_S = 60.0
-# The judge's server wants the memory more than we do; past this DuckDB spills to `<file>.tmp`, beside it.
+# The judge's server needs the memory more than we do; beyond the limit DuckDB spills to `<file>.tmp` beside the file.
 DEFAULT_SETTINGS: Mapping[str, str | int] = {"memory_limit": "2GB"}
 
 _SET_ASIDE_AT = "%Y%m%dT%H%M%SZ"
@@ -33,11 +33,11 @@ _OTHER_MODE = "different configuration than existing connections"
 
 
 class WarehouseLockedError(RuntimeError):
-    """Another process held the database file for longer than we were willing to wait."""
+    """Another process held the database file for longer than the allowed wait."""
 
 
 class WarehouseCorruptError(RuntimeError):
-    """The file is no database that DuckDB can open; the ledger holds what is needed to make it again."""
+    """The file cannot be opened as a DuckDB database; the ledger holds what is needed to rebuild it."""
 
 
 class WarehouseModeError(RuntimeError):
@@ -52,15 +52,15 @@ def connect(
 ) -> duckdb.DuckDBPyConnection:
     """Open `path`, waiting up to `wait_s` seconds while another process holds it. The caller closes it.
 
-    A new file is created with mode 0600, in a folder that is created with mode 0700 where it is missing.
-    `:memory:` and attach strings such as `ducklake:postgres:…` are passed to DuckDB as they are.
-    `settings` are DuckDB settings that can change while a database is open (`memory_limit`, `threads`, …).
+    A new file is created with mode 0600, in a folder that is created with mode 0700 where it is missing. `:memory:` and
+    attach strings such as `ducklake:postgres:…` are passed to DuckDB unchanged. `settings` are DuckDB settings that can
+    change while a database is open (`memory_limit`, `threads`, …).
 
     Raises:
         WarehouseLockedError: the file stayed locked; the message names the process that holds it.
         WarehouseModeError: the same process has the file open in the other mode.
-        WarehouseCorruptError: what lies at `path` cannot be opened as a database; the message says what to do.
-        duckdb.Error: anything else DuckDB says, for instance a read-only open of a file that is not there.
+        WarehouseCorruptError: the file at `path` cannot be opened as a database; the message says what to do.
+        duckdb.Error: any other error of DuckDB, for instance a read-only open of a file that does not exist.
     """
     database = str(path)
     if not read_only and not _is_connection_string(database):
@@ -78,8 +78,8 @@ def connect(
 
 
 def corrupt_error(database: str, error: duckdb.Error) -> WarehouseCorruptError:
-    """What to say about a damaged file: DuckDB's own words, and the way out."""
-    said = str(error).splitlines()[0]  # an internal error goes on with DuckDB's own stack
+    """The error for a damaged file: DuckDB's own message, and the remedy."""
+    said = str(error).splitlines()[0]  # an internal error continues with DuckDB's own stack
     return WarehouseCorruptError(
         f"{database} is damaged: {said}. Nothing that was judged is lost: `pollux rebuild` sets the file aside and "
         "makes it again from the landing folder and the ledger, without asking the judge"
@@ -87,7 +87,7 @@ def corrupt_error(database: str, error: duckdb.Error) -> WarehouseCorruptError:
 
 
 def is_damage(error: duckdb.Error) -> bool:
-    """Whether DuckDB came upon a damaged block of the database file, which it may do long after opening it."""
+    """Whether DuckDB met a damaged block of the database file, which may happen long after opening it."""
     return "Corrupt database file" in str(error)
 
 
@@ -95,7 +95,7 @@ def set_aside(path: Path) -> Path | None:
     """Rename a warehouse file, and its write-ahead log, to `<name>.broken-<time>`; None when there is none.
 
     Raises:
-        WarehouseLockedError: another process has the file open; moving it would split the two.
+        WarehouseLockedError: another process has the file open; moving it would separate the two.
     """
     stamp = f"broken-{datetime.now(UTC):{_SET_ASIDE_AT}}"
     with _folder_lock(path.parent):
@@ -122,7 +122,9 @@ def _set_log_aside(path: Path, stamp: str) -> None:
 
 @contextmanager
 def _folder_lock(folder: Path) -> Iterator[None]:
-    """Held while a database file is made or set aside in `folder`: file and log change together or not at all."""
+    """The lock held while a database file is created or set aside in `folder`: file and log change together or not at
+    all.
+    """
     if not folder.is_dir():
         yield
         return
@@ -135,14 +137,14 @@ def _folder_lock(folder: Path) -> Iterator[None]:
 
 
 def remove_set_aside(path: Path, *, older_than_s: float) -> int:
-    """Delete what `set_aside` made of this warehouse more than `older_than_s` seconds ago; returns how many files."""
+    """Delete what `set_aside` left of this warehouse over `older_than_s` seconds ago; returns the number of files."""
     before, removed = datetime.now(UTC).timestamp() - older_than_s, 0
     for file in path.parent.glob(f"{path.name}.broken-*"):
         moved_at = file.name.removeprefix(f"{path.name}.broken-").removesuffix(".wal")
-        try:  # by its name: renaming leaves a file's times as they were
+        try:  # by its name, because renaming does not change a file's times
             is_old = datetime.strptime(moved_at, _SET_ASIDE_AT).replace(tzinfo=UTC).timestamp() < before
         except ValueError:
-            continue  # not one of ours
+            continue  # not named by set_aside
         if is_old:
             file.unlink(missing_ok=True)
             removed += 1
@@ -174,7 +176,7 @@ def _connect_when_free(database: str, read_only: bool, wait_s: float) -> duckdb.
                 raise
             if time.monotonic() >= deadline:
                 raise WarehouseLockedError(_locked_message(database, wait_s, str(error))) from error
-        # Jitter, so that several waiters do not knock in step for ever.
+        # Jitter, so that several waiters do not retry in step.
         time.sleep(min(pause_s * random.uniform(0.5, 1.0), max(0.0, deadline - time.monotonic())))
         pause_s = min(1.0, pause_s * 2)
 
@@ -190,11 +192,11 @@ def _locked_message(database: str, wait_s: float, duckdb_message: str) -> str:
 
 
 def _create_private_file(path: Path) -> None:
-    """An empty database at `path`, mode 0600, unless one is there.
+    """Create an empty database at `path`, mode 0600, unless there is one.
 
-    DuckDB creates files with the process's umask and refuses to open a zero-byte file, so the new file is
-    made in a private folder and linked into place; linking never overwrites the file of a faster process.
-    A write-ahead log that lies there without its file is set aside as `<name>.orphan-<time>.wal`.
+    DuckDB creates files with the process's umask and refuses to open a zero-byte file, so the new file is made in a
+    private folder and linked into place; linking never overwrites the file of a faster process. A write-ahead log that
+    exists there without its file is set aside as `<name>.orphan-<time>.wal`.
     """
     if path.exists():
         return
@@ -203,12 +205,12 @@ def _create_private_file(path: Path) -> None:
     with _folder_lock(path.parent):
         if path.exists():
             return
-        # Of a process that was killed here, and of one that was killed while it set the file aside: DuckDB would
-        # replay the log of the file that is gone into the new one.
+        # Left by a process that was killed here, or while it set the file aside: DuckDB would replay the log of the
+        # missing file into the new one.
         for leftover in path.parent.glob(f"{prefix}*"):
             shutil.rmtree(leftover, ignore_errors=True)
         _set_log_aside(path, f"orphan-{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
-        # Not a TemporaryDirectory: where rights are taken away meanwhile, its clean-up calls itself without end.
+        # Not a TemporaryDirectory: where permissions are removed meanwhile, its clean-up recurses without end.
         private = Path(tempfile.mkdtemp(dir=path.parent, prefix=prefix))
         try:
             fresh = private / "new.duckdb"

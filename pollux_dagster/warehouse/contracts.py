@@ -1,7 +1,7 @@
-"""What must hold of each table, as data: a query for the columns that matter and expectations over its rows.
+"""What must hold for each table, as data: a query for the relevant columns, and expectations over its rows.
 
-Expectations carry Great Expectations' own names and arguments. An invariant across rows or tables is a query for the
-rows that break it, with the expectation that there are none. Running them is `audit`'s business.
+Expectations have Great Expectations' own names and arguments. An invariant across rows or tables is a query for the
+rows that violate it, with the expectation that there are none. `audit` runs them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pollux_dagster.warehouse.schema import VIEWS
 
 Expectation = tuple[str, Mapping[str, Any]]
 
-# Models that are left out count for nobody: judging.admission names them, and a check of its own.
+# Models that are left out do not count here: judging.admission names them, and they have a check of their own.
 _COVERAGE = """
     SELECT judge_id, model_id, requests, verdicts, usable, coverage.coverage FROM judging.coverage AS coverage
     ANTI JOIN (SELECT judge_id, model_id FROM judging.admission WHERE NOT is_admitted) USING (judge_id, model_id)
@@ -34,7 +34,7 @@ _OTHER_JUDGES = _COVERAGE.format(
 NO_ROWS: tuple[Expectation, ...] = (("expect_table_row_count_to_equal", {"value": 0}),)
 
 
-# Schemas whose tables no step of the flow makes; "" is of names within the query.
+# Schemas whose tables no step of the flow writes; "" is for names within the query.
 _NO_STEPS = ("", "meta", "landing")
 
 
@@ -42,8 +42,8 @@ _NO_STEPS = ("", "meta", "landing")
 class Contract:
     """One check of one table ("schema.table").
 
-    `query` selects the checked columns, the ones that identify a row first. A blocking contract that fails stops
-    everything downstream; one that does not block warns.
+    `query` selects the checked columns, those that identify a row first. When a blocking contract fails, everything
+    downstream is stopped; one that does not block warns.
     """
 
     table: str
@@ -55,7 +55,7 @@ class Contract:
 
     @property
     def other_tables(self) -> tuple[str, ...]:
-        """The tables beside its own that its query reads and a step of the flow makes ("schema.table")."""
+        """The other tables that its query reads and a step of the flow writes ("schema.table")."""
         query = sqlglot.parse_one(self.query, dialect="duckdb")
         read = {f"{table.db}.{table.name}" for table in query.find_all(exp.Table) if table.db not in _NO_STEPS}
         return tuple(sorted(read - {self.table, *VIEWS}))
@@ -72,14 +72,14 @@ def unique(*columns: str) -> tuple[Expectation, ...]:
 
 
 def share(*columns: str) -> tuple[Expectation, ...]:
-    """Values in [0, 1]; nulls are not judged (Great Expectations leaves them out)."""
+    """Values in [0, 1]; nulls are not checked (Great Expectations leaves them out)."""
     return tuple(
         ("expect_column_values_to_be_between", {"column": column, "min_value": 0, "max_value": 1}) for column in columns
     )
 
 
 MAXIMUM_REJECTED_SHARE = 0.02
-"""As many rows as a real judge may leave without a verdict: what is missing moves a mean by no more than its share."""
+"""The share a real judge may leave without a verdict: missing rows move a mean by no more than their share."""
 
 
 def contracts(
@@ -91,15 +91,15 @@ def contracts(
     """Every contract of the warehouse.
 
     `minimum_coverage`: the share of a model's requests that need a verdict. `maximum_rejected_share`: the share of a
-    file's rows, or of a model's, that may be rejected. `leave_out_failing`: `admission` leaves models out that have too
-    many rejected rows, so these hold nothing back.
+    file's rows, or of a model's, that may be rejected. `leave_out_failing`: `admission` leaves out models with too many
+    rejected rows, so these do not hold back the publication.
     """
     landed = _landed(maximum_rejected_share, "r.model_id IS NULL" if leave_out_failing else "TRUE")
     return (*_raw(), *landed, *_judging(minimum_coverage), *_marts())
 
 
-# A file or model of which nothing is used has no number that could be wrong: it fails alone, and a warning names it.
-# Not so instructions, criteria and scores of people, which others' numbers hang on.
+# A file or model without any used row has no number that could be wrong: it fails alone, and a warning names it. This
+# does not apply to instructions, criteria and people's scores, on which the numbers of others depend.
 _REJECTED = """
     SELECT r.file_path, r.model_id, r.reason, r.rejected, r.file_rows, r.share FROM raw.rejection_counts AS r
     JOIN landing.files AS f ON f.file_path = r.file_path
@@ -117,16 +117,16 @@ def _landed(maximum_rejected_share: float, whose: str) -> tuple[Contract, ...]:
             "raw.answer_counts",
             "few_rows_are_rejected",
             f"At most {maximum_rejected_share:.1%} of a file's rows, and of a model's, are rejected "
-            "(POLLUX_MAXIMUM_REJECTED_SHARE): a mean over what is left is not the model's. Rows are in "
-            "raw.rejected_rows.",
+            "(POLLUX_MAXIMUM_REJECTED_SHARE), because a mean over the remaining rows would not be the model's. The "
+            "rows are in raw.rejected_rows.",
             _REJECTED.format(whose=whose),
             (("expect_column_values_to_be_between", {"column": "share", "max_value": maximum_rejected_share}),),
         ),
         Contract(
             "raw.answer_counts",
             "every_row_is_used",
-            "No row was rejected and no file lies unread in the landing folder, but for repeats of what is used and "
-            "people's scores of answers that are not here.",
+            "No row was rejected and no file in the landing folder is unread, except repeats of used rows and people's "
+            "scores of answers that have not landed.",
             "SELECT file_path, model_id, reason, rejected, file_rows FROM raw.rejection_counts "
             "WHERE is_counted OR reason IN ('empty_file', 'unknown_format', 'compressed') ORDER BY ALL",
             NO_ROWS,
@@ -145,37 +145,9 @@ def _raw() -> tuple[Contract, ...]:
             (*not_null("prompt_id", "task_type", "instruction_hash"), *unique("prompt_id")),
         ),
         Contract(
-            "raw.instructions",
-            "instructions_have_columns",
-            "The columns everything downstream reads are there.",
-            "SELECT * FROM raw.instructions LIMIT 1",
-            (
-                (
-                    "expect_table_columns_to_match_set",
-                    {
-                        "column_set": [
-                            "prompt_id",
-                            "instruction",
-                            "reference_answer",
-                            "task_type",
-                            "task_subtype",
-                            "domain",
-                            "difficulty",
-                            "meta",
-                            "instruction_hash",
-                            "reference_hash",
-                            "file_path",
-                            "row_number",
-                        ],
-                        "exact_match": False,
-                    },
-                ),
-            ),
-        ),
-        Contract(
             "raw.instruction_criteria",
             "every_instruction_has_a_criterion",
-            "An instruction that no criterion applies to cannot be judged: give it criteria or a known task type.",
+            "An instruction without any criterion cannot be judged: give it criteria or a known task type.",
             "SELECT prompt_id, task_type, file_path, row_number FROM raw.instructions "
             "ANTI JOIN raw.instruction_criteria USING (prompt_id)",
             NO_ROWS,
@@ -200,16 +172,16 @@ def _raw() -> tuple[Contract, ...]:
         Contract(
             "raw.criteria",
             "statements_about_a_criterion_agree",
-            "Instructions and taxonomies say the same of a criterion's group and direction: make those named here "
-            "agree. Until then it is a gate if anyone calls it critical, and one stated both ways scores nothing.",
+            "Instructions and taxonomies agree on a criterion's group and direction: correct those named here. Until "
+            "then it is a gate if any of them says critical, and has no scores if both directions are stated.",
             "SELECT criterion_id, criteria_name, conflict FROM raw.criteria WHERE conflict IS NOT NULL ORDER BY ALL",
             NO_ROWS,
         ),
         Contract(
             "raw.criteria",
             "groups_are_certain",
-            "Every critical criterion is a gate, and every gate is one by the word of those who use it. Of these that "
-            "is uncertain: state criteria_group with each instruction, and the levels 0 and 1 for a gate.",
+            "Every critical criterion is a gate, and every gate is stated by those who use it. For these that is "
+            "uncertain: state criteria_group with each instruction, and the levels 0 and 1 for a gate.",
             "SELECT criterion_id, criteria_name, criteria_group, is_gate, group_doubt FROM raw.criteria "
             "WHERE group_doubt IS NOT NULL ORDER BY ALL",
             NO_ROWS,
@@ -218,7 +190,7 @@ def _raw() -> tuple[Contract, ...]:
         Contract(
             "raw.criteria",
             "directions_are_certain",
-            "It is plain which end of a rubric is the best. Of these it is not: state higher_is_better with the "
+            "It is clear which end of a rubric is the best. For these it is not: state higher_is_better with the "
             "criterion.",
             "SELECT criterion_id, criteria_name, higher_is_better, direction_doubt FROM raw.criteria "
             "WHERE direction_doubt IS NOT NULL ORDER BY ALL",
@@ -246,8 +218,8 @@ def _raw() -> tuple[Contract, ...]:
         Contract(
             "raw.model_outputs",
             "answers_do_not_address_the_judge",
-            "No answer imitates the judge's prompt or asks for a score. These do; they are judged unchanged: look at "
-            "them, and at marts.injection_effect.",
+            "No answer imitates the judge's prompt or asks for a score. These do, and are judged unchanged: review "
+            "them and marts.injection_effect.",
             "SELECT model_id, prompt_id, sample_index, array_to_string(injection_reasons, ', ') AS reasons, "
             "file_path, row_number FROM raw.model_outputs WHERE injection_suspected ORDER BY ALL",
             NO_ROWS,
@@ -260,12 +232,10 @@ def _judging(minimum_coverage: float) -> tuple[Contract, ...]:
     return (
         Contract(
             "judging.verdicts",
-            "one_verdict_per_key",
-            "verdict_key is unique and every status is one of the known set.",
+            "statuses_are_known",
+            "Every status is one of the known set.",
             "SELECT verdict_key, status FROM judging.verdicts",
             (
-                *unique("verdict_key"),
-                *not_null("verdict_key"),
                 (
                     "expect_column_values_to_be_in_set",
                     {"column": "status", "value_set": [s.value for s in VerdictStatus]},
@@ -291,7 +261,7 @@ def _judging(minimum_coverage: float) -> tuple[Contract, ...]:
             "coverage_is_sufficient",
             f"At least {minimum_coverage:.1%} of a model's requests have a usable verdict (POLLUX_MINIMUM_COVERAGE), "
             "for the judge that judged last. A score whose answer has an undecided gate is not usable. "
-            "judging.verdicts has each failure with its reason; the next night, or `pollux run`, asks again.",
+            "judging.verdicts has each failure with its reason; the nightly evaluation or `pollux run` retries them.",
             _LAST_JUDGE,
             (("expect_column_values_to_be_between", {"column": "coverage", "min_value": minimum_coverage}),),
         ),
@@ -299,7 +269,7 @@ def _judging(minimum_coverage: float) -> tuple[Contract, ...]:
             "judging.admission",
             "other_judges_are_covered",
             f"At least {minimum_coverage:.1%} of the requests of the judges before the last one have a usable verdict. "
-            "One that never finished stays in the tables, with its coverage beside its means, and holds nobody back.",
+            "One that never finished stays in the tables, with its coverage beside its means, and blocks nothing.",
             _OTHER_JUDGES,
             (("expect_column_values_to_be_between", {"column": "coverage", "min_value": minimum_coverage}),),
             blocking=False,
@@ -307,8 +277,8 @@ def _judging(minimum_coverage: float) -> tuple[Contract, ...]:
         Contract(
             "judging.admission",
             "every_model_is_admitted",
-            "No model is left out of the tables. These are, and the others are published without them. Mend answers "
-            "or judge: the next night, or `pollux run`, asks again.",
+            "No model is left out of the tables. These are, and the others are published without them. Correct the "
+            "answers or the judge: the nightly evaluation or `pollux run` retries them.",
             "SELECT judge_id, model_id, reason FROM judging.admission WHERE NOT is_admitted ORDER BY ALL",
             NO_ROWS,
             blocking=False,
@@ -316,7 +286,7 @@ def _judging(minimum_coverage: float) -> tuple[Contract, ...]:
         Contract(
             "judging.verdicts",
             "failures_are_rare",
-            "No kind of failure takes more than 1 % of a judge's verdicts.",
+            "No kind of failure makes up more than 1 % of a judge's verdicts.",
             """
             SELECT judge_id, status, count(*) AS verdicts,
                    count(*) / sum(count(*)) OVER (PARTITION BY judge_id) AS share
@@ -336,7 +306,7 @@ def _marts() -> tuple[Contract, ...]:
             "means_are_shares",
             "Mean scores and coverage lie in [0, 1].",
             "SELECT judge_id, model_id, mean_score, coverage FROM marts.model_quality",
-            (*share("mean_score", "coverage"), *unique("judge_id", "model_id")),
+            share("mean_score", "coverage"),
         ),
         Contract(
             "marts.task_quality",
@@ -348,14 +318,15 @@ def _marts() -> tuple[Contract, ...]:
         Contract(
             "marts.criterion_quality",
             "criterion_means_are_shares",
-            "Mean scores and coverage lie in [0, 1].",
-            "SELECT judge_id, model_id, criterion_id, mean_score, coverage FROM marts.criterion_quality",
-            share("mean_score", "coverage"),
+            "Mean scores, before gates and after them, and coverage lie in [0, 1].",
+            "SELECT judge_id, model_id, criterion_id, mean_score, mean_normalized_score, coverage "
+            "FROM marts.criterion_quality",
+            share("mean_score", "mean_normalized_score", "coverage"),
         ),
         Contract(
             "marts.model_quality",
             "counts_add_up",
-            "A model's scored rows are the sum of those by task type: no table counts what another leaves out.",
+            "A model's scored rows are the sum of those by task type: both tables count the same rows.",
             """
             SELECT m.judge_id, m.model_id, m.n AS n_of_model, t.n AS n_by_task
             FROM marts.model_quality m
@@ -371,7 +342,7 @@ def _marts() -> tuple[Contract, ...]:
             "marts.model_quality",
             "every_model_is_present",
             "Every model with answers and criteria is on the leaderboard, or judging.admission says why it is not. "
-            "One that landed and was not judged yet is evaluated by `pollux run`, or by the job `evaluate`.",
+            "One that landed but was not judged yet is evaluated by `pollux run`, or by the job `evaluate`.",
             """
             SELECT DISTINCT o.model_id, 'landed, not evaluated yet' AS problem FROM raw.model_outputs o
             SEMI JOIN raw.instruction_criteria USING (prompt_id)
@@ -387,7 +358,7 @@ def _marts() -> tuple[Contract, ...]:
             "marts.model_quality",
             "models_answer_the_same_instructions",
             "Models judged on different instructions are not comparable by their means; these lack some of those that "
-            "landed. What nobody answered may have been lost for all: look at raw.rejected_rows.",
+            "landed. Instructions without any answer may have been lost for all models: see raw.rejected_rows.",
             """
             WITH answered AS (SELECT DISTINCT model_id, prompt_id FROM raw.model_outputs),
             missing AS (

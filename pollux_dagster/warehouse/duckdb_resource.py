@@ -1,4 +1,4 @@
-"""The warehouse as a Dagster resource: the one place in this folder that knows Dagster.
+"""The warehouse as a Dagster resource: the only module of this folder that imports Dagster.
 
 It keeps the interface of `dagster_duckdb.DuckDBResource` and leaves the opening to `warehouse.connection`.
 """
@@ -19,11 +19,11 @@ from pollux_dagster.warehouse.schema import refuse_newer_schema
 class WarehouseResource(DuckDBResource):
     """A DuckDB file that one process writes at a time.
 
-    Unlike its base it closes the connection when the body raises, can open read-only, and sets nothing that
-    a plain `duckdb.connect` in the same process would conflict with (`connection_config` holds settings that
-    are applied after opening). While another process holds the file it waits, then says who holds it.
+    Unlike its base class it closes the connection when the body raises, can open read-only, and sets nothing that would
+    conflict with a plain `duckdb.connect` in the same process (`connection_config` holds settings that are applied
+    after opening). While another process holds the file it waits, then names the holder.
 
-    Opening the file and closing it again costs 0.08 s of CPU, and a run does it fifty times: see `kept_open`.
+    Opening and closing the file takes 0.08 s of CPU, and a run does it fifty times: see `kept_open`.
     """
 
     memory_limit: str = Field(
@@ -40,7 +40,7 @@ class WarehouseResource(DuckDBResource):
 
     @contextmanager
     def kept_open(self) -> Iterator[None]:
-        """Within the block the file stays open from one writing connection to the next, once there was one."""
+        """While the block lasts, the file stays open from one writing connection to the next, once it was opened."""
         self._keeps_open = True
         try:
             yield
@@ -49,14 +49,14 @@ class WarehouseResource(DuckDBResource):
             self.release()
 
     def release(self) -> None:
-        """Let go of the file until the next connection: before something long, so that others can open it."""
+        """Close the file until the next connection: before something long, so that others can open it."""
         kept, self._kept = self._kept, None
         if kept is not None:
             kept.close()
 
     @contextmanager
     def get_connection(self, read_only: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A connection for as long as the block lasts, closed however the block ends.
+        """Provide a connection while the block lasts, closed however the block ends.
 
         Raises:
             WarehouseLockedError: another process kept the file locked; the message names it.
@@ -71,10 +71,10 @@ class WarehouseResource(DuckDBResource):
         try:
             refuse_newer_schema(con)
             if self._keeps_open and self._kept is None and not read_only:
-                self._kept = duckdb.connect(self.database)  # not a cursor, which is closed with its connection
+                self._kept = duckdb.connect(self.database)  # not a cursor, which would be closed with its connection
             yield con
         except duckdb.Error as error:
-            self.release()  # after some errors DuckDB does nothing more until the file is opened again
+            self.release()  # after some errors DuckDB is unusable until the file is opened again
             if is_damage(error):
                 raise corrupt_error(self.database, error) from None
             raise

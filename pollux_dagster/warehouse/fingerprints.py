@@ -1,7 +1,7 @@
-"""What each built table held, and what its sources held when it was built: how two states are told apart.
+"""Fingerprints of each built table, and of its sources when it was built, to tell states apart.
 
-Two runs may build at once, step by step on one warehouse. Recorded here, a table that was made from what another run
-has replaced since is known as such, and is not published beside the replacement.
+Two runs may build at once, step by step on one warehouse. By these records, a table built from rows that another run
+has replaced since is recognised, and is not published beside the replacement.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ import duckdb
 
 
 def fingerprint(con: duckdb.DuckDBPyConnection, rows: str) -> str:
-    """Count and hash of the rows of a table or of a subquery in parentheses, in any order: equal rows, equal text."""
+    """Count and hash of the rows of a table or of a subquery in parentheses; independent of the order of the rows."""
     query = f"SELECT count(*) || ':' || coalesce(sum(hash(found)::HUGEINT), 0) FROM {rows} AS found"  # noqa: S608 - ours
     (text,) = con.execute(query).fetchone() or ("",)
     return str(text)
 
 
 def record_builds(con: duckdb.DuckDBPyConnection, tables: Iterable[str], sources: Iterable[str]) -> None:
-    """Remember what `tables` ("schema.table") hold now, and what their `sources` hold.
+    """Record the fingerprints of `tables` ("schema.table") and of their `sources`.
 
-    Call it in the transaction that writes the tables. Reads each table once, and those sources that no build makes: raw
-    and judging tables, which change without a record here.
+    Call it in the transaction that writes the tables. Reads each table once, and those sources that are not built
+    themselves: raw and judging tables, which change without a record here.
     """
     built = dict(con.execute("SELECT table_name, fingerprint FROM meta.builds").fetchall())
     seen = {source: built.get(source) or fingerprint(con, source) for source in sources if _is_data(source)}
@@ -51,5 +51,5 @@ def outdated_tables(con: duckdb.DuckDBPyConnection, tables: Iterable[str]) -> li
 
 
 def _is_data(source: str) -> bool:
-    """Whether publishing an older state of it beside newer tables would be wrong; `meta` is bookkeeping."""
+    """Whether publishing an older state of the source beside newer tables would be wrong; `meta` is bookkeeping."""
     return not source.startswith("meta.")

@@ -1,8 +1,8 @@
-"""What stands against publishing the warehouse as it is now.
+"""The reasons that forbid publishing the warehouse in its present state.
 
-A check that stops a run stops what comes after it in that run only. Tables can be published by a command, a job, a
-schedule, a backfill or one asset materialized by hand, so the publication looks for itself: every blocking check must
-have passed on the very rows that would be published.
+A failed check stops what is downstream in its own run only. Tables can be published by a command, a job, a schedule, a
+backfill or one asset materialized by hand, so the publication itself verifies that every blocking check has passed on
+exactly the rows that would be published.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pollux_dagster.warehouse.sql_models import SqlModel
 
 @dataclass(frozen=True, slots=True)
 class Objection:
-    """A blocking check ("schema.table", name) that did not pass, and in what way."""
+    """A blocking check ("schema.table", name) that has not passed, and why."""
 
     table: str
     check: str
@@ -32,7 +32,7 @@ class Objection:
 
 
 def contract_state(con: duckdb.DuckDBPyConnection, contract: Contract) -> str:
-    """A fingerprint of what decides the contract's result: its expectations and the rows its query finds now."""
+    """A fingerprint of what decides the contract's result: its expectations and the rows that its query finds now."""
     asked = hashlib.sha256(repr((contract.query, contract.expectations)).encode()).hexdigest()[:16]
     return f"{asked}:{fingerprint(con, f'({contract.query})')}"
 
@@ -40,9 +40,9 @@ def contract_state(con: duckdb.DuckDBPyConnection, contract: Contract) -> str:
 def objections(
     con: duckdb.DuckDBPyConnection, contracts: Sequence[Contract], models: Sequence[SqlModel]
 ) -> list[Objection]:
-    """Blocking contracts whose latest result on the present rows is missing or failed, and failing checks of `models`.
+    """Blocking contracts without a passed result on the present rows, and failing checks of `models`.
 
-    Contracts are not run again, their rows are only fingerprinted; the checks of SQL models are SQL and are run.
+    Contracts are not run again, only their rows are fingerprinted; the checks of SQL models are SQL and are run.
     """
     found = [
         Objection(contract.table, contract.name, problem)

@@ -1,7 +1,7 @@
 """The golden set: answers pinned once and judged again whenever engine, weights, template or flags have changed.
 
-Only what is pinned and which rounds there were; how far they differ is statistics.drift's. The one idea: a round has
-an id of its own in place of the judge's, so its verdicts live in the same ledger and nobody's scores meet them.
+A round has an id of its own in place of the judge's, so its verdicts are kept in the same ledger without entering any
+scores. This module stores what is pinned and which rounds there were; `statistics.drift` computes how far they differ.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ class GoldenRequest:
 
 @dataclass(frozen=True, slots=True)
 class GoldenRound:
-    """The state of a judge that a round was judged in: everything that could move its verdicts.
+    """The state of a judge in which a round was judged: everything that could change its verdicts.
 
-    judge_id covers weights, template and sampling. Rounds are held against the baseline of the same `model`.
+    judge_id covers weights, template and sampling. Rounds are compared with the baseline of the same `model`.
     """
 
     judge_id: str
@@ -57,10 +57,11 @@ class GoldenSetError(ValueError):
 
 
 def pin_golden_set(con: duckdb.DuckDBPyConnection, *, judge_id: str, answers: int) -> int:
-    """Pin `answers` answers that the judge has fully judged, in place of the set there was; returns their requests.
+    """Pin `answers` answers that the judge has completely judged, replacing the previous set; returns their number of
+    requests.
 
-    One answer an instruction, tasks in turn, chosen by hash: the same warehouse always pins the same. Earlier rounds
-    are forgotten with the set they judged; the next round is the new baseline.
+    One answer per instruction, taking the tasks in turn, chosen by hash: the same warehouse always pins the same set.
+    Earlier rounds are deleted with the set they judged; the next round is the new baseline.
 
     Raises:
         GoldenSetError: the judge has not judged any answer completely.
@@ -76,7 +77,7 @@ def pin_golden_set(con: duckdb.DuckDBPyConnection, *, judge_id: str, answers: in
 
 
 def golden_requests(con: duckdb.DuckDBPyConnection) -> list[GoldenRequest]:
-    """The pinned requests, answer by answer with gates first; a small list, kept whole."""
+    """The pinned requests, answer by answer with gates first; a small list that fits in memory."""
     rows = con.execute(
         "SELECT request_key, instruction, reference_answer, answer, criterion_id, criteria_name, rubrics, levels, "
         "is_gate FROM judging.golden_requests ORDER BY prompt_id, is_gate DESC, criterion_id"
@@ -88,7 +89,7 @@ def golden_requests(con: duckdb.DuckDBPyConnection) -> list[GoldenRequest]:
 
 
 def judged_golden_keys(con: duckdb.DuckDBPyConnection) -> frozenset[str]:
-    """Keys of all rounds' ok verdicts: what need not be asked again."""
+    """Keys of all rounds' ok verdicts, which need not be requested again."""
     rows = con.execute(
         "SELECT verdict_key FROM judging.verdicts WHERE starts_with(judge_id, 'golden-') AND status = 'ok'"
     ).fetchall()
@@ -96,7 +97,7 @@ def judged_golden_keys(con: duckdb.DuckDBPyConnection) -> frozenset[str]:
 
 
 def record_round(con: duckdb.DuckDBPyConnection, judged: GoldenRound, *, run_id: str) -> None:
-    """Remember that the set was judged in this state; a model's first round after pinning is its baseline.
+    """Record that the set was judged in this state; a model's first round after pinning is its baseline.
 
     A state that returns (an engine rolled back) becomes the latest again.
     """
@@ -119,10 +120,10 @@ def record_round(con: duckdb.DuckDBPyConnection, judged: GoldenRound, *, run_id:
 
 
 def accept_latest_round(con: duckdb.DuckDBPyConnection) -> str:
-    """Make the latest round its model's baseline, what later ones are held against. Returns which it is, in words.
+    """Make the latest round its model's baseline, with which later ones are compared. Returns a description of it.
 
     Raises:
-        GoldenSetError: the set was not judged yet.
+        GoldenSetError: the set has not been judged yet.
     """
     latest = con.execute(
         "SELECT round_id, model, judge_id, engine, engine_version FROM judging.golden_rounds "

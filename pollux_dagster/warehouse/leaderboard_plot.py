@@ -1,7 +1,6 @@
-"""The leaderboard as a picture: each model's mean with its 95 % interval, one panel a judge.
+"""The leaderboard as a picture: each model's mean with its 95 % interval, one panel per judge.
 
-Names come from strangers; they are drawn as text, without mathtext, and cut. Reading the tables is all it does with
-the warehouse.
+Names come from outside; they are drawn as plain text, without mathtext, and shortened. The warehouse is only read.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ def draw_leaderboard(con: duckdb.DuckDBPyConnection) -> bytes | None:
 
 
 def leaderboard_figure(con: duckdb.DuckDBPyConnection) -> Figure | None:
-    """What `draw_leaderboard` draws; each panel's title says how many models it leaves out."""
+    """The figure that `draw_leaderboard` draws; each panel's title says how many models it leaves out."""
     rows = con.execute(_ROWS, [MAX_MODELS]).fetchall()
     if not rows:
         return None
@@ -60,7 +59,7 @@ def leaderboard_figure(con: duckdb.DuckDBPyConnection) -> Figure | None:
         below = [row[3] - (row[4] if row[4] is not None else row[3]) for row in panel]
         above = [(row[5] if row[5] is not None else row[3]) - row[3] for row in panel]
         axes.errorbar(means, places, xerr=[below, above], fmt="o", color="#1f4e79", ecolor="#8fb3d9", capsize=3)
-        # Rounded down: 100 % is said of nothing less.
+        # Rounded down, so that 100 % is never shown for less.
         names = [f"{_name(row[2])}  ({math.floor(row[6] * 1000) / 10:.1f}% covered)" for row in panel]
         axes.set_yticks(list(places), labels=names, parse_math=False)
         axes.set(xlim=(0, 1), ylim=(len(panel) - 0.5, -0.5), xlabel="mean score with 95 % interval")

@@ -1,7 +1,7 @@
-"""Makes one SQL model: write, audit and swap in a single transaction.
+"""Builds one SQL model: write, audit and swap in a single transaction.
 
-Nobody but this transaction sees the new table until its checks have passed, and a build that is killed, fails
-or is refused leaves the last good table as it was.
+No other connection sees the new table until its checks have passed, and a build that is killed, fails or is refused
+leaves the last good table unchanged.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pollux_dagster.warehouse.sql_models import SqlModel
 
 @dataclass(frozen=True, slots=True)
 class BuildReport:
-    """What was built: rows, column → DuckDB type, every check's result, seconds."""
+    """The result of a build: rows, column → DuckDB type, every check's result, seconds."""
 
     table: str
     rows: int
@@ -45,7 +45,7 @@ class SqlCheckFailedError(RuntimeError):
 def build_sql_model(con: duckdb.DuckDBPyConnection, model: SqlModel, *, run_id: str | None = None) -> BuildReport:
     """Build `model` and replace the last one if its checks of severity error pass.
 
-    With a `run_id` the check results are kept in meta.check_results, also when the build is refused.
+    With a `run_id` the check results are recorded in meta.check_results, even when the build is refused.
 
     Raises:
         SqlCheckFailedError: a check of severity error found rows.
@@ -74,14 +74,14 @@ def _write_and_audit(con: duckdb.DuckDBPyConnection, model: SqlModel) -> BuildRe
     report = BuildReport(model.table, row_count, columns, checks, time.monotonic() - started)
     if any(not check.passed and check.blocking for check in checks):
         raise SqlCheckFailedError(report)
-    if model.materialized == "table":  # a view is always that of its sources
+    if model.materialized == "table":  # a view always reflects its sources
         record_builds(con, [model.table], model.dependencies)
     _replace_lineage(con, model)
     return report
 
 
 def _drop_other_kind(con: duckdb.DuckDBPyConnection, model: SqlModel) -> None:
-    """CREATE OR REPLACE does not turn a view into a table or back."""
+    """Drop a table that becomes a view or the reverse, which CREATE OR REPLACE does not do."""
     found = con.execute(
         "SELECT table_type FROM information_schema.tables "
         "WHERE table_catalog = current_database() AND table_schema = ? AND table_name = ?",

@@ -1,6 +1,7 @@
-"""Every table that verdicts make, in one call: staging, then statistics, then the marts. No Dagster, no server.
+"""Builds every table that depends on verdicts in one call: staging, then statistics, then the marts.
 
-Dagster runs the same parts as assets of their own; a notebook, a benchmark or a test calls this.
+Neither Dagster nor a server is needed. Dagster runs the same parts as assets of their own; notebooks, benchmarks and
+tests call this function.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ def build_tables(
     run_id: str | None = None,
     aggregation: Aggregation = "mean",
 ) -> list[BuildReport]:
-    """Build `models`, in the order of load_sql_models, with statistics.* between staging and what reads it.
+    """Build `models`, in the order of load_sql_models, with statistics.* between staging and the models that read it.
 
     Raises:
         SqlCheckFailedError: a check of severity error found rows; tables built before it are in place.

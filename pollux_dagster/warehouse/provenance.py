@@ -1,4 +1,4 @@
-"""Who judged and what each step of a run did: `meta.judges` and `meta.runs`, for the walk back from a number."""
+"""Who judged and what each step of a run did: `meta.judges` and `meta.runs`, for tracing a number."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pollux_dagster.core.profiles import JudgeIdentity
 
 
 def register_judge(con: duckdb.DuckDBPyConnection, identity: JudgeIdentity) -> None:
-    """Remember the judge. The first registration stays: an identity never changes under its id."""
+    """Record the judge. The first registration stays, because an identity never changes under its id."""
     con.execute(
         "INSERT INTO meta.judges VALUES (?, ?, ?, ?, ?, ?, now()) ON CONFLICT DO NOTHING",
         [
@@ -28,7 +28,7 @@ def register_judge(con: duckdb.DuckDBPyConnection, identity: JudgeIdentity) -> N
 def record_run(
     con: duckdb.DuckDBPyConnection, run_id: str, step: str, started: datetime, details: dict[str, object]
 ) -> None:
-    """Add one row to `meta.runs`: what `step` of the run did."""
+    """Add one row to `meta.runs` with what `step` of the run did."""
     con.execute(
         "INSERT INTO meta.runs SELECT ?, ?, ?, ?, ?, (SELECT coalesce(max(position), 0) + 1 FROM meta.runs)",
         [run_id, step, started, datetime.now(UTC), orjson.dumps(details, default=str).decode()],

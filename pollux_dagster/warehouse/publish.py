@@ -1,7 +1,8 @@
-"""The file analysts read: built beside the target under another name, then put in its place in one rename.
+"""The publication, the file that analysts read: built beside the target under another name and put in place by one
+rename.
 
-Readers open it read-only; one that is open keeps the file it opened, and the next open finds the new one. Whether
-publishing is allowed is asked of `gate` first, whoever publishes. A publication that could not be renewed says so.
+Readers open it read-only; an open reader keeps the file it opened, and the next open finds the new one. `gate` decides
+first whether publishing is allowed, whoever publishes. A publication that could not be renewed records that.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from pollux_dagster.warehouse.gate import objections
 from pollux_dagster.warehouse.sql_models import SqlModel
 from pollux_dagster.warehouse.statistics import TABLES
 
-# What it takes to walk a number back: mart → scores → verdict → answer → landing file → run.
+# The tables needed to trace a number: mart → scores → verdict → answer → landing file → run.
 _TABLES = (
     "raw.instructions",
     "raw.criteria",
@@ -57,12 +58,12 @@ class PublicationReport:
 
     @property
     def tables(self) -> int:
-        """Tables in the file, views not counted."""
+        """The number of tables in the file, without views."""
         return len(self.row_counts)
 
     @property
     def rows(self) -> int:
-        """Rows of all tables together."""
+        """The number of rows of all tables together."""
         return sum(self.row_counts.values())
 
 
@@ -88,15 +89,16 @@ def publish(
     package_version: str,
     git_commit: str | None,
 ) -> PublicationReport:
-    """Replace `target` with a snapshot of `models` and all that explains them. Its mode is 0600.
+    """Replace `target` with a snapshot of `models` and all tables that explain them. Its mode is 0600.
 
-    `models` are in the order of `load_sql_models`; tables of models that no longer exist are not published.
-    The snapshot is taken in one transaction. Until the final rename the last good file is untouched; what a
-    killed publication left behind is removed by the next one.
+    `models` are in the order of `load_sql_models`; tables of models that no longer exist are not published. The
+    snapshot is taken in one transaction. Until the final rename the last good file is untouched; the next publication
+    removes what a killed one left behind.
 
     Raises:
         PublicationBusyError: another process is publishing to `target` right now.
-        PublicationRefusedError: a blocking one of `contracts`, or of the checks of `models`, failed on the state that
+        PublicationRefusedError: a blocking contract of `contracts`, or a blocking check of `models`, failed on the
+        state that
             would be published, or was not run on it.
         MixedTablesError: a table is not built from the tables it would be published with.
         duckdb.CatalogException: a table to publish does not exist; build the models first.
@@ -142,10 +144,10 @@ def _copy_snapshot(
 
 
 def mark_stale(target: Path, *, reason: str, run_id: str) -> None:
-    """Say in the publication at `target` that it could not be renewed, since when and why: meta.staleness.
+    """Record in the publication at `target` that it could not be renewed, since when and why: meta.staleness.
 
-    One row: `stale_since` is of the first time, the rest of the latest. Tables stay as they are; the next publication
-    has none. Does nothing where nothing was published or another process publishes right now.
+    One row: `stale_since` is the first time, the rest is of the latest. The tables are unchanged, and the next
+    publication has no such row. Does nothing where nothing was published or another process is publishing.
     """
     target = target.absolute()
     if not target.exists():
@@ -181,7 +183,7 @@ def _copy(con: duckdb.DuckDBPyConnection, table: str, query: str) -> int:
 
 
 def _create_views(con: duckdb.DuckDBPyConnection, views: Sequence[SqlModel]) -> None:
-    """Their SQL names no database: run from inside the publication it means the publication's tables."""
+    """Create the views. Their SQL names no database, so inside the publication it reads the publication's tables."""
     (warehouse,) = con.execute("SELECT current_database()").fetchone() or ("",)
     con.execute(f"USE {_ATTACHED}")
     try:
@@ -216,7 +218,7 @@ def _write_publication_row(
 
 @contextmanager
 def _only_publisher(target: Path) -> Iterator[None]:
-    """Held by the operating system, so a killed publisher does not leave it locked."""
+    """The publisher's lock, held by the operating system, so a killed publisher does not leave it locked."""
     lock = filelock.FileLock(target.parent / f".{target.name}.lock", mode=0o600)
     try:
         with lock.acquire(timeout=0):
@@ -233,7 +235,7 @@ def _scratch_folder(target: Path) -> Iterator[Path]:
     prefix = f".{target.name}.draft-"
     for leftover in target.parent.glob(f"{prefix}*"):
         shutil.rmtree(leftover)
-    # Not a TemporaryDirectory: where rights are taken away meanwhile, its clean-up calls itself without end.
+    # Not a TemporaryDirectory: where permissions are removed meanwhile, its clean-up recurses without end.
     scratch = Path(tempfile.mkdtemp(dir=target.parent, prefix=prefix))
     try:
         yield scratch
@@ -262,7 +264,7 @@ SELECT coalesce((SELECT min(stale_since) FROM meta.staleness), now()) AS stale_s
        $run_id::VARCHAR AS run_id, $reason::VARCHAR AS reason
 """
 
-# The ledger also keeps verdicts that no current request asks for.
+# The ledger also keeps verdicts of requests that no longer exist.
 _PUBLISHED_VERDICTS = """
 SELECT * FROM judging.verdicts WHERE verdict_key IN (SELECT verdict_key FROM staging.scores)
 """

@@ -1,7 +1,7 @@
-"""What the warehouse knows and nobody could compute again: the golden set and its rounds, the judges, the runs.
+"""Records of what the warehouse cannot compute again: the golden set and its rounds, the judges, the runs.
 
-Everything else in the file follows from landing folder and ledger. These few tables are copied beside the ledger
-whenever they change and read back into a warehouse that is new, so that its file can be lost or set aside.
+Everything else in the warehouse follows from landing folder and ledger. These few tables are copied beside the ledger
+whenever they change and restored into a new warehouse, so that its file can be lost or set aside.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ import duckdb
 
 from pollux_dagster.core.transactions import transaction
 
-# Judges last: as long as there is none, a restore that was cut off is done again.
+# Judges last: as long as there are none, an interrupted restore is repeated.
 TABLES = ("meta.runs", "judging.golden_requests", "judging.golden_rounds", "meta.judges")
 DIGESTS = "digests.json"
 
-# Tables whose rows are numbered, and the order of a file that was written before they were.
+# Tables whose rows are numbered, and the order of the rows in files written before they were.
 _NUMBERED = {"meta.runs": "file_row_number", "judging.golden_rounds": "judged_at, file_row_number"}
 
 
 @dataclass(frozen=True, slots=True)
 class RestoredRecords:
-    """`rows` read back, and the `damaged` files that were set aside, at their new place."""
+    """The number of `rows` restored, and the `damaged` files that were set aside, at their new place."""
 
     rows: int = 0
     damaged: tuple[Path, ...] = ()
@@ -39,8 +39,8 @@ class RestoredRecords:
 def keep_records(con: duckdb.DuckDBPyConnection, folder: Path) -> None:
     """Write the tables to `folder`, one Parquet file each, replaced atomically.
 
-    Digests of the old and the new files are written before the files, so that a copy of whatever state a kill
-    leaves can be told from a damaged one.
+    Digests of the old and the new files are written before the files, so that after a kill at any point a copy of the
+    folder can be told from a damaged one.
     """
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     drafts = {table: folder / f".{table}.{os.getpid()}.tmp" for table in TABLES}
@@ -66,11 +66,11 @@ def keep_records(con: duckdb.DuckDBPyConnection, folder: Path) -> None:
 
 
 def restore_records(con: duckdb.DuckDBPyConnection, folder: Path) -> RestoredRecords:
-    """Read the tables back into a warehouse that has no judge yet; nothing where it has one.
+    """Restore the tables into a warehouse that has no judge yet; does nothing where it has one.
 
-    A damaged file is moved to `quarantine` beside `folder`, with a report, and the others are read: what it held is
-    lost, and the next `keep_records` writes a new one. Raises OSError for a file that cannot be read at all, which
-    may be whole.
+    A damaged file is moved to `quarantine` beside `folder`, with a report, and the others are read: its contents are
+    lost, and the next `keep_records` writes a new one. Raises OSError for a file that cannot be read at all, which may
+    be intact.
     """
     if con.execute("FROM meta.judges LIMIT 1").fetchone():
         return RestoredRecords()
@@ -89,7 +89,7 @@ def restore_records(con: duckdb.DuckDBPyConnection, folder: Path) -> RestoredRec
             with transaction(con):
                 rows += _restore(con, table, file)
         except (duckdb.IOException, duckdb.OutOfMemoryException):
-            raise  # says nothing about the file
+            raise  # this says nothing about the file's content
         except duckdb.Error as error:
             if table in known:
                 raise
@@ -98,7 +98,7 @@ def restore_records(con: duckdb.DuckDBPyConnection, folder: Path) -> RestoredRec
 
 
 def _restore(con: duckdb.DuckDBPyConnection, table: str, file: Path) -> int:
-    """The rows of one file, before those that a run has written since: they are the older ones."""
+    """Insert the rows of one file before those that a run has written since, because they are older."""
     columns = [name for name, *_ in con.execute(f"DESCRIBE {table}").fetchall()]
     con.execute(
         f"CREATE OR REPLACE TEMP TABLE restored AS FROM (FROM {table} LIMIT 0) "
@@ -106,7 +106,7 @@ def _restore(con: duckdb.DuckDBPyConnection, table: str, file: Path) -> int:
         [str(file)],
     )
     key = columns[0]
-    # What is there already came with a restore that ended before there was a judge.
+    # Rows that exist already came with a restore that ended before there was a judge.
     con.execute(f"DELETE FROM temp.restored WHERE {key} IN (SELECT {key} FROM {table})")  # noqa: S608 - our own names
     selected = ", ".join(columns)
     if order := _NUMBERED.get(table):
@@ -119,7 +119,7 @@ def _restore(con: duckdb.DuckDBPyConnection, table: str, file: Path) -> int:
 
 
 def _digests(folder: Path) -> dict[str, list[str]]:
-    """The digests that a whole file may have, by table; none where they were not written, or cannot be read."""
+    """The digests that an intact file may have, by table; none where they were not written or cannot be read."""
     with suppress(FileNotFoundError, ValueError):
         found: dict[str, list[str]] = json.loads((folder / DIGESTS).read_bytes())
         return {table: found[table] for table in TABLES if isinstance(found.get(table), list)}
@@ -127,7 +127,7 @@ def _digests(folder: Path) -> dict[str, list[str]]:
 
 
 def _digest_on_disk(folder: Path, table: str, known: Mapping[str, list[str]]) -> list[str]:
-    """The digest of the file that is about to be replaced, if there is one and it is not damaged."""
+    """The digest of the file that is about to be replaced, if it exists and is not damaged."""
     with suppress(FileNotFoundError):
         digest = _digest(folder / f"{table}.parquet")
         return [digest] if digest in known.get(table, [digest]) else []
@@ -140,7 +140,7 @@ def _digest(file: Path) -> str:
 
 
 def _set_aside(file: Path, digest: str, reason: str) -> Path:
-    """Move a damaged file to the ledger's quarantine under a name of its own, with a report beside it."""
+    """Move a damaged file to the ledger's quarantine under a unique name, with a report beside it."""
     quarantine = file.parent.parent / "quarantine"
     quarantine.mkdir(parents=True, exist_ok=True, mode=0o700)
     target = quarantine / f"{file.stem}.{digest[:16]}.parquet"
@@ -160,10 +160,11 @@ def _set_aside(file: Path, digest: str, reason: str) -> Path:
 
 
 def restore_requests(con: duckdb.DuckDBPyConnection, *, judge_id: str) -> int:
-    """Give back their requests to judges other than `judge_id` that have verdicts and no request; returns the rows.
+    """Restore the requests of judges other than `judge_id` that have verdicts but no requests; returns the number of
+    rows.
 
-    A new warehouse makes requests for today's judge only. The others get those they have a verdict for: theirs is
-    a result that stands beside today's, not work to be done.
+    A new warehouse makes requests for the current judge only. The others get the requests they have a verdict for:
+    theirs are results shown beside the current ones, not pending work.
     """
     forgotten = con.execute(_FORGOTTEN_JUDGES, [judge_id]).fetchall()
     restored = 0

@@ -1,7 +1,7 @@
-"""What is to be judged, in SQL only: requests from raw tables, and the work order of what has no verdict yet.
+"""What has to be judged, in SQL only: requests from raw tables, and the work order of those without a verdict.
 
-Texts are compared by the hashes stored beside them; no prompt is rendered here and no row passes through
-Python except when a finished work order is read back in batches.
+Texts are compared by the hashes stored beside them; no prompt is rendered here, and no row passes through Python except
+when a finished work order is read back in batches.
 """
 
 from __future__ import annotations
@@ -14,14 +14,15 @@ import duckdb
 import pyarrow.parquet
 
 from pollux_dagster.core.transactions import transaction
+from pollux_dagster.core.work import Answer
 
-# DuckDB's smallest row group: a reader holds one group of answers, whatever the size of the order.
+# DuckDB's smallest row group: a reader holds one group of answers, whatever the size of the work order.
 _ROW_GROUP_ROWS = 2048
 
 
 @dataclass(frozen=True, slots=True)
 class RequestCounts:
-    """Rows in judging.requests for the judge and models asked for, and the distinct verdict keys of them."""
+    """Rows in judging.requests for the judge and models asked for, and their distinct verdict keys."""
 
     models: int
     answers: int
@@ -31,11 +32,11 @@ class RequestCounts:
 
 @dataclass(frozen=True, slots=True)
 class WorkOrder:
-    """What a judge has to do, in distinct verdict keys: total = cached + pending.
+    """A judge's work, in distinct verdict keys: total = cached + pending.
 
-    `cached` have a verdict that is kept, a failure too where it is not asked for again. `requests` counts the rows
-    behind all of them. `retried` of the pending ones failed before; `answers` is the number of rows in the file at
-    `path`; `models` are those that wait for a pending one.
+    `cached` have a verdict that is kept, including a failure where it is not requested again. `requests` counts the
+    rows behind all of them. `retried` is the number of pending ones that failed before; `answers` is the number of rows
+    in the file at `path`; `models` are those with a pending request.
     """
 
     path: Path
@@ -48,24 +49,14 @@ class WorkOrder:
     models: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class WorkItem:
-    """One distinct answer with the (verdict_key, criterion_id) pairs still to be judged, gates first."""
-
-    instruction: str
-    reference_answer: str | None
-    answer: str
-    requests: list[tuple[str, str]]
-
-
 def refresh_requests(
     con: duckdb.DuckDBPyConnection, *, judge_id: str, model_ids: Sequence[str] | None, repeats: int = 1
 ) -> RequestCounts:
     """Replace the requests of one judge for `model_ids` (None: every model), in one transaction.
 
-    Requests of models that no longer have an output go, and so do other judges' requests for texts that have
-    changed: nobody will judge those again, and they must not count as missing for ever. So do all requests of another
-    judge that never gave a verdict, one that was named by mistake for instance.
+    Requests of models that no longer have an output are deleted, and so are other judges' requests for texts that have
+    changed: they will never be judged, and must not count as missing forever. The same applies to all requests of
+    another judge that never gave a verdict, for instance one that was configured by mistake.
 
     Raises:
         ValueError: `repeats` is less than 1.
@@ -83,9 +74,10 @@ def refresh_requests(
 
 
 def changed_models(con: duckdb.DuckDBPyConnection, *, judge_id: str, repeats: int = 1) -> list[str]:
-    """Models whose requests to this judge are not those that today's answers and criteria make, gone models included.
+    """Models whose requests to this judge differ from those that the current answers and criteria make, including gone
+    models.
 
-    Sorted. All of them are what `refresh_requests` has to be called for; the others would come out as they are.
+    Sorted. `refresh_requests` has to be called for exactly these; for the others it would change nothing.
     """
     rows = con.execute(_CHANGED, {"judge_id": judge_id, "repeats": repeats}).fetchall()
     return [model_id for (model_id,) in rows]
@@ -101,11 +93,10 @@ def pending_requests(
 ) -> WorkOrder:
     """Write the requests without an ok verdict to the Parquet file `target`, one row per distinct answer.
 
-    Verdicts are those in judging.verdicts: load the ledger first. Columns are those of `WorkItem`. Rows go
-    prompt by prompt, so that a server's prefix cache meets an instruction again soon; within a row gates
-    come first, then the criteria's own positions. A verdict key that several models share appears once.
-    Requests whose texts changed after `refresh_requests` are left out, and so are those whose verdict is a failure
-    where `retry_failed` is false.
+    Verdicts are those in judging.verdicts: load the ledger first. Columns are those of `core.work.Answer`. Rows are in
+    order of prompts, so that a server's prefix cache soon meets an instruction again; within a row gates come first,
+    then the criteria in their own order. A verdict key shared by several models appears once. Requests whose texts
+    changed after `refresh_requests` are left out, and so are those with a failed verdict where `retry_failed` is false.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     _select_models(con, judge_id, model_ids)
@@ -128,12 +119,12 @@ def pending_requests(
     )
 
 
-def iter_work_order(path: Path, *, batch_rows: int = 64) -> Iterator[WorkItem]:
-    """The rows of a work order in order; memory holds one row group however long the file is."""
+def iter_work_order(path: Path, *, batch_rows: int = 64) -> Iterator[Answer]:
+    """The rows of a work order in order; memory holds one row group, however long the file is."""
     with pyarrow.parquet.ParquetFile(path) as order:
         for batch in order.iter_batches(batch_size=batch_rows):
             for row in batch.to_pylist():
-                yield WorkItem(
+                yield Answer(
                     instruction=row["instruction"],
                     reference_answer=row["reference_answer"],
                     answer=row["answer"],
@@ -209,7 +200,7 @@ FROM judging.requests
 WHERE judge_id = $judge_id AND model_id IN (SELECT model_id FROM temp.selected_models)
 """
 
-# The key decides every text, so rows of one key differ only in who wrote the answer and where it stands.
+# The key determines every text, so rows of one key differ only in which model wrote the answer and where it was landed.
 _CREATE_WANTED = """
 CREATE OR REPLACE TEMP TABLE wanted AS
 SELECT

@@ -1,6 +1,6 @@
-"""The YAML header of a SQL model: what it may say, and errors that name the file and the line.
+"""The YAML header of a SQL model: what it may contain, and errors that name the file and the line.
 
-Nothing here looks at the SELECT; `sql_models` compares the two.
+The SELECT is not read here; `sql_models` compares the two.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class SqlModelError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class SqlCheck:
-    """An invariant of one table: `sql` returns the rows that break it. A failed `error` stops the build."""
+    """An invariant of one table: `sql` returns the rows that violate it. A failed `error` stops the build."""
 
     name: str
     description: str
@@ -77,7 +77,7 @@ def parse_header(path: Path, header: str, table: str) -> SqlHeader:
     except yaml.reader.ReaderError as error:
         line = header.count("\n", 0, error.position) + 1
         raise SqlModelError(path, line, f"the header holds a character that YAML forbids: {error.reason}") from error
-    except (ValueError, RecursionError) as error:  # a date that is none, lists nested without end
+    except (ValueError, RecursionError) as error:  # an impossible date, endlessly nested lists
         raise SqlModelError(path, 1, f"the header is not usable YAML: {error}") from error
     if not isinstance(loaded, dict):
         raise SqlModelError(path, 1, f"expected the header to be a YAML mapping with keys {', '.join(_KEYS)}")
@@ -132,7 +132,7 @@ def _check(path: Path, header: str, entry: object, table: str) -> SqlCheck:
 
 def _unique(columns: Sequence[str], table: str) -> SqlCheck:
     names = ", ".join(columns)
-    keys = [exp.column(column) for column in columns]  # not as text: a name may need quotes
+    keys = [exp.column(column) for column in columns]  # not as text, because a name may need quotes
     query = exp.select(*keys, "count(*) AS n").from_(table, dialect="duckdb").group_by(*keys).having("count(*) > 1")
     return SqlCheck(f"unique_{'_'.join(columns)}", f"One row per ({names}).", "error", query.sql("duckdb"))
 
@@ -164,7 +164,7 @@ def _texts(path: Path, header: str, key: str, value: object) -> dict[str, str]:
 
 
 def line_of(header: str, key: str) -> int:
-    """The first line that begins with `key`; YAML values carry no position of their own."""
+    """The first line that begins with `key`, because YAML values carry no position."""
     for number, line in enumerate(header.splitlines(), start=1):
         if line.strip().removeprefix("- ").startswith(key):
             return number

@@ -1,7 +1,8 @@
-"""Reads `dbt_like_sql/`: one SELECT a file, path = schema, stem = table, a YAML header in a leading comment.
+"""Reads `dbt_like_sql/`: one SELECT per file, folder = schema, file name = table, with a YAML header in a leading
+comment.
 
-Every model is bound against empty copies of the tables it names when it is loaded, so a wrong table, column
-or header is an error that names file and line before anything runs. Building tables is `build`'s work.
+Every model is bound against empty copies of the tables it names when it is loaded, so a wrong table, column or header
+is an error that names file and line before anything runs. `materialize` builds the tables.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Literal
@@ -44,10 +45,9 @@ _BINDER_LINE = re.compile(r"LINE (\d+):")
 class SqlModel:
     """One table or view of `dbt_like_sql/`.
 
-    `columns` are descriptions in the SELECT's order, `column_types` DuckDB's types, `dependencies` the tables
-    it reads (schema.name, other models and Python-written tables alike; a view of the schema counts as the
-    tables behind it). `code_version` changes with what the SELECT means, not with comments, layout or
-    descriptions.
+    `columns` are descriptions in the SELECT's order, `column_types` DuckDB's types, `dependencies` the tables it reads
+    (schema.name, both models and tables written by Python; a view of the schema counts as the tables behind it).
+    `code_version` changes with the meaning of the SELECT, not with comments, layout or descriptions.
     """
 
     schema: str
@@ -85,7 +85,7 @@ class SqlModel:
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """A file whose text is understood, but not yet bound to its tables."""
+    """A file that has been parsed but not yet bound to its tables."""
 
     path: Path
     table: str
@@ -97,8 +97,14 @@ class _Source:
 
 
 def packaged_sql_models() -> list[SqlModel]:
-    """The models of the package `dbt_like_sql`, which is a folder of the checkout and a package of the wheel."""
-    with as_file(files("dbt_like_sql")) as root:
+    """The models of this project: `dbt_like_sql` is a folder of the checkout and a package of the wheel."""
+    return sql_models_of("dbt_like_sql")
+
+
+@cache
+def sql_models_of(package: str) -> list[SqlModel]:
+    """The models that a package holds as data, read once per process; raises as `load_sql_models` does."""
+    with as_file(files(package)) as root:
         return load_sql_models(root)
 
 
@@ -106,8 +112,8 @@ def load_sql_models(root: Path) -> list[SqlModel]:
     """Every model under `root` (`root/<schema>/<name>.sql`), each after the models it reads.
 
     Raises:
-        SqlModelError: a file that cannot be used (not one SELECT, unknown table or column, header that is not
-            complete or does not describe the SELECT's columns, a cycle); the message starts `file:line:`.
+        SqlModelError: a file is invalid (not one SELECT, unknown table or column, header that is incomplete or does not
+            describe the SELECT's columns, a cycle); the message starts with `file:line:`.
         FileNotFoundError: there is no model under `root`.
     """
     paths = sorted(root.glob("*/*.sql"))
@@ -153,7 +159,7 @@ def _parse_select(path: Path, text: str) -> exp.Query:
 
 
 def _tables_of(path: Path, query: exp.Query) -> dict[str, int]:
-    """Tables the query names → line of the first mention. A name without a schema must be one of its CTEs."""
+    """The tables that the query names → line of the first mention. A name without a schema must be one of its CTEs."""
     ctes = {cte.alias_or_name for cte in query.find_all(exp.CTE)}
     tables: dict[str, int] = {}
     for table in query.find_all(exp.Table):
@@ -206,10 +212,10 @@ def _bind(
     types: Mapping[str, Mapping[str, str]],
     views: Mapping[str, ViewSources],
 ) -> SqlModel:
-    """Let DuckDB resolve names and types, and hold the header against the columns that come out."""
+    """Let DuckDB resolve names and types, and compare the header with the resulting columns."""
     schema, name = source.table.split(".")
     con.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
-    # Padded with the header's lines, so that DuckDB counts lines as the file does.
+    # Padded with the header's lines, so that DuckDB's line numbers are those of the file.
     padded = "\n" * source.header.line_count + source.text.partition("*/")[2].rstrip().rstrip(";")
     try:
         con.execute(f"CREATE TABLE {source.table} AS {padded} WITH NO DATA")

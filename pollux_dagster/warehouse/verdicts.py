@@ -1,35 +1,37 @@
-"""The ledger's projection: `judging.verdicts` is whatever the ledger's segments say, key by key.
+"""`judging.verdicts`, a projection of the ledger's segments with one row per verdict key.
 
-An ok verdict is never replaced by a failure, a later one replaces an earlier one of the same kind, and the
-rule does not depend on the order of loading: segments may arrive, be merged by compaction and be loaded
-again. Which of two ok verdicts is the later is for their dates to say, which a clock may have wrong: both are the same
-judge's on the same texts, so either may stand, as long as it is the same one after every loading. Two failures are
-asked for again, whichever stands.
+An ok verdict is never replaced by a failure, and a later one replaces an earlier one of the same kind. The result does
+not depend on the order of loading: segments may arrive in any order, be merged by compaction and be loaded again. Which
+of two ok verdicts is the later is decided by their dates, which a clock may have wrong: both are the same judge's on
+the same texts, so either is right as long as every loading chooses the same one. Of two failures either may stay,
+because they are requested again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import fields
 from pathlib import Path
 
 import duckdb
 import pyarrow.parquet
 
 from pollux_dagster.core.transactions import transaction
+from pollux_dagster.core.verdicts import Verdict
 
 BATCH_VERDICTS = 100_000
 BATCH_BYTES = 64 * 2**20
-"""What is loaded at once, and a single segment at least. Every commit may write the whole index of keys again."""
+"""Bytes loaded in one transaction, or a single larger segment. Every commit may write the whole index of keys again."""
 
 
 def load_verdicts(con: duckdb.DuckDBPyConnection, segments: Sequence[str | Path]) -> int:
     """Bring judging.verdicts up to date with the ledger's Parquet `segments`; returns rows added or changed.
 
-    Segments loaded before are not read again. New ones are loaded and remembered in batches, each in one transaction,
-    so a killed load goes on where it stopped and memory holds one batch. A verdict that no segment holds any more,
-    because its segment was damaged and set aside, leaves the table: it is asked for again, and the ledger is whole.
+    Segments loaded before are not read again. New ones are loaded and recorded in batches, each in one transaction, so
+    a killed load continues where it stopped and memory holds one batch. A verdict that no segment holds any longer,
+    because its segment was damaged and set aside, is deleted from the table, so that it is requested again.
 
-    Raises duckdb.Error for a segment that cannot be read, when all before it are loaded.
+    Raises duckdb.Error for a segment that cannot be read, after all segments before it have been loaded.
     """
     listed = [str(segment) for segment in segments]
     loaded = {name for (name,) in con.execute("SELECT segment FROM meta.ledger_segments").fetchall()}
@@ -47,9 +49,10 @@ def load_verdicts(con: duckdb.DuckDBPyConnection, segments: Sequence[str | Path]
 
 
 def _load(con: duckdb.DuckDBPyConnection, segments: list[str]) -> int:
-    """Merge one batch and remember its segments, in one transaction; returns rows added or changed.
+    """Merge one batch and record its segments, in one transaction; returns rows added or changed.
 
-    Keys are compared before anything else of the table is read: its texts would be read whole for every batch.
+    Keys are compared before any other column of the table is read, because its texts would otherwise be read for every
+    batch.
     """
     with transaction(con):
         con.execute(_EMPTY_BATCH)
@@ -63,7 +66,7 @@ def _load(con: duckdb.DuckDBPyConnection, segments: list[str]) -> int:
 
 
 def _batches(segments: Sequence[str]) -> Iterator[list[str]]:
-    """The segments in order, as many together as are allowed at once, and at least one."""
+    """The segments in order, grouped up to the limit of one batch, at least one per batch."""
     batch: list[str] = []
     verdicts = size = 0
     for segment in segments:
@@ -78,7 +81,7 @@ def _batches(segments: Sequence[str]) -> Iterator[list[str]]:
 
 
 def _extent(segment: str) -> tuple[int, int]:
-    """Verdicts and bytes; a segment that cannot be read is a batch of its own, for DuckDB to say why."""
+    """Verdicts and bytes; a segment that cannot be read is a batch of its own, so that DuckDB reports why."""
     try:
         return pyarrow.parquet.read_metadata(segment).num_rows, Path(segment).stat().st_size
     except (pyarrow.ArrowException, OSError):
@@ -88,9 +91,9 @@ def _extent(segment: str) -> tuple[int, int]:
 def _forget_segments(
     con: duckdb.DuckDBPyConnection, loaded: set[str], gone: set[str], listed: Sequence[str]
 ) -> set[str]:
-    """Drop what only the segments that are `gone` held; returns the segments that still count as loaded.
+    """Delete what only the segments that are `gone` held; returns the segments that still count as loaded.
 
-    After a merge nothing is dropped. Otherwise every segment is loaded again: an older verdict may come back.
+    After a merge nothing is deleted. Otherwise every segment is loaded again, because an older verdict may come back.
     """
     held = "SELECT verdict_key, created_at, run_id FROM read_parquet($listed)" if listed else "SELECT NULL, NULL, NULL"
     with transaction(con):
@@ -116,17 +119,13 @@ INSERT INTO meta.ledger_segments
 SELECT file_name, num_rows, now() FROM parquet_file_metadata($segments::VARCHAR[])
 """
 
-# "Better" compares (ok, time, run) and then content, so that no two different rows are equal: the same winner in
-# whatever order and company segments are loaded.
+# "Better" compares (ok, time, run) and then content, so that no two different rows are equal: the same row wins in
+# whatever order and combination segments are loaded.
 _RANK = """(
     {row}.status = 'ok', {row}.created_at, {row}.run_id, coalesce({row}.score, '-inf'::DOUBLE),
     coalesce({row}.raw_text, ''), coalesce({row}.rationale, ''), {row}.status, coalesce({row}.error, '')
 )"""
-_COLUMNS = (
-    "judge_id", "status", "score", "rationale", "raw_text", "error", "finish_reason", "prompt_tokens",
-    "completion_tokens", "cached_tokens", "attempts", "latency_s", "engine", "engine_version", "system_fingerprint",
-    "server", "run_id", "created_at",
-)  # fmt: skip
+_COLUMNS = tuple(field.name for field in fields(Verdict) if field.name != "verdict_key")
 
 _EMPTY_BATCH = "CREATE OR REPLACE TEMP TABLE batch AS FROM judging.verdicts LIMIT 0"
 

@@ -1,7 +1,7 @@
-"""What an evaluation would take: the dry run of what is pending, and the size of one that can tell two models apart.
+"""Estimates what an evaluation costs: the dry run of what is pending, and the size needed to tell two models apart.
 
-Reads the warehouse and judges nothing. The one idea: every figure comes from this judge's own past where it has one,
-and says so where it has none.
+Every figure comes from this judge's own past where it has one, and says so where it has none. The warehouse is only
+read, and nothing is judged.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ if TYPE_CHECKING:
     from pollux_dagster.core.statistics import Aggregation
 
 CHARACTERS_A_TOKEN = 2.5
-"""Where the judge has no past: about what Russian text makes with a tokenizer of 150,000 tokens."""
+"""Used where the judge has no past: about the ratio of Russian text with a tokenizer of 150,000 tokens."""
 FEWEST_LABELLED = 10
 
 
 @dataclass(frozen=True, slots=True)
 class PastCost:
-    """What one request of this judge took; None where it never ran. Tokens are means over its verdicts.
+    """The cost of one request of this judge; None where it never ran. Tokens are means over its verdicts.
 
-    `per_second`: verdicts a second in its last run that asked for any.
+    `per_second`: verdicts per second in its last run that requested any.
     """
 
     characters_a_token: float | None
@@ -50,7 +50,7 @@ class PastCost:
 
 @dataclass(frozen=True, slots=True)
 class PendingModel:
-    """One model's requests: all of them, those with a verdict, those too long for the context, and those to ask."""
+    """One model's number of requests: all, with a verdict, too long for the context, and to be sent."""
 
     model_id: str
     requests: int
@@ -61,7 +61,7 @@ class PendingModel:
 
 @dataclass(frozen=True, slots=True)
 class DryRun:
-    """What judging everything pending would take. `pending` counts equal texts once, the models' counts do not.
+    """The cost of judging everything pending. `pending` counts equal texts once, the models' counts do not.
 
     `completion_tokens` is an upper bound where `past.completion_tokens` is None. `hours` is None without a past rate.
     """
@@ -76,11 +76,11 @@ class DryRun:
 
 @dataclass(frozen=True, slots=True)
 class ComparisonPlan:
-    """What it takes to find `difference` between two models with the given power. Differences are of mean scores.
+    """What is needed to find `difference` between two models with the given power. Differences are of mean scores.
 
-    `spread_*`: standard deviation of the difference of two models by instruction, the median pair and the widest.
-    `labels`: instructions to be rated by people, of each model, to find it on the calibrated means; None where people
-    rated too few for a guess (`labels_note` says why) or where no number would do.
+    `spread_*`: standard deviation of the difference of two models by instruction, for the median pair and the widest.
+    `labels`: instructions to be rated by people, for each model, to find it on the calibrated means; None where people
+    rated too few for an estimate (`labels_note` says why) or where no number is enough.
     """
 
     difference: float
@@ -102,7 +102,7 @@ class ComparisonPlan:
 def past_cost(con: duckdb.DuckDBPyConnection, judge_id: str, template_characters: int = 0) -> PastCost:
     """Tokens from judging.verdicts, speed from the judge's last run in meta.runs.
 
-    template_characters: of the prompt around the texts; its tokens are among those counted.
+    template_characters: length of the prompt around the texts, whose tokens are included in those counted.
     """
     characters, completion = con.execute(
         _PAST_TOKENS, {"judge_id": judge_id, "template": template_characters}
@@ -120,10 +120,10 @@ def dry_run(
     reply_tokens: int,
     template_characters: int,
 ) -> DryRun:
-    """What the judge would be asked for everything that raw.* now justifies; load the ledger first.
+    """What the judge would be asked for the current contents of raw.*; load the ledger first.
 
-    context_tokens, reply_tokens: the judge's context and the most it may write. template_characters: of the prompt
-    around the texts. A prompt that would not leave room for the reply is over-length and not asked for.
+    context_tokens, reply_tokens: the judge's context and the most it may write. template_characters: length of the
+    prompt around the texts. A prompt that would not leave room for the reply is over-length and is not sent.
     """
     past = past_cost(con, judge_id, template_characters)
     parameters: Mapping[str, object] = {
@@ -160,10 +160,11 @@ def plan_comparison(
 
     Raises:
         ValueError: there is no past to plan from (two models, two shared instructions), or the difference cannot be
-            planned for; the message says which.
+        planned
+            for; the message says which.
     """
     if not con.execute(_IS_BUILT).fetchone():
-        raise ValueError("staging.scores was never built here: run one evaluation, then plan the next from it")
+        raise ValueError("staging.scores has not been built here: run one evaluation, then plan the next from it")
     rows = con.execute(_SCORES, [judge_id]).pl()
     models, prompts = encode(rows, "model_id"), encode(rows, "prompt_id")
     means = instruction_means(rows["score"].to_numpy(), models.codes, prompts.codes, (len(models), len(prompts)))
@@ -201,10 +202,10 @@ def _labels(
     instructions: int,
     aggregation: Aggregation,
 ) -> tuple[int | None, str]:
-    """Labelled instructions a model, and what they stand on.
+    """Labelled instructions per model, and the data behind the number.
 
-    Two calibrated means of one standard error s differ by `difference` with the wanted power when (z_0.975 + z_power)
-    s sqrt(2) is that difference; labels_needed takes the half width z_0.975 s.
+    Two calibrated means of one standard error s differ by `difference` with the wanted power when (z_0.975 + z_power) s
+    sqrt(2) is that difference; labels_needed takes the half width z_0.975 s.
     """
     gold = human_final_scores(con, human_scores(con, aggregation))
     both = rows.join(gold, on=ITEM).group_by("model_id", "prompt_id").agg(pl.col("score", "gold").mean())
@@ -216,11 +217,11 @@ def _labels(
         return None, "people's ratings or the judge's never differ within a model: there is no spread to plan with"
     normal = NormalDist()
     half_width = normal.inv_cdf(0.975) / (normal.inv_cdf(0.975) + normal.inv_cdf(power)) * difference / math.sqrt(2)
-    # Labels pay on as many answers as the judge scores; a larger evaluation is planned for where labels need one.
+    # Labels pay off on as many answers as the judge scores; a larger evaluation is planned where the labels need one.
     total = max(instructions, math.ceil((1.96 * spread / half_width) ** 2) + 1)
     labels = labels_needed(half_width, spread, correlation, total)
     if labels is not None:
-        # Fewer would be enough for the width, but calibration takes none below this.
+        # Fewer would be enough for the width, but calibration accepts none below this.
         labels, total = max(labels, MINIMUM_LABELLED), max(total, MINIMUM_LABELLED)
     return labels, (
         f"of {total} judged instructions each; from {both.height} answers that people rated "

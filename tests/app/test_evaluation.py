@@ -17,7 +17,7 @@ import polars as pl
 import pytest
 
 from pollux_dagster.app.resources import JudgeResource, Resources
-from pollux_dagster.defs.build import build_defs
+from pollux_dagster.definitions import build_defs
 from pollux_dagster.runs.instance import fail_orphaned_runs, open_instance
 from pollux_dagster.settings import Settings
 from tests.pipeline_world import ANSWERS, write_answers, write_instructions

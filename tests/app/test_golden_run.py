@@ -9,7 +9,7 @@ import duckdb
 import pytest
 
 from pollux_dagster.app.golden_set import pin_golden_set
-from pollux_dagster.defs.build import build_defs
+from pollux_dagster.definitions import build_defs
 from pollux_dagster.defs.partitions import landed_models, register_models
 from pollux_dagster.ingest.sync import sync
 from pollux_dagster.runs.instance import open_instance

@@ -19,7 +19,7 @@ from typing import Any
 
 from pollux_dagster.app.resources import JudgeResource, Resources
 from pollux_dagster.core.profiles import JudgeProfile
-from pollux_dagster.defs.build import build_defs
+from pollux_dagster.definitions import build_defs
 from pollux_dagster.judge.server import ServerSpec, managed_server
 from pollux_dagster.runs.home_lock import only_run
 from pollux_dagster.runs.instance import announced_run, fail_orphaned_runs, open_instance

@@ -18,9 +18,11 @@ import duckdb
 
 from pollux_dagster.core.profiles import JudgeProfile
 from pollux_dagster.core.prompts import render
+from pollux_dagster.core.work import Criterion
 from pollux_dagster.ingest.sync import sync
-from pollux_dagster.judge.evaluate import Answer, Criterion, EvaluationError, EvaluationLimits, evaluate
+from pollux_dagster.judge.evaluate import evaluate
 from pollux_dagster.judge.server import ServerError, ServerHandle
+from pollux_dagster.judge.work import Evaluation, EvaluationError, EvaluationLimits
 from pollux_dagster.ledger.ledger import Ledger
 from pollux_dagster.settings import Settings
 from pollux_dagster.warehouse.connection import connect
@@ -131,21 +133,21 @@ def judge_layers(
     with TemporaryDirectory() as scratch:
         order, criteria = _prepare(settings, profile, ledger, Path(scratch) / "order.parquet", run_id)
         if order.pending:
-            items = iter_work_order(order.path)
-            answers = (Answer(item.instruction, item.reference_answer, item.answer, item.requests) for item in items)
             try:
                 asked = evaluate(
-                    answers,
-                    criteria,
+                    iter_work_order(order.path),
+                    Evaluation(
+                        criteria,
+                        profile,
+                        profile.identity().judge_id,
+                        run_id,
+                        total=order.total,
+                        cached=order.cached,
+                        limits=limits or EvaluationLimits(),
+                    ),
                     server=server,
-                    profile=profile,
-                    judge_id=profile.identity().judge_id,
                     ledger=ledger,
-                    run_id=run_id,
-                    total=order.total,
-                    cached=order.cached,
                     progress=lambda _: None,
-                    limits=limits,
                 ).requested
             except (ServerError, EvaluationError) as error:
                 stopped = f"{type(error).__name__}: {str(error)[:300]}"

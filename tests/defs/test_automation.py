@@ -8,8 +8,8 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from pollux_dagster.definitions import build_defs
 from pollux_dagster.defs.automation import dead_runs
-from pollux_dagster.defs.build import build_defs
 from pollux_dagster.judge.server.processes import identify_process
 from pollux_dagster.runs.instance import EARLIER_PROCESS_TAG, fail_orphaned_runs, open_instance
 from pollux_dagster.settings import Settings

@@ -2,7 +2,7 @@
 
 Its score is a level of the rubric in the prompt and depends on nothing but the prompt. What stands in an answer decides
 its mood: REFUSE is answered with an error that no retry cures, MUMBLE with words instead of a number. Run as a program
-it serves until it is killed: `python -m tests.fakes.instant_judge PORT`, with `--record FILE` and a line in FILE for
+it serves until it is killed: `python tests/fakes/instant_judge.py PORT`, with `--record FILE` and a line in FILE for
 every prompt.
 """
 

@@ -9,7 +9,7 @@ from typing import Any
 import dagster as dg
 import duckdb
 
-from pollux_dagster.defs.build import build_defs
+from pollux_dagster.definitions import build_defs
 from pollux_dagster.runs.executor import note_failure
 from pollux_dagster.runs.instance import open_instance
 from pollux_dagster.settings import Settings

@@ -14,8 +14,8 @@ import duckdb
 import pytest
 
 from pollux_dagster.app.evaluation import evaluate_landing
+from pollux_dagster.definitions import build_defs
 from pollux_dagster.defs.automation import NEW, SCOPE_TAG, evaluate_job, is_whole, nightly_schedule
-from pollux_dagster.defs.build import build_defs
 from pollux_dagster.runs.instance import open_instance
 from pollux_dagster.settings import Settings
 from tests.fakes.instant_judge import MUMBLE, REFUSE, InstantJudge

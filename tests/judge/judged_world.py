@@ -10,20 +10,16 @@ import pyarrow.parquet as pq
 
 from pollux_dagster.core.profiles import PROFILES
 from pollux_dagster.core.prompts import render
+from pollux_dagster.core.work import Answer, Criterion
 from pollux_dagster.judge.client import WireLimits
-from pollux_dagster.judge.evaluate import (
-    Answer,
-    Criterion,
-    EvaluationLimits,
-    EvaluationReport,
-    evaluate,
-)
+from pollux_dagster.judge.evaluate import evaluate
 from pollux_dagster.judge.progress import Progress
 from pollux_dagster.judge.retry import RetryPolicy
 from pollux_dagster.judge.server import (
     ServerHandle,
     attached_server,
 )
+from pollux_dagster.judge.work import Evaluation, EvaluationLimits, EvaluationReport
 from pollux_dagster.ledger.ledger import Ledger
 from tests.fakes.fake_judge import (
     KEY,
@@ -93,16 +89,10 @@ class World:
         def run(handle: ServerHandle) -> EvaluationReport:
             return evaluate(
                 answers,
-                CRITERIA,
+                Evaluation(CRITERIA, PROFILE, "judge-id", "run", total=total, cached=cached, limits=limits),
                 server=handle,
-                profile=PROFILE,
-                judge_id="judge-id",
                 ledger=self.ledger,
-                run_id="run",
-                total=total,
-                cached=cached,
                 progress=self.lines.append,
-                limits=limits,
             )
 
         if server is not None:

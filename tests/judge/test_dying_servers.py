@@ -222,11 +222,12 @@ RUN = """
     from tests.fakes.fake_judge import KEY
     from tests.judge.judged_world import CRITERIA, PROFILE, make_answers
     from pollux_dagster.judge.evaluate import evaluate
+    from pollux_dagster.judge.work import Evaluation
     from pollux_dagster.ledger.ledger import Ledger
     from pollux_dagster.judge.server import attached_server
     with attached_server(sys.argv[2], KEY) as server:
-        evaluate(make_answers(10**6), CRITERIA, server=server, profile=PROFILE, judge_id="j",
-                 ledger=Ledger(Path(sys.argv[1])), run_id="run", total=0, cached=0, progress=lambda _: None)
+        evaluate(make_answers(10**6), Evaluation(CRITERIA, PROFILE, "j", "run", total=0, cached=0),
+                 server=server, ledger=Ledger(Path(sys.argv[1])), progress=lambda _: None)
 """
 
 

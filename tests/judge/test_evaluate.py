@@ -11,17 +11,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from pollux_dagster.core.profiles import PROFILES
-from pollux_dagster.judge.evaluate import (
-    Answer,
-    Criterion,
-    EvaluationError,
-    evaluate,
-)
+from pollux_dagster.core.work import Answer, Criterion
+from pollux_dagster.judge.evaluate import evaluate
 from pollux_dagster.judge.progress import Progress, RateWindow, format_progress
 from pollux_dagster.judge.server import (
     cpu_vllm_spec,
     managed_server,
 )
+from pollux_dagster.judge.work import Evaluation, EvaluationError
 from pollux_dagster.ledger.ledger import Ledger
 from tests.fakes.fake_judge import (
     Call,
@@ -182,14 +179,9 @@ def test_the_packaged_judge_gives_usable_verdicts_through_vllm(shared_servers: P
     with managed_server(spec, shared_servers, lambda _: None) as server:
         report = evaluate(
             answers,
-            {"refusal": refusal},
+            Evaluation({"refusal": refusal}, demo, demo.identity().judge_id, "run", total=12, cached=0),
             server=server,
-            profile=demo,
-            judge_id=demo.identity().judge_id,
             ledger=ledger,
-            run_id="run",
-            total=12,
-            cached=0,
             progress=lambda _: None,
         )
     assert report.by_status == {"ok": 12}

@@ -11,7 +11,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from pollux_dagster.defs.build import build_defs
+from pollux_dagster.definitions import build_defs
 from pollux_dagster.runs.instance import open_instance
 from pollux_dagster.runs.instance_owner import ForeignInstanceError, claim_instance
 from pollux_dagster.settings import Settings

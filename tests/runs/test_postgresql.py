@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-import socket
-import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from importlib.util import find_spec
@@ -16,19 +12,17 @@ from tempfile import TemporaryDirectory
 import dagster as dg
 import pytest
 
-from pollux_dagster.defs.build import build_defs
+from pollux_dagster.definitions import build_defs
 from pollux_dagster.runs.instance import DAGSTER_YAML, announced_run, fail_orphaned_runs, open_instance
 from pollux_dagster.runs.instance_owner import ForeignInstanceError
 from pollux_dagster.runs.retention import prune
 from pollux_dagster.settings import Retention, Settings
 from tests.pipeline_world import write_answers, write_instructions
+from tests.postgresql_server import BINARIES, serve
 from tests.runs.test_orphaned_runs import killed_run
 from tests.runs.test_retention import age, answers, present, run_once, table
 
 OPERATE = Path(__file__).parents[2] / "docs" / "operate.md"
-BINARIES = next((path.parent for path in sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))[-1:]), None)
-if BINARIES is None and (found := shutil.which("initdb")):
-    BINARIES = Path(found).resolve().parent
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(600),
@@ -41,32 +35,7 @@ pytestmark = [
 def server() -> Iterator[str]:
     """A private cluster on a loopback port; the URL of its database, in the form that the documentation gives."""
     with TemporaryDirectory(prefix="pollux-postgresql-") as folder:
-        yield from _serve(Path(folder))
-
-
-def _serve(folder: Path) -> Iterator[str]:
-    user = "nobody" if os.geteuid() == 0 else None  # PostgreSQL refuses to run as root
-    if user:
-        shutil.chown(folder, user)
-    (folder / "password").write_text("secret")
-    (folder / "password").chmod(0o644)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-
-    def run(program: str, *arguments: str) -> None:
-        command = [str((BINARIES or Path()) / program), *arguments]
-        environment = {**os.environ, "PGPASSWORD": "secret", "HOME": str(folder)}
-        subprocess.run(command, check=True, user=user, cwd=folder, env=environment, stdout=subprocess.DEVNULL)
-
-    data = str(folder / "data")
-    run("initdb", "-D", data, "-U", "dagster", "-A", "scram-sha-256", "--pwfile", str(folder / "password"), "-N")
-    run("pg_ctl", "start", "-w", "-D", data, "-l", str(folder / "log"), "-o", f"-h 127.0.0.1 -p {port} -k {folder} -F")
-    try:
-        run("createdb", "-h", "127.0.0.1", "-p", str(port), "-U", "dagster", "runs")
-        yield f"postgresql+psycopg2://dagster:secret@127.0.0.1:{port}/runs"
-    finally:
-        run("pg_ctl", "stop", "-w", "-D", data, "-m", "immediate")
+        yield from serve(Path(folder))
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from pollux_dagster.defs.build import build_defs
+from pollux_dagster.definitions import build_defs
 from pollux_dagster.runs.terminal import terminal_logger
 from pollux_dagster.settings import Settings
 from tests.pipeline_world import write_answers, write_instructions

@@ -9,7 +9,7 @@ import dagster as dg
 import pytest
 
 import pollux_dagster
-from pollux_dagster.defs.build import build_defs
+from pollux_dagster.definitions import build_defs
 from pollux_dagster.judge.server import ServerSpec, cpu_vllm_spec
 from pollux_dagster.settings import Settings
 
@@ -46,7 +46,7 @@ def test_the_only_io_manager_is_the_one_that_stores_nothing() -> None:
         names |= {keyword.arg for call in calls(tree) for keyword in call.keywords if keyword.arg}
         if any("io_manager" in name.lower() or "IOManager" in name for name in names):
             named.add(path.relative_to(PACKAGE).as_posix())
-    assert named == {"defs/build.py", "defs/resource_definitions.py"}
+    assert named == {"definitions.py", "defs/resource_definitions.py"}
     nothing = build_defs(Settings.from_environment({})).resolve_job_def("evaluate").resource_defs["io_manager"](None)
     with pytest.raises(TypeError, match="returned a list"):
         nothing.handle_output(dg.build_output_context(asset_key=dg.AssetKey("a")), [1])

@@ -18,7 +18,7 @@ import duckdb
 import pytest
 from rich.console import Console
 
-from pollux_dagster.defs.build import build_defs
+from pollux_dagster.definitions import build_defs
 from pollux_dagster.judge.server import AttachError, attached_server
 from pollux_dagster.report import print_report
 from pollux_dagster.runs.instance import open_instance

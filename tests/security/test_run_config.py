@@ -8,7 +8,7 @@ from dagster import DagsterInvalidConfigError
 from dagster._config import ConfigType, ConfigTypeKind
 
 from pollux_dagster.app.resources import JudgeResource
-from pollux_dagster.defs.build import build_defs
+from pollux_dagster.definitions import build_defs
 from pollux_dagster.settings import Settings
 
 MAY_BE_SAID = {"loggers.console.config.log_level"}

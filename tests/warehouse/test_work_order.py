@@ -7,8 +7,8 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from pollux_dagster.core.work import Answer
 from pollux_dagster.warehouse.requests import (
-    WorkItem,
     WorkOrder,
     iter_work_order,
     pending_requests,
@@ -33,7 +33,7 @@ from tests.warehouse.tiny_world import (
 )
 
 
-def order(world: TinyWorld, models: list[str] | None = None) -> tuple[WorkOrder, list[WorkItem]]:
+def order(world: TinyWorld, models: list[str] | None = None) -> tuple[WorkOrder, list[Answer]]:
     made = pending_requests(world.con, judge_id=JUDGE, model_ids=models, target=world.folder / "w" / "o.parquet")
     return made, list(iter_work_order(made.path))
 

@@ -1,7 +1,7 @@
-"""The numeric scale hidden in a rubric's text: which numbers a judge may give.
+"""Reads the numeric scale from a rubric's text: which numbers a judge may give.
 
-Reading replies and rendering prompts live elsewhere. The one idea: a scale is what the rubric states, never
-what it probably means, so anything short of two clearly stated levels is an error that quotes the rubric.
+A scale is what the rubric states, never what it probably means, so a rubric with fewer than two clearly stated levels
+is an error that quotes the rubric. Replies are read in `replies` and prompts rendered in `prompts`.
 """
 
 from pollux_dagster.core.rubrics.reading import MAX_RUBRIC_CHARS, read_level_keys, read_scale

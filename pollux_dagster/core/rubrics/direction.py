@@ -1,8 +1,8 @@
-"""Which end of a rubric is the best: what its words say where they leave no doubt, and where they raise one.
+"""Which end of a rubric's scale is the best, as far as its words say so without doubt.
 
-A rubric flipped by mistake turns the worst answers into the best, so words flip one only where both ends carry a
-judgement and nothing else (`1: отлично …`, `3: плохо …`). Whatever merely hints at a reversed scale is a doubt, which a
-person settles by stating `higher_is_better`.
+Reversing a scale by mistake turns the worst answers into the best. So words reverse a scale only where the descriptions
+of both ends consist of a judgement and nothing else (`1: отлично …`, `3: плохо …`). Words that only hint at a reversed
+scale raise a doubt, which a person settles by stating `higher_is_better`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _FULL_OF_FLAWS = (
     rf"|(?:много|множество|полно) {_KIND_RU}{_OF_FLAWS}|{_OF_FLAWS} много"
     rf"|(?:has|contains|there are|many|serious|major|critical|full of) {_KIND_EN}{_FLAWS_EN}"
 )
-# An end that consists of one of these is judged, beyond doubt. docs/run.md lists them.
+# An end whose description is one of these is good, or bad, beyond doubt. docs/run.md lists them.
 _BEST = (
     r"отличн(?:о|ый|ая|ое)|превосходн(?:о|ый|ая|ое)|великолепн(?:о|ый|ая|ое)|идеальн(?:о|ый|ая|ое)"
     r"|безупречн(?:о|ый|ая|ое)|хорош(?:о|ий|ая|ее)|(?:наи)?лучш(?:ий|ая|ее)"
@@ -37,7 +37,7 @@ _WORST = (
     r"плох(?:о|ой|ая|ое)|ужасн(?:о|ый|ая|ое)|отвратительн(?:о|ый|ая|ое)|неудовлетворительн(?:о|ый|ая|ое)"
     r"|(?:наи)?худш(?:ий|ая|ее)|poor|bad|terrible|awful|horrible|worst|unsatisfactory|unacceptable"
 )
-# What may stand around them without changing them.
+# Words that may stand around them without changing their meaning.
 _SUBJECT = (
     r"(?:(?:ответ|текст|качество|результат|работа)(?: модели| ответа| текста)? "
     r"|(?:the |this )?(?:answer|response|output|text|quality|result)(?: is| of the (?:answer|response) is)? )?"
@@ -52,7 +52,7 @@ def _whole(words: str) -> re.Pattern[str]:
 
 _IS_BEST, _IS_WORST = _whole(f"{_BEST}|{_NO_FLAWS}"), _whole(f"{_WORST}|{_FULL_OF_FLAWS}")
 _IS_UNFLAWED, _IS_FLAWED = _whole(_NO_FLAWS), _whole(_FULL_OF_FLAWS)
-# The same words among others only hint, and so do an agreement and its denial.
+# The same words among others are only a hint, and so are an agreement and its denial.
 _HINTS_BEST = re.compile(
     r"(?<!не )(?<!не очень )(?<!not )(?<!not very )\b"
     rf"(?:отличн|превосходн|идеальн|безупречн|excellent|perfect|flawless|{_NO_FLAWS})"
@@ -65,7 +65,7 @@ _NO = re.compile(
     r"(?:нет|no|false|неверно|incorrect|(?:совсем |полностью )?не (?:соответствует|согласен)"
     r"|(?:strongly |fully )?disagree)\b"
 )
-# A criterion named after a flaw may count it; one named after its absence or its search does not.
+# A criterion named after a flaw may count it; one named after the absence of a flaw, or the search for it, does not.
 _FLAW_NAME = re.compile(
     r"(?:(?:наличие|количество|число|степень|есть ли|содержит ли(?: ответ)?|number of|presence of|amount of|level of"
     r"|degree of|are there|is there|does the (?:answer|response) contain)(?: any)? )?"
@@ -87,7 +87,7 @@ class Direction:
 
 
 def read_statement(value: object) -> bool | None:
-    """A stated `higher_is_better`: a boolean, or `true` or `false` as text of a table; None where it is blank.
+    """Parse a stated `higher_is_better`: a boolean, or `true` or `false` as text from a table; None where it is blank.
 
     Raises ValueError for anything else.
     """
@@ -101,7 +101,7 @@ def read_statement(value: object) -> bool | None:
 
 @lru_cache(maxsize=20_000)
 def read_direction(criteria_name: str, rubrics: str) -> Direction:
-    """What the words of a criterion say about the direction of its scale. Never raises."""
+    """What a criterion's name and rubric say about the direction of its scale. Never raises."""
     try:
         scale = read_scale(rubrics)
     except UnreadableScaleError:
@@ -113,7 +113,7 @@ def read_direction(criteria_name: str, rubrics: str) -> Direction:
         return Direction(True, None)
     ends = f"level {scale.min:g} says {low[:80]!r} and level {scale.max:g} {high[:80]!r}"
     if _IS_BEST.fullmatch(low) and _IS_WORST.fullmatch(high):
-        # "Нашла ли модель ошибки": that there are none may be a failure to find them.
+        # "Нашла ли модель ошибки": "no errors" may mean that the model failed to find them.
         counts_findings = _SEARCHES_FLAWS.search(name) and (_IS_UNFLAWED.fullmatch(low) or _IS_FLAWED.fullmatch(high))
         return (
             Direction(None, f"{ends}, which may be about what was found") if counts_findings else Direction(False, None)
@@ -142,7 +142,7 @@ _CLAUSE_END = re.compile(r"[.,;:!?()\[\]{}«»\"|/\n]|\s[-–—]\s|\s(?:и|and|
 
 
 def _clause(text: str) -> str:
-    """The first clause of a level's description, folded, without the number that opens it."""
+    """The first clause of a level's description, case-folded, without the number that opens it."""
     body = _folded(_HEAD.sub("", text))
     end = _CLAUSE_END.search(body)
     return body[: end.start() if end else len(body)].strip(" *_`'")

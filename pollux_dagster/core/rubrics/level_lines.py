@@ -1,7 +1,7 @@
-"""Levels that a text describes, each with words of its own: one a line, or several within a line.
+"""Levels that a text describes, each with its own description: one per line, or several within a line.
 
-The one idea: levels of one scale are written alike, so whatever is written otherwise either belongs to a
-description or makes the rubric ambiguous, and then it is refused.
+Levels of one scale are written alike. A number written in another way either belongs to a description or makes the
+rubric ambiguous, and an ambiguous rubric is refused.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pollux_dagster.core.rubrics.scale import (
 )
 
 _OPEN, _CLOSE = r"[\[(«\"'`]?", r"[\])»\"'`]?"
-# One line that opens a level. Named parts are its style: lines of one scale look alike.
+# One line that opens a level. The named groups are its style: lines of one scale look alike.
 _LEVEL_LINE = re.compile(
     rf"""^(?P<bullet>(?:[-–—‒*•·+>]|\#{{1,6}})[ ]|—|•|\|[ ]?)?
     (?P<bold>\*\*|__|\*(?=\S))?
@@ -38,11 +38,11 @@ _LEVEL_LINE = re.compile(
     """,
     re.IGNORECASE | re.VERBOSE,
 )
-# From the mark least likely to be a list inside a description to the likeliest. A colon and the dashes are
-# one mark: people type them by turns within one scale.
+# From the separator least likely to belong to a list inside a description to the likeliest. A colon and the dashes
+# count as one separator, because people mix them within one scale.
 _MARKS = (":", "=", "=>", "->", "→", "|", ")", "]", ".", "")
 _SAME_MARK = dict.fromkeys("-–—‒", ":")
-# The same inside a running line: a level starts the text or follows punctuation or a joining word.
+# The same within a line: a level starts the text or follows punctuation or a conjunction.
 _LEVEL_INSIDE = (
     rf"(?P<word>{GRADE_WORD}\s?)?(?<!\d[.,])(?P<low>{SIGNED})(?:[-–—‒](?P<high>{NUMBER}))?(?:\s?{GRADE_WORD}(?!\w))?"
     r"\s?(?P<sep>:(?!\d\d\b)|=|—|[–‒](?!\d)|(?<=\s)-(?=\s))\s?(?=\S)"
@@ -53,7 +53,7 @@ _SPACED_LEVEL = re.compile(rf"(?:\A|(?<=\s)){_LEVEL_INSIDE}", re.IGNORECASE)
 _LABELLED_LEVEL = re.compile(rf"{_BEFORE_LEVEL}(?<!\d[.,])(?P<low>{SIGNED})\s?\((?=[^\W\d])", re.IGNORECASE)
 _ELLIPSIS_LINE = re.compile(r"^\W{0,8}(?:\.{2,}|…)\W{0,8}$", re.MULTILINE)
 _ELLIPSIS_ITEM = re.compile(r"(?P<glued>[^\s,;])?(?:\.{3}|…)[\s,;]{0,4}\Z")
-_NESTED = 2  # columns deeper than its scale that make a line a part of a description
+_NESTED = 2  # a line this many columns deeper than its scale is part of a description
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +72,10 @@ class LevelLine:
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """Levels a text describes. `spans` are where, ascending: what is said there need not be about the scale.
+    """Levels that a text describes. `spans`: where they are, ascending; what is said inside need not concern the scale.
 
-    `opened`: the levels that each span opens, several for a band. `numbered`: as a list of anything may be (`1. …`), so
-    that they may be no levels after all.
+    `opened`: the levels that each span opens, several for a band. `numbered`: the levels look like an ordinary numbered
+    list (`1. …`), so they may not be levels at all.
     """
 
     levels: set[float]
@@ -86,7 +86,7 @@ class Described:
 
 
 def level_lines(text: str) -> list[LevelLine]:
-    """Every line that may open a level, from the top."""
+    """Every line that may open a level, from top to bottom."""
     found, start = [], 0
     for line in text.split("\n"):
         body = line.lstrip(" ")
@@ -104,7 +104,7 @@ def level_lines(text: str) -> list[LevelLine]:
 
 
 def line_levels(text: str, lines: list[LevelLine]) -> Described | None:
-    """The levels that those of `lines` open that are written like levels; None when they open no two.
+    """The levels opened by those of `lines` that share one style; None when they open fewer than two.
 
     Raises RefusedError when there are two readings.
     """
@@ -114,7 +114,7 @@ def line_levels(text: str, lines: list[LevelLine]) -> Described | None:
     alike = [line for line in lines if line.style == best]
     outermost = min(line.indent for line in alike) + _NESTED
     outer = [line for line in alike if line.indent < outermost]
-    chosen = outer if len(outer) >= 2 else alike  # a text cut from indented code has one outer line only
+    chosen = outer if len(outer) >= 2 else alike  # a text cut from indented code has only one outer line
     described = _expand(chosen)
     levels = [level for each in described for level in each]
     taken = set(chosen)
@@ -150,10 +150,10 @@ def _style_rank(style: tuple[bool, bool, bool, str]) -> tuple[bool, int, bool, b
 
 
 def _expand(lines: Sequence[LevelLine]) -> list[list[float]]:
-    """The levels each line of one style opens: one, or those of its band."""
+    """The levels that each line of one style opens: one, or all of its band."""
     lows = [line.low for line in lines]
     if all(low[0] in "-−–" for low in lows) and any(to_number(low) == 0 for low in lows):
-        lows = [low[1:] for low in lows]  # a glued dash everywhere, also before 0, is a bullet
+        lows = [low[1:] for low in lows]  # a dash glued to every number, also to 0, is a bullet
     levels: list[list[float]] = []
     for low, line in zip(lows, lines, strict=True):
         band = [to_number(low)] if line.high is None else make_grid(to_number(low), to_number(line.high), 1.0)
@@ -171,7 +171,7 @@ def _repeated(levels: Iterable[float]) -> float:
 
 
 def _refuse_overlooked(levels: set[float], group: Sequence[float], *, listed: bool = False) -> None:
-    """Refuse when a group of numbers not taken for levels would be levels in another reading.
+    """Refuse when numbers that were not taken for levels would be levels in another reading.
 
     A `listed` group that counts from 1 (`1. …`, `2. …`) is a list inside a description, unless it completes the levels.
     """
@@ -191,7 +191,7 @@ def _refuse_overlooked(levels: set[float], group: Sequence[float], *, listed: bo
 
 
 def inline_levels(text: str) -> Described | None:
-    """The levels described within a line; None when they are not two. Raises RefusedError for two readings."""
+    """The levels described within one line; None for fewer than two. Raises RefusedError for two readings."""
     for pattern in (_INLINE_LEVEL, _SPACED_LEVEL):
         matches = list(pattern.finditer(text))
         bands = [_inline_band(m) for m in matches]
@@ -222,7 +222,7 @@ def _inline_band(match: re.Match[str]) -> list[float]:
 
 
 def _mentioned(text: str, patterns: Iterable[re.Pattern[str]]) -> list[float]:
-    """Numbers written like levels inside a line, but for those that a dash joins to another number."""
+    """Numbers written like levels inside a line, except those that a dash joins to another number."""
     matches = sorted((m for pattern in patterns for m in pattern.finditer(text)), key=lambda m: m.start("low"))
     return [to_number(m["low"]) for m in matches if not text[m.end() : m.end() + 1].isdigit()]
 

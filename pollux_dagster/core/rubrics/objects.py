@@ -1,4 +1,4 @@
-"""Scales written as JSON: an object keyed by levels, or a list of objects that name one each."""
+"""Scales written as JSON: an object keyed by levels, or a list of objects with one level each."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from pollux_dagster.core.rubrics.scale import GRADE_WORD, SIGNED, RefusedError, 
 
 
 def json_levels(text: str) -> set[float] | None:
-    """The levels of a JSON text; None when it is none. Raises RefusedError when it is and names no levels."""
+    """The levels of a JSON text; None when the text is not JSON. Raises RefusedError when it is JSON without levels."""
     if not text.strip().startswith(("{", "[")):
         return None
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
-        return None  # braces in ordinary text: the other rules look at it
+        return None  # braces in ordinary text: left to the other rules
     found = _levels_of_json(value)
     if found is None:
         raise RefusedError("it is JSON, but its keys are not levels")
@@ -27,7 +27,7 @@ def json_levels(text: str) -> set[float] | None:
 
 
 def json_level_texts(text: str) -> dict[float, str] | None:
-    """What a JSON scale says of each level, in its first language; None when the text is no JSON scale."""
+    """The description of each level of a JSON scale, in its first language; None when the text is no JSON scale."""
     try:
         if not text.strip().startswith(("{", "[")) or json_levels(text) is None:
             return None
@@ -65,7 +65,7 @@ def _levels_of_json(value: Any) -> list[float] | None:
 
 
 def to_numbers(texts: Sequence[str]) -> list[float] | None:
-    """Each text as a number, also with a word (`Score 1`); None when one of them is something else."""
+    """Each text as a number, with or without a word (`Score 1`); None when one of them is something else."""
     pattern = re.compile(rf"\s*(?:{GRADE_WORD}\s*)?({SIGNED})\s*(?:{GRADE_WORD}\s*)?", re.IGNORECASE)
     matches = [pattern.fullmatch(t) for t in texts]
     return [to_number(m[1]) for m in matches if m] if all(matches) else None

@@ -17,7 +17,7 @@ _RANGE_END = (
 )
 _TO = r"(?:до|to|and|и|по)"
 _RANGES = (
-    # "от 1 до 5": a scale when a word says so, perhaps one otherwise
+    # "от 1 до 5": a scale when a word says so, otherwise only perhaps
     re.compile(
         rf"(?P<scale>{_SCALE_WORD}[^\d\n.!?]{{0,40}}?)?\b(?:от|from)\s(?P<low>{SIGNED}){LABEL}\s(?:до|to)\s"
         rf"(?P<high>{SIGNED}){_RANGE_END}",
@@ -33,7 +33,7 @@ _RANGES = (
         rf"(?:\.\.\.?|…|[-–—‒]|\bto\b|\bдо\b)\s?(?P<high>{SIGNED}){_RANGE_END}",
         re.IGNORECASE | re.MULTILINE,
     ),
-    # right after the word "scale" whatever follows
+    # right after the word "scale" any range counts
     re.compile(
         rf"(?P<scale>\b(?:шкал\w{{0,4}}|scale)[\s:(]{{1,3}}(?:of\s)?)(?:(?:от|from|between|между|с)\s)?(?P<low>{SIGNED})\s?"
         rf"(?:\.\.\.?|…|[-–—‒]|\b{_TO}\b)\s?(?P<high>{SIGNED})(?![\w%]|[.,]\d)",
@@ -53,7 +53,7 @@ _POINTS = re.compile(
     rf"|\b(?P<en>{'|'.join(_COUNTS_EN)})[\s\-–]points?\s(?:likert\s)?scale",
     re.IGNORECASE,
 )
-_WHOLE = r"[+\-−–]?\d+"  # "0,1 или 2" may be two numbers or three
+_WHOLE = r"[+\-−–]?\d+"  # "0,1 или 2" may mean two numbers or three
 _CHOICE = re.compile(
     rf"(?:{_SCALE_WORD}[^\d\n]{{0,40}}?|^\W{{0,3}})(?P<list>(?<![\d.,\-−–]){_WHOLE}(?:,\s{_WHOLE}){{0,20}},?\s"
     rf"(?:или|либо|or)\s{_WHOLE}){_RANGE_END}"
@@ -71,7 +71,7 @@ _PARTS_HINT = re.compile(
     re.IGNORECASE,
 )
 _FRACTION = re.compile(r"(?<![\d.,])\d{1,9}[.,]\d{0,9}[1-9]\d{0,9}(?!\d|[.,]\d)")
-_DECIMAL_END = re.compile(r"\d[.,]\d")  # "от 0.0 до 1.0" has levels between
+_DECIMAL_END = re.compile(r"\d[.,]\d")  # "от 0.0 до 1.0" has levels in between
 _PARTS_ALLOWED = re.compile(
     rf"\b(?:допуст|допуска|можно|могут|разреш|возможн|allow|may\b|can\b|permit|use\b)\w{{0,8}}\W{{1,3}}(?:\w{{1,20}}\W{{1,3}}){{0,3}}{_PARTS}"
     rf"|\b{_PARTS}\W{{1,3}}(?:\w{{1,20}}\W{{1,3}}){{0,3}}(?:допуст|допуска|разреш|возможн|allow|permit|ok\b)",
@@ -82,7 +82,7 @@ _HINT_BEFORE, _HINT_AFTER = 60, 120
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """A range some words name; `stated` when they say it is the scale's."""
+    """A range that the text names; `stated` when its words say that it is the scale's."""
 
     low: float
     high: float
@@ -92,7 +92,7 @@ class Range:
 
 
 def find_ranges(text: str) -> list[Range]:
-    """Every range in the text, the scale's or not."""
+    """Every range in the text, whether it is the scale's or not."""
     found = []
     for pattern in _RANGES:
         for match in pattern.finditer(text):
@@ -102,13 +102,13 @@ def find_ranges(text: str) -> list[Range]:
 
 
 def labelled_ends(text: str) -> dict[float, str]:
-    """The ends of `от 1 (плохо) до 5 (отлично)` and their labels; empty where no range has both."""
+    """The labels of both ends of `от 1 (плохо) до 5 (отлично)`, by level; empty where no range has both."""
     match = _LABELLED_ENDS.search(text)
     return {} if match is None else {to_number(match[1]): match[2], to_number(match[3]): match[4]}
 
 
 def range_levels(text: str, ranges: Sequence[Range]) -> set[float]:
-    """The levels of a text that describes none: its one range, or its one choice. Raises RefusedError."""
+    """The levels of a text that describes none: its one range or choice. Raises RefusedError without one."""
     step = find_step(text)
     refuse_parts(text, ranges, step)
     usable = [r for r in ranges if r.stated or r.high - r.low < MAX_LEVELS]  # "от 100 до 5000" counts words
@@ -141,7 +141,7 @@ def find_step(text: str) -> float | None:
 
 
 def refuse_parts(outside: str, ranges: Iterable[Range], step: float | None) -> None:
-    """Refuse when levels between whole numbers are allowed and the text does not say which."""
+    """Refuse when the text allows levels between whole numbers and does not say which. Raises RefusedError."""
     if step is not None:
         return
     hint = _PARTS_ALLOWED.search(outside)
@@ -160,7 +160,7 @@ def refuse_parts(outside: str, ranges: Iterable[Range], step: float | None) -> N
 
 
 def find_points(text: str) -> set[float]:
-    """N of `N-балльная шкала`, also in words."""
+    """The N of every `N-балльная шкала`, also where N is written as a word."""
     sizes = set()
     for match in _POINTS.finditer(text.replace("ё", "е")):
         word, words = (match["ru"], _COUNTS) if match["ru"] else (match["en"], _COUNTS_EN)
@@ -169,5 +169,5 @@ def find_points(text: str) -> set[float]:
 
 
 def find_choices(text: str) -> list[set[float]]:
-    """The numbers of each `0, 1 or 2`."""
+    """The numbers of each choice such as `0, 1 or 2`."""
     return [{to_number(n) for n in re.findall(_WHOLE, m["list"] or m["bare"])} for m in _CHOICE.finditer(text)]

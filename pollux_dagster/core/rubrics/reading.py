@@ -1,4 +1,4 @@
-"""From a rubric's text to its scale: which of the ways to write one it uses, and whether they agree."""
+"""Reads a rubric's text into its scale: which notation the text uses, and whether its statements agree."""
 
 from __future__ import annotations
 
@@ -37,37 +37,37 @@ MAX_RUBRIC_CHARS = 100_000
 
 @lru_cache(maxsize=20_000)
 def read_scale(rubrics: str) -> RubricScale:
-    """Read the levels a rubric states.
+    """Read the levels that a rubric states.
 
     The rules, in order; the first that finds levels decides:
 
     1. A JSON object keyed by numbers (also one language or name deeper), or a JSON list of such objects.
-    2. Levels that open lines: optional bullet, optional bold, optional word (Score, Оценка, Балл, …), a
-       number or a band of whole numbers (`1-3`), perhaps a label in parentheses, then `:`, a dash, `=`, `)`,
-       `.` or the end of the line.
-       - Lines of one scale share their style (word, bullet, bold, separator; `:` and every dash are one
+    2. Levels that open lines: optional bullet, optional bold, optional word (Score, Оценка, Балл, …), a number or a
+       band of whole numbers (`1-3`), optionally a label in parentheses, then `:`, a dash, `=`, `)`, `.` or the end of
+       the line.
+       - Lines of one scale share their style (word, bullet, bold, separator; `:` and every dash count as one
          separator). A numbered list inside a description has another style, or is two columns deeper.
-       - Between styles, a grade word beats none, and `:` and dashes beat `)` and `.`.
-       - A dash and a space is a bullet (`- 1:` is level 1); a dash glued to the number is a minus (`-1:` is
-         level −1), unless every line has one and one of them says `-0`: then they are bullets.
-       - Lines that differ in their dash or by a column are one scale when their levels are evenly spaced.
-       - A line of nothing but `…` between whole levels stands for the whole numbers left out there.
-       - Two readings are an error, not a choice: a level described twice, one level beside a list written
-         another way, levels of which only some are bulleted or bold, a line or a place within one that reads
-         like a level missing between the others or one step beside them.
-    3. Levels inside one line (`0 — нет, 1 — да`), when they only rise or only fall; with nothing but spaces
-       between them (`0: нет 1: да`) or with different separators they must also rise or fall evenly.
-    4. A stated range: `от 1 до 5`, `from 0 to 2`, `Шкала 1–10`, `1..5`; whole numbers, or a stated step
-       (`с шагом 0,5`). Two different ranges are an error, and so is a mention of halves without a step.
+       - Between styles, a grade word wins over none, and `:` and dashes win over `)` and `.`.
+       - A dash followed by a space is a bullet (`- 1:` is level 1); a dash glued to the number is a minus (`-1:` is
+         level −1), unless every line has one and one of them is `-0`: then they are bullets.
+       - Lines that differ in their dash or by one column are one scale when their levels are evenly spaced.
+       - A line with only `…` between whole levels stands for the whole numbers left out there.
+       - Two possible readings are an error: a level described twice; one level beside a list written another way;
+         levels of which only some are bulleted or bold; a line, or a place within one, that reads like a level missing
+         between the others or one step beside them.
+    3. Levels inside one line (`0 — нет, 1 — да`), when they only rise or only fall; where only spaces separate them
+       (`0: нет 1: да`) or the separators differ, they must also be evenly spaced.
+    4. A stated range: `от 1 до 5`, `from 0 to 2`, `Шкала 1–10`, `1..5`; whole numbers, or a stated step (`с шагом
+       0,5`). Two different ranges are an error, and so is a mention of halves without a step.
     5. A choice: `Оценка: 0 или 1`, `Score 0, 1 or 2`.
 
-    A range stated beside described levels is part of the scale. Where it starts and ends as they do, the levels
-    are the range's (`от 1 до 5, где 1 — плохо, 5 — отлично` has five); where it does not, the rubric is refused.
-    `10-балльная шкала` is such a range once levels 1 and 10, or 0 and 10, are described. A range no word calls
-    the scale's (`от 1 до 5` in a description) says nothing where whole levels are described without a gap.
+    A range stated beside described levels is part of the scale. Where it starts and ends as they do, the levels are the
+    range's (`от 1 до 5, где 1 — плохо, 5 — отлично` has five); where it does not, the rubric is refused. `10-балльная
+    шкала` is such a range once levels 1 and 10, or 0 and 10, are described. A range that no word ties to the scale (`от
+    1 до 5` in a description) is ignored where whole levels are described without a gap.
 
-    Raises UnreadableScaleError (a ValueError, with the rubric in its message) when none of them applies. Takes
-    time linear in the length of the text.
+    Raises UnreadableScaleError (a ValueError, with the rubric in its message) when no rule applies. Takes time linear
+    in the length of the text.
     """
     if len(rubrics) > MAX_RUBRIC_CHARS:
         raise UnreadableScaleError(rubrics, f"it is longer than {MAX_RUBRIC_CHARS:,} characters")
@@ -84,9 +84,10 @@ def read_scale(rubrics: str) -> RubricScale:
 
 @lru_cache(maxsize=20_000)
 def read_level_texts(rubrics: str) -> dict[float, str]:
-    """What the rubric says of each level it describes, head included (`1 (плохо): …`); a range's ends by their labels.
+    """The text of each level that the rubric describes, including its head (`1 (плохо): …`), or the labels of a range's
+    ends.
 
-    Levels without words of their own are left out, and so is everything of a rubric without a readable scale.
+    Levels without a text of their own are left out. Empty for a rubric without a readable scale.
     """
     try:
         read_scale(rubrics)
@@ -105,9 +106,9 @@ def read_level_texts(rubrics: str) -> dict[float, str]:
 
 
 def read_level_keys(keys: Sequence[str]) -> RubricScale:
-    """The levels that the keys of an object of levels name: numbers, also with a word, or bands (`1-3`).
+    """The scale that the keys of an object of levels name: numbers, with or without a word, or bands (`1-3`).
 
-    Raises UnreadableScaleError when they are not levels, fewer than two, or name one twice.
+    Raises UnreadableScaleError when the keys are not levels, are fewer than two, or name one level twice.
     """
     numbers = to_numbers(keys)
     if numbers is None:
@@ -118,9 +119,10 @@ def read_level_keys(keys: Sequence[str]) -> RubricScale:
 
 
 def _tidy(rubrics: str) -> str:
-    """The text without blank lines and with single spaces, so that no pattern has a run of them to try in many ways.
+    """The text without blank lines and with single spaces.
 
-    A first line deeper than all others was pasted with its margin.
+    No pattern then meets a run of spaces that it could match in many ways, which would be slow. A first line that is
+    deeper than all others is taken to be pasted with its margin and loses it.
     """
     lines = [line.rstrip() for line in rubrics.lstrip("\ufeff").expandtabs(4).splitlines()]
     bodies = [(len(line) - len(line.lstrip()), " ".join(line.split())) for line in lines if line]
@@ -140,7 +142,7 @@ def _described(text: str) -> tuple[Described | None, list[Range]]:
     """The levels that the text describes, if any, and the ranges it states beside them."""
     lines = level_lines(text)
     alike = Counter(line.style for line in lines)
-    # "1–5" or "Оценка 1–5:" on its own states a range; described, it is levels.
+    # "1–5" or "Оценка 1–5:" on its own states a range; with a description it is a band of levels.
     bands = {x for x in lines if x.high and alike[x.style] == 1 and x.head_end == x.end}
     ranges = [*find_ranges(text), *(_band_range(line) for line in bands)]
     described = line_levels(text, [line for line in lines if line not in bands])
@@ -154,7 +156,7 @@ def _band_range(line: LevelLine) -> Range:
 
 
 def _settled(text: str, described: Described, ranges: Sequence[Range]) -> set[float]:
-    """Described levels together with the ranges stated beside them."""
+    """The levels that follow from the described levels and the ranges stated beside them. Raises RefusedError."""
     levels, spans = described.levels, described.spans
     low, high = min(levels), max(levels)
     complete = low.is_integer() and len(levels) == high - low + 1 and are_even(levels)

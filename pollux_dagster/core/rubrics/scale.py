@@ -1,4 +1,4 @@
-"""What a scale is, and the numbers and words from which rubrics build one."""
+"""The scale type, and the numbers and words that rubrics write scales with."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class UnreadableScaleError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class RubricScale:
-    """The levels of one rubric, ascending and distinct, in the rubric's own units. At least two."""
+    """The levels of one rubric, ascending and distinct, in the rubric's own units. There are at least two."""
 
     levels: tuple[float, ...]
 
@@ -39,7 +39,7 @@ class RubricScale:
 
 
 class RefusedError(Exception):
-    """Why the text has no scale; read_scale adds the text."""
+    """Why a text has no scale; `read_scale` adds the text itself."""
 
 
 NUMBER = r"\d+(?:[.,]\d+)?"
@@ -52,19 +52,19 @@ LABEL = r"(?:[ \t]*\([^()\n]{1,80}\))?"
 
 
 def to_number(text: str) -> float:
-    """A text that matches SIGNED as a number: decimal comma or point, any kind of minus."""
+    """A text that matches SIGNED as a number, with a decimal comma or point and any kind of minus sign."""
     return float(text.replace(",", ".").replace("−", "-").replace("–", "-")) + 0.0  # no negative zero
 
 
 def are_even(levels: Iterable[float], *, sure: bool = False) -> bool:
-    """Whether the levels are evenly spaced. `sure`: as two numbers always are, two must be one apart."""
+    """Whether the levels are evenly spaced. `sure`: two levels, which always are, must also be one apart."""
     ordered = sorted(levels)
     steps = {round(b - a, 9) for a, b in pairwise(ordered)}
     return len(steps) == 1 and 0 not in steps and (not sure or len(ordered) > 2 or steps == {1.0})
 
 
 def blank_out(text: str, spans: Iterable[tuple[int, int]]) -> str:
-    """The text with these spans blank; everything else stays where it was."""
+    """The text with these spans replaced by blanks; everything else keeps its position."""
     parts, at = [], 0
     for start, end in sorted(spans):
         if end > at:

@@ -1,11 +1,12 @@
-"""Statistics of scores: how sure a mean is, which models differ, how well a judge agrees with people.
+"""Statistics of scores: confidence intervals of means, comparisons of models, agreement of a judge with people.
 
-Pure functions over numpy arrays; integer codes name the groups and clusters, and nothing here knows a table,
-a column or a file. The one idea: the instruction is the unit of sampling, so every standard error is
-clustered by it.
+The instruction is the unit of sampling, so every standard error is clustered by it. The functions are pure and work on
+numpy arrays; integer codes name groups and clusters, and tables, columns and files are unknown here.
 """
 
 from typing import Literal
 
 Aggregation = Literal["mean", "median", "mode"]
-"""How several annotators of one answer become one gold score; here because settings need it without scipy."""
+"""How several annotators' scores of one answer become one gold score. Defined here because settings need it without
+importing scipy.
+"""

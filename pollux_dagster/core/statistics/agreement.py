@@ -1,9 +1,8 @@
-"""How well a judge's scores agree with people's: the model card's three figures, kappa, alpha and the table.
+"""How well a judge's scores agree with people's: the model card's three figures, kappa, alpha and the confusion table.
 
-Definitions only for one set of items at a time; who is compared on which items is decided by the caller. The
-one
-idea: every figure is a function of one contingency table (gold value by judge value), so leaving out each
-instruction in turn, for the intervals, costs one subtraction each.
+Every figure is a function of one contingency table (gold value by judge value), so leaving out each instruction in
+turn, for the intervals, costs one subtraction each. The functions take one set of items at a time; the caller decides
+who is compared on which items.
 """
 
 from __future__ import annotations
@@ -47,17 +46,17 @@ class Agreement:
     figures: dict[str, Estimate]
     levels: tuple[float, ...]
     confusion: Integers
-    """(levels, levels): rows are gold, columns the judge, both at the nearest level."""
+    """(levels, levels): rows are gold, columns the judge, both at their nearest level."""
 
 
 def nearest_level(values: Floats, levels: Floats) -> Integers:
-    """Index of the level nearest to each value, halfway goes to the higher; levels are ascending.
+    """Index of the level nearest to each value; halfway goes to the higher one. Levels are ascending.
 
-    The rule for fractional gold (a mean of annotators) wherever classes are needed: macro F1, kappa, exact
-    agreement and the confusion table. RMSE, MAE, Spearman and alpha use the fractional value itself.
+    This rule maps fractional gold (a mean of annotators) to classes for macro F1, kappa, exact agreement and the
+    confusion table. RMSE, MAE, Spearman and alpha use the fractional value itself.
     """
     middles = (levels[1:] + levels[:-1]) / 2
-    # Means of three annotators leave 1.4999999999999998 where arithmetic says 1.5.
+    # The mean of three annotators can be 1.4999999999999998 in floating point where it is exactly 1.5.
     return np.searchsorted(middles, values + 1e-9, side="right").astype(np.int64)
 
 
@@ -70,19 +69,22 @@ def agreement(
     classes: tuple[Floats, Floats] | None = None,
     level: float = 0.95,
 ) -> Agreement:
-    """Figures of agreement between gold and judge, both (items,), in the units of the scale.
+    """Figures of agreement between gold and judge scores, both (items,), in the units of the scale.
 
-    levels: the scale's levels, ascending. clusters: (items,) codes of the instructions. classes: the level that
-    each gold and each judge score stands for, (items,) both; without it, the nearest of `levels`. Give it where
-    items have scales of their own and `levels` are those of all of them together.
-    rmse, mae: of judge - gold. macro_f1: over the classes that either side uses, as scikit-learn's
-    f1_score(average="macro"). spearman: of midranks, as scipy.stats.spearmanr. quadratic_kappa: Cohen 1968
-    with squared distance of level positions, as scikit-learn's cohen_kappa_score(weights="quadratic",
-    labels=levels).
-    krippendorff_alpha: interval metric, two coders (Krippendorff 2011, "Computing Krippendorff's
-    Alpha-Reliability"). Intervals: delete-one-instruction jackknife variance (Efron & Tibshirani 1993,
-    chapter 11), t with clusters - 1 degrees of freedom, on a scale where the figure is nearly normal (log for
-    errors, logit for shares, Fisher's z for coefficients). Raises ValueError on empty or unequal inputs.
+    levels: the scale's levels, ascending. clusters: (items,) codes of the instructions. classes: the level that each
+    gold and each judge score stands for, (items,) both; by default the nearest of `levels`. Pass it where items have
+    scales of their own and `levels` is the union of all of them.
+
+    - rmse, mae: of judge - gold.
+    - macro_f1: over the classes that either side uses, as scikit-learn's f1_score(average="macro").
+    - spearman: of midranks, as scipy.stats.spearmanr.
+    - quadratic_kappa: Cohen 1968 with squared distance of level positions, as scikit-learn's
+      cohen_kappa_score(weights="quadratic", labels=levels).
+    - krippendorff_alpha: interval metric, two coders (Krippendorff 2011, "Computing Krippendorff's Alpha-Reliability").
+
+    Intervals: delete-one-instruction jackknife variance (Efron & Tibshirani 1993, chapter 11), t with clusters - 1
+    degrees of freedom, on a scale where the figure is nearly normal (log for errors, logit for shares, Fisher's z for
+    coefficients). Raises ValueError on empty or unequal inputs.
     """
     if not len(gold) == len(judge) == len(clusters) or not len(gold):
         raise ValueError(
@@ -112,7 +114,7 @@ def agreement(
 
 
 def _distinct(values: Floats, classes: Floats) -> tuple[Floats, Floats, Integers]:
-    """The distinct pairs of a value and its class, ascending by value, and which of them each item has."""
+    """The distinct pairs of a value and its class, ascending by value, and the index of each item's pair."""
     value, value_code = np.unique(values, return_inverse=True)
     kind, kind_code = np.unique(classes, return_inverse=True)
     pair, code = np.unique(value_code * len(kind) + kind_code, return_inverse=True)
@@ -132,7 +134,7 @@ def _fold(gold_levels: Floats, judge_levels: Floats, scale: Floats) -> Callable[
 def _figures(tables: Table, confusion: Table, gold_values: Floats, judge_values: Floats) -> dict[str, Floats]:
     """Every figure for a stack of contingency tables (tables, gold values, judge values): (tables,) each.
 
-    confusion: the same tables by level. A value that stands for two levels has two rows, or columns.
+    confusion: the same tables by level. A value that stands for two levels has two rows or columns.
     """
     n = tables.sum(axis=(1, 2))
     gap = judge_values[None, :] - gold_values[:, None]
@@ -158,7 +160,7 @@ def _figures(tables: Table, confusion: Table, gold_values: Floats, judge_values:
 
 def _spearman(tables: Table, gold_values: Floats, judge_values: Floats) -> Floats:
     """Pearson's correlation of the midranks that the margins of each table imply."""
-    # Equal values of different classes are ties all the same.
+    # Equal values of different classes are still ties.
     same = [(np.unique(v)[:, None] == v[None, :]).astype(np.float64) for v in (gold_values, judge_values)]
     tables = same[0] @ tables @ same[1].T
     n = tables.sum(axis=(1, 2))[:, None]
@@ -172,8 +174,8 @@ def _spearman(tables: Table, gold_values: Floats, judge_values: Floats) -> Float
 
 
 def _alpha_of_two(tables: Table, gold_values: Floats, judge_values: Floats, square: Floats) -> Floats:
-    # Observed disagreement over 2n pairable values against that of all their pairs: the interval metric needs
-    # moments.
+    # Observed disagreement over 2n pairable values against that of all their pairs. With the interval metric both
+    # follow from the first two moments.
     rows, columns = tables.sum(axis=2), tables.sum(axis=1)
     m = 2 * tables.sum(axis=(1, 2))
     first = rows @ gold_values + columns @ judge_values
@@ -193,7 +195,7 @@ def jackknife(values: Floats, clusters: int, transform: str, level: float) -> Es
     with np.errstate(divide="ignore", invalid="ignore"):
         centre, stretch = forward(value), slope(value)
     if not np.isfinite(centre) or not np.isfinite(stretch):
-        # Perfect agreement sits at the end of its scale, where no spread shows: no interval rather than a
+        # Perfect agreement is the end of its scale, where the jackknife shows no spread: no interval is better than a
         # false one.
         return Estimate(value, error, float("nan"), float("nan"))
     ends = sorted(float(back(centre + sign * stretch * reach)) for sign in (-1, 1))

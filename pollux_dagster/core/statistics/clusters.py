@@ -1,7 +1,7 @@
-"""Sums of rows within (group, cluster) cells, and the cluster-robust variance of a pooled mean from them.
+"""Sums of rows within (group, cluster) cells, and the cluster-robust variance of a pooled mean computed from them.
 
-What an interval is made of, not the interval. The one idea: after one sort, a mean and its variance need only
-the sums of each cell, so a hundred groups cost what one costs.
+After one sort, a mean and its variance need only the sums of each cell, so a hundred groups cost as much as one. The
+intervals themselves are built in `intervals`.
 """
 
 from __future__ import annotations
@@ -16,15 +16,16 @@ Integers = npt.NDArray[np.int64]
 Booleans = npt.NDArray[np.bool_]
 
 SMALL = 30
-"""Below this many clusters the variance is the jackknife's, with the degrees of freedom of equal clusters."""
+"""With fewer clusters the variance is the jackknife's, with the degrees of freedom of the effective number of clusters.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Cells:
     """Rows summed by (group, cluster): one entry for each pair that has rows, ordered by group.
 
-    `group` and `cluster` are (cells,) codes, the former below `n_groups`; `total` and `count` are (cells,)
-    sums of values and numbers of rows.
+    `group` and `cluster` are (cells,) codes, groups below `n_groups`; `total` and `count` are the (cells,) sums of
+    values and numbers of rows.
     """
 
     group: Integers
@@ -78,11 +79,11 @@ def sum_cells(values: Floats, groups: Integers, clusters: Integers, n_groups: in
 
 
 def matched_degrees(squares: Floats, fourths: Floats, clusters: Floats) -> Floats:
-    """Degrees of freedom at which a chi-squared is as unsure as the sum of squares of so many residuals.
+    """Degrees of freedom of a chi-squared with the same relative variance as a sum of squared residuals.
 
-    squares, fourths: sums of the residuals' second and fourth powers over the clusters. 2G / (k - 1 +
-    2/(G-1)), k = G sum(d^4) / sum(d^2)^2: Satterthwaite 1946 applied to the variance of a variance. NaN where
-    nothing varies; warns where it divides by zero, unless the caller silences numpy.
+    squares, fourths: sums over the clusters of the residuals' second and fourth powers. 2G / (k - 1 + 2/(G-1)) with k =
+    G sum(d^4) / sum(d^2)^2: Satterthwaite 1946 applied to the variance of a variance. NaN where nothing varies. numpy
+    warns where it divides by zero, unless the caller silences it.
     """
     kurtosis = clusters * fourths / squares**2
     matched: Floats = 2 * clusters / (kurtosis - 1 + 2 / (clusters - 1))
@@ -90,18 +91,18 @@ def matched_degrees(squares: Floats, fourths: Floats, clusters: Floats) -> Float
 
 
 def pooled_means(cells: Cells) -> PooledMeans:
-    """Pooled mean of each group (all rows weigh the same) with its variance clustered.
+    """Pooled mean of each group (all rows have equal weight) with its clustered variance.
 
     With m = sum(S_g) / N over clusters g of n_g rows and residual d_g = S_g - m n_g:
-    at least 30 clusters: CR1, G/(G-1) sum(d_g^2) / N^2 (Liang & Zeger 1986; Miller 2024, "Adding Error Bars
-    to Evals", section 2.2, with the small-sample factor of Cameron & Miller 2015, section VI.A), G-1 degrees
-    of freedom;
-    fewer: CR3, the delete-one-cluster jackknife, (G-1)/G sum((d_g / (N - n_g))^2) (Bell & McCaffrey 2002;
-    MacKinnon, Nielsen & Webb 2023), with Kish's effective number of clusters N^2 / sum(n_g^2) less 1 as
-    degrees of freedom.
-    Where a few clusters make most of the variance it is known worse than that: the degrees of freedom are
-    then 2G / (k - 1 + 2/(G-1)), k the kurtosis of the d_g, which match the variance of a variance
-    (Satterthwaite 1946). One cluster has no variance: NaN.
+
+    - At least 30 clusters: CR1, G/(G-1) sum(d_g^2) / N^2, G-1 degrees of freedom (Liang & Zeger 1986; Miller 2024,
+      "Adding Error Bars to Evals", section 2.2, with the small-sample factor of Cameron & Miller 2015, section VI.A).
+    - Fewer: CR3, the delete-one-cluster jackknife, (G-1)/G sum((d_g / (N - n_g))^2) (Bell & McCaffrey 2002; MacKinnon,
+      Nielsen & Webb 2023), with Kish's effective number of clusters N^2 / sum(n_g^2) less 1 as degrees of freedom.
+    - Where a few clusters make most of the variance, it is known less well than that. The degrees of freedom are then
+      2G / (k - 1 + 2/(G-1)), k the kurtosis of the d_g, which match the variance of a variance (Satterthwaite 1946).
+
+    One cluster has no variance: NaN.
     """
     rows = cells.by_group(cells.count)
     clusters = np.bincount(cells.group, minlength=cells.n_groups).astype(np.int64)

@@ -1,8 +1,7 @@
-"""Which models differ: every two models compared on the rows both were scored on, and ranks from that.
+"""Which models differ: paired differences of every two models on the rows both were scored on, and ranks from them.
 
-Means of single models live in intervals; here only differences. The one idea: a pair is compared row by row
-(same instruction, same criterion), so what one model was never asked, or never got a verdict for, cannot tell
-them apart.
+A pair is compared row by row (same instruction, same criterion), so an item that one of the two was never asked, or has
+no verdict for, cannot make them differ. Means of single models are in `intervals`.
 """
 
 from __future__ import annotations
@@ -24,14 +23,12 @@ UNDEFINED = "none: fewer than two shared instructions"
 
 @dataclass(frozen=True, slots=True)
 class PairwiseComparisons:
-    """All ordered pairs: every field is (models, models), [a, b] compares a with b, positive when a is
-    better.
+    """All ordered pairs: every field is (models, models), and [a, b] compares a with b, positive when a is better.
 
-    difference, standard_error, low, high: in the units of the scores, over shared rows, all rows weighing the
-    same.
-    p_value: two-sided, of no difference. adjusted_p_value: Holm's, over the pairs a < b that could be tested.
-    superiority: share of shared instructions on which a's mean is above b's, ties counting half.
-    rows, clusters: shared rows and shared instructions. method: how the interval was made.
+    difference, standard_error, low, high: in the units of the scores, over the shared rows, with equal weight for each
+    row. p_value: two-sided, of no difference. adjusted_p_value: Holm's, over the pairs a < b that could be tested.
+    superiority: share of shared instructions on which a's mean is above b's, a tie counting as half. rows, clusters:
+    numbers of shared rows and shared instructions. method: how the interval was computed.
     """
 
     difference: Floats
@@ -48,7 +45,7 @@ class PairwiseComparisons:
 
 @dataclass(frozen=True, slots=True)
 class Ranks:
-    """Rank of each model (1 is best) with simultaneous bounds and the models it cannot be told apart from.
+    """Rank of each model (1 is best) with simultaneous bounds, and the models it cannot be told apart from.
 
     rank, low, high: (models,). tied: (models, models), symmetric, false on the diagonal.
     """
@@ -64,20 +61,20 @@ def compare_all(
 ) -> PairwiseComparisons:
     """Compare every two models.
 
-    scores: (models, items), NaN where a model has no score on an item; an item is one criterion of one
-    instruction (and sample). clusters: (items,) integer codes of the instructions. bounds: of a score.
+    scores: (models, items), NaN where a model has no score on an item; an item is one criterion of one instruction (and
+    sample). clusters: (items,) integer codes of the instructions. bounds: least and greatest possible score.
 
-    For pair (a, b) and shared items i of cluster g: d_g = sum(a_i - b_i), n_g their number, m = sum(d_g) /
-    sum(n_g). Variance of m: CR1 on d_g - m n_g with G-1 degrees of freedom, CR3 with the effective number of
-    clusters below 30, and fewer where a few clusters make most of it (see clusters.pooled_means); t interval
-    and test, as Miller 2024, "Adding Error Bars to Evals", section 4.2. A pair that differs by the same amount
-    everywhere gets the exact binomial bound on how often it could do otherwise, and the sign test's p-value.
-    Holm 1979 controls the chance of any false difference among all pairs. Raises ValueError when scores and
+    For pair (a, b) and shared items i of cluster g: d_g = sum(a_i - b_i), n_g their number, m = sum(d_g) / sum(n_g).
+    Variance of m: CR1 on d_g - m n_g with G-1 degrees of freedom; below 30 clusters CR3 with the effective number of
+    clusters; fewer degrees of freedom where a few clusters make most of the variance (see clusters.pooled_means). t
+    interval and test as in Miller 2024, "Adding Error Bars to Evals", section 4.2. A pair that differs by the same
+    amount everywhere gets the exact binomial bound on how often it could differ otherwise, and the sign test's p-value.
+    Holm 1979 controls the probability of any false difference among all pairs. Raises ValueError when scores and
     clusters disagree in length.
     """
     if scores.ndim != 2 or scores.shape[1] != len(clusters):
         raise ValueError(
-            f"scores must be (models, items) with one cluster code an item; got {scores.shape} scores and "
+            f"scores must be (models, items) with one cluster code per item; got {scores.shape} scores and "
             f"{len(clusters)} codes."
         )
     models = len(scores)
@@ -114,7 +111,7 @@ def compare_all(
         reach = stats.t.ppf(1 - tail, degrees) * error
         p_value = 2 * stats.t.sf(np.abs(mean) / error, degrees)
         superiority = (wins + ties / 2) / groups
-    # Differences that never vary carry no variance to build a t interval from.
+    # Differences that never vary have no variance to build a t interval from.
     constant = (widest <= 1e-12) & (groups >= 1)
     span = bounds[1] - bounds[0]
     share = tail ** (1 / np.maximum(groups, 1))
@@ -142,14 +139,14 @@ def compare_all(
 
 
 def rank_models(pairs: PairwiseComparisons, *, level: float = 0.95) -> Ranks:
-    """Rank by paired differences, with bounds that hold for all models together.
+    """Rank by paired differences, with bounds that hold for all models simultaneously.
 
-    rank = 1 + number of models with a higher score on the shared rows; bounds = 1 + models surely better, and
-    the number of models less those surely worse, "surely" being an adjusted p-value below 1 - level. Whenever
-    no pair is falsely told apart, which Holm grants with probability `level`, all true ranks lie within their
-    bounds (Mogstad, Romano, Shaikh & Wilhelm 2024, Review of Economic Studies 91:476, section 3). With
-    complete data this orders models by their mean; with different items it uses the shared ones only. A pair
-    without shared rows decides nothing.
+    rank = 1 + number of models with a higher score on the shared rows. The bounds are 1 + the number of models surely
+    better, and the number of models less those surely worse, where "surely" means an adjusted p-value below 1 - level.
+    Whenever no pair is falsely told apart, which Holm guarantees with probability `level`, all true ranks lie within
+    their bounds (Mogstad, Romano, Shaikh & Wilhelm 2024, Review of Economic Studies 91:476, section 3). With complete
+    data this orders models by their mean; where models have different items, only the shared ones count. A pair without
+    shared rows has no effect.
     """
     known = np.nan_to_num(pairs.difference)
     surely = np.nan_to_num(pairs.adjusted_p_value, nan=1.0) < 1 - level
@@ -166,10 +163,9 @@ def rank_models(pairs: PairwiseComparisons, *, level: float = 0.95) -> Ranks:
 
 
 def _blocks(scores: Floats, clusters: Integers) -> list[tuple[Floats, Floats]]:
-    """Lay the items out by cluster: (clusters, models, items) values and 1/0 of known, padded, in even
-    blocks.
+    """Arrange the items by cluster: padded (clusters, models, items) values and 1/0 of known, in blocks of even size.
 
-    Blocks hold so many clusters that a (clusters, models, models) array stays near 32 MB.
+    The number of clusters in a block keeps a (clusters, models, models) array near 32 MB.
     """
     order = np.argsort(clusters, kind="stable")
     names, first, number = np.unique(clusters[order], return_index=True, return_counts=True)
@@ -189,14 +185,14 @@ def _blocks(scores: Floats, clusters: Integers) -> list[tuple[Floats, Floats]]:
 
 
 def _pair_sums(values: Floats, known: Floats) -> tuple[Floats, Floats]:
-    """Number of shared items and sum of a - b over them, by cluster: two (clusters, models, models)."""
+    """Number of shared items and sum of a - b over them, by cluster: two (clusters, models, models) arrays."""
     other = known.transpose(0, 2, 1)
     product = values @ other
     return known @ other, product - product.transpose(0, 2, 1)
 
 
 def _adjust(p_values: Floats) -> Floats:
-    """Holm over the pairs a < b, mirrored."""
+    """Holm's adjustment over the pairs a < b, mirrored to b < a."""
     adjusted = np.full_like(p_values, np.nan)
     pairs = np.triu_indices(len(p_values), k=1)
     adjusted[pairs] = holm(p_values[pairs])

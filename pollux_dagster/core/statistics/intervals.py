@@ -1,8 +1,8 @@
 """Confidence intervals of mean scores on a bounded scale, clustered by instruction, for many groups at once.
 
-Scores on a 0-2 scale pile up at the top and a tripped gate zeroes a whole answer, so mean plus or minus two
-standard errors fails exactly where tables are read. The one idea: put the interval on the logit scale, and
-give the share of gated answers its own interval.
+Scores on a 0-2 scale pile up at the top and a tripped gate zeroes a whole answer, so mean plus or minus two standard
+errors fails for the best models, where it matters most. The interval is therefore computed on the logit scale, and the
+share of gated answers gets an interval of its own.
 """
 
 from __future__ import annotations
@@ -33,10 +33,9 @@ UNDEFINED = "none: one cluster"
 
 @dataclass(frozen=True, slots=True)
 class MeanIntervals:
-    """One entry a group. `method` names how the interval was made; bounds are NaN where there is none.
+    """One entry per group. `method` names how the interval was computed; bounds are NaN where there is none.
 
-    `n` counts rows, `clusters` instructions; means, standard errors and bounds are in the units of the
-    values.
+    `n` counts rows, `clusters` instructions; means, standard errors and bounds are in the units of the values.
     """
 
     mean: Floats
@@ -61,18 +60,18 @@ def clustered_means(
 ) -> MeanIntervals:
     """Mean of the rows of each group with an interval that treats a cluster (an instruction) as one draw.
 
-    values, groups, clusters: (rows,), the last two integer codes; groups are below n_groups.
-    gated: (rows,), whether a gate could have zeroed the row; tripped: (rows,), whether one did. Both or
-    neither.
-    bounds: least and greatest value possible. level: of confidence.
+    values, groups, clusters: (rows,), the last two integer codes; groups are below n_groups. gated: (rows,), whether a
+    gate could have zeroed the row; tripped: (rows,), whether one did. Pass both or neither. bounds: least and greatest
+    possible value. level: of confidence.
 
-    A group without gates: a t interval for logit(mean), variance by the delta method, transformed back. When
-    all clusters of a group agree on one value, its share among clusters is at least (alpha/2)^(1/G) (Clopper
-    & Pearson 1934 for G successes of G), and the rest may lie anywhere within the bounds.
-    A group with gates: mean = (share of rows not tripped) x (mean of those rows). The share gets Wilson's
-    interval over the effective number of clusters with a t quantile, the mean the logit interval; they are
-    combined by MOVER (Zou & Donner 2008, Statistics in Medicine 27:1693). Without that, 15 instructions of
-    which none happened to trip would say that none ever will.
+    A group without gates: a t interval for logit(mean), variance by the delta method, transformed back. When all
+    clusters of a group agree on one value, the share of clusters with that value is at least (alpha/2)^(1/G) (Clopper &
+    Pearson 1934 for G successes of G), and the rest may lie anywhere within the bounds.
+
+    A group with gates: mean = (share of rows not tripped) x (mean of those rows). The share gets Wilson's interval over
+    the effective number of clusters with a t quantile, the mean the logit interval; they are combined by MOVER (Zou &
+    Donner 2008, Statistics in Medicine 27:1693). Without that, 15 instructions none of which tripped a gate would imply
+    that none ever will.
 
     Raises ValueError on unequal lengths, non-finite or out-of-bounds values, or one of gated/tripped alone.
     """
@@ -99,7 +98,7 @@ def clustered_means(
     undefined = pooled.clusters < 2
     method[undefined] = UNDEFINED
     span = high - low
-    # Rounding must not leave a mean outside its own interval.
+    # Rounding must not put a mean outside its own interval.
     mean = np.clip(pooled.mean, 0.0, 1.0)
     lower, upper = np.minimum(lower, mean), np.clip(np.maximum(upper, mean), 0.0, 1.0)
     return MeanIntervals(
@@ -125,7 +124,7 @@ def _is_constant(cells: Cells, pooled: PooledMeans) -> Booleans:
 def _logit_interval(pooled: PooledMeans, constant: Booleans, level: float) -> tuple[Floats, Floats]:
     tail = (1 - level) / 2
     with np.errstate(divide="ignore", invalid="ignore"):
-        # Rounding can leave a mean of ones at 1 - 1e-16, and a mean at the very edge has no logit.
+        # Rounding can leave a mean of ones at 1 - 1e-16, and a mean at the exact edge has no logit.
         mean = np.clip(pooled.mean, 1e-12, 1 - 1e-12)
         centre = special.logit(mean)
         reach = stats.t.ppf(1 - tail, pooled.degrees) * np.sqrt(pooled.variance) / (mean * (1 - mean))

@@ -1,8 +1,7 @@
-"""How much a score follows the length of the answer, and what it would be at equal length.
+"""How much a score depends on the length of the answer, and what it would be at equal length.
 
-Only length; models are compared in comparison. The one idea: length is judged within an instruction and
-within a model, so neither a question that needs many words nor a model that is both long and good passes for
-a length effect.
+The effect of length is estimated within an instruction and within a model, so neither a question that needs a long
+answer nor a model that is both verbose and good is mistaken for a length effect. Models are compared in `comparison`.
 """
 
 from __future__ import annotations
@@ -19,13 +18,11 @@ ENOUGH = 1e-9
 
 @dataclass(frozen=True, slots=True)
 class LengthEffects:
-    """One entry a criterion, except `adjusted`, which is (rows,): the scores with the effect of length taken
-    out.
+    """One entry per criterion, except `adjusted`, which is (rows,): the scores without the effect of length.
 
-    correlation: Spearman's, over all rows. slope: change of score per standard deviation of log length,
-    between answers of the same instruction, given the model; with its clustered standard error and interval.
-    NaN where the criterion's rows do not tell length from model and instruction (one model, or all equally
-    long).
+    correlation: Spearman's, over all rows. slope: change of score per standard deviation of log length, between answers
+    to the same instruction, given the model; with its clustered standard error and interval. NaN where the criterion's
+    rows cannot separate length from model and instruction (one model, or all answers equally long).
     """
 
     correlation: Floats
@@ -50,13 +47,12 @@ def length_effects(
 ) -> LengthEffects:
     """Effect of answer length on scores, by criterion. All inputs are (rows,), the last three integer codes.
 
-    Let z = log(1 + length), standardised over all rows. For each criterion c, least squares of score =
-    a[instruction] + b[model] + slope_c z + e, by taking instruction and model means out of z (Frisch-Waugh);
-    the variance of the slope is CR1 by instruction. The length-controlled score of a row is score - slope_c
-    (z - mean of z over the models' answers to that instruction). The idea of holding length at the value
-    shared by all is Dubois, Galambosi, Liang & Hashimoto 2024, "Length-Controlled AlpacaEval"; the model is
-    linear here because scores are means of levels and not preferences. Raises ValueError on a negative or
-    missing length.
+    Let z = log(1 + length), standardised over all rows. For each criterion c, least squares of score = a[instruction] +
+    b[model] + slope_c z + e, by removing instruction and model means from z (Frisch-Waugh); the variance of the slope
+    is CR1 by instruction. The length-controlled score of a row is score - slope_c (z - mean of z over the models'
+    answers to that instruction). Holding length at the value shared by all is the idea of Dubois, Galambosi, Liang &
+    Hashimoto 2024, "Length-Controlled AlpacaEval"; the model is linear here because scores are means of levels and not
+    preferences. Raises ValueError on a negative or missing length.
     """
     if len(lengths) and not (lengths >= 0).all():
         raise ValueError("every row needs the length of its answer, 0 or more; some are missing or negative.")
@@ -104,12 +100,12 @@ def _means(values: Floats, codes: Integers) -> Floats:
 
 
 def _two_way(values: Floats, first: Integers, second: Integers) -> Floats:
-    """Residual of `values` on two sets of indicator variables: exact, up to rounding, however sparse they are.
+    """Residual of `values` on two sets of indicator variables: exact up to rounding, however sparse they are.
 
-    The effects of `first` are taken out as its means, which leaves normal equations for those of `second`, few
-    in number: D2 - N' D1^-1 N, N being the counts of both together, D1 and D2 those of each. Each connected part
-    of that leaves one effect free, which is set to 0. Alternating projections give the same, but need thousands
-    of sweeps where the parts hang together by a few rows.
+    The effects of `first` are eliminated as its means, which leaves normal equations for those of `second`, which are
+    few: D2 - N' D1^-1 N, where N holds the counts of both together and D1 and D2 those of each. In each connected
+    component one effect is free and is set to 0. Alternating projections give the same result, but need thousands of
+    sweeps where a component is connected by only a few rows.
     """
     if not len(values):
         return values.astype(np.float64)

@@ -1,7 +1,8 @@
-"""P-values adjusted for being many: Holm's step-down.
+"""Adjustment of p-values for multiple tests: Holm's step-down procedure.
 
-Only the adjustment; the tests are made elsewhere. The one idea: the best of many comparisons is the luckiest
-one too."""
+The best of many comparisons is also the luckiest one, so its raw p-value is too small. The tests themselves are in the
+other modules.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +12,11 @@ from pollux_dagster.core.statistics.clusters import Floats
 
 
 def holm(p_values: Floats) -> Floats:
-    """Adjusted (tests,) p-values, NaN kept and not counted: max over the smaller ones of (m - k) p_(k+1), at
-    most 1.
+    """Adjust (tests,) p-values: the running maximum of (m - k) p_(k+1), at most 1. NaN stays NaN and is not counted in
+    m.
 
-    Holm 1979, Scandinavian Journal of Statistics 6:65. statsmodels' multipletests gives the same numbers, and
-    collects garbage at every call, a tenth of a second in a process of ordinary size.
+    Holm 1979, Scandinavian Journal of Statistics 6:65. statsmodels' multipletests gives the same numbers, but runs the
+    garbage collector at every call, which takes a tenth of a second in a process of ordinary size.
     """
     adjusted = np.full_like(p_values, np.nan)
     tested = np.flatnonzero(~np.isnan(p_values))

@@ -1,8 +1,7 @@
-"""What the mean score would be had people judged everything: prediction-powered inference, clustered.
+"""The mean score that people would give if they rated everything: clustered prediction-powered inference.
 
-Human labels on a part of the answers correct the judge on all of them. The one idea: the judge's error is
-measured where there are labels and taken off where there are none, so a biased judge costs width, never
-truth.
+Human labels on part of the answers correct the judge on all of them. The judge's error is measured where there are
+labels and subtracted where there are none, so a biased judge widens the interval but does not bias the mean.
 """
 
 from __future__ import annotations
@@ -16,24 +15,26 @@ from pollux_dagster.core.statistics.clusters import Booleans, Floats, Integers, 
 from pollux_dagster.core.statistics.intervals import clustered_means
 
 MINIMUM_LABELLED = 15
-"""Labelled instructions a model needs for an interval; docs/statistics.md shows the coverage down to 10."""
+"""Labelled instructions that a model needs for an interval; docs/statistics.md shows the coverage down to 10."""
 MINIMUM_VARIED = 5
 """Labelled instructions whose gold must differ from the commonest one; docs/statistics.md shows what happens below."""
 MINIMUM_ERRORS = 3
-"""Labelled instructions on which the judge must err by another amount than the commonest for its errors to be taken
-off: where labels show next to none of them, the variance does not either, and the judge is not used."""
+"""Labelled instructions on which the judge's error must differ from its commonest error for the errors to be
+subtracted. Where labels show next to no such errors, the variance does not reflect them either, and the judge is not
+used.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class CalibratedMeans:
-    """One entry a model, in the units of the scale; NaN where `enough` is false, except labels_* and judge_mean.
+    """One entry per model, in the units of the scale; NaN where `enough` is false, except labels_* and judge_mean.
 
     mean, standard_error, low, high: prediction-powered. labels_*: from the labelled rows alone, as
-    intervals.clustered_means has them; the interval is NaN below minimum_labelled. judge_mean: of all rows,
-    uncorrected. effective_labels: how many labelled rows would be as precise without the judge. weight:
-    lambda, the trust in the judge: the same for all models, but 0 (labels only) for one whose labels show too
-    few of the judge's errors. varied: whether gold differs
-    enough among the labelled instructions for a variance to be read from them.
+    intervals.clustered_means computes them; the interval is NaN below minimum_labelled. judge_mean: of all rows,
+    uncorrected. effective_labels: the number of labelled rows that would be as precise without the judge. weight:
+    lambda, the trust in the judge; it is shared by all models, but 0 (labels only) for one whose labels show too few of
+    the judge's errors. varied: whether gold differs enough among the labelled instructions to estimate a variance from
+    them.
     """
 
     mean: Floats
@@ -69,24 +70,26 @@ def calibrated_means(
 ) -> CalibratedMeans:
     """Mean human score of each model over all its rows, from a judge on all rows and people on some.
 
-    judge, gold: (rows,) on the same scale, gold NaN where nobody rated the row. models, clusters: (rows,)
-    codes.
+    judge, gold: (rows,) on the same scale, gold NaN where nobody rated the row. models, clusters: (rows,) codes.
     weight: lambda, estimated when None. bounds: of the scale.
 
-    mean = mean(gold, labelled) + lambda (mean(judge, unlabelled) - mean(judge, labelled)), PPI++ of
-    Angelopoulos, Duchi & Zrnic 2023 (arXiv:2311.01453, section 2 and, for the choice of lambda, 6). Its
-    variance is that of the sum of the clusters' influences, so labelled and unlabelled rows of one
-    instruction may depend on each other; parts with few clusters are enlarged as CR3 does. lambda minimises
-    that variance summed over the models and is clipped to [0, 1]: shared, because one model's few labels
-    would overfit it. Interval: t, with the degrees of freedom that match the kurtosis of the influences of
-    the labelled and the other clusters (clusters.matched_degrees, the two variances added up as Welch 1947);
-    on the logit scale where mean +- reach stays inside the bounds, else as it is, cut off there: near an end
-    the logit of the mean is all noise. The mean is cut off at the bounds too. The labelled rows must be a
-    random part of each model's rows; labels chosen by their score break the correction. A model with fewer
-    than minimum_labelled labelled instructions, fewer than minimum_varied of them with another gold than the
-    commonest, or fewer than two unlabelled ones gets none; one with fewer than MINIMUM_ERRORS labelled
-    instructions on which the judge errs gets what the labels alone say. Raises ValueError when
-    lengths differ or a value is out of bounds."""
+    mean = mean(gold, labelled) + lambda (mean(judge, unlabelled) - mean(judge, labelled)), PPI++ of Angelopoulos, Duchi
+    & Zrnic 2023 (arXiv:2311.01453, section 2 and, for the choice of lambda, 6). Its variance is that of the sum of the
+    clusters' influences, so labelled and unlabelled rows of one instruction may depend on each other; parts with few
+    clusters are enlarged as CR3 does. lambda minimises that variance summed over the models and is clipped to [0, 1];
+    it is shared, because the few labels of one model would overfit it.
+
+    Interval: t, with the degrees of freedom that match the kurtosis of the influences of the labelled and the other
+    clusters (clusters.matched_degrees, the two variances combined as in Welch 1947). It is computed on the logit scale
+    where mean +- reach stays inside the bounds, and otherwise on the plain scale and cut off at the bounds, because
+    near an end the logit of the mean is mostly noise. The mean is cut off at the bounds too.
+
+    The labelled rows must be a random part of each model's rows; labels chosen by their score break the correction. A
+    model gets no estimate with fewer than minimum_labelled labelled instructions, fewer than minimum_varied of them
+    with a gold other than the commonest, or fewer than two unlabelled ones. With fewer than MINIMUM_ERRORS labelled
+    instructions on which the judge errs, it gets the estimate from the labels alone. Raises ValueError when lengths
+    differ or a value is out of bounds.
+    """
     low, high = bounds
     labelled = ~np.isnan(gold)
     for name, values in (("judge", judge), ("gold", gold[labelled])):
@@ -103,7 +106,7 @@ def calibrated_means(
     enough = many & varied & (rest_part.clusters >= 2)
     errors = _varied((y - f)[labelled], models[labelled], clusters[labelled], n_models)
     trusted = enough & (errors >= MINIMUM_ERRORS)
-    # One row a (model, cluster) pair, whichever of the two parts it has rows in.
+    # One row per (model, cluster) pair that has rows in either part.
     width = int(clusters.max()) + 1 if len(clusters) else 1
     pairs = np.unique(models * width + clusters)
     a = gold_part.on(pairs, width)
@@ -123,10 +126,10 @@ def calibrated_means(
         mean = gold_part.mean + trust * (rest_part.mean - judge_part.mean)
         has_labels = np.isin(pairs, gold_part.model * width + gold_part.cluster)
         variance, matched = _spread(a + trust[model_of_pair] * b, model_of_pair, has_labels, n_models)
-        # lambda was chosen to make this variance small: it takes its share of the degrees of freedom.
+        # lambda was chosen to minimise this variance, which costs its share of the degrees of freedom.
         error = np.sqrt(variance * labels_degrees / (labels_degrees - fitted))
         low_end, high_end = _interval(mean, error, np.fmin(labels_degrees - fitted, matched), level)
-        # What people alone say is exact for few clusters and near the ends.
+        # The labels-only interval is exact for few clusters and near the ends.
         error = np.where(trusted, error, alone.standard_error)
         low_end, high_end = np.where(trusted, low_end, alone.low), np.where(trusted, high_end, alone.high)
         labels_variance = np.bincount(model_of_pair, weights=a**2, minlength=n_models)
@@ -159,8 +162,7 @@ def calibrated_means(
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """Means of one part of the rows by model, and the influence of each of its (model, cluster) cells on
-    them."""
+    """Means of one part of the rows by model, and the influence of each of its (model, cluster) cells on them."""
 
     mean: Floats
     clusters: Integers
@@ -188,7 +190,7 @@ def _influences(values: Floats, models: Integers, clusters: Integers, n_models: 
 
 
 def _varied(values: Floats, models: Integers, clusters: Integers, n_models: int) -> Integers:
-    """Clusters of each model whose mean is not the one that most of its clusters have: (n_models,)."""
+    """Number of clusters of each model whose mean differs from its commonest cluster mean: (n_models,)."""
     cells = sum_cells(values, models, clusters, n_models)
     _, value = np.unique(np.round(cells.total / cells.count, 9), return_inverse=True)
     width = int(value.max(initial=0)) + 1
@@ -200,10 +202,10 @@ def _varied(values: Floats, models: Integers, clusters: Integers, n_models: int)
 
 
 def _spread(influence: Floats, models: Integers, has_labels: Booleans, n_models: int) -> tuple[Floats, Floats]:
-    """Variance of each model's mean from its clusters' influences, and the degrees of freedom it is known to.
+    """Variance of each model's mean from its clusters' influences, and the degrees of freedom of that variance.
 
-    The clusters with labels and those without are two samples of unlike spread: their variances are added up
-    with the degrees of freedom of Welch 1947 (Biometrika 34:28).
+    The clusters with labels and those without are two samples of different spread: their variances are added, with the
+    degrees of freedom of Welch 1947 (Biometrika 34:28).
     """
     total, unsure = np.zeros(n_models), np.zeros(n_models)
     for part in (has_labels, ~has_labels):

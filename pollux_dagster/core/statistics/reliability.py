@@ -1,7 +1,7 @@
-"""How well people agree with each other: Krippendorff's alpha of any raters, and one against the rest.
+"""How well people agree with each other: Krippendorff's alpha of any raters, and each rater against the rest.
 
-The ceiling beside a judge's agreement. The one idea: a judge cannot be asked to agree with people more than
-they agree among themselves, so both are measured with the same figures.
+This is the ceiling for a judge: it cannot be expected to agree with people more than they agree among themselves, so
+both are measured with the same figures.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ Metric = Literal["ordinal", "interval"]
 def krippendorff_alpha(
     values: Floats, units: Integers, clusters: Integers, metric: Metric, *, level: float = 0.95
 ) -> Estimate:
-    """Krippendorff's alpha of (ratings,) values given to units by any raters; a unit with one is left out.
+    """Krippendorff's alpha of (ratings,) values given to units by any raters; a unit with one rating is left out.
 
-    1 - D_o / D_e over the coincidence matrix, "interval" metric (c - k)^2 or "ordinal" metric (sum of the
-    frequencies from c to k less half of both ends)^2: Krippendorff 2011, "Computing Krippendorff's
-    Alpha-Reliability", section D. clusters: (ratings,) codes of the instructions, which the jackknife leaves
-    out in turn. NaN without two ratings of one unit, or when all ratings are equal.
+    1 - D_o / D_e over the coincidence matrix, with the "interval" metric (c - k)^2 or the "ordinal" metric (sum of the
+    frequencies from c to k less half of both ends)^2: Krippendorff 2011, "Computing Krippendorff's Alpha-Reliability",
+    section D. clusters: (ratings,) codes of the instructions, which the jackknife leaves out in turn. NaN without two
+    ratings of one unit, or when all ratings are equal.
     """
     levels, code = np.unique(values, return_inverse=True)
     names, unit = np.unique(units, return_inverse=True)
@@ -54,10 +54,10 @@ def krippendorff_alpha(
 def aggregate_ratings(
     values: Floats, units: Integers, n_units: int, aggregation: Aggregation
 ) -> tuple[Floats, Integers]:
-    """Gold of each unit from its (ratings,) values, NaN without any, and their number: two (n_units,).
+    """Gold of each unit from its (ratings,) values, NaN without any, and their number: two (n_units,) arrays.
 
-    mean: may be fractional. median: of an even number, the mean of the middle two. mode: the commonest value,
-    the lowest of equally common ones, so that a tie never flatters.
+    mean: may be fractional. median: of an even number, the mean of the middle two. mode: the commonest value, the
+    lowest of equally common ones, so that a tie never favours the model.
     """
     order = np.lexsort((values, units))
     sorted_values, sorted_units = values[order], units[order]
@@ -88,8 +88,8 @@ def leave_one_rater_out(
 ) -> tuple[Floats, Floats, Integers]:
     """Each rating beside the aggregate of the other raters of its unit: (pairs,) others, own, and unit.
 
-    The human ceiling: the figures of agreement on these pairs say how well one person predicts the rest, as
-    the judge's say how well it predicts them all. Units with one rater give no pair.
+    This is the human ceiling: the agreement figures of these pairs say how well one person predicts the rest, as the
+    judge's figures say how well it predicts them all. Units with one rater give no pair.
     """
     others, own, unit = [], [], []
     for rater in np.unique(raters):
@@ -105,13 +105,13 @@ def leave_one_rater_out(
 
 
 def _alphas(tables: Floats, levels: Floats, metric: Metric) -> Floats:
-    """Alpha of each coincidence matrix of a stack (tables, levels, levels)."""
+    """Alpha of each coincidence matrix in a stack (tables, levels, levels): (tables,)."""
     margins = tables.sum(axis=2)
     n = margins.sum(axis=1)
     if metric == "interval":
         distance = np.broadcast_to((levels[:, None] - levels[None, :]) ** 2, tables.shape)
     else:
-        # Sum of frequencies from c to k less half of both ends is a difference of midranks.
+        # The sum of frequencies from c to k less half of both ends is a difference of midranks.
         middle = np.cumsum(margins, axis=1) - margins / 2
         distance = (middle[:, :, None] - middle[:, None, :]) ** 2
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -1,7 +1,7 @@
-"""How steady a judge is: verdicts of one request taken several times, and a golden set taken again.
+"""How steady a judge is: repeated verdicts of one request, and a golden set judged again.
 
-Repeats measure chance, drift measures change; neither looks at what the right score is. The one idea: both
-compare a request with itself, so nothing about models or instructions enters.
+Repeats measure chance and drift measures change. Both compare a request with itself, so models and instructions do not
+matter, and neither does the right score.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from pollux_dagster.core.statistics.multiplicity import holm
 
 @dataclass(frozen=True, slots=True)
 class Steadiness:
-    """One entry a group; NaN where no request was repeated.
+    """One entry per group; NaN where no request was repeated.
 
-    flip_rate: chance that two verdicts of one request differ. within_variance: variance between verdicts of
-    one request. within_share: that variance as a share of the whole variance of single verdicts.
+    flip_rate: probability that two verdicts of one request differ. within_variance: variance between verdicts of one
+    request. within_share: that variance as a share of the total variance of single verdicts.
     """
 
     flip_rate: Floats
@@ -32,9 +32,9 @@ class Steadiness:
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """One entry a criterion: shift is the mean of later - earlier; shifted, whether beyond chance.
+    """One entry per criterion: `shift` is the mean of later - earlier, `shifted` whether it is beyond chance.
 
-    adjusted_p_value: Holm's, over the criteria. changed: share of items with another score.
+    adjusted_p_value: Holm's, over the criteria. changed: share of items whose score changed.
     """
 
     shift: Floats
@@ -49,12 +49,12 @@ class Drift:
 
 
 def steadiness(scores: Floats, requests: Integers, groups: Integers, n_groups: int) -> Steadiness:
-    """Flip rate and within-request variance by group from (verdicts,) scores and codes of request and group.
+    """Flip rate and within-request variance by group, from (verdicts,) scores and codes of request and group.
 
-    flip_rate: over requests with k >= 2 verdicts, mean share of the k(k-1)/2 pairs with unequal scores.
-    within_variance: sum of squares about the requests' means over sum(k - 1) (one-way analysis of variance).
-    Repeats need no correction in the intervals of means: they are rows of the same instruction, and its
-    cluster carries their dependence.
+    flip_rate: over requests with k >= 2 verdicts, the mean share of the k(k-1)/2 pairs with unequal scores.
+    within_variance: sum of squares about the requests' means over sum(k - 1) (one-way analysis of variance). Repeats
+    need no correction in the intervals of means: they are rows of the same instruction, and clustering by it accounts
+    for their dependence.
     """
     levels, code = np.unique(scores, return_inverse=True)
     names, request = np.unique(requests, return_inverse=True)
@@ -98,11 +98,11 @@ def drift(
 ) -> Drift:
     """Shift of each criterion between two rounds of verdicts on the same golden items.
 
-    earlier, later: (items,) scores of the same requests. criteria, clusters: (items,) codes; cluster by
-    instruction. A criterion has shifted when its mean difference is beyond `tolerance` with a Holm-adjusted
-    p-value below 1 - level: t test on the clustered mean (clusters.pooled_means). Items that all moved by one
-    amount have no variance to test with, and need none: two or more that all moved the same way, further than
-    the tolerance, are a shift whatever their number; their p-value is 0. Raises ValueError on unequal lengths.
+    earlier, later: (items,) scores of the same requests. criteria, clusters: (items,) codes; cluster by instruction. A
+    criterion has shifted when its mean difference is beyond `tolerance` with a Holm-adjusted p-value below 1 - level: t
+    test on the clustered mean (clusters.pooled_means). Items that all moved by the same amount have no variance to test
+    with, and need none: two or more that all moved the same way, further than the tolerance, are a shift whatever their
+    number; their p-value is 0. Raises ValueError on unequal lengths.
     """
     if not len(earlier) == len(later):
         raise ValueError(

@@ -1,8 +1,7 @@
-"""How much it takes to tell two models apart: instructions, or human labels, for a difference and a power.
+"""Sample sizes for telling two models apart: instructions, or human labels, for a given difference and power.
 
-Arithmetic on variances that past evaluations gave; requests, tokens and hours are the caller's. The one idea:
-plan with the spread of the paired difference by instruction, which is what the comparison will be tested
-with.
+Planning uses the spread of the paired difference by instruction, because that is what the comparison tests. Variances
+come from past evaluations; requests, tokens and hours are computed by the caller.
 """
 
 from __future__ import annotations
@@ -21,8 +20,7 @@ MOST = 10_000_000
 
 @dataclass(frozen=True, slots=True)
 class PairedSpread:
-    """Standard deviation of the paired difference between models by instruction: the typical and the widest
-    pair."""
+    """Standard deviation of the paired difference of models by instruction: of the typical and the widest pair."""
 
     typical: float
     widest: float
@@ -30,11 +28,11 @@ class PairedSpread:
 
 
 def instructions_needed(difference: float, spread: float, *, power: float = 0.8, level: float = 0.95) -> int:
-    """Instructions for a two-sided paired t test at 1 - level to find `difference` with probability `power`.
+    """Instructions with which a two-sided paired t test at 1 - level finds `difference` with probability `power`.
 
-    spread: standard deviation of the difference by instruction, same units. Noncentral t, solved by
-    statsmodels' TTestPower. At least 2. Raises ValueError unless difference and spread are positive and
-    finite, or when more than ten million would be needed.
+    spread: standard deviation of the difference by instruction, in the same units. Noncentral t, solved by statsmodels'
+    TTestPower. At least 2. Raises ValueError unless difference and spread are positive and finite, or when more than
+    ten million would be needed.
     """
     if not (math.isfinite(difference) and math.isfinite(spread) and difference > 0 and spread > 0):
         raise ValueError(
@@ -54,7 +52,7 @@ def instructions_needed(difference: float, spread: float, *, power: float = 0.8,
 
 
 def detectable_difference(instructions: int, spread: float, *, power: float = 0.8, level: float = 0.95) -> float:
-    """Least true difference that so many instructions find with probability `power`.
+    """The smallest true difference that so many instructions find with probability `power`.
 
     The inverse of instructions_needed. Raises ValueError below 2 instructions.
     """
@@ -67,12 +65,12 @@ def detectable_difference(instructions: int, spread: float, *, power: float = 0.
 def labels_needed(
     half_width: float, gold_spread: float, correlation: float, rows: int, *, level: float = 0.95
 ) -> int | None:
-    """Human labels for a calibrated mean within `half_width`, or None if all `rows` would not do.
+    """Human labels for a calibrated mean within `half_width`, or None if even all `rows` are not enough.
 
-    gold_spread: standard deviation of human scores; correlation: of judge and human; both of cluster means
-    where whole instructions are labelled. With n labels of N, the variance of PPI++ at its best lambda is
-    sd^2/n (1 - r^2 (N - n)/N) (Angelopoulos, Duchi & Zrnic 2023, section 6), normal quantile.
-    Raises ValueError on a correlation outside [-1, 1] or a half width that is not positive.
+    gold_spread: standard deviation of human scores; correlation: of judge and human; both of cluster means where whole
+    instructions are labelled. With n labels of N, the variance of PPI++ at its best lambda is sd^2/n (1 - r^2 (N -
+    n)/N) (Angelopoulos, Duchi & Zrnic 2023, section 6), normal quantile. Raises ValueError on a correlation outside
+    [-1, 1] or a half width that is not positive.
     """
     if not -1 <= correlation <= 1 or half_width <= 0 or gold_spread < 0:
         raise ValueError(
@@ -89,19 +87,18 @@ def labels_needed(
 def paired_spread(means: Floats, rows: Floats) -> PairedSpread:
     """Spread of paired differences from (models, instructions) mean scores, NaN where a model has none.
 
-    rows: (instructions,) scores behind each mean. With differences d_g of the G instructions a pair shares, n_g
-    rows each, N = sum(n_g) and m = sum(n_g d_g) / N, the comparison is tested with CR1, G/(G-1)
-    sum(n_g^2 (d_g - m)^2) / N^2 (comparison.compare_all): rows weigh alike, not instructions. The spread is the
-    root of G times that, so that its square over G is that variance. With equal n_g it is the standard
-    deviation of d_g; otherwise about the root of G sum(n_g^2) / N^2 times it (Kish 1965). Pairs that share
-    fewer than two instructions are left out; typical is the median over pairs. Raises ValueError when no pair
-    is left.
+    rows: (instructions,) number of scores behind each mean. For the G instructions that a pair shares, with differences
+    d_g, n_g rows each, N = sum(n_g) and m = sum(n_g d_g) / N, the comparison is tested with CR1, G/(G-1) sum(n_g^2 (d_g
+    - m)^2) / N^2 (comparison.compare_all), where rows have equal weight and instructions do not. The spread is the root
+    of G times that, so its square over G is that variance. With equal n_g it is the standard deviation of d_g;
+    otherwise about the root of G sum(n_g^2) / N^2 times it (Kish 1965). Pairs that share fewer than two instructions
+    are left out; typical is the median over pairs. Raises ValueError when no pair is left.
     """
     known = (~np.isnan(means)).astype(np.float64)
     values = np.nan_to_num(means)
 
     def sums(weights: Floats) -> tuple[Floats, Floats, Floats]:
-        """Sums over the shared instructions of weight, weight x difference, weight x difference^2, by pair."""
+        """Sums over the shared instructions of weight, weight x difference, weight x difference^2, for each pair."""
         weighted, scored = known * weights, values * weights
         squares = (values * scored) @ known.T
         first_order = scored @ known.T
@@ -126,7 +123,7 @@ def paired_spread(means: Floats, rows: Floats) -> PairedSpread:
 
 
 def instruction_means(scores: Floats, models: Integers, instructions: Integers, shape: tuple[int, int]) -> Floats:
-    """(models, instructions) mean of (rows,) scores, NaN where there is none. shape: numbers of both."""
+    """(models, instructions) means of (rows,) scores, NaN where there is no score. shape: the numbers of both."""
     cell = models * shape[1] + instructions
     count = np.bincount(cell, minlength=shape[0] * shape[1])
     total = np.bincount(cell, weights=scores, minlength=shape[0] * shape[1])

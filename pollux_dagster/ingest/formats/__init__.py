@@ -1,6 +1,6 @@
-"""One module a family of landing formats: what its rows mean. Reading files is `containers`' work.
+"""What the rows of each landing format mean, one module per family of formats. `containers` reads the files.
 
-Every reader is a function of one row and the file's context, returns records, and raises RowRejected.
+Each reader is a function of one row and the file's context; it returns records or raises RowRejected.
 """
 
 from __future__ import annotations

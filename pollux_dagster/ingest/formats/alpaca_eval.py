@@ -1,7 +1,7 @@
 """AlpacaEval model_outputs.json: `instruction, output, generator`, of github.com/tatsu-lab/alpaca_eval.
 
-The one idea: such a row names its instruction by the text itself. Where that text is an instruction already
-known, the answer is an answer to it; where it is not, the row brings the instruction with it.
+Such a row identifies its instruction by the text itself. Where that text is a known instruction, the answer is an
+answer to it; otherwise the row defines the instruction.
 """
 
 from __future__ import annotations

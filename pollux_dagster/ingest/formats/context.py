@@ -1,4 +1,4 @@
-"""What a file's path and its document's head say about every row in it: above all, whose answers they are."""
+"""What a file's path and its document's header say about all of its rows, above all which model answered."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from typing import Any
 from pollux_dagster.ingest import rows
 
 _EXTENSIONS = frozenset({".jsonl", ".ndjson", ".json", ".parquet", ".csv", ".tsv", ".txt"})
-# Names that tools give to every model's file; the folder then names the model.
+# File names that tools use for every model; the folder then names the model.
 _GENERIC = frozenset({"answers", "answer", "model_outputs", "outputs", "output", "predictions", "results"})
 _MODEL_FIELDS = ("model_id", "model", "generator", "model_name")
 
 
 @dataclass(frozen=True, slots=True)
 class FileContext:
-    """`path` is relative to the landing folder, `document_model` a model named beside a document's rows.
+    """`path` is relative to the landing folder; `document_model` is a model named beside a document's rows.
 
-    `has_prompt_ids` is whether the file's rows name their prompts: in such a file a row without an id is a
-    mistake, in any other the text of its instruction is the id.
+    `has_prompt_ids` is whether the file's rows name their prompts: in such a file a row without an id is a mistake, in
+    any other the text of its instruction serves as the id.
     """
 
     path: str
@@ -30,24 +30,24 @@ class FileContext:
 
     @property
     def stem(self) -> str:
-        """The file's name without a data extension; a model's dots stay (`gpt-3.5.jsonl` → `gpt-3.5`)."""
+        """The file's name without a data extension; dots in a model's name stay (`gpt-3.5.jsonl` → `gpt-3.5`)."""
         name = PurePosixPath(self.path)
         return name.stem if name.suffix.lower() in _EXTENSIONS else name.name
 
     @property
     def folder(self) -> str:
-        """The name of the folder the file is in; empty at the top of the landing folder."""
+        """The name of the folder that holds the file; empty at the top of the landing folder."""
         return PurePosixPath(self.path).parent.name
 
     @property
     def file_model(self) -> str:
-        """The model a file without a model column is about: document, then file name, then folder."""
+        """The model of a file without a model column: from the document, then the file name, then the folder."""
         if self.document_model is not None:
             return self.document_model
         return self.folder if self.stem.lower() in _GENERIC and self.folder else self.stem
 
     def model_of(self, fields: Mapping[str, Any]) -> str:
-        """The row's own model, else the file's. Raises RowRejected for a blank or mistyped one."""
+        """The row's own model, else the file's. Raises RowRejected for a blank one or one of a wrong type."""
         for field in _MODEL_FIELDS:
             if fields.get(field) is not None:
                 return rows.model_id(fields[field], field)
@@ -62,5 +62,5 @@ def context_of(path: str, document: Any) -> FileContext:
 
 
 def text_id(instruction: str) -> str:
-    """The prompt_id of an instruction that is known by its text only: `text:` and 16 hex digits of sha256."""
+    """The prompt_id of an instruction known only by its text: `text:` and 16 hex digits of sha256."""
     return "text:" + hashlib.sha256(instruction.encode()).hexdigest()[:16]

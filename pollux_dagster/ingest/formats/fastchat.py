@@ -1,7 +1,7 @@
 """FastChat and arena files: question.jsonl and model_answer/*.jsonl (llm_judge of lm-sys/FastChat on GitHub).
 
-The one idea: a conversation of several turns is judged as a whole. Its user turns become one instruction and
-the model's turns one answer, numbered [1], [2], … in the same order; a single turn stays the bare text.
+A conversation of several turns is judged as a whole. Its user turns become one instruction and the model's turns one
+answer, numbered [1], [2], … in the same order; a single turn stays the bare text.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pollux_dagster.ingest.rows import Reason, RowRejected
 
 
 def read_question(fields: dict[str, Any], context: FileContext) -> list[Record]:
-    """A question without criteria of its own; its category is the task type that finds them."""
+    """A question without criteria of its own; its category is the task type that determines them."""
     turns = _turns(fields.get("turns"), "turns")
     if not any(t and t.strip() for t in turns):
         raise RowRejected(Reason.MISSING_FIELD, "expected turns with text, got blank ones")
@@ -35,7 +35,7 @@ def read_question(fields: dict[str, Any], context: FileContext) -> list[Record]:
 
 
 def read_answers(fields: dict[str, Any], context: FileContext) -> list[Record]:
-    """Every choice of one answer row as an output; `index`, else the position, is its sample_index."""
+    """Each choice of one answer row as an output; `index`, else the position, is its sample_index."""
     prompt_id = rows.prompt_id(fields.get("question_id"), "question_id")
     model_id = context.model_of(fields)
     choices = fields.get("choices")
@@ -55,7 +55,7 @@ def read_answers(fields: dict[str, Any], context: FileContext) -> list[Record]:
 
 
 def transcript(turns: list[str | None]) -> str | None:
-    """One text of all turns: the turn itself when there is one, else `[n] turn` paragraphs."""
+    """One text of all turns: the turn itself when there is one, else paragraphs `[n] turn`."""
     if len(turns) == 1:
         return turns[0]
     return "\n\n".join(f"[{number}] {turn or ''}" for number, turn in enumerate(turns, start=1))

@@ -1,7 +1,7 @@
 """lm-eval's samples_*.jsonl (`--log_samples` of github.com/EleutherAI/lm-evaluation-harness).
 
-The one idea: a sample carries its instruction, its reference (the target) and the answer. The answer is the
-raw response, not the filtered one, because a judge reads what the model wrote; several are samples.
+A sample carries its instruction, its reference (the target) and the answer. The answer is the raw response, not the
+filtered one, because a judge reads what the model wrote; several responses are samples.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _FILE = re.compile(r"samples_(?P<task>.+?)(?:_\d{4}-\d\d-\d\dT[\d\-:.]+)?")
 
 
 def read_sample(fields: dict[str, Any], context: FileContext) -> list[Record]:
-    """One sample. Its prompt_id is `<task>:<doc_id>` when lm-eval named the file, else made from its text."""
+    """One sample. Its prompt_id is `<task>:<doc_id>` when lm-eval named the file, else derived from its text."""
     doc_id = rows.prompt_id(fields.get("doc_id"), "doc_id")
     instruction = _instruction(fields.get("arguments"))
     named = _FILE.fullmatch(context.stem)
@@ -45,7 +45,7 @@ def _model(fields: dict[str, Any], context: FileContext, named: bool) -> str:
 
 
 def _unsanitized(folder: str) -> str:
-    """`org__name` back to `org/name`; any other folder name stays, since "__" then says nothing certain."""
+    """`org__name` back to `org/name`; any other folder name stays, because "__" is then ambiguous."""
     org, mark, name = folder.partition("__")
     return f"{org}/{name}" if mark and org and name and "__" not in name else folder
 
@@ -64,7 +64,7 @@ def _instruction(arguments: object) -> str:
 
 
 def _chat_text(prompt: str) -> str:
-    """The user's message of a prompt logged as a JSON list of chat messages; other prompts as they are."""
+    """The user's message of a prompt logged as a JSON list of chat messages; other prompts unchanged."""
     if not prompt.lstrip().startswith("[{"):
         return prompt
     try:

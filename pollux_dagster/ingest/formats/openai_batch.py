@@ -1,6 +1,6 @@
 """OpenAI batch output: JSONL of `custom_id, response{status_code, body}, error` (platform.openai.com/docs).
 
-The one idea: custom_id is the prompt_id. A failed request has no answer: its row is rejected, not empty.
+custom_id is the prompt_id. A failed request has no answer: its row is rejected, not counted as an empty answer.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pollux_dagster.ingest.rows import Reason, RowRejected
 
 
 def read_response(fields: dict[str, Any], context: FileContext) -> list[Record]:
-    """Every choice of one response as an output; the model is the body's, else the file's."""
+    """Each choice of one response as an output; the model is the body's, else the file's."""
     prompt_id = rows.prompt_id(fields.get("custom_id"), "custom_id")
     response = fields.get("response")
     if fields.get("error") is not None or not isinstance(response, dict):

@@ -1,7 +1,7 @@
 """POLLUX rows: instructions with criteria, the wide set (with an answer and a score), answers, scores.
 
-Shapes: huggingface.co/datasets/ai-forever/POLLUX and POLLUX-instructions; answers.json as src/answer.py of
-github.com/ai-forever/POLLUX writes it. In the wide set the criterion may be a column of its own.
+Formats: huggingface.co/datasets/ai-forever/POLLUX and POLLUX-instructions; answers.json as written by src/answer.py of
+github.com/ai-forever/POLLUX. In the wide set the criterion may be a column of its own.
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ _GROUP_FIELDS = ("criteria_group", "crit_group", "criteria_type", "group")
 
 
 def read_instruction(fields: dict[str, Any], context: FileContext) -> list[Record]:
-    """An instruction and its inline criteria. One unreadable rubric rejects the row: a half-judged
-    instruction would look complete."""
+    """An instruction and its inline criteria. One unreadable rubric rejects the row, because an instruction judged on
+    only some of its criteria would look complete.
+    """
     prompt_id = rows.prompt_id(fields.get("prompt_id"))
     return [_instruction(prompt_id, fields), *_criteria(prompt_id, fields)]
 
@@ -35,7 +36,7 @@ def read_instruction(fields: dict[str, Any], context: FileContext) -> list[Recor
 def read_wide(fields: dict[str, Any], context: FileContext) -> list[Record]:
     """An instruction, one answer to it, and the experts' score for one criterion where there is one.
 
-    The published set has no prompt_id column: the text of the instruction then is the id.
+    The published set has no prompt_id column; the text of the instruction then serves as the id.
     """
     if context.has_prompt_ids:
         prompt_id = rows.prompt_id(fields.get("prompt_id"))
@@ -55,14 +56,14 @@ def read_wide(fields: dict[str, Any], context: FileContext) -> list[Record]:
 
 
 def read_answer(fields: dict[str, Any], context: FileContext) -> list[Record]:
-    """One answer; null and blank ones are outputs too. The model: the row's, the document's, the file's."""
+    """One answer; null and blank ones are outputs too. The model is the row's, else the document's, else the file's."""
     prompt_id = rows.prompt_id(fields.get("prompt_id"))
     answer = rows.answer(fields)
     return [ModelOutput(context.model_of(fields), prompt_id, None, rows.sample_index(fields), answer)]
 
 
 def read_human_score(fields: dict[str, Any], context: FileContext) -> list[Record]:
-    """One person's score. Without an annotator the scores of a file count as one annotator's, `unnamed`."""
+    """One person's score. Scores without an annotator count as one annotator's, `unnamed`."""
     prompt_id = rows.prompt_id(fields.get("prompt_id"))
     model = fields["model_id"] if fields.get("model_id") is not None else fields.get("model")
     if model is None:
@@ -115,14 +116,14 @@ def _criteria(prompt_id: str, fields: dict[str, Any]) -> list[InstructionCriteri
 
 
 def _group(name: str, levels: Sequence[float], items: Sequence[Mapping[str, Any]]) -> str | None:
-    """What a row's mentions of one criterion say of its group, all together; None where they say nothing."""
+    """The group on which a row's mentions of one criterion agree; None where they state none."""
     try:
         group = read_group([item[f] for item in items for f in _GROUP_FIELDS if item.get(f) is not None], name, levels)
     except UnknownGroupError as error:
         raise RowRejected(Reason.UNKNOWN_GROUP, f"criterion {name!r:.200}: {error}") from error
     except ConflictingGroupError as error:
         raise RowRejected(Reason.CONFLICTING_GROUP, str(error)) from error
-    return group if group != UNSPECIFIED else None  # a taxonomy may know the name
+    return group if group != UNSPECIFIED else None  # a taxonomy may know the criterion by its name
 
 
 def _higher_is_better(name: str, items: Sequence[Mapping[str, Any]]) -> bool | None:
@@ -158,7 +159,7 @@ def _first(item: Mapping[str, Any], names: tuple[str, ...]) -> str:
 
 
 def _rubrics(item: Mapping[str, Any]) -> str:
-    """The rubric as text; an object of levels or a list of lines is written out."""
+    """The rubric as text; an object of levels or a list of lines is rendered as text."""
     field = next((f for f in _RUBRIC_FIELDS if item.get(f) is not None), _RUBRIC_FIELDS[0])
     value = item.get(field)
     if isinstance(value, dict):

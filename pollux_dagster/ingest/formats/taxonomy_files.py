@@ -1,7 +1,6 @@
 """POLLUX criteria.json and tasks.json as landing files. A row of the first is an entry, of the second a leaf.
 
-The one idea: a leaf is one row, however many names lead to it; the names it is found under are all written
-beside the first leaf that has them.
+A leaf is one row, however many names lead to it; each name is recorded with the first leaf that has it.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from pollux_dagster.ingest.rows import Reason, RowRejected, check_text, printabl
 
 
 def read_criteria_document(document: Mapping[str, Any]) -> Iterator[tuple[int, list[Record]]]:
-    """Entry number and its record, or its rejection."""
+    """Each entry's number and its record, or its rejection."""
     for number, (code, entry) in enumerate(document.items(), start=1):
         try:
             check_text(code)
@@ -54,7 +53,7 @@ def read_criteria_document(document: Mapping[str, Any]) -> Iterator[tuple[int, l
 
 
 def read_tasks_document(document: Mapping[str, Any]) -> Iterator[tuple[int, list[Record]]]:
-    """Leaf number and the names first found there, or the rejection of an unusable leaf."""
+    """Each leaf's number and the names first found there, or the rejection of an unusable leaf."""
     leaves = list(enumerate(read_leaves(document), start=1))
     usable = [(number, leaf) for number, leaf in leaves if not isinstance(leaf, TaxonomyError)]
     named: dict[int, list[Record]] = {}

@@ -1,6 +1,6 @@
--- Which criteria a task name stands for. The user's taxonomy is scope 0, the package's scope 1; lower wins.
+-- Which criteria belong to a task name. The user's taxonomy is scope 0, the package's scope 1; the lower scope wins.
 CREATE OR REPLACE TEMP MACRO normalized_name(x) AS lower(trim(regexp_replace(x, '\s+', ' ', 'g')));
--- An id in a message: in quotes, so that a space at its edge is seen.
+-- An id in a message, in quotes so that a space at its end is visible.
 CREATE OR REPLACE TEMP MACRO shown(x) AS '"' || left(x, 200) || '"';
 CREATE OR REPLACE TEMP TABLE resolve_rejected (
     file_path VARCHAR, row_number BIGINT, reason VARCHAR, detail VARCHAR, raw_text VARCHAR
@@ -32,7 +32,7 @@ SELECT file_path, row_number, CASE WHEN starts_with(file_path, '//package/') THE
     criterion_codes
 FROM landing.taxonomy_tasks;
 
--- A code in the user's tasks may be the package's; the package's tasks know the package's criteria only.
+-- A code in the user's tasks may be one of the package's; the package's tasks refer to the package's criteria only.
 INSERT INTO resolve_rejected
 SELECT file_path, row_number, 'unknown_criterion',
     'no criteria.json defines ' || string_agg(DISTINCT criterion_code, ', '), NULL
@@ -42,7 +42,7 @@ WHERE NOT EXISTS (
 )
 GROUP BY file_path, row_number;
 
--- One list of criteria a name: spellings that differ in case, and files of one scope, give the first.
+-- One list of criteria per name: for spellings that differ in case, and for files of one scope, the first.
 CREATE OR REPLACE TEMP TABLE resolve_task_criteria AS
 WITH chosen AS (
     SELECT * FROM resolve_tasks AS t

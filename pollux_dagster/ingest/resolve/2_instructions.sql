@@ -1,6 +1,6 @@
--- One instruction per prompt_id. Files of instructions come before the wide set, which comes before formats
--- whose answers bring their instruction along; within one kind the first (file, row) wins.
--- Windows run over hashes: texts are long and, in the wide set, repeated in every row.
+-- One instruction per prompt_id. Files of instructions take precedence over the wide set, and the wide set over formats
+-- whose answers carry their instruction; within one kind the first (file, row) wins. Windows run over hashes: texts are
+-- long and, in the wide set, repeated in every row.
 CREATE OR REPLACE TEMP TABLE resolve_instructions AS
 WITH signed AS (
     SELECT file_path, row_number, count(*) AS criteria_count,
@@ -31,13 +31,13 @@ WITH signed AS (
     FROM ranked
     WINDOW prompts AS (PARTITION BY prompt_id ORDER BY kind, file_path, row_number)
 )
--- A table of instructions has a row a criterion: the instruction again, in the same file, with another one.
+-- A table of instructions has one row per criterion: the same instruction repeated in one file with another criterion.
 SELECT *, same_instruction AND same_reference AS same_item,
     kind = 0 AND file_path = first_file AND same_instruction AND same_reference AND same_task
         AND criteria_count = 1 AND first_criteria_count = 1 AND criteria_occurrence = 1 AS adds_a_criterion
 FROM compared;
 
--- Repeats are natural in the wide set (a row a criterion) and where answers bring their instruction along.
+-- Repeats are normal in the wide set (one row per criterion) and where answers carry their instruction.
 INSERT INTO resolve_rejected
 SELECT r.file_path, r.row_number,
     CASE WHEN r.same_item AND r.same_task AND r.same_criteria THEN 'duplicate' ELSE 'conflicting_duplicate' END,
@@ -56,8 +56,8 @@ FROM resolve_instructions AS r
 JOIN landing.instructions AS i USING (file_path, row_number)
 WHERE r.occurrence > 1 AND ((r.kind = 0 AND NOT r.adds_a_criterion) OR (r.kind = 1 AND NOT r.same_item));
 
--- A carried instruction is looked for by its own id, then by its exact text, among those that were given as such.
--- Where neither finds one it defines the prompt, unless an earlier one did.
+-- A carried instruction is looked up by its own id, then by its exact text, among those given as instructions. Where
+-- neither finds one, it defines the prompt, unless an earlier row did.
 CREATE OR REPLACE TEMP TABLE resolve_carried AS
 WITH given AS (SELECT * FROM resolve_instructions WHERE occurrence = 1 AND kind < 2),
 texts AS (

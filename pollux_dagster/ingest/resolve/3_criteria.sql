@@ -1,4 +1,4 @@
--- What each instruction is judged on: its own criteria, or those its task has in a taxonomy, or the fallback task's.
+-- The criteria of each instruction: its own, else those of its task in a taxonomy, else the fallback task's.
 CREATE OR REPLACE TEMP TABLE resolve_inline AS
 SELECT c.prompt_id, c.criteria_name, c.rubrics, any_value(c.levels) AS levels,
     min({k: i.kind, f: c.file_path, r: c.row_number, p: c.position}) AS place
@@ -9,7 +9,7 @@ WHERE NOT EXISTS (
 )
 GROUP BY c.prompt_id, c.criteria_name, c.rubrics;
 
--- The names to look a task up by, best first. A task type nobody knows is judged like one that is not stated.
+-- The names under which a task is looked up, best first. An unknown task type is treated like a missing one.
 CREATE OR REPLACE TEMP TABLE resolve_lookup AS
 WITH wanting AS (
     SELECT prompt_id, reference_answer, normalized_name(task_type) AS task_key,
@@ -41,9 +41,9 @@ SELECT prompt_id, criteria_name, rubrics, levels, 'taxonomy',
     row_number() OVER (PARTITION BY prompt_id ORDER BY position) - 1
 FROM resolve_lookup;
 
--- Everything anyone says of the criteria in use, each thing once, with how many say it and the first of them: rows that
--- another one displaced have said it too, and so has the package where the user's taxonomy does not define the same
--- criterion. Levels and words follow from the rubrics. Texts are long: they are grouped before anything else.
+-- All statements about the criteria in use, each once, with the number of its sources and the first of them. Displaced
+-- rows count as sources, and so does the package where the user's taxonomy does not define the same criterion. Levels
+-- and wording follow from the rubrics. Texts are long, so rows are grouped first.
 CREATE OR REPLACE TEMP TABLE resolve_sayings AS
 WITH inline AS (
     SELECT criteria_name, rubrics, criteria_group, higher_is_better, count(*) AS n,
@@ -67,7 +67,7 @@ WHERE (place).k <> 2 OR NOT EXISTS (
     WHERE (own.place).k = 1 AND own.criteria_name = said.criteria_name AND own.rubrics = said.rubrics
 );
 
--- Where a place leaves the group open, the taxonomies' word for the name counts too: for other rubrics of it.
+-- Where a place leaves the group open, the group that the taxonomies give the same name with other rubrics counts too.
 INSERT INTO resolve_sayings BY NAME
 WITH named AS (
     SELECT criteria_name, count(DISTINCT criteria_group) AS groups,
@@ -84,10 +84,10 @@ SELECT s.criteria_name, s.rubrics, any_value(named.criteria_group) AS criteria_g
 FROM resolve_sayings AS s JOIN named USING (criteria_name)
 GROUP BY s.criteria_name, s.rubrics
 HAVING bool_or(s.criteria_group IS NULL)
-    -- An exact definition that is agreed upon is the taxonomies' word already.
+    -- Where the taxonomies' exact definition is unanimous, it needs no such addition.
     AND count(DISTINCT s.criteria_group) FILTER ((s.place).k IN (1, 2)) <> 1;
 
--- One row per criterion, property and value said of it, with one of those who say so.
+-- One row per criterion, property and stated value, with one of its sources.
 CREATE OR REPLACE TEMP TABLE resolve_statements AS
 WITH each AS (
     SELECT criteria_name, rubrics, n, place, unnest(['group', 'higher_is_better']) AS property,
@@ -101,9 +101,9 @@ SELECT *, (place).k = 0 AS is_inline, said || ' by ' || (place).w || ' at ' || (
     || CASE WHEN sayings > 1 THEN ' and ' || (sayings - 1) || ' more' ELSE '' END AS words
 FROM counted;
 
--- What they amount to. Whoever says critical makes a gate until the conflict is solved; a direction that is said both
--- ways is none. Entries of taxonomies that file one criterion under several groups, none critical, only raise a doubt:
--- POLLUX has the same criterion once a task.
+-- The outcome. One statement of 'critical' makes a gate until the conflict is solved; contradictory directions count as
+-- none. Taxonomy entries that file one criterion under several groups, none critical, only raise a doubt, because
+-- POLLUX lists the same criterion once per task.
 CREATE OR REPLACE TEMP TABLE resolve_settled AS
 SELECT criteria_name, rubrics,
     CASE WHEN bool_or(property = 'group' AND said = 'critical') THEN 'critical'

@@ -1,5 +1,5 @@
--- One answer per (model, prompt, sample). The first (file, row) wins; later ones are rejected, with equal and
--- different answers told apart. A row is used whole or not at all.
+-- One answer per (model, prompt, sample). The first (file, row) wins; later ones are rejected, with equal and different
+-- answers told apart. A row is used as a whole or not at all.
 CREATE OR REPLACE TEMP TABLE resolve_outputs AS
 WITH placed AS (
     SELECT o.file_path, o.row_number, o.model_id, o.sample_index, f.format,
@@ -19,7 +19,7 @@ FROM placed AS p
 LEFT JOIN (SELECT prompt_id FROM raw.instructions) AS i USING (prompt_id)
 WINDOW keys AS (PARTITION BY model_id, prompt_id, sample_index ORDER BY file_path, row_number);
 
--- Natural repeats: the wide set has a row a criterion, lm-eval a row a filter of the same response.
+-- Natural repeats: the wide set has one row per criterion, lm-eval one row per filter of the same response.
 CREATE OR REPLACE TEMP TABLE resolve_rejected_outputs AS
 SELECT file_path, row_number,
     CASE WHEN NOT is_known THEN 'unknown_prompt' WHEN same_answer THEN 'duplicate'

@@ -1,5 +1,5 @@
--- People's scores for answers and criteria that exist; one per (prompt, model, criterion, annotator).
--- A score may lie between the levels of its scale, as a mean of several people does, and not beyond their ends.
+-- People's scores for existing answers and criteria; one per (prompt, model, criterion, annotator). A score may lie
+-- between the levels of its scale, as a mean of several people's does, but not beyond its ends.
 CREATE OR REPLACE TEMP TABLE resolve_scores AS
 WITH scales AS (
     SELECT ic.prompt_id, c.criteria_name,

@@ -1,4 +1,4 @@
--- Every row that is not used, once: what its file says against it, else what the other files do.
+-- Every unused row, once: with its own file's reason, else with the reason from comparing files.
 DELETE FROM raw.rejected_rows;
 INSERT INTO raw.rejected_rows BY NAME
 WITH everything AS (

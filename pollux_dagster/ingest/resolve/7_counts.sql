@@ -1,5 +1,5 @@
 -- How much of each file, and of each model's answers, is used. A row that could not be read counts for the model of its
--- file where that has answers of one model only; otherwise nothing tells whose it was, and it counts for its file.
+-- file where the file has answers of one model only; otherwise its model is unknown, and it counts for its file.
 CREATE OR REPLACE TEMP TABLE resolve_answer_rows AS
 WITH lost AS (
     SELECT file_path, row_number FROM resolve_rejected_outputs WHERE reason <> 'duplicate'
@@ -17,8 +17,8 @@ UNION ALL
 SELECT DISTINCT r.file_path, r.row_number, m.model_id, NULL, true
 FROM landing.rejected_rows AS r JOIN only_models AS m USING (file_path);
 
--- Not counted: what says twice what is used once, scores of people for what is not judged here, and files of which
--- nothing tells that they were meant to be read.
+-- Not counted: repeats of a row that is used, people's scores for unknown prompts, outputs or criteria, and files that
+-- give no sign of being meant as landing files.
 DELETE FROM raw.rejection_counts;
 INSERT INTO raw.rejection_counts BY NAME
 WITH rejected AS (

@@ -1,7 +1,7 @@
-"""Landing rows to raw tables, in SQL, in one transaction. The rules are the numbered .sql files beside this.
+"""Landing rows to raw tables, in SQL, in one transaction. The rules are the numbered .sql files in this folder.
 
-The one idea: everything that depends on more than one file is decided here, from scratch, over all of
-landing.*, so the order in which files came never matters.
+Everything that depends on more than one file is decided here, from scratch, over all of landing.*, so the order in
+which files arrived never matters.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ _RULES = hashlib.sha256("\0".join(_STEPS).encode()).hexdigest()
 
 
 def resolve_if_changed(con: duckdb.DuckDBPyConnection) -> bool:
-    """Make raw.* again if it was made from other files or by other rules; say whether it was.
+    """Rebuild raw.* if it was built from other files or by other rules; return whether it was.
 
-    The fingerprint is committed with the tables: a run killed before this leaves the work to the next one.
+    The fingerprint is committed with the tables, so the next run finishes the work of a run that was killed.
     """
     wanted = _fingerprint(con)
     if resolved_state(con) == wanted:
@@ -35,7 +35,7 @@ def resolve_if_changed(con: duckdb.DuckDBPyConnection) -> bool:
 
 
 def resolved_state(con: duckdb.DuckDBPyConnection) -> str:
-    """What raw.* was last made from, as a hash of files and rules: equal for equal contents, "" at first."""
+    """The state that raw.* was last built from, as a hash of files and rules; "" before the first time."""
     (state,) = con.execute("SELECT fingerprint FROM landing.resolution").fetchone() or ("",)
     return str(state)
 

@@ -1,8 +1,7 @@
-"""A judge server as a value with a lifetime: start or attach, hold a lease, restart within bounds, leave
-nothing.
+"""Judge servers with a managed lifetime: start or attach, hold a lease, restart within limits, leave no process behind.
 
-`managed_server` runs an engine of ours under a supervisor process; `attached_server` uses one that somebody
-else runs. Both hand out a `ServerHandle`; sending requests is not done here.
+`managed_server` runs an engine under a supervisor process; `attached_server` uses a server that is run elsewhere. Both
+return a `ServerHandle`; requests are sent by `judge.client`.
 """
 
 from pollux_dagster.judge.server.attach import attached_server

@@ -1,6 +1,6 @@
-"""Using a server that somebody else runs: ask what it serves, never start, restart or stop it.
+"""Uses a server that is run elsewhere: asks what it serves, never starts, restarts or stops it.
 
-Attaching checks everything that can be checked before the first verdict is asked for, so a wrong address, key or model
+Attaching checks everything that can be checked before the first verdict is requested, so a wrong address, key or model
 name is one clear error and not a table of failures.
 """
 
@@ -27,13 +27,13 @@ def attached_server(
     metrics_timeout_s: float = http_probe.METRICS_TIMEOUT_S,
     route: Route = DIRECT,
 ) -> Iterator[ServerHandle]:
-    """A handle on the server at `base_url` (with or without the closing `/v1`).
+    """Provide a handle on the server at `base_url` (with or without the closing `/v1`).
 
-    `model` may be left out when the server serves one; `max_model_len` (tokens) when its `/v1/models` tells it. Each
-    question about the server takes at most `timeout_s`, its metrics `metrics_timeout_s`.
+    `model` may be omitted when the server serves only one; `max_model_len` (tokens) when its `/v1/models` reports it.
+    Each probe takes at most `timeout_s`, the metrics `metrics_timeout_s`.
 
-    Raises AttachError that says which of address, key, model or length is wrong (AddressError, a kind of it, when
-    waiting cannot mend it).
+    Raises AttachError that says which of address, key, model or length is wrong (its subclass AddressError when waiting
+    cannot help).
     """
     parts = _address(base_url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -44,7 +44,7 @@ def attached_server(
             "so give the key as the API key instead"
         )
     if not (api_key.isascii() and api_key.isprintable()) or " " in api_key:
-        # The HTTP library would say so too, and quote the key.
+        # The HTTP library would report this too, but quote the key.
         raise AddressError(
             "the API key holds a space, a line break or another character that no HTTP header may carry: "
             "look for a line break at its end"
@@ -102,7 +102,7 @@ class AttachedServer:
         )
 
     def is_healthy(self) -> bool:
-        """Servers without `/health` count as healthy when they list their models."""
+        """Whether the server is healthy; one without `/health` counts as healthy when it lists its models."""
         try:
             call(f"{self._root}/health", timeout_s=self._timeout_s, route=self._endpoint.route)
         except ProbeError as error:
@@ -129,10 +129,10 @@ class AttachedServer:
 
 
 def _address(url: str) -> SplitResult:
-    """`url` in its parts; an address without any where it is none."""
+    """`url` in its parts; an address without any where it is invalid."""
     try:
         parts = urlsplit(url)
-        _ = parts.port  # looked at only when asked for
+        _ = parts.port  # parsed only on access
     except ValueError:
         return urlsplit("")
     return parts

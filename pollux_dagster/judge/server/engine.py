@@ -1,7 +1,7 @@
-"""One engine process and everything it spawned: start it, ask how it ended, stop all of it.
+"""One engine process and everything it spawned: starts it, reports how it ended, stops all of it.
 
-The engine opens its own session, so its whole family can be found and killed by that number, also after its
-first process is gone. When to do so is the supervisor's business.
+The engine opens its own session, so all of its processes can be found and killed by that number, even after its first
+process is gone. The supervisor decides when.
 """
 
 import os
@@ -47,11 +47,11 @@ class Engine:
         self.name: ProcessIdentity = name
 
     def exit_code(self) -> int | None:
-        """None while the first process runs; negative for the signal that ended it."""
+        """The exit code of the first process, None while it runs; negative for the signal that ended it."""
         return self._process.poll()
 
     def stop(self, grace_s: float) -> None:
-        """SIGTERM to the first process, up to `grace_s` for it to leave, then SIGKILL to whatever is left."""
+        """Send SIGTERM to the first process, give it up to `grace_s` seconds, then SIGKILL whatever is left."""
         send(self.name.pid, signal.SIGTERM)
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(grace_s)
@@ -60,7 +60,7 @@ class Engine:
         reap_orphans(except_pid=None)
 
     def _kill_family(self) -> None:
-        """Its session, and descendants with sessions of their own: orphans come to us, their adopter."""
+        """Kill its session and descendants with sessions of their own: we adopt its orphans."""
         kill_session(self.name)
         deadline = time.monotonic() + 10
         while (left := descendants(os.getpid())) and time.monotonic() < deadline:
@@ -69,7 +69,7 @@ class Engine:
 
 
 def free_port() -> int:
-    """A loopback port nobody listens on now; an engine that finds it taken all the same gets another."""
+    """A loopback port that is free now; an engine that finds it taken is started on another."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         port: int = probe.getsockname()[1]

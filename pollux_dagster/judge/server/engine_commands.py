@@ -1,7 +1,7 @@
-"""How each engine is started: spec in, command line and environment out. Pure functions, no process.
+"""The command lines of the engines: spec in, command and environment out. Pure functions, no process.
 
-The one idea: engines differ in flags only. All bind to loopback on the port they are given, none gets the API
-key on its command line, and every one runs under `engine_launcher`, which ties its life to its parent's.
+Engines differ only in flags. All bind to loopback on the given port, none gets the API key on its command line, and
+each runs under `engine_launcher`, which ties its life to its parent's.
 """
 
 import os
@@ -18,9 +18,7 @@ HOST = "127.0.0.1"
 
 @dataclass(frozen=True, slots=True)
 class EngineCommand:
-    """What to execute. `config_file` is written beside the log (0600) for engines that take a key no other
-    way.
-    """
+    """What to execute. `config_file` is written beside the log (0600) for engines that accept a key in no other way."""
 
     argv: tuple[str, ...]
     environment: Mapping[str, str]
@@ -28,12 +26,12 @@ class EngineCommand:
 
 
 def build_command(spec: ServerSpec, *, port: int, api_key: str, folder: Path) -> EngineCommand:
-    """The command for a spec. `folder` is the server's own state folder; user arguments come last and win."""
+    """The command for a spec. `folder` is the server's own state folder; user arguments come last and override ours."""
     return _BUILDERS[spec.engine](spec, port, api_key, folder)
 
 
 def _vllm(spec: ServerSpec, port: int, api_key: str, folder: Path) -> EngineCommand:
-    # Without `--generation-config vllm` the checkpoint's own sampling fills what a request leaves out.
+    # Without `--generation-config vllm` the checkpoint's own sampling parameters would fill in those a request omits.
     flags = ["--model", spec.model, "--served-model-name", spec.served_name, "--generation-config", "vllm"]
     flags += ["--host", HOST, "--port", str(port), "--disable-uvicorn-access-log"]
     flags += _optional("--revision", spec.revision)
@@ -44,7 +42,7 @@ def _vllm(spec: ServerSpec, port: int, api_key: str, folder: Path) -> EngineComm
 
 
 def _sglang(spec: ServerSpec, port: int, api_key: str, folder: Path) -> EngineCommand:
-    """SGLang takes its key from its command line or a YAML file; the file keeps it out of sight."""
+    """SGLang takes its key from its command line or a YAML file; the file keeps it out of process lists."""
     config = folder / "sglang.yaml"
     flags = ["--config", str(config), "--model-path", spec.model, "--served-model-name", spec.served_name]
     flags += ["--host", HOST, "--port", str(port), "--enable-metrics"]
@@ -56,7 +54,7 @@ def _sglang(spec: ServerSpec, port: int, api_key: str, folder: Path) -> EngineCo
 
 
 def _transformers(spec: ServerSpec, port: int, api_key: str, folder: Path) -> EngineCommand:
-    """`transformers serve` has no authentication: on a shared machine, anyone local may use the port."""
+    """`transformers serve` has no authentication: any local user of a shared machine can use the port."""
     model = f"{spec.model}@{spec.revision}" if spec.revision else spec.model
     flags = ["serve", model, "--host", HOST, "--port", str(port)]
     flags += ["--trust-remote-code"] if spec.trust_remote_code else []
@@ -83,7 +81,7 @@ def _python_module(spec: ServerSpec, module: str, flags: list[str], environment:
 
 
 def _launcher(spec: ServerSpec) -> tuple[str, ...]:
-    # -P: else this folder becomes the engine's import path, where our `spec` or `state` would shadow.
+    # -P: otherwise this folder would be on the engine's import path, where our `spec` or `state` would shadow modules.
     return (spec.python, "-P", engine_launcher.__file__)
 
 
@@ -92,12 +90,11 @@ def _optional(flag: str, value: Any) -> list[str]:
 
 
 def cpu_vllm_spec(model: str | Path, *, max_model_len: int, **limits: Any) -> ServerSpec:
-    """vLLM on a CPU for a small checkpoint: settings measured for start-up and throughput on 2 cores.
+    """vLLM on a CPU for a small checkpoint: settings measured for start-up time and throughput on 2 cores.
 
-    Eager mode (nothing to compile), one process for scheduler and worker (one import of vLLM less), a 1 GiB
-    cache in blocks of 32 tokens (the smallest the CPU attention takes in 0.32; its default of 128 leaves
-    short shared prefixes uncached), a batch wide enough for 256 requests. `limits` are further `ServerSpec`
-    fields.
+    Eager mode (nothing to compile), one process for scheduler and worker (one import of vLLM less), a 1 GiB cache in
+    blocks of 32 tokens (the smallest that the CPU attention accepts in 0.32; its default of 128 leaves short shared
+    prefixes uncached), a batch wide enough for 256 requests. `limits` are further `ServerSpec` fields.
     """
     return ServerSpec(
         model=str(model),

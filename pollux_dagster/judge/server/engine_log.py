@@ -1,7 +1,7 @@
-"""Reading an engine's log for people: its last lines, and the line that says why it ended.
+"""Reads an engine's log for people: its last lines, and the line that says why the engine ended.
 
-Logs are read from their end, never whole, and cleaned of terminal control characters; the API key never
-leaves here even if an engine wrote it down.
+Logs are read from their end, never as a whole, and cleaned of terminal control characters; the API key is removed even
+if an engine logged it.
 """
 
 import re
@@ -11,11 +11,11 @@ TAIL_BYTES = 256 * 1024
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 # vLLM's process, level, time and place; any of them may be missing.
 _PREFIX = re.compile(r"^(?:\([^)]*pid=\d+\) )?(?:(?P<level>[A-Z]+) \S+ \S+ \[[^]]+\] ?)?")
-_CALM = frozenset({"DEBUG", "INFO", "WARNING"})  # may quote an error that was dealt with
-# A traceback's last line stands at the margin; its message may be missing (a bare MemoryError).
+_CALM = frozenset({"DEBUG", "INFO", "WARNING"})  # may quote an error that was handled
+# A traceback's last line has no indent; its message may be missing (a bare MemoryError).
 _RAISED = re.compile(r"^(?:\[rank\d+\]: )?(?:[A-Za-z_][\w.]*\.)?[A-Z]\w*(?:Error|Exception)(?:: .*|:?)$")
 _REPORTED = re.compile(r"\berror: .+|[Aa]ddress already in use")
-# Who runs short of something fails at any place: wherever one of these stands, it is the reason.
+# A shortage can appear as an error anywhere: wherever one of these is logged, it is the reason.
 _SHORTAGES = {
     "out of memory": re.compile(
         r"MemoryError|bad_alloc|out of memory|not enough memory|(?:can(?:no|')t|failed to|unable to) (?:allocate|map)"
@@ -25,7 +25,7 @@ _SHORTAGES = {
     ),
     "out of memory or of threads": re.compile(r"Resource temporarily unavailable|can't start new thread"),
 }
-# A server that ran for days has logged errors it survived: its end begins at vLLM's own word for it.
+# A server that ran for days has logged errors that it survived: its end begins at vLLM's own message about it.
 _FATAL = re.compile(r"(?:EngineCore|WorkerProc) (?:failed to start|encountered a fatal error|hit an exception)")
 _NOISE = re.compile(r"Found ulimit of|^nanobind: | - leaked | - \.\.\. skipped|^See https://nanobind|resource_tracker")
 _CONSEQUENCE = (
@@ -51,9 +51,9 @@ def last_line(path: Path, *, secret: str = "") -> str:
 
 
 def root_cause(path: Path, *, secret: str = "") -> str | None:
-    """Why an engine ended: a shortage wherever it is told, otherwise the first error of its end.
+    """Why an engine ended: a shortage wherever it is logged, otherwise the first error of its end.
 
-    What follows the first error in a log is consequences. None when the log tells no error.
+    The lines after the first error are its consequences. None when the log has no error.
     """
     lines = _end_of(_last_lines(path, secret))
     errors = [line for line in lines if _RAISED.match(line) or _REPORTED.search(line)]
@@ -72,7 +72,7 @@ def is_port_taken(path: Path) -> bool:
 
 
 def _end_of(lines: list[str]) -> list[str]:
-    """The lines of an engine's end without prefixes, calm lines and consequences."""
+    """The lines of an engine's end without prefixes, uncritical lines and consequences."""
     alarmed = [(line, match) for line in lines if (match := _PREFIX.match(line)) and match["level"] not in _CALM]
     bare = [line[match.end() :] for line, match in alarmed]
     start = next((at for at, line in enumerate(bare) if _FATAL.search(line)), 0)

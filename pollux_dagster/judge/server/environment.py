@@ -1,4 +1,4 @@
-"""Which of our environment variables a managed server gets: what engines need, and nobody's keys."""
+"""The environment variables that a managed server gets: those that engines need, and no other service's keys."""
 
 from collections.abc import Mapping
 
@@ -18,10 +18,11 @@ PREFIXES = (
 
 
 def server_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """What of `environment` a managed server is started with.
+    """The part of `environment` that a managed server is started with.
 
-    A list of what may pass and not of what may not: the key of an attached judge is in a variable of any name. The
-    hub's own token (`HF_TOKEN`) passes, since gated weights need it; a `…_API_KEY` never does.
+    This is a list of permitted variables and not of forbidden ones, because the key of an attached judge may be in a
+    variable of any name. The hub's own token (`HF_TOKEN`) is passed, because gated weights need it; a `…_API_KEY` never
+    is.
     """
     return {
         name: value

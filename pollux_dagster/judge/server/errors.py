@@ -1,15 +1,15 @@
-"""What can go wrong with a judge server, as types a caller can tell apart.
+"""The errors of a judge server, as types that a caller can distinguish.
 
-The one idea: an error about a process carries that process's own last words, so nobody has to go and look.
+An error about a process includes that process's last log lines, so that nobody needs to search for them.
 """
 
 
 class ServerError(RuntimeError):
-    """Anything wrong with a judge server, managed or attached."""
+    """Any error of a judge server, managed or attached."""
 
 
 class ServerStartError(ServerError):
-    """The server did not come up, or was given up after its last allowed restart.
+    """The server did not start, or was given up after its last allowed restart.
 
     `reason` is one sentence; `log_tail` the engine's last log lines (may be empty when it never wrote any).
     """
@@ -26,8 +26,8 @@ class AttachError(ServerError):
 
 
 class AddressError(AttachError):
-    """Address, key or model is wrong: unlike for a server that is away, waiting does not help."""
+    """Address, key or model is wrong: unlike for a server that is down, waiting does not help."""
 
 
 class RestartRefusedError(ServerError):
-    """A restart was asked of a server that is not ours to restart."""
+    """A restart was requested of a server that is not ours to restart."""

@@ -1,7 +1,7 @@
-"""One short HTTP exchange with a deadline for all of it, and bounds for head and body.
+"""One short HTTP exchange with a total deadline, and limits for head and body.
 
-`urllib` would do the same in a line, and would take a proxy and a password from the environment, follow redirects with
-the key, and start its timeout anew with every byte that drips in.
+`urllib` would do the same in one line, but would take a proxy and a password from the environment, follow redirects
+with the key, and restart its time-out with every byte received.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ _MAX_REASON_CHARS = 80
 
 
 class ProbeError(Exception):
-    """The server did not answer as asked.
+    """The server did not answer as expected.
 
-    `status` is the HTTP status, or 0 when there was none. `is_final`: waiting and asking again does not help, the
-    certificate or the way there has to be mended.
+    `status` is the HTTP status, or 0 when there was none. `is_final`: waiting and retrying does not help, because the
+    certificate or the route must be corrected.
     """
 
     def __init__(self, message: str, status: int = 0, *, is_final: bool = False) -> None:
@@ -37,7 +37,7 @@ class ProbeError(Exception):
 
 
 class _TooMuchError(Exception):
-    """The server says more than it was to."""
+    """The response exceeds a limit."""
 
 
 def call(
@@ -51,8 +51,8 @@ def call(
 ) -> bytes:
     """The body of a 200 to one GET, or POST when there is a `body`.
 
-    Connecting, head and body together take at most `timeout_s`, however slowly they drip in. Raises ProbeError for
-    anything but a whole reply of status 200 within bounds.
+    Connecting, head and body together take at most `timeout_s`, however slowly they arrive. Raises ProbeError for
+    anything but a complete reply of status 200 within the limits.
     """
     headers = {"Content-Type": "application/json", "Accept-Encoding": "identity", "Connection": "close"}
     if api_key:
@@ -81,7 +81,7 @@ def call(
 
 
 def tls_error(url: str, error: ssl.SSLError, route: Route) -> ProbeError | None:
-    """What is wrong with a server's TLS and what to do; None when it may only have been cut off."""
+    """What is wrong with a server's TLS and what to do; None when the connection may only have been cut off."""
     parts = urlsplit(url)
     host = parts.netloc
     if isinstance(error, ssl.SSLCertVerificationError):
@@ -98,18 +98,18 @@ def tls_error(url: str, error: ssl.SSLError, route: Route) -> ProbeError | None:
 
 @lru_cache(maxsize=8)
 def tls_context(ca_file: str) -> ssl.SSLContext:
-    """Certificates and names are checked, against `ca_file` alone where there is one.
+    """A context that checks certificates and host names, against `ca_file` alone where there is one.
 
     Raises ValueError when it cannot be read.
     """
     try:
         return ssl.create_default_context(cafile=ca_file or None)
-    except OSError as error:  # ssl.SSLError for what is no PEM is one
+    except OSError as error:  # includes ssl.SSLError for a file that is not PEM
         raise ValueError(f"POLLUX_JUDGE_CA_FILE: expected a PEM file of certificates at {ca_file}: {error}") from None
 
 
 def _connection(url: str, route: Route, deadline: float, limit: int) -> tuple[HTTPConnection, str]:
-    """A connection for `url`, not open yet, and the target to ask it for."""
+    """A connection for `url`, not open yet, and the target to request from it."""
     parts = urlsplit(url)
     host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
     target = f"{parts.path or '/'}{f'?{parts.query}' if parts.query else ''}"
@@ -129,7 +129,7 @@ def _connection(url: str, route: Route, deadline: float, limit: int) -> tuple[HT
 
 
 def _dial(address: tuple[str, int], deadline: float) -> socket.socket:
-    """Connected to the first address of the name that takes the call; a TLS handshake has what is left of the time."""
+    """Connect to the first address of the name that accepts; a TLS handshake has the time that is left."""
     problem: OSError = TimeoutError()
     for family, kind, protocol, _, destination in socket.getaddrinfo(*address, type=socket.SOCK_STREAM):
         sock = socket.socket(family, kind, protocol)
@@ -153,13 +153,13 @@ def _left(deadline: float) -> float:
 
 
 class _Reader(io.RawIOBase):
-    """What `HTTPResponse` reads from: a socket, until a deadline and up to a number of bytes."""
+    """The stream that `HTTPResponse` reads from: a socket, until a deadline and up to a number of bytes."""
 
     def __init__(self, sock: socket.socket, deadline: float, limit: int) -> None:
         self._sock, self._deadline, self._limit = sock, deadline, limit
         self._last = b""
         self.has_whole_head = False
-        self._stream = sock.makefile("rb", buffering=0)  # keeps the socket open when the connection is done with it
+        self._stream = sock.makefile("rb", buffering=0)  # keeps the socket open after the connection is done with it
 
     def makefile(self, *_: Any) -> io.BufferedReader:
         return io.BufferedReader(self)
@@ -185,7 +185,9 @@ class _Reader(io.RawIOBase):
 
 
 class _Response(HTTPResponse):
-    """A reply read through a `_Reader`, whose head is whole: to http.client the connection's end ends it too."""
+    """A reply read through a `_Reader` that requires a complete head: http.client takes the connection's end for its
+    end.
+    """
 
     def __init__(self, sock: socket.socket, *args: Any, deadline: float, limit: int, **named: Any) -> None:
         self._reader = _Reader(sock, deadline, limit)
@@ -201,6 +203,6 @@ def _whole_body(response: HTTPResponse, max_bytes: int) -> bytes:
     content = response.read(max_bytes + 1)
     if len(content) > max_bytes:
         raise _TooMuchError
-    if response.length:  # read with an amount, a body that is cut off is no error to http.client
+    if response.length:  # when read with an amount, a body that is cut off is no error to http.client
         raise IncompleteRead(content, response.length)
     return content

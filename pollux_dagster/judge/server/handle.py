@@ -1,7 +1,7 @@
-"""What a client holds of a server, whoever runs it.
+"""What a client knows of a server, whoever runs it.
 
-The one idea: the judge's client is written against this protocol, so a managed and an attached server differ
-in nothing but whether `restart` can be granted.
+The judge's client is written against this protocol, so managed and attached servers differ only in whether `restart` is
+possible.
 """
 
 from typing import Protocol
@@ -18,16 +18,16 @@ class ServerHandle(Protocol):
 
     @property
     def generation(self) -> int:
-        """Which start of the server `endpoint` belongs to; grows with every restart, whoever asked."""
+        """The start of the server that `endpoint` belongs to; grows with every restart, whoever requested it."""
 
     def restart(self, reason: str) -> Endpoint:
-        """Get a working server again: restart it, or wait for a restart that is already under way.
+        """Get a working server again: restart it, or wait for a restart that is already in progress.
 
         Raises ServerStartError when restarts are used up, RestartRefusedError for a server that is not ours.
         """
 
     def is_healthy(self) -> bool:
-        """Whether `/health` answers now. A hanging server may say yes."""
+        """Whether `/health` answers now. A hanging server may answer too."""
 
     def log_tail(self, lines: int = 40) -> str:
         """The engine's last log lines, or "" where there is no log to read."""

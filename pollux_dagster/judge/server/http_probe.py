@@ -1,8 +1,7 @@
-"""Short questions to a server over HTTP: is it healthy, what does it serve, can it write one token, its
-counters.
+"""Short probes of a server over HTTP: health, served models, writing one token, its counters.
 
-Blocking and small on purpose: verdicts go through `judge.client`, how a question travels is in `exchange`. What a
-server says is bounded here before anything keeps it: numbers, names, lists.
+Blocking and small on purpose: verdicts go through `judge.client`, and `exchange` does the HTTP. The server's statements
+(numbers, names, lists) are checked against limits before anything stores them.
 """
 
 import math
@@ -16,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from pollux_dagster.judge.endpoint import DIRECT, Route
 from pollux_dagster.judge.server.exchange import ProbeError, call
 
-METRICS_TIMEOUT_S = 5.0  # they are looked at every few seconds, and stay unknown when they take longer
+METRICS_TIMEOUT_S = 5.0  # they are read every few seconds, and stay unknown when that takes longer
 MAX_METRICS_BYTES = 8 * 2**20
 _MAX_SAMPLES = 1_000  # of the counters below; an engine has a few for each of its parts
 _MAX_SAMPLE_CHARS = 4_096
@@ -24,7 +23,7 @@ _MAX_MODELS = 1_000
 _MAX_NAME_CHARS = 256
 _MAX_VERSION_CHARS = 100
 _MAX_TOKENS = 2**31 - 1
-_MAX_COUNTER = 2.0**53  # whole numbers beyond it are not exact any more
+_MAX_COUNTER = 2.0**53  # floats beyond it do not hold every whole number
 COUNTERS = (
     "prefix_cache_queries_total",
     "prefix_cache_hits_total",
@@ -40,7 +39,7 @@ _SAMPLE_NAME = re.compile(r"^\w+:|[{ ].*")
 
 @dataclass(frozen=True, slots=True)
 class ServedModel:
-    """One entry of `/v1/models`; `max_model_len` in tokens, None where the engine does not say."""
+    """One entry of `/v1/models`; `max_model_len` in tokens, None where the engine does not report it."""
 
     name: str
     max_model_len: int | None
@@ -67,7 +66,10 @@ def served_models(root_url: str, api_key: str, timeout_s: float, route: Route = 
 
 
 def write_one_token(root_url: str, api_key: str, model: str, timeout_s: float) -> None:
-    """The canary: a chat completion of one token, which proves weights, tokenizer and scheduler work."""
+    """The canary: a chat completion of one token, which proves that weights, tokenizer and scheduler work.
+
+    Raises ProbeError otherwise.
+    """
     url = f"{root_url}/v1/chat/completions"
     body = {"model": model, "messages": [{"role": "user", "content": "1"}], "max_tokens": 1, "temperature": 0}
     if not _json(url, call(url, api_key=api_key, timeout_s=timeout_s, body=body)).get("choices"):
@@ -75,7 +77,7 @@ def write_one_token(root_url: str, api_key: str, model: str, timeout_s: float) -
 
 
 def engine_version(root_url: str, timeout_s: float, route: Route = DIRECT) -> str:
-    """What `GET /version` says, or "unknown": only vLLM has this address."""
+    """The version from `GET /version`, or "unknown": only vLLM has this address."""
     try:
         version = _json(root_url, call(f"{root_url}/version", timeout_s=timeout_s, route=route)).get("version")
     except ProbeError:
@@ -85,14 +87,14 @@ def engine_version(root_url: str, timeout_s: float, route: Route = DIRECT) -> st
 
 
 def read_metrics(root_url: str, timeout_s: float, route: Route = DIRECT) -> dict[str, float]:
-    """The counters of `/metrics` that tell how a server is doing, without the engine's prefix.
+    """The counters of `/metrics` that show how a server is doing, without the engine's prefix.
 
-    Sums over an engine's label sets, the largest for the cache usage (a share of 1). Counters the engine does
-    not have, or whose value is no number a counter can have, are left out. Raises ProbeError.
+    Sums over an engine's label sets, the largest for the cache usage (a share of 1). Counters that the engine does not
+    have, or whose value is impossible for a counter, are left out. Raises ProbeError.
     """
     url = f"{root_url}/metrics"
     content = call(url, timeout_s=timeout_s, route=route, max_bytes=MAX_METRICS_BYTES)
-    # A hundred kilobytes of histograms are dropped before the parser, which is slow, sees them.
+    # A hundred kilobytes of histograms are dropped before the slow parser sees them.
     lines = [
         line
         for line in content.decode("utf-8", "replace").splitlines()
@@ -111,7 +113,7 @@ def read_metrics(root_url: str, timeout_s: float, route: Route = DIRECT) -> dict
                     found[name] = found.get(name, 0.0) + sample.value
     except ValueError as error:
         raise ProbeError(f"{url} is not in Prometheus text format: {str(error)[:200]}") from error
-    # NaN differs from itself: as a count of tokens it would pass for progress for ever.
+    # NaN differs from itself: as a count of tokens it would count as progress forever.
     return {name: value for name, value in found.items() if math.isfinite(value) and 0 <= value <= _MAX_COUNTER}
 
 

@@ -1,7 +1,7 @@
-"""The client's side of a managed server: take a lease, start or find the supervisor, wait, ask for restarts.
+"""The client's side of a managed server: take a lease, start or find the supervisor, wait, request restarts.
 
-The one idea: whether we started the server or found it makes no difference after `managed_server` has
-yielded. Everything is decided from the state folder; the supervisor is never a child that dies with us.
+Everything is decided from the state folder, and the supervisor is never a child that dies with us. So after
+`managed_server` has yielded, it makes no difference whether we started the server or found it.
 """
 
 import os
@@ -31,10 +31,10 @@ SUPERVISOR_START_S = 30.0
 
 @contextmanager
 def managed_server(spec: ServerSpec, state_root: Path, log: Callable[[str], None]) -> Iterator[ServerHandle]:
-    """A ready server for `spec`, started or found; a lease keeps it up while inside.
+    """Provide a ready server for `spec`, started or found; a lease keeps it up while the block lasts.
 
-    `log` gets a line every few seconds while waiting. Raises ServerStartError with the engine's last words
-    when it does not come up. On leaving, the server stays for `idle_shutdown_s` for whoever comes next.
+    `log` gets a line every few seconds while waiting. Raises ServerStartError with the engine's last log lines when the
+    server does not start. After the block, the server stays up for `idle_shutdown_s` seconds for the next client.
     """
     if not sys.platform.startswith("linux"):
         raise ServerStartError("managed servers need Linux; attach to a running server instead", "")
@@ -45,7 +45,7 @@ def managed_server(spec: ServerSpec, state_root: Path, log: Callable[[str], None
 
 
 class ManagedServer:
-    """A `ServerHandle` on a server under supervision. Made by `managed_server`, which holds its lease."""
+    """A `ServerHandle` on a supervised server. Created by `managed_server`, which holds its lease."""
 
     def __init__(self, folder: ServerFolder, spec: ServerSpec, log: Callable[[str], None]) -> None:
         self._folder = folder
@@ -92,9 +92,9 @@ class ManagedServer:
         return self.endpoint.base_url.removesuffix("/v1")
 
     def _wait_until_ready(self, *, ready_from: int, failed_from: int, doing: str) -> StateRecord:
-        """Wait for a ready state of at least one generation, or raise on a failed one of at least another.
+        """Wait for a ready state of at least generation `ready_from`; raise on a failed one of at least `failed_from`.
 
-        A supervisor that is not there, or dies meanwhile, is started again, a bounded number of times.
+        A supervisor that is missing, or dies meanwhile, is started again, a limited number of times.
         """
         began = time.monotonic()
         next_line = began + PROGRESS_EVERY_S
@@ -124,7 +124,7 @@ class ManagedServer:
         return f"{doing} {self._spec.engine} … {elapsed_s:.0f} s" + (f", last log line: {line}" if line else "")
 
     def _start_supervisor(self) -> None:
-        """Under the start lock, so that clients who come at once start one supervisor."""
+        """Start a supervisor under the start lock, so that clients that come together start only one."""
         with self._folder.start_lock(wait_s=SUPERVISOR_START_S) as alone:
             if not alone or self._folder.has_supervisor():
                 return
@@ -152,7 +152,7 @@ def _is_current(state: StateRecord) -> bool:
 
 
 def _spawn_supervisor(folder: ServerFolder) -> subprocess.Popen[bytes]:
-    """A supervisor in a session of its own: signals to our process group or terminal do not reach it."""
+    """Start a supervisor in a session of its own: signals to our process group or terminal do not reach it."""
     import_root = Path(__file__).resolve().parents[3]  # `-m` looks in the working directory first
     descriptor = folder.supervisor_log
     with descriptor.open("ab") as output:

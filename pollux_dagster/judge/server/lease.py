@@ -1,8 +1,8 @@
 """Who still needs the server: one locked file per client, and the count of them.
 
-A lease is a `flock` rather than a heartbeat: the kernel drops it at the instant its holder dies, whatever
-killed it, while a heartbeat has to be waited out, can be late on a busy machine and breaks when the clock
-jumps. Locks need a local file system, which the state root is.
+A lease is a `flock` rather than a heartbeat: the kernel drops it at the instant its holder dies, whatever killed it,
+while a heartbeat has to be waited out, can be late on a busy machine and breaks when the clock jumps. Locks need a
+local file system, which the state root is.
 """
 
 import fcntl
@@ -16,7 +16,7 @@ _held: set[int] = set()
 
 
 def _forget_in_child() -> None:
-    """A forked child shares its parent's open lock: it lets go, so that only the parent's life counts."""
+    """Close the lock in a forked child, which would share its parent's open lock: only the parent's life counts."""
     for descriptor in _held:
         os.close(descriptor)
     _held.clear()
@@ -27,7 +27,7 @@ os.register_at_fork(after_in_child=_forget_in_child)
 
 @contextmanager
 def lease(folder: Path) -> Iterator[None]:
-    """Hold a lease while inside. The file is locked before it appears in `folder`, so nobody sees it
+    """Hold a lease while the block lasts. The file is locked before it appears in `folder`, so it is never seen
     unlocked.
     """
     owner = os.getpid()
@@ -48,7 +48,7 @@ def lease(folder: Path) -> Iterator[None]:
 
 
 def count_leases(folder: Path, *, sweep: bool = False) -> int:
-    """Leases held now. With `sweep`, the supervisor's, files that dead clients left are removed."""
+    """The number of leases held now. With `sweep`, for the supervisor, files left by dead clients are removed."""
     if not folder.is_dir():
         return 0
     held = 0

@@ -1,8 +1,7 @@
-"""Facts about Linux processes, read from /proc, and how to end a family of them for good.
+"""Facts about Linux processes, read from /proc, and how to end a family of them.
 
-A process is named by pid *and* start time in kernel ticks since boot *and* boot id: a pid alone is reused,
-and ticks, unlike wall-clock times, do not move when somebody sets the clock. Nothing here knows what the
-processes are for.
+A process is identified by pid *and* start time in kernel ticks since boot *and* boot id: a pid alone is reused, and
+ticks, unlike wall-clock times, do not change when the clock is set. The purpose of the processes is not known here.
 """
 
 import ctypes
@@ -19,7 +18,7 @@ PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 
 @dataclass(frozen=True, slots=True)
 class ProcessIdentity:
-    """One process for as long as the machine has run: never confused with a later owner of the same pid."""
+    """One process on one boot of the machine, never confused with a later owner of the same pid."""
 
     pid: int
     start_ticks: int
@@ -36,13 +35,13 @@ class _Stat:
 
 
 def identify_process(pid: int) -> ProcessIdentity | None:
-    """The full name of a process, or None when there is none with this pid."""
+    """The identity of a process, or None when there is none with this pid."""
     stat = _read_stat(pid)
     return None if stat is None else ProcessIdentity(pid, stat.start_ticks, boot_id())
 
 
 def is_running(name: ProcessIdentity) -> bool:
-    """True while this very process runs; a zombie has already ended."""
+    """True while exactly this process runs; a zombie has already ended."""
     stat = _read_stat(name.pid)
     return (
         stat is not None
@@ -57,10 +56,10 @@ def boot_id() -> str:
 
 
 def session_members(leader: ProcessIdentity) -> list[int]:
-    """Pids still running in the session that `leader` opened, the leader among them.
+    """Pids still running in the session that `leader` opened, including the leader.
 
-    The kernel gives a pid to nobody else while a session of that number has members, so a session whose
-    leader's pid now belongs to a later process has none left.
+    The kernel does not reuse a pid while a session of that number has members, so a session whose leader's pid now
+    belongs to a later process has none left.
     """
     if leader.boot_id != boot_id():
         return []
@@ -84,7 +83,7 @@ def descendants(pid: int) -> list[int]:
 
 
 def kill_session(leader: ProcessIdentity, timeout_s: float = 10.0) -> bool:
-    """SIGKILL a whole session, again and again until it is empty. True when it is."""
+    """SIGKILL a whole session, repeatedly, until it is empty. True when it is."""
     deadline = time.monotonic() + timeout_s
     while members := session_members(leader):
         kill(members)
@@ -100,7 +99,7 @@ def kill(pids: Iterable[int]) -> None:
 
 
 def send(pid: int, number: signal.Signals) -> bool:
-    """Send a signal; False when there is nobody to receive it."""
+    """Send a signal; False when there is no process to receive it."""
     try:
         os.kill(pid, number)
     except ProcessLookupError:
@@ -111,7 +110,7 @@ def send(pid: int, number: signal.Signals) -> bool:
 def adopt_orphans() -> None:
     """Make this process the parent of every descendant whose own parent dies, instead of init.
 
-    An engine's workers then stay findable (and can be reaped) after the engine itself was killed.
+    An engine's workers can then still be found (and reaped) after the engine itself was killed.
     """
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
@@ -119,7 +118,7 @@ def adopt_orphans() -> None:
 
 
 def reap_orphans(except_pid: int | None) -> None:
-    """Take the exit status of ended children, all but the one whose status somebody else waits for."""
+    """Take the exit status of ended children, except the one whose status is awaited elsewhere."""
     own = os.getpid()
     for entry in PROC.iterdir():
         if entry.name.isdigit():
@@ -143,7 +142,7 @@ def _all_stats() -> list[_Stat]:
 
 
 def _read_stat(pid: int) -> _Stat | None:
-    """proc_pid_stat(5): the command may hold blanks and brackets, so fields are counted from its last ')'."""
+    """proc_pid_stat(5): the command may contain blanks and brackets, so fields are counted from its last ')'."""
     try:
         text = (PROC / str(pid) / "stat").read_text(errors="replace")
     except (FileNotFoundError, ProcessLookupError):

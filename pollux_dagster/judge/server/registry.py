@@ -1,4 +1,4 @@
-"""Which servers there are under a state root, and how to stop one from outside.
+"""The servers under a state root, and how to stop one from outside.
 
 For the command line and for tests that look for leftovers; running pipelines use leases instead.
 """
@@ -15,7 +15,7 @@ from pollux_dagster.judge.server.state import LIVE, ServerFolder, ServerState
 
 @dataclass(frozen=True, slots=True)
 class ServerStatus:
-    """One key's server. `status` says failed when its supervisor died without a word. No key is in here."""
+    """One key's server. `status` is failed when its supervisor died without a final state. Contains no API key."""
 
     key: str
     status: ServerState
@@ -39,11 +39,11 @@ def list_servers(state_root: Path) -> list[ServerStatus]:
 
 
 def stop_server(state_root: Path, key: str, *, timeout_s: float = 60.0) -> bool:
-    """Stop the server with this key, leases or not. True when one was running; nothing of it is left either
-    way.
+    """Stop the server with this key, even with leases. True when one was running; no process of it is left in either
+    case.
 
-    Asks the supervisor first; one that does not answer in time is killed, and its engine with it. Raises
-    KeyError for a key that no server ever had, TimeoutError when its processes cannot be killed.
+    The supervisor is asked first; one that does not answer in time is killed, and its engine with it. Raises KeyError
+    for a key that no server ever had, TimeoutError when its processes cannot be killed.
     """
     folder = ServerFolder(state_root, key)
     state = folder.read_state()
@@ -66,9 +66,9 @@ def stop_server(state_root: Path, key: str, *, timeout_s: float = 60.0) -> bool:
 
 
 def remove_unused_servers(state_root: Path, *, unused_s: float) -> int:
-    """Remove the folders, with their logs, of servers that nobody has used or looked after for `unused_s` seconds.
+    """Remove the folders, with their logs, of servers that were not used or supervised for `unused_s` seconds.
 
-    Returns how many. One that has a supervisor or a client stays whatever its age.
+    Returns their number. A server that has a supervisor or a client is kept whatever its age.
     """
     removed = 0
     for path in sorted(state_root.iterdir()) if state_root.is_dir() else ():

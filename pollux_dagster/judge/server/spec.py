@@ -1,7 +1,7 @@
-"""What a managed server is asked to be: engine, model, arguments, limits. No process is touched here.
+"""The specification of a managed server: engine, model, arguments, limits. No process is touched here.
 
-The one idea is the key: two specs that would run the same command on the same weights have the same key, and
-equal keys share one process. Limits on waiting and idling are not part of it.
+Two specs that would run the same command on the same weights have the same key, and equal keys share one process.
+Limits on waiting and idling are not part of the key.
 """
 
 import hashlib
@@ -20,18 +20,18 @@ WEIGHT_SUFFIXES = (".safetensors", ".bin", ".json", ".jinja", ".gguf", ".txt", "
 class ServerSpec:
     """A server to start or to attach to.
 
-    `model` is a checkpoint folder or a hub id, `revision` a hub revision. `arguments` follow the engine's own
-    and win over ours. `environment` is added to the engine's environment. `command` is the argument list for
+    `model` is a checkpoint folder or a hub id, `revision` a hub revision. `arguments` follow the engine's own and
+    override ours. `environment` is added to the engine's environment. `command` is the argument list for
     `engine="command"`, with `{model}`, `{host}` and `{port}` filled in; such a server reads its API key from
-    `POLLUX_SERVER_API_KEY`. `python` is the interpreter that has the engine, which may belong to another
-    environment. `trust_remote_code` lets the engine run code that comes with the model: never on by itself.
+    `POLLUX_SERVER_API_KEY`. `python` is the interpreter that has the engine, which may belong to another environment.
+    `trust_remote_code` lets the engine run code that comes with the model; it is never set automatically.
 
-    All times are in seconds. `idle_shutdown_s` counts from the last lease given up; `hang_timeout_s` is how
-    long a server with requests may produce no token; more than `max_restarts` restarts within
-    `restart_window_s` make the server failed.
+    All times are in seconds. `idle_shutdown_s` counts from the release of the last lease; `hang_timeout_s` is how long
+    a server with requests may produce no token; more than `max_restarts` restarts within `restart_window_s` make the
+    server failed.
 
-    Raises ValueError for an engine nobody knows, a command where none belongs (or none where one does), and
-    an API key among the arguments, where every process of the machine could read it.
+    Raises ValueError for an unknown engine, a command where none belongs (or none where one does), and an API key among
+    the arguments, where every process of the machine could read it.
     """
 
     model: str
@@ -52,7 +52,7 @@ class ServerSpec:
     restart_window_s: float = 1800.0
 
     def __post_init__(self) -> None:
-        if Path(self.model).is_dir():  # the engine runs in another working directory
+        if Path(self.model).is_dir():  # made absolute, because the engine runs in another working directory
             object.__setattr__(self, "model", str(Path(self.model).resolve()))
         if self.engine not in ENGINES:
             raise ValueError(f"engine must be one of {', '.join(ENGINES)}, not {self.engine!r}")
@@ -72,13 +72,13 @@ class ServerSpec:
 
     @property
     def served_name(self) -> str:
-        """What the model is called on the wire: its hub id, or its folder's name without the path to it."""
+        """The model's name in requests: its hub id, or the name of its folder without the path."""
         path = Path(self.model)
         return path.name if path.is_dir() else self.model
 
     @property
     def key(self) -> str:
-        """16 hex digits naming the process: sha256 of the canonical JSON of what it would run."""
+        """16 hex digits that identify the process: sha256 of the canonical JSON of what it would run."""
         identity = {
             "engine": self.engine,
             "model": self.model,

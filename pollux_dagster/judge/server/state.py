@@ -1,8 +1,8 @@
 """A server's folder on disk: its state, requests to its supervisor, locks, leases and logs.
 
-Everything here is private to the owner (folders 0700, files 0600), because the state holds the API key. The
-one idea: files are replaced whole by rename and locks are held by the kernel, so a reader never sees half a
-state and a dead writer never blocks the next.
+Files are replaced as a whole by rename and locks are held by the kernel, so a reader never sees half a state and a dead
+writer never blocks the next. Everything is private to the owner (folders 0700, files 0600), because the state holds the
+API key.
 """
 
 import fcntl
@@ -36,10 +36,10 @@ LIVE = frozenset({ServerState.STARTING, ServerState.READY})
 
 @dataclass(frozen=True, slots=True)
 class StateRecord:
-    """What a supervisor says about its server. `generation` counts engine starts under this key, for ever.
+    """The supervisor's record of its server. `generation` counts all engine starts under this key.
 
-    `reason` explains the last restart, failure or stop; `restarts` keeps them all; `scratch` is the engine's
-    folder for temporary files. Times are ISO 8601, UTC.
+    `reason` explains the last restart, failure or stop; `restarts` lists them all; `scratch` is the engine's folder for
+    temporary files. Times are ISO 8601, UTC.
     """
 
     key: str
@@ -75,7 +75,7 @@ class StateRecord:
 
 
 class ServerFolder:
-    """The paths of one key, and whole-file reads and writes of what lies there."""
+    """The paths of one key, and atomic reads and writes of the files there."""
 
     def __init__(self, state_root: Path, key: str) -> None:
         self.key = key
@@ -101,7 +101,7 @@ class ServerFolder:
         write_private(self.path / "state.json", json.dumps(asdict(record), ensure_ascii=False, indent=1))
 
     def read_state(self) -> StateRecord | None:
-        """The last state written, or None when there is none yet or an older layout left something else."""
+        """The last state written, or None when there is none yet or an older layout left an unreadable one."""
         try:
             raw: dict[str, Any] = json.loads((self.path / "state.json").read_text())
             names = {name: raw[name] and ProcessIdentity(**raw[name]) for name in ("supervisor", "process")}
@@ -112,7 +112,7 @@ class ServerFolder:
 
     @contextmanager
     def supervisor_lock(self, *, wait_s: float) -> Iterator[bool]:
-        """Held by the one supervisor of this key for as long as it lives. Yields whether we got it."""
+        """The lock that the one supervisor of this key holds for its lifetime. Yields whether we got it."""
         with _locked(self.path / "supervisor.lock", fcntl.LOCK_EX, wait_s) as got:
             yield got
 
@@ -122,7 +122,9 @@ class ServerFolder:
 
     @contextmanager
     def start_lock(self, *, wait_s: float) -> Iterator[bool]:
-        """Held while deciding: a client that starts or attaches, a supervisor that considers to idle out."""
+        """The lock held while deciding: by a client that starts or attaches, by a supervisor that may shut down when
+        idle.
+        """
         with _locked(self.path / "start.lock", fcntl.LOCK_EX, wait_s) as got:
             yield got
 

@@ -1,9 +1,9 @@
-"""The process that owns one engine: brings it up, watches it, restarts it within bounds, ends it.
+"""The process that owns one engine: starts it, watches it, restarts it within limits, stops it.
 
-Run as `python -m pollux_dagster.judge.server.supervisor STATE_FOLDER` in a session of its own, so that it
-outlives the step that started it and the next run finds the server warm. Clients talk to it through the state
-folder only. The one idea: the engine cannot outlive the supervisor (see `engine_launcher`), and the supervisor
-does not outlive its last lease by more than `idle_shutdown_s`.
+Run as `python -m pollux_dagster.judge.server.supervisor STATE_FOLDER` in a session of its own, so that it outlives the
+step that started it and the next run finds the server warm. Clients communicate with it through the state folder only.
+The engine cannot outlive the supervisor (see `engine_launcher`), and the supervisor does not outlive its last lease by
+more than `idle_shutdown_s`.
 """
 
 import logging
@@ -41,7 +41,7 @@ from pollux_dagster.judge.server.watch import IdleTimer, ProgressWatch, RestartB
 TICK_S = 0.1
 WATCH_EVERY_S = 2.0
 UNHEALTHY_AFTER = 3  # health checks in a row
-SHORT_GRACE_S = 2.0  # an engine that serves nobody has nothing to finish; its shared memory it may still remove
+SHORT_GRACE_S = 2.0  # an idle engine has nothing to finish, but may still remove its shared memory
 PORT_ATTEMPTS = 4
 KEPT_LOGS = 3
 
@@ -49,7 +49,7 @@ logger = logging.getLogger("pollux_dagster.supervisor")
 
 
 class _StopAskedError(Exception):
-    """Somebody wants the server gone, or nobody wants it any more."""
+    """The server was asked to stop, or is no longer needed."""
 
 
 class _EngineFailedError(Exception):
@@ -57,13 +57,13 @@ class _EngineFailedError(Exception):
 
 
 class Supervisor:
-    """One key's server, from its first start to its end. `run` returns when the engine is gone for good."""
+    """One key's server, from its first start to its end. `run` returns when the engine is stopped for good."""
 
     def __init__(self, folder: ServerFolder, spec: ServerSpec) -> None:
         self.folder = folder
         self.spec = spec
         self.engine: Engine | None = None
-        self.serving = False  # the engine has been ready and was not found broken since
+        self.serving = False  # the engine has been ready and has not failed since
         self.budget = RestartBudget(spec.max_restarts, spec.restart_window_s)
         self.idle = IdleTimer(spec.idle_shutdown_s, time.monotonic())
         self.signalled = False
@@ -79,19 +79,19 @@ class Supervisor:
             engine=spec.engine,
             model=spec.model,
             supervisor=identify_process(os.getpid()),
-            # Not in the state folder: sockets are made here, and a socket's path has room for 107 bytes.
+            # Not in the state folder: sockets are created here, and a socket's path is limited to 107 bytes.
             scratch=tempfile.mkdtemp(prefix="pollux-engine-"),
             port=free_port(),
             api_key=secrets.token_urlsafe(32),
             started_at=_now(),
         )
-        folder.take_requests()  # what was asked of an earlier supervisor
+        folder.take_requests()  # drops requests to an earlier supervisor
         self._update()
 
     def run(self) -> None:
         status, reason = ServerState.FAILED, "the supervisor itself failed; see supervisor.log"
         try:
-            self._bring_up()  # a first start that fails is not tried again: a bad flag stays a bad flag
+            self._bring_up()  # a first start that fails is not retried, because a wrong flag stays wrong
             while True:
                 try:
                     self._watch()
@@ -136,7 +136,7 @@ class Supervisor:
         raise _EngineFailedError(f"{self.spec.engine} found its port taken {PORT_ATTEMPTS} times in a row")
 
     def _start_and_wait(self) -> bool:
-        """True when ready, False when the port was taken by somebody else in the meantime."""
+        """True when ready, False when another process took the port in the meantime."""
         began = time.monotonic()
         log = self._new_log()
         folder = self.folder.path
@@ -215,7 +215,7 @@ class Supervisor:
         canary.result()
 
     def _watch(self) -> None:
-        """Return never: raise when the engine fails or is no longer wanted."""
+        """Never returns: raises when the engine fails or is no longer needed."""
         progress = ProgressWatch(self.spec.hang_timeout_s)
         unhealthy = 0
         next_look = time.monotonic() + WATCH_EVERY_S
@@ -238,7 +238,7 @@ class Supervisor:
             time.sleep(TICK_S)
 
     def _handle_requests(self, *, starting: bool) -> None:
-        """Signals, requests of clients, and the idle rule."""
+        """Handle signals, requests of clients, and the idle rule."""
         if self.signalled:
             raise _StopAskedError("asked by a signal")
         if not self.folder.requests.is_dir():
@@ -252,7 +252,9 @@ class Supervisor:
             self._leave_if_nobody_comes()
 
     def _leave_if_nobody_comes(self) -> None:
-        """Decide under the start lock: a client takes its lease first and this lock second, so it is seen."""
+        """Shut down when idle. Decided under the start lock: a client takes its lease first and then this lock, so it
+        is seen.
+        """
         with self.folder.start_lock(wait_s=0.0) as alone:
             if alone and count_leases(self.folder.leases) == 0:
                 reason = f"no lease for {self.spec.idle_shutdown_s:.0f} s"
@@ -284,7 +286,7 @@ class Supervisor:
         try:
             return http_probe.read_metrics(self._root, min(http_probe.METRICS_TIMEOUT_S, self.spec.health_timeout_s))
         except ProbeError:
-            return {}  # an engine without counters is watched by its health alone
+            return {}  # an engine without counters is watched only by health checks
 
     def _new_log(self) -> Path:
         oldest_kept = self.record.generation - KEPT_LOGS

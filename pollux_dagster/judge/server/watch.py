@@ -1,8 +1,7 @@
-"""Judgements about a server over time: too many restarts, no progress, nobody there. Pure: clocks are passed
-in.
+"""Judgements about a server over time: too many restarts, no progress, no lease. Pure: times are passed in.
 
-The supervisor feeds these with what it sees and acts on what they say. Times are monotonic seconds, which no
-clock change moves.
+The supervisor feeds these with its observations and acts on the results. Times are monotonic seconds, which no clock
+change affects.
 """
 
 from collections import deque
@@ -10,7 +9,7 @@ from collections.abc import Mapping
 
 
 class RestartBudget:
-    """At most `limit` restarts in any `window_s`."""
+    """At most `limit` restarts in any `window_s` seconds."""
 
     def __init__(self, limit: int, window_s: float) -> None:
         self.limit = limit
@@ -18,7 +17,7 @@ class RestartBudget:
         self._spent: deque[float] = deque()
 
     def spend(self, now: float) -> bool:
-        """Take one restart; False when none is left in the window."""
+        """Use one restart; False when none is left in the window."""
         while self._spent and self._spent[0] <= now - self.window_s:
             self._spent.popleft()
         if len(self._spent) >= self.limit:
@@ -28,10 +27,10 @@ class RestartBudget:
 
 
 class ProgressWatch:
-    """Tells a server that works from one that only says it does.
+    """Distinguishes a server that works from one that only claims to.
 
     Hanging means: requests are running or waiting, and neither a prompt nor a generated token was counted for
-    `timeout_s`. An idle server never hangs, and neither does one without these counters.
+    `timeout_s` seconds. An idle server never hangs, and neither does one without these counters.
     """
 
     def __init__(self, timeout_s: float) -> None:
@@ -40,7 +39,7 @@ class ProgressWatch:
         self._since = 0.0
 
     def stuck_for(self, metrics: Mapping[str, float], now: float) -> float:
-        """Seconds without progress as of this sample, 0 while there is some or nothing to do."""
+        """Seconds without progress as of this sample; 0 while there is some or nothing to do."""
         busy = metrics.get("num_requests_running", 0) + metrics.get("num_requests_waiting", 0) > 0
         tokens = metrics.get("generation_tokens_total", 0.0) + metrics.get("prompt_tokens_total", 0.0)
         if not busy or tokens != self._tokens:
@@ -53,7 +52,7 @@ class ProgressWatch:
 
 
 class IdleTimer:
-    """How long nobody has held a lease."""
+    """Measures for how long no lease was held."""
 
     def __init__(self, timeout_s: float, now: float) -> None:
         self.timeout_s = timeout_s

@@ -1,6 +1,6 @@
 """The tables that Python writes, as DDL files: the contract between the parts.
 
-Tables made by SELECT live in `dbt_like_sql/` and are not created here.
+Tables built by a SELECT are in `dbt_like_sql/` and are not created here.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ SCHEMA_VERSION = 2
 """Raise it when an earlier version of this code must not write to a warehouse that this one has opened."""
 
 _FOLDER = Path(__file__).parent
-# Views in `judging` read `raw`, so this is an order and not a listing.
+# Views in `judging` read `raw`, so the order of the files matters.
 _FILES = ("landing.sql", "raw.sql", "judging.sql", "golden.sql", "meta.sql", "statistics.sql")
 
 
 VIEWS = ("judging.judgeable", "judging.coverage")
-"""Views that no step makes: what they read is made by steps."""
+"""Views that no step builds: the tables they read are written by steps."""
 
 
 def table_columns() -> dict[str, dict[str, str]]:
@@ -42,7 +42,7 @@ class SchemaVersionError(RuntimeError):
 
 
 def create_schema(con: duckdb.DuckDBPyConnection) -> None:
-    """Create what is missing, tables and columns, in one transaction; what rows hold stays as it is.
+    """Create missing tables and columns, in one transaction; the contents of existing rows stay unchanged.
 
     Raises:
         SchemaVersionError: the database has a schema newer than this code.
@@ -62,7 +62,7 @@ def refuse_newer_schema(con: duckdb.DuckDBPyConnection) -> int | None:
     """The version of the warehouse's schema; None for a database that has none yet.
 
     Raises:
-        SchemaVersionError: it is newer than this code, which would write rows that the newer one cannot trust.
+        SchemaVersionError: it is newer than this code, which would write rows that the newer version cannot trust.
     """
     if not con.execute(_HAS_VERSION).fetchone():
         return None
@@ -78,8 +78,8 @@ def refuse_newer_schema(con: duckdb.DuckDBPyConnection) -> int | None:
 def _make_defaults_constant(con: duckdb.DuckDBPyConnection) -> None:
     """Replace defaults that call a function. Tables of schema version 1 have `DEFAULT []`, which is such a call.
 
-    DuckDB 1.5 cannot replay a logged ALTER of a table that has one: a process that was killed after the commit would
-    leave a file that nobody can open.
+    DuckDB 1.5 cannot replay a logged ALTER of a table that has one: a process killed after the commit would leave a
+    file that cannot be opened.
     """
     for schema, table, column in con.execute(_LIST_DEFAULTS).fetchall():
         con.execute(f"ALTER TABLE {schema}.{table} ALTER {column} SET DEFAULT '[]'")

@@ -1,4 +1,5 @@
--- Requests are the work there is; verdicts are what the ledger holds for it. The ledger is the truth, this its projection.
+-- Requests are the work to be done; verdicts are the ledger's results for it. The ledger is the truth, this its
+-- projection.
 CREATE SCHEMA IF NOT EXISTS judging;
 CREATE TABLE IF NOT EXISTS judging.requests (
     verdict_key VARCHAR NOT NULL,           -- not unique: equal texts of several models share one verdict
@@ -12,11 +13,12 @@ CREATE TABLE IF NOT EXISTS judging.verdicts (
     attempts INTEGER NOT NULL, latency_s DOUBLE NOT NULL, engine VARCHAR NOT NULL, engine_version VARCHAR NOT NULL,
     system_fingerprint VARCHAR, server VARCHAR NOT NULL, run_id VARCHAR NOT NULL, created_at TIMESTAMPTZ NOT NULL
 );
--- By what a verdict is known: the judge and hashes of every text it was shown. Recorded keys must stay what they are.
+-- Identifies a verdict: the judge and hashes of every text it was shown. The formula must not change: keys are
+-- recorded.
 CREATE MACRO IF NOT EXISTS judging.verdict_key(judge_id, answer_key, criterion_key, repeat_index) AS
     sha256(judge_id || '|' || answer_key || '|' || criterion_key || '|' || repeat_index);
--- Every (output, criterion) pair there is to judge now. A request whose texts have changed is recognised by a key that
--- is no longer that of the pair.
+-- Every (output, criterion) pair to be judged now. A request whose texts have changed is recognised by a key that
+-- differs from the pair's.
 CREATE VIEW IF NOT EXISTS judging.judgeable AS
 SELECT
     outputs.model_id, outputs.prompt_id, outputs.sample_index, criteria.criterion_id, wanted.position, criteria.is_gate,
@@ -27,8 +29,8 @@ JOIN raw.instructions AS instructions ON instructions.prompt_id = outputs.prompt
 JOIN raw.instruction_criteria AS wanted ON wanted.prompt_id = outputs.prompt_id
 JOIN raw.criteria AS criteria ON criteria.criterion_id = wanted.criterion_id;
 
--- What the judge was asked about each model and how much of it can be used. A score whose answer has an undecided gate is
--- not usable; gates count for themselves, and under a tripped gate every score is known to be 0.
+-- What the judge was asked about each model and how much of it is usable. A score whose answer has an undecided gate is
+-- not usable; gates count on their own, and under a tripped gate every score is known to be 0.
 CREATE OR REPLACE VIEW judging.coverage AS
 WITH asked AS (
     SELECT requests.judge_id, requests.model_id, verdicts.score, coalesce(criteria.is_gate, FALSE) AS is_gate,
@@ -44,10 +46,10 @@ SELECT judge_id, model_id, count(*) AS requests, count(score) AS verdicts,
        count(score) FILTER (WHERE is_gate OR coalesce(tripped, FALSE) OR NOT coalesce(undecided, FALSE)) AS usable,
        usable / count(*) AS coverage
 FROM asked GROUP BY judge_id, model_id;
--- Which models the tables are made of, decided after each judging: warehouse/admission.py.
+-- Which models the tables include, decided after each judging: warehouse/admission.py.
 CREATE TABLE IF NOT EXISTS judging.admission (
     judge_id VARCHAR NOT NULL, model_id VARCHAR NOT NULL, requests BIGINT NOT NULL, usable BIGINT NOT NULL,
     coverage DOUBLE NOT NULL,               -- usable / requests
-    is_admitted BOOLEAN NOT NULL, reason VARCHAR, -- why it is left out; NULL where it is not
+    is_admitted BOOLEAN NOT NULL, reason VARCHAR, -- why it is left out; NULL where it is admitted
     PRIMARY KEY (judge_id, model_id)
 );

@@ -1,20 +1,20 @@
--- Parsed rows, one set per landing file: replaced whole when the file changes, deleted when it goes.
--- Nothing is decided here that depends on another file; that is the work of raw.*.
+-- Parsed rows, one set per landing file: replaced as a whole when the file changes, deleted when it is gone. Decisions
+-- that depend on another file are made in raw.*, not here.
 CREATE SCHEMA IF NOT EXISTS landing;
 CREATE TABLE IF NOT EXISTS landing.files (
     file_path VARCHAR PRIMARY KEY,          -- relative to the landing folder, '/' separated
-    format VARCHAR NOT NULL,                -- detected by content; 'unknown' when nothing fits
+    format VARCHAR NOT NULL,                -- detected by content; 'unknown' when no format fits
     size_bytes BIGINT NOT NULL,
     mtime_ns BIGINT NOT NULL,
     sha256 VARCHAR NOT NULL,
     status VARCHAR NOT NULL,                -- loaded | removed
     row_count BIGINT NOT NULL,              -- rows in the file (accepted + rejected); 0 once removed
-    reader_version INTEGER NOT NULL,        -- of the code that read it; older readers' files are read again
+    reader_version INTEGER NOT NULL,        -- of the code that read it; files read by older readers are read again
     loaded_at TIMESTAMPTZ NOT NULL,
     run_id VARCHAR NOT NULL,
-    ctime_ns BIGINT, inode UBIGINT          -- as the file was read; what differs in any of these is hashed again
+    ctime_ns BIGINT, inode UBIGINT          -- when it was read; a file that differs in any of these is hashed again
 );
--- For warehouses of before these columns; their files are hashed once more, and found to be the same.
+-- For warehouses from before these columns; their files are hashed once more and found unchanged.
 ALTER TABLE landing.files ADD COLUMN IF NOT EXISTS ctime_ns BIGINT;
 ALTER TABLE landing.files ADD COLUMN IF NOT EXISTS inode UBIGINT;
 CREATE TABLE IF NOT EXISTS landing.instructions (
@@ -29,10 +29,10 @@ CREATE TABLE IF NOT EXISTS landing.instruction_criteria (
 CREATE TABLE IF NOT EXISTS landing.taxonomy_criteria (
     file_path VARCHAR NOT NULL, row_number BIGINT NOT NULL, criterion_code VARCHAR NOT NULL,
     criteria_name VARCHAR NOT NULL, rubrics VARCHAR NOT NULL, criteria_group VARCHAR, domain VARCHAR, levels DOUBLE[] NOT NULL,
-    needs_reference BOOLEAN NOT NULL        -- compares with the reference answer: only where there is one
+    needs_reference BOOLEAN NOT NULL        -- compares with the reference answer, so applies only where there is one
 );
--- What a criterion's source states about the direction of its scale (NULL where nothing), what the rubric's words say
--- beyond doubt, and what in them raises one.
+-- What a criterion's source states about the direction of its scale (NULL where nothing), what the rubric's wording
+-- says beyond doubt, and what in it raises a doubt.
 ALTER TABLE landing.instruction_criteria ADD COLUMN IF NOT EXISTS higher_is_better BOOLEAN;
 ALTER TABLE landing.instruction_criteria ADD COLUMN IF NOT EXISTS worded_higher_is_better BOOLEAN;
 ALTER TABLE landing.instruction_criteria ADD COLUMN IF NOT EXISTS direction_doubt VARCHAR;
@@ -45,14 +45,14 @@ CREATE TABLE IF NOT EXISTS landing.taxonomy_tasks (
 );
 CREATE TABLE IF NOT EXISTS landing.model_outputs (
     file_path VARCHAR NOT NULL, row_number BIGINT NOT NULL, model_id VARCHAR NOT NULL,
-    prompt_id VARCHAR,                      -- the file's own id; a hash of the text where it has none
-    instruction VARCHAR,                    -- set where the row carries its instruction: matched by text first
+    prompt_id VARCHAR,                      -- the file's own id, or a hash of the text where it has none
+    instruction VARCHAR,                    -- set where the row carries its instruction, which is matched by text first
     sample_index INTEGER NOT NULL, answer VARCHAR,  -- null and blank answers are outputs too
     injection_reasons VARCHAR[] DEFAULT '[]'
 );
--- For warehouses of before this column; their files are read again because the readers are newer.
+-- For warehouses from before this column; their files are read again because the readers are newer.
 ALTER TABLE landing.model_outputs ADD COLUMN IF NOT EXISTS injection_reasons VARCHAR[] DEFAULT '[]';
--- Of the judge whose tokenizer is at hand: those that the patterns of core.injection do not find.
+-- Special tokens of the judge, where its tokenizer is available, that the patterns of core.injection do not find.
 CREATE TABLE IF NOT EXISTS landing.special_tokens (token VARCHAR NOT NULL);
 CREATE TABLE IF NOT EXISTS landing.human_scores (
     file_path VARCHAR NOT NULL, row_number BIGINT NOT NULL, prompt_id VARCHAR NOT NULL, model_id VARCHAR NOT NULL,
@@ -61,5 +61,6 @@ CREATE TABLE IF NOT EXISTS landing.human_scores (
 CREATE TABLE IF NOT EXISTS landing.rejected_rows (
     file_path VARCHAR NOT NULL, row_number BIGINT NOT NULL, reason VARCHAR NOT NULL, detail VARCHAR NOT NULL, raw_text VARCHAR
 );
--- What raw.* was last made from: a hash of the loaded files and of the rules. Any difference means: resolve again.
+-- The state that raw.* was last built from: a hash of the loaded files and of the rules. Any difference means: resolve
+-- again.
 CREATE TABLE IF NOT EXISTS landing.resolution (fingerprint VARCHAR NOT NULL, resolved_at TIMESTAMPTZ NOT NULL);

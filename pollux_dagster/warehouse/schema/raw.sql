@@ -1,4 +1,4 @@
--- What the judge may work on: every key unique, every text hashed once (sha256 of UTF-8, hex).
+-- The judge's input: every key unique, every text hashed once (sha256 of UTF-8, hex).
 CREATE SCHEMA IF NOT EXISTS raw;
 CREATE TABLE IF NOT EXISTS raw.instructions (
     prompt_id VARCHAR NOT NULL, instruction VARCHAR NOT NULL, reference_answer VARCHAR,
@@ -14,19 +14,19 @@ CREATE TABLE IF NOT EXISTS raw.criteria (
     is_gate BOOLEAN NOT NULL,               -- critical group and levels exactly {0,1}
     name_hash VARCHAR NOT NULL, rubrics_hash VARCHAR NOT NULL
 );
--- For warehouses of before these columns; the next ingest fills them.
+-- For warehouses from before these columns; the next ingest fills them.
 ALTER TABLE raw.criteria ADD COLUMN IF NOT EXISTS higher_is_better BOOLEAN DEFAULT TRUE; -- NULL for gates and in a conflict
-ALTER TABLE raw.criteria ADD COLUMN IF NOT EXISTS conflict VARCHAR;        -- who states what, where statements exclude each other
-ALTER TABLE raw.criteria ADD COLUMN IF NOT EXISTS group_doubt VARCHAR;     -- why the group may not be what is meant
-ALTER TABLE raw.criteria ADD COLUMN IF NOT EXISTS direction_doubt VARCHAR; -- why the direction may not be what is meant
+ALTER TABLE raw.criteria ADD COLUMN IF NOT EXISTS conflict VARCHAR;        -- contradictory statements, with their sources
+ALTER TABLE raw.criteria ADD COLUMN IF NOT EXISTS group_doubt VARCHAR;     -- why the group may be wrong
+ALTER TABLE raw.criteria ADD COLUMN IF NOT EXISTS direction_doubt VARCHAR; -- why the direction may be wrong
 CREATE TABLE IF NOT EXISTS raw.instruction_criteria (
     prompt_id VARCHAR NOT NULL, criterion_id VARCHAR NOT NULL, position INTEGER NOT NULL, source VARCHAR NOT NULL -- inline | taxonomy
 );
 CREATE TABLE IF NOT EXISTS raw.model_outputs (
     model_id VARCHAR NOT NULL, prompt_id VARCHAR NOT NULL, sample_index INTEGER NOT NULL,
-    answer VARCHAR NOT NULL,                -- '' where the file had null; blank answers are judged as they are
+    answer VARCHAR NOT NULL,                -- '' where the file had null; blank answers are judged unchanged
     answer_hash VARCHAR NOT NULL, file_path VARCHAR NOT NULL, row_number BIGINT NOT NULL,
-    injection_suspected BOOLEAN DEFAULT FALSE,  -- the answer seems to speak to the judge; it is judged all the same
+    injection_suspected BOOLEAN DEFAULT FALSE,  -- the answer seems to address the judge; it is judged unchanged
     injection_reasons VARCHAR[] DEFAULT '[]'    -- core.injection.InjectionReason
 );
 ALTER TABLE raw.model_outputs ADD COLUMN IF NOT EXISTS injection_suspected BOOLEAN DEFAULT FALSE;
@@ -38,16 +38,16 @@ CREATE TABLE IF NOT EXISTS raw.human_scores (
 CREATE TABLE IF NOT EXISTS raw.rejected_rows (
     file_path VARCHAR NOT NULL, row_number BIGINT NOT NULL, reason VARCHAR NOT NULL, detail VARCHAR NOT NULL, raw_text VARCHAR
 );
--- How much of what landed is used: by file, and by model where a row names one.
+-- How much of the landed data is used: by file, and by model where a row names one.
 CREATE TABLE IF NOT EXISTS raw.rejection_counts (
     file_path VARCHAR NOT NULL, model_id VARCHAR, reason VARCHAR NOT NULL, rejected BIGINT NOT NULL,
     is_counted BOOLEAN NOT NULL,            -- false for repeats, scores of absent answers and files of no known format
     file_rows BIGINT NOT NULL,
-    share DOUBLE NOT NULL                   -- of the file's rows, or of the model's where that is more: all that are counted
+    share DOUBLE NOT NULL                   -- of the file's rows or the model's, whichever is more, over all counted reasons
 );
 CREATE TABLE IF NOT EXISTS raw.answer_counts (
     model_id VARCHAR NOT NULL,
     expected BIGINT NOT NULL,               -- instructions that landed, and those that only its rejected rows name
-    answered BIGINT NOT NULL,               -- instructions it has an answer to
-    row_count BIGINT NOT NULL, rejected BIGINT NOT NULL  -- rows of its answers, and those lost among them
+    answered BIGINT NOT NULL,               -- instructions that it answered
+    row_count BIGINT NOT NULL, rejected BIGINT NOT NULL  -- rows of its answers, and the rejected ones among them
 );

@@ -1,5 +1,5 @@
--- What warehouse/statistics computes from staging.scores, people's scores and answer lengths: replaced whole, all
--- tables in one transaction. Readers use the marts of the same names, where every column is described.
+-- What warehouse/statistics computes from staging.scores, people's scores and answer lengths: all tables are replaced
+-- as a whole in one transaction. Readers use the marts of the same names, where every column is described.
 CREATE SCHEMA IF NOT EXISTS statistics;
 CREATE TABLE IF NOT EXISTS statistics.mean_intervals (
     judge_id VARCHAR NOT NULL,
@@ -28,7 +28,7 @@ CREATE TABLE IF NOT EXISTS statistics.judge_agreement (
     judge_id VARCHAR NOT NULL,
     grain VARCHAR NOT NULL,                 -- all | criterion | task_type | domain
     scope VARCHAR,                          -- the criterion_id, task type or domain; NULL for all
-    aggregation VARCHAR NOT NULL,           -- of several annotators: mean | median | mode
+    aggregation VARCHAR NOT NULL,           -- of several annotators' scores: mean | median | mode
     metric VARCHAR NOT NULL,                -- core.statistics.agreement.METRICS
     value DOUBLE, standard_error DOUBLE, ci_low DOUBLE, ci_high DOUBLE, n BIGINT NOT NULL, n_clusters BIGINT NOT NULL,
     human_value DOUBLE, human_ci_low DOUBLE, human_ci_high DOUBLE, human_n BIGINT NOT NULL
@@ -61,7 +61,7 @@ CREATE TABLE IF NOT EXISTS statistics.golden_drift (
     standard_error DOUBLE, ci_low DOUBLE, ci_high DOUBLE, adjusted_p_value DOUBLE, changed_share DOUBLE,
     n BIGINT NOT NULL, n_clusters BIGINT NOT NULL, shifted BOOLEAN NOT NULL
 );
--- Of a later date than the table: a warehouse may hold one without them, and one that asks for a shift.
+-- These columns were added later: a warehouse may lack them, or still have the NOT NULL of shift.
 ALTER TABLE statistics.golden_drift ADD COLUMN IF NOT EXISTS ok_share DOUBLE;
 ALTER TABLE statistics.golden_drift ADD COLUMN IF NOT EXISTS baseline_ok_share DOUBLE;
 ALTER TABLE statistics.golden_drift ADD COLUMN IF NOT EXISTS failing BOOLEAN;

@@ -1,6 +1,6 @@
--- What has to be done once with the rows of a warehouse of an earlier schema version, after its tables were brought up.
--- Version 2 numbers runs, checks and rounds of the golden set. Of the first two, rows were only ever appended, so they lie
--- in their order; a round was dated again when its state of the judge returned.
+-- One-time changes to the rows of a warehouse of an earlier schema version, after its tables were upgraded. Version 2
+-- numbers runs, checks and rounds of the golden set. Rows of the first two were only ever appended, so they are stored
+-- in order; a round got a new date when its state of the judge returned.
 UPDATE meta.runs SET position = numbered.position
 FROM (SELECT rowid AS row, row_number() OVER (ORDER BY rowid) AS position FROM meta.runs) AS numbered
 WHERE runs.rowid = numbered.row AND runs.position IS NULL;

@@ -1,8 +1,9 @@
-"""What people would have scored: statistics.calibrated_quality.
+"""What scores people would have given: statistics.calibrated_quality.
 
-People's scores go through the gate rule that the judge's go through, so both means are of the same thing: an answer
-whose gate people tripped has 0, and one whose gate they left out has no human score. The unit that is labelled or not
-is the answer: were it labelled on the criteria people found worth rating, its mean would be of those and not of all.
+People's scores go through the same gate rule as the judge's, so both means are of the same thing: an answer whose gate
+people tripped has 0, and one whose gate they left out has no human score. The unit that is labelled or not is the
+answer: if it were labelled on the criteria that people chose to rate, its mean would be of those criteria and not of
+all.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ IN_PART, TOO_LITTLE = "criteria rated in part", "too little variation"
 
 
 def calibrated_quality(con: duckdb.DuckDBPyConnection, judge_id: str, people: HumanScores) -> pl.DataFrame:
-    """One judge's rows: a row a model, whatever its labels; figures that cannot be had are NULL, and `status` says so.
+    """One judge's rows, one per model, whatever its labels; figures that cannot be computed are NULL, and `status` says
+    why.
 
     Where people scored all answers, or all but those of one instruction, there is nothing to calibrate with: the
     labels' own mean and interval are the result.
@@ -73,7 +75,7 @@ def calibrated_quality(con: duckdb.DuckDBPyConnection, judge_id: str, people: Hu
 
 
 def _models_of_answers(rows: pl.DataFrame, models: pl.DataFrame) -> Integers:
-    """The model code of each instruction that `rows` has an answer of."""
+    """The model code of each instruction that `rows` has an answer to."""
     answers = rows.select("model_id", "prompt_id").unique()
     codes = answers.join(models.with_row_index("code"), on="model_id")["code"]
     return codes.to_numpy().astype(np.int64)
@@ -82,7 +84,7 @@ def _models_of_answers(rows: pl.DataFrame, models: pl.DataFrame) -> Integers:
 def human_final_scores(con: duckdb.DuckDBPyConnection, people: HumanScores) -> pl.DataFrame:
     """Gold in [0, 1] after the gate rule, by item; items whose gate people did not decide are left out.
 
-    Where people tripped the gate every criterion of the answer has 0, also those they then saw no reason to rate.
+    Where people tripped the gate, every criterion of the answer has 0, even those they then saw no reason to rate.
     """
     scaled = people.gold.select(*ITEM, "gold").join(con.execute(_SCALES).pl(), on="criterion_id")
     answer = ["model_id", "prompt_id"]
@@ -95,7 +97,7 @@ def human_final_scores(con: duckdb.DuckDBPyConnection, people: HumanScores) -> p
         .filter(pl.col("rated").fill_null(0) >= pl.col("gates").fill_null(0))
     )
     above_lowest = (pl.col("gold") - pl.col("min_score")) / (pl.col("max_score") - pl.col("min_score"))
-    # A direction that is stated both ways is none: neither the judge's numbers nor people's are scores then.
+    # A criterion stated in both directions has none: neither the judge's numbers nor people's are scores then.
     value = pl.when("higher_is_better").then(above_lowest).when(~pl.col("higher_is_better")).then(1 - above_lowest)
     return pl.concat([decided.select(*ITEM, gold=value), tripped.select(*ITEM, gold=pl.lit(0.0))])
 

@@ -1,7 +1,7 @@
-"""How far the judge moved on the golden set: statistics.golden_drift.
+"""How far the judge drifted on the golden set: statistics.golden_drift.
 
-Every round is held against the baseline round of its model, request by request; core.statistics.repeats tests it. The
-one idea: a request that the baseline answered and the later round did not is a difference like any other, of 1 in the
+Every round is compared with the baseline round of its model, request by request; core.statistics.repeats tests the
+difference. A request that the baseline answered and the later round did not is a difference like any other, of 1 in the
 share of usable verdicts.
 """
 
@@ -15,15 +15,15 @@ from pollux_dagster.core.statistics.repeats import Drift, drift
 from pollux_dagster.warehouse.statistics.codes import Codes, encode
 
 TOLERANCE = 0.02
-"""Shift of a mean score in [0, 1] that is let pass: less than two models of a usual evaluation can be told apart by.
-
-The same for the share of usable verdicts: coverage_is_sufficient asks for 98 % of them."""
+"""Tolerated shift of a mean score in [0, 1]: smaller than the difference by which a usual evaluation can tell two
+models apart. The same applies to the share of usable verdicts: coverage_is_sufficient requires 98 % of them.
+"""
 
 
 def golden_drift(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
-    """One row a round (the baseline left out) and criterion, of the pinned requests.
+    """One row per round (except the baseline) and criterion, of the pinned requests.
 
-    Scores are compared where both verdicts are ok; a criterion without one such pair has no shift.
+    Scores are compared where both verdicts are ok; a criterion without any such pair has no shift.
     """
     rows = con.execute(_PAIRS).pl()
     tables = [_round(part) for _, part in rows.group_by("round_id", maintain_order=True)]
@@ -31,7 +31,7 @@ def golden_drift(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
 
 
 def latest_round_moved(con: duckdb.DuckDBPyConnection, model: str) -> bool:
-    """Whether the model's latest round has shifted or is failing, by the verdicts and the baseline there are now."""
+    """Whether the model's latest round has shifted or is failing, by the present verdicts and baseline."""
     found = golden_drift(con)
     if found.is_empty():
         return False

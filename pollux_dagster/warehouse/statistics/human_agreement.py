@@ -1,8 +1,7 @@
 """People's scores beside the judge's: statistics.judge_agreement, confusion and judge_comparison.
 
-People name a criterion by its name, so a score counts where that name is one criterion of the instruction and the
-score lies on its scale. The one idea: the human ceiling is measured with the judge's own figures, one rater against
-the others.
+People identify a criterion by its name, so a score counts where that name is one criterion of the instruction and the
+score is on its scale. The human ceiling is measured with the same figures as the judge, one rater against the others.
 """
 
 from __future__ import annotations
@@ -31,9 +30,9 @@ _UNDEFINED = Estimate(float("nan"), float("nan"), float("nan"), float("nan"))
 
 @dataclass(frozen=True, slots=True)
 class HumanScores:
-    """`ratings`: one row a rating, with `item` its code; `gold`: one row an item, the aggregate as `gold`.
+    """`ratings`: one row per rating, with `item` its code; `gold`: one row per item, the aggregate as `gold`.
 
-    Both carry model_id, prompt_id, criterion_id, task_type and domain; scores are in the rubric's units.
+    Both have model_id, prompt_id, criterion_id, task_type and domain; scores are in the rubric's units.
     """
 
     ratings: pl.DataFrame
@@ -42,7 +41,7 @@ class HumanScores:
 
 
 def human_scores(con: duckdb.DuckDBPyConnection, aggregation: Aggregation) -> HumanScores:
-    """People's usable scores, and the gold made of them by `aggregation`."""
+    """People's usable scores, and the gold computed from them by `aggregation`."""
     ratings = con.sql(_RATINGS).pl()
     items = encode(ratings, *ITEM, "task_type", "domain")
     gold, _ = aggregate_ratings(ratings["score"].to_numpy(), items.codes, len(items), aggregation)
@@ -56,10 +55,10 @@ def human_scores(con: duckdb.DuckDBPyConnection, aggregation: Aggregation) -> Hu
 def judge_agreement(
     con: duckdb.DuckDBPyConnection, judge_id: str, people: HumanScores
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """One judge's rows of judge_agreement (a row a grain, scope and metric) and of confusion.
+    """One judge's rows of judge_agreement (one per grain, scope and metric) and of confusion.
 
-    The judge's score is its first verdict on the first sample, as people rated it. A scope's levels are those of its
-    criteria together; which of them a score stands for is decided on the scale of its own criterion.
+    The judge's score is its first verdict on the first sample, which is what people rated. A scope's levels are those
+    of all its criteria together; the level that a score stands for is decided on the scale of its own criterion.
     """
     judged = con.execute(_JUDGED, [judge_id]).pl()
     both = people.gold.join(judged, on=ITEM, how="inner")
@@ -90,7 +89,7 @@ def judge_agreement(
 
 
 def judge_comparison(con: duckdb.DuckDBPyConnection, judge_ids: list[str], people: HumanScores) -> pl.DataFrame:
-    """RMSE, macro F1 and Spearman of every judge that meets people's scores, on the items all of them scored."""
+    """RMSE, macro F1 and Spearman of every judge with items that people scored, on the items all of them scored."""
     scores = {judge_id: people.gold.join(con.execute(_JUDGED, [judge_id]).pl(), on=ITEM) for judge_id in judge_ids}
     scores = {judge_id: rows for judge_id, rows in scores.items() if rows.height}
     if not scores:
@@ -133,7 +132,7 @@ def _scopes(rows: pl.DataFrame) -> Iterator[tuple[str, str | None, pl.DataFrame]
 
 
 def _agreement(rows: pl.DataFrame, levels: Mapping[str, list[float]]) -> Agreement:
-    """Of the columns gold and score, clustered by prompt_id, each on the scale of its criterion_id."""
+    """Agreement of the columns gold and score, clustered by prompt_id, each on the scale of its criterion_id."""
     criteria = encode(rows, "criterion_id")
     scales = [np.asarray(levels[name]) for name in criteria.names["criterion_id"]]
     gold, score = rows["gold"].to_numpy(), rows["score"].to_numpy()
@@ -143,7 +142,7 @@ def _agreement(rows: pl.DataFrame, levels: Mapping[str, list[float]]) -> Agreeme
 
 
 def _own_levels(values: Floats, criteria: Integers, scales: list[Floats]) -> Floats:
-    """The level of its own criterion that each value is nearest to."""
+    """The level of its own criterion that is nearest to each value."""
     found = np.empty(len(values))
     for code, scale in enumerate(scales):
         rows = criteria == code

@@ -1,6 +1,6 @@
 """Intervals of every mean that model_quality, task_quality and criterion_quality show: statistics.mean_intervals.
 
-The grains are those of the marts, row for row; a check in each mart holds its n and mean against these.
+The grains are those of the marts, row for row; a check in each mart compares its n and mean with these.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Models against each other: statistics.pairwise_comparison, rank_intervals, length_effect and length_controlled.
+"""Comparisons of models: statistics.pairwise_comparison, rank_intervals, length_effect and length_controlled.
 
-Samples and repetitions are averaged first: an item is one criterion of one instruction, whatever the number of
-verdicts on it, so that a model sampled once can be compared with one sampled ten times.
+Samples and repetitions are averaged first: an item is one criterion of one instruction, whatever the number of verdicts
+on it, so that a model sampled once can be compared with one sampled ten times.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from pollux_dagster.warehouse.statistics.codes import encode
 def model_comparisons(con: duckdb.DuckDBPyConnection, judge_id: str) -> tuple[pl.DataFrame, pl.DataFrame]:
     """One judge's rows of pairwise_comparison (all ordered pairs) and of rank_intervals.
 
-    A model without a single score has no rank and no row. Where scores are missing, a pair is compared on what both
-    have; `same_items` says whether the model was asked everything that any model was asked.
+    A model without a single score has no rank and no row. Where scores are missing, a pair is compared on the items
+    both have; `same_items` says whether the model was asked everything that any model was asked.
     """
     rows = con.execute(_ITEMS, [judge_id]).pl()
     models, items = encode(rows, "model_id"), encode(rows, "prompt_id", "criterion_id")
@@ -63,8 +63,8 @@ def model_comparisons(con: duckdb.DuckDBPyConnection, judge_id: str) -> tuple[pl
 def length_tables(con: duckdb.DuckDBPyConnection, judge_id: str) -> tuple[pl.DataFrame, pl.DataFrame]:
     """One judge's rows of length_effect (by criterion) and of length_controlled (by model).
 
-    The effect is measured on answers whose gates did not trip: a refusal is short and gets 0, and that is no reward
-    for length. Those 0 stand in the length-controlled mean as they are.
+    The effect is measured on answers whose gates did not trip: a refusal is short and gets 0, which is no reward for
+    length. Those zeros enter the length-controlled mean unchanged.
     """
     rows = con.execute(_LENGTHS, [judge_id]).pl()
     rated = rows.filter(~pl.col("tripped"))

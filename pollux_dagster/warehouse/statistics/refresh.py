@@ -1,6 +1,6 @@
 """Computes every table of the schema `statistics` and replaces them together, in one transaction.
 
-Judges are computed one at a time: no figure ever mixes two, except where they are compared on the same items.
+Judges are computed one at a time: no figure mixes two, except where they are compared on the same items.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ class StatisticsReport:
 def refresh_statistics(con: duckdb.DuckDBPyConnection, *, aggregation: Aggregation = "mean") -> StatisticsReport:
     """Replace all of `statistics.*` from staging.scores, raw.human_scores and raw.model_outputs.
 
-    aggregation: how several annotators of one answer become one gold score; stored with every figure made from it.
+    aggregation: how several annotators' scores of one answer become one gold score; stored with every figure computed
+    from it.
 
     Raises:
         duckdb.CatalogException: staging.scores has not been built.

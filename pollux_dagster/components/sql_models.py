@@ -1,4 +1,4 @@
-"""One asset per SQL model. SQL, documentation and checks are the file's; this only puts them on the graph."""
+"""One asset per SQL model. The file holds SQL, documentation and checks; this module adds it to the asset graph."""
 
 from collections.abc import Iterator
 
@@ -9,7 +9,16 @@ from pollux_dagster.warehouse.duckdb_resource import WarehouseResource
 from pollux_dagster.warehouse.fingerprints import fingerprint
 from pollux_dagster.warehouse.materialize import SqlCheckFailedError, build_sql_model
 from pollux_dagster.warehouse.schema import create_schema
-from pollux_dagster.warehouse.sql_models import SqlModel
+from pollux_dagster.warehouse.sql_models import SqlModel, sql_models_of
+
+
+class SqlModelsComponent(dg.Component, dg.Model, dg.Resolvable):
+    """One asset per SQL model in a package: `<schema>/<table>.sql`, in the format of docs/sql_models.md."""
+
+    package: str
+
+    def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
+        return dg.Definitions(assets=[sql_model_asset(model) for model in sql_models_of(self.package)])
 
 
 def sql_model_asset(model: SqlModel) -> dg.AssetsDefinition:
@@ -24,7 +33,7 @@ def sql_model_asset(model: SqlModel) -> dg.AssetsDefinition:
         owners=list(model.owners) or None,
         tags=dict(model.tags),
         code_version=model.code_version,
-        # Of the definition and not of each build, for the reason that with_columns has.
+        # Metadata of the definition and not of each build, for the reason given in with_columns.
         metadata={"dagster/column_schema": table_schema(model), "dagster/column_lineage": column_lineage(model)},
         check_specs=[
             dg.AssetCheckSpec(
@@ -41,7 +50,7 @@ def sql_model_asset(model: SqlModel) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, warehouse: WarehouseResource
     ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
         with warehouse.get_connection() as con:
-            create_schema(con)  # a warehouse of an earlier version, whose tables are rebuilt without an ingest
+            create_schema(con)  # for a warehouse of an earlier version that is rebuilt without an ingest
             try:
                 report = build_sql_model(con, model, run_id=context.run.run_id)
             except SqlCheckFailedError as error:
@@ -58,7 +67,7 @@ def sql_model_asset(model: SqlModel) -> dg.AssetsDefinition:
 
 
 def table_schema(model: SqlModel) -> dg.TableSchema:
-    """Columns with their types and what the file says of them."""
+    """The table's columns with their types and the file's descriptions."""
     return dg.TableSchema(
         [
             dg.TableColumn(name=column, type=model.column_types[column], description=description)
@@ -68,7 +77,7 @@ def table_schema(model: SqlModel) -> dg.TableSchema:
 
 
 def column_lineage(model: SqlModel) -> dg.TableColumnLineage:
-    """Which columns of which tables each column is computed from."""
+    """The columns of other tables from which each column is computed."""
     return dg.TableColumnLineage(
         {
             column: [

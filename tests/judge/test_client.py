@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-import time
 from collections.abc import Iterator
 from email.utils import formatdate
 from typing import Any
@@ -140,12 +139,10 @@ def test_every_misbehaviour_has_a_name(
     judge: FakeJudge, answering: Answering, trouble: FailureKind, words: str
 ) -> None:
     judge.otherwise = answering
-    began = time.monotonic()
     [reply] = ask(judge, "Промпт")
     assert isinstance(reply, Failure)
     assert reply.trouble is trouble
     assert words in reply.error
-    assert time.monotonic() - began < 3.0
     assert len(reply.error) < 700
 
 

@@ -6,7 +6,6 @@ import os
 import stat
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import duckdb
@@ -67,11 +66,10 @@ def test_a_reader_waits_too(tmp_path: Path) -> None:
 
 def test_when_waiting_is_over_the_holder_is_named(tmp_path: Path) -> None:
     path = tmp_path / "w.duckdb"
-    child = hold(path, 30)
-    started = time.monotonic()
+    child = hold(path, 600)
     with pytest.raises(WarehouseLockedError, match=rf"waited 0\.5 s for its lock, .*process {child.pid} \("):
         connect(path, wait_s=0.5)
-    assert 0.5 <= time.monotonic() - started < 10
+    assert child.poll() is None, "it gave up while the other held the file"
     child.kill()
     child.wait()
     connect(path, wait_s=0).close()  # the lock went with its holder
@@ -212,7 +210,7 @@ def test_damage_that_shows_only_when_a_table_is_read_names_the_way_out_too(tmp_p
 
 def test_a_file_that_another_process_has_open_is_not_set_aside(tmp_path: Path) -> None:
     path = tmp_path / "w.duckdb"
-    child = hold(path, 30)
+    child = hold(path, 600)
     try:
         with pytest.raises(WarehouseLockedError, match="another process has it open"):
             set_aside(path)

@@ -160,7 +160,7 @@ def test_the_file_of_a_living_writer_is_left_alone(ledger: Ledger) -> None:
 CHILD = """
     import sys
     from pathlib import Path
-    from tests.judge.test_ledger import make_verdict
+    from tests.ledger.test_ledger import make_verdict
     from pollux_dagster.ledger.ledger import Ledger
     root, name, count = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
     with Ledger(root, seal_verdicts=700).writer("run") as writer:
@@ -387,7 +387,7 @@ def test_only_one_process_merges_at_a_time(tmp_path: Path) -> None:
 FULL_DISK_CHILD = """
     import resource, signal, sys
     from pathlib import Path
-    from tests.judge.test_ledger import make_verdict
+    from tests.ledger.test_ledger import make_verdict
     from pollux_dagster.ledger.ledger import Ledger, LedgerError
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     appended = 0

@@ -57,7 +57,7 @@ def test_a_run_that_a_daemon_launches_prints_the_same_lines_as_one_of_the_comman
     write_answers(tmp_path / "landing", "m", 1, lambda _: "да")
     code = (
         "import dagster as dg\n"
-        "from tests.defs.test_terminal import ingest_job, settings\n"
+        "from tests.runs.test_terminal import ingest_job, settings\n"
         "from pollux_dagster.runs.instance import open_instance\n"
         "with open_instance(settings().dagster_home) as instance:\n"
         "    assert dg.execute_job(dg.reconstructable(ingest_job), instance).success\n"

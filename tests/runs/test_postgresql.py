@@ -17,10 +17,10 @@ from pollux_dagster.runs.instance import DAGSTER_YAML, announced_run, fail_orpha
 from pollux_dagster.runs.instance_owner import ForeignInstanceError
 from pollux_dagster.runs.retention import prune
 from pollux_dagster.settings import Retention, Settings
-from tests.defs.test_orphaned_runs import killed_run
-from tests.defs.test_retention import age, answers, present, run_once, table
 from tests.pipeline_world import write_answers, write_instructions
 from tests.postgresql_server import BINARIES, serve
+from tests.runs.test_orphaned_runs import killed_run
+from tests.runs.test_retention import age, answers, present, run_once, table
 
 OPERATE = Path(__file__).parents[2] / "docs" / "operate.md"
 pytestmark = [

@@ -1,0 +1,89 @@
+"""What would make the names in runs/dagster_internals.py needless is not there yet: a failure here is good news.
+
+Each message says what can go. Where Dagster only renamed something, importing the package fails first.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from dagster._annotations import is_public
+from dagster._core.instance.config import retention_config_schema
+from dagster_webserver.app import create_app_from_workspace_process_context
+from dagster_webserver.cli import dagster_webserver
+from dagster_webserver.webserver import DagsterWebserver
+
+from pollux_dagster.runs import dagster_internals
+from pollux_dagster.runs.instance import open_instance
+
+EXPORTED_ALREADY = {"DagsterEventType": "runs/retention.py can import it from dagster, as runs/executor.py does"}
+GUARDS = re.compile("auth|guard|login|middleware|plugin|token", re.IGNORECASE)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.xfail(reason=EXPORTED_ALREADY[name], strict=True))
+        if name in EXPORTED_ALREADY
+        else name
+        for name in dagster_internals.__all__
+    ],
+)
+def test_no_name_from_inside_is_exported_by_dagster(name: str) -> None:
+    assert not hasattr(dg, name), (
+        f"dagster exports {name} now: import it from there, and take it out of runs/dagster_internals.py"
+    )
+
+
+def test_dagsters_setting_retention_knows_ticks_and_no_runs() -> None:
+    setting = retention_config_schema().config_type
+    assert isinstance(setting, dg.Shape)
+    known = set(setting.fields)
+    assert known == {"auto_materialize", "schedule", "sensor"}, (
+        f"the setting `retention` knows {known} now: where runs are among them, DAGSTER_YAML of runs/instance.py can "
+        "say how long they are kept, and the part of runs/retention.py that works on the storage's tables can go"
+    )
+
+
+@dg.asset
+def table() -> None: ...
+
+
+def test_to_delete_a_run_deletes_the_newest_materialization_of_its_assets(tmp_path: Path) -> None:
+    with open_instance(tmp_path / "dagster") as instance:
+        run = dg.materialize([table], instance=instance)
+        assert instance.fetch_materializations(table.key, limit=1).records
+        instance.delete_run(run.run_id)
+        assert not instance.fetch_materializations(table.key, limit=1).records, (
+            "DagsterInstance.delete_run leaves the newest materialization now: runs/retention.py can delete runs by it"
+        )
+
+
+def test_a_run_does_not_say_publicly_what_it_was_launched_for_or_whether_it_will_be_tried_again() -> None:
+    public = {name for name in dir(dg.DagsterRun) if is_public(inspect.getattr_static(dg.DagsterRun, name))}
+    assert public, "Dagster marks what is public in another way now: look at DagsterRun by hand"
+    told = {name for name in public if "partition" in name or "retry" in name}
+    assert told == {"is_resume_retry"}, (
+        f"of partitions and retries DagsterRun tells {told} now: defs/automation.py need not read the tags that say it"
+    )
+
+
+def test_dagsters_web_server_takes_no_middleware() -> None:
+    places = {
+        "create_app_from_workspace_process_context": list(
+            inspect.signature(create_app_from_workspace_process_context).parameters
+        ),
+        "DagsterWebserver": list(inspect.signature(DagsterWebserver).parameters),
+        "DagsterWebserver.create_asgi_app": list(inspect.signature(DagsterWebserver.create_asgi_app).parameters),
+        "the command dagster-webserver": [option.name for option in dagster_webserver.params],
+    }
+    for place, names in places.items():
+        hooks = [name for name in names if name is not None and GUARDS.search(name)]
+        assert not hooks, (
+            f"{place} takes {hooks} now: where the guard can be put there, ui/webserver.py can start Dagster's own web "
+            "server, and the last group of names can go"
+        )

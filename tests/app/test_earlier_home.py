@@ -1,0 +1,54 @@
+"""A home that an earlier version made opens, keeps its verdicts and asks nothing again.
+
+`home_of_0_1_0.tar.xz` was made by `pollux run` at commit 592c36d, before the verdict key became a macro: two
+models, four instructions, 16 verdicts of the instant judge, with Dagster's own storage.
+"""
+
+from __future__ import annotations
+
+import tarfile
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from pollux_dagster.app.evaluation import evaluate_landing
+from pollux_dagster.definitions import build_defs
+from pollux_dagster.settings import Settings
+from tests.fakes.instant_judge import MODEL, InstantJudge
+from tests.pipeline_world import write_answers
+
+HOME = Path(__file__).parent / "home_of_0_1_0.tar.xz"
+SCORES = "FROM staging.scores SELECT verdict_key, model_id, prompt_id, criteria_name, status, score ORDER BY ALL"
+QUALITY = "FROM marts.model_quality SELECT judge_id, model_id, mean_score, n, coverage ORDER BY ALL"
+
+
+def read(published: Path, query: str) -> list[tuple[object, ...]]:
+    with duckdb.connect(str(published), read_only=True) as con:
+        return con.sql(query).fetchall()
+
+
+@pytest.mark.timeout(300)
+def test_a_home_of_an_earlier_version_is_published_again_without_a_request(tmp_path: Path) -> None:
+    with tarfile.open(HOME) as archive:
+        archive.extractall(tmp_path, filter="data")
+    with InstantJudge() as judge:
+        settings = Settings.from_environment(
+            {
+                "POLLUX_HOME": str(tmp_path / "home"),
+                "POLLUX_LANDING": str(tmp_path / "landing"),
+                "POLLUX_JUDGE_URL": judge.url,
+                "POLLUX_JUDGE_MODEL": MODEL,
+            }
+        )
+        scores, quality = read(settings.published, SCORES), read(settings.published, QUALITY)
+        (before,) = read(settings.published, "SELECT published_at FROM meta.publication")
+        definitions = build_defs(settings)
+        assert evaluate_landing(definitions, settings)
+        assert not judge.prompts
+        assert read(settings.published, "SELECT published_at FROM meta.publication") > [before]
+        assert (read(settings.published, SCORES), read(settings.published, QUALITY)) == (scores, quality)
+        write_answers(settings.landing, "model-c", 4, lambda i: f"Новый ответ {i}.")
+        assert evaluate_landing(definitions, settings)
+        assert judge.prompts.total() == len(scores) / 2
+        assert set(scores) < set(read(settings.published, SCORES))

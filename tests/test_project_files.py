@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -124,3 +126,27 @@ def test_links_lead_somewhere_and_commands_exist(page: Path) -> None:
             assert fragment in slugs, f"no heading #{fragment} in {file.name}"
     for line in re.findall(r"^make [a-z-]+|`make [a-z-]+", text, re.MULTILINE):
         assert line.split()[-1] in TARGETS, line
+
+
+def test_dependencies_are_what_is_imported_and_all_of_it() -> None:
+    """Neither a package that nobody imports, nor an import that only comes along with something else."""
+    modules = {"pyyaml": "yaml", "dagster-webserver": "dagster_webserver", "vllm": None, "dagster-dg-cli": None}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    listed = [*project["dependencies"], *project["optional-dependencies"]["ui"]]
+    names = [re.split(r"[<>=!\[ ]", requirement)[0] for requirement in listed]
+    declared = {modules.get(name, name.replace("-", "_")) for name in names} - {None}
+    imported = {
+        module.split(".")[0]
+        for path in (ROOT / "pollux_dagster").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        for module in (
+            [alias.name for alias in node.names]
+            if isinstance(node, ast.Import)
+            else [node.module or ""]
+            if isinstance(node, ast.ImportFrom)
+            else []
+        )
+    }
+    # dagster_shared is a part of dagster that it pins itself; vLLM is imported in the engine's own process.
+    foreign = imported - set(sys.stdlib_module_names) - {"pollux_dagster", "dagster_shared"}
+    assert foreign == declared

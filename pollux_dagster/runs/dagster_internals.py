@@ -15,7 +15,7 @@ from dagster._core.executor.in_process import InProcessExecutor
 
 # Dagster never deletes runs, and `DagsterInstance.delete_run` also deletes an asset's newest materialization: issues
 # 4100 and 33785. Retention therefore works on the storage's tables until Dagster's `retention` setting covers runs.
-from dagster._core.events import ASSET_CHECK_EVENTS, ASSET_EVENTS, EVENT_TYPE_TO_PIPELINE_RUN_STATUS, DagsterEventType
+from dagster._core.events import ASSET_CHECK_EVENTS, ASSET_EVENTS, EVENT_TYPE_TO_PIPELINE_RUN_STATUS
 from dagster._core.execution.backfill import BULK_ACTION_TERMINAL_STATUSES
 from dagster._core.storage.event_log import SqlEventLogStorage, SqliteEventLogStorage
 from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable, SqlEventLogStorageTable
@@ -49,7 +49,6 @@ __all__ = [
     "AssetCheckExecutionsTable",
     "BackfillTagsTable",
     "BulkActionsTable",
-    "DagsterEventType",
     "DagsterGrpcClient",
     "DagsterUserCodeUnreachableError",
     "ExecutionPlan",

@@ -28,7 +28,6 @@ from pollux_dagster.runs.dagster_internals import (
     AssetCheckExecutionsTable,
     BackfillTagsTable,
     BulkActionsTable,
-    DagsterEventType,
     JobTickTable,
     RunsTable,
     SqlEventLogStorage,
@@ -50,10 +49,10 @@ OUTCOMES = {
     *ASSET_EVENTS,
     *ASSET_CHECK_EVENTS,
     *EVENT_TYPE_TO_PIPELINE_RUN_STATUS,
-    DagsterEventType.STEP_START,
-    DagsterEventType.STEP_SUCCESS,
-    DagsterEventType.STEP_FAILURE,
-    DagsterEventType.STEP_SKIPPED,
+    dg.DagsterEventType.STEP_START,
+    dg.DagsterEventType.STEP_SUCCESS,
+    dg.DagsterEventType.STEP_FAILURE,
+    dg.DagsterEventType.STEP_SKIPPED,
 }
 
 

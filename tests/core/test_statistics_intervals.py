@@ -116,7 +116,7 @@ def test_other_scales_are_only_another_unit() -> None:
 
 @pytest.mark.parametrize(
     ("values", "message"),
-    [([0.5, np.nan], "not finite"), ([0.5, 1.5], "within the scale"), ([0.5], "one entry a row")],
+    [([0.5, np.nan], "not finite"), ([0.5, 1.5], "within the scale"), ([0.5], "one entry per row")],
 )
 def test_rows_that_cannot_be_averaged_are_refused(values: list[float], message: str) -> None:
     with pytest.raises(ValueError, match=message):

@@ -190,7 +190,7 @@ def test_sigkill_of_any_process_leaves_none_that_is_not_supervised(root: Path, v
 def test_an_exit_nobody_asked_for_is_a_failure_even_with_code_zero(root: Path) -> None:
     with managed_server(stub("--exit-after", "0.7"), root, quiet) as server:
         wait_for(lambda: only(root).generation == 2, "restarted")
-        assert "exited with code 0, asked by nobody" in only(root).reason
+        assert "exited with code 0 without a request to stop" in only(root).reason
         assert server.restart("connection refused").server.endswith("#2")
 
 

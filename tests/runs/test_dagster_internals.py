@@ -20,19 +20,10 @@ from dagster_webserver.webserver import DagsterWebserver
 from pollux_dagster.runs import dagster_internals
 from pollux_dagster.runs.instance import open_instance
 
-EXPORTED_ALREADY = {"DagsterEventType": "runs/retention.py can import it from dagster, as runs/executor.py does"}
 GUARDS = re.compile("auth|guard|login|middleware|plugin|token", re.IGNORECASE)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=pytest.mark.xfail(reason=EXPORTED_ALREADY[name], strict=True))
-        if name in EXPORTED_ALREADY
-        else name
-        for name in dagster_internals.__all__
-    ],
-)
+@pytest.mark.parametrize("name", dagster_internals.__all__)
 def test_no_name_from_inside_is_exported_by_dagster(name: str) -> None:
     assert not hasattr(dg, name), (
         f"dagster exports {name} now: import it from there, and take it out of runs/dagster_internals.py"

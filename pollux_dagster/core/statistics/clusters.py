@@ -59,7 +59,7 @@ def sum_cells(values: Floats, groups: Integers, clusters: Integers, n_groups: in
     """Sum (rows,) values by group and cluster. Raises ValueError on unequal lengths or non-finite values."""
     if not len(values) == len(groups) == len(clusters):
         raise ValueError(
-            f"values, groups and clusters must have one entry a row; got {len(values)}, {len(groups)} and "
+            f"values, groups and clusters must have one entry per row; got {len(values)}, {len(groups)} and "
             f"{len(clusters)}. Build all three from the same rows."
         )
     if not np.isfinite(values).all():

@@ -225,7 +225,7 @@ class Supervisor:
             if engine is None:
                 raise _EngineFailedError("no engine is running")
             if (code := engine.exit_code()) is not None:
-                raise _EngineFailedError(f"{self._explain(describe_exit(code))}, asked by nobody")
+                raise _EngineFailedError(f"{self._explain(describe_exit(code))} without a request to stop")
             if time.monotonic() >= next_look:
                 reap_orphans(except_pid=engine.name.pid)
                 healthy = http_probe.is_healthy(self._root, self.spec.health_timeout_s)

@@ -100,7 +100,8 @@ def test_the_code_location_of_a_second_home_does_not_load(first: Path, tmp_path:
 
     def load(dagster_home: Path) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-c", "import pollux_dagster.definitions"], capture_output=True, text=True, check=False,
+            [sys.executable, "-c", "from pollux_dagster.definitions import defs; defs()"],
+            capture_output=True, text=True, check=False,
             env={**environment, "DAGSTER_HOME": str(dagster_home)},
         )  # fmt: skip
 

@@ -51,11 +51,11 @@ def build_defs(settings: Settings, resource_overrides: Mapping[str, object] | No
         # Dagster calls single-run backfills beta and `map_asset_specs` a preview. The version is pinned.
         warnings.simplefilter("ignore", dg.BetaWarning)
         warnings.simplefilter("ignore", dg.PreviewWarning)
-        whole = dg.Definitions.merge(tree.build_defs(), _of(settings, resource_overrides or {}))
+        whole = dg.Definitions.merge(tree.build_defs(), _settings_dependent(settings, resource_overrides or {}))
         return whole.map_asset_specs(func=lambda spec: with_owners(with_columns(spec, columns), settings.owners))
 
 
-def _of(settings: Settings, resource_overrides: Mapping[str, object]) -> dg.Definitions:
+def _settings_dependent(settings: Settings, resource_overrides: Mapping[str, object]) -> dg.Definitions:
     leave_out = settings.failing_models == "leave_out"
     rules = contracts(settings.minimum_coverage, settings.maximum_rejected_share, leave_out_failing=leave_out)
     use = Resources.of(settings)

@@ -6,6 +6,7 @@ import sys
 
 import dagster as dg
 
+from pollux_dagster.core.model_ids import MODEL_PARTITIONS
 from pollux_dagster.runs.executor import note_failure
 from pollux_dagster.runs.home_lock import BEGUN_TAG, only_run
 from pollux_dagster.runs.instance import announced_run, fail_orphaned_runs, open_instance
@@ -13,9 +14,6 @@ from pollux_dagster.runs.retention import prune
 from pollux_dagster.runs.terminal import with_plain_lines
 from pollux_dagster.settings import Settings
 from pollux_dagster.warehouse.connection import set_aside
-
-MODEL_PARTITIONS = "models"
-"""Name of the dynamic partitions definition, with one partition per LLM under test."""
 
 
 class NoAnswersError(RuntimeError):

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+
+import duckdb
+
 from pollux_dagster.app.resources import Resources
 from pollux_dagster.settings import Settings
 from pollux_dagster.warehouse import golden
@@ -18,23 +23,20 @@ def pin_golden_set(settings: Settings, answers: int) -> int:
         WarehouseLockedError: a run is writing to the warehouse and did not finish in time.
     """
     use = Resources.of(settings)
-    con = connect(settings.warehouse)
-    try:
-        create_schema(con)
-        pinned = golden.pin_golden_set(con, judge_id=use.judge.identity().judge_id, answers=answers)
-        keep_records(con, use.ledger.records)
-        return pinned
-    finally:
-        con.close()
+    with _recorded(use) as con:
+        return golden.pin_golden_set(con, judge_id=use.judge.identity().judge_id, answers=answers)
 
 
 def accept_round(settings: Settings) -> str:
     """Make the latest round its model's baseline; returns a description of it. Raises as `pin_golden_set` does."""
-    con = connect(settings.warehouse)
-    try:
+    with _recorded(Resources.of(settings)) as con:
+        return golden.accept_latest_round(con)
+
+
+@contextmanager
+def _recorded(use: Resources) -> Iterator[duckdb.DuckDBPyConnection]:
+    """The warehouse; what the block changes in it is copied beside the ledger."""
+    with closing(connect(use.warehouse.database)) as con:
         create_schema(con)
-        accepted = golden.accept_latest_round(con)
-        keep_records(con, Resources.of(settings).ledger.records)
-        return accepted
-    finally:
-        con.close()
+        yield con
+        keep_records(con, use.ledger.records)

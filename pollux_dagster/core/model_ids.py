@@ -15,6 +15,8 @@ MAX_SLUG = 60
 # Dagster refuses "..." and control characters in partition keys; "," "[" "]" have a meaning in its UI.
 _PLAIN = re.compile(r"[\w.\-/+@:()]([\w.\-/+@:() ]*[\w.\-/+@:()])?")
 _UNSAFE = re.compile(r"[^\w.\-+@]+")
+MODEL_PARTITIONS = "models"
+"""Name of the dynamic partitions definition, with one partition per LLM under test."""
 
 
 def model_partition_key(model_id: str) -> str:

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 import dagster as dg
 import duckdb
 
-from pollux_dagster.app.evaluation import MODEL_PARTITIONS
-from pollux_dagster.core.model_ids import model_partition_key
+from pollux_dagster.core.model_ids import MODEL_PARTITIONS, model_partition_key
 
 model_partitions = dg.DynamicPartitionsDefinition(name=MODEL_PARTITIONS)
 

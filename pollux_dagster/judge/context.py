@@ -48,7 +48,7 @@ class ContextCheck:
         count = await client.count_prompt_tokens(prompt)
         if isinstance(count, Failure):
             # No such route, or a temporary failure: the server itself has to refuse a prompt that is too long.
-            self._server_counts = count.trouble is not FailureKind.REFUSED
+            self._server_counts = count.kind is not FailureKind.REFUSED
             return None
         if count + max_tokens <= context:
             return None

@@ -142,13 +142,13 @@ class VerdictRequester:
                 failure = Failure(FailureKind.SERVER_ERROR, reply.problem or "the server gave the reply up")
             else:
                 failure = answer
-            if failure.trouble is FailureKind.UNTRUSTED:
+            if failure.kind is FailureKind.UNTRUSTED:
                 raise AddressError(failure.error)
-            if failure.trouble in FINAL_STATUS:
+            if failure.kind in FINAL_STATUS:
                 self._shared.note_success()
-                reply = _failed(FINAL_STATUS[failure.trouble], failure.error)
+                reply = _failed(FINAL_STATUS[failure.kind], failure.error)
                 return spent.outcome(reply, None, client.endpoint)
-            if failure.trouble in SUSPICIOUS and failed_on is None:
+            if failure.kind in SUSPICIOUS and failed_on is None:
                 failed_on, request.deadly_error = generation, failure.error  # later ones only say that it is dead
             is_last = request.failures + 1 >= self._policy.max_attempts
             if await self._record_failure(failure, generation, is_last=is_last) is _Next.SERVER_REPLACED:
@@ -183,10 +183,10 @@ class VerdictRequester:
 
     async def _record_failure(self, failure: Failure, generation: int, *, is_last: bool) -> _Next:
         """Record the failure where it belongs; returns the next step."""
-        if failure.trouble in SUSPICIOUS:
+        if failure.kind in SUSPICIOUS:
             replaced = await self._shared.note_failure(generation, failure.error, self._asking, is_last=is_last)
             return _Next.SERVER_REPLACED if replaced else _Next.RETRY
-        if failure.trouble is FailureKind.THROTTLED:
+        if failure.kind is FailureKind.THROTTLED:
             self._concurrency.on_throttle()
         self._shared.note_success()  # even a busy or garbled response shows that it is alive
         return _Next.RETRY

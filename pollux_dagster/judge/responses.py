@@ -56,7 +56,7 @@ class Completion:
 class Failure:
     """A request that failed. `retry_after_s` is the wait that the server asked for, in seconds."""
 
-    trouble: FailureKind
+    kind: FailureKind
     error: str
     status: int = 0
     retry_after_s: float | None = None

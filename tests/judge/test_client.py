@@ -105,7 +105,7 @@ def _other_request(call: Call) -> Raw:
 
 
 @pytest.mark.parametrize(
-    ("answering", "trouble", "words"),
+    ("answering", "kind", "words"),
     [
         (lambda _: Raw(body=b""), FailureKind.BAD_BODY, "got 0 bytes"),
         (lambda _: Raw(body=b"<html><body>502</body></html>"), FailureKind.BAD_BODY, "expected JSON"),
@@ -135,13 +135,11 @@ def _other_request(call: Call) -> Raw:
         (lambda _: Raw(500, b""), FailureKind.SERVER_ERROR, "empty body"),
     ],
 )
-def test_every_misbehaviour_has_a_name(
-    judge: FakeJudge, answering: Answering, trouble: FailureKind, words: str
-) -> None:
+def test_every_misbehaviour_has_a_name(judge: FakeJudge, answering: Answering, kind: FailureKind, words: str) -> None:
     judge.otherwise = answering
     [reply] = ask(judge, "Промпт")
     assert isinstance(reply, Failure)
-    assert reply.trouble is trouble
+    assert reply.kind is kind
     assert words in reply.error
     assert len(reply.error) < 700
 
@@ -156,7 +154,7 @@ def test_a_refused_connection_is_unreachable(judge: FakeJudge) -> None:
     judge.stop()
     [reply] = ask(judge, "Промпт")
     assert isinstance(reply, Failure)
-    assert reply.trouble is FailureKind.UNREACHABLE
+    assert reply.kind is FailureKind.UNREACHABLE
 
 
 @pytest.mark.parametrize(
@@ -194,7 +192,7 @@ def test_a_placeholder_for_a_key_leaves_replies_as_they_are(judge: FakeJudge) ->
 def test_a_prompt_that_is_no_valid_text_is_refused_and_not_sent(judge: FakeJudge) -> None:
     [reply] = ask(judge, "\ud800")
     assert isinstance(reply, Failure)
-    assert reply.trouble is FailureKind.REFUSED
+    assert reply.kind is FailureKind.REFUSED
     assert judge.calls == []
 
 
@@ -214,7 +212,7 @@ def test_tokens_are_counted_by_the_server_where_it_can() -> None:
     with FakeJudge() as judge:
         refusal = asyncio.run(count(judge))
         assert isinstance(refusal, Failure)
-        assert refusal.trouble is FailureKind.REFUSED
+        assert refusal.kind is FailureKind.REFUSED
         judge.token_counts = lambda prompt: len(prompt.split())
         assert asyncio.run(count(judge)) == 2
 

@@ -96,7 +96,7 @@ def test_a_reply_that_drips_for_ever_ends_the_request(what: str) -> None:
     with RawPeer(always(ENDLESS[what])) as peer:
         reply = ask(endpoint_at(peer.root))
     assert isinstance(reply, Failure)
-    assert reply.trouble in (FailureKind.UNREACHABLE, FailureKind.BAD_BODY)
+    assert reply.kind in (FailureKind.UNREACHABLE, FailureKind.BAD_BODY)
     # Trailers are no part of the body, so there the reply counts as stalled.
     assert any(words in reply.error for words in ("0.5 s", "0.6 s", "more than", "stalled for 0.3 s"))
 
@@ -124,7 +124,7 @@ def test_a_reply_that_is_cut_off_is_no_reply(what: str) -> None:
     with RawPeer(saying(CUT_OFF[what])) as peer:
         reply = ask(endpoint_at(peer.root))
         assert isinstance(reply, Failure)
-        assert reply.trouble is FailureKind.UNREACHABLE
+        assert reply.kind is FailureKind.UNREACHABLE
         with pytest.raises(ProbeError, match="did not answer"):
             call(f"{peer.root}/v1/models", timeout_s=5.0)
 
@@ -135,7 +135,7 @@ def test_only_a_200_is_a_success(status: str) -> None:
     with RawPeer(saying(whole(body, status))) as peer:
         reply = ask(endpoint_at(peer.root))
         assert isinstance(reply, Failure)
-        assert reply.trouble is FailureKind.BAD_BODY
+        assert reply.kind is FailureKind.BAD_BODY
         assert status[:3] in reply.error
         with pytest.raises(ProbeError, match=status[:3]):
             call(f"{peer.root}/v1/models", timeout_s=5.0)
@@ -170,8 +170,8 @@ def test_damaged_bytes_in_a_head_do_not_reach_the_ledger_as_no_text() -> None:
 def test_json_that_is_none_or_says_a_thing_twice_is_a_failure_of_its_request(body: bytes) -> None:
     reply = read_completion(body)
     assert isinstance(reply, Failure)
-    assert reply.trouble is FailureKind.BAD_BODY
-    assert read_error(400, {}, body, now=0.0).trouble is FailureKind.REFUSED
+    assert reply.kind is FailureKind.BAD_BODY
+    assert read_error(400, {}, body, now=0.0).kind is FailureKind.REFUSED
     with RawPeer(saying(whole(body))) as peer:
         over_the_wire = ask(endpoint_at(peer.root))
         assert isinstance(over_the_wire, Failure)
@@ -197,7 +197,7 @@ def test_a_count_of_tokens_that_is_none_is_a_failure_that_shows_it(field: str, v
     (usage["prompt_tokens_details"] if field == "cached_tokens" else usage)[field] = value
     reply = read_completion(json.dumps(document).encode())
     assert isinstance(reply, Failure)
-    assert reply.trouble is FailureKind.BAD_BODY
+    assert reply.kind is FailureKind.BAD_BODY
     assert "tokens" in reply.error
     assert len(reply.error) < 400
 
@@ -416,7 +416,7 @@ def test_a_redirect_to_another_host_is_not_followed_and_gets_no_key() -> None:
     ):
         reply = ask(endpoint_at(judge.root))
         assert isinstance(reply, Failure)
-        assert reply.trouble is FailureKind.REFUSED
+        assert reply.kind is FailureKind.REFUSED
         with pytest.raises(AttachError, match="307"):
             attached_server(judge.root, KEY).__enter__()
         assert other.heads == []
@@ -491,7 +491,7 @@ def test_a_bad_certificate_ends_at_once_with_host_reason_and_what_to_do(
         assert judge.handshakes == 1
         reply = ask(endpoint_at(judge.root, route))
         assert isinstance(reply, Failure)
-        assert reply.trouble is FailureKind.UNTRUSTED
+        assert reply.kind is FailureKind.UNTRUSTED
         assert reason in reply.error
         assert judge.heads == []
 
@@ -515,7 +515,7 @@ def test_https_asked_of_a_server_without_tls_says_so() -> None:
             attached_server(judge.root.replace("http://", "https://"), KEY).__enter__()
         reply = ask(endpoint_at(judge.root.replace("http://", "https://")))
     assert isinstance(reply, Failure)
-    assert reply.trouble is FailureKind.UNTRUSTED
+    assert reply.kind is FailureKind.UNTRUSTED
 
 
 def test_a_file_of_authorities_that_is_none_is_named(tmp_path: Path) -> None:

@@ -21,6 +21,14 @@ class Instruction(NamedTuple):
     domain: str | None
     difficulty: str | None
     meta: str | None
+    doc_hash: str | None = None  # equal for one question that tools wrapped in different prompts
+
+
+class ReferenceAnswer(NamedTuple):
+    """A reference answer that lies apart from its instruction."""
+
+    prompt_id: str
+    reference_answer: str
 
 
 class InstructionCriterion(NamedTuple):
@@ -57,19 +65,33 @@ class TaxonomyTaskRecord(NamedTuple):
 
 
 class ModelOutput(NamedTuple):
+    """`reasoning` is what the tool kept apart from the answer; None leaves it to be found in the answer's own text."""
+
     model_id: str
     prompt_id: str | None
     instruction: str | None
     sample_index: int
     answer: str | None
+    reasoning: str | None = None
 
 
 class HumanScore(NamedTuple):
+    """`sample_index` is None where the file does not say which of a model's answers the score is for."""
+
     prompt_id: str
     model_id: str
     criteria_name: str
     annotator: str
     score: float
+    sample_index: int | None = None
+    feedback: str | None = None
+
+
+class Note(NamedTuple):
+    """Something about a file or row that is used all the same, and that its owner should know."""
+
+    kind: str
+    detail: str
 
 
 class Rejection(NamedTuple):
@@ -80,11 +102,13 @@ class Rejection(NamedTuple):
 
 Record = (
     Instruction
+    | ReferenceAnswer
     | InstructionCriterion
     | TaxonomyCriterionRecord
     | TaxonomyTaskRecord
     | ModelOutput
     | HumanScore
+    | Note
     | Rejection
 )
 
@@ -102,11 +126,13 @@ _TYPES = {
 }
 TABLES: dict[type[Record], str] = {
     Instruction: "landing.instructions",
+    ReferenceAnswer: "landing.reference_answers",
     InstructionCriterion: "landing.instruction_criteria",
     TaxonomyCriterionRecord: "landing.taxonomy_criteria",
     TaxonomyTaskRecord: "landing.taxonomy_tasks",
     ModelOutput: "landing.model_outputs",
     HumanScore: "landing.human_scores",
+    Note: "landing.notes",
     Rejection: "landing.rejected_rows",
 }
 

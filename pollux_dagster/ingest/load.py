@@ -27,7 +27,7 @@ from pollux_dagster.ingest.landing_records import TABLES, Record, Rejection, tex
 from pollux_dagster.ingest.rows import RawRow, Reason, RowRejected, printable
 from pollux_dagster.ingest.scan import LandingFile
 
-READER_VERSION = 4
+READER_VERSION = 5
 """Raise it when readers interpret the same bytes differently: every file is then read again."""
 
 UNREADABLE = "unreadable"

@@ -17,10 +17,17 @@ CREATE TABLE IF NOT EXISTS landing.files (
 -- For warehouses from before these columns; their files are hashed once more and found unchanged.
 ALTER TABLE landing.files ADD COLUMN IF NOT EXISTS ctime_ns BIGINT;
 ALTER TABLE landing.files ADD COLUMN IF NOT EXISTS inode UBIGINT;
+ALTER TABLE landing.files ADD COLUMN IF NOT EXISTS dataset VARCHAR;  -- where a landing.toml names it
 CREATE TABLE IF NOT EXISTS landing.instructions (
     file_path VARCHAR NOT NULL, row_number BIGINT NOT NULL,
     prompt_id VARCHAR NOT NULL, instruction VARCHAR NOT NULL, reference_answer VARCHAR,
     task_type VARCHAR, task_subtype VARCHAR, domain VARCHAR, difficulty VARCHAR, meta VARCHAR
+);
+-- For warehouses from before this column. Equal for one question that tools wrapped in different prompts.
+ALTER TABLE landing.instructions ADD COLUMN IF NOT EXISTS doc_hash VARCHAR;
+-- Reference answers that lie apart from their instructions, as in FastChat's reference_answer folder.
+CREATE TABLE IF NOT EXISTS landing.reference_answers (
+    file_path VARCHAR NOT NULL, row_number BIGINT NOT NULL, prompt_id VARCHAR NOT NULL, reference_answer VARCHAR NOT NULL
 );
 CREATE TABLE IF NOT EXISTS landing.instruction_criteria (
     file_path VARCHAR NOT NULL, row_number BIGINT NOT NULL, prompt_id VARCHAR NOT NULL, position INTEGER NOT NULL,
@@ -52,11 +59,22 @@ CREATE TABLE IF NOT EXISTS landing.model_outputs (
 );
 -- For warehouses from before this column; their files are read again because the readers are newer.
 ALTER TABLE landing.model_outputs ADD COLUMN IF NOT EXISTS injection_reasons VARCHAR[] DEFAULT '[]';
+-- The model's reasoning, where a tool kept it apart or the answer opens with it; the text as it came in the latter
+-- case; and whether the reasoning never ended, so that there is no answer.
+ALTER TABLE landing.model_outputs ADD COLUMN IF NOT EXISTS reasoning VARCHAR;
+ALTER TABLE landing.model_outputs ADD COLUMN IF NOT EXISTS whole_text VARCHAR;
+ALTER TABLE landing.model_outputs ADD COLUMN IF NOT EXISTS reasoning_unclosed BOOLEAN DEFAULT FALSE;
 -- Special tokens of the judge, where its tokenizer is available, that the patterns of core.injection do not find.
 CREATE TABLE IF NOT EXISTS landing.special_tokens (token VARCHAR NOT NULL);
 CREATE TABLE IF NOT EXISTS landing.human_scores (
     file_path VARCHAR NOT NULL, row_number BIGINT NOT NULL, prompt_id VARCHAR NOT NULL, model_id VARCHAR NOT NULL,
     criteria_name VARCHAR NOT NULL, annotator VARCHAR NOT NULL, score DOUBLE NOT NULL
+);
+ALTER TABLE landing.human_scores ADD COLUMN IF NOT EXISTS sample_index INTEGER; -- NULL where the file does not say
+ALTER TABLE landing.human_scores ADD COLUMN IF NOT EXISTS feedback VARCHAR;     -- the annotator's words, if any
+-- What is used all the same, and its owner should know.
+CREATE TABLE IF NOT EXISTS landing.notes (
+    file_path VARCHAR NOT NULL, row_number BIGINT NOT NULL, kind VARCHAR NOT NULL, detail VARCHAR NOT NULL
 );
 CREATE TABLE IF NOT EXISTS landing.rejected_rows (
     file_path VARCHAR NOT NULL, row_number BIGINT NOT NULL, reason VARCHAR NOT NULL, detail VARCHAR NOT NULL, raw_text VARCHAR

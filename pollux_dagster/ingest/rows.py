@@ -45,6 +45,8 @@ class Reason(StrEnum):
     DUPLICATE = "duplicate"
     CONFLICTING_DUPLICATE = "conflicting_duplicate"
     UNKNOWN_PROMPT = "unknown_prompt"
+    AMBIGUOUS_PROMPT = "ambiguous_prompt"
+    SUPERSEDED = "superseded"
     UNKNOWN_OUTPUT = "unknown_output"
     UNKNOWN_CRITERION = "unknown_criterion"
     OFF_SCALE = "off_scale"

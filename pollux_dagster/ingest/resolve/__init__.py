@@ -18,15 +18,21 @@ _STEPS = tuple(path.read_text("utf-8") for path in sorted(Path(__file__).parent.
 _RULES = hashlib.sha256("\0".join(_STEPS).encode()).hexdigest()
 
 
-def resolve_if_changed(con: duckdb.DuckDBPyConnection) -> bool:
+def resolve_if_changed(con: duckdb.DuckDBPyConnection, *, judge_reasoning: bool = False) -> bool:
     """Rebuild raw.* if it was built from other files or by other rules; return whether it was.
+
+    Where an answer opens with the model's reasoning, only what follows is the answer, unless `judge_reasoning`.
 
     The fingerprint is committed with the tables, so the next run finishes the work of a run that was killed.
     """
-    wanted = _fingerprint(con)
+    wanted = _fingerprint(con, judge_reasoning=judge_reasoning)
     if resolved_state(con) == wanted:
         return False
     with transaction(con):
+        con.execute(
+            "CREATE OR REPLACE TEMP MACRO judged_text(answer, whole_text) AS "
+            + ("coalesce(whole_text, answer)" if judge_reasoning else "answer")
+        )
         for step in _STEPS:
             con.execute(step)
         con.execute("DELETE FROM landing.resolution")
@@ -40,9 +46,9 @@ def resolved_state(con: duckdb.DuckDBPyConnection) -> str:
     return str(state)
 
 
-def _fingerprint(con: duckdb.DuckDBPyConnection) -> str:
+def _fingerprint(con: duckdb.DuckDBPyConnection, *, judge_reasoning: bool) -> str:
     files = con.execute(
-        "SELECT file_path, sha256, status, reader_version FROM landing.files ORDER BY file_path"
+        "SELECT file_path, sha256, status, reader_version, dataset FROM landing.files ORDER BY file_path"
     ).fetchall()
     tokens = con.execute("SELECT token FROM landing.special_tokens ORDER BY token").fetchall()
-    return hashlib.sha256(repr((_RULES, files, tokens)).encode("utf-8", "backslashreplace")).hexdigest()
+    return hashlib.sha256(repr((_RULES, files, tokens, judge_reasoning)).encode("utf-8", "backslashreplace")).hexdigest()

@@ -7,6 +7,10 @@ CREATE TABLE IF NOT EXISTS raw.instructions (
     instruction_hash VARCHAR NOT NULL, reference_hash VARCHAR NOT NULL, -- of '' where there is no reference
     file_path VARCHAR NOT NULL, row_number BIGINT NOT NULL
 );
+-- For warehouses from before these columns; the next ingest fills them. prompt_id is the id in the file, and where two
+-- data sets have one id for different instructions, `<data set>#<id>`.
+ALTER TABLE raw.instructions ADD COLUMN IF NOT EXISTS dataset VARCHAR DEFAULT '';   -- the folder; '' at the top
+ALTER TABLE raw.instructions ADD COLUMN IF NOT EXISTS source_prompt_id VARCHAR;     -- the id as the file has it
 CREATE TABLE IF NOT EXISTS raw.criteria (
     criterion_id VARCHAR NOT NULL,          -- sha256(sha256(criteria_name) || sha256(rubrics))
     criteria_name VARCHAR NOT NULL, rubrics VARCHAR NOT NULL, criteria_group VARCHAR NOT NULL, -- critical|general|domain|task|subjective|unspecified
@@ -31,10 +35,15 @@ CREATE TABLE IF NOT EXISTS raw.model_outputs (
 );
 ALTER TABLE raw.model_outputs ADD COLUMN IF NOT EXISTS injection_suspected BOOLEAN DEFAULT FALSE;
 ALTER TABLE raw.model_outputs ADD COLUMN IF NOT EXISTS injection_reasons VARCHAR[] DEFAULT '[]';
+-- The model's reasoning, which is not part of the answer; whether it never ended, so that the answer is empty.
+ALTER TABLE raw.model_outputs ADD COLUMN IF NOT EXISTS reasoning VARCHAR;
+ALTER TABLE raw.model_outputs ADD COLUMN IF NOT EXISTS reasoning_unclosed BOOLEAN DEFAULT FALSE;
 CREATE TABLE IF NOT EXISTS raw.human_scores (
     prompt_id VARCHAR NOT NULL, model_id VARCHAR NOT NULL, criteria_name VARCHAR NOT NULL, annotator VARCHAR NOT NULL,
     score DOUBLE NOT NULL, file_path VARCHAR NOT NULL, row_number BIGINT NOT NULL
 );
+ALTER TABLE raw.human_scores ADD COLUMN IF NOT EXISTS sample_index INTEGER DEFAULT 0;
+ALTER TABLE raw.human_scores ADD COLUMN IF NOT EXISTS feedback VARCHAR;    -- the annotator's words, if any
 CREATE TABLE IF NOT EXISTS raw.rejected_rows (
     file_path VARCHAR NOT NULL, row_number BIGINT NOT NULL, reason VARCHAR NOT NULL, detail VARCHAR NOT NULL, raw_text VARCHAR
 );

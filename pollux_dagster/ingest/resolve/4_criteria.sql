@@ -1,13 +1,14 @@
 -- The criteria of each instruction: its own, else those of its task in a taxonomy, else the fallback task's.
 CREATE OR REPLACE TEMP TABLE resolve_inline AS
-SELECT c.prompt_id, c.criteria_name, c.rubrics, any_value(c.levels) AS levels,
+SELECT k.key AS prompt_id, c.criteria_name, c.rubrics, any_value(c.levels) AS levels,
     min({k: i.kind, f: c.file_path, r: c.row_number, p: c.position}) AS place
 FROM landing.instruction_criteria AS c
 JOIN resolve_instructions AS i USING (file_path, row_number)
+JOIN resolve_keys AS k USING (file_path, row_number)
 WHERE NOT EXISTS (
     FROM resolve_rejected_instructions AS r WHERE r.file_path = c.file_path AND r.row_number = c.row_number
 )
-GROUP BY c.prompt_id, c.criteria_name, c.rubrics;
+GROUP BY k.key, c.criteria_name, c.rubrics;
 
 -- The names under which a task is looked up, best first. An unknown task type is treated like a missing one.
 CREATE OR REPLACE TEMP TABLE resolve_lookup AS

@@ -2,30 +2,32 @@
 -- answers told apart. A row is used as a whole or not at all.
 CREATE OR REPLACE TEMP TABLE resolve_outputs AS
 WITH placed AS (
-    SELECT o.file_path, o.row_number, o.model_id, o.sample_index, f.format,
-        sha256(coalesce(o.answer, '')) AS answer_hash,
-        CASE WHEN o.instruction IS NULL THEN o.prompt_id ELSE c.prompt_id END AS prompt_id
+    SELECT o.file_path, o.row_number, o.model_id, o.sample_index, f.format, o.prompt_id AS said,
+        sha256(coalesce(judged_text(o.answer, o.whole_text), '')) AS answer_hash,
+        coalesce(k.key, m.key) AS prompt_id, m.reason, m.detail
     FROM landing.model_outputs AS o
-    JOIN landing.files AS f USING (file_path)
-    LEFT JOIN resolve_carried AS c USING (file_path, row_number)
+    JOIN resolve_files AS f USING (file_path)
+    LEFT JOIN resolve_keys AS k USING (file_path, row_number)
+    LEFT JOIN resolve_meanings AS m ON m.place = f.dataset AND m.prompt_id = o.prompt_id AND o.instruction IS NULL
     WHERE NOT EXISTS (
         FROM resolve_rejected_instructions AS r WHERE r.file_path = o.file_path AND r.row_number = o.row_number
+    ) AND NOT EXISTS (
+        FROM resolve_rejected_wide AS r WHERE r.file_path = o.file_path AND r.row_number = o.row_number
     )
 )
-SELECT p.*, i.prompt_id IS NOT NULL AS is_known, row_number() OVER keys AS occurrence,
+SELECT p.*, p.prompt_id IS NOT NULL AS is_known, row_number() OVER keys AS occurrence,
     answer_hash = first_value(answer_hash) OVER keys AS same_answer,
     first_value(file_path) OVER keys AS first_file, first_value(row_number) OVER keys AS first_row
 FROM placed AS p
-LEFT JOIN (SELECT prompt_id FROM raw.instructions) AS i USING (prompt_id)
 WINDOW keys AS (PARTITION BY model_id, prompt_id, sample_index ORDER BY file_path, row_number);
 
 -- Natural repeats: the wide set has one row per criterion, lm-eval one row per filter of the same response.
 CREATE OR REPLACE TEMP TABLE resolve_rejected_outputs AS
 SELECT file_path, row_number,
-    CASE WHEN NOT is_known THEN 'unknown_prompt' WHEN same_answer THEN 'duplicate'
+    CASE WHEN NOT is_known THEN reason WHEN same_answer THEN 'duplicate'
         ELSE 'conflicting_duplicate' END AS reason,
-    CASE WHEN NOT is_known THEN 'no instruction has prompt_id ' || shown(prompt_id)
-        ELSE 'model ' || shown(model_id) || ', prompt_id ' || shown(prompt_id) || ', sample '
+    CASE WHEN NOT is_known THEN detail
+        ELSE 'model ' || shown(model_id) || ', prompt_id ' || shown(said) || ', sample '
             || sample_index || ' is already answered at ' || first_file || ':' || first_row END AS detail,
     sample_index
 FROM resolve_outputs
@@ -50,11 +52,12 @@ DELETE FROM raw.model_outputs;
 INSERT INTO raw.model_outputs BY NAME
 SELECT *, len(injection_reasons) > 0 AS injection_suspected
 FROM (
-    SELECT o.model_id, o.prompt_id, o.sample_index, coalesce(l.answer, '') AS answer, o.answer_hash,
-        CASE WHEN EXISTS (FROM landing.special_tokens AS t WHERE contains(l.answer, t.token))
+    SELECT o.model_id, o.prompt_id, o.sample_index, coalesce(judged_text(l.answer, l.whole_text), '') AS answer,
+        o.answer_hash,
+        CASE WHEN EXISTS (FROM landing.special_tokens AS t WHERE contains(judged_text(l.answer, l.whole_text), t.token))
             THEN list_sort(list_distinct(list_append(l.injection_reasons, 'special_token')))
             ELSE l.injection_reasons END AS injection_reasons,
-        o.file_path, o.row_number
+        l.reasoning, l.reasoning_unclosed, o.file_path, o.row_number
     FROM resolve_outputs AS o
     JOIN landing.model_outputs AS l USING (file_path, row_number, sample_index)
     WHERE occurrence = 1 AND NOT EXISTS (

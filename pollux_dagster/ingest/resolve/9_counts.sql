@@ -5,6 +5,8 @@ WITH lost AS (
     SELECT file_path, row_number FROM resolve_rejected_outputs WHERE reason <> 'duplicate'
     UNION
     SELECT file_path, row_number FROM resolve_rejected_instructions
+    UNION
+    SELECT file_path, row_number FROM resolve_rejected_wide
 ), only_models AS (
     SELECT file_path, min(model_id) AS model_id FROM landing.model_outputs
     GROUP BY file_path HAVING count(DISTINCT model_id) = 1
@@ -12,18 +14,19 @@ WITH lost AS (
 SELECT o.file_path, o.row_number, o.model_id, min(o.prompt_id) AS prompt_id, any_value(lost.file_path) IS NOT NULL AS is_lost
 FROM landing.model_outputs AS o
 LEFT JOIN lost USING (file_path, row_number)
+WHERE o.file_path NOT IN (SELECT file_path FROM resolve_files WHERE superseded_by IS NOT NULL)
 GROUP BY o.file_path, o.row_number, o.model_id
 UNION ALL
 SELECT DISTINCT r.file_path, r.row_number, m.model_id, NULL, true
 FROM landing.rejected_rows AS r JOIN only_models AS m USING (file_path);
 
--- Not counted: repeats of a row that is used, people's scores for unknown prompts, outputs or criteria, and files that
--- give no sign of being meant as landing files.
+-- Not counted: repeats of a row that is used, earlier runs where a later one counts, people's scores for unknown
+-- prompts, outputs or criteria, and files that give no sign of being meant as landing files.
 DELETE FROM raw.rejection_counts;
 INSERT INTO raw.rejection_counts BY NAME
 WITH rejected AS (
     SELECT r.file_path, a.model_id, r.reason, count(*) AS rejected,
-        r.reason <> 'duplicate'
+        r.reason NOT IN ('duplicate', 'superseded')
             AND NOT (r.row_number = 0 AND r.reason IN ('empty_file', 'unknown_format', 'compressed'))
             AND NOT (
                 a.model_id IS NULL AND r.reason IN ('unknown_prompt', 'unknown_output', 'unknown_criterion')
@@ -50,7 +53,7 @@ DELETE FROM raw.answer_counts;
 INSERT INTO raw.answer_counts BY NAME
 SELECT model_id,
     (SELECT count(*) FROM raw.instructions) + count(DISTINCT r.prompt_id) FILTER (
-        WHERE NOT EXISTS (FROM raw.instructions AS i WHERE i.prompt_id = r.prompt_id) AND r.is_lost
+        WHERE NOT EXISTS (FROM raw.instructions AS i WHERE i.source_prompt_id = r.prompt_id) AND r.is_lost
     ) AS expected,
     (SELECT count(DISTINCT o.prompt_id) FROM raw.model_outputs AS o WHERE o.model_id = r.model_id) AS answered,
     count(*) AS row_count, count(*) FILTER (WHERE is_lost) AS rejected

@@ -1,0 +1,60 @@
+-- Which data set a file belongs to, and in which data sets the ids of its rows are looked up. A data set is a folder:
+-- the one that holds its instructions. Folders that tools name after what is in them do not count, so that
+-- `arena/questions/x.jsonl` and `arena/answers/m.jsonl` are both of `arena`. A landing.toml may name the data set.
+CREATE OR REPLACE TEMP TABLE resolve_files AS
+WITH named AS (
+    SELECT file_path, format, coalesce(dataset, array_to_string(
+        list_filter(string_split(file_path, '/')[1:-2], lambda folder: lower(folder) NOT IN (
+            'instruction', 'instructions', 'question', 'questions', 'prompt', 'prompts', 'task', 'tasks', 'data',
+            'answer', 'answers', 'model_answer', 'model_answers', 'reference_answer', 'reference_answers', 'output',
+            'outputs', 'model_outputs', 'prediction', 'predictions', 'result', 'results', 'response', 'responses',
+            'score', 'scores', 'human', 'human_scores', 'annotations', 'labels'
+        )), '/'
+    )) AS dataset,
+    regexp_extract(file_path, '^(.*)samples_(.+)_(\d{4}-\d\d-\d\dT[\d\-:.]*\d)[^/]*$', ['folder', 'task', 'time']) AS run
+    FROM landing.files WHERE status = 'loaded'
+)
+-- lm-eval never overwrites: the time in a file's name tells its runs of one model and task apart, and the last counts.
+SELECT file_path, format, dataset, run.time AS run_time,
+    CASE WHEN format = 'lm_eval' AND run.time <> '' AND run.time < max(run.time) OVER runs
+        THEN last_value(file_path) OVER runs END AS superseded_by
+FROM named
+WINDOW runs AS (
+    PARTITION BY format, run.folder, run.task, CASE WHEN run.time = '' THEN file_path END
+    ORDER BY run.time ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING
+);
+
+-- Files with rows that carry their instruction (kind 2), answers and instructions in one row (1), instructions (0).
+CREATE OR REPLACE TEMP TABLE resolve_kinds AS
+SELECT f.*, CASE WHEN o.carries THEN 2 WHEN o.carries IS NOT NULL THEN 1 ELSE 0 END AS kind
+FROM resolve_files AS f
+LEFT JOIN (
+    SELECT file_path, bool_or(instruction IS NOT NULL) AS carries FROM landing.model_outputs GROUP BY file_path
+) AS o USING (file_path);
+
+-- The folders on the way to a folder: 'a/b' has '', 'a' and 'a/b'.
+CREATE OR REPLACE TEMP MACRO folders_to(x) AS list_prepend('', list_transform(
+    range(1, CASE WHEN x = '' THEN 1 ELSE len(string_split(x, '/')) + 1 END),
+    lambda n: array_to_string(string_split(x, '/')[1:n], '/')
+));
+
+-- For each folder, the data sets that an id in it can mean: the nearest of those whose folder it lies in, and those
+-- at or below the deepest folder on its way that has any. Where these differ, an id of both is refused as ambiguous.
+CREATE OR REPLACE TEMP TABLE resolve_scopes AS
+WITH sets AS (
+    SELECT DISTINCT dataset FROM resolve_kinds
+    WHERE kind < 2 AND file_path IN (SELECT file_path FROM landing.instructions)
+), above AS (
+    SELECT dataset, unnest(folders_to(dataset)) AS folder FROM sets
+), ways AS (
+    SELECT DISTINCT dataset AS place, unnest(folders_to(dataset)) AS folder FROM resolve_kinds
+), own AS (
+    SELECT place, folder FROM ways WHERE folder IN (FROM sets)
+    QUALIFY length(folder) = max(length(folder)) OVER (PARTITION BY place)
+), nearest AS (
+    SELECT place, folder FROM ways WHERE folder IN (SELECT folder FROM above)
+    QUALIFY length(folder) = max(length(folder)) OVER (PARTITION BY place)
+)
+SELECT place, folder AS dataset FROM own
+UNION
+SELECT place, dataset FROM nearest JOIN above USING (folder) WHERE folder NOT IN (FROM sets);

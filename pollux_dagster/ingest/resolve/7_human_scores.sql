@@ -1,0 +1,53 @@
+-- People's scores for existing answers and criteria; one per (prompt, model, sample, criterion, annotator). A score may
+-- lie between the levels of its scale, as a mean of several people's does, but not beyond its ends. A score that names
+-- no sample is for the model's first.
+CREATE OR REPLACE TEMP TABLE resolve_scored AS
+WITH samples AS (
+    SELECT model_id, prompt_id, min(sample_index) AS first_sample, list(sample_index) AS samples
+    FROM raw.model_outputs GROUP BY model_id, prompt_id
+), placed AS (
+    SELECT s.* EXCLUDE sample_index, coalesce(s.sample_index, o.first_sample) AS sample_index,
+        o.model_id IS NOT NULL AS has_model,
+        o.model_id IS NOT NULL AND (s.sample_index IS NULL OR list_contains(o.samples, s.sample_index)) AS has_output
+    FROM resolve_scores AS s
+    LEFT JOIN samples AS o ON o.model_id = s.model_id AND o.prompt_id = s.key
+    WHERE NOT EXISTS (
+        FROM resolve_rejected AS r WHERE r.file_path = s.file_path AND r.row_number = s.row_number
+    )
+)
+SELECT *, row_number() OVER keys AS occurrence, score = first_value(score) OVER keys AS same_score,
+    first_value(file_path || ':' || row_number) OVER keys AS first_at
+FROM placed
+WINDOW keys AS (PARTITION BY key, model_id, sample_index, criteria_name, annotator ORDER BY file_path, row_number);
+
+CREATE OR REPLACE TEMP TABLE resolve_rejected_scores AS
+SELECT file_path, row_number,
+    CASE WHEN key IS NULL THEN prompt_reason WHEN NOT has_output THEN 'unknown_output'
+        WHEN NOT has_criterion THEN 'unknown_criterion'
+        WHEN NOT on_scale THEN 'off_scale' WHEN same_score THEN 'duplicate'
+        ELSE 'conflicting_duplicate' END AS reason,
+    CASE WHEN key IS NULL THEN prompt_detail
+        WHEN NOT has_output THEN 'model ' || shown(model_id) || ' has no answer to prompt_id ' || shown(prompt_id)
+            || CASE WHEN has_model THEN ' with sample_index ' || sample_index ELSE '' END
+        WHEN NOT has_criterion THEN 'prompt_id ' || shown(prompt_id) || ' is not judged on ' || shown(criteria_name)
+        WHEN NOT on_scale THEN 'expected ' || shown(criteria_name) || ' between ' || ranges || ', got ' || score
+        ELSE 'annotator ' || shown(annotator) || ' already scored this at ' || first_at END AS detail,
+    left(
+        to_json({prompt_id: prompt_id, model_id: model_id, criteria_name: criteria_name, annotator: annotator,
+            score: score})::VARCHAR,
+        4000
+    ) AS raw_text
+FROM resolve_scored
+WHERE key IS NULL OR NOT (has_output AND has_criterion AND on_scale)
+    OR (occurrence > 1 AND NOT (same_score AND is_wide))
+QUALIFY row_number() OVER (PARTITION BY file_path, row_number ORDER BY criteria_name) = 1;
+
+INSERT INTO resolve_rejected SELECT * FROM resolve_rejected_scores;
+
+DELETE FROM raw.human_scores;
+INSERT INTO raw.human_scores BY NAME
+SELECT key AS prompt_id, model_id, sample_index, criteria_name, annotator, score, feedback, file_path, row_number
+FROM resolve_scored AS s
+WHERE occurrence = 1 AND NOT EXISTS (
+    FROM resolve_rejected_scores AS r WHERE r.file_path = s.file_path AND r.row_number = s.row_number
+);

@@ -54,9 +54,12 @@ SELECT *, len(injection_reasons) > 0 AS injection_suspected
 FROM (
     SELECT o.model_id, o.prompt_id, o.sample_index, coalesce(judged_text(l.answer, l.whole_text), '') AS answer,
         o.answer_hash,
-        CASE WHEN EXISTS (FROM landing.special_tokens AS t WHERE contains(judged_text(l.answer, l.whole_text), t.token))
-            THEN list_sort(list_distinct(list_append(l.injection_reasons, 'special_token')))
-            ELSE l.injection_reasons END AS injection_reasons,
+        list_sort(list_distinct(
+            judged_reasons(l.injection_reasons, l.whole_injection_reasons)
+            || CASE WHEN EXISTS (
+                FROM landing.special_tokens AS t WHERE contains(judged_text(l.answer, l.whole_text), t.token)
+            ) THEN ['special_token'] ELSE [] END
+        )) AS injection_reasons,
         l.reasoning, l.reasoning_unclosed, o.file_path, o.row_number
     FROM resolve_outputs AS o
     JOIN landing.model_outputs AS l USING (file_path, row_number, sample_index)

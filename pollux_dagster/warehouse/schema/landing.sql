@@ -64,6 +64,7 @@ ALTER TABLE landing.model_outputs ADD COLUMN IF NOT EXISTS injection_reasons VAR
 ALTER TABLE landing.model_outputs ADD COLUMN IF NOT EXISTS reasoning VARCHAR;
 ALTER TABLE landing.model_outputs ADD COLUMN IF NOT EXISTS whole_text VARCHAR;
 ALTER TABLE landing.model_outputs ADD COLUMN IF NOT EXISTS reasoning_unclosed BOOLEAN DEFAULT FALSE;
+ALTER TABLE landing.model_outputs ADD COLUMN IF NOT EXISTS whole_injection_reasons VARCHAR[] DEFAULT '[]';
 -- Special tokens of the judge, where its tokenizer is available, that the patterns of core.injection do not find.
 CREATE TABLE IF NOT EXISTS landing.special_tokens (token VARCHAR NOT NULL);
 CREATE TABLE IF NOT EXISTS landing.human_scores (

@@ -13,11 +13,13 @@ WITH signed AS (
 ), ranked AS (
     SELECT i.file_path, i.row_number, i.prompt_id, sha256(i.instruction) AS instruction_hash,
         md5(i.reference_answer) AS reference,
-        CASE f.format WHEN 'pollux_wide' THEN 1 WHEN 'alpaca_eval' THEN 2 WHEN 'lm_eval' THEN 2 ELSE 0 END AS kind,
+        CASE WHEN o.carries THEN 2 WHEN o.carries IS NOT NULL THEN 1 ELSE 0 END AS kind,
         md5(concat_ws(chr(31), coalesce(i.task_type, ''), coalesce(i.task_subtype, ''))) AS task,
         coalesce(s.criteria, '') AS criteria, coalesce(s.criteria_count, 0) AS criteria_count
     FROM landing.instructions AS i
-    JOIN landing.files AS f USING (file_path)
+    LEFT JOIN (
+        SELECT file_path, bool_or(instruction IS NOT NULL) AS carries FROM landing.model_outputs GROUP BY file_path
+    ) AS o USING (file_path)
     LEFT JOIN signed AS s USING (file_path, row_number)
 ), compared AS (
     SELECT *, row_number() OVER prompts AS occurrence,

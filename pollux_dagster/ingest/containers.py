@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 
 from pollux_dagster.ingest import limits
 from pollux_dagster.ingest.csv_rows import read_csv
+from pollux_dagster.ingest.eval_log import is_eval_log, read_eval_log
 from pollux_dagster.ingest.json_rows import (
     ROW_KEYS,
     holds_a_list,
@@ -31,15 +32,16 @@ from pollux_dagster.ingest.scan import LandingFile
 SNIFF_ROWS = 50
 SNIFF_BYTES = 8 * limits.MIB
 _BOM = b"\xef\xbb\xbf"
+_ZIP = b"PK\x03\x04"
 _COMPRESSED = {
     b"\x1f\x8b": "gzip",
-    b"PK\x03\x04": "zip",
+    _ZIP: "zip",
     b"BZh": "bzip2",
     b"\xfd7zXZ": "xz",
     b"\x28\xb5\x2f\xfd": "zstd",
 }
 _PARQUET = b"PAR1"
-_CSV_IDS = ("prompt_id", "instruction", "question_id")
+_CSV_IDS = ("prompt_id", "instruction", "question_id", "input:prompt_id", "annotation_id")
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 
@@ -64,6 +66,8 @@ def open_container(file: LandingFile, handle: BinaryIO) -> Container:
         if costly := refuse_costly(handle):
             return Container(iter([RawRow(0, costly)]))
         return Container(read_parquet(handle))
+    if head == _ZIP:
+        return Container(*read_eval_log(handle))
     handle.seek(len(_BOM) if head.startswith(_BOM) else 0)
     return _text(file, handle)
 
@@ -79,6 +83,8 @@ def refuse_unread(file: LandingFile, handle: BinaryIO) -> RowRejected | None:
         return None
     for magic, name in _COMPRESSED.items():
         if head.startswith(magic):
+            if name == "zip" and is_eval_log(handle):
+                return None
             detail = f"the file is {name}-compressed; unpack it into the landing folder"
             return RowRejected(Reason.COMPRESSED, detail)
     if head.startswith(_UTF16):
@@ -208,7 +214,7 @@ def _headers(line: bytes) -> Iterator[tuple[list[str], str]]:
             names = next(csv.reader([text], delimiter=delimiter), [])
         except csv.Error:
             continue
-        yield [name.strip().lower() for name in names], delimiter
+        yield ["_".join(name.lower().split()) for name in names], delimiter
 
 
 def _no_format(handle: BinaryIO, start: int) -> str:

@@ -104,9 +104,9 @@ _REJECTED = """
     SELECT r.file_path, r.model_id, r.reason, r.rejected, r.file_rows, r.share FROM raw.rejection_counts AS r
     JOIN landing.files AS f ON f.file_path = r.file_path
     LEFT JOIN raw.answer_counts AS c ON c.model_id = r.model_id
-    WHERE r.is_counted AND {whose} AND coalesce(c.answered > 0, r.share < 1 OR f.format NOT IN (
-        'unknown', 'answers', 'fastchat_answers', 'alpaca_eval', 'lm_eval', 'openai_batch'
-    ))
+    WHERE r.is_counted AND {whose} AND coalesce(
+        c.answered > 0, r.share < 1 OR f.holds NOT IN ('unknown', 'answers')
+    )
     ORDER BY r.share DESC, r.file_path, r.model_id, r.reason
 """
 

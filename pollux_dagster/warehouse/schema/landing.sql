@@ -17,6 +17,7 @@ CREATE TABLE IF NOT EXISTS landing.files (
 -- For warehouses from before these columns; their files are hashed once more and found unchanged.
 ALTER TABLE landing.files ADD COLUMN IF NOT EXISTS ctime_ns BIGINT;
 ALTER TABLE landing.files ADD COLUMN IF NOT EXISTS inode UBIGINT;
+ALTER TABLE landing.files ADD COLUMN IF NOT EXISTS holds VARCHAR;    -- answers | instructions | scores | taxonomy | unknown
 ALTER TABLE landing.files ADD COLUMN IF NOT EXISTS dataset VARCHAR;  -- where a landing.toml names it
 CREATE TABLE IF NOT EXISTS landing.instructions (
     file_path VARCHAR NOT NULL, row_number BIGINT NOT NULL,

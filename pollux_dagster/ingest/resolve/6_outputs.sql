@@ -29,14 +29,14 @@ SELECT file_path, row_number,
     CASE WHEN NOT is_known THEN detail
         ELSE 'model ' || shown(model_id) || ', prompt_id ' || shown(said) || ', sample '
             || sample_index || ' is already answered at ' || first_file || ':' || first_row END AS detail,
-    sample_index
+    model_id, sample_index
 FROM resolve_outputs
 WHERE NOT is_known OR (
     occurrence > 1 AND NOT (
         same_answer AND (format = 'pollux_wide' OR (format = 'lm_eval' AND file_path = first_file))
     )
 )
-QUALIFY row_number() OVER (PARTITION BY file_path, row_number ORDER BY is_known, sample_index) = 1;
+QUALIFY row_number() OVER (PARTITION BY file_path, row_number ORDER BY is_known, model_id, sample_index) = 1;
 
 INSERT INTO resolve_rejected
 SELECT r.file_path, r.row_number, r.reason, r.detail,
@@ -46,7 +46,7 @@ SELECT r.file_path, r.row_number, r.reason, r.detail,
         4000
     )
 FROM resolve_rejected_outputs AS r
-JOIN landing.model_outputs AS o USING (file_path, row_number, sample_index);
+JOIN landing.model_outputs AS o USING (file_path, row_number, model_id, sample_index);
 
 DELETE FROM raw.model_outputs;
 INSERT INTO raw.model_outputs BY NAME
@@ -62,7 +62,7 @@ FROM (
         )) AS injection_reasons,
         l.reasoning, l.reasoning_unclosed, o.file_path, o.row_number
     FROM resolve_outputs AS o
-    JOIN landing.model_outputs AS l USING (file_path, row_number, sample_index)
+    JOIN landing.model_outputs AS l USING (file_path, row_number, model_id, sample_index)
     WHERE occurrence = 1 AND NOT EXISTS (
         FROM resolve_rejected_outputs AS r WHERE r.file_path = o.file_path AND r.row_number = o.row_number
     )

@@ -27,7 +27,7 @@ SELECT file_path, row_number,
     CASE WHEN NOT is_known THEN 'no instruction has prompt_id ' || shown(prompt_id)
         ELSE 'model ' || shown(model_id) || ', prompt_id ' || shown(prompt_id) || ', sample '
             || sample_index || ' is already answered at ' || first_file || ':' || first_row END AS detail,
-    sample_index
+    model_id, sample_index
 FROM resolve_outputs
 WHERE NOT is_known OR (
     occurrence > 1 AND NOT (
@@ -39,12 +39,12 @@ QUALIFY row_number() OVER (PARTITION BY file_path, row_number ORDER BY is_known,
 INSERT INTO resolve_rejected
 SELECT r.file_path, r.row_number, r.reason, r.detail,
     left(
-        to_json({prompt_id: o.prompt_id, model_id: o.model_id, sample_index: sample_index,
+        to_json({prompt_id: o.prompt_id, model_id: o.model_id, sample_index: o.sample_index,
             answer: left(o.answer, 4000)})::VARCHAR,
         4000
     )
 FROM resolve_rejected_outputs AS r
-JOIN landing.model_outputs AS o USING (file_path, row_number, sample_index);
+JOIN landing.model_outputs AS o USING (file_path, row_number, model_id, sample_index);
 
 DELETE FROM raw.model_outputs;
 INSERT INTO raw.model_outputs BY NAME
@@ -56,7 +56,7 @@ FROM (
             ELSE l.injection_reasons END AS injection_reasons,
         o.file_path, o.row_number
     FROM resolve_outputs AS o
-    JOIN landing.model_outputs AS l USING (file_path, row_number, sample_index)
+    JOIN landing.model_outputs AS l USING (file_path, row_number, model_id, sample_index)
     WHERE occurrence = 1 AND NOT EXISTS (
         FROM resolve_rejected_outputs AS r WHERE r.file_path = o.file_path AND r.row_number = o.row_number
     )

@@ -41,7 +41,7 @@ QUALIFY row_number() OVER (PARTITION BY file_path, row_number ORDER BY is_known,
 INSERT INTO resolve_rejected
 SELECT r.file_path, r.row_number, r.reason, r.detail,
     left(
-        to_json({prompt_id: o.prompt_id, model_id: o.model_id, sample_index: sample_index,
+        to_json({prompt_id: o.prompt_id, model_id: o.model_id, sample_index: o.sample_index,
             answer: left(o.answer, 4000)})::VARCHAR,
         4000
     )

@@ -109,3 +109,13 @@ def test_reasoning_that_a_tool_keeps_apart_is_kept_too(asked: World) -> None:
     asked.write("batch.jsonl", {"custom_id": "1", "response": {"status_code": 200, "body": body}, "error": None})
     asked.sync()
     assert asked.rows("SELECT answer, reasoning FROM raw.model_outputs") == [("Да.", "раз")]
+
+
+def test_each_turn_is_split_from_its_own_reasoning(world: World) -> None:
+    world.write("question.jsonl", {"question_id": 1, "turns": ["Раз?", "Два?"]})
+    turns = ["<think>а</think>Один.", "<think>б</think>Два."]
+    world.write("model_answer/m.jsonl", {"question_id": 1, "choices": [{"index": 0, "turns": turns}]})
+    world.sync()
+    assert world.rows("SELECT answer, reasoning FROM raw.model_outputs") == [
+        ("[1] Один.\n\n[2] Два.", "[1] а\n\n[2] б")
+    ]

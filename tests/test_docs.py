@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -225,7 +225,7 @@ def test_every_table_named_in_the_documentation_is_published(published: duckdb.D
     assert not missing, f"docs/query.md does not name {missing}"
 
 
-def _column_tables(models: list[SqlModel]) -> str:
+def _column_tables(models: Sequence[SqlModel]) -> str:
     parts = []
     for model in sorted(models, key=lambda model: model.table):
         described = " ".join(model.description.split())

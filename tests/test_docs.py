@@ -1,7 +1,7 @@
 """The documentation is true: its queries run, its examples load, its commands, variables and links exist.
 
-The world is made of the pages' own examples of landing files, judged by an invented judge and published. After a column was added or
-described anew: `POLLUX_UPDATE_SNAPSHOTS=1 python -m pytest tests/test_docs.py`.
+The world is made of the pages' own examples of landing files, judged by an invented judge and published. After a column
+was added or described anew: `POLLUX_UPDATE_SNAPSHOTS=1 python -m pytest tests/test_docs.py`.
 """
 
 from __future__ import annotations

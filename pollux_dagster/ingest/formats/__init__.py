@@ -60,8 +60,7 @@ FORMATS: tuple[Format, ...] = (
     Format(
         "inspect_header",
         Holds.UNKNOWN,
-        document=inspect_log.is_headed_document,
-        unfold=lambda document: iter(()),
+        recognises=has("version", "eval", none_of=("samples",)),
         refuse=side_files.INSPECT_HEADER,
     ),
     # Logs of evaluation tools

@@ -45,6 +45,11 @@ def test_one_question_is_the_bare_text_and_several_messages_keep_their_roles(wor
     ]
 
 
+def test_messages_with_the_answer_beside_them_are_its_prompt(world: World) -> None:
+    world.write("m.jsonl", {"prompt_id": 1, "messages": [said("user", "Раз?")], "answer": "1"})
+    assert landed(world) == [("m", "1", "Раз?", "1", None)]
+
+
 def test_a_chat_about_a_landed_instruction_is_judged_against_it(asked: World) -> None:
     asked.write("m.jsonl", {"messages": [said("user", "Вопрос 2"), said("assistant", "да")]})
     assert landed(asked) == [("m", "2", "Вопрос 2", "да", None)]

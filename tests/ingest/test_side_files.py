@@ -38,6 +38,9 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("results_1.json", {"results": {"t": {"acc": 1}}, "versions": {"t": 1}, "config": {}}, "results"),
     ("header.json", {"version": 2, "status": "error", "eval": {"model": "m", "task": "t"}}, "Inspect"),
     ("ppl.json", {"0": {"label: A": {"PPL": 1.5}, "prediction": "A"}}, "OpenCompass"),
+    ("annotations.json", {"instruction": "?", "output_1": "a", "output_2": "b", "preference": 1.2}, "AlpacaEval"),
+    ("test2.jsonl", answer(1), "'test2'"),
+    ("эталоны.jsonl", answer(1), "'эталоны'"),
     ("display_predictions.json", {"instance_id": "id1", "train_trial_index": 0, "predicted_text": "4"}, "HELM"),
 ]  # fmt: skip
 

@@ -45,8 +45,7 @@ def rows_format(rows: Iterable[RawRow], context: FileContext) -> Format:
 
 def _row_format(fields: dict[str, Any], context: FileContext) -> Format | None:
     for format_ in FORMATS:
-        if format_.recognises is None or (format_.in_folder is not None and format_.in_folder not in context.folders):
-            continue
-        if format_.recognises(fields):
+        lies_there = not format_.in_folder or not set(format_.in_folder).isdisjoint(context.folders)
+        if format_.recognises is not None and lies_there and format_.recognises(fields):
             return format_
     return None

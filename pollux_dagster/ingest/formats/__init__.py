@@ -60,8 +60,7 @@ FORMATS: tuple[Format, ...] = (
     Format(
         "inspect_header",
         Holds.UNKNOWN,
-        document=inspect_log.is_headed_document,
-        unfold=lambda document: iter(()),
+        recognises=has("version", "eval", none_of=("samples",)),
         refuse=side_files.INSPECT_HEADER,
     ),
     # Logs of evaluation tools
@@ -130,6 +129,12 @@ FORMATS: tuple[Format, ...] = (
         refuse=side_files.JUDGMENTS,
     ),
     Format(
+        "alpaca_annotations",
+        Holds.UNKNOWN,
+        recognises=has("instruction", "output_1", "output_2"),
+        refuse=side_files.ALPACA_ANNOTATIONS,
+    ),
+    Format(
         "prometheus",
         Holds.UNKNOWN,
         recognises=has("orig_instruction", any_of=("orig_response", "orig_response_A")),
@@ -142,7 +147,7 @@ FORMATS: tuple[Format, ...] = (
         Holds.INSTRUCTIONS,
         recognises=has("question_id", "choices"),
         read=fastchat.read_reference,
-        in_folder="reference_answer",
+        in_folder=fastchat.REFERENCE_FOLDERS,
     ),
     Format(
         "fastchat_answers",
@@ -274,7 +279,7 @@ FORMATS: tuple[Format, ...] = (
         Holds.INSTRUCTIONS,
         recognises=has("prompt_id", "answer"),
         read=pollux.read_reference,
-        in_folder="reference_answer",
+        in_folder=fastchat.REFERENCE_FOLDERS,
     ),
     Format(
         "answers",

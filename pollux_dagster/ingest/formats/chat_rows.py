@@ -12,7 +12,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from pollux_dagster.ingest import rows
-from pollux_dagster.ingest.formats.chat import messages_of, reply_of, split_conversation, transcript_of_roles
+from pollux_dagster.ingest.formats.chat import (
+    MODEL,
+    Message,
+    messages_of,
+    reply_of,
+    split_conversation,
+    transcript_of_roles,
+)
 from pollux_dagster.ingest.formats.context import FileContext, names_a_model, no_model, text_id
 from pollux_dagster.ingest.formats.failures import answered
 from pollux_dagster.ingest.landing_records import Instruction, ModelOutput, Record
@@ -57,7 +64,13 @@ def refuse_questions(context: FileContext, first: Sequence[dict[str, Any]]) -> s
 def read_conversation(fields: dict[str, Any], context: FileContext) -> list[Record]:
     """One conversation as an instruction and the answer to it."""
     field = next((f for f in CONVERSATION_FIELDS if isinstance(fields.get(f), list)), CONVERSATION_FIELDS[0])
-    asked, message = split_conversation(messages_of(fields.get(field), field), field)
+    messages = messages_of(fields.get(field), field)
+    beside = next((f for f in RESPONSE_FIELDS if f in fields), None)
+    if (
+        beside is not None and messages[-1].role != MODEL
+    ):  # the messages are the prompt, and the answer lies beside them
+        messages.append(Message(MODEL, fields, fields[beside]))
+    asked, message = split_conversation(messages, field)
     reply = reply_of(message.fields, message.content, f"{field}[].content", finish=fields.get("finish_reason"))
     prompt_id = _prompt_id(fields, asked)
     model = context.model_of(fields)
@@ -83,7 +96,8 @@ def read_prompt_and_response(fields: dict[str, Any], context: FileContext) -> li
         texts = _several(fields)
         samples = [ModelOutput(model, prompt_id, asked, index, text) for index, text in enumerate(texts)]
         return [_instruction(fields, prompt_id, asked), *samples]
-    reply = reply_of(_last(fields[answering], fields), _content(fields[answering]), answering, finish=_finish(fields))
+    message, content = _message(fields[answering], fields)
+    reply = reply_of(message, content, answering, finish=fields.get("finish_reason"))
     output = ModelOutput(model, prompt_id, asked, rows.sample_index(fields), reply.text, reply.reasoning)
     return [_instruction(fields, prompt_id, asked), output]
 
@@ -96,18 +110,10 @@ def _several(fields: dict[str, Any]) -> list[str | None]:
     return [answered(text) for text in texts]
 
 
-def _last(value: object, fields: dict[str, Any]) -> dict[str, Any]:
-    """The message of a completion in trl's form, a list of one message; else the row itself, beside the text."""
-    return value[0] if isinstance(value, list) and len(value) == 1 and isinstance(value[0], dict) else fields
-
-
-def _content(value: object) -> object:
-    only = value[0] if isinstance(value, list) and len(value) == 1 else None
-    return only.get("content") if isinstance(only, dict) and "role" in only else value
-
-
-def _finish(fields: dict[str, Any]) -> object:
-    return fields.get("finish_reason")
+def _message(response: object, fields: dict[str, Any]) -> tuple[dict[str, Any], object]:
+    """The message of a completion in trl's form, a list of one message, and its content; else the row and the text."""
+    only = response[0] if isinstance(response, list) and len(response) == 1 else None
+    return (only, only.get("content")) if isinstance(only, dict) and "role" in only else (fields, response)
 
 
 def _prompt_id(fields: dict[str, Any], asked: str) -> str:

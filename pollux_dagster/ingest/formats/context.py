@@ -20,8 +20,9 @@ _GENERIC = frozenset(
 )
 # What data sets and their splits are called, as in train-00000-of-00001.parquet, test_sft.jsonl or questions.json.
 _SIDE_FILE = re.compile(
-    r"(?:train|training|test|testing|validation|valid|val|dev|eval|gold|golden|references?|reference_answers?"
-    r"|questions?|instructions?|prompts?|tasks?)(?:[-_. ](?:sft|gen|prefs|set|split|data|v?\d+(?:\.\d+)*))*",
+    r"(?:train|training|test|testing|validation|valid|val|dev|eval|gold|golden|ground_?truth|targets?|references?"
+    r"|reference_answers?|questions?|instructions?|prompts?|tasks?|вопросы|задания|инструкции|эталон(?:ы|ные_ответы)?)"
+    r"\d*(?:[-_. ](?:sft|gen|prefs|set|split|data|v?\d+(?:\.\d+)*))*",
     re.IGNORECASE,
 )
 _SHARD = re.compile(r"-\d{5}-of-\d{5}(?:-[0-9a-f]{8,})?$")

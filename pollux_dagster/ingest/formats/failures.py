@@ -17,7 +17,7 @@ _FASTCHAT_RUNTIME = "ERROR"
 # lm-sys/FastChat, constants.py: what serve/gradio_web_server.py and the arena's logs hold in place of an answer. Some
 # are followed by an error code or a reason.
 _FASTCHAT_SERVER = re.compile(
-    r"\s*(?:"
+    r"\s*+(?:"
     r"\*\*NETWORK ERROR DUE TO HIGH TRAFFIC"  # SERVER_ERROR_MSG
     r"|\$MODERATION\$ "  # MODERATION_MSG, TEXT_MODERATION_MSG, IMAGE_MODERATION_MSG
     r"|YOUR INPUT VIOLATES OUR CONTENT MODERATION GUIDELINES"  # MODERATION_MSG of earlier versions

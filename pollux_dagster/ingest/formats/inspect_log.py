@@ -18,16 +18,6 @@ from pollux_dagster.ingest.rows import Reason, RowRejected
 _ATTACHMENT = "attachment://"  # src/inspect_ai/log/_condense.py: long texts lie beside the messages
 
 
-def is_headed_document(document: Any) -> bool:
-    """A log without its samples."""
-    return (
-        isinstance(document, dict)
-        and isinstance(document.get("eval"), dict)
-        and "version" in document
-        and not document.get("samples")
-    )
-
-
 def read_sample(fields: dict[str, Any], context: FileContext) -> list[Record]:
     """One sample in one epoch. The prompt_id is the metadata's, else `<task>:<id>`."""
     attachments = fields.get("attachments")

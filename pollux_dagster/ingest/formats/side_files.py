@@ -24,6 +24,10 @@ PROMETHEUS = known_as(
     "feedback and no answer to judge. To use it, write orig_instruction, orig_response and orig_reference_answer to "
     "files of instructions and answers"
 )
+# tatsu-lab/alpaca_eval, src/alpaca_eval/annotators/pairwise_evaluator.py and results/*/*/annotations.json.
+ALPACA_ANNOTATIONS = known_as(
+    "the verdicts of AlpacaEval's judge (annotations.json); land model_outputs.json of the same models instead"
+)
 # trl's preference data sets, as in huggingface.co/datasets/HuggingFaceH4/ultrafeedback_binarized.
 PREFERENCES = known_as(
     "a set of preferences (chosen and rejected), which trains a model and does not say who answered. If both are "
@@ -48,5 +52,5 @@ RESULTS = known_as(
     "a table of results (lm-eval's or LightEval's results_*.json) without any answer. Land the samples: lm-eval writes "
     "them with --log_samples, LightEval with --save-details"
 )
-# MERA-Evaluation/MERA, MODEL_SCORING.md: a submission has `data` by split, with outputs and meta.id.
+# platform.openai.com/docs (batch input), docs.claude.com (message batches).
 BATCH_REQUESTS = known_as("the requests of a batch and not its replies; land the output file of the batch")

@@ -227,7 +227,6 @@ def test_early_lighteval_details_have_their_lists_as_lists_or_as_text(world: Wor
         (detail([]), "wrong_type"),
         (detail(None), "wrong_type"),
         (detail([5]), "wrong_type"),
-        (detail([""]), "failed_response"),
         (detail([None]), "failed_response"),
         (detail(["4"], query=None), "missing_field"),
         (EARLY | {"predictions": [[-1.5, False]], "gold": ["4"]}, "wrong_type"),
@@ -316,7 +315,7 @@ def test_opencompass_predictions_are_numbered_items_of_a_data_set(world: World) 
 @pytest.mark.parametrize(
     ("item", "reason"),
     [
-        ({"origin_prompt": "2+2?", "prediction": ""}, "failed_response"),
+        ({"origin_prompt": "2+2?", "prediction": None}, "failed_response"),
         ({"origin_prompt": "2+2?", "prediction": 4}, "wrong_type"),
         ({"origin_prompt": None, "prediction": "4"}, "missing_field"),
         ({"origin_prompt": [{"role": "?", "prompt": "2+2?"}], "prediction": "4"}, "wrong_type"),

@@ -13,7 +13,7 @@ from typing import Any
 
 from pollux_dagster.ingest import rows
 from pollux_dagster.ingest.formats.context import FileContext, text_id
-from pollux_dagster.ingest.formats.failures import answered
+from pollux_dagster.ingest.formats.failures import answered, doubts_about
 from pollux_dagster.ingest.landing_records import Instruction, ModelOutput, Record
 from pollux_dagster.ingest.rows import Reason, RowRejected
 
@@ -89,7 +89,11 @@ def _records(
         ModelOutput(model_id, prompt_id, asked, n, answered(text, by="LightEval"), _reasoning(reasonings, n))
         for n, text in enumerate(texts)
     ]
-    return [Instruction(prompt_id, asked, reference, task, None, None, None, None), *outputs]
+    return [
+        Instruction(prompt_id, asked, reference, task, None, None, None, None),
+        *outputs,
+        *(note for text in texts for note in doubts_about(text, by="LightEval")),
+    ]
 
 
 def _reasoning(reasonings: list[object], number: int) -> str | None:

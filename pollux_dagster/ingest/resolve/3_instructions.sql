@@ -36,8 +36,9 @@ WITH signed AS (
 ), ranked AS (
     SELECT i.file_path, i.row_number, i.prompt_id, sha256(i.instruction) AS instruction_hash, i.doc_hash,
         CASE WHEN same.task IS NULL THEN md5(i.reference_answer) END AS reference, f.kind, f.superseded_by,
-        -- lm-eval has a folder per model, and its tasks are the data sets.
-        CASE WHEN f.format = 'lm_eval' THEN coalesce(i.task_type, '') ELSE f.dataset END AS dataset,
+        -- lm-eval has a folder per model, and its tasks are the data sets. A carried text is the same everywhere.
+        CASE WHEN f.is_named THEN f.dataset WHEN f.format = 'lm_eval' THEN coalesce(i.task_type, '')
+            WHEN f.kind = 2 AND starts_with(i.prompt_id, 'text:') THEN '' ELSE f.dataset END AS dataset,
         f.dataset AS place,
         -- Made by a reader from the task or the text, and therefore the same wherever the row lies.
         starts_with(i.prompt_id, 'text:') OR (f.format = 'lm_eval' AND starts_with(i.prompt_id, i.task_type || ':'))

@@ -14,6 +14,7 @@ from pollux_dagster.ingest import rows
 from pollux_dagster.ingest.formats.chat import messages_of, transcript_of_roles
 from pollux_dagster.ingest.formats.context import FileContext
 from pollux_dagster.ingest.formats.failures import answered, failed
+from pollux_dagster.ingest.formats.references import reference_among
 from pollux_dagster.ingest.landing_records import Instruction, ModelOutput, Record
 from pollux_dagster.ingest.rows import Reason, RowRejected
 
@@ -82,6 +83,6 @@ def _reference(references: object) -> str | None:
         tags = reference.get("tags") if isinstance(reference, dict) else None
         output = reference.get("output") if isinstance(reference, dict) else None
         text = output.get("text") if isinstance(output, dict) else None
-        if isinstance(tags, list) and "correct" in tags and isinstance(text, str) and text.strip():
+        if isinstance(tags, list) and "correct" in tags and isinstance(text, str):
             texts.append(text)
-    return "\n".join(texts) or None
+    return reference_among(texts)

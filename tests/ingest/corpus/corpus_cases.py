@@ -278,7 +278,7 @@ def _other_formats() -> Iterator[Case]:
     )  # fmt: skip
     yield from _replaced(
         "alpaca",
-        {"instruction": "Вопрос alpaca", "output": "a"},
+        {"instruction": "Вопрос alpaca", "output": "a", "generator": "m"},
         {
             "instruction": [(None, "missing_field"), (" ", "missing_field"), (1, "wrong_type")],
             "output": [(1, "wrong_type"), (["a"], "wrong_type")],

@@ -265,10 +265,18 @@ def test_helm_request_states_are_answers_to_their_instances(world: World) -> Non
     ]
 
 
+def test_the_choices_of_a_helm_request_are_part_of_its_instruction(world: World) -> None:
+    row = state("B", output_mapping={"A": "4", "B": "5"})
+    world.write_json("x/scenario_state.json", {"adapter_spec": {"model": "org/x"}, "request_states": [row]})
+    world.sync()
+    assert world.rows("SELECT instruction FROM raw.instructions") == [("2+2?\n\nA. 4\nB. 5",)]
+
+
 @pytest.mark.parametrize(
     ("row", "reason"),
     [
         (state("", success=False), "failed_response"),
+        (state(output_mapping={"A": 4}), "wrong_type"),
         (state(result=None), "failed_response"),
         (state(reference_index=0), "wrong_type"),
         (state(result={"success": True, "completions": []}), "wrong_type"),

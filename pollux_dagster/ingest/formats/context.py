@@ -13,7 +13,10 @@ from typing import Any
 from pollux_dagster.ingest import rows
 from pollux_dagster.ingest.rows import Reason, RowRejected
 
-_EXTENSIONS = frozenset({".jsonl", ".ndjson", ".json", ".parquet", ".csv", ".tsv", ".txt", ".arrow", ".xlsx", ".eval"})
+_EXTENSIONS = frozenset(
+    {".jsonl", ".ndjson", ".json", ".parquet", ".csv", ".tsv", ".txt", ".arrow", ".feather", ".xlsx", ".xlsm", ".eval"}
+)
+_COMPRESSED = frozenset({".gz", ".gzip", ".zst", ".zstd"})
 # File names that tools use for every model; the folder then names the model.
 _GENERIC = frozenset(
     {"answers", "answer", "model_outputs", "outputs", "output", "predictions", "prediction", "results", "responses"}
@@ -46,10 +49,12 @@ class FileContext:
 
     @cached_property
     def stem(self) -> str:
-        """The file's name without a data extension and a shard's number; dots in a model's name stay
+        """The file's name without a data extension, a compression's, and a shard's number; dots in a model's name stay
         (`gpt-3.5.jsonl` → `gpt-3.5`).
         """
         name = PurePosixPath(self.path)
+        if name.suffix.lower() in _COMPRESSED:
+            name = name.with_suffix("")
         return _SHARD.sub("", name.stem if name.suffix.lower() in _EXTENSIONS else name.name)
 
     @cached_property

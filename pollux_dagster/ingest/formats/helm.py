@@ -40,7 +40,7 @@ def read_request_state(fields: dict[str, Any], context: FileContext) -> list[Rec
     if context.document_model is None and not isinstance(request, dict):
         raise RowRejected(Reason.MISSING_FIELD, "expected adapter_spec.model or request.model: which model answered")
     model = context.document_model or rows.model_id(request.get("model"), "request.model")  # type: ignore[union-attr]
-    asked = _asked(instance)
+    asked = _asked(instance) + _choices(fields.get("output_mapping"))
     if not isinstance(result, dict):
         raise failed("the request has no result; the run was not finished")
     if result.get("success") is False:
@@ -70,6 +70,15 @@ def _asked(instance: dict[str, Any]) -> str:
     if isinstance(given, dict) and given.get("multimedia_content"):
         raise RowRejected(Reason.WRONG_TYPE, "instance.input has multimedia content; the judge reads text only")
     return rows.required_text(given if isinstance(given, dict) else {"text": given}, "text")
+
+
+def _choices(mapping: object) -> str:
+    """The choices of a multiple-choice request, which are in its prompt and not in the instance's input."""
+    if not mapping:
+        return ""
+    if not isinstance(mapping, dict) or not all(isinstance(text, str) for text in mapping.values()):
+        raise rows.reject_type("output_mapping", "an object of texts", mapping)
+    return "\n\n" + "\n".join(f"{letter}. {text.strip()}" for letter, text in mapping.items())
 
 
 def _perturbation(instance: dict[str, Any]) -> str | None:

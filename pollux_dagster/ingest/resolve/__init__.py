@@ -51,4 +51,6 @@ def _fingerprint(con: duckdb.DuckDBPyConnection, *, judge_reasoning: bool) -> st
         "SELECT file_path, sha256, status, reader_version, dataset FROM landing.files ORDER BY file_path"
     ).fetchall()
     tokens = con.execute("SELECT token FROM landing.special_tokens ORDER BY token").fetchall()
-    return hashlib.sha256(repr((_RULES, files, tokens, judge_reasoning)).encode("utf-8", "backslashreplace")).hexdigest()
+    return hashlib.sha256(
+        repr((_RULES, files, tokens, judge_reasoning)).encode("utf-8", "backslashreplace")
+    ).hexdigest()

@@ -60,28 +60,25 @@ def read_line(number: int, line: bytes) -> RawRow:
 def repeats_a_name(text: bytes, value: Any) -> bool:
     """Whether an object in this JSON text has a name twice, of which `value`, the parsed text, has only one.
 
-    Every name is followed by `":`, so a text with no more of these than `value` has names repeats none; nor does one
-    with as many as `value` has when it is written again, unless an escape stands for one of the two characters. Only
-    the other texts, and those with white space before a colon, are looked through string by string.
+    Every name is followed by `":`, so a flat object with no more of these than names, and no white space before a
+    colon, repeats none. Any other text has as many colons as its value has when it is written again, unless a name was
+    lost or an escape stands for a colon; only such texts are looked through string by string.
     """
-    colons = text.count(b'":')
-    is_even = type(value) is dict and colons == len(value)
-    if not is_even and b"\\u00" not in text:
-        is_even = colons == _colons_when_written(value)
-    if is_even and _SPACED.search(text) is None:
+    if type(value) is dict and text.count(b'":') == len(value) and _SPACED.search(text) is None:
+        return False
+    if b"\\u003" not in text and text.count(b":") == _colons_when_written(value):
         return False
     return _STRINGS.findall(text).count(b":") != _count_names(value)
 
 
 def _colons_when_written(value: Any) -> int:
-    """How often `":` occurs in a value written as JSON, an item at a time; -1 where it is nested too deeply."""
+    """The colons in a value written as JSON, a row at a time; -1 where it is nested too deeply."""
     try:
         if type(value) is dict and any(type(item) is list and len(item) > 100 for item in value.values()):
-            names = (orjson.dumps(name) + b":" for name in value)
-            return sum(name.count(b'":') for name in names) + sum(map(_colons_when_written, value.values()))
+            return sum(name.count(":") + 1 + _colons_when_written(item) for name, item in value.items())
         if type(value) is list:
-            return sum(orjson.dumps(item).count(b'":') for item in value)
-        return orjson.dumps(value).count(b'":')
+            return sum(orjson.dumps(item).count(b":") for item in value)
+        return orjson.dumps(value).count(b":")
     except orjson.JSONEncodeError:
         return -1
 

@@ -37,7 +37,7 @@ up: $(READY) ## open the Dagster UI with the packaged data on http://127.0.0.1:3
 test: $(READY) ## ruff, mypy --strict and the tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	$(BIN)/mypy --num-workers 2
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 25 -m "not slow"
 
 test-slow: $(READY) ## the tests that take long and seldom tell more: kills, whole runs on vLLM, browsers

@@ -90,7 +90,8 @@ def fill_raw(con: duckdb.DuckDBPyConnection, models: int, instructions: int, cri
     sizes = {"models": models, "instructions": instructions, "criteria": criteria}
     con.execute("INSERT INTO meta.judges VALUES (?, 'bench', 'm', 'r', TRUE, '{}', now())", [JUDGE])
     con.execute(
-        "INSERT INTO raw.instructions "
+        "INSERT INTO raw.instructions (prompt_id, instruction, reference_answer, task_type, task_subtype, "
+        "domain, difficulty, meta, instruction_hash, reference_hash, file_path, row_number) "
         "SELECT 'p' || i, text, NULL, 'task ' || (i % 15), NULL, NULL, NULL, NULL, "
         "sha256(text), sha256(''), 'f', i FROM (SELECT i, list_aggregate(list_transform(range(12), "
         "lambda k: md5(i || '-' || k)), 'string_agg', ' ') AS text FROM range($instructions) t(i))",
@@ -111,7 +112,9 @@ def fill_raw(con: duckdb.DuckDBPyConnection, models: int, instructions: int, cri
         {"instructions": instructions, "criteria": criteria},
     )
     con.execute(
-        "INSERT INTO raw.model_outputs SELECT 'model ' || m, 'p' || i, 0, text, sha256(text), 'f', i, FALSE, [] FROM ("
+        "INSERT INTO raw.model_outputs (model_id, prompt_id, sample_index, answer, answer_hash, file_path, row_number, "
+        "injection_suspected, injection_reasons) "
+        "SELECT 'model ' || m, 'p' || i, 0, text, sha256(text), 'f', i, FALSE, [] FROM ("
         "SELECT m, i, list_aggregate(list_transform(range(45), lambda k: md5(m || '-' || i || '-' || k)), "
         "'string_agg', ' ') AS text FROM range($models) t(m), range($instructions) u(i))",
         {"models": models, "instructions": instructions},

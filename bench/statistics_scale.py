@@ -63,7 +63,9 @@ def fill(con: duckdb.DuckDBPyConnection, models: int, instructions: int, criteri
         "FROM (SELECT DISTINCT model_id, prompt_id FROM staging.scores)"
     )
     con.execute(
-        "INSERT INTO raw.instructions SELECT DISTINCT prompt_id, prompt_id, NULL, task_type, NULL, 'domain', NULL, "
+        "INSERT INTO raw.instructions (prompt_id, instruction, reference_answer, task_type, task_subtype, "
+        "domain, difficulty, meta, instruction_hash, reference_hash, file_path, row_number) "
+        "SELECT DISTINCT prompt_id, prompt_id, NULL, task_type, NULL, 'domain', NULL, "
         "NULL, 'h', 'h', 'f', 1 FROM staging.scores"
     )
     con.execute(
@@ -75,7 +77,8 @@ def fill(con: duckdb.DuckDBPyConnection, models: int, instructions: int, criteri
         "INSERT INTO raw.instruction_criteria SELECT DISTINCT prompt_id, criterion_id, 0, 'inline' FROM staging.scores"
     )
     con.execute(
-        "INSERT INTO raw.human_scores SELECT prompt_id, model_id, criteria_name, 'rater ' || rater, "
+        "INSERT INTO raw.human_scores (prompt_id, model_id, criteria_name, annotator, score, file_path, row_number) "
+        "SELECT prompt_id, model_id, criteria_name, 'rater ' || rater, "
         "CASE WHEN hash(verdict_key, rater) % 4 = 0 THEN 1 ELSE coalesce(score, 1) END, 'h', 1 "
         "FROM staging.scores, (SELECT unnest([1, 2]) AS rater) WHERE prompt_id LIKE '%0'"
     )

@@ -30,6 +30,13 @@ class _Commands(typer.core.TyperGroup):
             _fail(said)
 
 
+class _Query(typer.core.TyperCommand):
+    """Its SQL may begin with a comment: an argument that starts with `--` and has several lines is no option."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, [f" {arg}" if arg.startswith("--") and "\n" in arg else arg for arg in args])
+
+
 app = typer.Typer(
     cls=_Commands, help="From a folder of model answers to published quality tables.",
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
@@ -90,7 +97,7 @@ def show(home: Home = None) -> None:
         _fail(str(error))
 
 
-@app.command()
+@app.command(cls=_Query)
 def query(
     sql: str,
     home: Home = None,

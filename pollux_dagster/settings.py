@@ -85,6 +85,7 @@ class Settings:
     minimum_coverage: float
     maximum_rejected_share: float
     trust_file_times: bool
+    judge_reasoning: bool
     repeats: int
     human_aggregation: Aggregation
     query_limits: QueryLimits
@@ -169,14 +170,17 @@ class Settings:
             bytes_of(memory)
         except ValueError as error:
             raise ValueError(f"POLLUX_QUERY_MEMORY: {error}") from None
+        home = Path(environment.get("POLLUX_HOME", ".pollux")).absolute()
+        landing = Path(environment.get("POLLUX_LANDING", "landing")).absolute()
+        _check_apart(home, landing)
         return cls(
             failing_models=cast(FailingModels, failing_models),
             nightly_cron=nightly_cron,
             time_zone=time_zone,
             owners=owners,
             fresh_within=timedelta(hours=hours) if hours else None,
-            home=Path(environment.get("POLLUX_HOME", ".pollux")).absolute(),
-            landing=Path(environment.get("POLLUX_LANDING", "landing")).absolute(),
+            home=home,
+            landing=landing,
             profile=profile,
             judge_url=environment.get("POLLUX_JUDGE_URL", ""),
             api_key_variable=environment.get("POLLUX_JUDGE_API_KEY_VARIABLE", API_KEY_VARIABLE),
@@ -191,6 +195,7 @@ class Settings:
             minimum_coverage=coverage,
             maximum_rejected_share=_share(environment, "POLLUX_MAXIMUM_REJECTED_SHARE", MAXIMUM_REJECTED_SHARE),
             trust_file_times=_is_true(environment, "POLLUX_TRUST_FILE_TIMES", "true"),
+            judge_reasoning=_is_true(environment, "POLLUX_JUDGE_REASONING", "false"),
             repeats=repeats,
             human_aggregation=cast(Aggregation, aggregation),
             query_limits=QueryLimits(seconds, memory),
@@ -219,6 +224,7 @@ class Settings:
             "POLLUX_MINIMUM_COVERAGE": str(self.minimum_coverage),
             "POLLUX_MAXIMUM_REJECTED_SHARE": str(self.maximum_rejected_share),
             "POLLUX_TRUST_FILE_TIMES": str(self.trust_file_times).lower(),
+            "POLLUX_JUDGE_REASONING": str(self.judge_reasoning).lower(),
             "POLLUX_REPEATS": str(self.repeats),
             "POLLUX_HUMAN_AGGREGATION": self.human_aggregation,
             "POLLUX_FAILING_MODELS": self.failing_models,
@@ -236,10 +242,35 @@ class Settings:
 
 
 def demo_environment(home: Path) -> dict[str, str]:
-    """The variables of the demonstration: its judge and, as the landing folder, a copy of the packaged answers in
+    """The variables of the demonstration: its judge and, as the landing folder, a copy of the packaged answers beside
     `home`.
     """
-    return {"POLLUX_HOME": str(home), "POLLUX_LANDING": str(demo.unpack(home / "landing")), "POLLUX_PROFILE": "demo"}
+    landing = home.with_name(f"{home.name}-landing")
+    earlier = home / "landing"
+    if earlier.is_dir() and not landing.exists():
+        earlier.rename(landing)
+    return {"POLLUX_HOME": str(home), "POLLUX_LANDING": str(demo.unpack(landing)), "POLLUX_PROFILE": "demo"}
+
+
+def _check_apart(home: Path, landing: Path) -> None:
+    """Raise ValueError where one of the two folders would be read, or written, as part of the other.
+
+    Reading the warehouse as a landing file would also drop DuckDB's lock on it: POSIX gives up all of a process's locks
+    on a file when any descriptor of it is closed. Hidden folders are not read, so a home may be one.
+    """
+    real_home, real_landing = home.resolve(), landing.resolve()
+    if real_home.is_relative_to(real_landing):
+        if any(part.startswith(".") for part in real_home.relative_to(real_landing).parts):
+            return
+        where = "the home lies inside the landing folder, whose files are read as answers"
+    elif real_landing.is_relative_to(real_home):
+        where = "the landing folder lies inside the home, whose files are the project's own"
+    else:
+        return
+    raise ValueError(
+        f"POLLUX_HOME: expected a folder apart from POLLUX_LANDING, got {home} and {landing}: {where}; "
+        "set --home or --landing to another folder"
+    )
 
 
 def _is_true(environment: Mapping[str, str], variable: str, default: str) -> bool:

@@ -117,7 +117,7 @@ def published(folder: Path, query: str) -> list[tuple[object, ...]]:
 def test_a_reader_is_added(follow: Follow, tmp_path: Path) -> None:
     printed = follow("Add a reader for a file format")
     assert "7 passed" in printed, printed
-    (planned,) = re.findall(r"^ *chat-7b +(\d+) ", printed, re.MULTILINE)
+    (planned,) = re.findall(r"^ *support-7b +(\d+) ", printed, re.MULTILINE)
     assert int(planned) > 0, printed
     is_formatted(tmp_path, "pollux_dagster/ingest", "tests/ingest", "tests/test_docs.py")
 

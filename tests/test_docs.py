@@ -1,7 +1,7 @@
 """The documentation is true: its queries run, its examples load, its commands, variables and links exist.
 
-The world is made of docs/run.md's own examples, judged by an invented judge and published. After a column was added or
-described anew: `POLLUX_UPDATE_SNAPSHOTS=1 python -m pytest tests/test_docs.py`.
+The world is made of the pages' own examples of landing files, judged by an invented judge and published. After a column
+was added or described anew: `POLLUX_UPDATE_SNAPSHOTS=1 python -m pytest tests/test_docs.py`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from pollux_dagster.core.injection import InjectionReason
 from pollux_dagster.core.profiles import PROFILES
 from pollux_dagster.core.verdicts import Verdict, VerdictStatus
 from pollux_dagster.definitions import build_defs
-from pollux_dagster.ingest.detect import Format
+from pollux_dagster.ingest.formats import FORMATS
 from pollux_dagster.ingest.rows import Reason
 from pollux_dagster.ingest.sync import sync
 from pollux_dagster.ledger.ledger import Ledger
@@ -37,9 +37,11 @@ from pollux_dagster.warehouse.statistics.refresh import refresh_statistics
 from pollux_dagster.warehouse.verdicts import load_verdicts
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+FORMAT_PAGES = sorted((ROOT / "docs" / "formats").glob("*.md"))
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *FORMAT_PAGES]
 RUN, OPERATE, QUERY = (ROOT / "docs" / name for name in ("run.md", "operate.md", "query.md"))
 MODELS = packaged_sql_models()
+EXAMPLES_IN = ("jsonl", "json", "csv", "tsv")
 # What may rightly find nothing in a healthy world.
 MAY_BE_EMPTY = ("FROM raw.rejected_rows", "scores.status <> 'ok'", "FROM meta.check_results")
 COLUMNS = re.compile(r"(<!-- columns: .*? -->\n).*?(<!-- end of columns -->)", re.DOTALL)
@@ -72,10 +74,10 @@ def con() -> Iterator[duckdb.DuckDBPyConnection]:
 
 @pytest.fixture(scope="module")
 def landing(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A landing folder of run.md's examples, under the names they have there."""
+    """A landing folder of the pages' examples, under the names they have there."""
     folder = tmp_path_factory.mktemp("landing")
-    for language in ("jsonl", "json"):
-        for name, content in fenced(RUN, language):
+    for page in FORMAT_PAGES:
+        for name, content in (block for language in EXAMPLES_IN for block in fenced(page, language)):
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(content)
@@ -150,9 +152,13 @@ def _verdict(key: str, judge_id: str, score: float | None) -> Verdict:
 def test_the_examples_of_every_format_load_without_a_rejected_row(loaded: duckdb.DuckDBPyConnection) -> None:
     assert loaded.execute("SELECT file_path, reason, detail FROM raw.rejected_rows").fetchall() == []
     formats = {name for (name,) in loaded.execute("SELECT DISTINCT format FROM landing.files").fetchall()}
-    assert formats == {str(form) for form in Format} - {"unknown"}
+    assert formats == {form.name for form in FORMATS if form.read or form.read_document} - {"reference_answers"}
     models = {name for (name,) in loaded.execute("SELECT DISTINCT model_id FROM raw.model_outputs").fetchall()}
-    assert models == {"my-model-7b", "org/baseline", "org/wide", "llama", "alpaca-7b", "org/model", "gpt-x"}
+    assert models == {
+        *("my-model-7b", "org/baseline", "org/wide", "llama", "alpaca-7b", "org/model", "gpt-x", "gpt-z", "claude-x"),
+        *("assistant-7b", "vicuna", "prompts-model", "o3", "chat-x", "chat-y", "org/light-model", "org/early-model"),
+        *("openai/inspected", "org/helm-model", "compass-model"),
+    }
 
 
 def test_an_instruction_without_criteria_gets_those_of_its_task(loaded: duckdb.DuckDBPyConnection) -> None:
@@ -219,7 +225,7 @@ def test_every_table_named_in_the_documentation_is_published(published: duckdb.D
     assert not missing, f"docs/query.md does not name {missing}"
 
 
-def _column_tables(models: list[SqlModel]) -> str:
+def _column_tables(models: Sequence[SqlModel]) -> str:
     parts = []
     for model in sorted(models, key=lambda model: model.table):
         described = " ".join(model.description.split())

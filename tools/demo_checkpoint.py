@@ -87,7 +87,7 @@ def build_tokenizer(seed: int) -> PreTrainedTokenizerFast:
     )
     tokenizer.train_from_iterator(corpus(), trainer)
     tokenizer.add_tokens([AddedToken(word, special=False, normalized=False) for word in (*THINK, *HEADINGS)])
-    fast = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+    fast = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         eos_token="<|im_end|>",
         pad_token="<|endoftext|>",
@@ -125,9 +125,9 @@ def save_checkpoint(
     out.mkdir(parents=True, exist_ok=True)
     weights = {name: value.to(torch.bfloat16) for name, value in model.state_dict().items()}
     with tempfile.TemporaryDirectory(dir=out.parent) as folder:
-        copy = Qwen3ForCausalLM(model.config).bfloat16()  # type: ignore[no-untyped-call]
+        copy = Qwen3ForCausalLM(model.config).bfloat16()
         copy.load_state_dict(weights)
-        copy.generation_config = GenerationConfig(  # type: ignore[no-untyped-call]
+        copy.generation_config = GenerationConfig(
             do_sample=False, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id
         )
         copy.save_pretrained(folder)

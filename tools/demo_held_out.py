@@ -37,7 +37,7 @@ def measure(
     for start in range(0, len(asked), BATCH):
         batch = asked[start : start + BATCH]
         inputs = tokenizer([prompt for prompt, _ in batch], return_tensors="pt", padding=True, add_special_tokens=False)
-        output = model.generate(  # type: ignore[misc]
+        output = model.generate(
             input_ids=inputs["input_ids"],
             attention_mask=inputs["attention_mask"],
             max_new_tokens=REPLY_TOKENS,

@@ -270,7 +270,7 @@ def new_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> Qwen3ForCausalLM
         eos_token_id=tokenizer.eos_token_id,
         bos_token_id=None,
     )
-    model = Qwen3ForCausalLM(config)  # type: ignore[no-untyped-call]
+    model = Qwen3ForCausalLM(config)
     plant_copying_heads(model, seed, key_groups=KEY_GROUPS, rope_base=ROPE_BASE)
     for layer in model.model.layers.modules():
         if type(layer) is torch.nn.Linear:

@@ -13,6 +13,7 @@ columns:
   model_id: LLM under test that wrote the answer.
   place: 1 for the lowest answer of the model; ties are broken by prompt_id, sample_index and repeat_index.
   prompt_id: Instruction that was answered.
+  dataset: Data set of the instruction, as in staging.scores.
   sample_index: Which of the model's answers to the instruction, from 0.
   repeat_index: Which repetition of the judging, from 0.
   task_type: Task of the instruction.
@@ -103,6 +104,7 @@ SELECT
     worst.model_id,
     worst.place,
     worst.prompt_id,
+    instructions.dataset,
     worst.sample_index,
     worst.repeat_index,
     worst.task_type,

@@ -10,6 +10,7 @@ columns:
   is_demonstration: True for the packaged demonstration judge.
   model_id: LLM under test that wrote the answer.
   prompt_id: Instruction that was answered.
+  dataset: Data set of the instruction, as in staging.scores.
   sample_index: Which of the model's answers to the instruction, from 0.
   repeat_index: Which repetition of the judging, from 0.
   task_type: Task of the instruction.
@@ -36,6 +37,7 @@ SELECT
     is_demonstration,
     model_id,
     prompt_id,
+    dataset,
     sample_index,
     repeat_index,
     task_type,
@@ -49,5 +51,6 @@ SELECT
     row_number
 FROM staging.scores
 GROUP BY
-    judge_id, judge_name, is_demonstration, model_id, prompt_id, sample_index, repeat_index, task_type, gate_state,
+    judge_id, judge_name, is_demonstration, model_id, prompt_id, dataset, sample_index, repeat_index, task_type,
+    gate_state,
     injection_suspected, file_path, row_number

@@ -12,6 +12,7 @@ columns:
   is_demonstration: True for the packaged demonstration judge, whose scores mean nothing outside a demonstration.
   model_id: LLM under test that wrote the answer.
   prompt_id: Instruction that was answered.
+  dataset: Data set of the instruction, the folder that holds it; '' at the top of the landing folder.
   sample_index: Which of the model's answers to the instruction, from 0.
   criterion_id: Criterion, identified by name and rubrics together.
   criteria_name: Name of the criterion; the same name with other rubrics has another criterion_id.
@@ -136,6 +137,7 @@ SELECT
     judges.is_demonstration,
     judged.model_id,
     judged.prompt_id,
+    instructions.dataset,
     judged.sample_index,
     judged.criterion_id,
     judged.criteria_name,

@@ -48,12 +48,14 @@ class LandingResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     """The folder into which answers, instructions, taxonomies and human scores are dropped.
 
     `trust_file_times` false: changes are detected by the files' bytes alone, which are read at every scan.
+    `judge_reasoning`: reasoning that an answer opens with is judged as part of it.
     """
 
     path: str
     taxonomy: str
     judge_weights: str = ""  # a local folder; answers with its tokenizer's special tokens are flagged
     trust_file_times: bool = True
+    judge_reasoning: bool = False
 
     def sync(self, con: duckdb.DuckDBPyConnection, run_id: str) -> SyncReport:
         """Bring landing.* and raw.* up to date with the folder (`ingest.sync`); the schema must exist.
@@ -68,6 +70,7 @@ class LandingResource(dg.ConfigurableResource):  # type: ignore[type-arg]
             taxonomy=Path(self.taxonomy),
             special_tokens=read_special_tokens(Path(self.judge_weights)) if self.judge_weights else (),
             trust_times=self.trust_file_times,
+            judge_reasoning=self.judge_reasoning,
         )
         if report.loaded or report.removed:
             record_run(con, run_id, "ingest", started, report.as_json())
@@ -219,6 +222,7 @@ class Resources:
                 taxonomy=str(PACKAGE_TAXONOMY),
                 judge_weights=settings.judge_weights,
                 trust_file_times=settings.trust_file_times,
+                judge_reasoning=settings.judge_reasoning,
             ),
             warehouse=WarehouseResource(database=str(settings.warehouse)),
             ledger=LedgerResource(root=str(settings.ledger)),

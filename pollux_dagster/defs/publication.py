@@ -18,7 +18,7 @@ from pollux_dagster.warehouse.sql_models import SqlModel
 
 
 def publication_asset(
-    models: list[SqlModel], contracts: Sequence[Contract], fresh_within: timedelta | None
+    models: Sequence[SqlModel], contracts: Sequence[Contract], fresh_within: timedelta | None
 ) -> dg.AssetsDefinition:
     """The asset, downstream of every SQL model; a failed blocking check of `contracts` stops the publication."""
 

@@ -29,9 +29,10 @@ RAW_TABLES = {
     "instructions": "One row per prompt_id: the instruction, its reference answer if it has one, and its task.",
     "criteria": "One row per distinct (criteria_name, rubrics): the scale read from the rubric, group and gate flag.",
     "instruction_criteria": "The criteria each instruction is judged on, from its own list or from the taxonomy.",
-    "human_scores": "People's scores for (prompt, model, criterion), one row per annotator.",
+    "human_scores": "People's scores for (prompt, model, sample, criterion), one row per annotator.",
     "rejection_counts": "How many rows of each file, and of each model's answers, were rejected, by reason.",
     "answer_counts": "One row per model: instructions it should have answered and did answer, rows read and rejected.",
+    "notes": "What the owner of a landing file should know though its rows are used: file, row number, kind, detail.",
     "rejected_rows": "Every row that cannot be used: file, row number, reason, detail, raw text.",
 }
 

@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 from pollux_dagster.ingest import limits, spooled
 from pollux_dagster.ingest.csv_rows import find_table, read_csv
 from pollux_dagster.ingest.encodings import text_encoding
+from pollux_dagster.ingest.eval_log import is_eval_log, read_eval_log
 from pollux_dagster.ingest.file_kinds import is_zip, known_by_bytes, known_by_fields
 from pollux_dagster.ingest.json_rows import (
     ROW_KEYS,
@@ -107,6 +108,8 @@ def _opened(file: LandingFile, handle: BinaryIO, head: bytes, is_expected: bool)
     if is_arrow(head):
         return _probed(handle, Kind.ARROW) or Container(read_arrow(handle))
     if is_zip(handle):
+        if is_eval_log(handle):
+            return Container(*read_eval_log(handle))
         if refusal := refuse_workbook(handle):
             raise refusal
         return _probed(handle, Kind.WORKBOOK) or Container(read_workbook(handle))

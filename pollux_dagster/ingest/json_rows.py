@@ -19,7 +19,10 @@ from pollux_dagster.ingest import limits
 from pollux_dagster.ingest.rows import RawRow, Reason, RowRejected, json_type_name, reject_type, usable_fields
 
 # A document of rows is a list, or an object with the rows under one of these keys.
-ROW_KEYS = ("answers", "instructions", "outputs", "data", "rows", "scores", "examples")
+ROW_KEYS = (
+    *("answers", "instructions", "outputs", "data", "rows", "scores", "examples"),
+    *("samples", "request_states"),  # Inspect's logs, HELM's scenario_state.json
+)
 _ROWS_OPEN = re.compile(rf'\s*(?:\[|\{{[^\[]*?"(?:{"|".join(ROW_KEYS)})"\s*:\s*\[)')
 _BETWEEN_ITEMS = re.compile(r"[\s,]*")
 _READ_CHARACTERS = limits.MIB

@@ -5,11 +5,13 @@ A record's type is its table, and its fields are the table's columns after file_
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import pyarrow as pa
 
 from pollux_dagster.core.injection import injection_reasons
+from pollux_dagster.core.reasoning import Split, split_reasoning
 
 
 class Instruction(NamedTuple):
@@ -65,7 +67,11 @@ class TaxonomyTaskRecord(NamedTuple):
 
 
 class ModelOutput(NamedTuple):
-    """`reasoning` is what the tool kept apart from the answer; None leaves it to be found in the answer's own text."""
+    """`reasoning` is what the tool kept apart from the answer; None leaves it to be found in the answer's own text.
+
+    `whole_text` is the answer as it came, where a reader has split the reasoning off itself, and `reasoning_unclosed`
+    is whether that reasoning never ended.
+    """
 
     model_id: str
     prompt_id: str | None
@@ -73,6 +79,8 @@ class ModelOutput(NamedTuple):
     sample_index: int
     answer: str | None
     reasoning: str | None = None
+    whole_text: str | None = None
+    reasoning_unclosed: bool = False
 
 
 class HumanScore(NamedTuple):
@@ -120,6 +128,7 @@ _TYPES = {
     "levels": pa.list_(_FLOAT),
     "criterion_codes": pa.list_(_TEXT),
     "has_gold": _BOOL,
+    "reasoning_unclosed": _BOOL,
     "needs_reference": _BOOL,
     "higher_is_better": _BOOL,
     "worded_higher_is_better": _BOOL,
@@ -140,9 +149,17 @@ TABLES: dict[type[Record], str] = {
 def to_arrow(kind: type[Record], file_path: str, rows: list[tuple[int, Record]]) -> pa.Table:
     """The records of one type as an Arrow table with the columns of its landing table.
 
-    Outputs get one more column, `injection_reasons`, which is computed from the answer here, so that no reader needs
-    to.
+    Of an output, the reasoning that its answer opens with is split off here, and the reasons to suspect that it
+    addresses the judge are found here, so that no reader needs to.
     """
+    if kind is ModelOutput:
+        return _outputs_to_arrow(
+            file_path, [(number, record) for number, record in rows if type(record) is ModelOutput]
+        )
+    return _table(kind, file_path, rows)
+
+
+def _table(kind: type[Record], file_path: str, rows: Sequence[tuple[int, Record]]) -> pa.Table:
     columns = {
         "file_path": pa.array([file_path] * len(rows), _TEXT),
         "row_number": pa.array([number for number, _ in rows], _INT),
@@ -150,15 +167,39 @@ def to_arrow(kind: type[Record], file_path: str, rows: list[tuple[int, Record]])
     for index, field in enumerate(kind._fields):
         values = [record[index] for _, record in rows]
         columns[field] = pa.array(values, _TYPES.get(field, _TEXT))
-    if kind is ModelOutput:
-        columns["injection_reasons"] = _injection_reasons([record.answer for _, record in rows])  # type: ignore[union-attr]
     return pa.table(columns)
 
 
-def _injection_reasons(answers: list[str | None]) -> pa.Array:
-    """For each answer, why it seems to address the judge. Equal answers, as in the wide set, are read once."""
-    found = {answer: injection_reasons(answer or "") for answer in set(answers)}
-    return pa.array([found[answer] for answer in answers], pa.list_(_TEXT))
+def _outputs_to_arrow(file_path: str, rows: list[tuple[int, ModelOutput]]) -> pa.Table:
+    """Outputs with their reasoning split off. Equal answers, as in the wide set, are read once."""
+    unsplit = {o.answer for _, o in rows if o.answer is not None and o.reasoning is None}
+    splits = {answer: split_reasoning(answer) for answer in unsplit}
+    outputs = [(number, _split(output, splits)) for number, output in rows]
+    texts = {text for _, o in outputs for text in (o.answer, o.whole_text)}
+    suspected = {text: injection_reasons(text or "") for text in texts}
+    return (
+        _table(ModelOutput, file_path, outputs)
+        .append_column("injection_reasons", _reasons([suspected[o.answer] for _, o in outputs]))
+        .append_column("whole_injection_reasons", _reasons([suspected[o.whole_text] for _, o in outputs]))
+    )
+
+
+def _split(output: ModelOutput, splits: Mapping[str, Split]) -> ModelOutput:
+    if output.answer is None or output.reasoning is not None:
+        return output
+    found = splits[output.answer]
+    if found.reasoning is None:
+        return output
+    return output._replace(
+        answer=found.answer,
+        reasoning=found.reasoning,
+        whole_text=output.answer,
+        reasoning_unclosed=found.is_unclosed,
+    )
+
+
+def _reasons(found: list[Sequence[str]]) -> pa.Array:
+    return pa.array(found, pa.list_(_TEXT))
 
 
 def text_size(record: Record) -> int:

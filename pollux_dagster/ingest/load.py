@@ -19,10 +19,9 @@ import pyarrow as pa
 from pollux_dagster.core.transactions import transaction
 from pollux_dagster.ingest import limits, spooled
 from pollux_dagster.ingest.containers import Container, first_rows, open_container, refuse_unread
-from pollux_dagster.ingest.detect import Format, document_format, nearest_formats, rows_format
-from pollux_dagster.ingest.formats import READERS, RowReader
+from pollux_dagster.ingest.detect import document_format, nearest_formats, rows_format
 from pollux_dagster.ingest.formats.context import FileContext, context_of
-from pollux_dagster.ingest.formats.taxonomy_files import read_criteria_document, read_tasks_document
+from pollux_dagster.ingest.formats.format import UNKNOWN, Format, Holds, RowReader
 from pollux_dagster.ingest.landing_records import TABLES, Note, Record, Rejection, text_size, to_arrow
 from pollux_dagster.ingest.rows import RawRow, Reason, RowRejected, printable
 from pollux_dagster.ingest.scan import LandingFile
@@ -61,6 +60,7 @@ class LoadedFile:
 
     path: str
     format: str
+    holds: Holds
     row_count: int
     rejected: int
     was_readable: bool = True
@@ -88,12 +88,12 @@ def load_file(con: duckdb.DuckDBPyConnection, file: LandingFile, sha256: str, ru
         delete_rows(con, file.path)
         loaded = _read_into(con, file)
         con.execute(
-            "INSERT OR REPLACE INTO landing.files BY NAME SELECT ? AS file_path, ? AS format, "
+            "INSERT OR REPLACE INTO landing.files BY NAME SELECT ? AS file_path, ? AS format, ? AS holds, "
             "? AS size_bytes, ? AS mtime_ns, ? AS ctime_ns, ? AS inode, ? AS sha256, 'loaded' AS status, "
             "? AS row_count, "
             "? AS reader_version, ?::TIMESTAMPTZ AS loaded_at, ? AS run_id",
             [
-                *(file.path, loaded.format, *file.state),
+                *(file.path, loaded.format, loaded.holds, *file.state),
                 *(sha256 if loaded.was_readable else UNREADABLE, loaded.row_count),
                 *(READER_VERSION, datetime.now(UTC), run_id),
             ],
@@ -125,7 +125,7 @@ def _read_into(con: duckdb.DuckDBPyConnection, file: LandingFile) -> LoadedFile:
 def _refuse(con: duckdb.DuckDBPyConnection, file: LandingFile, detail: str) -> LoadedFile:
     delete_rows(con, file.path)
     _insert(con, file.path, [(0, Rejection(Reason.UNREADABLE_FILE, printable(detail), None))])
-    return LoadedFile(file.path, Format.UNKNOWN, 1, 1)
+    return LoadedFile(file.path, UNKNOWN.name, UNKNOWN.holds, 1, 1)
 
 
 def _read_rows_into(con: duckdb.DuckDBPyConnection, file: LandingFile, handle: BinaryIO) -> LoadedFile:
@@ -135,7 +135,7 @@ def _read_rows_into(con: duckdb.DuckDBPyConnection, file: LandingFile, handle: B
         _insert(con, file.path, [(number, record) for number, records in batch for record in records])
         count += sum(map(_is_row, batch))
         rejected += sum(any(isinstance(r, Rejection) for r in records) for _, records in batch)
-    return LoadedFile(file.path, format_, count, rejected)
+    return LoadedFile(file.path, format_.name, format_.holds, count, rejected)
 
 
 def _is_row(numbered: tuple[int, list[Record]]) -> bool:
@@ -153,22 +153,25 @@ def read_records(file: LandingFile, handle: BinaryIO) -> tuple[Format, Iterable[
 
 def _read_container(file: LandingFile, container: Container) -> tuple[Format, Iterable[tuple[int, list[Record]]]]:
     whole = document_format(container.document)
-    if whole is Format.TAXONOMY_CRITERIA:
-        return whole, read_criteria_document(container.document)
-    if whole is Format.TAXONOMY_TASKS:
-        return whole, read_tasks_document(container.document)
-    first = first_rows(container.rows)
-    format_ = rows_format(first)
-    rows = itertools.chain(first, container.rows)
-    reader = READERS.get(format_)
-    if reader is None:
+    if whole is not None and whole.read_document is not None:
+        return whole, whole.read_document(container.document)
+    unread = whole.unfold(container.document) if whole is not None and whole.unfold is not None else container.rows
+    first = first_rows(unread)
+    rows = itertools.chain(first, unread)
+    context = context_of(spooled.unpacked_path(file.path), container.document)
+    format_ = whole or rows_format(first, context)
+    known = [row.fields for row in first if isinstance(row.fields, dict)]
+    if format_.refuse is not None and (detail := format_.refuse(context, known)):
+        refusal = Rejection(Reason.UNKNOWN_FORMAT, printable(detail), first[0].raw_text() if first else None)
+        return replace(format_, holds=Holds.UNKNOWN), [(0, [refusal])]
+    if format_.read is None:
         return format_, _unknown(first, rows)
-    return format_, _read_rows(rows, reader, _context(file, container, first))
-
-
-def _context(file: LandingFile, container: Container, first: list[RawRow]) -> FileContext:
-    has_ids = any(isinstance(row.fields, dict) and "prompt_id" in row.fields for row in first)
-    return replace(context_of(spooled.unpacked_path(file.path), container.document), has_prompt_ids=has_ids)
+    context = replace(
+        context,
+        has_prompt_ids=any("prompt_id" in fields for fields in known),
+        people=format_.people(known) if format_.people is not None else (),
+    )
+    return format_, _read_rows(rows, format_.read, context)
 
 
 def _read_rows(rows: Iterable[RawRow], reader: RowReader, context: FileContext) -> Iterator[tuple[int, list[Record]]]:

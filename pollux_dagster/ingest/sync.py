@@ -115,14 +115,16 @@ def sync(
     taxonomy: Path | None,
     special_tokens: Collection[str] = (),
     trust_times: bool = True,
+    judge_reasoning: bool = False,
 ) -> SyncReport:
     """Read new and changed files, forget removed ones, and rebuild raw.* if anything is different.
 
     `taxonomy` is a folder with the package's own criteria.json and tasks.json, used where the landing folder has no
     criteria for a task; None means none. Answers that contain one of `special_tokens`, the judge's own, are flagged, as
     are those with the tokens of known model families. A file whose size, times and inode are unchanged is not opened,
-    unless `trust_times` is false: then every file is hashed. The schema must exist. Raises NotADirectoryError when
-    `landing` is not a folder; errors inside files are recorded in raw.rejected_rows and never raised.
+    unless `trust_times` is false: then every file is hashed. Reasoning that an answer opens with is not part of it,
+    unless `judge_reasoning`. The schema must exist. Raises NotADirectoryError when `landing` is not a folder; errors
+    inside files are recorded in raw.rejected_rows and never raised.
     """
     found = scan(landing)
     files = {file.path: file for file in (*found.files, *_package_files(taxonomy))}
@@ -147,7 +149,7 @@ def sync(
         _forget(con, path, run_id)
     keep_special_tokens(con, special_tokens)
     before = _answers(con)
-    resolved = resolve_if_changed(con)
+    resolved = resolve_if_changed(con, judge_reasoning=judge_reasoning)
     after = _answers(con) if resolved else before
     changed = {model for model in before.keys() | after.keys() if before.get(model) != after.get(model)}
     return _report(

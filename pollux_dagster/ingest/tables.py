@@ -13,14 +13,13 @@ from typing import Any
 
 from pollux_dagster.ingest.rows import Reason, RowRejected, strip_unseen
 
-IDS = frozenset({"prompt_id", "instruction", "question_id"})
+IDS = frozenset({"prompt_id", "instruction", "question_id", "input:prompt_id", "annotation_id"})
 """Columns of which a table has one, unless its records show that it is a table."""
 
 
 def column_name(text: str) -> str:
     """The field that a column's heading names: `Prompt ID ` is prompt_id."""
-    name = strip_unseen(text).casefold()
-    return "_".join(name.split()) if name.isascii() else " ".join(name.split())
+    return "_".join(strip_unseen(text).casefold().split())
 
 
 @dataclass(frozen=True, slots=True)

@@ -104,9 +104,9 @@ _REJECTED = """
     SELECT r.file_path, r.model_id, r.reason, r.rejected, r.file_rows, r.share FROM raw.rejection_counts AS r
     JOIN landing.files AS f ON f.file_path = r.file_path
     LEFT JOIN raw.answer_counts AS c ON c.model_id = r.model_id
-    WHERE r.is_counted AND {whose} AND coalesce(c.answered > 0, r.share < 1 OR f.format NOT IN (
-        'unknown', 'answers', 'fastchat_answers', 'alpaca_eval', 'lm_eval', 'openai_batch'
-    ))
+    WHERE r.is_counted AND {whose} AND coalesce(
+        c.answered > 0, r.share < 1 OR f.holds NOT IN ('unknown', 'answers')
+    )
     ORDER BY r.share DESC, r.file_path, r.model_id, r.reason
 """
 
@@ -133,6 +133,21 @@ def _landed(maximum_rejected_share: float, whose: str) -> tuple[Contract, ...]:
             blocking=False,
         ),
     )
+
+
+# Names of one group, where a person would call them one name; `names` shows invisible differences by their length.
+_LOOK_ALIKE = """
+    SELECT kind, raw.same_words(name) AS reads_as, count(*) AS spellings,
+           list('"' || name || '" (' || length(name) || ' characters)' ORDER BY name) AS names
+    FROM (
+        SELECT DISTINCT 'model_id' AS kind, model_id AS name FROM raw.model_outputs
+        UNION ALL
+        SELECT DISTINCT 'criteria_name', criteria_name FROM raw.criteria
+        UNION ALL
+        SELECT DISTINCT 'rubrics of ' || raw.same_words(criteria_name), rubrics FROM raw.criteria
+    ) AS named
+    GROUP BY kind, reads_as HAVING spellings > 1 ORDER BY kind, reads_as
+"""
 
 
 def _raw() -> tuple[Contract, ...]:
@@ -195,6 +210,34 @@ def _raw() -> tuple[Contract, ...]:
             "SELECT criterion_id, criteria_name, higher_is_better, direction_doubt FROM raw.criteria "
             "WHERE direction_doubt IS NOT NULL ORDER BY ALL",
             NO_ROWS,
+            blocking=False,
+        ),
+        Contract(
+            "raw.criteria",
+            "names_do_not_look_alike",
+            "No two models, criteria or rubrics differ only in invisible ways (composed or decomposed characters, "
+            "kinds of spaces). These are kept apart as they came: write them alike where they are meant to be one.",
+            _LOOK_ALIKE,
+            NO_ROWS,
+            blocking=False,
+        ),
+        Contract(
+            "raw.notes",
+            "landing_files_raise_no_question",
+            "Nothing about the landing files has to be known to trust their numbers. This does; each is used as the "
+            "note says.",
+            "SELECT file_path, row_number, kind, detail FROM raw.notes ORDER BY ALL",
+            NO_ROWS,
+            blocking=False,
+        ),
+        Contract(
+            "raw.answer_counts",
+            "reasoning_ends_in_an_answer",
+            "No model ran out of tokens while it reasoned. These did: such an answer is empty and judged as that. Give "
+            "them more tokens. Reasoning before an answer is not judged unless POLLUX_JUDGE_REASONING is true.",
+            "SELECT model_id, row_count, with_reasoning, reasoning_unclosed FROM raw.answer_counts "
+            "WHERE with_reasoning > 0 OR reasoning_unclosed > 0 ORDER BY reasoning_unclosed DESC, model_id",
+            (("expect_column_values_to_be_between", {"column": "reasoning_unclosed", "max_value": 0}),),
             blocking=False,
         ),
         Contract(

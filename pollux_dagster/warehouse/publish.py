@@ -33,6 +33,7 @@ _TABLES = (
     "raw.instruction_criteria",
     "raw.model_outputs",
     "raw.human_scores",
+    "raw.notes",
     "raw.rejected_rows",
     "raw.rejection_counts",
     "raw.answer_counts",

@@ -96,16 +96,16 @@ class _Source:
     dependencies: Mapping[str, int]
 
 
-def packaged_sql_models() -> list[SqlModel]:
+def packaged_sql_models() -> tuple[SqlModel, ...]:
     """The models of this project: `dbt_like_sql` is a folder of the checkout and a package of the wheel."""
     return sql_models_of("dbt_like_sql")
 
 
 @cache
-def sql_models_of(package: str) -> list[SqlModel]:
+def sql_models_of(package: str) -> tuple[SqlModel, ...]:
     """The models that a package holds as data, read once per process; raises as `load_sql_models` does."""
     with as_file(files(package)) as root:
-        return load_sql_models(root)
+        return tuple(load_sql_models(root))
 
 
 def load_sql_models(root: Path) -> list[SqlModel]:

@@ -26,7 +26,7 @@ from pollux_dagster.core.statistics.sample_size import (
 )
 from pollux_dagster.warehouse.statistics.calibration import human_final_scores
 from pollux_dagster.warehouse.statistics.codes import encode
-from pollux_dagster.warehouse.statistics.human_agreement import ITEM, human_scores
+from pollux_dagster.warehouse.statistics.human_agreement import human_scores
 
 if TYPE_CHECKING:
     from pollux_dagster.core.statistics import Aggregation
@@ -208,7 +208,9 @@ def _labels(
     sqrt(2) is that difference; labels_needed takes the half width z_0.975 s.
     """
     gold = human_final_scores(con, human_scores(con, aggregation))
-    both = rows.join(gold, on=ITEM).group_by("model_id", "prompt_id").agg(pl.col("score", "gold").mean())
+    item = ["model_id", "prompt_id", "criterion_id"]  # the judge's scores are means over the samples, and so are these
+    gold = gold.group_by(item).agg(pl.col("gold").mean())
+    both = rows.join(gold, on=item).group_by("model_id", "prompt_id").agg(pl.col("score", "gold").mean())
     if both.height < FEWEST_LABELLED:
         return None, f"people rated {both.height} judged answers; {FEWEST_LABELLED} are the fewest to plan from"
     within = both.with_columns(pl.col("score", "gold") - pl.col("score", "gold").mean().over("model_id"))

@@ -7,6 +7,7 @@ models, four instructions, 16 verdicts of the instant judge, with Dagster's own 
 from __future__ import annotations
 
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import duckdb
@@ -28,27 +29,46 @@ def read(published: Path, query: str) -> list[tuple[object, ...]]:
         return con.sql(query).fetchall()
 
 
-@pytest.mark.timeout(300)
-def test_a_home_of_an_earlier_version_is_published_again_without_a_request(tmp_path: Path) -> None:
+@pytest.fixture
+def judge() -> Iterator[InstantJudge]:
+    with InstantJudge() as judge:
+        yield judge
+
+
+@pytest.fixture
+def settings(tmp_path: Path, judge: InstantJudge) -> Settings:
+    """Of the unpacked home."""
     with tarfile.open(HOME) as archive:
         archive.extractall(tmp_path, filter="data")
-    with InstantJudge() as judge:
-        settings = Settings.from_environment(
-            {
-                "POLLUX_HOME": str(tmp_path / "home"),
-                "POLLUX_LANDING": str(tmp_path / "landing"),
-                "POLLUX_JUDGE_URL": judge.url,
-                "POLLUX_JUDGE_MODEL": MODEL,
-            }
-        )
-        scores, quality = read(settings.published, SCORES), read(settings.published, QUALITY)
-        (before,) = read(settings.published, "SELECT published_at FROM meta.publication")
-        definitions = build_defs(settings)
-        assert evaluate_landing(definitions, settings)
-        assert not judge.prompts
-        assert read(settings.published, "SELECT published_at FROM meta.publication") > [before]
-        assert (read(settings.published, SCORES), read(settings.published, QUALITY)) == (scores, quality)
-        write_answers(settings.landing, "model-c", 4, lambda i: f"Новый ответ {i}.")
-        assert evaluate_landing(definitions, settings)
-        assert judge.prompts.total() == len(scores) / 2
-        assert set(scores) < set(read(settings.published, SCORES))
+    return Settings.from_environment(
+        {
+            "POLLUX_HOME": str(tmp_path / "home"),
+            "POLLUX_LANDING": str(tmp_path / "landing"),
+            "POLLUX_JUDGE_URL": judge.url,
+            "POLLUX_JUDGE_MODEL": MODEL,
+        }
+    )
+
+
+@pytest.mark.timeout(300)
+def test_a_home_of_an_earlier_version_is_published_again_without_a_request(
+    settings: Settings, judge: InstantJudge
+) -> None:
+    scores, quality = read(settings.published, SCORES), read(settings.published, QUALITY)
+    (before,) = read(settings.published, "SELECT published_at FROM meta.publication")
+    assert evaluate_landing(build_defs(settings), settings)
+    assert not judge.prompts
+    assert read(settings.published, "SELECT published_at FROM meta.publication") > [before]
+    assert (read(settings.published, SCORES), read(settings.published, QUALITY)) == (scores, quality)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_new_model_in_a_home_of_an_earlier_version_is_all_that_is_asked_for(
+    settings: Settings, judge: InstantJudge
+) -> None:
+    scores = read(settings.published, SCORES)
+    write_answers(settings.landing, "model-c", 4, lambda i: f"Новый ответ {i}.")
+    assert evaluate_landing(build_defs(settings), settings)
+    assert judge.prompts.total() == len(scores) / 2
+    assert set(scores) < set(read(settings.published, SCORES))

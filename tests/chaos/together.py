@@ -130,7 +130,8 @@ def readers_during_publications(
 def _publish_number(con: duckdb.DuckDBPyConnection, target: Path, number: int) -> None:
     con.execute("DELETE FROM raw.human_scores")
     con.execute(
-        "INSERT INTO raw.human_scores SELECT 'p', 'm', 'c', i::VARCHAR, ?, 'f', i FROM range(?) t(i)",
+        "INSERT INTO raw.human_scores (prompt_id, model_id, criteria_name, annotator, score, file_path, row_number) "
+        "SELECT 'p', 'm', 'c', i::VARCHAR, ?, 'f', i FROM range(?) t(i)",
         [number, ROWS + number],
     )
     publish(

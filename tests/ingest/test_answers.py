@@ -371,3 +371,17 @@ def test_instructions_come_as_a_json_list_and_as_parquet_with_nested_criteria(wo
 def _package_rows(world: World) -> int:
     ((count,),) = world.rows("SELECT sum(row_count)::INT FROM landing.files WHERE starts_with(file_path, '//')")
     return int(count)
+
+
+def test_two_models_of_one_row_are_two_answers(world: World) -> None:
+    turns = [{"role": "user", "content": "Сколько?"}]
+    row = {
+        "question_id": "q",
+        "model_a": "a",
+        "model_b": "b",
+        "conversation_a": [*turns, {"role": "assistant", "content": "Четыре"}],
+        "conversation_b": [*turns, {"role": "assistant", "content": "Пять"}],
+    }
+    world.write("arena.jsonl", row)
+    world.sync()
+    assert [(model, text) for model, _, _, text in world.outputs()] == [("a", "Четыре"), ("b", "Пять")]

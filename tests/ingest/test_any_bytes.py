@@ -29,7 +29,9 @@ FIELDS = (
     "prompt_id", "answer", "instruction", "criteria", "model_id", "sample_index", "question_id",
     "choices", "turns", "doc_id", "arguments", "resps", "target", "custom_id", "response", "error",
     "output", "generator", "score", "criteria_name", "rubrics", "criteria_score", "annotator",
-    "reference_answer", "task_type", "name", "scale",
+    "reference_answer", "task_type", "name", "scale", "messages", "conversations", "prompt", "completion", "uid",
+    "result", "conversation_a", "conversation_b", "model_a", "model_b", "id", "epoch", "input", "doc", "model_response",
+    "instance", "origin_prompt", "prediction", "inputs", "meta", "data", "annotations", "fields", "responses",
 )  # fmt: skip
 ROWS = st.lists(st.dictionaries(st.sampled_from(FIELDS), JSON, max_size=8), min_size=1, max_size=5)
 

@@ -40,6 +40,9 @@ def test_a_warehouse_of_before_the_flag_gets_the_column_and_keeps_its_rows() -> 
         create_schema(con)
         con.execute("ALTER TABLE raw.model_outputs DROP COLUMN injection_reasons")
         con.execute("ALTER TABLE raw.model_outputs DROP COLUMN injection_suspected")
-        con.execute("INSERT INTO raw.model_outputs VALUES ('m', '1', 0, 'a', 'h', 'f', 1)")
+        con.execute(
+            "INSERT INTO raw.model_outputs BY NAME SELECT 'm' AS model_id, '1' AS prompt_id, 0 AS sample_index, "
+            "'a' AS answer, 'h' AS answer_hash, 'f' AS file_path, 1 AS row_number"
+        )
         create_schema(con)
         assert con.execute(FLAGS).fetchall() == [("m", "1", False, [])]

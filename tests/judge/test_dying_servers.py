@@ -88,18 +88,19 @@ def test_a_server_that_dies_is_restarted_once_and_loses_nothing(world: World) ->
 class Mortal(Restartable):
     """Each of its servers dies of one prompt, and takes with it whatever else it was answering.
 
-    The first takes `first_reply_s` for a reply.
+    The first takes `first_reply_s` for a reply, those after it `reply_s`.
     """
 
-    def __init__(self, first: FakeJudge, poison: str, *, first_reply_s: float) -> None:
+    def __init__(self, first: FakeJudge, poison: str, *, first_reply_s: float, reply_s: float) -> None:
         super().__init__(first, restarts=3)
         self._poison = poison
+        self._reply_s = reply_s
         self.judges = [first]
         first.otherwise = self._dying(first, first_reply_s)
 
     def restart(self, reason: str) -> Any:
         endpoint = super().restart(reason)
-        self.judge.otherwise = self._dying(self.judge, 0.05)
+        self.judge.otherwise = self._dying(self.judge, self._reply_s)
         self.judges.append(self.judge)
         return endpoint
 
@@ -121,8 +122,10 @@ def test_a_prompt_that_kills_the_server_is_found_within_three_restarts_and_its_n
     monkeypatch.setattr(recovery, "_HEALTH_PAUSE_S", 0.05)
     answers = list(make_answers(60))
     # Where many may be under way at once, none is done before the deadly one is asked.
-    first_reply_s = 15.0 if max_in_flight == 512 else 0.05
-    server = Mortal(world.judge, prompt_of(answers[40], "first"), first_reply_s=first_reply_s)
+    # Where only one is, nothing can happen to others while it is answered.
+    reply_s = 0.0 if max_in_flight == 1 else 0.05
+    first_reply_s = 15.0 if max_in_flight == 512 else reply_s
+    server = Mortal(world.judge, prompt_of(answers[40], "first"), first_reply_s=first_reply_s, reply_s=reply_s)
     report = world.evaluate(answers, server=server, limits=replace(QUICK, max_in_flight=max_in_flight))
     server.judge.stop()
     assert report.by_status == {"ok": 179, "transport_error": 1}

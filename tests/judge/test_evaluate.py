@@ -5,21 +5,12 @@ from __future__ import annotations
 import tracemalloc
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from pathlib import Path
 
-import pyarrow.parquet as pq
 import pytest
 
-from pollux_dagster.core.profiles import PROFILES
-from pollux_dagster.core.work import Answer, Criterion
-from pollux_dagster.judge.evaluate import evaluate
+from pollux_dagster.core.work import Answer
 from pollux_dagster.judge.progress import Progress, RateWindow, format_progress
-from pollux_dagster.judge.server import (
-    cpu_vllm_spec,
-    managed_server,
-)
-from pollux_dagster.judge.work import Evaluation, EvaluationError
-from pollux_dagster.ledger.ledger import Ledger
+from pollux_dagster.judge.work import EvaluationError
 from tests.fakes.fake_judge import (
     Call,
     Raw,
@@ -161,31 +152,3 @@ def test_cache_hits_come_from_the_servers_counters_where_replies_do_not_tell(wor
 
     world.judge.otherwise = silent
     assert world.evaluate(make_answers(2)).prefix_cache_hit_share == pytest.approx(0.6)
-
-
-@pytest.mark.vllm
-@pytest.mark.timeout(420)
-def test_the_packaged_judge_gives_usable_verdicts_through_vllm(shared_servers: Path, tmp_path: Path) -> None:
-    demo = PROFILES["demo"]
-    if demo.weights is None or not (demo.weights / "model.safetensors").is_file():
-        pytest.skip("the demonstration judge is not trained: run tools/train_demo_judge.py")
-    name = "Отказ или заглушка вместо ответа"
-    rubrics = "0: Ответ дан по существу.\n1: Вместо ответа отказ, заглушка или пустота."
-    refusal = Criterion("refusal", name, rubrics, (0.0, 1.0), is_gate=True)
-    texts = [f"Ответ номер {number}: Париж." for number in range(12)]
-    answers = [Answer("Назови столицу Франции.", "Париж", text, [(text, "refusal")]) for text in texts]
-    ledger = Ledger(tmp_path / "ledger")
-    spec = cpu_vllm_spec(demo.served_model, max_model_len=demo.max_model_len)
-    with managed_server(spec, shared_servers, lambda _: None) as server:
-        report = evaluate(
-            answers,
-            Evaluation({"refusal": refusal}, demo, demo.identity().judge_id, "run", total=12, cached=0),
-            server=server,
-            ledger=ledger,
-            progress=lambda _: None,
-        )
-    assert report.by_status == {"ok": 12}
-    rows = [row for path in ledger.segments() for row in pq.read_table(path).to_pylist()]
-    assert {row["verdict_key"] for row in rows} == set(texts)
-    assert all(row["rationale"] and row["completion_tokens"] > 0 for row in rows)
-    assert report.prefix_cache_hit_share is not None

@@ -10,8 +10,12 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
+from pollux_dagster.core.profiles import PROFILES
+from pollux_dagster.core.work import Answer, Criterion
+from pollux_dagster.judge.evaluate import evaluate
 from pollux_dagster.judge.server import (
     AttachError,
     ServerSpec,
@@ -25,6 +29,10 @@ from pollux_dagster.judge.server import (
     stop_server,
 )
 from pollux_dagster.judge.server.exchange import ProbeError
+from pollux_dagster.judge.work import Evaluation
+from pollux_dagster.ledger.ledger import Ledger
+
+DEMO = PROFILES["demo"]
 
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(600)]
 
@@ -39,7 +47,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def spec(tiny_checkpoint: Path) -> ServerSpec:
-    return cpu_vllm_spec(tiny_checkpoint, max_model_len=1024, idle_shutdown_s=20)
+    return cpu_vllm_spec(tiny_checkpoint, max_model_len=DEMO.max_model_len, idle_shutdown_s=20)
 
 
 def state(root: Path, spec: ServerSpec) -> ServerStatus:
@@ -102,7 +110,7 @@ def test_one_server_is_shared_and_guarded_by_its_key(root: Path, spec: ServerSpe
     ):
         endpoint = server.endpoint
         assert other.endpoint == endpoint
-        assert (endpoint.model, endpoint.max_model_len) == (spec.served_name, 1024)
+        assert (endpoint.model, endpoint.max_model_len) == (spec.served_name, DEMO.max_model_len)
         assert endpoint.engine_version.startswith("0.")
         assert any(line.startswith("starting vllm … ") for line in lines)
         assert server.metrics()["generation_tokens_total"] >= 1
@@ -111,7 +119,7 @@ def test_one_server_is_shared_and_guarded_by_its_key(root: Path, spec: ServerSpe
             with pytest.raises(ProbeError, match="401"):
                 http_probe.served_models(address, key, 5)
         with attached_server(endpoint.base_url, endpoint.api_key) as attached:
-            assert (attached.endpoint.model, attached.endpoint.max_model_len) == (endpoint.model, 1024)
+            assert (attached.endpoint.model, attached.endpoint.max_model_len) == (endpoint.model, DEMO.max_model_len)
             assert attached.is_healthy()
         with pytest.raises(AttachError, match="is the API key right"):
             attached_server(endpoint.base_url, "wrong").__enter__()
@@ -119,6 +127,28 @@ def test_one_server_is_shared_and_guarded_by_its_key(root: Path, spec: ServerSpe
         assert listening_addresses(pids) == {"0100007F"}  # 127.0.0.1
         assert endpoint.api_key not in server.log_tail(10_000)
         assert not any(endpoint.api_key in _title(pid) for pid in pids)
+
+
+def test_the_packaged_judge_gives_usable_verdicts(root: Path, spec: ServerSpec, tmp_path: Path) -> None:
+    name = "Отказ или заглушка вместо ответа"
+    rubrics = "0: Ответ дан по существу.\n1: Вместо ответа отказ, заглушка или пустота."
+    refusal = Criterion("refusal", name, rubrics, (0.0, 1.0), is_gate=True)
+    texts = [f"Ответ номер {number}: Париж." for number in range(12)]
+    answers = [Answer("Назови столицу Франции.", "Париж", text, [(text, "refusal")]) for text in texts]
+    ledger = Ledger(tmp_path / "ledger")
+    with managed_server(spec, root, lambda _: None) as server:
+        report = evaluate(
+            answers,
+            Evaluation({"refusal": refusal}, DEMO, DEMO.identity().judge_id, "run", total=12, cached=0),
+            server=server,
+            ledger=ledger,
+            progress=lambda _: None,
+        )
+    assert report.by_status == {"ok": 12}
+    rows = [row for path in ledger.segments() for row in pq.read_table(path).to_pylist()]
+    assert {row["verdict_key"] for row in rows} == set(texts)
+    assert all(row["rationale"] and row["completion_tokens"] > 0 for row in rows)
+    assert report.prefix_cache_hit_share is not None
 
 
 def test_a_killed_engine_core_takes_all_along_and_so_does_a_supervisor_killed_meanwhile(

@@ -127,6 +127,7 @@ def test_it_judges_a_folder_on_an_attached_server(installed: Path, empty: Path, 
         assert con.sql("SELECT git_commit FROM meta.publication").fetchall() == [(None,)]
 
 
+@pytest.mark.slow  # tests/defs/test_graph.py has `dg` and Dagster load the checkout
 def test_dagster_loads_it_by_the_module_and_dg_from_a_folder_of_ones_own(installed: Path, empty: Path) -> None:
     python = str(installed / "python")
     run([python, "-m", "dagster", "definitions", "validate", "-m", "pollux_dagster.definitions"], empty)
@@ -135,6 +136,7 @@ def test_dagster_loads_it_by_the_module_and_dg_from_a_folder_of_ones_own(install
     assert '"asset_key": "marts/model_quality"' in listed
 
 
+@pytest.mark.slow  # tests/security/test_ui_doors.py has the UI of the checkout answer
 def test_its_ui_answers(installed: Path, empty: Path, landing: Path) -> None:
     port = free_port()
     up = subprocess.Popen(

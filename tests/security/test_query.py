@@ -203,6 +203,21 @@ def test_every_form_of_reading_works(home: Path, sql: str) -> None:
     assert result.exit_code == 0, result.output
 
 
+@pytest.mark.parametrize(
+    "sql", ["-- of every model\nSELECT a FROM t", "--csv=x\nSELECT a FROM t", "--\nSELECT a FROM t"]
+)
+def test_sql_that_begins_with_a_comment_is_not_taken_for_an_option(home: Path, sql: str) -> None:
+    result = CliRunner().invoke(app, ["query", sql])
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert "1" in result.stdout
+
+
+def test_an_option_that_does_not_exist_is_refused_by_name(home: Path) -> None:
+    result = CliRunner().invoke(app, ["query", "--cvs", "rows.csv", "SELECT a FROM t"])
+    assert result.exit_code == 2
+    assert "No such option: --cvs" in result.stderr
+
+
 def test_a_file_can_be_read_only_where_a_flag_names_its_folder(home: Path) -> None:
     outside, elsewhere = home.parent / "outside", home.parent / "elsewhere"
     elsewhere.mkdir()

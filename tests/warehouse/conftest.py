@@ -16,7 +16,7 @@ from tests.warehouse.tiny_world import TinyWorld
 @pytest.fixture(scope="session")
 def models() -> list[SqlModel]:
     """The project's own SQL models."""
-    return packaged_sql_models()
+    return list(packaged_sql_models())
 
 
 @pytest.fixture

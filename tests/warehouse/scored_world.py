@@ -79,7 +79,9 @@ def write_scores(con: duckdb.DuckDBPyConnection, models: list[SqlModel], *frames
         "FROM (SELECT DISTINCT model_id, prompt_id FROM staging.scores)"
     )
     con.execute(
-        "INSERT INTO raw.instructions SELECT DISTINCT prompt_id, prompt_id, NULL, task_type, NULL, domain, NULL, NULL, "
+        "INSERT INTO raw.instructions (prompt_id, instruction, reference_answer, task_type, task_subtype, "
+        "domain, difficulty, meta, instruction_hash, reference_hash, file_path, row_number) "
+        "SELECT DISTINCT prompt_id, prompt_id, NULL, task_type, NULL, domain, NULL, NULL, "
         "'h', 'h', 'f', 1 FROM staging.scores"
     )
     for code, levels in LEVELS.items():
@@ -101,6 +103,7 @@ def write_human_scores(con: duckdb.DuckDBPyConnection, rows: pl.DataFrame) -> No
     """rows: prompt_id, model_id, criteria_name, annotator, score."""
     con.register("given", rows)
     con.execute(
-        "INSERT INTO raw.human_scores SELECT prompt_id, model_id, criteria_name, annotator, score, 'h', 1 FROM given"
+        "INSERT INTO raw.human_scores (prompt_id, model_id, criteria_name, annotator, score, file_path, row_number) "
+        "SELECT prompt_id, model_id, criteria_name, annotator, score, 'h', 1 FROM given"
     )
     con.unregister("given")

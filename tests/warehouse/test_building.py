@@ -78,7 +78,10 @@ def test_check_results_are_kept_even_when_the_build_is_refused(con: duckdb.DuckD
 
 def test_an_error_in_the_middle_keeps_the_last_good_table(con: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
     build_sql_model(con, numbers(tmp_path, "SELECT 1 AS n"))
-    con.execute("INSERT INTO raw.model_outputs VALUES ('m', 'p', 0, 'not a number', 'h', 'f', 1, FALSE, [])")
+    con.execute(
+        "INSERT INTO raw.model_outputs BY NAME SELECT 'm' AS model_id, 'p' AS prompt_id, 0 AS sample_index, "
+        "'not a number' AS answer, 'h' AS answer_hash, 'f' AS file_path, 1 AS row_number"
+    )
     with pytest.raises(duckdb.ConversionException):
         build_sql_model(con, numbers(tmp_path, "SELECT answer::INTEGER AS n FROM raw.model_outputs"))
     assert rows(con) == [1]

@@ -54,7 +54,9 @@ def pinned(world: TinyWorld) -> TinyWorld:
     """Twenty more prompts, so that a shift can be told from chance; the lenient judge has judged all."""
     for i in range(20):
         world.con.execute(
-            "INSERT INTO raw.instructions SELECT 'q' || $i, 'q' || $i, NULL, 'task' || ($i % 2), NULL, NULL, NULL, "
+            "INSERT INTO raw.instructions (prompt_id, instruction, reference_answer, task_type, task_subtype, "
+            "domain, difficulty, meta, instruction_hash, reference_hash, file_path, row_number) "
+            "SELECT 'q' || $i, 'q' || $i, NULL, 'task' || ($i % 2), NULL, NULL, NULL, "
             "NULL, sha256('q' || $i), sha256(''), 'f', 1",
             {"i": i},
         )

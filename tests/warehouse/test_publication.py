@@ -240,7 +240,8 @@ def warehouse(built: TinyWorld, tmp_path: Path) -> Path:
 def fill_human_scores(con: duckdb.DuckDBPyConnection, rows: int, score: float) -> None:
     con.execute("DELETE FROM raw.human_scores")
     con.execute(
-        "INSERT INTO raw.human_scores SELECT 'p', md5(i::VARCHAR), 'c', 'a', ?, md5(i::VARCHAR), i FROM range(?) t(i)",
+        "INSERT INTO raw.human_scores (prompt_id, model_id, criteria_name, annotator, score, file_path, row_number) "
+        "SELECT 'p', md5(i::VARCHAR), 'c', 'a', ?, md5(i::VARCHAR), i FROM range(?) t(i)",
         [score, rows],
     )
     with transaction(con):  # as if the statistics had been made from them

@@ -243,7 +243,9 @@ def test_worst_answers_are_the_lowest_with_the_reason(built: duckdb.DuckDBPyConn
 
 def test_worst_answers_are_bounded_in_number_and_length(world: TinyWorld, models: list[SqlModel]) -> None:
     world.con.execute(
-        "INSERT INTO raw.instructions SELECT 'q' || i, repeat('д', 5000), NULL, 'qa', NULL, NULL, NULL, "
+        "INSERT INTO raw.instructions (prompt_id, instruction, reference_answer, task_type, task_subtype, "
+        "domain, difficulty, meta, instruction_hash, reference_hash, file_path, row_number) "
+        "SELECT 'q' || i, repeat('д', 5000), NULL, 'qa', NULL, NULL, NULL, "
         "NULL, sha256('q' || i), sha256(''), 'f', i FROM range(30) t(i)"
     )
     world.con.execute(

@@ -103,7 +103,8 @@ class TinyWorld:
         for prompt, task in PROMPTS.items():
             reference = "эталон" if prompt == "p1" else None
             self.con.execute(
-                "INSERT INTO raw.instructions "
+                "INSERT INTO raw.instructions (prompt_id, instruction, reference_answer, task_type, task_subtype, "
+                "domain, difficulty, meta, instruction_hash, reference_hash, file_path, row_number) "
                 "SELECT $p, $t, $r, $task, NULL, 'общее', NULL, NULL, sha256($t), "
                 "sha256(coalesce($r, '')), 'instructions.jsonl', 1",
                 {"p": prompt, "t": f"вопрос {prompt}", "r": reference, "task": task},

@@ -1,16 +1,32 @@
-"""AlpacaEval model_outputs.json: `instruction, output, generator`, of github.com/tatsu-lab/alpaca_eval.
+"""AlpacaEval's model_outputs.json: `instruction, output, generator` (tatsu-lab/alpaca_eval on GitHub, README.md and
+results/*/model_outputs.json).
 
 Such a row identifies its instruction by the text itself. Where that text is a known instruction, the answer is an
-answer to it; otherwise the row defines the instruction.
+answer to it; otherwise the row defines the instruction. `instruction` and `output` without a model is also the form of
+every training set after Stanford's Alpaca, which is refused.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from pollux_dagster.ingest import rows
-from pollux_dagster.ingest.formats.context import FileContext, text_id
+from pollux_dagster.ingest.formats.context import FileContext, names_a_model, text_id
+from pollux_dagster.ingest.formats.failures import answered
 from pollux_dagster.ingest.landing_records import Instruction, ModelOutput, Record
+
+
+def refuse_training_set(context: FileContext, first: Sequence[dict[str, Any]]) -> str | None:
+    """Why a file is a training set and no model's answers; None for model_outputs.json in a model's folder."""
+    named = any(map(names_a_model, first)) or context.document_model is not None
+    if named or (context.stem.lower() == "model_outputs" and context.folder and context.side_file is None):
+        return None
+    return (
+        "a training set in Alpaca's form: it has instruction and output, and no row names a model. If these are a "
+        "model's answers, name it in a field `generator` or `model`, or name the file model_outputs.json in a folder "
+        "that is named after the model"
+    )
 
 
 def read_output(fields: dict[str, Any], context: FileContext) -> list[Record]:
@@ -19,10 +35,13 @@ def read_output(fields: dict[str, Any], context: FileContext) -> list[Record]:
     extra = rows.optional_text(fields, "input")
     if extra and extra.strip():
         instruction = f"{instruction}\n\n{extra}"
-    output = rows.answer(fields, "output")
+    model_id = context.model_of(fields)
+    # A file of one's own in this form may hold an empty answer; AlpacaEval's own names the generator.
+    tool = "AlpacaEval" if "generator" in fields else None
+    output = answered(rows.answer(fields, "output" if "output" in fields else "response"), by=tool)
     prompt_id = text_id(instruction)
     dataset = rows.label(fields, "dataset")
     return [
         Instruction(prompt_id, instruction, None, dataset, None, None, None, None),
-        ModelOutput(context.model_of(fields), prompt_id, instruction, rows.sample_index(fields), output),
+        ModelOutput(model_id, prompt_id, instruction, rows.sample_index(fields), output),
     ]

@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
 from pollux_dagster.ingest import rows
+from pollux_dagster.ingest.rows import Reason, RowRejected
 
-_EXTENSIONS = frozenset({".jsonl", ".ndjson", ".json", ".parquet", ".csv", ".tsv", ".txt"})
+_EXTENSIONS = frozenset({".jsonl", ".ndjson", ".json", ".parquet", ".csv", ".tsv", ".txt", ".arrow", ".xlsx", ".eval"})
 # File names that tools use for every model; the folder then names the model.
-_GENERIC = frozenset({"answers", "answer", "model_outputs", "outputs", "output", "predictions", "results"})
-_MODEL_FIELDS = ("model_id", "model", "generator", "model_name")
+_GENERIC = frozenset(
+    {"answers", "answer", "model_outputs", "outputs", "output", "predictions", "prediction", "results", "responses"}
+    | {"details", "data"}
+)
+# What data sets and their splits are called, as in train-00000-of-00001.parquet, test_sft.jsonl or questions.json.
+_SIDE_FILE = re.compile(
+    r"(?:train|training|test|testing|validation|valid|val|dev|eval|gold|golden|ground_?truth|targets?|references?"
+    r"|reference_answers?|questions?|instructions?|prompts?|tasks?|вопросы|задания|инструкции|эталон(?:ы|ные_ответы)?)"
+    r"\d*(?:[-_. ](?:sft|gen|prefs|set|split|data|v?\d+(?:\.\d+)*))*",
+    re.IGNORECASE,
+)
+_SHARD = re.compile(r"-\d{5}-of-\d{5}(?:-[0-9a-f]{8,})?$")
+MODEL_FIELDS = ("model_id", "model", "generator", "model_name")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,18 +34,27 @@ class FileContext:
     """`path` is relative to the landing folder; `document_model` is a model named beside a document's rows.
 
     `has_prompt_ids` is whether the file's rows name their prompts: in such a file a row without an id is a mistake, in
-    any other the text of its instruction serves as the id.
+    any other the text of its instruction serves as the id. `people` are the columns that are named after people.
     """
 
     path: str
     document_model: str | None = None
     has_prompt_ids: bool = True
+    people: tuple[str, ...] = ()
+    document_task: str | None = None
 
     @property
     def stem(self) -> str:
-        """The file's name without a data extension; dots in a model's name stay (`gpt-3.5.jsonl` → `gpt-3.5`)."""
+        """The file's name without a data extension and a shard's number; dots in a model's name stay
+        (`gpt-3.5.jsonl` → `gpt-3.5`).
+        """
         name = PurePosixPath(self.path)
-        return name.stem if name.suffix.lower() in _EXTENSIONS else name.name
+        return _SHARD.sub("", name.stem if name.suffix.lower() in _EXTENSIONS else name.name)
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """The names of the folders from the landing folder to the file."""
+        return PurePosixPath(self.path).parts[:-1]
 
     @property
     def folder(self) -> str:
@@ -46,19 +68,52 @@ class FileContext:
             return self.document_model
         return self.folder if self.stem.lower() in _GENERIC and self.folder else self.stem
 
+    @property
+    def side_file(self) -> str | None:
+        """The name of a data set or split that would have to serve as the model's; None where there is a model's."""
+        name = self.file_model
+        return name if self.document_model is None and _SIDE_FILE.fullmatch(name) else None
+
     def model_of(self, fields: Mapping[str, Any]) -> str:
-        """The row's own model, else the file's. Raises RowRejected for a blank one or one of a wrong type."""
-        for field in _MODEL_FIELDS:
+        """The row's own model, else the file's. Raises RowRejected for a blank one, one of a wrong type, and the name
+        of a data set.
+        """
+        for field in MODEL_FIELDS:
             if fields.get(field) is not None:
                 return rows.model_id(fields[field], field)
+        if self.side_file is not None:
+            raise RowRejected(Reason.UNKNOWN_FORMAT, no_model(self.side_file))
         return rows.model_id(self.file_model, "the file's name")
+
+
+def no_model(name: str) -> str:
+    """Why the name of a data set is not taken for a model's, and what to do."""
+    return (
+        f"{name!r:.100} is what data sets and their splits are called, and no row names a model. If these are a "
+        "model's answers, name it in a field `model`, or name the file after it; if they are reference answers, give "
+        "them as reference_answer of the instructions"
+    )
+
+
+def names_a_model(fields: Mapping[str, Any]) -> bool:
+    """Whether a row says itself which model answered."""
+    return any(fields.get(field) is not None for field in MODEL_FIELDS)
 
 
 def context_of(path: str, document: Any) -> FileContext:
     """The context of a file, from its path and, for a JSON object of rows, the fields beside them."""
-    named = [document.get(f) for f in _MODEL_FIELDS] if isinstance(document, dict) else []
+    if not isinstance(document, dict) or "prompt_id" in document:
+        return FileContext(path)
+    log, adapter = document.get("eval"), document.get("adapter_spec")  # the headers of Inspect's logs and HELM's runs
+    named = [document.get(f) for f in MODEL_FIELDS]
+    named += [header.get("model") for header in (log, adapter) if isinstance(header, dict)]
     models = [m for m in named if isinstance(m, str) and m.strip()]
-    return FileContext(path, models[0] if models and "prompt_id" not in document else None)
+    task = log.get("task") if isinstance(log, dict) else None
+    return FileContext(
+        path,
+        document_model=models[0] if models else None,
+        document_task=task if isinstance(task, str) and task.strip() else None,
+    )
 
 
 def text_id(instruction: str) -> str:

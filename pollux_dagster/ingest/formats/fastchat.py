@@ -1,4 +1,5 @@
-"""FastChat and arena files: question.jsonl and model_answer/*.jsonl (llm_judge of lm-sys/FastChat on GitHub).
+"""FastChat's files: question.jsonl, model_answer/*.jsonl and reference_answer/*.jsonl (lm-sys/FastChat on GitHub,
+fastchat/llm_judge/common.py, gen_model_answer.py and data/mt_bench).
 
 A conversation of several turns is judged as a whole. Its user turns become one instruction and the model's turns one
 answer, numbered [1], [2], … in the same order; a single turn stays the bare text.
@@ -8,10 +9,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from pollux_dagster.core.reasoning import split_reasoning
 from pollux_dagster.ingest import rows
 from pollux_dagster.ingest.formats.context import FileContext
-from pollux_dagster.ingest.landing_records import Instruction, ModelOutput, Record
+from pollux_dagster.ingest.formats.failures import answered
+from pollux_dagster.ingest.landing_records import Instruction, ModelOutput, Record, ReferenceAnswer
 from pollux_dagster.ingest.rows import Reason, RowRejected
+
+REFERENCE_FOLDERS = ("reference_answer", "reference_answers")
 
 
 def read_question(fields: dict[str, Any], context: FileContext) -> list[Record]:
@@ -38,20 +43,51 @@ def read_answers(fields: dict[str, Any], context: FileContext) -> list[Record]:
     """Each choice of one answer row as an output; `index`, else the position, is its sample_index."""
     prompt_id = rows.prompt_id(fields.get("question_id"), "question_id")
     model_id = context.model_of(fields)
-    choices = fields.get("choices")
+    samples = _samples(fields.get("choices"))
+    return [_output(model_id, prompt_id, index, turns) for index, turns in samples]
+
+
+def _output(model_id: str, prompt_id: str, index: int, turns: list[str | None]) -> ModelOutput:
+    """One sample; where it has several turns, each is split from its reasoning by itself."""
+    splits = [split_reasoning(turn or "") for turn in turns]
+    if len(turns) == 1 or all(split.reasoning is None for split in splits):
+        return ModelOutput(model_id, prompt_id, None, index, transcript(turns))
+    return ModelOutput(
+        model_id,
+        prompt_id,
+        None,
+        index,
+        transcript([split.answer for split in splits]),
+        reasoning=transcript([split.reasoning for split in splits]),
+        whole_text=transcript(turns),
+        reasoning_unclosed=any(split.is_unclosed for split in splits),
+    )
+
+
+def read_reference(fields: dict[str, Any], context: FileContext) -> list[Record]:
+    """A row of the folder reference_answer, which has the form of an answer: the reference of its question."""
+    prompt_id = rows.prompt_id(fields.get("question_id"), "question_id")
+    texts = [transcript(turns) for _, turns in _samples(fields.get("choices")) if any(t and t.strip() for t in turns)]
+    if not texts:
+        raise RowRejected(Reason.MISSING_FIELD, "expected a reference answer with text, got blank turns")
+    return [ReferenceAnswer(prompt_id, texts[0] or "")]
+
+
+def _samples(choices: object) -> list[tuple[int, list[str | None]]]:
+    """Each choice's index and its turns. A failed turn fails the whole, since later turns answer it."""
     if not isinstance(choices, list) or not choices:
         raise rows.reject_type("choices", "a list of at least one choice", choices)
-    outputs: list[ModelOutput] = []
+    found: list[tuple[int, list[str | None]]] = []
     for position, choice in enumerate(choices):
         if not isinstance(choice, dict):
             raise rows.reject_type("a choice", "an object with turns", choice)
         index = choice.get("index", position)
         sample = rows.sample_index({"sample_index": index})
-        answer = transcript(_turns(choice.get("turns"), "choices[].turns"))
-        outputs.append(ModelOutput(model_id, prompt_id, None, sample, answer))
-    if len({output.sample_index for output in outputs}) != len(outputs):
+        turns = _turns(choice.get("turns"), "choices[].turns")
+        found.append((sample, [answered(turn, by="FastChat") for turn in turns]))
+    if len({index for index, _ in found}) != len(found):
         raise RowRejected(Reason.WRONG_TYPE, "expected choices with different indexes, got one index twice")
-    return [*outputs]
+    return found
 
 
 def transcript(turns: list[str | None]) -> str | None:

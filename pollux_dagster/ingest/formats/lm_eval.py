@@ -1,22 +1,33 @@
 """lm-eval's samples_*.jsonl (`--log_samples` of github.com/EleutherAI/lm-evaluation-harness).
 
 A sample carries its instruction, its reference (the target) and the answer. The answer is the raw response, not the
-filtered one, because a judge reads what the model wrote; several responses are samples.
+filtered one, because a judge reads what the model wrote; several responses are samples. lm-eval writes responses and
+target as text, whatever they were (loggers/evaluation_tracker.py: `sanitize_list`, `str(target)`).
 """
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from typing import Any
 
 from pollux_dagster.ingest import rows
+from pollux_dagster.ingest.formats import chat, chat_templates
 from pollux_dagster.ingest.formats.context import FileContext, text_id
+from pollux_dagster.ingest.formats.failures import answered, failed
 from pollux_dagster.ingest.landing_records import Instruction, ModelOutput, Record
 from pollux_dagster.ingest.rows import Reason, RowRejected
 
 # lm-eval writes <output_path>/<model with "/" as "__">/samples_<task>_<time>.jsonl
 _FILE = re.compile(r"samples_(?P<task>.+?)(?:_\d{4}-\d\d-\d\dT[\d\-:.]+)?")
+# Tasks whose target is no text to compare an answer with, by the doc_to_target of their YAML files: a placeholder,
+# test code, or the number of the right choice.
+_NO_REFERENCE = re.compile(
+    r"(?:leaderboard_)?(?:ru_?)?ifeval.*|.*humaneval.*|.*mbpp.*|.*livecodebench.*|.*bigcodebench.*|.*conala.*"
+    r"|truthfulqa_gen.*|.*toxigen.*|realtoxicityprompts.*|.*mt_?bench.*|.*alpaca_?eval.*|.*arena_?hard.*"
+)
+_CODE = re.compile(r"(?m)^\s*(?:def |class |import |from \w+ import |assert |METADATA\b|#include\b|func |public )")
 
 
 def read_sample(fields: dict[str, Any], context: FileContext) -> list[Record]:
@@ -34,8 +45,9 @@ def read_sample(fields: dict[str, Any], context: FileContext) -> list[Record]:
     outputs = [
         ModelOutput(model_id, prompt_id, instruction, index, answer) for index, answer in enumerate(_responses(fields))
     ]
-    reference = _reference(fields.get("target"))
-    return [Instruction(prompt_id, instruction, reference, task, None, None, None, None), *outputs]
+    reference = _reference(fields.get("target"), task or "")
+    doc_hash = rows.optional_text(fields, "doc_hash")
+    return [Instruction(prompt_id, instruction, reference, task, None, None, None, None, doc_hash), *outputs]
 
 
 def _model(fields: dict[str, Any], context: FileContext, named: bool) -> str:
@@ -64,18 +76,42 @@ def _instruction(arguments: object) -> str:
 
 
 def _chat_text(prompt: str) -> str:
-    """The user's message of a prompt logged as a JSON list of chat messages; other prompts unchanged."""
-    if not prompt.lstrip().startswith("[{"):
+    """What the model was asked, where the prompt is a chat: logged as a JSON list of messages, as for API models, or
+    written out by the model's chat template. Other prompts unchanged.
+
+    A single message of the user is the instruction; system messages and few-shot chats stay around it.
+    """
+    messages = chat_templates.messages_in(prompt)
+    if messages is None and prompt.lstrip().startswith("[{"):
+        try:
+            messages = chat.messages_of(json.loads(prompt), "arguments")
+        except (ValueError, RecursionError):
+            return prompt
+    if not messages:
         return prompt
-    try:
-        messages = json.loads(prompt)
-        texts = [m["content"] for m in messages if m["role"] == "user"]
-    except (ValueError, KeyError, TypeError):
-        return prompt
-    return texts[0] if len(texts) == 1 and isinstance(texts[0], str) else prompt
+    return chat.transcript_of_roles(messages, "arguments")
 
 
-def _responses(fields: dict[str, Any]) -> list[str | None]:
+def _is_generation(arguments: object) -> bool | None:
+    """Whether the first request asked for a text: its second argument is an object of generation options. None where
+    the log holds no second argument.
+    """
+    first = arguments
+    if isinstance(first, dict):
+        first = next(iter(first.values()), None)
+        if not isinstance(first, dict) or "arg_1" not in first:
+            return None
+        options = first["arg_1"]
+    else:
+        while isinstance(first, list) and first and isinstance(first[0], list):
+            first = first[0]
+        if not isinstance(first, list) or len(first) < 2:
+            return None
+        options = first[1]
+    return isinstance(options, dict) or (isinstance(options, str) and options.lstrip().startswith("{"))
+
+
+def _responses(fields: dict[str, Any]) -> list[str]:
     """Every generated text of the sample, in order."""
     found = fields.get("resps")
     if found is None:
@@ -84,13 +120,47 @@ def _responses(fields: dict[str, Any]) -> list[str | None]:
         found = found[0]
     if not isinstance(found, list) or not found:
         raise rows.reject_type("resps", "a list of generated texts", found)
+    generation = _is_generation(fields.get("arguments"))
+    if generation is False or (generation is None and all(isinstance(text, str) and _number(text) for text in found)):
+        detail = f"expected generated texts, got log-likelihoods: {found!r:.200}; tasks that compare choices have none"
+        raise RowRejected(Reason.WRONG_TYPE, detail)
     for text in found:
         if text is not None and not isinstance(text, str):
-            raise rows.reject_type("resps", "generated texts (log-likelihood tasks have none)", found)
+            raise rows.reject_type("resps", "generated texts (log-likelihood tasks have none)", text)
+        # An API model whose request failed returns None, which lm-eval's log writes as text.
+        if text is None or text == "None":
+            raise failed("lm-eval logs None where the API gave no text")
+        answered(text)
     return found
 
 
-def _reference(target: object) -> str | None:
-    if isinstance(target, list) and all(isinstance(t, str) for t in target):
-        target = "\n".join(target)
-    return rows.reference_text({"target": target}, "target")
+def _number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _reference(target: object, task: str) -> str | None:
+    """The target where it is a text that an answer can be compared with; None for placeholders, code and lists."""
+    if isinstance(target, list) and len(target) == 1:
+        target = target[0]
+    if isinstance(target, list) or _NO_REFERENCE.fullmatch(task.lower()):
+        return None
+    text = rows.reference_text({"target": target}, "target")
+    if text is None or _CODE.search(text):
+        return None
+    stripped = text.strip()
+    if stripped in ("None", "nan", "[]", "{}", "-1"):
+        return None
+    if stripped[0] in "[({" and stripped[-1] in "])}":
+        try:
+            value = ast.literal_eval(stripped) if len(stripped) < 100_000 else None
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            return text
+        if isinstance(value, list | tuple) and len(value) == 1 and isinstance(value[0], str):
+            return value[0].strip() or None
+        if isinstance(value, list | tuple | dict | set):
+            return None
+    return text

@@ -16,12 +16,21 @@ from pollux_dagster.core.rubrics.direction import read_direction, read_statement
 from pollux_dagster.core.taxonomy import TaxonomyError, render_scale
 from pollux_dagster.ingest import rows
 from pollux_dagster.ingest.formats.context import FileContext, text_id
-from pollux_dagster.ingest.landing_records import HumanScore, Instruction, InstructionCriterion, ModelOutput, Record
+from pollux_dagster.ingest.formats.failures import answered, marker_in
+from pollux_dagster.ingest.landing_records import (
+    HumanScore,
+    Instruction,
+    InstructionCriterion,
+    ModelOutput,
+    Record,
+    ReferenceAnswer,
+)
 from pollux_dagster.ingest.rows import Reason, RowRejected
 
 AGGREGATE_ANNOTATOR = "aggregate"
 _NAME_FIELDS = ("criteria_name", "name", "criterion")
 _RUBRIC_FIELDS = ("rubrics", "rubric", "criteria_rubrics", "scale")
+_REASONING_FIELDS = ("reasoning", "reasoning_content")
 _GROUP_FIELDS = ("criteria_group", "crit_group", "criteria_type", "group")
 
 
@@ -30,7 +39,7 @@ def read_instruction(fields: dict[str, Any], context: FileContext) -> list[Recor
     only some of its criteria would look complete.
     """
     prompt_id = rows.prompt_id(fields.get("prompt_id"))
-    return [_instruction(prompt_id, fields), *_criteria(prompt_id, fields)]
+    return [_instruction(prompt_id, fields), *criteria_of(prompt_id, fields)]
 
 
 def read_wide(fields: dict[str, Any], context: FileContext) -> list[Record]:
@@ -43,8 +52,8 @@ def read_wide(fields: dict[str, Any], context: FileContext) -> list[Record]:
     else:
         prompt_id = text_id(rows.required_text(fields, "instruction"))
     model_id = context.model_of(fields)
-    records: list[Record] = [_instruction(prompt_id, fields), *_criteria(prompt_id, fields)]
-    answer = rows.answer(fields, "answer" if "answer" in fields else "output")
+    records: list[Record] = [_instruction(prompt_id, fields), *criteria_of(prompt_id, fields)]
+    answer = answered(rows.answer(fields, "answer" if "answer" in fields else "output"))
     records.append(ModelOutput(model_id, prompt_id, None, rows.sample_index(fields), answer))
     annotator = rows.label(fields, "annotator") or AGGREGATE_ANNOTATOR
     for item in _criteria_items(fields):
@@ -58,8 +67,14 @@ def read_wide(fields: dict[str, Any], context: FileContext) -> list[Record]:
 def read_answer(fields: dict[str, Any], context: FileContext) -> list[Record]:
     """One answer; null and blank ones are outputs too. The model is the row's, else the document's, else the file's."""
     prompt_id = rows.prompt_id(fields.get("prompt_id"))
-    answer = rows.answer(fields)
-    return [ModelOutput(context.model_of(fields), prompt_id, None, rows.sample_index(fields), answer)]
+    answer = answered(rows.answer(fields))
+    reasoning = next((fields[f] for f in _REASONING_FIELDS if isinstance(fields.get(f), str)), None)
+    return [ModelOutput(context.model_of(fields), prompt_id, None, rows.sample_index(fields), answer, reasoning)]
+
+
+def read_reference(fields: dict[str, Any], context: FileContext) -> list[Record]:
+    """An answer in a folder of reference answers: the reference of its instruction."""
+    return [ReferenceAnswer(rows.prompt_id(fields.get("prompt_id")), rows.required_text(fields, "answer"))]
 
 
 def read_human_score(fields: dict[str, Any], context: FileContext) -> list[Record]:
@@ -72,14 +87,20 @@ def read_human_score(fields: dict[str, Any], context: FileContext) -> list[Recor
     annotator = rows.label(fields, "annotator") or "unnamed"
     if fields.get("score") is None:
         raise RowRejected(Reason.MISSING_FIELD, "expected score as a number, got null")
-    return [HumanScore(prompt_id, rows.model_id(model), criterion, annotator, rows.score(fields["score"]))]
+    score = rows.score(fields["score"])
+    sample = rows.sample_index(fields) if fields.get("sample_index") is not None else None
+    feedback = rows.optional_text(fields, "feedback")
+    return [HumanScore(prompt_id, rows.model_id(model), criterion, annotator, score, sample, feedback)]
 
 
 def _instruction(prompt_id: str, fields: dict[str, Any]) -> Instruction:
     meta = fields.get("meta")
+    text = rows.required_text(fields, "instruction")
+    if marker := marker_in(text):
+        raise RowRejected(Reason.MISSING_FIELD, f"expected instruction as text: {marker}")
     return Instruction(
         prompt_id=prompt_id,
-        instruction=rows.required_text(fields, "instruction"),
+        instruction=text,
         reference_answer=rows.reference_text(fields),
         task_type=rows.label(fields, "task_type"),
         task_subtype=rows.label(fields, "task_subtype"),
@@ -89,7 +110,7 @@ def _instruction(prompt_id: str, fields: dict[str, Any]) -> Instruction:
     )
 
 
-def _criteria(prompt_id: str, fields: dict[str, Any]) -> list[InstructionCriterion]:
+def criteria_of(prompt_id: str, fields: dict[str, Any]) -> list[InstructionCriterion]:
     found: dict[tuple[str, str], InstructionCriterion] = {}
     stated: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for item in _criteria_items(fields):

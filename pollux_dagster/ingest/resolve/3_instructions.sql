@@ -1,9 +1,28 @@
 -- One instruction per id and data set. Files of instructions take precedence over the wide set, and the wide set over
 -- formats whose answers carry their instruction; within one kind the first (file, row) wins. Windows run over hashes:
 -- texts are long and, in the wide set, repeated in every row.
-CREATE OR REPLACE TEMP MACRO same_words(x) AS trim(regexp_replace(nfc_normalize(x), '[\s\p{Z}]+', ' ', 'g'));
 CREATE OR REPLACE TEMP MACRO place_of(dataset) AS
     CASE WHEN dataset = '' THEN 'the top of the landing folder' ELSE 'data set ' || shown(dataset) END;
+
+-- lm-eval writes a target for every document, also where its task has none: the same value everywhere is no reference.
+CREATE OR REPLACE TEMP TABLE resolve_same_targets AS
+SELECT i.task_type AS task, any_value(i.reference_answer) AS target, count(DISTINCT i.prompt_id) AS documents,
+    min(i.file_path) AS file_path
+FROM landing.instructions AS i JOIN resolve_files AS f USING (file_path)
+WHERE f.format = 'lm_eval' AND f.superseded_by IS NULL
+GROUP BY i.task_type
+HAVING count(DISTINCT i.prompt_id) >= 3 AND count(DISTINCT i.reference_answer) = 1
+    AND count(i.reference_answer) = count(*);
+
+CREATE OR REPLACE TEMP TABLE resolve_notes AS
+SELECT file_path, 0 AS row_number, 'no_reference' AS kind,
+    'every one of ' || documents || ' documents of task ' || shown(task) || ' has the target ' || shown(target)
+        || ': taken for a placeholder and not shown to the judge as a reference answer' AS detail
+FROM resolve_same_targets
+UNION ALL
+SELECT superseded_by, 0, 'later_run', 'the run of the same model and task at ' || file_path
+    || ' is earlier: this one counts'
+FROM resolve_files WHERE superseded_by IS NOT NULL;
 
 CREATE OR REPLACE TEMP TABLE resolve_instructions AS
 WITH signed AS (
@@ -16,7 +35,7 @@ WITH signed AS (
     FROM landing.instruction_criteria GROUP BY file_path, row_number
 ), ranked AS (
     SELECT i.file_path, i.row_number, i.prompt_id, sha256(i.instruction) AS instruction_hash, i.doc_hash,
-        md5(i.reference_answer) AS reference, f.kind, f.superseded_by,
+        CASE WHEN same.task IS NULL THEN md5(i.reference_answer) END AS reference, f.kind, f.superseded_by,
         -- lm-eval has a folder per model, and its tasks are the data sets.
         CASE WHEN f.format = 'lm_eval' THEN coalesce(i.task_type, '') ELSE f.dataset END AS dataset,
         f.dataset AS place,
@@ -28,6 +47,7 @@ WITH signed AS (
     FROM landing.instructions AS i
     JOIN resolve_kinds AS f USING (file_path)
     LEFT JOIN signed AS s USING (file_path, row_number)
+    LEFT JOIN resolve_same_targets AS same ON f.format = 'lm_eval' AND same.task = i.task_type
 ), compared AS (
     SELECT *, row_number() OVER prompts AS occurrence,
         instruction_hash = first_value(instruction_hash) OVER prompts AS same_instruction,
@@ -54,7 +74,7 @@ SELECT r.dataset, r.prompt_id, r.first_file || ':' || r.first_row AS first_at,
 FROM resolve_instructions AS r
 JOIN landing.instructions AS mine ON mine.file_path = r.file_path AND mine.row_number = r.row_number
 JOIN landing.instructions AS first ON first.file_path = r.first_file AND first.row_number = r.first_row
-WHERE r.kind < 2 AND NOT r.same_instruction AND same_words(mine.instruction) <> same_words(first.instruction)
+WHERE r.kind < 2 AND NOT r.same_instruction AND raw.same_words(mine.instruction) <> raw.same_words(first.instruction)
 GROUP BY ALL;
 
 -- Repeats are normal in the wide set (one row per criterion) and where answers carry their instruction.
@@ -115,7 +135,7 @@ WITH texts AS (
 ), fitting AS (
     -- An id that its owner chose may be that of another question. A prompt around the question is the tool's.
     SELECT ids.*, CASE WHEN is_derived OR ids.instruction_hash = given_hash THEN true
-        ELSE contains(same_words(mine.instruction), same_words(given.instruction)) END AS fits
+        ELSE contains(raw.same_words(mine.instruction), raw.same_words(given.instruction)) END AS fits
     FROM ids
     JOIN landing.instructions AS mine ON mine.file_path = ids.file_path AND mine.row_number = ids.row_number
     JOIN landing.instructions AS given ON given.file_path = ids.given_file AND given.row_number = ids.given_row
@@ -281,12 +301,17 @@ WHERE key IS NULL OR occurrence > 1;
 DELETE FROM raw.instructions;
 INSERT INTO raw.instructions BY NAME
 SELECT p.key AS prompt_id, p.dataset, i.prompt_id AS source_prompt_id, i.instruction,
-    coalesce(apart.reference_answer, i.reference_answer) AS reference_answer,
+    coalesce(apart.reference_answer, own.reference_answer) AS reference_answer,
     coalesce(i.task_type, 'unspecified') AS task_type,
     i.task_subtype, i.domain, i.difficulty, i.meta, p.instruction_hash,
-    sha256(coalesce(apart.reference_answer, i.reference_answer, '')) AS reference_hash, i.file_path, i.row_number
+    sha256(coalesce(apart.reference_answer, own.reference_answer, '')) AS reference_hash, i.file_path, i.row_number
 FROM resolve_prompts AS p
 JOIN landing.instructions AS i USING (file_path, row_number)
+-- The row's own reference, unless it is a placeholder.
+LEFT JOIN (
+    SELECT l.file_path, l.row_number, l.reference_answer FROM landing.instructions AS l
+    JOIN resolve_instructions AS r USING (file_path, row_number) WHERE r.reference IS NOT NULL
+) AS own USING (file_path, row_number)
 LEFT JOIN resolve_references AS r ON r.key = p.key AND r.occurrence = 1
 LEFT JOIN landing.reference_answers AS apart ON apart.file_path = r.file_path AND apart.row_number = r.row_number
 QUALIFY row_number() OVER (PARTITION BY p.key ORDER BY p.file_path, p.row_number) = 1;

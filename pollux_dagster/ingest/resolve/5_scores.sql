@@ -25,7 +25,7 @@ FROM (
     SELECT DISTINCT key, criteria_name FROM resolve_placed_scores
     ANTI JOIN (SELECT key, said AS criteria_name FROM resolve_scales) USING (key, criteria_name)
 ) AS s
-JOIN resolve_scales AS c ON c.key = s.key AND same_words(c.criteria_name) = same_words(s.criteria_name)
+JOIN resolve_scales AS c ON c.key = s.key AND raw.same_words(c.criteria_name) = raw.same_words(s.criteria_name)
 GROUP BY s.key, s.criteria_name HAVING count(*) = 1;
 
 CREATE OR REPLACE TEMP TABLE resolve_score_models AS
@@ -33,7 +33,7 @@ WITH answering AS (SELECT DISTINCT model_id FROM landing.model_outputs),
 said AS (SELECT DISTINCT model_id AS said FROM landing.human_scores)
 SELECT said, said AS model_id FROM said WHERE said IN (FROM answering)
 UNION ALL
-SELECT said, any_value(model_id) FROM said JOIN answering ON same_words(model_id) = same_words(said)
+SELECT said, any_value(model_id) FROM said JOIN answering ON raw.same_words(model_id) = raw.same_words(said)
 WHERE said NOT IN (FROM answering) GROUP BY said HAVING count(*) = 1;
 
 CREATE OR REPLACE TEMP TABLE resolve_scores AS

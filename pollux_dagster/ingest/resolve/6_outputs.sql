@@ -29,24 +29,24 @@ SELECT file_path, row_number,
     CASE WHEN NOT is_known THEN detail
         ELSE 'model ' || shown(model_id) || ', prompt_id ' || shown(said) || ', sample '
             || sample_index || ' is already answered at ' || first_file || ':' || first_row END AS detail,
-    sample_index
+    model_id, sample_index
 FROM resolve_outputs
 WHERE NOT is_known OR (
     occurrence > 1 AND NOT (
         same_answer AND (format = 'pollux_wide' OR (format = 'lm_eval' AND file_path = first_file))
     )
 )
-QUALIFY row_number() OVER (PARTITION BY file_path, row_number ORDER BY is_known, sample_index) = 1;
+QUALIFY row_number() OVER (PARTITION BY file_path, row_number ORDER BY is_known, model_id, sample_index) = 1;
 
 INSERT INTO resolve_rejected
 SELECT r.file_path, r.row_number, r.reason, r.detail,
     left(
-        to_json({prompt_id: o.prompt_id, model_id: o.model_id, sample_index: sample_index,
+        to_json({prompt_id: o.prompt_id, model_id: o.model_id, sample_index: o.sample_index,
             answer: left(o.answer, 4000)})::VARCHAR,
         4000
     )
 FROM resolve_rejected_outputs AS r
-JOIN landing.model_outputs AS o USING (file_path, row_number, sample_index);
+JOIN landing.model_outputs AS o USING (file_path, row_number, model_id, sample_index);
 
 DELETE FROM raw.model_outputs;
 INSERT INTO raw.model_outputs BY NAME
@@ -54,12 +54,15 @@ SELECT *, len(injection_reasons) > 0 AS injection_suspected
 FROM (
     SELECT o.model_id, o.prompt_id, o.sample_index, coalesce(judged_text(l.answer, l.whole_text), '') AS answer,
         o.answer_hash,
-        CASE WHEN EXISTS (FROM landing.special_tokens AS t WHERE contains(judged_text(l.answer, l.whole_text), t.token))
-            THEN list_sort(list_distinct(list_append(l.injection_reasons, 'special_token')))
-            ELSE l.injection_reasons END AS injection_reasons,
+        list_sort(list_distinct(
+            judged_reasons(l.injection_reasons, l.whole_injection_reasons)
+            || CASE WHEN EXISTS (
+                FROM landing.special_tokens AS t WHERE contains(judged_text(l.answer, l.whole_text), t.token)
+            ) THEN ['special_token'] ELSE [] END
+        )) AS injection_reasons,
         l.reasoning, l.reasoning_unclosed, o.file_path, o.row_number
     FROM resolve_outputs AS o
-    JOIN landing.model_outputs AS l USING (file_path, row_number, sample_index)
+    JOIN landing.model_outputs AS l USING (file_path, row_number, model_id, sample_index)
     WHERE occurrence = 1 AND NOT EXISTS (
         FROM resolve_rejected_outputs AS r WHERE r.file_path = o.file_path AND r.row_number = o.row_number
     )

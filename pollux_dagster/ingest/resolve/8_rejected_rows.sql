@@ -9,3 +9,9 @@ WITH everything AS (
 SELECT file_path, row_number, reason, detail, raw_text FROM everything
 QUALIFY row_number() OVER (PARTITION BY file_path, row_number ORDER BY stage, reason, detail) = 1
 ORDER BY file_path, row_number;
+
+DELETE FROM raw.notes;
+INSERT INTO raw.notes BY NAME
+SELECT file_path, row_number, kind, detail FROM landing.notes
+UNION ALL
+SELECT file_path, row_number, kind, detail FROM resolve_notes;

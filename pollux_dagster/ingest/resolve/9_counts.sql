@@ -56,6 +56,9 @@ SELECT model_id,
         WHERE NOT EXISTS (FROM raw.instructions AS i WHERE i.source_prompt_id = r.prompt_id) AND r.is_lost
     ) AS expected,
     (SELECT count(DISTINCT o.prompt_id) FROM raw.model_outputs AS o WHERE o.model_id = r.model_id) AS answered,
-    count(*) AS row_count, count(*) FILTER (WHERE is_lost) AS rejected
+    count(*) AS row_count, count(*) FILTER (WHERE is_lost) AS rejected,
+    (SELECT count(*) FROM raw.model_outputs AS o WHERE o.model_id = r.model_id AND o.reasoning <> '') AS with_reasoning,
+    (SELECT count(*) FROM raw.model_outputs AS o WHERE o.model_id = r.model_id AND o.reasoning_unclosed)
+        AS reasoning_unclosed
 FROM resolve_answer_rows AS r
 GROUP BY model_id;

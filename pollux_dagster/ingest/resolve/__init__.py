@@ -17,6 +17,18 @@ from pollux_dagster.core.transactions import transaction
 _STEPS = tuple(path.read_text("utf-8") for path in sorted(Path(__file__).parent.glob("*.sql")))
 _RULES = hashlib.sha256("\0".join(_STEPS).encode()).hexdigest()
 
+# What of an output is judged: without the reasoning that it opens with, or all of it.
+_JUDGED = {
+    False: (
+        "CREATE OR REPLACE TEMP MACRO judged_text(answer, whole_text) AS answer",
+        "CREATE OR REPLACE TEMP MACRO judged_reasons(answers, wholes) AS answers",
+    ),
+    True: (
+        "CREATE OR REPLACE TEMP MACRO judged_text(answer, whole_text) AS coalesce(whole_text, answer)",
+        "CREATE OR REPLACE TEMP MACRO judged_reasons(answers, wholes) AS answers || wholes",
+    ),
+}
+
 
 def resolve_if_changed(con: duckdb.DuckDBPyConnection, *, judge_reasoning: bool = False) -> bool:
     """Rebuild raw.* if it was built from other files or by other rules; return whether it was.
@@ -29,10 +41,8 @@ def resolve_if_changed(con: duckdb.DuckDBPyConnection, *, judge_reasoning: bool 
     if resolved_state(con) == wanted:
         return False
     with transaction(con):
-        con.execute(
-            "CREATE OR REPLACE TEMP MACRO judged_text(answer, whole_text) AS "
-            + ("coalesce(whole_text, answer)" if judge_reasoning else "answer")
-        )
+        for macro in _JUDGED[judge_reasoning]:
+            con.execute(macro)
         for step in _STEPS:
             con.execute(step)
         con.execute("DELETE FROM landing.resolution")

@@ -17,6 +17,7 @@ CREATE TABLE IF NOT EXISTS landing.files (
 -- For warehouses from before these columns; their files are hashed once more and found unchanged.
 ALTER TABLE landing.files ADD COLUMN IF NOT EXISTS ctime_ns BIGINT;
 ALTER TABLE landing.files ADD COLUMN IF NOT EXISTS inode UBIGINT;
+ALTER TABLE landing.files ADD COLUMN IF NOT EXISTS holds VARCHAR;    -- answers | instructions | scores | taxonomy | unknown
 ALTER TABLE landing.files ADD COLUMN IF NOT EXISTS dataset VARCHAR;  -- where a landing.toml names it
 CREATE TABLE IF NOT EXISTS landing.instructions (
     file_path VARCHAR NOT NULL, row_number BIGINT NOT NULL,
@@ -64,6 +65,7 @@ ALTER TABLE landing.model_outputs ADD COLUMN IF NOT EXISTS injection_reasons VAR
 ALTER TABLE landing.model_outputs ADD COLUMN IF NOT EXISTS reasoning VARCHAR;
 ALTER TABLE landing.model_outputs ADD COLUMN IF NOT EXISTS whole_text VARCHAR;
 ALTER TABLE landing.model_outputs ADD COLUMN IF NOT EXISTS reasoning_unclosed BOOLEAN DEFAULT FALSE;
+ALTER TABLE landing.model_outputs ADD COLUMN IF NOT EXISTS whole_injection_reasons VARCHAR[] DEFAULT '[]';
 -- Special tokens of the judge, where its tokenizer is available, that the patterns of core.injection do not find.
 CREATE TABLE IF NOT EXISTS landing.special_tokens (token VARCHAR NOT NULL);
 CREATE TABLE IF NOT EXISTS landing.human_scores (

@@ -47,6 +47,15 @@ ALTER TABLE raw.human_scores ADD COLUMN IF NOT EXISTS feedback VARCHAR;    -- th
 CREATE TABLE IF NOT EXISTS raw.rejected_rows (
     file_path VARCHAR NOT NULL, row_number BIGINT NOT NULL, reason VARCHAR NOT NULL, detail VARCHAR NOT NULL, raw_text VARCHAR
 );
+-- What the owner of a landing file should know though its rows are used.
+CREATE TABLE IF NOT EXISTS raw.notes (
+    file_path VARCHAR NOT NULL, row_number BIGINT NOT NULL, kind VARCHAR NOT NULL, detail VARCHAR NOT NULL
+);
+-- A text by which a person would call two names or questions the same: characters composed (NFC), spaces of every kind
+-- alike, none at the ends, invisible characters left out.
+CREATE MACRO IF NOT EXISTS raw.same_words(x) AS trim(regexp_replace(
+    regexp_replace(nfc_normalize(x), '[\x{00AD}\x{200B}-\x{200D}\x{2060}\x{FEFF}]', '', 'g'), '[\s\p{Z}]+', ' ', 'g'
+));
 -- How much of the landed data is used: by file, and by model where a row names one.
 CREATE TABLE IF NOT EXISTS raw.rejection_counts (
     file_path VARCHAR NOT NULL, model_id VARCHAR, reason VARCHAR NOT NULL, rejected BIGINT NOT NULL,
@@ -60,3 +69,5 @@ CREATE TABLE IF NOT EXISTS raw.answer_counts (
     answered BIGINT NOT NULL,               -- instructions that it answered
     row_count BIGINT NOT NULL, rejected BIGINT NOT NULL  -- rows of its answers, and the rejected ones among them
 );
+ALTER TABLE raw.answer_counts ADD COLUMN IF NOT EXISTS with_reasoning BIGINT DEFAULT 0;     -- answers that open with it
+ALTER TABLE raw.answer_counts ADD COLUMN IF NOT EXISTS reasoning_unclosed BIGINT DEFAULT 0; -- and never came to an answer

@@ -33,7 +33,7 @@ def calibrated_quality(con: duckdb.DuckDBPyConnection, judge_id: str, people: Hu
     rows = rows.join(human_final_scores(con, people), on=ITEM, how="left", maintain_order="left")
     models, clusters = encode(rows, "model_id"), encode(rows, "prompt_id")
     rated = rows["gold"].is_not_null()
-    whole = rows.select(pl.col("gold").is_not_null().all().over("model_id", "prompt_id")).to_series()
+    whole = rows.select(pl.col("gold").is_not_null().all().over("model_id", "prompt_id", "sample_index")).to_series()
     in_part = np.bincount(models.codes[(rated & ~whole).to_numpy()], minlength=len(models)) > 0
     label = np.where(whole.to_numpy(), rows["gold"].fill_null(float("nan")).to_numpy(), np.nan)
     found = calibrated_means(rows["score"].to_numpy(), label, models.codes, clusters.codes, len(models))
@@ -87,7 +87,7 @@ def human_final_scores(con: duckdb.DuckDBPyConnection, people: HumanScores) -> p
     Where people tripped the gate, every criterion of the answer has 0, even those they then saw no reason to rate.
     """
     scaled = people.gold.select(*ITEM, "gold").join(con.execute(_SCALES).pl(), on="criterion_id")
-    answer = ["model_id", "prompt_id"]
+    answer = ["model_id", "prompt_id", "sample_index"]
     gates = scaled.filter("is_gate").group_by(answer).agg(tripped=(pl.col("gold") >= 0.5).any(), rated=pl.len())
     tripped = gates.filter("tripped").join(con.execute(_RATEABLE).pl(), on="prompt_id")
     rated = scaled.filter(~pl.col("is_gate")).join(gates.filter("tripped"), on=answer, how="anti")
@@ -103,11 +103,11 @@ def human_final_scores(con: duckdb.DuckDBPyConnection, people: HumanScores) -> p
 
 
 _JUDGED = """
-SELECT model_id, prompt_id, criterion_id, avg(final_score) AS score
+SELECT model_id, prompt_id, sample_index, criterion_id, avg(final_score) AS score
 FROM staging.scores
-WHERE judge_id = ? AND final_score IS NOT NULL AND sample_index = 0
-GROUP BY judge_id, model_id, prompt_id, criterion_id
-ORDER BY model_id, prompt_id, criterion_id
+WHERE judge_id = ? AND final_score IS NOT NULL
+GROUP BY judge_id, model_id, prompt_id, sample_index, criterion_id
+ORDER BY model_id, prompt_id, sample_index, criterion_id
 """
 
 _SCALES = "SELECT criterion_id, min_score, max_score, is_gate, higher_is_better FROM raw.criteria"

@@ -23,7 +23,7 @@ from pollux_dagster.core.statistics.reliability import (
 )
 from pollux_dagster.warehouse.statistics.codes import encode
 
-ITEM = ("model_id", "prompt_id", "criterion_id")
+ITEM = ("model_id", "prompt_id", "sample_index", "criterion_id")
 GRAINS = ("all", "criterion", "task_type", "domain")
 _UNDEFINED = Estimate(float("nan"), float("nan"), float("nan"), float("nan"))
 
@@ -32,7 +32,7 @@ _UNDEFINED = Estimate(float("nan"), float("nan"), float("nan"), float("nan"))
 class HumanScores:
     """`ratings`: one row per rating, with `item` its code; `gold`: one row per item, the aggregate as `gold`.
 
-    Both have model_id, prompt_id, criterion_id, task_type and domain; scores are in the rubric's units.
+    Both have model_id, prompt_id, sample_index, criterion_id, task_type and domain; scores are in the rubric's units.
     """
 
     ratings: pl.DataFrame
@@ -57,7 +57,7 @@ def judge_agreement(
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """One judge's rows of judge_agreement (one per grain, scope and metric) and of confusion.
 
-    The judge's score is its first verdict on the first sample, which is what people rated. A scope's levels are those
+    The judge's score is its first verdict on the answer that people rated. A scope's levels are those
     of all its criteria together; the level that a score stands for is decided on the scale of its own criterion.
     """
     judged = con.execute(_JUDGED, [judge_id]).pl()
@@ -192,18 +192,18 @@ WITH named AS (
     GROUP BY wanted.prompt_id, criteria.criteria_name
     HAVING count(DISTINCT criteria.criterion_id) = 1
 )
-SELECT human.model_id, human.prompt_id, criteria.criterion_id, instructions.task_type, instructions.domain,
-       human.annotator, human.score
+SELECT human.model_id, human.prompt_id, human.sample_index, criteria.criterion_id, instructions.task_type,
+       instructions.domain, human.annotator, human.score
 FROM raw.human_scores AS human
 JOIN named ON named.prompt_id = human.prompt_id AND named.criteria_name = human.criteria_name
 JOIN raw.criteria AS criteria ON criteria.criterion_id = named.criterion_id
 JOIN raw.instructions AS instructions ON instructions.prompt_id = human.prompt_id
 WHERE human.score BETWEEN criteria.min_score AND criteria.max_score
-ORDER BY human.model_id, human.prompt_id, criteria.criterion_id, human.annotator
+ORDER BY human.model_id, human.prompt_id, human.sample_index, criteria.criterion_id, human.annotator
 """
 
 _JUDGED = """
-SELECT model_id, prompt_id, criterion_id, score
+SELECT model_id, prompt_id, sample_index, criterion_id, score
 FROM staging.scores
-WHERE judge_id = ? AND status = 'ok' AND sample_index = 0 AND repeat_index = 0
+WHERE judge_id = ? AND status = 'ok' AND repeat_index = 0
 """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 
-from pollux_dagster.ingest.formats import READERS
+from pollux_dagster.ingest.formats import FORMATS
 from pollux_dagster.ingest.formats.context import FileContext
 from pollux_dagster.ingest.json_rows import read_line
 from pollux_dagster.ingest.rows import RowRejected
@@ -23,7 +23,7 @@ def check(data: bytes) -> None:
     row = read_line(1, data)
     if isinstance(row.fields, RowRejected):
         return
-    for reader in READERS.values():
+    for reader in (format_.read for format_ in FORMATS if format_.read is not None):
         for context in CONTEXTS:
             try:
                 records = reader(copy.deepcopy(row.fields), context)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from pollux_dagster.app.resources import Resources
@@ -31,6 +33,7 @@ VARIABLES = {
     "POLLUX_REPEATS": "3",
     "POLLUX_MAXIMUM_REJECTED_SHARE": "0.1",
     "POLLUX_TRUST_FILE_TIMES": "false",
+    "POLLUX_JUDGE_REASONING": "true",
     "POLLUX_OWNERS": "team:judges a@b.example",
     "POLLUX_FRESH_WITHIN_HOURS": "36",
     "POLLUX_JUDGE_ENGINE": "sglang",
@@ -42,6 +45,30 @@ VARIABLES = {
 def test_settings_are_the_same_after_a_round_trip_through_the_environment() -> None:
     settings = Settings.from_environment(VARIABLES)
     assert Settings.from_environment(settings.to_environment()) == settings
+
+
+@pytest.mark.parametrize(
+    ("home", "landing"),
+    [
+        ("answers/results", "answers"),
+        ("answers", "answers"),
+        ("results", "results/answers"),
+        ("link/results", "answers"),
+    ],
+)
+def test_home_and_landing_folder_lie_apart(
+    home: str, landing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("answers").mkdir()
+    Path("link").symlink_to("answers")
+    with pytest.raises(ValueError, match="POLLUX_HOME: expected a folder apart from POLLUX_LANDING"):
+        Settings.from_environment({"POLLUX_HOME": home, "POLLUX_LANDING": landing})
+
+
+def test_a_hidden_home_may_lie_in_the_landing_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert Settings.from_environment({"POLLUX_LANDING": "."}).home == tmp_path / ".pollux"
 
 
 def test_engine_and_interpreter_of_a_managed_server_are_the_configured_ones() -> None:

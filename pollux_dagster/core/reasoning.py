@@ -1,0 +1,98 @@
+"""Tells a model's reasoning from its answer where both are one text, as a server without a reasoning parser returns it.
+
+The markers are those of vLLM's own reasoning parsers (vllm/reasoning and vllm/parser at 0.32). Text counts as reasoning
+only where the answer opens with it: an answer may well write about `<think>` further on.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+
+class Split(NamedTuple):
+    """The answer, the reasoning before it (None where there is none), and whether the reasoning never ended."""
+
+    answer: str
+    reasoning: str | None
+    is_unclosed: bool
+
+
+_PAIRS = {
+    "<think>": "</think>",  # Qwen3, DeepSeek-R1, GLM, MiniMax, Kimi K2, Nemotron, Step, Hunyuan, Ernie, OLMo
+    "<thinking>": "</thinking>",
+    "<thought>": "</thought>",  # EXAONE
+    "[THINK]": "[/THINK]",  # Magistral
+    "<seed:think>": "</seed:think>",  # Seed-OSS
+    "<|START_THINKING|>": "<|END_THINKING|>",  # Command A Reasoning
+    "<|channel>thought": "<channel|>",  # Gemma 4
+    "<|plamo:begin_think:plamo|>": "<|plamo:end_think:plamo|>",
+    "◁think▷": "◁/think▷",  # Kimi-VL
+}
+# Templates of DeepSeek-R1 and Qwen3-Thinking put the opening marker into the prompt: a reply has the closing one only.
+_CLOSED_ONLY = re.compile(r"(?:\A|\n)[ \t]*(?:</think>|\[/THINK\])[ \t]*(?=\n|\Z)")
+_CLOSERS = ("</think>", "[/THINK]")
+_OPENING = re.compile("|".join(re.escape(opening) for opening in sorted(_PAIRS, key=len, reverse=True)))
+# gpt-oss: `<|channel|>analysis<|message|>…<|end|><|start|>assistant<|channel|>final<|message|>…<|return|>`.
+_HARMONY = re.compile(r"(?:<\|start\|>\s*assistant\s*)?<\|channel\|>\s*(?:analysis|commentary|final)\b")
+_HARMONY_FINAL = re.compile(r"<\|channel\|>\s*final\b[^<]*(?:<\|constrain\|>[^<]*)?<\|message\|>")
+_HARMONY_END = re.compile(r"<\|(?:return|end|call)\|>")
+# The same with the special tokens left out, as `skip_special_tokens` does.
+_BARE_HARMONY = re.compile(r"analysis(?P<reasoning>(?=\S).*?)assistantfinal(?P<answer>.*)", re.DOTALL)
+# What the same models put around the answer after their reasoning.
+_WRAPPED = re.compile(
+    r"\A(?:<answer>(.*)</answer>|<response>(.*)</response>|<\|START_RESPONSE\|>(.*?)(?:<\|END_RESPONSE\|>)?)\s*\Z",
+    re.DOTALL,
+)
+
+
+def split_reasoning(text: str) -> Split:
+    """`text` without the reasoning that it opens with; white space between the two belongs to neither.
+
+    Reasoning that is opened and never closed leaves an empty answer: the model ran out of tokens before it answered.
+    """
+    start = text.lstrip()
+    if start[:1] in "<[◁" and start:
+        if opened := _OPENING.match(start):
+            return _pairs(start, opened)
+        if _HARMONY.match(start):
+            return _harmony(start)
+    elif start.startswith("analysis") and (bare := _BARE_HARMONY.fullmatch(start)):
+        return Split(bare["answer"].strip(), bare["reasoning"].strip(), is_unclosed=False)
+    if any(closer in text for closer in _CLOSERS) and (closed := _CLOSED_ONLY.search(text)):
+        before = text[: closed.start()]
+        if not _OPENING.search(before) and before.count("```") % 2 == 0:
+            return Split(_unwrapped(text[closed.end() :]), before.strip(), is_unclosed=False)
+    return Split(text, None, is_unclosed=False)
+
+
+def _pairs(text: str, opened: re.Match[str] | None) -> Split:
+    """One or several blocks of reasoning at the start of `text`."""
+    thoughts: list[str] = []
+    while opened:
+        begun, closer = opened.end(), _PAIRS[opened[0]]
+        end = text.find(closer, begun)
+        if end < 0:
+            return Split("", "\n\n".join([*thoughts, text[begun:].strip()]), is_unclosed=True)
+        thoughts.append(text[begun:end].strip())
+        text = text[end + len(closer) :].lstrip()
+        opened = _OPENING.match(text)
+    return Split(_unwrapped(text), "\n\n".join(filter(None, thoughts)), is_unclosed=False)
+
+
+def _harmony(text: str) -> Split:
+    finals = list(_HARMONY_FINAL.finditer(text))
+    if not finals:
+        return Split("", text, is_unclosed=True)
+    final = finals[-1]
+    ended = _HARMONY_END.search(text, final.end())
+    answer = text[final.end() : ended.start() if ended else len(text)]
+    reasoning = text[: final.start()].removesuffix("<|start|>assistant").strip()
+    return Split(answer.strip(), reasoning or None, is_unclosed=False)
+
+
+def _unwrapped(answer: str) -> str:
+    answer = answer.strip()
+    if wrapped := _WRAPPED.match(answer):
+        return next(part for part in wrapped.groups() if part is not None).strip()
+    return answer

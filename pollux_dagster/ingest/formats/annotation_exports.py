@@ -1,0 +1,318 @@
+"""People's scores as annotation tools export them.
+
+Label Studio: tasks with `annotations` (labelstud.io/guide/task_format), and the rows of JSON-MIN and CSV
+(HumanSignal/label-studio-converter on GitHub, label_studio_converter/converter.py). Argilla: records with `responses`
+(docs.argilla.io, reference of rg.Record and rg.Response). Toloka: TSV of `INPUT:`, `OUTPUT:` and `ASSIGNMENT:` columns
+(MERA-Evaluation/MERA on GitHub, humanbenchmarks/*/assignments_from_pool_*.tsv). A column a person: a table of
+`prompt_id, model_id, criteria_name` and one column for each annotator.
+
+Where a task has one question and its data names a criterion, that is the criterion; otherwise a question's name is.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from pollux_dagster.ingest import rows
+from pollux_dagster.ingest.formats.context import FileContext
+from pollux_dagster.ingest.landing_records import HumanScore, Note, Record
+from pollux_dagster.ingest.rows import Reason, RowRejected
+
+_ROW_FIELDS = ("prompt_id", "model_id", "model", "criteria_name", "sample_index")
+# Numeric columns of such tables that are nobody's scores.
+_NOBODY = re.compile(
+    r"(?:id|№|#|n|no|row|index|number|номер|count|количество|mean|avg|average|среднее|median|медиана|sum|total|итого|"
+    r"std|sd|min|max|score|rating|оценка|weight|вес|tokens?|length|длина|time|время|latency|timestamp|"
+    r"sample_?index|turn|level|levels|criteria_score|difficulty|unnamed.*|agreement|seed|temperature|epoch|"
+    r".*[_ ]id)",
+    re.IGNORECASE,
+)
+_LEVEL = re.compile(r"\s*([-+]?\d+(?:[.,]\d+)?)\s*(?:[:.)=—–-]\s*\D.*)?", re.DOTALL)
+_NOBODY_YET = Note("no_score", "nobody has scored this answer, or every score of it was cancelled")
+_TOLOKA_SKIPPED = ("REJECTED", "SKIPPED", "EXPIRED", "ACTIVE")
+
+
+class _Rated(NamedTuple):
+    """The answer that was rated."""
+
+    prompt_id: str
+    model_id: str
+    sample_index: int | None
+    criteria_name: str | None
+
+
+class _Answer(NamedTuple):
+    """One person's answer to one question of the form."""
+
+    question: str
+    annotator: str
+    value: object
+    feedback: str | None = None
+
+
+def _rated(data: Mapping[str, Any], where: str) -> _Rated:
+    prompt_id = rows.prompt_id(data.get("prompt_id"), f"prompt_id in {where}")
+    model = next((data[f] for f in ("model_id", "model", "model_name") if data.get(f) is not None), None)
+    if model is None:
+        raise RowRejected(Reason.MISSING_FIELD, f"expected model_id in {where}: whose answer the score is for")
+    sample = rows.sample_index(data) if data.get("sample_index") is not None else None
+    return _Rated(prompt_id, rows.model_id(model), sample, rows.label(data, "criteria_name"))
+
+
+def _scores(rated: _Rated, answers: Sequence[_Answer]) -> list[Record]:
+    """The scores; a criterion that the data names needs a single question."""
+    questions = {answer.question for answer in answers}
+    if rated.criteria_name is not None and len(questions) > 1:
+        found = f"criteria_name is {rated.criteria_name!r:.100}, and several questions have scores"
+        raise RowRejected(Reason.WRONG_TYPE, f"{found}: {sorted(questions)!r:.300}")
+    if not answers:
+        return [_NOBODY_YET]
+    return [
+        HumanScore(
+            rated.prompt_id, rated.model_id, rated.criteria_name or a.question, a.annotator,
+            level(a.value, a.question), rated.sample_index, a.feedback,
+        )
+        for a in answers
+    ]  # fmt: skip
+
+
+def level(value: object, field: str) -> float:
+    """A score: a number, or the text of a choice that begins with one, such as `2 — частично`."""
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    if isinstance(value, str) and (match := _LEVEL.fullmatch(value)):
+        value = match[1]
+    return rows.score(value, field)
+
+
+# Label Studio
+
+
+def read_label_studio_task(fields: dict[str, Any], context: FileContext) -> list[Record]:
+    """One task of the JSON export: each annotation is a person's, and each rating, choice or number in it a score."""
+    data = fields.get("data")
+    if not isinstance(data, dict):
+        raise rows.reject_type("data", "an object with prompt_id and model_id", data)
+    annotations = fields.get("annotations")
+    if not isinstance(annotations, list) or not all(isinstance(item, dict) for item in annotations):
+        raise rows.reject_type("annotations", "a list of annotations", annotations)
+    answers = [answer for item in annotations if not item.get("was_cancelled") for answer in _label_studio(item)]
+    return _scores(_rated(data, "data"), answers)
+
+
+def _label_studio(annotation: dict[str, Any]) -> Iterator[_Answer]:
+    results = annotation.get("result")
+    if not isinstance(results, list) or not all(isinstance(item, dict) for item in results):
+        raise rows.reject_type("annotations[].result", "a list of results", results)
+    comments = [text for item in results if item.get("type") == "textarea" for text in _texts(item.get("value"))]
+    for item in results:
+        kind, value = item.get("type"), item.get("value")
+        if kind not in ("rating", "choices", "number"):
+            continue
+        name = rows.required_text(item, "from_name")
+        if not isinstance(value, dict):
+            raise rows.reject_type("annotations[].result[].value", "an object", value)
+        yield _Answer(name, _person(annotation.get("completed_by")), value.get(kind), "\n".join(comments) or None)
+
+
+def _texts(value: object) -> list[str]:
+    found = value.get("text") if isinstance(value, dict) else None
+    return [text for text in (found if isinstance(found, list) else [found]) if isinstance(text, str)]
+
+
+def _person(value: object) -> str:
+    """An annotator: a number, a name, or an object with an e-mail address or an id."""
+    if isinstance(value, dict):
+        value = next((value[f] for f in ("email", "username", "id") if value.get(f) is not None), None)
+    return rows.label({"annotator": value}, "annotator") or "unnamed"
+
+
+def is_label_studio_row(fields: dict[str, Any]) -> bool:
+    """A row of JSON-MIN or of the CSV export: the task's data, the answers and the annotation side by side."""
+    return {"annotation_id", "annotator", "lead_time"} <= fields.keys()
+
+
+_LABEL_STUDIO_OWN = ("id", "annotator", "annotation_id", "created_at", "updated_at", "lead_time", "agreement")
+
+
+def read_label_studio_row(fields: dict[str, Any], context: FileContext) -> list[Record]:
+    """One annotation; the columns that are scores are the numeric ones that `people_of` found in the first rows."""
+    person = _person(fields.get("annotator"))
+    comment = next((fields[f] for f in ("comment", "feedback") if isinstance(fields.get(f), str)), None)
+    answers = [
+        _Answer(name, person, _min_value(fields[name]), comment)
+        for name in context.people
+        if fields.get(name) not in (None, "")
+    ]
+    if not answers:
+        raise RowRejected(Reason.MISSING_FIELD, "expected a column with a rating, a choice or a number, found none")
+    return _scores(_rated(fields, "the row"), answers)
+
+
+def _min_value(value: object) -> object:
+    """A rating of JSON-MIN may be an object: `{"rating": 2}` or `{"choices": ["2"]}`."""
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    if isinstance(value, dict):
+        return next((value[kind] for kind in ("rating", "choices", "number") if kind in value), value)
+    return value
+
+
+def label_studio_questions(first: Sequence[dict[str, Any]]) -> tuple[str, ...]:
+    """The columns that hold scores in every one of the first rows that has something in them."""
+    return _numeric_columns(first, (*_LABEL_STUDIO_OWN, *_ROW_FIELDS), value=_min_value)
+
+
+# Argilla
+
+
+def is_argilla_record(fields: dict[str, Any]) -> bool:
+    if isinstance(fields.get("fields"), dict) and "responses" in fields:
+        return True
+    return any(name.endswith(".responses") for name in fields)
+
+
+def read_argilla_record(fields: dict[str, Any], context: FileContext) -> list[Record]:
+    """One record: of the API and version 1 (a list of responses), of version 2 (lists by question), or of a data set
+    (columns `<question>.responses` and `<question>.responses.users`).
+    """
+    metadata, shown = fields.get("metadata"), fields.get("fields")
+    data = {**fields, **(shown if isinstance(shown, dict) else {}), **(metadata if isinstance(metadata, dict) else {})}
+    responses = fields.get("responses")
+    if isinstance(responses, list):
+        answers = list(_argilla_listed(responses))
+    elif isinstance(responses, dict):
+        answers = [a for question, given in responses.items() for a in _argilla_asked(question, given)]
+    else:
+        answers = list(_argilla_columns(fields))
+    scores = [answer for answer in answers if not _is_words(answer.value)]
+    words = {a.annotator: a.value for a in answers if _is_words(a.value)}
+    told = [a._replace(feedback=str(words[a.annotator]) if a.annotator in words else None) for a in scores]
+    return _scores(_rated(data, "metadata or fields"), told)
+
+
+def _is_words(value: object) -> bool:
+    return isinstance(value, str) and _LEVEL.fullmatch(value) is None
+
+
+def _argilla_listed(responses: list[Any]) -> Iterator[_Answer]:
+    for response in responses:
+        if not isinstance(response, dict) or not isinstance(response.get("values"), dict):
+            raise rows.reject_type("responses[]", "an object with user_id and values", response)
+        if response.get("status", "submitted") != "submitted":
+            continue
+        for question, given in response["values"].items():
+            value = given.get("value") if isinstance(given, dict) else given
+            yield _Answer(question, _person(response.get("user_id")), value)
+
+
+def _argilla_asked(question: str, given: object) -> Iterator[_Answer]:
+    for answer in given if isinstance(given, list) else [given]:
+        if not isinstance(answer, dict):
+            raise rows.reject_type(f"responses.{question:.100}", "a list of {value, user_id}", answer)
+        if answer.get("status", "submitted") == "submitted":
+            yield _Answer(question, _person(answer.get("user_id")), answer.get("value"))
+
+
+def _argilla_columns(fields: dict[str, Any]) -> Iterator[_Answer]:
+    for name, values in fields.items():
+        question = name.removesuffix(".responses")
+        if question == name or values is None:
+            continue
+        users, states = fields.get(f"{name}.users"), fields.get(f"{name}.status")
+        if not isinstance(values, list) or not isinstance(users, list) or len(users) != len(values):
+            raise rows.reject_type(f"{name:.100}.users", f"a list of as many users as {name:.100} has values", users)
+        submitted = states if isinstance(states, list) and len(states) == len(values) else ["submitted"] * len(values)
+        for value, user, state in zip(values, users, submitted, strict=True):
+            if state == "submitted":
+                yield _Answer(question, _person(user), value)
+
+
+# Toloka
+
+
+def is_toloka_row(fields: dict[str, Any]) -> bool:
+    names = [name.upper() for name in fields]
+    return any(n.startswith("INPUT:") for n in names) and any(n.startswith("OUTPUT:") for n in names)
+
+
+def read_toloka_row(fields: dict[str, Any], context: FileContext) -> list[Record]:
+    """One assignment: `INPUT:` has the task's data, each `OUTPUT:` with a number is a question."""
+    parts: dict[str, dict[str, Any]] = {"INPUT": {}, "OUTPUT": {}, "ASSIGNMENT": {}}
+    for name, value in fields.items():
+        section, _, column = name.partition(":")
+        parts.setdefault(section.upper(), {})[column.strip()] = value
+    data, given, assignment = ({k.lower(): v for k, v in parts[p].items()} for p in ("INPUT", "OUTPUT", "ASSIGNMENT"))
+    rated = _rated(data, "the INPUT: columns")
+    if str(assignment.get("status")).upper() in _TOLOKA_SKIPPED:
+        return [_NOBODY_YET]
+    person = _person(assignment.get("worker_id"))
+    named = {column: value for column, value in parts["OUTPUT"].items() if value not in (None, "")}
+    comment = "\n".join(value for value in named.values() if _is_words(value)) or None
+    answers = [_Answer(column, person, value, comment) for column, value in named.items() if not _is_words(value)]
+    if not answers:
+        raise RowRejected(Reason.MISSING_FIELD, f"expected a number in an OUTPUT: column, got {sorted(given)!r:.300}")
+    return _scores(rated, answers)
+
+
+# A column a person
+
+
+def is_table_of_people(fields: dict[str, Any]) -> bool:
+    has = fields.keys()
+    if not {"prompt_id", "criteria_name"} <= has or not {"model_id", "model"} & has:
+        return False
+    return not {"score", "criteria_score", "answer", "output", "instruction", "rubrics"} & has and bool(
+        people_of([fields])
+    )
+
+
+def people_of(first: Sequence[dict[str, Any]]) -> tuple[str, ...]:
+    """The columns that are people's: numbers or nothing in each of the first rows, and no name of something else."""
+    return _numeric_columns(first, _ROW_FIELDS, nobodys=_NOBODY)
+
+
+def _numeric_columns(
+    first: Sequence[dict[str, Any]],
+    own: tuple[str, ...],
+    *,
+    nobodys: re.Pattern[str] | None = None,
+    value: Callable[[object], object] = lambda value: value,
+) -> tuple[str, ...]:
+    """The columns whose cells in these rows are numbers or empty, with at least one number."""
+    numbers: dict[str, None] = {}
+    texts: set[str] = set()
+    for fields in first:
+        for name, given in fields.items():
+            if name in own or (nobodys is not None and nobodys.fullmatch(name.strip())):
+                continue
+            cell = value(given)
+            if _is_number(cell):
+                numbers[name] = None
+            elif cell is not None and cell != "":
+                texts.add(name)
+    return tuple(name for name in numbers if name not in texts)
+
+
+def _is_number(value: object) -> bool:
+    try:
+        level(value, "")
+    except RowRejected:
+        return False
+    return True
+
+
+def read_row_of_people(fields: dict[str, Any], context: FileContext) -> list[Record]:
+    """One answer and criterion; each person's column is that person's score, and an empty cell is none."""
+    rated = _rated(fields, "the row")
+    if rated.criteria_name is None:
+        raise RowRejected(Reason.MISSING_FIELD, "expected criteria_name: what the scores are for")
+    feedback = rows.optional_text(fields, "feedback")
+    answers = [
+        _Answer(rated.criteria_name, name.strip(), fields[name], feedback)
+        for name in context.people
+        if fields.get(name) is not None and str(fields[name]).strip()
+    ]
+    return _scores(rated, answers)

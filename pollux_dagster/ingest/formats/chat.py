@@ -1,0 +1,174 @@
+"""Messages of a chat, as APIs and logs write them: whose words they are, what the model said, and what it was asked.
+
+Content is a text or a list of parts (OpenAI's and Anthropic's APIs, Inspect, LMArena); the text is the concatenation of
+the text parts. Images and sound cannot be shown to the judge, so a question with them is rejected.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from pollux_dagster.ingest import rows
+from pollux_dagster.ingest.formats.failures import answered, failed
+from pollux_dagster.ingest.rows import Reason, RowRejected
+
+USER, MODEL, SYSTEM = "user", "assistant", "system"
+# Names of the roles in OpenAI's API, Gemini's, ShareGPT's files, and OpenCompass.
+_ROLES = {
+    "user": USER, "human": USER, "prompter": USER,
+    "assistant": MODEL, "gpt": MODEL, "model": MODEL, "bot": MODEL, "chatgpt": MODEL, "ai": MODEL,
+    "system": SYSTEM, "developer": SYSTEM,
+    "tool": "tool", "function": "tool", "function_call": "tool", "observation": "tool", "ipython": "tool",
+}  # fmt: skip
+_TEXT_PARTS = ("text", "output_text", "input_text")
+_REASONING_PARTS = {"reasoning": "reasoning", "thinking": "thinking"}
+_REASONING_FIELDS = ("reasoning_content", "reasoning", "thinking")
+_CUT = ("length", "max_tokens", "max_output_tokens", "model_length", "MAX_TOKENS")
+_CALLS = ("tool_calls", "function_call", "tool_use")
+
+
+class Message(NamedTuple):
+    role: str
+    fields: dict[str, Any]
+    content: object
+
+
+class Reply(NamedTuple):
+    """What the user saw of a model's message, and the reasoning that the tool kept apart."""
+
+    text: str | None
+    reasoning: str | None
+
+
+def messages_of(value: object, field: str) -> list[Message]:
+    """The messages of a list, each with `role` and `content`, or `from` and `value` as in ShareGPT's files."""
+    if not isinstance(value, list) or not value:
+        raise rows.reject_type(field, "a list of at least one message", value)
+    found = []
+    for item in value:
+        if not isinstance(item, dict):
+            raise rows.reject_type(f"{field}[]", "an object with role and content", item)
+        named = item.get("role") if item.get("role") is not None else item.get("from")
+        role = _ROLES.get(named.lower()) if isinstance(named, str) else None
+        if role is None:
+            raise rows.reject_type(f"{field}[].role", f"one of {', '.join(sorted(_ROLES))}", named)
+        found.append(Message(role, item, item["content"] if "content" in item else item.get("value")))
+    return found
+
+
+def asked_text(content: object, field: str) -> str:
+    """The text of a question's message. Raises RowRejected where a part of it is not text."""
+    if isinstance(content, list):
+        for part in content:
+            kind = part.get("type") if isinstance(part, dict) else None
+            if isinstance(part, dict) and kind not in _TEXT_PARTS and not isinstance(part.get("text"), str):
+                detail = f"{field} has a part of type {kind!r:.50}; the judge reads text only"
+                raise RowRejected(Reason.WRONG_TYPE, detail)
+    return content_of(content, field).text or ""
+
+
+def content_of(content: object, field: str) -> Reply:
+    """The text parts of a content, and its reasoning parts. A refusal is what the user saw, and therefore text."""
+    if content is None or isinstance(content, str):
+        return Reply(content, None)
+    if isinstance(content, dict) and "answer" in content:  # arena-hard-auto: {"answer": text}
+        return content_of(content["answer"], f"{field}.answer")
+    if not isinstance(content, list):
+        raise rows.reject_type(field, "text or a list of parts", content)
+    texts: list[str] = []
+    reasons: list[str] = []
+    for part in content:
+        if isinstance(part, str):
+            texts.append(part)
+            continue
+        if not isinstance(part, dict):
+            raise rows.reject_type(f"{field}[]", "text or an object with type and text", part)
+        kind = part.get("type")
+        if kind == "refusal":
+            texts.append(rows.optional_text(part, "refusal") or "")
+        elif isinstance(kind, str) and kind in _REASONING_PARTS:
+            reasons.append(rows.optional_text(part, _REASONING_PARTS[kind]) or "")
+        elif kind in _TEXT_PARTS or kind is None:
+            texts.append(rows.optional_text(part, "text") or "")
+    return Reply("".join(texts) if texts else None, "\n\n".join(filter(None, reasons)) or None)
+
+
+def reply_of(message: dict[str, Any], content: object, field: str, *, finish: object = None) -> Reply:
+    """What a model's message says to the user. `finish` is why it ended, if the tool says.
+
+    Raises RowRejected where the message holds no words for the user and something else explains that.
+    """
+    reply = content_of(content, field)
+    reasoning = reply.reasoning or next(filter(None, (_reasoning(message.get(f)) for f in _REASONING_FIELDS)), None)
+    if reply.text and reply.text.strip():
+        return Reply(answered(reply.text), reasoning)
+    refusal = message.get("refusal")
+    if isinstance(refusal, str) and refusal.strip():
+        return Reply(refusal, reasoning)
+    refuse_wordless(finish, calls=_calls(message, content))
+    return Reply(reply.text, reasoning)
+
+
+def refuse_wordless(finish: object, *, calls: Sequence[str] = ()) -> None:
+    """Raise RowRejected where a reply without words ended for a reason that left the model no way to answer."""
+    if calls:
+        raise failed(f"it called a tool ({', '.join(calls):.200}) and said nothing")
+    if finish in ("content_filter", "SAFETY", "PROHIBITED_CONTENT"):
+        raise failed(f"the provider's content filter removed it (finish reason {finish})")
+    if finish in _CUT:
+        raise failed(f"it was cut at the token limit before any text (finish reason {finish}); raise the limit")
+    if finish in _CALLS:
+        raise failed(f"it ended in a tool call (finish reason {finish}) and said nothing")
+    if finish in ("error", "failed", "cancelled"):
+        raise failed(f"the request ended with finish reason {finish}")
+
+
+def _calls(message: dict[str, Any], content: object) -> list[str]:
+    """The names of the tools that a message calls."""
+    calls: list[object] = []
+    for field in ("tool_calls", "function_call"):
+        value = message.get(field)
+        calls += value if isinstance(value, list) else [value] if value else []
+    if isinstance(content, list):
+        calls += [part for part in content if isinstance(part, dict) and part.get("type") in ("tool_use", "tool_call")]
+    return [_call_name(call) for call in calls]
+
+
+def _call_name(call: object) -> str:
+    inner = call.get("function") if isinstance(call, dict) else None
+    for holder in (inner, call):
+        if isinstance(holder, dict) and isinstance(holder.get("name"), str):
+            return str(holder["name"])
+    return inner if isinstance(inner, str) else "unnamed"
+
+
+def _reasoning(value: object) -> str | None:
+    return value if isinstance(value, str) and value.strip() else None
+
+
+def split_conversation(messages: list[Message], field: str) -> tuple[str, Message]:
+    """What was asked, and the message that answers it: the last one of the model. What comes after it is left out."""
+    last = next((i for i in reversed(range(len(messages))) if messages[i].role == MODEL), None)
+    if last is None:
+        raise RowRejected(Reason.MISSING_FIELD, f"expected a message of the model in {field}, found none")
+    asked = transcript_of_roles(messages[:last], field)
+    if not any(message.role == USER for message in messages[:last]) or not asked.strip():
+        raise RowRejected(Reason.MISSING_FIELD, f"expected a message of the user before the model's in {field}")
+    return asked, messages[last]
+
+
+def transcript_of_roles(messages: list[Message], field: str) -> str:
+    """The messages as one text: the only one as it is, several as paragraphs `[n] role: text`."""
+    texts = [
+        asked_text(m.content, f"{field}[].content")
+        if m.role != MODEL
+        else answered(content_of(m.content, f"{field}[].content").text) or ""
+        for m in messages
+    ]
+    if len(messages) == 1 and messages[0].role == USER:
+        return texts[0]
+    return "\n\n".join(
+        f"[{number}] {message.role}: {text}"
+        for number, (message, text) in enumerate(zip(messages, texts, strict=True), start=1)
+    )

@@ -1,0 +1,126 @@
+"""Chats of one row each: `messages`, `conversations`, and `prompt` with a `response`.
+
+`messages` is the shape of OpenAI's API and of huggingface.co's chat data sets (trl, HuggingFaceH4/no_robots),
+`conversations` of ShareGPT's files (lm-sys/FastChat, docs/dataset_release.md and data/dummy_conversation.json), and
+`conversation` of lmsys-chat-1m and WildChat. The last message of the model is the answer, and everything before it is
+the instruction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from pollux_dagster.ingest import rows
+from pollux_dagster.ingest.formats.chat import (
+    MODEL,
+    Message,
+    messages_of,
+    reply_of,
+    split_conversation,
+    transcript_of_roles,
+)
+from pollux_dagster.ingest.formats.context import FileContext, names_a_model, no_model, text_id
+from pollux_dagster.ingest.formats.failures import answered
+from pollux_dagster.ingest.landing_records import Instruction, ModelOutput, Record
+from pollux_dagster.ingest.rows import Reason, RowRejected
+
+CONVERSATION_FIELDS = ("messages", "conversations", "conversation")
+PROMPT_FIELDS = ("prompt", "question", "query", "input")
+RESPONSE_FIELDS = ("response", "completion", "output", "answer", "generation", "generated_text")
+RESPONSES_FIELDS = ("responses", "completions", "outputs", "generations")
+
+
+def is_conversation(fields: dict[str, Any]) -> bool:
+    return any(isinstance(fields.get(field), list) for field in CONVERSATION_FIELDS)
+
+
+def is_prompt_and_response(fields: dict[str, Any]) -> bool:
+    has = fields.keys()
+    return any(f in has for f in PROMPT_FIELDS) and any(f in has for f in (*RESPONSE_FIELDS, *RESPONSES_FIELDS))
+
+
+def refuse_without_model(context: FileContext, first: Sequence[dict[str, Any]]) -> str | None:
+    """Why a file is no model's answers: it has the name of a data set and names no model."""
+    if context.side_file is None or any(map(names_a_model, first)):
+        return None
+    return no_model(context.side_file)
+
+
+def refuse_questions(context: FileContext, first: Sequence[dict[str, Any]]) -> str | None:
+    """As above; and `question` and `answer` without a model are a data set, whatever the file is called."""
+    if any(map(names_a_model, first)):
+        return None
+    if not any("prompt" in fields or "prompt_id" in fields for fields in first):
+        asked = next(f for fields in first for f in PROMPT_FIELDS if f in fields)
+        return (
+            f"a data set of questions and reference answers: it has {asked!r} with an answer and names no model. As "
+            "instructions, give it the fields prompt_id, instruction and reference_answer; if it is a model's answers, "
+            "name the model in a field `model`"
+        )
+    return refuse_without_model(context, first)
+
+
+def read_conversation(fields: dict[str, Any], context: FileContext) -> list[Record]:
+    """One conversation as an instruction and the answer to it."""
+    field = next((f for f in CONVERSATION_FIELDS if isinstance(fields.get(f), list)), CONVERSATION_FIELDS[0])
+    messages = messages_of(fields.get(field), field)
+    beside = next((f for f in RESPONSE_FIELDS if f in fields), None)
+    if (
+        beside is not None and messages[-1].role != MODEL
+    ):  # the messages are the prompt, and the answer lies beside them
+        messages.append(Message(MODEL, fields, fields[beside]))
+    asked, message = split_conversation(messages, field)
+    reply = reply_of(message.fields, message.content, f"{field}[].content", finish=fields.get("finish_reason"))
+    prompt_id = _prompt_id(fields, asked)
+    model = context.model_of(fields)
+    return [
+        _instruction(fields, prompt_id, asked),
+        ModelOutput(model, prompt_id, asked, rows.sample_index(fields), reply.text, reply.reasoning),
+    ]
+
+
+def read_prompt_and_response(fields: dict[str, Any], context: FileContext) -> list[Record]:
+    """A prompt, which may be a list of messages, and one response or a list of several, which are samples."""
+    asking = next((f for f in PROMPT_FIELDS if f in fields), PROMPT_FIELDS[0])
+    if isinstance(fields.get(asking), list):
+        asked = transcript_of_roles(messages_of(fields[asking], asking), asking)
+        if not asked.strip():
+            raise RowRejected(Reason.MISSING_FIELD, f"expected {asking} with text, got blank messages")
+    else:
+        asked = rows.required_text(fields, asking)
+    prompt_id = _prompt_id(fields, asked)
+    model = context.model_of(fields)
+    answering = next((f for f in RESPONSE_FIELDS if f in fields), None)
+    if answering is None:
+        texts = _several(fields)
+        samples = [ModelOutput(model, prompt_id, asked, index, text) for index, text in enumerate(texts)]
+        return [_instruction(fields, prompt_id, asked), *samples]
+    message, content = _message(fields[answering], fields)
+    reply = reply_of(message, content, answering, finish=fields.get("finish_reason"))
+    output = ModelOutput(model, prompt_id, asked, rows.sample_index(fields), reply.text, reply.reasoning)
+    return [_instruction(fields, prompt_id, asked), output]
+
+
+def _several(fields: dict[str, Any]) -> list[str | None]:
+    field = next((f for f in RESPONSES_FIELDS if f in fields), RESPONSES_FIELDS[0])
+    texts = fields.get(field)
+    if not isinstance(texts, list) or not texts or not all(text is None or isinstance(text, str) for text in texts):
+        raise rows.reject_type(field, "a list of at least one text", texts)
+    return [answered(text) for text in texts]
+
+
+def _message(response: object, fields: dict[str, Any]) -> tuple[dict[str, Any], object]:
+    """The message of a completion in trl's form, a list of one message, and its content; else the row and the text."""
+    only = response[0] if isinstance(response, list) and len(response) == 1 else None
+    return (only, only.get("content")) if isinstance(only, dict) and "role" in only else (fields, response)
+
+
+def _prompt_id(fields: dict[str, Any], asked: str) -> str:
+    return rows.prompt_id(fields["prompt_id"]) if fields.get("prompt_id") is not None else text_id(asked)
+
+
+def _instruction(fields: dict[str, Any], prompt_id: str, asked: str) -> Instruction:
+    reference = rows.reference_text(fields)
+    kind, domain = rows.label(fields, "task_type") or rows.label(fields, "category"), rows.label(fields, "domain")
+    return Instruction(prompt_id, asked, reference, kind, rows.label(fields, "task_subtype"), domain, None, None)

@@ -1,0 +1,76 @@
+"""What tools write where a model gave no answer. Such a text is rejected as `failed_response` and never judged.
+
+Each marker is here once, with the source that writes it. A text counts as a marker only as a whole, or by an opening
+that no model writes; a model that mentions one in its answer is read.
+"""
+
+from __future__ import annotations
+
+import re
+
+from pollux_dagster.ingest.rows import Reason, RowRejected
+
+# lm-sys/FastChat, llm_judge/common.py: API_ERROR_OUTPUT, after the API failed at every attempt.
+_FASTCHAT_API = "$ERROR$"
+# lm-sys/FastChat, llm_judge/gen_model_answer.py: the output where generation raised a RuntimeError.
+_FASTCHAT_RUNTIME = "ERROR"
+# lm-sys/FastChat, constants.py: what serve/gradio_web_server.py and the arena's logs hold in place of an answer. Some
+# are followed by an error code or a reason.
+_FASTCHAT_SERVER = re.compile(
+    r"\s*+(?:"
+    r"\*\*NETWORK ERROR DUE TO HIGH TRAFFIC"  # SERVER_ERROR_MSG
+    r"|\$MODERATION\$ "  # MODERATION_MSG, TEXT_MODERATION_MSG, IMAGE_MODERATION_MSG
+    r"|YOUR INPUT VIOLATES OUR CONTENT MODERATION GUIDELINES"  # MODERATION_MSG of earlier versions
+    r"|YOU HAVE REACHED THE CONVERSATION LENGTH LIMIT\."  # CONVERSATION_LIMIT_MSG
+    r"|THIS SESSION HAS BEEN INACTIVE FOR TOO LONG\."  # INACTIVE_MSG
+    r"|\*\*RATE LIMIT OF THIS MODEL IS REACHED"  # RATE_LIMIT_MSG
+    r")"
+)
+# Microsoft and Google spreadsheets write these into a cell whose formula has no value, the first by opening a text that
+# begins with `=`, `+` or `-`. Excel writes them in the language of its user.
+SPREADSHEET_ERRORS = frozenset(
+    {"#NAME?", "#REF!", "#VALUE!", "#N/A", "#DIV/0!", "#NULL!", "#NUM!", "#SPILL!", "#CALC!", "#ERROR!", "#BUSY!"}
+    | {"#GETTING_DATA", "#ИМЯ?", "#ССЫЛКА!", "#ЗНАЧ!", "#Н/Д", "#ДЕЛ/0!", "#ПУСТО!", "#ЧИСЛО!", "#ПЕРЕНОС!"}
+)
+_LONGEST_MARKER = max(map(len, (*SPREADSHEET_ERRORS, _FASTCHAT_API)))
+# Tools that record a failed request as an empty text. What the model answered cannot be told from it.
+EMPTY_WHEN_FAILED = {
+    # tatsu-lab/alpaca_eval, decoders/openai.py and anthropic.py ("Returning empty completion"), cohere.py (" ").
+    "AlpacaEval": "AlpacaEval writes an empty output where the request failed or was filtered",
+    # open-compass/opencompass, models/openai_api.py: `return ''` for a refused or filtered prompt.
+    "OpenCompass": "OpenCompass writes an empty prediction where the API refused or filtered the prompt",
+    # huggingface/lighteval, models/endpoints/litellm_model.py and inference_providers_model.py.
+    "LightEval": "LightEval writes an empty text where the request failed at every attempt",
+}
+
+
+def failed(why: str) -> RowRejected:
+    """The rejection of a row in place of whose answer something failed."""
+    return RowRejected(Reason.FAILED_RESPONSE, f"expected an answer of the model: {why}")
+
+
+def marker_in(text: str | None) -> str | None:
+    """What the text says instead of an answer, whichever format it came in; None where it may be an answer."""
+    if not text:
+        return None
+    if len(text) <= 2 * _LONGEST_MARKER:
+        whole = text.strip()
+        if whole == _FASTCHAT_API:
+            return "$ERROR$ is what FastChat writes where the API failed"
+        if whole.startswith("#") and whole.upper() in SPREADSHEET_ERRORS:
+            return f"{whole} is a spreadsheet's error: restore the text and import the column as text"
+    if _FASTCHAT_SERVER.match(text):
+        return f"FastChat's server wrote {text.strip()[:60]!r} in place of an answer"
+    return None
+
+
+def answered(text: str | None, *, by: str | None = None) -> str | None:
+    """The text itself. Raises RowRejected where it is the marker of a failure; `by` names the tool, if one is known."""
+    found = marker_in(text)
+    if found is None and by in EMPTY_WHEN_FAILED and not (text and text.strip()):
+        found = f"the text is empty, and {EMPTY_WHEN_FAILED[by]}"
+    if found is None and by == "FastChat" and text == _FASTCHAT_RUNTIME:
+        found = "ERROR is what FastChat writes where generation raised an error"
+    if found is not None:
+        raise failed(found)
+    return text

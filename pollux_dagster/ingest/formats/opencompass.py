@@ -1,0 +1,89 @@
+"""Predictions of OpenCompass: predictions/<model>/<data set>.json (open-compass/opencompass on GitHub,
+opencompass/openicl/icl_inferencer/icl_base_inferencer.py: GenInferencerOutputHandler, ChatOutputHandler).
+
+The document's keys are the numbers of the items; each item has `origin_prompt`, `prediction` and perhaps `gold`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from pollux_dagster.ingest import rows
+from pollux_dagster.ingest.formats.chat import USER, messages_of, transcript_of_roles
+from pollux_dagster.ingest.formats.context import FileContext
+from pollux_dagster.ingest.formats.failures import answered
+from pollux_dagster.ingest.landing_records import Instruction, ModelOutput, Record
+from pollux_dagster.ingest.rows import RawRow, Reason, RowRejected, check_text
+
+
+def is_predictions(document: Any) -> bool:
+    return _numbered(document) and any("origin_prompt" in item for item in document.values())
+
+
+def is_likelihoods(document: Any) -> bool:
+    """Results of OpenCompass's PPL inferencer, which compares likelihoods and generates no text."""
+    return _numbered(document) and all("prediction" in item for item in document.values())
+
+
+def _numbered(document: Any) -> bool:
+    return (
+        isinstance(document, dict)
+        and bool(document)
+        and all(key.isdecimal() and isinstance(item, dict) for key, item in document.items())
+    )
+
+
+def items_of(document: dict[str, Any]) -> Iterator[RawRow]:
+    """Each item as a row; its key is the field `idx`."""
+    for number, (key, item) in enumerate(document.items(), start=1):
+        fields = {**item, "idx": key}
+        try:
+            check_text(fields)
+        except RowRejected as rejection:
+            yield RawRow(number, rejection, repr(item)[:4000])
+        else:
+            yield RawRow(number, fields)
+
+
+def read_prediction(fields: dict[str, Any], context: FileContext) -> list[Record]:
+    """One item. Several predictions are samples; the turns of a conversation are one answer with its turns numbered."""
+    task = context.stem
+    prompt_id = f"{task}:{rows.prompt_id(fields.get('idx'), 'the number')}"
+    origin, predicted = fields.get("origin_prompt"), fields.get("prediction")
+    model_id = rows.model_id(_model(context), "the folder's name")
+    if isinstance(origin, list) and any(isinstance(turn, list) for turn in origin):
+        detail = "a conversation of several rounds of OpenCompass's chat inferencer is not read; use its `last` mode"
+        raise RowRejected(Reason.UNKNOWN_FORMAT, detail)
+    asked = _asked(origin)
+    texts = predicted if isinstance(predicted, list) else [predicted]
+    if not texts or not all(text is None or isinstance(text, str) for text in texts):
+        raise rows.reject_type("prediction", "text or a list of texts", predicted)
+    outputs = [
+        ModelOutput(model_id, prompt_id, asked, number, answered(text, by="OpenCompass"))
+        for number, text in enumerate(texts)
+    ]
+    return [Instruction(prompt_id, asked, _gold(fields.get("gold")), task, None, None, None, None), *outputs]
+
+
+def _asked(origin: object) -> str:
+    """A text, or a list of `{role, prompt}` (HUMAN, BOT, SYSTEM) or of `{role, content}`."""
+    if isinstance(origin, list) and all(isinstance(turn, dict) for turn in origin):
+        turns = [{"role": t.get("role"), "content": t.get("prompt", t.get("content"))} for t in origin]
+        messages = messages_of(turns, "origin_prompt")
+        spoken = [m for m in messages if m.role != "assistant" or m.content]
+        asked = transcript_of_roles(spoken, "origin_prompt")
+        if any(m.role == USER for m in spoken) and asked.strip():
+            return asked
+        raise RowRejected(Reason.MISSING_FIELD, "expected a turn of HUMAN with text in origin_prompt")
+    return rows.required_text({"origin_prompt": origin}, "origin_prompt")
+
+
+def _gold(gold: object) -> str | None:
+    if isinstance(gold, list) and gold and all(isinstance(text, str) for text in gold):
+        gold = "\n".join(gold)
+    return rows.reference_text({"gold": gold}, "gold") if isinstance(gold, str | int | float) else None
+
+
+def _model(context: FileContext) -> str:
+    return context.folder if context.folder and context.folder != "predictions" else context.file_model

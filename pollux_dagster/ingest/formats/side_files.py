@@ -1,0 +1,56 @@
+"""Files that lie beside answers and hold none: what they are and what to do with them, for the message.
+
+A file of one of these forms would otherwise be taken for the answers of a model that is named after the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from pollux_dagster.ingest.formats.context import FileContext
+
+_Refusal = Callable[[FileContext, Sequence[dict[str, Any]]], str | None]
+
+
+def known_as(what: str) -> _Refusal:
+    """A refusal with the same words for every file."""
+    return lambda context, first: what
+
+
+# prometheus-eval/prometheus-eval on GitHub: train/README.md, and huggingface.co/datasets/prometheus-eval.
+PROMETHEUS = known_as(
+    "a training set of Prometheus' judge (Feedback-Collection or Preference-Collection): its output is a judge's "
+    "feedback and no answer to judge. To use it, write orig_instruction, orig_response and orig_reference_answer to "
+    "files of instructions and answers"
+)
+# tatsu-lab/alpaca_eval, src/alpaca_eval/annotators/pairwise_evaluator.py and results/*/*/annotations.json.
+ALPACA_ANNOTATIONS = known_as(
+    "the verdicts of AlpacaEval's judge (annotations.json); land model_outputs.json of the same models instead"
+)
+# trl's preference data sets, as in huggingface.co/datasets/HuggingFaceH4/ultrafeedback_binarized.
+PREFERENCES = known_as(
+    "a set of preferences (chosen and rejected), which trains a model and does not say who answered. If both are "
+    "answers of models, write a row for each, with its model"
+)
+# lm-sys/FastChat, llm_judge/gen_judgment.py; lmarena/arena-hard-auto, gen_judgment.py.
+JUDGMENTS = known_as("the verdicts of another judge (FastChat's or arena-hard's model_judgment); they are not read")
+# lm-sys/FastChat, llm_judge/data/judge_prompts.jsonl.
+JUDGE_PROMPTS = known_as("prompts of FastChat's judge (judge_prompts.jsonl); they are not read")
+# stanford-crfm/helm, src/helm/benchmark/presentation/run_display.py.
+HELM_DISPLAY = known_as("a file that HELM made for its web page; land scenario_state.json of the same run instead")
+# open-compass/opencompass, icl_base_inferencer.py: PPLInferencerOutputHandler.
+OPENCOMPASS_LIKELIHOODS = known_as(
+    "results of OpenCompass's PPL inferencer, which compares likelihoods and generates no text to judge"
+)
+# UKGovernmentBEIS/inspect_ai, src/inspect_ai/log/_file.py: headers and failed runs have no samples.
+INSPECT_HEADER = known_as(
+    "an Inspect log without samples. Land the whole log: the .eval file itself, or `inspect log dump LOG.eval`"
+)
+# EleutherAI/lm-evaluation-harness, lm_eval/loggers/evaluation_tracker.py; huggingface/lighteval, evaluation_tracker.py.
+RESULTS = known_as(
+    "a table of results (lm-eval's or LightEval's results_*.json) without any answer. Land the samples: lm-eval writes "
+    "them with --log_samples, LightEval with --save-details"
+)
+# platform.openai.com/docs (batch input), docs.claude.com (message batches).
+BATCH_REQUESTS = known_as("the requests of a batch and not its replies; land the output file of the batch")

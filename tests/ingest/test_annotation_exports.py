@@ -1,0 +1,226 @@
+"""Exports of annotation tools become people's scores: whose, for which answer, and on what."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.ingest.landing_world import World, answer, instruction
+
+CRITERIA = [{"criteria_name": name, "rubrics": "0: нет\n1: частично\n2: да"} for name in ("Польза", "Стиль")]
+
+
+@pytest.fixture
+def answered(world: World) -> World:
+    """A world in which model m answered prompts 1 and 2, each judged on «Польза» and «Стиль»."""
+    world.write("instructions.jsonl", *(instruction(n, criteria=CRITERIA) for n in (1, 2)))
+    world.write("m.jsonl", answer(1), answer(2))
+    return world
+
+
+def scores(world: World) -> list[tuple[Any, ...]]:
+    world.sync()
+    return world.rows(
+        "SELECT prompt_id, criteria_name, annotator, score, feedback FROM landing.human_scores ORDER BY ALL"
+    )
+
+
+# Label Studio
+
+
+def result(kind: str, value: object, name: str = "Польза") -> dict[str, Any]:
+    return {"id": "r", "from_name": name, "to_name": "answer", "type": kind, "value": {kind: value}}
+
+
+def annotation(*results: dict[str, Any], by: object = 3, **fields: object) -> dict[str, Any]:
+    return {"id": 1, "completed_by": by, "was_cancelled": False, "result": list(results), **fields}
+
+
+def ls_task(*annotations: dict[str, Any], **data: object) -> dict[str, Any]:
+    return {"id": 5, "data": {"prompt_id": 1, "model_id": "m", **data}, "annotations": list(annotations)}
+
+
+def test_label_studios_ratings_choices_and_numbers_are_scores(answered: World) -> None:
+    words = {"from_name": "why", "type": "textarea", "value": {"text": ["Верно.", "Коротко."]}}
+    answered.write_json(
+        "export.json",
+        [
+            ls_task(
+                annotation(result("rating", 2), words),
+                annotation(result("choices", ["1 — частично"]), by={"email": "a@b"}),
+            ),
+            ls_task(annotation(result("number", 0, "Стиль"), result("rating", 1), by=None), prompt_id="2"),
+            ls_task(annotation(result("rating", 0, "score"), by=7), criteria_name="Стиль"),
+        ],
+    )
+    assert scores(answered) == [
+        ("1", "Польза", "3", 2.0, "Верно.\nКоротко."),
+        ("1", "Польза", "a@b", 1.0, None),
+        ("1", "Стиль", "7", 0.0, None),
+        ("2", "Польза", "unnamed", 1.0, None),
+        ("2", "Стиль", "unnamed", 0.0, None),
+    ]
+    assert answered.rejected() == []
+
+
+def test_a_label_studio_task_that_nobody_scored_is_noted_and_not_rejected(answered: World) -> None:
+    cancelled = annotation(result("rating", 2), was_cancelled=True)
+    answered.write_json("export.json", [ls_task(), ls_task(cancelled), ls_task(annotation(result("rating", 1)))])
+    assert [row[3] for row in scores(answered)] == [1.0]
+    assert answered.rejected() == []
+    assert answered.rows("SELECT row_number, kind FROM landing.notes ORDER BY ALL") == [
+        (1, "no_score"),
+        (2, "no_score"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("task", "reason"),
+    [
+        (ls_task(annotation(result("rating", "хорошо"))), "wrong_type"),
+        (ls_task(annotation(result("choices", ["1", "2"]))), "wrong_type"),
+        (ls_task(annotation(result("rating", None))), "wrong_type"),
+        (ls_task(annotation(result("rating", True))), "wrong_type"),
+        (ls_task(annotation(result("rating", 1, ""))), "missing_field"),
+        (ls_task(annotation({"type": "rating", "from_name": "Польза", "value": 2})), "wrong_type"),
+        (ls_task(annotation(result("rating", 1), result("rating", 2, "Стиль")), criteria_name="Польза"), "wrong_type"),
+        (ls_task(annotation(result("rating", 1)), model_id=None), "missing_field"),
+        (ls_task(annotation(result("rating", 1)), prompt_id=None), "missing_prompt_id"),
+        ({"data": None, "annotations": []}, "wrong_type"),
+        ({"data": {"prompt_id": 1, "model_id": "m"}, "annotations": [5]}, "wrong_type"),
+        ({"data": {"prompt_id": 1, "model_id": "m"}, "annotations": [{"result": None}]}, "wrong_type"),
+    ],
+)
+def test_a_bad_label_studio_task_is_rejected_whole(answered: World, task: dict[str, Any], reason: str) -> None:
+    answered.write_json("export.json", [task, ls_task(annotation(result("rating", 1)))])
+    assert [row[3] for row in scores(answered)] == [1.0]
+    assert answered.rejected() == [("export.json", 1, reason)]
+
+
+def min_row(**fields: object) -> dict[str, Any]:
+    own = {"id": 5, "annotation_id": 9, "created_at": "t", "updated_at": "t", "lead_time": 4.5, "annotator": 3}
+    return {"prompt_id": 1, "model_id": "m", "answer": "ответ", **own, **fields}
+
+
+def test_label_studios_flat_rows_have_a_column_for_each_question(answered: World) -> None:
+    rows = [min_row(Польза=2, Стиль={"rating": 1}), min_row(Польза="0", Стиль=None, prompt_id=2, comment="Мимо.")]
+    answered.write_json("min.json", rows)
+    assert scores(answered) == [
+        ("1", "Польза", "3", 2.0, None),
+        ("1", "Стиль", "3", 1.0, None),
+        ("2", "Польза", "3", 0.0, "Мимо."),
+    ]
+    answered.write_json("min.json", [min_row(text="слова")])
+    assert scores(answered) == []
+    assert answered.rejected() == [("min.json", 1, "missing_field")]
+
+
+# Argilla
+
+
+def record(responses: object, **fields: object) -> dict[str, Any]:
+    return {"id": "u", "fields": {"answer": "ответ"}, "metadata": {"prompt_id": 1, "model_id": "m"},
+            "responses": responses, **fields}  # fmt: skip
+
+
+LISTED = [
+    {"user_id": "вера", "status": "submitted", "values": {"Польза": {"value": 2}, "comment": {"value": "Верно."}}},
+    {"user_id": "олег", "status": "draft", "values": {"Польза": {"value": 0}}},
+]
+ASKED = {
+    "Польза": [{"value": 2, "user_id": "вера"}, {"value": 0, "user_id": "олег", "status": "discarded"}],
+    "comment": [{"value": "Верно.", "user_id": "вера"}],
+}
+
+
+@pytest.mark.parametrize("responses", [LISTED, ASKED])
+def test_argillas_submitted_responses_are_scores(answered: World, responses: object) -> None:
+    answered.write("r.jsonl", record(responses))
+    assert scores(answered) == [("1", "Польза", "вера", 2.0, "Верно.")]
+    assert answered.rejected() == []
+
+
+def test_argillas_data_sets_have_columns_of_users_and_values(answered: World) -> None:
+    row = {"prompt_id": 1, "model_id": "m", "answer": "ответ", "Польза.responses": [2, 1],
+           "Польза.responses.users": ["вера", "олег"], "Польза.responses.status": ["submitted", "draft"],
+           "Стиль.responses": None, "Стиль.responses.users": None}  # fmt: skip
+    answered.write("r.jsonl", row)
+    assert scores(answered) == [("1", "Польза", "вера", 2.0, None)]
+    answered.write("r.jsonl", row | {"Польза.responses.users": ["вера"]})
+    assert scores(answered) == []
+    assert answered.rejected() == [("r.jsonl", 1, "wrong_type")]
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        (record(LISTED, metadata={"prompt_id": 1}), "missing_field"),
+        (record(LISTED, metadata=None), "missing_prompt_id"),
+        (record([5]), "wrong_type"),
+        (record([{"user_id": "u", "values": None}]), "wrong_type"),
+        (record({"Польза": [5]}), "wrong_type"),
+        (record({"Польза": [{"value": [1, 2], "user_id": "u"}]}), "wrong_type"),
+    ],
+)
+def test_a_bad_argilla_record_is_rejected(answered: World, row: dict[str, Any], reason: str) -> None:
+    answered.write("r.jsonl", row, record(LISTED))
+    assert len(scores(answered)) == 1
+    assert answered.rejected() == [("r.jsonl", 1, reason)]
+
+
+# Toloka
+
+INPUTS = "INPUT:prompt_id\tINPUT:model_id\tINPUT:criteria_name"
+TOLOKA = f"{INPUTS}\tOUTPUT:score\tOUTPUT:why\tASSIGNMENT:worker_id\tASSIGNMENT:status\n"
+
+
+def test_toloka_assignments_are_scores_unless_they_were_rejected(answered: World) -> None:
+    given = ("2\tверно\tw1\tAPPROVED", "0\t\tw2\tREJECTED", "\t\tw3\tAPPROVED")
+    answered.write_bytes("pool.tsv", (TOLOKA + "".join(f"1\tm\tПольза\t{row}\n" for row in given)).encode())
+    assert scores(answered) == [("1", "Польза", "w1", 2.0, "верно")]
+    assert answered.rejected() == [("pool.tsv", 3, "missing_field")]
+
+
+# A column a person
+
+PEOPLE = "prompt_id;model_id;criteria_name;вера;олег;среднее;длина;комментарий\n"
+
+
+def test_each_other_numeric_column_of_a_table_is_a_person(answered: World) -> None:
+    rows = ["1;m;Польза;2;1;1,5;120;спорно\n", "2;m;Польза;;2;2;80;\n", "2;m;Стиль;0,5;;0,5;80;\n"]
+    answered.write_bytes("people.csv", (PEOPLE + "".join(rows)).encode())
+    assert scores(answered) == [
+        ("1", "Польза", "вера", 2.0, None),
+        ("1", "Польза", "олег", 1.0, None),
+        ("2", "Польза", "олег", 2.0, None),
+        ("2", "Стиль", "вера", 0.5, None),
+    ]
+    assert answered.rejected() == []
+
+
+def test_a_word_in_a_persons_column_rejects_its_row_where_the_others_are_numbers(answered: World) -> None:
+    rows = [f"{1 + n % 2};m;Польза;{n % 3};1;1;9;\n" for n in range(60)]
+    answered.write_bytes("people.csv", (PEOPLE + "".join(rows) + "1;m;Стиль;не знаю;1;1;9;\n").encode())
+    scores(answered)
+    assert ("people.csv", 61, "wrong_type") in answered.rejected()
+
+
+def test_a_table_with_a_score_column_has_no_people_in_its_columns(answered: World) -> None:
+    answered.write_bytes("s.csv", "prompt_id,model_id,criteria_name,score,вера\n1,m,Польза,2,1\n".encode())
+    assert scores(answered) == [("1", "Польза", "unnamed", 2.0, None)]
+
+
+def test_headings_may_be_written_as_in_google_sheets(answered: World) -> None:
+    body = "Prompt ID,Model,Criteria name,Annotator,Score,Sample index,Feedback\n1,m,Польза,Анна,2,0,Верно.\n"
+    answered.write_bytes("sheet.csv", body.encode())
+    assert scores(answered) == [("1", "Польза", "Анна", 2.0, "Верно.")]
+    assert answered.rows("SELECT sample_index FROM landing.human_scores") == [(0,)]
+
+
+@pytest.mark.parametrize("value", ["первый", -1, True])
+def test_a_bad_sample_of_a_score_is_rejected(answered: World, value: object) -> None:
+    row = {"prompt_id": 1, "model_id": "m", "criteria_name": "Польза", "score": 1, "sample_index": value}
+    answered.write("s.jsonl", row)
+    assert scores(answered) == []
+    assert answered.rejected() == [("s.jsonl", 1, "wrong_type")]

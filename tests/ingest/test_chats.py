@@ -1,0 +1,225 @@
+"""Chats, arenas and tables of prompts: which words were asked, which were answered, and by whom."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import polars as pl
+import pytest
+
+from pollux_dagster.ingest.formats.context import text_id
+from tests.ingest.landing_world import World, instruction
+
+
+def said(role: str, content: object, **fields: object) -> dict[str, object]:
+    return {"role": role, "content": content, **fields}
+
+
+def landed(world: World) -> list[tuple[Any, ...]]:
+    """(model, prompt, what was asked, answer, reasoning) of every output."""
+    world.sync()
+    assert world.rejected() == []
+    return world.rows(
+        "SELECT o.model_id, o.prompt_id, i.instruction, o.answer, l.reasoning FROM raw.model_outputs AS o "
+        "JOIN landing.model_outputs AS l "
+        "USING (file_path, row_number, model_id, sample_index) JOIN raw.instructions AS i ON i.prompt_id = o.prompt_id "
+        "ORDER BY o.file_path, o.row_number, o.model_id, o.sample_index"
+    )
+
+
+def test_one_question_is_the_bare_text_and_several_messages_keep_their_roles(world: World) -> None:
+    chat = [said("system", "Кратко."), said("user", "Раз?"), said("assistant", "1"), said("user", "Два?")]
+    world.write(
+        "m.jsonl",
+        {"messages": [said("user", "Раз?"), said("assistant", "1")]},
+        {"messages": [*chat, said("assistant", "2", reasoning_content="Считаю."), said("user", "Спасибо.")]},
+        {"prompt_id": "p", "model": "other", "messages": [said("user", [{"type": "text", "text": "Три?"}]),
+                                                          said("assistant", [{"type": "text", "text": "3"}])]},
+    )  # fmt: skip
+    asked = "[1] system: Кратко.\n\n[2] user: Раз?\n\n[3] assistant: 1\n\n[4] user: Два?"
+    assert landed(world) == [
+        ("m", text_id("Раз?"), "Раз?", "1", None),
+        ("m", text_id(asked), asked, "2", "Считаю."),
+        ("other", "p", "Три?", "3", None),
+    ]
+
+
+def test_messages_with_the_answer_beside_them_are_its_prompt(world: World) -> None:
+    world.write("m.jsonl", {"prompt_id": 1, "messages": [said("user", "Раз?")], "answer": "1"})
+    assert landed(world) == [("m", "1", "Раз?", "1", None)]
+
+
+def test_a_chat_about_a_landed_instruction_is_judged_against_it(asked: World) -> None:
+    asked.write("m.jsonl", {"messages": [said("user", "Вопрос 2"), said("assistant", "да")]})
+    assert landed(asked) == [("m", "2", "Вопрос 2", "да", None)]
+
+
+@pytest.mark.parametrize(
+    "conversation",
+    [
+        [{"from": "human", "value": "Раз?"}, {"from": "gpt", "value": "1"}],
+        [said("human", "Раз?"), said("model", "1")],
+        [said("USER", "Раз?"), said("Assistant", "1")],
+    ],
+)
+@pytest.mark.parametrize("field", ["conversations", "conversation", "messages"])
+def test_roles_have_the_names_of_several_tools(world: World, field: str, conversation: list[object]) -> None:
+    world.write_json("s.json", [{"id": "x", field: conversation}])
+    assert landed(world) == [("s", text_id("Раз?"), "Раз?", "1", None)]
+
+
+USER = said("user", "Ау?")
+
+
+@pytest.mark.parametrize(
+    ("messages", "reason"),
+    [
+        ([], "wrong_type"),
+        (["Ау?"], "wrong_type"),
+        ([USER], "missing_field"),
+        ([said("assistant", "Да.")], "missing_field"),
+        ([said("user", " "), said("assistant", "Да.")], "missing_field"),
+        ([said("user", None), said("assistant", "Да.")], "missing_field"),
+        ([USER, said("narrator", "…"), said("assistant", "Да.")], "wrong_type"),
+        ([USER, {"content": "Да."}], "wrong_type"),
+        ([USER, said("assistant", 5)], "wrong_type"),
+        ([USER, said("assistant", [{"type": "text", "text": 5}])], "wrong_type"),
+        ([said("user", [{"type": "image_url", "image_url": {"url": "x"}}]), said("assistant", "Кот.")], "wrong_type"),
+        ([USER, said("assistant", None, tool_calls=[{"function": {"name": "f"}}])], "failed_response"),
+        ([USER, said("assistant", "$ERROR$")], "failed_response"),
+        ([USER, said("assistant", "$ERROR$"), USER, said("assistant", "Да.")], "failed_response"),
+    ],
+)
+def test_half_a_conversation_is_rejected_with_a_reason(world: World, messages: list[object], reason: str) -> None:
+    world.write("m.jsonl", {"messages": messages}, {"messages": [USER, said("assistant", "Да.")]})
+    world.sync()
+    assert world.rejected() == [("m.jsonl", 1, reason)]
+    assert len(world.outputs()) == 1
+
+
+def test_a_prompt_and_a_response_have_many_names(world: World) -> None:
+    asking = ("prompt", "question", "query", "input")
+    answering = ("response", "completion", "output", "answer", "generation")
+    names = [f"{one}-{other}" for one in asking for other in answering]
+    world.write("x.jsonl", *({a: f"{a}-{b}", b: "4", "model": "m"} for a, b in (n.split("-") for n in names)))
+    assert landed(world) == [("m", text_id(name), name, "4", None) for name in names]
+
+
+def test_messages_as_prompt_and_completion_and_lists_of_responses_are_read(world: World) -> None:
+    world.write(
+        "m.jsonl",
+        {"prompt_id": 5, "prompt": [said("user", "Раз?")], "completion": [said("assistant", "1", reasoning="Так.")]},
+        {"prompt": "Два?", "responses": ["2", "два"]},
+    )
+    assert landed(world) == [
+        ("m", "5", "Раз?", "1", "Так."),
+        ("m", text_id("Два?"), "Два?", "2", None),
+        ("m", text_id("Два?"), "Два?", "два", None),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"prompt": None, "response": "4"}, "missing_field"),
+        ({"prompt": 5, "response": "4"}, "wrong_type"),
+        ({"prompt": [], "response": "4"}, "wrong_type"),
+        ({"prompt": "?", "response": 4}, "wrong_type"),
+        ({"prompt": "?", "response": {"text": "4"}}, "wrong_type"),
+        ({"prompt": "?", "responses": []}, "wrong_type"),
+        ({"prompt": "?", "responses": [4]}, "wrong_type"),
+        ({"prompt": "?", "response": "", "finish_reason": "length"}, "failed_response"),
+        ({"prompt": "?", "response": "4", "model": 5}, "wrong_type"),
+    ],
+)
+def test_a_bad_prompt_or_response_is_rejected(world: World, fields: dict[str, object], reason: str) -> None:
+    world.write("m.jsonl", fields, {"prompt": "2+2?", "response": "4"})
+    world.sync()
+    assert world.rejected() == [("m.jsonl", 1, reason)]
+
+
+def _hard(uid: str, content: object, *before: dict[str, object]) -> dict[str, object]:
+    messages = [*before, said("user", "Сложите."), said("assistant", content)]
+    return {"uid": uid, "ans_id": "a", "model": "o3", "messages": messages, "tstamp": 1.0, "metadata": {}}
+
+
+def test_arena_hard_answers_find_their_questions_by_uid(world: World) -> None:
+    world.write("hard/question.jsonl", {"uid": "u", "category": "c", "cluster": "ABC", "prompt": "Сложите."})
+    world.write("hard/model_answer/o3.jsonl", _hard("u", {"answer": "a+b"}))
+    world.write("hard/model_answer/s.jsonl", _hard("u", "сумма", said("system", "Кратко.")) | {"model": "s"})
+    assert [row[:4] for row in landed(world)] == [("o3", "u", "Сложите.", "a+b"), ("s", "u", "Сложите.", "сумма")]
+    assert world.rows("SELECT task_type, task_subtype FROM raw.instructions") == [("c", "ABC")]
+
+
+@pytest.mark.parametrize("content", [None, {}, {"answer": 5}, {"text": "a"}])
+def test_arena_hard_content_of_another_form_is_no_answer_of_words(world: World, content: object) -> None:
+    world.write("o3.jsonl", _hard("u", content))
+    world.sync()
+    outcome = (world.rejected(), [text for *_, text in world.outputs()])
+    assert outcome == ([], [""]) if content is None else outcome == ([("o3.jsonl", 1, "wrong_type")], [])
+
+
+def _battle(**fields: object) -> dict[str, object]:
+    asked = said("user", "Раз?")
+    both = {"conversation_a": [asked, said("assistant", "1")], "conversation_b": [asked, said("assistant", "один")]}
+    return {"question_id": "q", "model_a": "x", "model_b": "y", "winner": "tie", **both, **fields}
+
+
+def test_a_battle_is_two_answers_to_one_instruction(world: World) -> None:
+    rows = pl.DataFrame([_battle(), _battle(question_id="r", model_b="x")])
+    rows.write_parquet(world.landing / "arena.parquet")
+    assert landed(world) == [
+        ("x", "q", "Раз?", "1", None),
+        ("y", "q", "Раз?", "один", None),
+        ("x", "r", "Раз?", "1", None),
+        ("x", "r", "Раз?", "один", None),
+    ]
+    assert [sample for _, prompt, sample, _ in world.outputs() if prompt == "r"] == [0, 1]
+
+
+def test_turns_of_a_battle_are_numbered_in_either_form(world: World) -> None:
+    users = [said("user", "Раз?"), said("user", "Два?")]
+    talks = {
+        f"conversation_{side}": [users[0], said("assistant", text), users[1], said("assistant", text + "!")]
+        for side, text in (("a", "1"), ("b", "2"))
+    }
+    kaggle = {"id": 7, "model_a": "x", "model_b": "y", "prompt": json.dumps(["Три?", "Четыре?"])}
+    kaggle |= {"response_a": json.dumps(["3", "4"]), "response_b": ["три", None]}
+    world.write("arena.jsonl", _battle(**talks))
+    world.write("kaggle.jsonl", kaggle)
+    assert [row[1:4] for row in landed(world)] == [
+        ("q", "[1] Раз?\n\n[2] Два?", "[1] 1\n\n[2] 1!"),
+        ("q", "[1] Раз?\n\n[2] Два?", "[1] 2\n\n[2] 2!"),
+        ("7", "[1] Три?\n\n[2] Четыре?", "[1] 3\n\n[2] 4"),
+        ("7", "[1] Три?\n\n[2] Четыре?", "[1] три\n\n[2] "),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"conversation_b": [said("user", "Другое?"), said("assistant", "1")]}, "wrong_type"),
+        ({"conversation_b": [said("user", "Раз?")]}, "missing_field"),
+        ({"conversation_a": None}, "wrong_type"),
+        ({"conversation_a": [said("user", "Раз?"), said("assistant", "$MODERATION$ YOUR TEXT")]}, "failed_response"),
+        ({"model_b": None}, "wrong_type"),
+        ({"model_a": " "}, "blank_model_id"),
+    ],
+)
+def test_a_bad_battle_is_rejected_whole(world: World, fields: dict[str, object], reason: str) -> None:
+    world.write("arena.jsonl", _battle(**fields))
+    world.sync()
+    assert (world.rejected(), world.outputs()) == ([("arena.jsonl", 1, reason)], [])
+
+
+def test_reasoning_beside_an_answer_is_kept_apart(asked: World) -> None:
+    asked.write("m.jsonl", {"prompt_id": 1, "answer": "да", "reasoning": "Думаю."})
+    assert landed(asked) == [("m", "1", "Вопрос 1", "да", "Думаю.")]
+
+
+@pytest.mark.parametrize("cell", ["#NAME?", "#ЗНАЧ!"])
+def test_a_spreadsheets_error_is_no_instruction(world: World, cell: str) -> None:
+    world.write("i.jsonl", instruction(1), instruction(2, instruction=cell))
+    world.sync()
+    assert world.rejected() == [("i.jsonl", 2, "missing_field")]

@@ -1,0 +1,158 @@
+"""What tools write where there is no answer is no answer; what the user saw is one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pollux_dagster.ingest.formats.failures import answered, marker_in
+from pollux_dagster.ingest.rows import RowRejected
+from tests.ingest.landing_world import World, answer
+
+NETWORK = "**NETWORK ERROR DUE TO HIGH TRAFFIC. PLEASE REGENERATE OR REFRESH THIS PAGE.**\n\n(error_code: 50004)"
+RATE = "**RATE LIMIT OF THIS MODEL IS REACHED. PLEASE COME BACK LATER.**\n\nтариф"
+MARKERS = ["$ERROR$", " $ERROR$\n", NETWORK, RATE, "$MODERATION$ YOUR INPUT VIOLATES OUR GUIDELINES.",
+           "#NAME?", "#Н/Д", "#n/a", "#REF! "]  # fmt: skip
+ANSWERS = ["ERROR", "Файл пишет $ERROR$, когда API не ответил.", "#хэштег", "# Заголовок", "N/A", "Ошибка #REF! в A1",
+           "This session has been inactive.", "", " ", "$ERROR$ $ERROR$"]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", MARKERS)
+def test_a_marker_is_no_answer_in_any_format(asked: World, text: str) -> None:
+    asked.write("m.jsonl", answer(1, text), answer(2))
+    asked.write("chat.jsonl", {"prompt": "Вопрос 3", "response": text})
+    asked.write_json("x/model_outputs.json", [{"instruction": "Вопрос 3", "output": text, "generator": "g"}])
+    asked.sync()
+    assert asked.rejected() == [
+        (file, 1, "failed_response") for file in ("chat.jsonl", "m.jsonl", "x/model_outputs.json")
+    ]
+    assert [output[:2] for output in asked.outputs()] == [("m", "2")]
+
+
+@pytest.mark.parametrize("text", ANSWERS)
+def test_a_text_that_only_mentions_a_marker_is_an_answer(text: str) -> None:
+    assert marker_in(text) is None
+    assert answered(text) == text
+
+
+@pytest.mark.parametrize("tool", ["AlpacaEval", "OpenCompass", "LightEval"])
+@pytest.mark.parametrize("text", [None, "", " "])
+def test_an_empty_text_of_a_tool_that_writes_it_for_failures_is_no_answer(tool: str, text: str | None) -> None:
+    with pytest.raises(RowRejected, match=f"failed_response: .*{tool}"):
+        answered(text, by=tool)
+    assert answered(text) == text
+
+
+@pytest.mark.parametrize(
+    "turns", [["$ERROR$"], ["ok", "$ERROR$"], ["$ERROR$", "ok"], ["ERROR"], [{"content": "$ERROR$"}]]
+)
+def test_a_failed_turn_fails_the_conversation_of_fastchat(world: World, turns: list[object]) -> None:
+    world.write("question.jsonl", {"question_id": 1, "turns": ["Раз?", "Два?"]}, {"question_id": 2, "turns": ["Три?"]})
+    world.write(
+        "model_answer/m.jsonl",
+        {"question_id": 1, "model_id": "m", "choices": [{"turns": turns}]},
+        {"question_id": 2, "model_id": "m", "choices": [{"turns": ["да"]}, {"turns": ["нет"]}]},
+    )
+    world.sync()
+    assert world.rejected() == [("model_answer/m.jsonl", 1, "failed_response")]
+    assert world.outputs() == [("m", "2", 0, "да"), ("m", "2", 1, "нет")]
+
+
+def _completion(message: dict[str, Any], finish: str = "stop", **choice: object) -> dict[str, Any]:
+    return {
+        "model": "gpt",
+        "choices": [{"index": 0, "message": {"role": "assistant", **message}, "finish_reason": finish}],
+    }
+
+
+def _response(*output: dict[str, Any], **body: object) -> dict[str, Any]:
+    return {"object": "response", "model": "gpt", "status": "completed", "output": [*output], **body}
+
+
+def _said(*content: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "message", "role": "assistant", "content": [*content]}
+
+
+CALL = {"id": "c", "type": "function", "function": {"name": "погода", "arguments": "{}"}}
+SEEN: list[tuple[dict[str, Any], str | None, str | None]] = [
+    (_completion({"content": None, "refusal": "Не могу."}), "Не могу.", None),
+    (_completion({"content": [{"type": "text", "text": "a "}, {"type": "text", "text": "b"}]}), "a b", None),
+    (_completion({"content": "Обор", "refusal": None}, "length"), "Обор", None),
+    (_completion({"content": "Сейчас.", "tool_calls": [CALL]}, "tool_calls"), "Сейчас.", None),
+    (_completion({"content": "Да.", "reasoning_content": "Думаю."}), "Да.", "Думаю."),
+    (_completion({"content": ""}), "", None),
+    ({"model": "gpt", "choices": [{"index": 0, "text": "Да.", "finish_reason": "stop"}]}, "Да.", None),
+    (_response(_said({"type": "output_text", "text": "Да."})), "Да.", None),
+    (_response(_said({"type": "refusal", "refusal": "Не могу."})), "Не могу.", None),
+    (
+        _response(
+            {"type": "reasoning", "summary": [{"type": "summary_text", "text": "Так."}]},
+            _said({"type": "output_text", "text": "Обор"}),
+            status="incomplete",
+            incomplete_details={"reason": "max_output_tokens"},
+        ),
+        "Обор",
+        "Так.",
+    ),
+]  # fmt: skip
+FAILED: list[tuple[dict[str, Any], str]] = [
+    (_completion({"content": None, "tool_calls": [CALL]}, "tool_calls"), "called a tool (погода)"),
+    (_completion({"content": "", "function_call": {"name": "f"}}, "function_call"), "called a tool (f)"),
+    (_completion({"content": ""}, "content_filter"), "content filter"),
+    (_completion({"content": "", "reasoning_content": "Думаю…"}, "length"), "token limit"),
+    ({"error": {"message": "overloaded"}}, "overloaded"),
+    ({"model": "gpt", "choices": [{"index": 0, "text": "", "finish_reason": "length"}]}, "token limit"),
+    (_response({"type": "function_call", "name": "f", "arguments": "{}"}), "called a tool (f)"),
+    (_response(status="failed"), "failed"),
+    (_response({"type": "reasoning", "summary": []}, status="incomplete",
+               incomplete_details={"reason": "max_output_tokens"}), "token limit"),
+    (_response(status="incomplete", incomplete_details={"reason": "content_filter"}), "content filter"),
+]  # fmt: skip
+
+
+def _batch(body: dict[str, Any]) -> dict[str, object]:
+    return {"custom_id": "1", "response": {"status_code": 200, "body": body}, "error": None}
+
+
+@pytest.mark.parametrize(("body", "text", "reasoning"), SEEN)
+def test_what_the_user_saw_of_a_batch_reply_is_the_answer(
+    asked: World, body: dict[str, Any], text: str | None, reasoning: str | None
+) -> None:
+    asked.write("batch.jsonl", _batch(body))
+    asked.sync()
+    assert asked.rejected() == []
+    assert asked.outputs() == [("gpt", "1", 0, text)]
+    assert asked.rows("SELECT reasoning FROM landing.model_outputs") == [(reasoning,)]
+
+
+@pytest.mark.parametrize(("body", "why"), FAILED)
+def test_a_batch_reply_without_words_is_rejected_with_what_happened(
+    asked: World, body: dict[str, Any], why: str
+) -> None:
+    asked.write("batch.jsonl", _batch(body))
+    asked.sync()
+    assert asked.rejected() == [("batch.jsonl", 1, "failed_response")]
+    ((detail,),) = asked.rows("SELECT detail FROM raw.rejected_rows")
+    assert why in detail
+
+
+@pytest.mark.parametrize(
+    ("result", "why"),
+    [
+        ({"type": "errored", "error": {"type": "overloaded_error"}}, "overloaded_error"),
+        ({"type": "expired"}, "expired"),
+        ({"type": "canceled"}, "canceled"),
+        ({"type": "succeeded", "message": {"model": "c", "content": [], "stop_reason": "refusal"}}, "refusal"),
+        ({"type": "succeeded", "message": {"model": "c", "content": [{"type": "thinking", "thinking": "…"}],
+                                           "stop_reason": "max_tokens"}}, "token limit"),
+        ({"type": "succeeded", "message": {"model": "c", "content": [{"type": "tool_use", "name": "f"}],
+                                           "stop_reason": "tool_use"}}, "called a tool (f)"),
+    ],
+)  # fmt: skip
+def test_an_anthropic_result_without_an_answer_is_rejected(asked: World, result: dict[str, Any], why: str) -> None:
+    asked.write("batch.jsonl", {"custom_id": "1", "result": result})
+    asked.sync()
+    assert asked.rejected() == [("batch.jsonl", 1, "failed_response")]
+    ((detail,),) = asked.rows("SELECT detail FROM raw.rejected_rows")
+    assert why in detail

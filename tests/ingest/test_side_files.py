@@ -1,0 +1,117 @@
+"""Files that lie beside answers are never answers of a model that is named after the file."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.ingest.landing_world import World, answer
+
+TURN = [{"role": "user", "content": "Да?"}, {"role": "assistant", "content": "Да."}]
+PROMETHEUS = {
+    "orig_instruction": "2+2?",
+    "orig_criteria": "к",
+    "instruction": "Оцените",
+    "output": "Хорошо. [RESULT] 5",
+}
+REFUSED: list[tuple[str, dict[str, Any], str]] = [
+    ("feedback_collection.jsonl", PROMETHEUS | {"orig_response": "4", "orig_score": "5"}, "Prometheus"),
+    ("p.jsonl", PROMETHEUS | {"orig_response_A": "4", "orig_response_B": "5"}, "Prometheus"),
+    ("alpaca_data.jsonl", {"instruction": "Назовите цвет.", "input": "", "output": "Синий."}, "Alpaca"),
+    ("model_outputs.jsonl", {"instruction": "Назовите цвет.", "output": "Синий."}, "Alpaca"),
+    ("test/model_outputs.jsonl", {"instruction": "Назовите цвет.", "output": "Синий."}, "Alpaca"),
+    ("dolly.jsonl", {"instruction": "Назовите цвет.", "context": "", "response": "Синий.", "category": "qa"}, "Alpaca"),
+    ("gsm8k.jsonl", {"question": "2+2?", "answer": "4"}, "data set of questions"),
+    ("train.jsonl", {"prompt": "2+2?", "completion": "4"}, "'train'"),
+    ("data/test-00000-of-00003.jsonl", {"messages": TURN}, "'test'"),
+    ("validation_sft.jsonl", {"messages": TURN}, "'validation_sft'"),
+    ("gold.jsonl", answer(1), "'gold'"),
+    ("references.jsonl", answer(1), "'references'"),
+    ("qa/train/data-00000-of-00001.jsonl", {"prompt": "2+2?", "response": "4"}, "'train'"),
+    ("questions.jsonl", {"question_id": 1, "choices": [{"turns": ["4"]}]}, "'questions'"),
+    ("ultrafeedback.jsonl", {"prompt": "Да?", "chosen": TURN, "rejected": TURN}, "preferences"),
+    ("gpt-4_single.jsonl", {"question_id": 1, "model": "m", "judge": ["gpt-4", "single"], "judgment": "[[5]]"},
+     "verdicts of another judge"),
+    ("requests.jsonl", {"custom_id": "1", "method": "POST", "url": "/v1/chat/completions", "body": {"messages": []}},
+     "requests of a batch"),
+    ("results_1.json", {"results": {"t": {"acc": 1}}, "versions": {"t": 1}, "config": {}}, "results"),
+    ("header.json", {"version": 2, "status": "error", "eval": {"model": "m", "task": "t"}}, "Inspect"),
+    ("ppl.json", {"0": {"label: A": {"PPL": 1.5}, "prediction": "A"}}, "OpenCompass"),
+    ("annotations.json", {"instruction": "?", "output_1": "a", "output_2": "b", "preference": 1.2}, "AlpacaEval"),
+    ("test2.jsonl", answer(1), "'test2'"),
+    ("эталоны.jsonl", answer(1), "'эталоны'"),
+    ("display_predictions.json", {"instance_id": "id1", "train_trial_index": 0, "predicted_text": "4"}, "HELM"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("path", "row", "says"), REFUSED)
+def test_a_side_file_is_refused_as_a_whole_by_name(asked: World, path: str, row: dict[str, Any], says: str) -> None:
+    asked.write(path, row)
+    asked.write("m.jsonl", answer(1))
+    asked.sync()
+    assert [output[:2] for output in asked.outputs()] == [("m", "1")]
+    ((file, number, reason, detail),) = asked.rows(
+        "SELECT file_path, row_number, reason, detail FROM raw.rejected_rows"
+    )
+    assert (file, number, reason) == (path, 0, "unknown_format")
+    assert says in detail
+    assert asked.rows(f"SELECT holds FROM landing.files WHERE file_path = '{path}'") == [("unknown",)]
+
+
+@pytest.mark.parametrize(
+    ("path", "row", "model"),
+    [
+        ("org-x/model_outputs.jsonl", {"instruction": "Вопрос 1", "output": "да"}, "org-x"),
+        ("train.jsonl", {"prompt": "Вопрос 1", "response": "да", "model": "org/x"}, "org/x"),
+        ("train.jsonl", {"instruction": "Вопрос 1", "output": "да", "generator": "g"}, "g"),
+        ("test.jsonl", answer(1, "да", model_id="m"), "m"),
+        ("gsm8k.jsonl", {"question": "Вопрос 1", "answer": "да", "model": "org/x"}, "org/x"),
+        ("contest.jsonl", answer(1, "да"), "contest"),
+        ("test-model-7b.jsonl", answer(1, "да"), "test-model-7b"),
+        ("x-00000-of-00002.jsonl", answer(1, "да"), "x"),
+        ("x/data-00001-of-00002.jsonl", answer(1, "да"), "x"),
+    ],
+)
+def test_a_file_whose_rows_or_name_say_whose_answers_they_are_is_read(
+    asked: World, path: str, row: dict[str, Any], model: str
+) -> None:
+    asked.write(path, row)
+    asked.sync()
+    assert asked.rejected() == []
+    assert asked.outputs() == [(model, "1", 0, "да")]
+
+
+def test_a_row_without_a_model_in_a_split_that_names_models_is_rejected_alone(asked: World) -> None:
+    asked.write("test.jsonl", answer(1, model_id="m"), answer(2))
+    asked.sync()
+    assert asked.rejected() == [("test.jsonl", 2, "unknown_format")]
+    assert [output[:2] for output in asked.outputs()] == [("m", "1")]
+
+
+def test_the_folder_of_reference_answers_holds_references(world: World) -> None:
+    world.write(
+        "bench/question.jsonl", {"question_id": 7, "turns": ["Раз?", "Два?"]}, {"question_id": 8, "turns": ["Три?"]}
+    )
+    rows = [
+        {"question_id": 7, "model_id": "gpt-4", "choices": [{"turns": ["1", "2"]}]},
+        {"question_id": 8, "model_id": "gpt-4", "choices": [{"turns": [" "]}]},
+        {"question_id": 8, "model_id": "gpt-4", "choices": [{"turns": ["$ERROR$"]}]},
+    ]
+    world.write("bench/reference_answer/gpt-4.jsonl", *rows)
+    world.write(
+        "bench/model_answer/gpt-4.jsonl", {"question_id": 7, "model_id": "gpt-4", "choices": [{"turns": ["a", "b"]}]}
+    )
+    world.sync()
+    assert world.outputs() == [("gpt-4", "7", 0, "[1] a\n\n[2] b")]
+    assert world.rows("SELECT prompt_id, reference_answer FROM landing.reference_answers") == [("7", "[1] 1\n\n[2] 2")]
+    path = "bench/reference_answer/gpt-4.jsonl"
+    assert world.rejected() == [(path, 2, "missing_field"), (path, 3, "failed_response")]
+
+
+def test_references_of_ones_own_lie_in_a_folder_of_that_name_too(asked: World) -> None:
+    asked.write("reference_answer/gold.jsonl", answer(1, "эталон"), answer(2, None))
+    asked.sync()
+    assert asked.outputs() == []
+    assert asked.rows("SELECT prompt_id, reference_answer FROM landing.reference_answers") == [("1", "эталон")]
+    assert asked.rejected() == [("reference_answer/gold.jsonl", 2, "missing_field")]

@@ -1,22 +1,26 @@
-"""Files to rows: JSONL, a JSON document, CSV or Parquet, recognised by their bytes and never by their names.
+"""Files to rows: JSONL, a JSON document, CSV, a workbook, Parquet or Arrow, plain or compressed, recognised by their
+bytes and never by their names.
 
 A file is a stream of rows, and anything wrong with it, from a torn line to the whole file, is a row that says so.
-Nothing is unpickled or unpacked. What the rows mean is decided in `detect`.
+Nothing is unpickled, and no archive is unpacked. What the rows mean is decided in `detect`.
 """
 
 from __future__ import annotations
 
-import csv
 import itertools
+import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, BinaryIO
 
-from pollux_dagster.ingest import limits
-from pollux_dagster.ingest.csv_rows import read_csv
+from pollux_dagster.ingest import limits, spooled
+from pollux_dagster.ingest.csv_rows import find_table, read_csv
+from pollux_dagster.ingest.encodings import text_encoding
 from pollux_dagster.ingest.eval_log import is_eval_log, read_eval_log
+from pollux_dagster.ingest.file_kinds import is_zip, known_by_bytes, known_by_fields
 from pollux_dagster.ingest.json_rows import (
     ROW_KEYS,
+    document_head,
     holds_a_list,
     parse_document,
     read_items,
@@ -24,52 +28,124 @@ from pollux_dagster.ingest.json_rows import (
     salvage_items,
     too_many_values,
 )
-from pollux_dagster.ingest.parquet_probe import refuse_costly
-from pollux_dagster.ingest.parquet_rows import read_parquet
+from pollux_dagster.ingest.landing_records import Note
+from pollux_dagster.ingest.parquet_probe import Kind, refuse_costly
+from pollux_dagster.ingest.parquet_rows import is_arrow, read_arrow, read_parquet
 from pollux_dagster.ingest.rows import RawRow, Reason, RowRejected
 from pollux_dagster.ingest.scan import LandingFile
+from pollux_dagster.ingest.tables import IDS
+from pollux_dagster.ingest.xlsx_rows import read_workbook, refuse_workbook
 
 SNIFF_ROWS = 50
 SNIFF_BYTES = 8 * limits.MIB
-_BOM = b"\xef\xbb\xbf"
-_ZIP = b"PK\x03\x04"
-_COMPRESSED = {
-    b"\x1f\x8b": "gzip",
-    _ZIP: "zip",
-    b"BZh": "bzip2",
-    b"\xfd7zXZ": "xz",
-    b"\x28\xb5\x2f\xfd": "zstd",
-}
+_HEAD_BYTES = 16
 _PARQUET = b"PAR1"
-_CSV_IDS = ("prompt_id", "instruction", "question_id", "input:prompt_id", "annotation_id")
-_UTF16 = (b"\xff\xfe", b"\xfe\xff")
+_EXPECTED = "expected JSONL, JSON, CSV with a header, XLSX, Parquet or Arrow; see docs/run.md for the formats"
+_ENCODINGS = {"cp1251": "Windows-1251", "utf-16-le": "UTF-16", "utf-16-be": "UTF-16"}
 
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """A file opened for reading: its rows, and the whole document where the file is one JSON value."""
+    """A file opened for reading: its rows, the whole document where the file is one JSON value (or what a broken one
+    says before its rows), and what its owner should know.
+    """
 
     rows: Iterator[RawRow]
     document: Any = None
+    notes: tuple[Note, ...] = ()
 
 
-def open_container(file: LandingFile, handle: BinaryIO) -> Container:
+def open_container(file: LandingFile, handle: BinaryIO, *, is_expected: bool = False) -> Container:
     """Recognise the kind of file and return its rows as a stream.
 
-    A file that cannot be read at all becomes one rejected row with number 0.
+    A file that cannot be read at all becomes one rejected row with number 0. Of a file that `is_expected` to hold rows,
+    any header is a table's, and a wrong encoding is a fault rather than a sign that it is no landing file.
     """
-    if refusal := refuse_unread(file, handle):
+    try:
+        return _open(file, handle, is_expected)
+    except RowRejected as refusal:
         return Container(iter([RawRow(0, refusal)]))
+
+
+def _open(file: LandingFile, handle: BinaryIO, is_expected: bool) -> Container:
+    if refusal := refuse_unread(file, handle):
+        raise refusal
     handle.seek(0)
-    head = handle.read(len(_BOM) + 1)
-    if head == _PARQUET:
-        if costly := refuse_costly(handle):
-            return Container(iter([RawRow(0, costly)]))
-        return Container(read_parquet(handle))
-    if head == _ZIP:
-        return Container(*read_eval_log(handle))
-    handle.seek(len(_BOM) if head.startswith(_BOM) else 0)
-    return _text(file, handle)
+    head = handle.read(_HEAD_BYTES)
+    codec = next((codec for magic, codec in spooled.CODECS.items() if head.startswith(magic)), None)
+    if codec is None:
+        return _opened(file, handle, head, is_expected)
+    unpacked, torn = spooled.unpack(handle, codec, file.size)
+    file = replace(file, size=unpacked.tell())
+    if refusal := refuse_unread(file, unpacked):
+        raise refusal
+    unpacked.seek(0)
+    head = unpacked.read(_HEAD_BYTES)
+    if head.startswith(tuple(spooled.CODECS)):
+        raise RowRejected(Reason.COMPRESSED, f"the file is compressed twice, the first time with {codec}: unpack it")
+    container = _opened(file, unpacked, head, is_expected)
+    rows = container.rows if torn is None else _then(container.rows, torn)
+    return replace(container, rows=_closing(rows, unpacked))
+
+
+def _then(rows: Iterator[RawRow], last: RowRejected) -> Iterator[RawRow]:
+    """The rows, and after them one that is rejected."""
+    number = 0
+    for row in rows:
+        number = row.number
+        yield row
+    yield RawRow(number + 1, last)
+
+
+def _closing(rows: Iterator[RawRow], copy: BinaryIO) -> Iterator[RawRow]:
+    with copy:
+        yield from rows
+
+
+def _opened(file: LandingFile, handle: BinaryIO, head: bytes, is_expected: bool) -> Container:
+    if head.startswith(_PARQUET):
+        return _probed(handle, Kind.PARQUET) or Container(read_parquet(handle))
+    if is_arrow(head):
+        return _probed(handle, Kind.ARROW) or Container(read_arrow(handle))
+    if is_zip(handle):
+        if is_eval_log(handle):
+            return Container(*read_eval_log(handle))
+        if refusal := refuse_workbook(handle):
+            raise refusal
+        return _probed(handle, Kind.WORKBOOK) or Container(read_workbook(handle))
+    encoding = text_encoding(handle)
+    if isinstance(encoding, RowRejected):
+        raise encoding if is_expected or _looks_landed(handle) else _unknown(encoding.detail)
+    notes: tuple[Note, ...] = ()
+    text, start = handle, encoding.start
+    if encoding.codec != "utf-8":
+        text, start = spooled.in_utf8(handle, encoding), 0
+        detail = f"read as {_ENCODINGS[encoding.codec]}, which the file as a whole is, and not UTF-8"
+        notes = (Note("encoding", detail),)
+    if spooled.ends_lines_with_cr(text, start):
+        text, start = spooled.with_line_feeds(text, start), 0
+    if text is handle:
+        return _text(file, handle, start, is_expected)
+    container = _text(replace(file, size=text.seek(0, os.SEEK_END)), text, start, is_expected)
+    return replace(container, rows=_closing(container.rows, text), notes=notes)
+
+
+def _probed(handle: BinaryIO, kind: Kind) -> Container | None:
+    costly = refuse_costly(handle, kind)
+    return None if costly is None else Container(iter([RawRow(0, costly)]))
+
+
+def _looks_landed(handle: BinaryIO) -> bool:
+    """Whether a text of an unknown encoding opens like JSON or with a header of a landing table."""
+    handle.seek(0)
+    if handle.read(limits.MIB).replace(b"\0", b"").lstrip(b"\xef\xbb\xbf\xff\xfe \t\r\n")[:1] in (b"{", b"["):
+        return True
+    table = find_table(handle, 0)
+    return table is not None and bool(IDS.intersection(table.header.names))
+
+
+def _unknown(detail: str) -> RowRejected:
+    return RowRejected(Reason.UNKNOWN_FORMAT, f"{_EXPECTED}. {detail}")
 
 
 def refuse_unread(file: LandingFile, handle: BinaryIO) -> RowRejected | None:
@@ -77,18 +153,12 @@ def refuse_unread(file: LandingFile, handle: BinaryIO) -> RowRejected | None:
     if file.size > limits.MAX_FILE_BYTES:
         detail = f"{file.size:,} bytes; a landing file may have {limits.MAX_FILE_BYTES:,}"
         return RowRejected(Reason.TOO_LARGE, detail)
+    if known := known_by_bytes(handle):
+        return known
     handle.seek(0)
-    head = handle.read(8)
-    if head.startswith(_PARQUET):
+    head = handle.read(_HEAD_BYTES)
+    if head.startswith((_PARQUET, *spooled.CODECS)) or is_arrow(head) or is_zip(handle):
         return None
-    for magic, name in _COMPRESSED.items():
-        if head.startswith(magic):
-            if name == "zip" and is_eval_log(handle):
-                return None
-            detail = f"the file is {name}-compressed; unpack it into the landing folder"
-            return RowRejected(Reason.COMPRESSED, detail)
-    if head.startswith(_UTF16):
-        return RowRejected(Reason.INVALID_UTF8, "the file is UTF-16; save it as UTF-8")
     if file.size > limits.MAX_DOCUMENT_BYTES and not _has_line_end(handle):
         detail = (
             f"{file.size:,} bytes that open with a line longer than {limits.MAX_LINE_BYTES:,}; one JSON document "
@@ -101,23 +171,25 @@ def refuse_unread(file: LandingFile, handle: BinaryIO) -> RowRejected | None:
 def _has_line_end(handle: BinaryIO) -> bool:
     """Whether a line ends within the limit of a line; reads 1 MiB at a time."""
     handle.seek(0)
-    return any(b"\n" in handle.read(limits.MIB) for _ in range(0, limits.MAX_LINE_BYTES + 1, limits.MIB))
+    pieces = (handle.read(limits.MIB) for _ in range(0, limits.MAX_LINE_BYTES + 1, limits.MIB))
+    return any(b"\n" in piece or b"\r" in piece for piece in pieces)
 
 
 def _refused(reason: Reason, detail: str) -> Container:
     return Container(iter([RawRow(0, RowRejected(reason, detail))]))
 
 
-def _text(file: LandingFile, handle: BinaryIO) -> Container:
-    start = handle.tell()
+def _text(file: LandingFile, handle: BinaryIO, start: int, is_expected: bool) -> Container:
     # CSV is tried before JSON, because a line of an answer in a table may be a JSON object by itself.
-    if table := _csv(handle, start):
-        return table
+    if table := find_table(handle, start, is_expected=is_expected):
+        return Container(read_csv(handle, table))
     handle.seek(start)
     rows = _lines(handle)
     first = first_rows(rows)
     if not first:
         return _refused(Reason.EMPTY_FILE, f"the file holds no rows ({file.size:,} bytes)")
+    if len(first) == 1 and (known := known_by_fields(first[0].fields)):
+        raise known
     objects = [isinstance(row.fields, dict) for row in first]
     opening = _opening(first[0])
     whole_object = objects[0] and len(first) == 1 and _is_document(first[0].fields)
@@ -128,7 +200,7 @@ def _text(file: LandingFile, handle: BinaryIO) -> Container:
         return _document(file, handle, start)
     if any(objects):
         return Container(itertools.chain(first, rows))
-    return _refused(Reason.UNKNOWN_FORMAT, _no_format(handle, start))
+    return _refused(Reason.UNKNOWN_FORMAT, _EXPECTED)
 
 
 def first_rows(rows: Iterator[RawRow]) -> list[RawRow]:
@@ -187,42 +259,12 @@ def _document(file: LandingFile, handle: BinaryIO, start: int) -> Container:
         if len(lines) > 1 and not holds_a_list(body) and all(line.startswith(b"{") for line in lines):
             handle.seek(start)
             return Container(_lines(handle))  # JSONL in which every line so far is broken
-        return Container(salvage_items(body))
+        head = document_head(body)
+        if isinstance(head, RowRejected):
+            raise head
+        return Container(salvage_items(body), head)
+    if known := known_by_fields(document):
+        raise known
     if not document:
         return _refused(Reason.EMPTY_FILE, "the JSON document holds no rows")
     return Container(read_items(document), document)
-
-
-def _csv(handle: BinaryIO, start: int) -> Container | None:
-    handle.seek(start)
-    line = handle.readline(limits.MAX_LINE_BYTES)
-    if line[:1] in (b"{", b"["):
-        return None
-    for header, delimiter in _headers(line):
-        if set(_CSV_IDS) & set(header):
-            return Container(read_csv(handle, header, delimiter))
-    return None
-
-
-def _headers(line: bytes) -> Iterator[tuple[list[str], str]]:
-    """The columns of a file's first line, for each delimiter that splits it into several."""
-    text = line.decode("utf-8", "surrogateescape")
-    for delimiter in ",;\t":
-        if not 0 < text.count(delimiter) < limits.MAX_CSV_COLUMNS:
-            continue
-        try:
-            names = next(csv.reader([text], delimiter=delimiter), [])
-        except csv.Error:
-            continue
-        yield ["_".join(name.lower().split()) for name in names], delimiter
-
-
-def _no_format(handle: BinaryIO, start: int) -> str:
-    """Why a file has no known format, with its header where it looks like a table."""
-    handle.seek(start)
-    expected = "expected JSONL, JSON, CSV with a header, or Parquet; see docs/run.md for the formats"
-    for header, delimiter in _headers(handle.readline(limits.MAX_LINE_BYTES)):
-        found = ", ".join(map(repr, header))
-        wanted = f"one of {', '.join(_CSV_IDS)} must be in it"
-        return f"{expected}. As CSV ({delimiter!r}) its header is {found:.1000}; {wanted}"
-    return expected

@@ -8,18 +8,95 @@ from __future__ import annotations
 
 import csv
 import itertools
+import re
 from collections.abc import Iterator
-from typing import Any, BinaryIO
+from dataclasses import dataclass
+from typing import BinaryIO
 
 from pollux_dagster.ingest import limits
-from pollux_dagster.ingest.rows import RawRow, Reason, RowRejected, check_text
+from pollux_dagster.ingest.rows import RawRow, Reason, RowRejected, usable_fields
+from pollux_dagster.ingest.tables import IDS, Header
 
 _REREADS_A_BYTE = 4
 """Bytes that may be read again for each byte read so far. Torn cells alone need one."""
 
 
-def read_csv(handle: BinaryIO, header: list[str], delimiter: str) -> Iterator[RawRow]:
-    """The records after the header line, numbered from 1. A record spans several lines only within quotes."""
+_DELIMITERS = ",;\t|"
+_SEPARATOR_LINE = re.compile(rb'\s*"?sep=(.)"?\s*', re.IGNORECASE)
+_BLANK_CELLS = b' \t\r\n,;|"\xc2\xa0'
+_LOOK_LINES = 50
+_LOOK_BYTES = limits.MIB
+_RECORDS_LIKE_THE_HEADER = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Where the records of a table begin, what divides their cells, and the names of its columns."""
+
+    header: Header
+    delimiter: str
+    start: int
+
+
+def find_table(handle: BinaryIO, start: int, *, is_expected: bool = False) -> Table | None:
+    """The table that begins at `start`, or None where no line looks like the header of one.
+
+    Blank lines before the header are passed over, and a line `sep=;`, by which Excel is told the delimiter. A header
+    is known by a column of `tables.IDS`; any other has to fit the records after it, unless a table `is_expected`.
+    """
+    handle.seek(start)
+    lines: list[bytes] = []
+    delimiters = _DELIMITERS
+    while line := handle.readline(limits.MAX_LINE_BYTES):
+        if lines or line.strip(_BLANK_CELLS):
+            if not lines and (stated := _SEPARATOR_LINE.fullmatch(line)):
+                delimiters, start = stated[1].decode("latin-1"), handle.tell()
+                continue
+            lines.append(line)
+            if len(lines) >= _LOOK_LINES or sum(map(len, lines)) >= _LOOK_BYTES:
+                break
+        else:
+            start = handle.tell()
+    if not lines or lines[0].lstrip()[:1] in (b"{", b"["):
+        return None
+    found = [table for delimiter in delimiters if (table := _table(lines, delimiter, start)) is not None]
+    known = [table for table in found if IDS.intersection(table.header.names)]
+    alike = [table for table in found if is_expected or _is_like_its_records(lines, table)]
+    return max(known or alike, key=lambda table: table.header.named, default=None)
+
+
+def _table(lines: list[bytes], delimiter: str, start: int) -> Table | None:
+    if not 0 < lines[0].count(delimiter.encode()) < limits.MAX_CSV_COLUMNS:
+        return None
+    reader = csv.reader((line.decode("utf-8", "surrogateescape") for line in lines), delimiter=delimiter)
+    try:
+        header = Header.of(next(reader, []))
+    except csv.Error:
+        return None
+    return Table(header, delimiter, start + sum(map(len, lines[: reader.line_num])))
+
+
+def _is_like_its_records(lines: list[bytes], table: Table) -> bool:
+    """Whether the first records have as many cells as the header, which has a name for every column."""
+    names = [name for name in table.header.names if name]
+    if len(names) < 2 or len(set(names)) < table.header.named or max(map(len, names)) > 100:
+        return False
+    reader = csv.reader((line.decode("utf-8", "surrogateescape") for line in lines), delimiter=table.delimiter)
+    try:
+        records = [record for record in itertools.islice(reader, 1, 1 + _RECORDS_LIKE_THE_HEADER) if record]
+    except csv.Error:
+        return False
+    is_json = any(record[0].lstrip().startswith("{") for record in records)
+    return bool(records) and not is_json and all(map(table.header.fits, records))
+
+
+def read_csv(handle: BinaryIO, table: Table) -> Iterator[RawRow]:
+    """The records after the header, numbered from 1. A record spans several lines only within quotes."""
+    if refusal := table.header.refusal():
+        yield RawRow(0, refusal)
+        return
+    header, delimiter = table.header, table.delimiter
+    handle.seek(table.start)
     csv.field_size_limit(limits.MAX_LINE_BYTES)
     lines = _Lines(handle)
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
@@ -29,8 +106,8 @@ def read_csv(handle: BinaryIO, header: list[str], delimiter: str) -> Iterator[Ra
             values = next(reader, None)
             if values is None:
                 return
-            if not values:
-                continue
+            if not any(values) and '"' not in lines.first:
+                continue  # a blank line, or the delimiters that Excel writes for a blank row
             row = _row(number, header, values, delimiter, spans_lines=lines.taken > 1)
         except (csv.Error, RowRejected) as error:
             yield RawRow(number, _rejection(error), lines.first)
@@ -40,20 +117,17 @@ def read_csv(handle: BinaryIO, header: list[str], delimiter: str) -> Iterator[Ra
             yield row
 
 
-def _row(number: int, header: list[str], values: list[str], delimiter: str, *, spans_lines: bool) -> RawRow:
+def _row(number: int, header: Header, values: list[str], delimiter: str, *, spans_lines: bool) -> RawRow:
     """One record as a row. Raises RowRejected for a record whose end is doubtful."""
     source = delimiter.join(values)
-    if len(values) != len(header):
-        detail = f"expected {len(header)} columns as in the header, got {len(values)}"
-        if spans_lines:
-            raise RowRejected(Reason.INVALID_CSV, f"{detail}, in a record that quotes carry over several lines")
-        return RawRow(number, RowRejected(Reason.WRONG_TYPE, detail), source)
     try:
-        check_text(source)
+        fields = header.fields(values)
     except RowRejected as rejection:
+        if spans_lines:
+            detail = f"{rejection.detail}, in a record that quotes carry over several lines"
+            raise RowRejected(Reason.INVALID_CSV, detail) from None
         return RawRow(number, rejection, source)
-    fields: dict[str, Any] = {k: v if v else None for k, v in zip(header, values, strict=True)}
-    return RawRow(number, fields, source)
+    return RawRow(number, usable_fields(fields) if "\0" in source else fields, source)
 
 
 def _rejection(error: csv.Error | RowRejected) -> RowRejected:

@@ -1,19 +1,22 @@
 """JSON text to rows: one line of JSONL, or the items of a document, each with its own reason when broken.
 
-The fast parser only accepts or refuses; a refused text is parsed again to find the reason.
+The fast parser only accepts or refuses, and of a name that an object repeats it keeps the last value. A refused text is
+parsed again to find the reason, or to read it after all where only NaN or half of a surrogate pair stood in the way;
+one with more names than the parsed value has, to find the repeated one.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator
-from typing import Any, NoReturn
+from typing import Any
 
 import orjson
 
 from pollux_dagster.ingest import limits
-from pollux_dagster.ingest.rows import RawRow, Reason, RowRejected, check_text, json_type_name
+from pollux_dagster.ingest.rows import RawRow, Reason, RowRejected, json_type_name, reject_type, usable_fields
 
 # A document of rows is a list, or an object with the rows under one of these keys.
 ROW_KEYS = (
@@ -26,6 +29,8 @@ _READ_CHARACTERS = limits.MIB
 _BROKEN_ITEMS = 100_000
 _ITEM_OPENS = re.compile(r'\{\s*"[^"\\]*"\s*:')
 _OBJECT_OPENS = re.compile(r"(?<=[,\n])\s*\{")
+_STRINGS = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"[ \t\r\n]*+(:?)', re.DOTALL)
+_SPACED = re.compile(rb'"[ \t\r\n]+:')
 _STRINGS_AND_BRACKETS = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[\]{}]', re.DOTALL)
 
 
@@ -46,16 +51,53 @@ def read_line(number: int, line: bytes) -> RawRow:
         return RawRow(number, refusal, line[: 4 * limits.MAX_RAW_TEXT])
     try:
         value = orjson.loads(line)
-    except orjson.JSONDecodeError as error:
-        return RawRow(number, _why_broken(line, str(error)), line)
+    except orjson.JSONDecodeError:
+        return _read_again(number, line)
     if not isinstance(value, dict):
         return RawRow(number, _not_an_object(value), line)
-    if b"\\u0000" in line:
-        try:
-            check_text(value)
-        except RowRejected as rejection:
-            return RawRow(number, rejection, line)
-    return RawRow(number, value, line)
+    if repeats_a_name(line, value):
+        return _read_again(number, line)
+    return RawRow(number, usable_fields(value) if b"\\u0000" in line else value, line)
+
+
+def repeats_a_name(text: bytes, value: Any) -> bool:
+    """Whether an object in this JSON text has a name twice, of which `value`, the parsed text, has only one.
+
+    Every name is followed by `":`, so a flat object with no more of these than names, and no white space before a
+    colon, repeats none. Any other text has as many colons as its value has when it is written again, unless a name was
+    lost or an escape stands for a colon; only such texts are looked through string by string.
+    """
+    if type(value) is dict and text.count(b'":') == len(value) and _SPACED.search(text) is None:
+        return False
+    if b"\\u003" not in text and text.count(b":") == _colons_when_written(value):
+        return False
+    return _STRINGS.findall(text).count(b":") != _count_names(value)
+
+
+def _colons_when_written(value: Any) -> int:
+    """The colons in a value written as JSON, a row at a time; -1 where it is nested too deeply."""
+    try:
+        if type(value) is dict and any(type(item) is list and len(item) > 100 for item in value.values()):
+            return sum(name.count(":") + 1 + _colons_when_written(item) for name, item in value.items())
+        if type(value) is list:
+            return sum(orjson.dumps(item).count(b":") for item in value)
+        return orjson.dumps(value).count(b":")
+    except orjson.JSONEncodeError:
+        return -1
+
+
+def _count_names(value: Any) -> int:
+    names = 0
+    left = [value]
+    while left:
+        items = left.pop()
+        if type(items) is dict:
+            names += len(items)
+            items = items.values()
+        elif type(items) is not list:
+            continue
+        left += [item for item in items if type(item) is dict or type(item) is list]
+    return names
 
 
 def _not_an_object(value: object) -> RowRejected:
@@ -64,34 +106,88 @@ def _not_an_object(value: object) -> RowRejected:
     )
 
 
-def _why_broken(line: bytes, fast_error: str) -> RowRejected:
-    if b"\0" in line:
-        return RowRejected(Reason.NUL_CHARACTER, f"a NUL byte at byte {line.index(0)} of the row")
+def _read_again(number: int, line: bytes) -> RawRow:
+    """A line that the fast parser refused, by the slow one: its fields after all, or the reason."""
     try:
-        text = line.decode("utf-8")
-    except UnicodeDecodeError as error:
-        return RowRejected(Reason.INVALID_UTF8, f"byte 0x{line[error.start]:02x} at {error.start} is not UTF-8")
-    try:
-        check_text(json.loads(text, parse_constant=_no_constant))
-    except RowRejected as rejection:
-        return rejection
-    except RecursionError:
+        value = _parse_slowly(line.decode("utf-8"))
+        fields: dict[str, Any] | RowRejected = (
+            usable_fields(value) if isinstance(value, dict) else _not_an_object(value)
+        )
+    except (ValueError, RecursionError) as error:
+        fields = _why_broken(line, error)
+    return RawRow(number, fields, line)
+
+
+def _why_broken(text: bytes, error: ValueError | RecursionError) -> RowRejected:
+    """The reason for an error of `_parse_slowly`."""
+    if isinstance(error, RowRejected):
+        return error
+    if b"\0" in text:
+        return RowRejected(Reason.NUL_CHARACTER, f"a NUL byte at byte {text.index(0)} of the row")
+    if isinstance(error, UnicodeDecodeError):
+        return RowRejected(Reason.INVALID_UTF8, f"byte 0x{text[error.start]:02x} at {error.start} is not UTF-8")
+    if isinstance(error, RecursionError):
         return RowRejected(Reason.INVALID_JSON, "nested too deeply")
-    except ValueError as error:
-        return RowRejected(Reason.INVALID_JSON, f"expected a whole JSON object: {error}")
-    return RowRejected(Reason.INVALID_JSON, f"expected a whole JSON object: {fast_error}")
+    return RowRejected(Reason.INVALID_JSON, f"expected a whole JSON object: {error}")
 
 
-def _no_constant(name: str) -> NoReturn:
-    raise RowRejected(Reason.NON_FINITE_NUMBER, f"{name} is not a JSON number")
+def _parse_slowly(text: str) -> Any:
+    """The JSON value of a text with NaN, Infinity or halves of surrogate pairs, by Python's own parser.
+
+    Raises RowRejected for a repeated name, else ValueError or RecursionError.
+    """
+    return json.loads(text, object_pairs_hook=_once_each, parse_constant=float, parse_int=_whole)
+
+
+def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        raise _repeated(pairs)
+    return fields
+
+
+def _repeated(pairs: list[tuple[str, Any]]) -> RowRejected:
+    (name, _), *_ = Counter(name for name, _ in pairs).most_common(1)
+    return RowRejected(Reason.REPEATED_FIELD, f"expected each field of an object once, got {name!r:.200} twice")
+
+
+def _whole(digits: str) -> int | float:
+    """A whole number as the fast parser reads it: beyond 64 bits it is a float."""
+    if len(digits) > 20:
+        return float(digits)
+    whole = int(digits)
+    return whole if -(2**63) <= whole < 2**64 else float(whole)
 
 
 def parse_document(body: bytes) -> Any:
-    """A whole JSON document, or None when it does not parse."""
+    """A whole JSON document, or None when it does not parse or an object in it repeats a name."""
     try:
-        return orjson.loads(body)
+        document = orjson.loads(body)
     except orjson.JSONDecodeError:
+        try:
+            document = _parse_slowly(body.decode("utf-8"))
+        except (ValueError, RecursionError):
+            return None
+        return None if _is_taxonomy(document) else document  # the readers of taxonomies expect what JSON allows
+    return None if repeats_a_name(body, document) else document
+
+
+def _is_taxonomy(document: Any) -> bool:
+    return isinstance(document, dict) and all(isinstance(entry, dict) for entry in document.values())
+
+
+def document_head(body: bytes) -> dict[str, Any] | RowRejected | None:
+    """What a broken document says before its list of rows, or why that cannot be used; None when it says nothing."""
+    opened = _ROWS_OPEN.match(body[:_READ_CHARACTERS].decode("utf-8", "surrogateescape"))
+    if opened is None or not opened[0].lstrip().startswith("{"):
         return None
+    try:
+        head = usable_fields(_parse_slowly(opened[0] + "]}"))
+    except RowRejected as repeated:
+        return repeated
+    except (ValueError, RecursionError):
+        return None
+    return head
 
 
 def read_items(document: Any) -> Iterator[RawRow]:
@@ -108,14 +204,16 @@ def read_items(document: Any) -> Iterator[RawRow]:
         if not isinstance(item, dict):
             yield RawRow(number, _not_an_object(item), json.dumps(item, ensure_ascii=False, default=str))
             continue
-        try:
-            check_text(item)
-        except RowRejected as rejection:
-            yield RawRow(number, rejection, json.dumps(item, ensure_ascii=False, default=str))
-            continue
-        yield RawRow(number, item)
+        yield RawRow(number, _fields(item))
     for number, other in enumerate(others, start=len(items) + 1):
         yield RawRow(number, _not_read(other, document[other]))
+
+
+def _fields(item: dict[str, Any]) -> dict[str, Any] | RowRejected:
+    try:
+        return usable_fields(item)
+    except RecursionError:
+        return RowRejected(Reason.INVALID_JSON, "nested too deeply")
 
 
 def _lists_of(document: dict[str, Any]) -> list[str]:
@@ -138,7 +236,10 @@ def _after_the_list(tail: str, *, in_object: bool) -> Iterator[RowRejected]:
             yield RowRejected(Reason.INVALID_JSON, f"text after the list of rows: {tail!r:.200}")
         return
     try:
-        rest = json.loads('{"": []' + tail)
+        rest = _parse_slowly('{"": []' + tail)
+    except RowRejected as repeated:
+        yield repeated
+        return
     except (ValueError, RecursionError):
         found = repr(tail[:200]) if tail else "nothing"
         yield RowRejected(Reason.INVALID_JSON, f"expected the end of an object after the list of rows, got {found}")
@@ -161,9 +262,19 @@ def salvage_items(body: bytes) -> Iterator[RawRow]:
     text = body.decode("utf-8", "surrogateescape")
     opened = _ROWS_OPEN.match(text)
     if not opened:
-        yield RawRow(0, _why_broken(body, "not JSON"), body)
+        row = _read_again(0, body)
+        wanted = "free of NaN, U+0000 and halves of surrogate pairs"
+        yield row if isinstance(row.fields, RowRejected) else RawRow(0, reject_type("it", wanted, row.fields), body)
         return
-    decoder = json.JSONDecoder(parse_constant=float)
+    repeated: list[RowRejected] = []
+
+    def noting_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        fields = dict(pairs)
+        if len(fields) != len(pairs):
+            repeated.append(_repeated(pairs))
+        return fields
+
+    decoder = json.JSONDecoder(object_pairs_hook=noting_repeats, parse_constant=float, parse_int=_whole)
     following = _Following(len(text))
     in_object = opened[0].lstrip().startswith("{")
     number, at = 0, opened.end()
@@ -175,6 +286,7 @@ def salvage_items(body: bytes) -> Iterator[RawRow]:
                 yield RawRow(place, rejection, tail or None)
             return
         number += 1
+        repeated.clear()
         try:
             item, end = decoder.raw_decode(text, at)
         except (ValueError, RecursionError) as error:
@@ -188,15 +300,12 @@ def salvage_items(body: bytes) -> Iterator[RawRow]:
             continue
         source = text[at:end]
         at = end
-        if not isinstance(item, dict):
+        if repeated:
+            yield RawRow(number, repeated[0], source)
+        elif not isinstance(item, dict):
             yield RawRow(number, _not_an_object(item), source)
-            continue
-        try:
-            check_text(item)
-        except RowRejected as rejection:
-            yield RawRow(number, rejection, source)
         else:
-            yield RawRow(number, item, source)
+            yield RawRow(number, _fields(item), source)
 
 
 def _why_item_broken(error: ValueError | RecursionError, text: str, at: int, end: int) -> RowRejected:

@@ -17,12 +17,12 @@ import duckdb
 import pyarrow as pa
 
 from pollux_dagster.core.transactions import transaction
-from pollux_dagster.ingest import limits
-from pollux_dagster.ingest.containers import first_rows, open_container, refuse_unread
+from pollux_dagster.ingest import limits, spooled
+from pollux_dagster.ingest.containers import Container, first_rows, open_container, refuse_unread
 from pollux_dagster.ingest.detect import document_format, nearest_formats, rows_format
 from pollux_dagster.ingest.formats.context import FileContext, context_of
 from pollux_dagster.ingest.formats.format import UNKNOWN, Format, Holds, RowReader
-from pollux_dagster.ingest.landing_records import TABLES, Record, Rejection, text_size, to_arrow
+from pollux_dagster.ingest.landing_records import TABLES, Note, Record, Rejection, text_size, to_arrow
 from pollux_dagster.ingest.rows import RawRow, Reason, RowRejected, printable
 from pollux_dagster.ingest.scan import LandingFile
 
@@ -133,21 +133,32 @@ def _read_rows_into(con: duckdb.DuckDBPyConnection, file: LandingFile, handle: B
     count = rejected = 0
     for batch in _batches(rows):
         _insert(con, file.path, [(number, record) for number, records in batch for record in records])
-        count += len(batch)
+        count += sum(map(_is_row, batch))
         rejected += sum(any(isinstance(r, Rejection) for r in records) for _, records in batch)
     return LoadedFile(file.path, format_.name, format_.holds, count, rejected)
 
 
+def _is_row(numbered: tuple[int, list[Record]]) -> bool:
+    """Whether this is a row of the file, and not what is noted about the file as a whole."""
+    number, records = numbered
+    return number > 0 or not records or not all(isinstance(record, Note) for record in records)
+
+
 def read_records(file: LandingFile, handle: BinaryIO) -> tuple[Format, Iterable[tuple[int, list[Record]]]]:
-    """The file's format and, for each of its rows, the row's number and records."""
+    """The file's format and, for each of its rows, the row's number and records. Notes about the file are row 0."""
     container = open_container(file, handle)
+    format_, rows = _read_container(file, container)
+    return format_, itertools.chain([(0, [*container.notes])] if container.notes else [], rows)
+
+
+def _read_container(file: LandingFile, container: Container) -> tuple[Format, Iterable[tuple[int, list[Record]]]]:
     whole = document_format(container.document)
     if whole is not None and whole.read_document is not None:
         return whole, whole.read_document(container.document)
     unread = whole.unfold(container.document) if whole is not None and whole.unfold is not None else container.rows
     first = first_rows(unread)
     rows = itertools.chain(first, unread)
-    context = context_of(file.path, container.document)
+    context = context_of(spooled.unpacked_path(file.path), container.document)
     format_ = whole or rows_format(first, context)
     known = [row.fields for row in first if isinstance(row.fields, dict)]
     if format_.refuse is not None and (detail := format_.refuse(context, known)):

@@ -1,8 +1,8 @@
-"""Reads a Parquet file in a child process first, to find out what it costs.
+"""Reads a Parquet file, an Arrow file or a workbook in a child process first, to find out what it costs.
 
-A footer and a page header can claim anything, a dozen encodings unfold a few bytes to gigabytes, and a schema can be
-nested deeper than the decoder's stack. So a child process with limited memory and time reads the file first, in the
-same steps; a file that kills the child is not read here.
+A footer and a page header can claim anything, a dozen encodings unfold a few bytes to gigabytes, a schema can be nested
+deeper than the decoder's stack, and two cells at the corners of a sheet make a table of billions. So a child process
+with limited memory and time reads the file first, in the same steps; a file that kills the child is not read here.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ import resource
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
+from enum import StrEnum
 from pathlib import Path
 from typing import BinaryIO
 
@@ -24,12 +26,21 @@ from pollux_dagster.ingest.rows import Reason, RowRejected
 _PACKAGES = Path(__file__).parents[2]
 _PR_SET_PDEATHSIG = 1
 _TOO_LARGE = 3
+_UNREADABLE = 4
 _PASSED_ON = ("MAX_PARQUET_BYTES", "MAX_PARQUET_ROWS", "MAX_PARQUET_MEMORY", "MAX_PARQUET_CPU_S")
 _END = b"PAR1"
 
 
-def refuse_costly(handle: BinaryIO) -> RowRejected | None:
-    """Why the Parquet file must not be read, or None. A file that is held in memory is not probed.
+class Kind(StrEnum):
+    """What is probed, by the name of it in messages."""
+
+    PARQUET = "Parquet file"
+    ARROW = "Arrow file"
+    WORKBOOK = "workbook"
+
+
+def refuse_costly(handle: BinaryIO, kind: Kind = Kind.PARQUET) -> RowRejected | None:
+    """Why the file must not be read, or None. A file that is held in memory is not probed.
 
     Raises OSError when the child could not do its work, which says nothing about the file.
     """
@@ -37,11 +48,12 @@ def refuse_costly(handle: BinaryIO) -> RowRejected | None:
         descriptor = handle.fileno()
     except io.UnsupportedOperation:
         return None
-    handle.seek(-len(_END), os.SEEK_END)
-    if handle.read(len(_END)) != _END:
-        return None  # no footer: the reader refuses it at once, cheaper than a process
+    if kind is Kind.PARQUET:
+        handle.seek(-len(_END), os.SEEK_END)
+        if handle.read(len(_END)) != _END:
+            return None  # no footer: the reader refuses it at once, cheaper than a process
     child = subprocess.run(
-        [sys.executable, "-m", __name__, json.dumps({name: getattr(limits, name) for name in _PASSED_ON})],
+        [sys.executable, "-m", __name__, json.dumps({name: getattr(limits, name) for name in _PASSED_ON}), kind],
         stdin=descriptor,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -50,15 +62,18 @@ def refuse_costly(handle: BinaryIO) -> RowRejected | None:
     )
     if child.returncode == 0:
         return None
-    if child.returncode == _TOO_LARGE:
+    said = child.stderr.decode("utf-8", "replace").strip().splitlines()
+    ran_out = kind is Kind.WORKBOOK and child.returncode == -signal.SIGABRT and "allocation" in " ".join(said)
+    if child.returncode == _TOO_LARGE or ran_out:
         detail = f"reading it takes more than {limits.MAX_PARQUET_MEMORY:,} bytes of memory"
         return RowRejected(Reason.TOO_LARGE, detail)
     if -child.returncode in (signal.SIGXCPU, signal.SIGKILL):
         return RowRejected(Reason.TOO_LARGE, f"reading it takes more than {limits.MAX_PARQUET_CPU_S} s")
     if child.returncode < 0:
         name = signal.Signals(-child.returncode).name
-        return RowRejected(Reason.UNREADABLE_FILE, f"not a sound Parquet file: its reader ends with {name}")
-    said = child.stderr.decode("utf-8", "replace").strip().splitlines()
+        return RowRejected(Reason.UNREADABLE_FILE, f"not a sound {kind}: its reader ends with {name}")
+    if child.returncode == _UNREADABLE:
+        return RowRejected(Reason.UNREADABLE_FILE, f"not a sound {kind}: {said[-1] if said else 'its reader fails'}")
     raise OSError(0, f"a process to look at it ended with {child.returncode}: {said[-1] if said else 'no message'}")
 
 
@@ -76,16 +91,11 @@ def _environment() -> dict[str, str]:
 
 
 def main() -> int:
-    """Read the Parquet file on standard input; the exit code tells whether the limits in the argument were enough."""
+    """Read the file on standard input; the exit code tells whether the limits in the argument were enough."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     for name, value in json.loads(sys.argv[1]).items():
         setattr(limits, name, value)
-    import pyarrow as pa
-
-    from pollux_dagster.ingest.parquet_rows import MEMORY_ERRORS, unfold
-
-    pa.set_cpu_count(1)
-    pa.set_io_thread_count(1)
+    read, memory_errors = _reader(Kind(sys.argv[2]))
     # Opened again, because the parent shares the position in the inherited handle.
     with Path("/proc/self/fd/0").open("rb") as handle:
         mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
@@ -93,10 +103,30 @@ def main() -> int:
         resource.setrlimit(resource.RLIMIT_CPU, (limits.MAX_PARQUET_CPU_S, limits.MAX_PARQUET_CPU_S + 1))
         resource.setrlimit(resource.RLIMIT_AS, (mapped + limits.MAX_PARQUET_MEMORY,) * 2)
         try:
-            unfold(handle)
-        except MEMORY_ERRORS:
+            read(handle)
+        except memory_errors:
             return _TOO_LARGE
+        except BaseException as error:
+            if type(error).__name__ != "PanicException":  # how a failed assertion of a Rust library arrives
+                raise
+            sys.stderr.write(f"{error}\n")
+            return _UNREADABLE
     return 0
+
+
+def _reader(kind: Kind) -> tuple[Callable[[BinaryIO], None], tuple[type[BaseException], ...]]:
+    """What reads such a file without making rows of it, and the errors by which it says that memory ran out."""
+    if kind is Kind.WORKBOOK:
+        from pollux_dagster.ingest.xlsx_rows import unfold_workbook
+
+        return unfold_workbook, (MemoryError,)
+    import pyarrow as pa
+
+    from pollux_dagster.ingest.parquet_rows import MEMORY_ERRORS, unfold, unfold_arrow
+
+    pa.set_cpu_count(1)
+    pa.set_io_thread_count(1)
+    return unfold if kind is Kind.PARQUET else unfold_arrow, MEMORY_ERRORS
 
 
 if __name__ == "__main__":

@@ -1,12 +1,14 @@
-"""Parquet to rows, with a limit on how much a few encoded bytes may unfold to.
+"""Parquet and Arrow IPC to rows, with a limit on how much a few encoded bytes may unfold to.
 
 A footer says how many bytes were encoded, not how many they decode to. Text columns therefore stay dictionary-encoded
-until a slice of a batch is known to be small enough to become Python objects.
+until a slice of a batch is known to be small enough to become Python objects. Arrow's own files and streams, as
+`save_to_disk` of `datasets` and Feather write them, are read batch by batch under the same limits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from typing import Any, BinaryIO
 
 import pyarrow as pa
@@ -14,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pollux_dagster.ingest import limits
-from pollux_dagster.ingest.rows import RawRow, Reason, RowRejected, check_text
+from pollux_dagster.ingest.rows import RawRow, Reason, RowRejected, usable_fields
 
 BATCH_ROWS = 1024
 PLAIN_BATCH_ROWS = 32
@@ -40,6 +42,9 @@ def read_parquet(handle: BinaryIO) -> Iterator[RawRow]:
         return
     number = unfolded = 0
     try:
+        if repeated := _repeated_column(parquet.schema_arrow):
+            yield RawRow(0, repeated)
+            return
         for batch in _batches(handle, parquet):
             for piece, size in _pieces(batch):
                 unfolded += size
@@ -54,6 +59,92 @@ def read_parquet(handle: BinaryIO) -> Iterator[RawRow]:
         left = parquet.metadata.num_rows - number
         detail = f"{left} rows from {number + 1} on cannot be read: {error}"
         yield from _lost(parquet.metadata, number, RowRejected(Reason.UNREADABLE_FILE, detail))
+
+
+ARROW_FILE = b"ARROW1\0\0"
+_ARROW_STREAM = b"\xff\xff\xff\xff"
+
+
+def is_arrow(head: bytes) -> bool:
+    """Whether a file with these first bytes is an Arrow IPC file, or a stream that opens with a schema."""
+    return head.startswith(ARROW_FILE) or (head.startswith(_ARROW_STREAM) and head[6:8] == b"\0\0")
+
+
+def read_arrow(handle: BinaryIO) -> Iterator[RawRow]:
+    """Rows of an Arrow IPC file or stream, numbered from 1. What cannot be read after some row is one rejected row."""
+    number = 0
+    try:
+        for schema, batch, refusal in _arrow_batches(handle):
+            if refusal := refusal or (None if number else _repeated_column(schema)):
+                yield RawRow(number + 1 if number else 0, refusal)
+                return
+            for piece, size in _pieces(batch):
+                for fields in _rows(piece, size):
+                    number += 1
+                    yield _row(number, fields)
+    except _ARROW_ERRORS as error:
+        detail = f"not a whole Arrow file: the rows from {number + 1} on cannot be read: {error}"
+        yield RawRow(number + 1 if number else 0, RowRejected(Reason.UNREADABLE_FILE, detail))
+        return
+    if not number:
+        yield RawRow(0, RowRejected(Reason.EMPTY_FILE, "the Arrow file holds no rows"))
+
+
+def unfold_arrow(handle: BinaryIO) -> None:
+    """Decode the file as `read_arrow` does, but make no rows. Raises one of MEMORY_ERRORS when memory runs out."""
+    try:
+        for _, batch, refusal in _arrow_batches(handle):
+            if refusal:
+                return
+            for _ in _pieces(batch):
+                pass
+    except MEMORY_ERRORS:
+        raise
+    except _ARROW_ERRORS as error:
+        _raise_if_memory(error)
+
+
+def _arrow_batches(handle: BinaryIO) -> Iterator[tuple[pa.Schema, pa.RecordBatch, RowRejected | None]]:
+    """Each batch, whose offsets and texts are sound, with the file's schema; or why no more is read."""
+    handle.seek(0)
+    is_file = handle.read(len(ARROW_FILE)) == ARROW_FILE
+    handle.seek(0)
+    reader = pa.ipc.open_file(handle) if is_file else pa.ipc.open_stream(handle)
+    batches: Iterable[pa.RecordBatch] = (
+        (reader.get_batch(place) for place in range(reader.num_record_batches)) if is_file else reader
+    )
+    rows = unfolded = 0
+    for batch in batches:
+        rows += batch.num_rows
+        if rows > limits.MAX_PARQUET_ROWS:
+            detail = f"more than {limits.MAX_PARQUET_ROWS:,} rows, the limit of an Arrow file"
+            yield reader.schema, batch, RowRejected(Reason.TOO_LARGE, detail)
+            return
+        batch.validate(full=True)
+        unfolded += sum(map(_unfolded_bytes, batch.columns))
+        if unfolded > limits.MAX_PARQUET_BYTES:
+            detail = f"the file unfolds to more than {limits.MAX_PARQUET_BYTES:,} bytes here"
+            yield reader.schema, batch, RowRejected(Reason.TOO_LARGE, detail)
+            return
+        yield reader.schema, batch, None
+
+
+def _repeated_column(schema: pa.Schema | pa.StructType) -> RowRejected | None:
+    """The refusal of a table, or of a column of objects, that has two fields of one name."""
+    fields = [
+        schema.field(place) for place in range(schema.num_fields if isinstance(schema, pa.StructType) else len(schema))
+    ]
+    repeated = [name for name, count in Counter(field.name for field in fields).items() if count > 1]
+    if repeated:
+        detail = f"expected each column once, got {', '.join(f'{name!r:.100}' for name in repeated)} more than once"
+        return RowRejected(Reason.REPEATED_FIELD, detail)
+    for field in fields:
+        kind = field.type
+        while pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+            kind = kind.value_type
+        if pa.types.is_struct(kind) and (refusal := _repeated_column(kind)):
+            return refusal
+    return None
 
 
 def unfold(handle: BinaryIO) -> None:
@@ -153,11 +244,7 @@ def _rows(piece: pa.RecordBatch, size: int) -> list[dict[str, Any] | RowRejected
 def _row(number: int, fields: dict[str, Any] | RowRejected) -> RawRow:
     if isinstance(fields, RowRejected):
         return RawRow(number, fields)
-    try:
-        check_text(fields)
-    except RowRejected as rejection:
-        return RawRow(number, rejection, repr(fields))
-    return RawRow(number, fields)
+    return RawRow(number, usable_fields(fields))
 
 
 def _unfolded_bytes(column: pa.Array) -> int:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import math
+import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -17,6 +19,11 @@ from pollux_dagster.core.taxonomy import localized
 from pollux_dagster.ingest.limits import MAX_RAW_TEXT
 
 MAX_EXACT = 2**53
+
+# What text editors and web pages leave around a word and nobody sees: Python's white space has no zero-width ones.
+_OUTSIDE = "".join(map(chr, (*range(9, 14), 32, 0x85, 0xA0, 0x1680, *range(0x2000, 0x200E), 0x2028, 0x2029, 0x202F,
+                             0x205F, 0x2060, 0x3000, 0xFEFF)))  # fmt: skip
+_WHOLE_FLOAT = re.compile(r"-?(?:0|[1-9][0-9]*)\.0+")
 
 
 class Reason(StrEnum):
@@ -34,6 +41,7 @@ class Reason(StrEnum):
     NUL_CHARACTER = "nul_character"
     NON_FINITE_NUMBER = "non_finite_number"
     WRONG_TYPE = "wrong_type"
+    REPEATED_FIELD = "repeated_field"
     MISSING_PROMPT_ID = "missing_prompt_id"
     MISSING_FIELD = "missing_field"
     BLANK_MODEL_ID = "blank_model_id"
@@ -59,6 +67,23 @@ class RowRejected(ValueError):
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
         self.detail = printable(detail)
+
+
+@dataclass(frozen=True, slots=True)
+class Unusable:
+    """Stands in the place of a value that no table can hold: NaN, or a text with U+0000 or half a surrogate pair.
+
+    A reader that wants the value gets this, which is no text and no number, and rejects the row with its reason; a
+    reader that does not costs the row nothing.
+    """
+
+    reason: Reason
+    found: str
+
+    def __str__(self) -> str:
+        return self.found
+
+    __repr__ = __str__
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +119,8 @@ def json_type_name(value: object) -> str:
     """The name of a value's type in JSON, for messages."""
     if isinstance(value, bool):
         return "a boolean"
+    if isinstance(value, Unusable):
+        return value.found
     names = {
         type(None): "null",
         str: "text",
@@ -106,25 +133,62 @@ def json_type_name(value: object) -> str:
 
 
 def reject_type(field: str, expected: str, value: object) -> RowRejected:
+    """The rejection of a value that is not what its field should hold, or that holds something unusable."""
+    if (unusable := _first_unusable(value)) is not None:
+        return RowRejected(unusable.reason, f"expected {field} to be {expected}, got {unusable.found}")
     return RowRejected(
         Reason.WRONG_TYPE, f"expected {field} to be {expected}, got {json_type_name(value)}: {value!r:.200}"
     )
 
 
-def prompt_id(value: object, field: str = "prompt_id") -> str:
-    """An id as text: 1, 1.0 and "1" are the same id. Booleans, lists and inexact numbers are rejected."""
-    if value is None or (isinstance(value, str) and not value.strip()):
-        raise RowRejected(Reason.MISSING_PROMPT_ID, f"expected {field}, got {json_type_name(value)}")
-    if isinstance(value, str):
+def _first_unusable(value: object) -> Unusable | None:
+    if isinstance(value, Unusable):
         return value
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return next((found for item in inside if (found := _first_unusable(item)) is not None), None)
+
+
+def prompt_id(value: object, field: str = "prompt_id") -> str:
+    """An id as text: 17, 17.0, "17", "17.0" and " 17 " are the same id, and "017" is another.
+
+    Tables hold `17.0` wherever a column of whole numbers once had a gap. Booleans, lists and inexact numbers are
+    rejected.
+    """
+    if isinstance(value, str):
+        return _text_id(value, field)
+    if value is None:
+        raise RowRejected(Reason.MISSING_PROMPT_ID, f"expected {field}, got {json_type_name(value)}")
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise reject_type(field, "text or a number", value)
     if isinstance(value, float):
         check_finite(field, value)
         if abs(value) >= MAX_EXACT:
-            raise reject_type(field, "text or a number below 2^53, which keeps all its digits", value)
+            raise _inexact(field, value)
         return str(int(value)) if value.is_integer() else repr(value)
     return str(value)
+
+
+def strip_unseen(text: str) -> str:
+    """`text` without the white space, the invisible characters and the byte order mark around it."""
+    return text.strip(_OUTSIDE)
+
+
+def _text_id(value: str, field: str) -> str:
+    text = strip_unseen(value)
+    if not text:
+        raise RowRejected(Reason.MISSING_PROMPT_ID, f"expected {field}, got {json_type_name(value)}")
+    if not text.isascii():
+        return unicodedata.normalize("NFC", text)
+    if text.endswith("0") and _WHOLE_FLOAT.fullmatch(text):
+        whole = text[: text.index(".")]
+        if len(whole) > 17 or abs(int(whole)) >= MAX_EXACT:
+            raise _inexact(field, value)
+        return str(int(whole))
+    return text
+
+
+def _inexact(field: str, value: object) -> RowRejected:
+    return reject_type(field, "text or a number below 2^53, which keeps all its digits", value)
 
 
 def model_id(value: object, field: str = "model_id") -> str:
@@ -175,19 +239,24 @@ def label(fields: Mapping[str, Any], field: str) -> str | None:
     """A short name (task type, domain, difficulty): text, a number, or `{ru, en}`; None when blank."""
     value = fields.get(field)
     if isinstance(value, dict):
+        if _first_unusable(value) is not None:
+            raise reject_type(field, "text", value)
         return localized(value)
     if isinstance(value, int | float) and not isinstance(value, bool):
+        check_finite(field, value)
         return str(value)
     return (optional_text(fields, field) or "").strip() or None
 
 
 def sample_index(fields: Mapping[str, Any]) -> int:
     """The index among several answers of one model to one prompt; 0 when the file does not say."""
-    value = fields.get("sample_index")
+    value: Any = fields.get("sample_index")
     if value is None:
         return 0
-    if isinstance(value, str) and value.strip().isdecimal():
-        value = int(value)
+    if isinstance(value, str):
+        text = value.strip()
+        whole_text = text.partition(".")[0] if _WHOLE_FLOAT.fullmatch(text) else text
+        value = int(whole_text) if whole_text.isdecimal() and len(whole_text) < 20 else value
     whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
     if isinstance(value, bool) or not whole or not 0 <= value < 2**31:
         raise reject_type("sample_index", "a whole number from 0", value)
@@ -216,7 +285,7 @@ def check_text(value: object) -> None:
     """Reject NUL and lone surrogates anywhere in a value read from a row; neither DuckDB nor UTF-8 can hold them."""
     if isinstance(value, str):
         if "\0" in value:
-            raise RowRejected(Reason.NUL_CHARACTER, f"a text holds U+0000 at character {value.index(chr(0))}")
+            raise RowRejected(Reason.NUL_CHARACTER, f"a text with U+0000 at character {value.index(chr(0))}")
         if not value.isascii():
             try:
                 value.encode("utf-8")
@@ -233,8 +302,46 @@ def check_text(value: object) -> None:
         check_finite("a number", value)
 
 
+def usable(value: Any) -> Any:
+    """`value` itself where it can be stored; else a copy with Unusable in the place of each part that cannot be.
+
+    An object with a name that cannot be stored is unusable as a whole.
+    """
+    try:
+        check_text(value)
+    except RowRejected as rejection:
+        if isinstance(value, dict):
+            try:
+                check_text("".join(value))
+            except RowRejected as in_name:
+                return Unusable(in_name.reason, f"an object with a name in which {in_name.detail}")
+            return {name: usable(item) for name, item in value.items()}
+        if isinstance(value, list):
+            return [usable(item) for item in value]
+        return Unusable(rejection.reason, repr(value) if isinstance(value, float) else rejection.detail)
+    return value
+
+
+def usable_fields(fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a row as `usable` values. One whose name cannot be stored is left out: no reader asks for it."""
+    try:
+        check_text(fields)
+    except RowRejected:
+        return {name: usable(value) for name, value in fields.items() if _is_storable(name)}
+    return fields
+
+
+def _is_storable(text: str) -> bool:
+    try:
+        check_text(text)
+    except RowRejected:
+        return False
+    return True
+
+
 def _surrogate(text: str, at: int) -> RowRejected:
     code = ord(text[at])
     if 0xDC80 <= code <= 0xDCFF:  # how Python's surrogateescape marks a byte that is not UTF-8
-        return RowRejected(Reason.INVALID_UTF8, f"byte 0x{code - 0xDC00:02x} at character {at} is not UTF-8")
-    return RowRejected(Reason.LONE_SURROGATE, f"half of a surrogate pair (U+{code:04X}) at character {at}")
+        detail = f"a text with byte 0x{code - 0xDC00:02x} at character {at}, which is not UTF-8"
+        return RowRejected(Reason.INVALID_UTF8, detail)
+    return RowRejected(Reason.LONE_SURROGATE, f"a text with half of a surrogate pair (U+{code:04X}) at character {at}")

@@ -145,10 +145,10 @@ def test_a_name_with_two_scales_takes_a_score_of_either(world: World) -> None:
     assert detail == 'expected "К" between 0.0 and 1.0, or between 1.0 and 5.0, got 6.0'
 
 
-def test_an_id_in_a_message_shows_the_space_at_its_edge(asked: World) -> None:
-    asked.write("m.jsonl", answer(" 1"))
+def test_an_id_in_a_message_shows_the_space_in_it(asked: World) -> None:
+    asked.write("m.jsonl", answer("1 ."))
     asked.sync()
-    assert asked.rows("SELECT detail FROM raw.rejected_rows") == [('no instruction has prompt_id " 1"',)]
+    assert asked.rows("SELECT detail FROM raw.rejected_rows") == [('no instruction has prompt_id "1 ."',)]
 
 
 def test_a_second_definition_says_which_field_differs(world: World) -> None:
@@ -194,9 +194,9 @@ def test_the_first_of_several_instructions_with_one_id_wins(world: World) -> Non
         (b"", "empty_file"),
         (b" \n\n \n", "empty_file"),
         (b"[]", "empty_file"),
-        (gzip.compress(GOOD, mtime=0), "compressed"),
+        (gzip.compress(gzip.compress(GOOD, mtime=0), mtime=0), "compressed"),
         (pickle.dumps({"prompt_id": 1, "answer": "a"}), "unknown_format"),
-        ("{}".encode("utf-16"), "invalid_utf8"),
+        ("{}".encode("utf-16"), "unknown_format"),
         (b"PAR1 and then nothing", "unreadable_file"),
         (b"# A README\n\nwith text\n", "unknown_format"),
         (b'{"a": 1}\n{"a": 2}\n', "unknown_format"),
@@ -243,7 +243,7 @@ def test_a_torn_json_document_keeps_the_rows_before_the_tear(asked: World) -> No
     asked.write_bytes("answers.json", whole[: whole.rindex('"answer"')].encode())
     asked.write_bytes("n.json", json.dumps([answer(1), answer(2)])[:-20].encode())
     asked.sync()
-    assert [(m, p) for m, p, _, _ in asked.outputs()] == [("answers", "1"), ("answers", "2"), ("n", "1")]
+    assert [(m, p) for m, p, _, _ in asked.outputs()] == [("m", "1"), ("m", "2"), ("n", "1")]
     assert asked.rejected() == [("answers.json", 3, "invalid_json"), ("n.json", 2, "invalid_json")]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 from pathlib import Path
 
 import pytest
@@ -86,7 +87,7 @@ def test_a_header_nobody_knows_is_named_beside_the_ones_that_are(world: World) -
     world.sync()
     ((reason, detail),) = world.rows("SELECT reason, detail FROM raw.rejected_rows")
     assert reason == "unknown_format"
-    assert "'id', 'text'" in detail and "prompt_id, instruction, question_id" in detail
+    assert detail.startswith("no landing format has these fields: id, text; nearest are ")
 
 
 def test_torn_cells_cost_their_own_lines_in_a_file_of_any_length(asked: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,7 +113,14 @@ def test_whatever_the_quotes_each_line_is_in_one_row(lines: list[str]) -> None:
     for row in open_container(file, io.BytesIO(body)).rows:
         assert isinstance(row.source, str)
         damaged = isinstance(row.fields, RowRejected) and row.fields.reason == "invalid_csv"
+        taken = _with_blank_lines(lines, taken)
         taken += (row.source.removesuffix("\n") if damaged else row.source).split("\n")
         if damaged:
             assert taken[-1] == lines[len(taken) - 1]
-    assert len(taken) == len(lines)
+    assert len(_with_blank_lines(lines, taken)) == len(lines)
+
+
+def _with_blank_lines(lines: list[str], taken: list[str]) -> list[str]:
+    """The lines taken so far with those after them that hold nothing but delimiters and are no rows."""
+    following = itertools.takewhile(lambda line: not line.strip(","), lines[len(taken) :])
+    return [*taken, *following]

@@ -47,7 +47,11 @@ ANSWER_VALUES: tuple[tuple[str, str, str | None], ...] = (
     ("prompt_id", '"1\'; DROP TABLE raw.model_outputs; --"', "unknown_prompt"),
     ("prompt_id", '"a\\u0000b"', "nul_character"),
     ("prompt_id", '"\\udc00"', "lone_surrogate"),
-    ("prompt_id", '" 1"', "unknown_prompt"),
+    ("prompt_id", '" 1"', None),
+    ("prompt_id", '"\\u00a01\\u200b"', None),
+    ("prompt_id", '"1.0"', None),
+    ("prompt_id", '"01"', "unknown_prompt"),
+    ("prompt_id", '"9007199254740993.0"', "wrong_type"),
     ("prompt_id", "1.0", None),
     ("prompt_id", "1e0", None),
     ("prompt_id", '"1"', None),
@@ -81,7 +85,11 @@ ANSWER_VALUES: tuple[tuple[str, str, str | None], ...] = (
     ("model_id", '["m"]', "wrong_type"),
     ("model_id", "false", "wrong_type"),
     ("extra", '{"deep": [[[[{"a": 1}]]]]}', None),
-    ("extra", '"\\u0000"', "nul_character"),
+    ("extra", '"\\u0000"', None),
+    ("extra", '{"\\ud800": ["\\udc00", NaN]}', None),
+    ("extra", '{"a": [{"b": 1, "b": 2}]}', "repeated_field"),
+    ("extra", '1, "extra": 2', "repeated_field"),
+    ("extra", '"\\": 1, \\"extra\\": "', None),
 )
 # Only as bytes: what JSON's own parsers disagree about.
 BROKEN_LINES: tuple[tuple[str, bytes, str], ...] = (
@@ -92,7 +100,7 @@ BROKEN_LINES: tuple[tuple[str, bytes, str], ...] = (
     ("single quotes", b"{'prompt_id': 1, 'answer': 'a'}", "invalid_json"),
     ("comment", b'// {"prompt_id": 1, "answer": "a"}', "invalid_json"),
     ("NaN", b'{"prompt_id": NaN, "answer": "a"}', "non_finite_number"),
-    ("Infinity", b'{"prompt_id": 1, "answer": "a", "x": -Infinity}', "non_finite_number"),
+    ("Infinity", b'{"prompt_id": 1, "answer": -Infinity}', "non_finite_number"),
     ("number over the range", b'{"prompt_id": 1e400, "answer": "a"}', "non_finite_number"),
     ("raw NUL", b'{"prompt_id": 1, "answer": "a\x00"}', "nul_character"),
     ("only NUL", b"\x00\x00\x00", "nul_character"),
@@ -163,17 +171,17 @@ def _whole_files() -> Iterator[Case]:
         ("blank lines", b"\n\r\n  \n\t\n", "empty_file"),
         ("only a BOM", b"\xef\xbb\xbf", "empty_file"),
         ("empty list", b"[]", "empty_file"),
-        ("gzip", gzip.compress(good), "compressed"),
-        ("gzip of nothing", gzip.compress(b""), "compressed"),
-        ("gzip magic only", b"\x1f\x8b", "compressed"),
+        ("gzip twice", gzip.compress(gzip.compress(good)), "compressed"),
+        ("gzip of nothing", gzip.compress(b""), "empty_file"),
+        ("gzip magic only", b"\x1f\x8b", "unreadable_file"),
         ("zip", _zipped(good), "compressed"),
-        ("bzip2 magic", b"BZh91AY&SY", "compressed"),
+        ("bzip2 magic", b"BZh91AY&SY", "unreadable_file"),
         ("xz magic", b"\xfd7zXZ\x00", "compressed"),
-        ("zstd magic", b"\x28\xb5\x2f\xfd", "compressed"),
+        ("zstd magic", b"\x28\xb5\x2f\xfd", "unreadable_file"),
         ("pickle", pickle.dumps([answer(1)]), "unknown_format"),
         ("torch checkpoint", pickle.dumps({"weight": b"\x00" * 100}, protocol=2), "unknown_format"),
-        ("UTF-16", good.decode().encode("utf-16"), "invalid_utf8"),
-        ("UTF-16 big-endian", b"\xfe\xff" + good.decode().encode("utf-16-be"), "invalid_utf8"),
+        ("UTF-32", good.decode().encode("utf-32"), "invalid_utf8"),
+        ("torn UTF-16", good.decode().encode("utf-16")[:-1], "invalid_utf8"),
         ("HTML", b"<!DOCTYPE html><html><body>404</body></html>", "unknown_format"),
         ("XML", b'<?xml version="1.0"?>\n<!DOCTYPE a [<!ENTITY b "c">]>\n<a>&b;</a>', "unknown_format"),
         ("YAML", b"answers:\n  - prompt_id: 1\n    answer: !!python/object:os.system a\n", "unknown_format"),
@@ -189,6 +197,9 @@ def _whole_files() -> Iterator[Case]:
         ("torn pretty document", b'{\n "answers": [\n', "invalid_json"),
     ):
         yield Case(f"whole {name}", body, 0, (reason,))
+    yield Case("gzip.jsonl.gz", gzip.compress(good), 2)
+    yield Case("utf-16.jsonl", good.decode().encode("utf-16"), 2)
+    yield Case("utf-16 big-endian.jsonl", b"\xfe\xff" + good.decode().encode("utf-16-be"), 2)
     yield Case("bom.jsonl", b"\xef\xbb\xbf" + good, 2)
     yield Case("no last newline.jsonl", good.rstrip(), 2)
     yield Case("blank lines between.jsonl", good.replace(b"\n", b"\n\n \n"), 2)
@@ -224,10 +235,11 @@ def _tables() -> Iterator[Case]:
         ("two open quotes", 'prompt_id,answer\n1,"a\n2,b\n3,"c\n', 1, ("invalid_csv", "invalid_csv")),
         ("quote inside a cell", 'prompt_id,answer\n1,"a" b\n2,c\n3,d "e"\n', 2, ("invalid_csv",)),
         ("only quotes", 'prompt_id,answer\n"\n2,b\n', 1, ("invalid_csv",)),
+        ("repeated column", "prompt_id,Answer ,answer\n1,a,b\n", 0, ("repeated_field",)),
         ("bad index", "prompt_id,answer,sample_index\n1,a,x\n2,b,1\n", 1, ("wrong_type",)),
     ):
         yield Case(f"table {name}.csv", body.encode(), accepted, rejected)
-    yield Case("table latin-1.csv", b"prompt_id,answer\n1,caf\xe9\n2,b\n", 1, ("invalid_utf8",))
+    yield Case("table latin-1.csv", b"prompt_id,answer\n1,caf\xe9\n2,b\n", 0, ("invalid_utf8",))
     yield Case("table nul.csv", b"prompt_id,answer\n1,a\x00\n2,b\n", 1, ("nul_character",))
 
 
@@ -395,6 +407,7 @@ def _parquet() -> Iterator[Case]:
     frames: tuple[tuple[str, dict[str, list[Any]], int, tuple[str, ...]], ...] = (
         ("plain", {"prompt_id": [1, 2], "answer": ["a", "b"]}, 2, ()),
         ("null id", {"prompt_id": [1, None], "answer": ["a", "b"]}, 1, ("missing_prompt_id",)),
+        ("NaN nobody reads", {"prompt_id": [1], "answer": ["a"], "seconds": [float("nan")]}, 1, ()),
         ("NaN id", {"prompt_id": [1.0, float("nan")], "answer": ["a", "b"]}, 1, ("non_finite_number",)),
         ("number answers", {"prompt_id": [1, 2], "answer": [1, 2]}, 0, ("wrong_type", "wrong_type")),
         ("list answers", {"prompt_id": [1], "answer": [["a"]]}, 0, ("wrong_type",)),

@@ -1,0 +1,132 @@
+"""An Excel workbook to rows: the one sheet that holds anything, its first row that is not blank a header.
+
+Every cell becomes the text that a CSV file would have in its place, so that both are read in the same way: 17 for 17.0,
+TRUE, dates in ISO form. Numbers beyond 2^53, of which Excel keeps fifteen digits, stay numbers, which no id may be.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import zipfile
+import zlib
+from collections.abc import Iterator
+from datetime import date, datetime, time, timedelta
+from typing import Any, BinaryIO
+
+from pollux_dagster.ingest import limits
+from pollux_dagster.ingest.file_kinds import directory_bytes, zip_refusal
+from pollux_dagster.ingest.rows import MAX_EXACT, RawRow, Reason, RowRejected, usable_fields
+from pollux_dagster.ingest.tables import Header
+
+_ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, ValueError, OSError)
+_ONE_SHEET = "keep the one with the rows, or save each as a file of its own"
+
+
+def refuse_workbook(handle: BinaryIO) -> RowRejected | None:
+    """Why a zip file is not read as a workbook, from its directory and a count of what its parts unpack to; or None.
+
+    Nothing but the count is kept, and a part that is longer than the directory says is refused with the file.
+    """
+    size = handle.seek(0, os.SEEK_END)
+    if directory_bytes(handle) > limits.MAX_ZIP_DIRECTORY_BYTES:
+        return RowRejected(Reason.TOO_LARGE, f"a zip file of {size:,} bytes with too long a list of members")
+    try:
+        with zipfile.ZipFile(handle) as archive:
+            return zip_refusal(archive) or _too_large(archive, size)
+    except _ZIP_ERRORS as error:
+        return RowRejected(Reason.UNREADABLE_FILE, f"not a whole zip file: {error}")
+
+
+def _too_large(archive: zipfile.ZipFile, packed: int) -> RowRejected | None:
+    parts = archive.infolist()
+    if len(parts) > limits.MAX_SHEET_PARTS:
+        return RowRejected(Reason.TOO_LARGE, f"{len(parts):,} parts; a workbook may have {limits.MAX_SHEET_PARTS:,}")
+    stated = max(packed, sum(part.file_size for part in parts))
+    unpacked = 0
+    if stated <= limits.MAX_SHEET_BYTES:
+        for part in parts:
+            with archive.open(part) as stream:  # ends with an error where the part is not as long as it states
+                while piece := stream.read(limits.MIB):
+                    unpacked += len(piece)
+    size = max(stated, unpacked)
+    if size <= limits.MAX_SHEET_BYTES:
+        return None
+    detail = f"the workbook unpacks to {size:,} bytes; it may have {limits.MAX_SHEET_BYTES:,}: save it as CSV UTF-8"
+    return RowRejected(Reason.TOO_LARGE, detail)
+
+
+def read_workbook(handle: BinaryIO) -> Iterator[RawRow]:
+    """The records after the header, numbered from 1; blank rows are none. `refuse_workbook` must have passed the file.
+
+    A workbook that cannot be read, or with several sheets that hold something, is one rejected row 0.
+    """
+    try:
+        sheets = _full_sheets(handle)
+    except _errors() as error:
+        yield RawRow(0, RowRejected(Reason.UNREADABLE_FILE, f"not a whole workbook: {error}"))
+        return
+    if len(sheets) == 1:
+        yield from _records(sheets[0].iter_rows())
+    elif sheets:
+        names = ", ".join(repr(sheet.name) for sheet in sheets)
+        detail = f"expected one sheet that holds anything, got {len(sheets)} ({names:.500}): {_ONE_SHEET}"
+        yield RawRow(0, RowRejected(Reason.UNKNOWN_FORMAT, detail))
+    else:
+        yield RawRow(0, RowRejected(Reason.EMPTY_FILE, "no sheet of the workbook holds anything"))
+
+
+def unfold_workbook(handle: BinaryIO) -> None:
+    """Read the workbook as `read_workbook` does, but make no rows. An error of the file ends it silently."""
+    with contextlib.suppress(*_errors()):
+        _full_sheets(handle)
+
+
+def _full_sheets(handle: BinaryIO) -> list[Any]:
+    from python_calamine import CalamineWorkbook, SheetTypeEnum
+
+    handle.seek(0)
+    workbook = CalamineWorkbook.from_filelike(handle)
+    names = [sheet.name for sheet in workbook.sheets_metadata if sheet.typ == SheetTypeEnum.WorkSheet]
+    return [sheet for sheet in map(workbook.get_sheet_by_name, names) if sheet.height]
+
+
+def _errors() -> tuple[type[Exception], ...]:
+    from python_calamine import CalamineError
+
+    return CalamineError, OSError, ValueError
+
+
+def _records(rows: Iterator[list[Any]]) -> Iterator[RawRow]:
+    written = (cells for row in rows if any(cells := [_text(cell) for cell in row]))
+    header = Header.of([str(cell) for cell in next(written, [])])
+    if header.named > limits.MAX_CSV_COLUMNS:
+        detail = f"{header.named:,} columns; a table may have {limits.MAX_CSV_COLUMNS:,}"
+        yield RawRow(0, RowRejected(Reason.TOO_LARGE, detail))
+    elif refusal := header.refusal():
+        yield RawRow(0, refusal)
+    else:
+        for number, cells in enumerate(written, start=1):
+            yield _row(number, header, cells)
+
+
+def _row(number: int, header: Header, cells: list[Any]) -> RawRow:
+    try:
+        return RawRow(number, usable_fields(header.fields(cells)))
+    except RowRejected as rejection:
+        return RawRow(number, rejection, "\t".join(map(str, cells)))
+
+
+def _text(cell: Any) -> Any:
+    """The cell as CSV would have it."""
+    if isinstance(cell, str):
+        return cell
+    if isinstance(cell, bool):
+        return str(cell).upper()
+    if isinstance(cell, int | float):
+        if abs(cell) >= MAX_EXACT:
+            return cell
+        return str(int(cell)) if float(cell).is_integer() else repr(cell)
+    if isinstance(cell, datetime | date | time):
+        return cell.isoformat()
+    return str(cell) if isinstance(cell, timedelta) or cell is not None else ""

@@ -1,0 +1,69 @@
+"""One id, however a tool wrote it: spaces around it, the form of its characters, a whole number as a float."""
+
+from __future__ import annotations
+
+import unicodedata
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from pollux_dagster.ingest import rows
+from tests.ingest.landing_world import World, answer, instruction
+
+SAME = [
+    17,
+    17.0,
+    "17",
+    "17.0",
+    "17.00",
+    " 17 ",
+    "17\u00a0",
+    "\u200917",
+    "\u300017\u3000",
+    "\u200b17",
+    "\ufeff17",
+    "17\t\n",
+]
+
+
+@pytest.mark.parametrize("value", SAME, ids=repr)
+def test_these_are_the_id_17(value: object) -> None:
+    assert rows.prompt_id(value) == "17"
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [("017", "017"), ("017.0", "017.0"), ("17.5", "17.5"), ("1 7", "1 7"), ("1.7e1", "1.7e1"), ("v1.0", "v1.0"),
+     ("-0.0", "0"), (-0.0, "0"), ("-3.0", "-3"), ("17.", "17."), ("¹7", "¹7")],
+)  # fmt: skip
+def test_these_are_ids_of_their_own(value: object, expected: str) -> None:
+    assert rows.prompt_id(value) == expected
+
+
+def test_an_id_is_compared_in_one_form_of_its_characters() -> None:
+    text = "й-ё-é"
+    assert rows.prompt_id(unicodedata.normalize("NFD", text)) == rows.prompt_id(text) == text
+
+
+@pytest.mark.parametrize("value", ["9007199254740993.0", "1" * 300 + ".0"])
+def test_a_float_that_lost_digits_is_no_id(value: str) -> None:
+    with pytest.raises(rows.RowRejected, match="keeps all its digits"):
+        rows.prompt_id(value)
+
+
+def test_ids_agree_across_formats(world: World) -> None:
+    world.write("instructions.jsonl", instruction(" 1 "), instruction(2), instruction("03"))
+    world.write("json.jsonl", answer(1.0), answer("2.0"), answer("03"))
+    world.write("csv.csv", "prompt_id,answer,sample_index", "1.0,а,0.0", " 2,б,", "03,в,")
+    pl.DataFrame({"prompt_id": [1.0, 2.0], "answer": ["а", "б"]}).write_parquet(world.landing / "parquet.parquet")
+    world.sync()
+    assert world.rejected() == []
+    found = {(model, prompt) for model, prompt, _, _ in world.outputs()}
+    assert found == {(m, p) for m in ("json", "csv") for p in ("1", "2", "03")} | {("parquet", "1"), ("parquet", "2")}
+
+
+def test_a_models_name_stays_as_it_is_written(asked: World, tmp_path: Path) -> None:
+    asked.write("m.jsonl", answer(1, model_id=" m 1.0 "))
+    asked.sync()
+    assert [model for model, *_ in asked.outputs()] == [" m 1.0 "]

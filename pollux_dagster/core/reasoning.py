@@ -31,7 +31,6 @@ _PAIRS = {
 }
 # Templates of DeepSeek-R1 and Qwen3-Thinking put the opening marker into the prompt: a reply has the closing one only.
 _CLOSED_ONLY = re.compile(r"(?:\A|\n)[ \t]*(?:</think>|\[/THINK\])[ \t]*(?=\n|\Z)")
-_CLOSERS = ("</think>", "[/THINK]")
 _OPENING = re.compile("|".join(re.escape(opening) for opening in sorted(_PAIRS, key=len, reverse=True)))
 # gpt-oss: `<|channel|>analysis<|message|>…<|end|><|start|>assistant<|channel|>final<|message|>…<|return|>`.
 _HARMONY = re.compile(r"(?:<\|start\|>\s*assistant\s*)?<\|channel\|>\s*(?:analysis|commentary|final)\b")
@@ -59,7 +58,7 @@ def split_reasoning(text: str) -> Split:
             return _harmony(start)
     elif start.startswith("analysis") and (bare := _BARE_HARMONY.fullmatch(start)):
         return Split(bare["answer"].strip(), bare["reasoning"].strip(), is_unclosed=False)
-    if any(closer in text for closer in _CLOSERS) and (closed := _CLOSED_ONLY.search(text)):
+    if ("</think>" in text or "[/THINK]" in text) and (closed := _CLOSED_ONLY.search(text)):
         before = text[: closed.start()]
         if not _OPENING.search(before) and before.count("```") % 2 == 0:
             return Split(_unwrapped(text[closed.end() :]), before.strip(), is_unclosed=False)

@@ -50,6 +50,9 @@ def test_a_model_id_is_stored_as_it_is_written(asked: World, model_id: str) -> N
         ("deep/er/модель.json", "модель"),
         ("results/org-model/answers.jsonl", "org-model"),
         ("answers.jsonl", "answers"),
+        ("m-7b.jsonl.gz", "m-7b"),
+        ("m-7b-00001-of-00003.parquet", "m-7b"),
+        ("m-7b/data-00000-of-00002.arrow", "m-7b"),
     ],
 )
 def test_a_file_without_a_model_column_is_named_after_its_model(asked: World, path: str, model_id: str) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pollux_dagster.ingest.formats.failures import answered, marker_in
+from pollux_dagster.ingest.formats.failures import answered, doubts_about, marker_in
 from pollux_dagster.ingest.rows import RowRejected
 from tests.ingest.landing_world import World, answer
 
@@ -37,11 +37,24 @@ def test_a_text_that_only_mentions_a_marker_is_an_answer(text: str) -> None:
 
 
 @pytest.mark.parametrize("tool", ["AlpacaEval", "OpenCompass", "LightEval"])
-@pytest.mark.parametrize("text", [None, "", " "])
-def test_an_empty_text_of_a_tool_that_writes_it_for_failures_is_no_answer(tool: str, text: str | None) -> None:
+def test_an_empty_text_of_a_tool_that_writes_it_for_failures_too_is_an_answer_with_a_note(tool: str) -> None:
     with pytest.raises(RowRejected, match=f"failed_response: .*{tool}"):
-        answered(text, by=tool)
-    assert answered(text) == text
+        answered(None, by=tool)
+    for text in ("", " "):
+        assert answered(text, by=tool) == text
+        (note,) = doubts_about(text, by=tool)
+        assert note.kind == "empty_answer" and tool in note.detail
+    assert doubts_about("Да.", by=tool) == []
+
+
+def test_an_empty_output_of_alpaca_eval_is_judged_and_noted(asked: World) -> None:
+    rows = [{"instruction": f"Вопрос {n}", "output": text, "generator": "g"} for n, text in ((1, ""), (2, "Да."))]
+    asked.write_json("x/model_outputs.json", rows)
+    asked.sync()
+    assert (len(asked.outputs()), asked.rejected()) == (2, [])
+    assert asked.rows("SELECT file_path, row_number, kind FROM raw.notes") == [
+        ("x/model_outputs.json", 1, "empty_answer")
+    ]
 
 
 @pytest.mark.parametrize(

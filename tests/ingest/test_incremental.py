@@ -209,7 +209,7 @@ def test_nothing_new_changes_nothing(asked: World) -> None:
 def test_a_sync_killed_before_resolving_is_finished_by_the_next(asked: World, monkeypatch: pytest.MonkeyPatch) -> None:
     asked.write("m.jsonl", answer(1))
 
-    def killed(con: duckdb.DuckDBPyConnection) -> bool:
+    def killed(con: duckdb.DuckDBPyConnection, *, judge_reasoning: bool) -> bool:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):

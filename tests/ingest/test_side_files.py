@@ -37,6 +37,7 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
      "requests of a batch"),
     ("results_1.json", {"results": {"t": {"acc": 1}}, "versions": {"t": 1}, "config": {}}, "results"),
     ("header.json", {"version": 2, "status": "error", "eval": {"model": "m", "task": "t"}}, "Inspect"),
+    ("empty.json", {"version": 2, "status": "started", "eval": {"model": "m", "task": "t"}, "samples": []}, "Inspect"),
     ("ppl.json", {"0": {"label: A": {"PPL": 1.5}, "prediction": "A"}}, "OpenCompass"),
     ("annotations.json", {"instruction": "?", "output_1": "a", "output_2": "b", "preference": 1.2}, "AlpacaEval"),
     ("test2.jsonl", answer(1), "'test2'"),

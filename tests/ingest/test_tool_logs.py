@@ -79,7 +79,7 @@ def test_inspect_samples_have_epochs_choices_targets_and_reasoning(world: World)
         ("openai/x", "sums:2", 0, "B"),
     ]
     assert world.rows("SELECT instruction, reference_answer FROM raw.instructions ORDER BY prompt_id") == [
-        ("[1] system: Кратко.\n\n[2] user: Да?", "да\nнет"),
+        ("[1] system: Кратко.\n\n[2] user: Да?", None),
         ("2+2?", "4"),
         ("2+2?\n\nA) один\nB) два", "B"),
     ]
@@ -92,6 +92,7 @@ FAILED_SAMPLES: list[tuple[dict[str, Any], str]] = [
     (inspect_sample(content="", stop="max_tokens"), "token limit"),
     (inspect_sample(output={"model": "m", "choices": [], "error": "overloaded"}), "overloaded"),
     (inspect_sample(output={"model": "m", "choices": []}), "without an output"),
+    (inspect_sample(output=None), "without an output"),
 ]
 
 
@@ -227,7 +228,6 @@ def test_early_lighteval_details_have_their_lists_as_lists_or_as_text(world: Wor
         (detail([]), "wrong_type"),
         (detail(None), "wrong_type"),
         (detail([5]), "wrong_type"),
-        (detail([""]), "failed_response"),
         (detail([None]), "failed_response"),
         (detail(["4"], query=None), "missing_field"),
         (EARLY | {"predictions": [[-1.5, False]], "gold": ["4"]}, "wrong_type"),
@@ -264,10 +264,18 @@ def test_helm_request_states_are_answers_to_their_instances(world: World) -> Non
     ]
 
 
+def test_the_choices_of_a_helm_request_are_part_of_its_instruction(world: World) -> None:
+    row = state("B", output_mapping={"A": "4", "B": "5"})
+    world.write_json("x/scenario_state.json", {"adapter_spec": {"model": "org/x"}, "request_states": [row]})
+    world.sync()
+    assert world.rows("SELECT instruction FROM raw.instructions") == [("2+2?\n\nA. 4\nB. 5",)]
+
+
 @pytest.mark.parametrize(
     ("row", "reason"),
     [
         (state("", success=False), "failed_response"),
+        (state(output_mapping={"A": 4}), "wrong_type"),
         (state(result=None), "failed_response"),
         (state(reference_index=0), "wrong_type"),
         (state(result={"success": True, "completions": []}), "wrong_type"),
@@ -308,7 +316,7 @@ def test_opencompass_predictions_are_numbered_items_of_a_data_set(world: World) 
     ]
     assert world.rows("SELECT instruction, reference_answer FROM raw.instructions ORDER BY prompt_id") == [
         ("2+2?", "4"),
-        ("3+3?", "6\nшесть"),
+        ("3+3?", None),
         ("[1] system: Кратко.\n\n[2] user: Да?", None),
     ]
 
@@ -316,7 +324,7 @@ def test_opencompass_predictions_are_numbered_items_of_a_data_set(world: World) 
 @pytest.mark.parametrize(
     ("item", "reason"),
     [
-        ({"origin_prompt": "2+2?", "prediction": ""}, "failed_response"),
+        ({"origin_prompt": "2+2?", "prediction": None}, "failed_response"),
         ({"origin_prompt": "2+2?", "prediction": 4}, "wrong_type"),
         ({"origin_prompt": None, "prediction": "4"}, "missing_field"),
         ({"origin_prompt": [{"role": "?", "prompt": "2+2?"}], "prediction": "4"}, "wrong_type"),

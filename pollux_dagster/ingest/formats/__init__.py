@@ -61,6 +61,8 @@ FORMATS: tuple[Format, ...] = (
         "inspect_header",
         Holds.UNKNOWN,
         recognises=has("version", "eval", none_of=("samples",)),
+        document=inspect_log.is_without_samples,
+        unfold=lambda document: iter(()),
         refuse=side_files.INSPECT_HEADER,
     ),
     # Logs of evaluation tools

@@ -13,7 +13,7 @@ from typing import Any
 
 from pollux_dagster.ingest import rows
 from pollux_dagster.ingest.formats.context import FileContext, names_a_model, text_id
-from pollux_dagster.ingest.formats.failures import answered
+from pollux_dagster.ingest.formats.failures import answered, doubts_about
 from pollux_dagster.ingest.landing_records import Instruction, ModelOutput, Record
 
 
@@ -44,4 +44,5 @@ def read_output(fields: dict[str, Any], context: FileContext) -> list[Record]:
     return [
         Instruction(prompt_id, instruction, None, dataset, None, None, None, None),
         ModelOutput(model_id, prompt_id, instruction, rows.sample_index(fields), output),
+        *(doubts_about(output, by="AlpacaEval") if tool else ()),
     ]

@@ -6,13 +6,17 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import PurePosixPath
 from typing import Any
 
 from pollux_dagster.ingest import rows
 from pollux_dagster.ingest.rows import Reason, RowRejected
 
-_EXTENSIONS = frozenset({".jsonl", ".ndjson", ".json", ".parquet", ".csv", ".tsv", ".txt", ".arrow", ".xlsx", ".eval"})
+_EXTENSIONS = frozenset(
+    {".jsonl", ".ndjson", ".json", ".parquet", ".csv", ".tsv", ".txt", ".arrow", ".feather", ".xlsx", ".xlsm", ".eval"}
+)
+_COMPRESSED = frozenset({".gz", ".gzip", ".zst", ".zstd"})
 # File names that tools use for every model; the folder then names the model.
 _GENERIC = frozenset(
     {"answers", "answer", "model_outputs", "outputs", "output", "predictions", "prediction", "results", "responses"}
@@ -29,7 +33,7 @@ _SHARD = re.compile(r"-\d{5}-of-\d{5}(?:-[0-9a-f]{8,})?$")
 MODEL_FIELDS = ("model_id", "model", "generator", "model_name")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots, so that what every row asks for is computed once
 class FileContext:
     """`path` is relative to the landing folder; `document_model` is a model named beside a document's rows.
 
@@ -43,32 +47,34 @@ class FileContext:
     people: tuple[str, ...] = ()
     document_task: str | None = None
 
-    @property
+    @cached_property
     def stem(self) -> str:
-        """The file's name without a data extension and a shard's number; dots in a model's name stay
+        """The file's name without a data extension, a compression's, and a shard's number; dots in a model's name stay
         (`gpt-3.5.jsonl` → `gpt-3.5`).
         """
         name = PurePosixPath(self.path)
+        if name.suffix.lower() in _COMPRESSED:
+            name = name.with_suffix("")
         return _SHARD.sub("", name.stem if name.suffix.lower() in _EXTENSIONS else name.name)
 
-    @property
+    @cached_property
     def folders(self) -> tuple[str, ...]:
         """The names of the folders from the landing folder to the file."""
         return PurePosixPath(self.path).parts[:-1]
 
-    @property
+    @cached_property
     def folder(self) -> str:
         """The name of the folder that holds the file; empty at the top of the landing folder."""
         return PurePosixPath(self.path).parent.name
 
-    @property
+    @cached_property
     def file_model(self) -> str:
         """The model of a file without a model column: from the document, then the file name, then the folder."""
         if self.document_model is not None:
             return self.document_model
         return self.folder if self.stem.lower() in _GENERIC and self.folder else self.stem
 
-    @property
+    @cached_property
     def side_file(self) -> str | None:
         """The name of a data set or split that would have to serve as the model's; None where there is a model's."""
         name = self.file_model

@@ -14,6 +14,7 @@ from pollux_dagster.ingest import rows
 from pollux_dagster.ingest.formats.chat import messages_of, transcript_of_roles
 from pollux_dagster.ingest.formats.context import FileContext
 from pollux_dagster.ingest.formats.failures import answered, failed
+from pollux_dagster.ingest.formats.references import reference_among
 from pollux_dagster.ingest.landing_records import Instruction, ModelOutput, Record
 from pollux_dagster.ingest.rows import Reason, RowRejected
 
@@ -39,7 +40,7 @@ def read_request_state(fields: dict[str, Any], context: FileContext) -> list[Rec
     if context.document_model is None and not isinstance(request, dict):
         raise RowRejected(Reason.MISSING_FIELD, "expected adapter_spec.model or request.model: which model answered")
     model = context.document_model or rows.model_id(request.get("model"), "request.model")  # type: ignore[union-attr]
-    asked = _asked(instance)
+    asked = _asked(instance) + _choices(fields.get("output_mapping"))
     if not isinstance(result, dict):
         raise failed("the request has no result; the run was not finished")
     if result.get("success") is False:
@@ -71,6 +72,15 @@ def _asked(instance: dict[str, Any]) -> str:
     return rows.required_text(given if isinstance(given, dict) else {"text": given}, "text")
 
 
+def _choices(mapping: object) -> str:
+    """The choices of a multiple-choice request, which are in its prompt and not in the instance's input."""
+    if not mapping:
+        return ""
+    if not isinstance(mapping, dict) or not all(isinstance(text, str) for text in mapping.values()):
+        raise rows.reject_type("output_mapping", "an object of texts", mapping)
+    return "\n\n" + "\n".join(f"{letter}. {text.strip()}" for letter, text in mapping.items())
+
+
 def _perturbation(instance: dict[str, Any]) -> str | None:
     perturbation = instance.get("perturbation")
     return rows.label(perturbation, "name") if isinstance(perturbation, dict) else None
@@ -82,6 +92,6 @@ def _reference(references: object) -> str | None:
         tags = reference.get("tags") if isinstance(reference, dict) else None
         output = reference.get("output") if isinstance(reference, dict) else None
         text = output.get("text") if isinstance(output, dict) else None
-        if isinstance(tags, list) and "correct" in tags and isinstance(text, str) and text.strip():
+        if isinstance(tags, list) and "correct" in tags and isinstance(text, str):
             texts.append(text)
-    return "\n".join(texts) or None
+    return reference_among(texts)

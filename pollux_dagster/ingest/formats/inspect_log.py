@@ -12,10 +12,16 @@ from pollux_dagster.ingest import rows
 from pollux_dagster.ingest.formats.chat import Reply, messages_of, reply_of, transcript_of_roles
 from pollux_dagster.ingest.formats.context import FileContext
 from pollux_dagster.ingest.formats.failures import failed
+from pollux_dagster.ingest.formats.references import reference_among
 from pollux_dagster.ingest.landing_records import Instruction, ModelOutput, Record
 from pollux_dagster.ingest.rows import Reason, RowRejected
 
 _ATTACHMENT = "attachment://"  # src/inspect_ai/log/_condense.py: long texts lie beside the messages
+
+
+def is_without_samples(document: Any) -> bool:
+    """Whether a document is a log whose list of samples is empty or left out."""
+    return isinstance(document, dict) and {"version", "eval"} <= document.keys() and not document.get("samples")
 
 
 def read_sample(fields: dict[str, Any], context: FileContext) -> list[Record]:
@@ -32,6 +38,8 @@ def read_sample(fields: dict[str, Any], context: FileContext) -> list[Record]:
     if fields.get("error") is not None:
         raise failed(f"Inspect recorded an error of the sample: {_message(fields['error'])!r:.500}")
     output = fields.get("output")
+    if output is None:
+        raise failed("the sample ended without an output of the model")
     if not isinstance(output, dict):
         raise rows.reject_type("output", "an object with choices", output)
     if output.get("error"):
@@ -45,7 +53,10 @@ def read_sample(fields: dict[str, Any], context: FileContext) -> list[Record]:
         ModelOutput(model_id, prompt_id, asked, first + number, reply.text, reply.reasoning)
         for number, reply in enumerate(replies)
     ]
-    return [Instruction(prompt_id, asked, _target(fields.get("target")), task, None, None, None, None), *outputs]
+    return [
+        Instruction(prompt_id, asked, reference_among(fields.get("target")), task, None, None, None, None),
+        *outputs,
+    ]
 
 
 def _asked(fields: dict[str, Any]) -> str:
@@ -90,12 +101,6 @@ def _reply(choice: dict[str, Any], stop: object) -> Reply:
     if not isinstance(message, dict):
         raise rows.reject_type("output.choices[].message", "an object", message)
     return reply_of(message, message.get("content"), "output.choices[].message.content", finish=stop)
-
-
-def _target(target: object) -> str | None:
-    if isinstance(target, list) and all(isinstance(text, str) for text in target):
-        target = "\n".join(target)
-    return rows.reference_text({"target": target}, "target")
 
 
 def _message(error: object) -> object:

@@ -13,7 +13,8 @@ from typing import Any
 
 from pollux_dagster.ingest import rows
 from pollux_dagster.ingest.formats.context import FileContext, text_id
-from pollux_dagster.ingest.formats.failures import answered
+from pollux_dagster.ingest.formats.failures import answered, doubts_about
+from pollux_dagster.ingest.formats.references import reference_among
 from pollux_dagster.ingest.landing_records import Instruction, ModelOutput, Record
 from pollux_dagster.ingest.rows import Reason, RowRejected
 
@@ -83,13 +84,17 @@ def _records(
     if not isinstance(texts, list) or not texts or not all(text is None or isinstance(text, str) for text in texts):
         detail = f"expected generated texts (log-likelihood tasks of LightEval have none), got {texts!r:.200}"
         raise RowRejected(Reason.WRONG_TYPE, detail)
-    reference = "\n".join(gold for gold in golds if isinstance(gold, str) and gold.strip()) or None
+    reference = reference_among(golds)
     model_id = rows.model_id(_model(context), "the folder's name")
     outputs = [
         ModelOutput(model_id, prompt_id, asked, n, answered(text, by="LightEval"), _reasoning(reasonings, n))
         for n, text in enumerate(texts)
     ]
-    return [Instruction(prompt_id, asked, reference, task, None, None, None, None), *outputs]
+    return [
+        Instruction(prompt_id, asked, reference, task, None, None, None, None),
+        *outputs,
+        *(note for text in texts for note in doubts_about(text, by="LightEval")),
+    ]
 
 
 def _reasoning(reasonings: list[object], number: int) -> str | None:

@@ -12,7 +12,8 @@ from typing import Any
 from pollux_dagster.ingest import rows
 from pollux_dagster.ingest.formats.chat import USER, messages_of, transcript_of_roles
 from pollux_dagster.ingest.formats.context import FileContext
-from pollux_dagster.ingest.formats.failures import answered
+from pollux_dagster.ingest.formats.failures import answered, doubts_about
+from pollux_dagster.ingest.formats.references import reference_among
 from pollux_dagster.ingest.landing_records import Instruction, ModelOutput, Record
 from pollux_dagster.ingest.rows import RawRow, Reason, RowRejected, check_text
 
@@ -63,7 +64,11 @@ def read_prediction(fields: dict[str, Any], context: FileContext) -> list[Record
         ModelOutput(model_id, prompt_id, asked, number, answered(text, by="OpenCompass"))
         for number, text in enumerate(texts)
     ]
-    return [Instruction(prompt_id, asked, _gold(fields.get("gold")), task, None, None, None, None), *outputs]
+    return [
+        Instruction(prompt_id, asked, reference_among(fields.get("gold")), task, None, None, None, None),
+        *outputs,
+        *(note for text in texts for note in doubts_about(text, by="OpenCompass")),
+    ]
 
 
 def _asked(origin: object) -> str:
@@ -77,12 +82,6 @@ def _asked(origin: object) -> str:
             return asked
         raise RowRejected(Reason.MISSING_FIELD, "expected a turn of HUMAN with text in origin_prompt")
     return rows.required_text({"origin_prompt": origin}, "origin_prompt")
-
-
-def _gold(gold: object) -> str | None:
-    if isinstance(gold, list) and gold and all(isinstance(text, str) for text in gold):
-        gold = "\n".join(gold)
-    return rows.reference_text({"gold": gold}, "gold") if isinstance(gold, str | int | float) else None
 
 
 def _model(context: FileContext) -> str:

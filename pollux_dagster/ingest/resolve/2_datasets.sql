@@ -3,7 +3,7 @@
 -- `arena/questions/x.jsonl` and `arena/answers/m.jsonl` are both of `arena`. A landing.toml may name the data set.
 CREATE OR REPLACE TEMP TABLE resolve_files AS
 WITH named AS (
-    SELECT file_path, format, coalesce(dataset, array_to_string(
+    SELECT file_path, format, dataset IS NOT NULL AS is_named, coalesce(dataset, array_to_string(
         list_filter(string_split(file_path, '/')[1:-2], lambda folder: lower(folder) NOT IN (
             'instruction', 'instructions', 'question', 'questions', 'prompt', 'prompts', 'task', 'tasks', 'data',
             'answer', 'answers', 'model_answer', 'model_answers', 'reference_answer', 'reference_answers', 'output',
@@ -15,7 +15,7 @@ WITH named AS (
     FROM landing.files WHERE status = 'loaded'
 )
 -- lm-eval never overwrites: the time in a file's name tells its runs of one model and task apart, and the last counts.
-SELECT file_path, format, dataset, run.time AS run_time,
+SELECT file_path, format, dataset, is_named, run.time AS run_time,
     CASE WHEN format = 'lm_eval' AND run.time <> '' AND run.time < max(run.time) OVER runs
         THEN last_value(file_path) OVER runs END AS superseded_by
 FROM named

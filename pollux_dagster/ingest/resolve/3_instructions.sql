@@ -36,12 +36,13 @@ WITH signed AS (
 ), ranked AS (
     SELECT i.file_path, i.row_number, i.prompt_id, sha256(i.instruction) AS instruction_hash, i.doc_hash,
         CASE WHEN same.task IS NULL THEN md5(i.reference_answer) END AS reference, f.kind, f.superseded_by,
-        -- lm-eval has a folder per model, and its tasks are the data sets.
-        CASE WHEN f.format = 'lm_eval' THEN coalesce(i.task_type, '') ELSE f.dataset END AS dataset,
+        -- Made by a reader from the task or the text, and therefore the same wherever the row lies: evaluation tools have
+        -- a folder per model, and their tasks are the data sets.
+        f.kind = 2 AND starts_with(i.prompt_id, 'text:') AS is_of_text,
+        f.kind = 2 AND coalesce(starts_with(i.prompt_id, i.task_type || ':'), false) AS is_of_task,
+        is_of_text OR is_of_task AS is_derived,
+        CASE WHEN f.is_named OR NOT is_derived THEN f.dataset WHEN is_of_task THEN i.task_type ELSE '' END AS dataset,
         f.dataset AS place,
-        -- Made by a reader from the task or the text, and therefore the same wherever the row lies.
-        starts_with(i.prompt_id, 'text:') OR (f.format = 'lm_eval' AND starts_with(i.prompt_id, i.task_type || ':'))
-            AS is_derived,
         md5(concat_ws(chr(31), coalesce(i.task_type, ''), coalesce(i.task_subtype, ''))) AS task,
         coalesce(s.criteria, '') AS criteria, coalesce(s.criteria_count, 0) AS criteria_count
     FROM landing.instructions AS i

@@ -290,14 +290,14 @@ def _other_formats() -> Iterator[Case]:
     )  # fmt: skip
     yield from _replaced(
         "alpaca",
-        {"instruction": "Вопрос alpaca", "output": "a"},
+        {"instruction": "Вопрос alpaca", "output": "a", "generator": "g"},
         {
             "instruction": [(None, "missing_field"), (" ", "missing_field"), (1, "wrong_type")],
             "output": [(1, "wrong_type"), (["a"], "wrong_type")],
             "generator": [("", "blank_model_id"), ({}, "wrong_type")],
             "input": [(1, "wrong_type")],
         },
-        {"instruction": "Другой вопрос alpaca", "output": "a"},
+        {"instruction": "Другой вопрос alpaca", "output": "a", "generator": "g"},
     )
     yield from _instructions()
     yield from _scores()
@@ -308,7 +308,10 @@ def _replaced(
 ) -> Iterator[Case]:
     for field, pairs in values.items():
         for number, (value, reason) in enumerate(pairs):
-            yield Case(f"{name} {field} {number}.jsonl", _lines(row | {field: value}, good), 1, (reason,))
+            # Formats that name the model in the row: one a file, so that no answer repeats another file's.
+            model = {"generator": f"{field} {number}"} if "generator" in good else {}
+            rows = row | model | {field: value}, good | model
+            yield Case(f"{name} {field} {number}.jsonl", _lines(*rows), 1, (reason,))
 
 
 def _criterion(**fields: object) -> dict[str, object]:

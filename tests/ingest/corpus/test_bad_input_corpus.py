@@ -16,8 +16,8 @@ from tests.ingest.landing_world import World
 CASES = {case.name: case for case in cases()}
 REASONS_OF_OTHER_PLACES = {
     Reason.TOO_LARGE,  # limits are in test_large_inputs
-    Reason.AMBIGUOUS_PROMPT,  # decided between data sets
-    Reason.SUPERSEDED,  # decided between runs of lm-eval
+    Reason.AMBIGUOUS_PROMPT,  # test_datasets
+    Reason.SUPERSEDED,  # test_lm_eval
 }
 
 

@@ -13,6 +13,9 @@ import typer.core
 from rich.console import Console
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pollux_dagster.app.doctor import Examined
     from pollux_dagster.settings import Settings
 
 
@@ -143,11 +146,45 @@ def plan(
     if not settings.landing.is_dir():
         _fail(f"expected a landing folder at {settings.landing}, found none; give one with --landing")
     planned = plan_landing(settings, difference=difference, power=power)
+    _print_files(planned.files)
     columns = ("model", "requests", "already judged", "over-length", "to ask")
     rows = [(m.model_id, m.requests, m.judged, m.over_length, m.pending) for m in planned.pending.models]
     print_rows(console, f"Pending for {planned.judge_name}", columns, rows)
     for line in plan_lines(planned):
         typer.echo(escaped(line))
+
+
+@app.command()
+def doctor(
+    landing: Annotated[
+        Path | None, typer.Option(help="Folder of answers and instructions [default: $POLLUX_LANDING or landing]")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON")] = False,
+    write: Annotated[bool, typer.Option("--write", help="Write the proposed landing.toml into the folder")] = False,
+) -> None:
+    """Say what each landing file was taken for and why rows are refused; propose a landing.toml for unknown files."""
+    import json
+
+    from pollux_dagster.app.doctor import examine_landing, write_proposal
+    from pollux_dagster.core.text import escaped
+
+    folder = _settings(POLLUX_LANDING=landing).landing
+    if not folder.is_dir():
+        _fail(f"expected a landing folder at {folder}, found none; give one with --landing")
+    found = examine_landing(folder)
+    if as_json:
+        typer.echo(json.dumps(found.as_json(), ensure_ascii=False, indent=1))
+    else:
+        _print_files(found.files)
+        for path, why in found.ignored:
+            typer.echo(escaped(f"not read: {path}: {why}"))
+        for line in found.proposal.splitlines():
+            typer.echo(escaped(line))
+    if write and found.proposal:
+        try:
+            typer.echo(escaped(f"written: {write_proposal(folder, found.proposal)}"), err=True)
+        except OSError as error:
+            _fail(f"{error.filename}: {error.strerror}; add the entries to it yourself")
 
 
 @golden.command()
@@ -234,6 +271,18 @@ def up(
     command = [sys.executable, "-m", "pollux_dagster.ui.services", "run", "--host", host, "--port", str(port)]
     command += [] if descriptor is None else ["--key-descriptor", str(descriptor)]
     os.execve(sys.executable, command, environment)
+
+
+def _print_files(files: Sequence[Examined]) -> None:
+    """The landing files as a table, and below it what is refused or noted."""
+    from pollux_dagster.app.doctor import file_lines
+    from pollux_dagster.core.text import escaped
+    from pollux_dagster.report import print_rows
+
+    columns = ("file", "read as", "rows", "used", "rejected")
+    print_rows(console, "Landing files", columns, [(f.path, f.format, f.rows, f.accepted, f.rejected) for f in files])
+    for line in file_lines(files):
+        typer.echo(escaped(line))
 
 
 def _take_judge_key(environment: dict[str, str], settings: Settings) -> int | None:

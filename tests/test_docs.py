@@ -161,6 +161,20 @@ def test_the_examples_of_every_format_load_without_a_rejected_row(loaded: duckdb
     }
 
 
+def test_the_example_of_a_landing_toml_reads_its_example(tmp_path: Path) -> None:
+    examples = dict([*fenced(RUN, "toml"), *fenced(RUN, "jsonl")])
+    for name in ("runs/landing.toml", "runs/1.jsonl"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(examples[name])
+    (tmp_path / "instructions.jsonl").write_text('{"prompt_id": "geo-1", "instruction": "Столица?"}')
+    with duckdb.connect() as con:
+        create_schema(con)
+        sync(con, tmp_path, run_id="docs", taxonomy=None)
+        assert con.execute("FROM raw.rejected_rows").fetchall() == []
+        answers = con.execute("SELECT model_id, prompt_id, answer FROM raw.model_outputs").fetchall()
+    assert answers == [("gpt-x", "geo-1", "Канберра, если верить атласу.")]
+
+
 def test_an_instruction_without_criteria_gets_those_of_its_task(loaded: duckdb.DuckDBPyConnection) -> None:
     rows = loaded.execute(
         "SELECT prompt_id, list(criteria_name ORDER BY position) FROM raw.instruction_criteria "

@@ -6,6 +6,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from uuid import uuid4
 
+from pollux_dagster.app.doctor import Examined, examined_files
 from pollux_dagster.app.resources import Resources
 from pollux_dagster.runs.home_lock import only_run
 from pollux_dagster.settings import Settings
@@ -23,6 +24,7 @@ class LandingPlan:
     pending: DryRun
     comparison: ComparisonPlan | None
     no_comparison: str
+    files: tuple[Examined, ...] = ()
 
 
 def plan_landing(settings: Settings, *, difference: float, power: float) -> LandingPlan:
@@ -55,8 +57,8 @@ def plan_landing(settings: Settings, *, difference: float, power: float) -> Land
                 aggregation=settings.human_aggregation,
             )
         except ValueError as error:
-            return LandingPlan(identity.judge_name, pending, None, str(error))
-        return LandingPlan(identity.judge_name, pending, comparison, "")
+            return LandingPlan(identity.judge_name, pending, None, str(error), examined_files(con))
+        return LandingPlan(identity.judge_name, pending, comparison, "", examined_files(con))
 
 
 def plan_lines(plan: LandingPlan) -> list[str]:

@@ -66,12 +66,14 @@ def find_table(handle: BinaryIO, start: int, *, is_expected: bool = False) -> Ta
 
 
 def _table(lines: list[bytes], delimiter: str, start: int) -> Table | None:
-    if not 0 < lines[0].count(delimiter.encode()) < limits.MAX_CSV_COLUMNS:
+    if lines[0].count(delimiter.encode()) >= limits.MAX_CSV_COLUMNS:
         return None
     reader = csv.reader((line.decode("utf-8", "surrogateescape") for line in lines), delimiter=delimiter)
     try:
         header = Header.of(next(reader, []))
     except csv.Error:
+        return None
+    if not 1 < len(header.names) <= limits.MAX_CSV_COLUMNS:
         return None
     return Table(header, delimiter, start + sum(map(len, lines[: reader.line_num])))
 

@@ -20,11 +20,16 @@ from pollux_dagster.core.transactions import transaction
 from pollux_dagster.ingest import limits, spooled
 from pollux_dagster.ingest.containers import Container, first_rows, open_container, refuse_unread
 from pollux_dagster.ingest.detect import document_format, nearest_formats, rows_format
+from pollux_dagster.ingest.formats import FORMATS
 from pollux_dagster.ingest.formats.context import FileContext, context_of
 from pollux_dagster.ingest.formats.format import UNKNOWN, Format, Holds, RowReader
-from pollux_dagster.ingest.landing_records import TABLES, Note, Record, Rejection, text_size, to_arrow
+from pollux_dagster.ingest.landing_records import TABLES, ModelOutput, Note, Record, Rejection, text_size, to_arrow
+from pollux_dagster.ingest.landing_toml import AS_FOUND, Reading, rows_as_said
 from pollux_dagster.ingest.rows import RawRow, Reason, RowRejected, printable
 from pollux_dagster.ingest.scan import LandingFile
+
+LANDING_TOML = Format("landing_toml", Holds.UNKNOWN)
+"""What a landing.toml itself is recorded as: a file of no rows."""
 
 READER_VERSION = 5
 """Raise it when readers interpret the same bytes differently: every file is then read again."""
@@ -78,7 +83,9 @@ def hash_file(file: LandingFile) -> str:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
-def load_file(con: duckdb.DuckDBPyConnection, file: LandingFile, sha256: str, run_id: str) -> LoadedFile:
+def load_file(
+    con: duckdb.DuckDBPyConnection, file: LandingFile, sha256: str, run_id: str, reading: Reading = AS_FOUND
+) -> LoadedFile:
     """Replace the file's rows in landing.* by its current contents, in one transaction.
 
     A file that the system does not allow to be read is recorded with the hash UNREADABLE. Raises FileChangedError, with
@@ -86,15 +93,15 @@ def load_file(con: duckdb.DuckDBPyConnection, file: LandingFile, sha256: str, ru
     """
     with transaction(con):
         delete_rows(con, file.path)
-        loaded = _read_into(con, file)
+        loaded = _read_into(con, file, reading)
         con.execute(
             "INSERT OR REPLACE INTO landing.files BY NAME SELECT ? AS file_path, ? AS format, ? AS holds, "
             "? AS size_bytes, ? AS mtime_ns, ? AS ctime_ns, ? AS inode, ? AS sha256, 'loaded' AS status, "
-            "? AS row_count, "
+            "? AS row_count, ? AS dataset, "
             "? AS reader_version, ?::TIMESTAMPTZ AS loaded_at, ? AS run_id",
             [
                 *(file.path, loaded.format, loaded.holds, *file.state),
-                *(sha256 if loaded.was_readable else UNREADABLE, loaded.row_count),
+                *(sha256 if loaded.was_readable else UNREADABLE, loaded.row_count, reading.dataset),
                 *(READER_VERSION, datetime.now(UTC), run_id),
             ],
         )
@@ -107,10 +114,10 @@ def delete_rows(con: duckdb.DuckDBPyConnection, file_path: str) -> None:
         con.execute(f"DELETE FROM {table} WHERE file_path = ?", [file_path])  # noqa: S608  # our own names
 
 
-def _read_into(con: duckdb.DuckDBPyConnection, file: LandingFile) -> LoadedFile:
+def _read_into(con: duckdb.DuckDBPyConnection, file: LandingFile, reading: Reading) -> LoadedFile:
     try:
         with file.open() as handle:
-            loaded = _read_rows_into(con, file, handle)
+            loaded = _read_rows_into(con, file, handle, reading)
     except FileNotFoundError:
         raise
     except OSError as error:
@@ -128,8 +135,10 @@ def _refuse(con: duckdb.DuckDBPyConnection, file: LandingFile, detail: str) -> L
     return LoadedFile(file.path, UNKNOWN.name, UNKNOWN.holds, 1, 1)
 
 
-def _read_rows_into(con: duckdb.DuckDBPyConnection, file: LandingFile, handle: BinaryIO) -> LoadedFile:
-    format_, rows = read_records(file, handle)
+def _read_rows_into(
+    con: duckdb.DuckDBPyConnection, file: LandingFile, handle: BinaryIO, reading: Reading
+) -> LoadedFile:
+    format_, rows = read_records(file, handle, reading)
     count = rejected = 0
     for batch in _batches(rows):
         _insert(con, file.path, [(number, record) for number, records in batch for record in records])
@@ -144,24 +153,41 @@ def _is_row(numbered: tuple[int, list[Record]]) -> bool:
     return number > 0 or not records or not all(isinstance(record, Note) for record in records)
 
 
-def read_records(file: LandingFile, handle: BinaryIO) -> tuple[Format, Iterable[tuple[int, list[Record]]]]:
+def read_records(
+    file: LandingFile, handle: BinaryIO, reading: Reading = AS_FOUND
+) -> tuple[Format, Iterable[tuple[int, list[Record]]]]:
     """The file's format and, for each of its rows, the row's number and records. Notes about the file are row 0."""
-    container = open_container(file, handle)
-    format_, rows = _read_container(file, container)
-    return format_, itertools.chain([(0, [*container.notes])] if container.notes else [], rows)
+    if reading.refusal is not None:
+        return UNKNOWN, [(0, [Rejection(Reason.INVALID_LANDING_TOML, printable(reading.refusal), None)])]
+    notes = [Note("landing_toml", printable(note)) for note in reading.notes]
+    if reading.is_toml:
+        return LANDING_TOML, [(0, [*notes])] if notes else []
+    container = open_container(file, handle, is_expected=reading.format is not None or bool(reading.fields))
+    if reading.fields or reading.rows:
+        container = replace(container, rows=rows_as_said(container.rows, reading))
+    format_, rows = _read_container(file, container, reading)
+    notes += container.notes
+    return format_, itertools.chain([(0, [*notes])] if notes else [], rows)
 
 
-def _read_container(file: LandingFile, container: Container) -> tuple[Format, Iterable[tuple[int, list[Record]]]]:
-    whole = document_format(container.document)
+def _read_container(
+    file: LandingFile, container: Container, reading: Reading
+) -> tuple[Format, Iterable[tuple[int, list[Record]]]]:
+    stated = next((format_ for format_ in FORMATS if format_.name == reading.format), None)
+    whole = document_format(container.document) if stated is None and not reading.fields else stated
     if whole is not None and whole.read_document is not None:
         return whole, whole.read_document(container.document)
-    unread = whole.unfold(container.document) if whole is not None and whole.unfold is not None else container.rows
+    unread = container.rows
+    if whole is not None and whole.unfold is not None and not reading.fields and not reading.rows:
+        unread = whole.unfold(container.document)
     first = first_rows(unread)
     rows = itertools.chain(first, unread)
     context = context_of(spooled.unpacked_path(file.path), container.document)
+    if reading.model is not None and context.document_model is None:
+        context = replace(context, document_model=reading.model)
     format_ = whole or rows_format(first, context)
     known = [row.fields for row in first if isinstance(row.fields, dict)]
-    if format_.refuse is not None and (detail := format_.refuse(context, known)):
+    if stated is None and format_.refuse is not None and (detail := format_.refuse(context, known)):
         refusal = Rejection(Reason.UNKNOWN_FORMAT, printable(detail), first[0].raw_text() if first else None)
         return replace(format_, holds=Holds.UNKNOWN), [(0, [refusal])]
     if format_.read is None:
@@ -171,17 +197,26 @@ def _read_container(file: LandingFile, container: Container) -> tuple[Format, It
         has_prompt_ids=any("prompt_id" in fields for fields in known),
         people=format_.people(known) if format_.people is not None else (),
     )
-    return format_, _read_rows(rows, format_.read, context)
+    return format_, _read_rows(rows, format_.read, context, reading)
 
 
-def _read_rows(rows: Iterable[RawRow], reader: RowReader, context: FileContext) -> Iterator[tuple[int, list[Record]]]:
+def _read_rows(
+    rows: Iterable[RawRow], reader: RowReader, context: FileContext, reading: Reading
+) -> Iterator[tuple[int, list[Record]]]:
     for row in rows:
         try:
             if isinstance(row.fields, RowRejected):
                 raise row.fields
-            yield row.number, reader(row.fields, context)
+            records = reader(row.fields, context)
+            yield row.number, [*map(_with_reasoning, records)] if reading.keeps_reasoning else records
         except RowRejected as rejected:
-            yield row.number, [Rejection(rejected.reason, rejected.detail, row.raw_text())]
+            detail = reading.explain(rejected.detail)
+            yield row.number, [Rejection(rejected.reason, printable(detail), row.raw_text())]
+
+
+def _with_reasoning(record: Record) -> Record:
+    """The record with its reasoning, if any, left in the answer: none is kept apart, and none is to be looked for."""
+    return record._replace(reasoning="") if type(record) is ModelOutput and record.reasoning is None else record
 
 
 def _unknown(first: list[RawRow], rows: Iterable[RawRow]) -> Iterator[tuple[int, list[Record]]]:

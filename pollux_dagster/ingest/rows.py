@@ -33,6 +33,7 @@ class Reason(StrEnum):
     UNKNOWN_FORMAT = "unknown_format"
     COMPRESSED = "compressed"
     UNREADABLE_FILE = "unreadable_file"
+    INVALID_LANDING_TOML = "invalid_landing_toml"
     TOO_LARGE = "too_large"
     INVALID_JSON = "invalid_json"
     INVALID_CSV = "invalid_csv"

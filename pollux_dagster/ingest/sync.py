@@ -15,6 +15,8 @@ from typing import Any
 import duckdb
 
 from pollux_dagster.core.transactions import transaction
+from pollux_dagster.ingest.formats import FORMATS
+from pollux_dagster.ingest.landing_toml import Reading, Readings
 from pollux_dagster.ingest.load import (
     READER_VERSION,
     UNREADABLE,
@@ -33,19 +35,24 @@ PACKAGE_PREFIX = "//package/"
 """
 
 
+_READ_AS = "+"  # between the hash of a file and the digest of what a landing.toml says about it
 NEVER_SEEN: tuple[int | None, ...] = ()
 """The state of a file of which no state is known."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """A file as it was last read: `LandingFile.state`, size and hash. Parts that an earlier version did not record are
-    None.
+    """A file as it was last read: `LandingFile.state`, size and hash, which ends in the digest of what a landing.toml
+    said about it. Parts that an earlier version did not record are None.
     """
 
     state: tuple[int | None, ...]
     size: int
     sha256: str
+
+    def is_unchanged(self, file: LandingFile, reading: Reading) -> bool:
+        """Whether the file, unopened, is the one that was read, and was read in this way."""
+        return self.state == file.state and self.sha256.partition(_READ_AS)[2] == reading.digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,15 +135,20 @@ def sync(
     """
     found = scan(landing)
     files = {file.path: file for file in (*found.files, *_package_files(taxonomy))}
+    readings = Readings(found.files, [format_.name for format_ in FORMATS])
+    ignored = [path for path in files if readings.of(path).is_ignored]
+    for path in ignored:
+        del files[path]
     known = _known(con)
     loaded: list[LoadedFile] = []
     rehashed: list[str] = []
     unsettled: list[tuple[str, str]] = []
     for path, file in files.items():
-        if trust_times and path in known and known[path].state == file.state:
+        reading = readings.of(path)
+        if trust_times and path in known and known[path].is_unchanged(file, reading):
             continue
         try:
-            result = _load_if_different(con, file, known.get(path), run_id)
+            result = _load_if_different(con, file, known.get(path), run_id, reading)
         except (FileChangedError, FileNotFoundError) as error:
             unsettled.append((path, f"not read this time: {error}"))
             continue
@@ -158,7 +170,11 @@ def sync(
         unchanged=len(files) - len(loaded) - len(unsettled),
         rehashed=tuple(rehashed),
         removed=tuple(removed),
-        ignored=(*found.ignored, *unsettled),
+        ignored=(
+            *found.ignored,
+            *((path, f"no data, as {readings.of(path).said_by} says") for path in ignored),
+            *unsettled,
+        ),
         changed_models=tuple(sorted(changed)),
     )
 
@@ -190,11 +206,11 @@ def _known(con: duckdb.DuckDBPyConnection) -> dict[str, _Known]:
 
 
 def _load_if_different(
-    con: duckdb.DuckDBPyConnection, file: LandingFile, known: _Known | None, run_id: str
+    con: duckdb.DuckDBPyConnection, file: LandingFile, known: _Known | None, run_id: str, reading: Reading
 ) -> LoadedFile | None:
-    """Load the file, or only record its new times when its content is unchanged (then None)."""
+    """Load the file, or only record its new times when it and what is said about it are unchanged (then None)."""
     try:
-        sha256 = hash_file(file)
+        sha256 = hash_file(file) + (_READ_AS + reading.digest if reading.digest else "")
     except FileNotFoundError:
         raise
     except OSError:
@@ -206,7 +222,7 @@ def _load_if_different(
                 [file.mtime_ns, file.ctime_ns, file.inode, file.path],
             )
         return None
-    return load_file(con, file, sha256, run_id)
+    return load_file(con, file, sha256, run_id, reading)
 
 
 def _forget(con: duckdb.DuckDBPyConnection, path: str, run_id: str) -> None:

@@ -124,3 +124,30 @@ def _with_blank_lines(lines: list[str], taken: list[str]) -> list[str]:
     """The lines taken so far with those after them that hold nothing but delimiters and are no rows."""
     following = itertools.takewhile(lambda line: not line.strip(","), lines[len(taken) :])
     return [*taken, *following]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "sep=;\r\nprompt_id;answer\r\n1;а\r\n2;б\r\n",
+        "\ufeffprompt_id;answer\n1;а\n2;б\n",
+        "\n;;\n  \nprompt_id;answer\n1;а\n2;б\n",
+        "prompt_id|answer\n1|а\n2|б\n",
+        "prompt_id\tanswer\r1\tа\r2\tб\r",
+        '" Prompt ID ";"ANSWER"\n1;а\n2;б\n',
+        "prompt_id;answer;;;\n1;а;;;\n2;б\n;;;;\n",
+        '"Prompt\nid",answer\n1,а\n2,б\n',
+    ],
+    ids=["sep", "bom", "blank lines", "bars", "returns", "quoted", "empty columns", "a heading of two lines"],
+)
+def test_tables_as_programs_write_them(asked: World, body: str) -> None:
+    asked.write_bytes("m.csv", body.encode())
+    asked.sync()
+    assert (asked.outputs(), asked.rejected()) == ([("m", "1", 0, "а"), ("m", "2", 0, "б")], [])
+
+
+def test_a_cell_under_no_heading_is_not_dropped_in_silence(asked: World) -> None:
+    asked.write("m.csv", "prompt_id;answer;;", "1;раз; два;", "2;б;;")
+    asked.sync()
+    assert asked.rejected() == [("m.csv", 1, "wrong_type")]
+    assert [prompt for _, prompt, _, _ in asked.outputs()] == ["2"]

@@ -18,13 +18,19 @@ from pollux_dagster.core.profiles import JudgeProfile, ReplyFormat
 from pollux_dagster.core.verdicts import VerdictStatus
 
 _NUMBER = r"[+\-−]?[0-9]{1,9}(?:[.,][0-9]{1,9})?"
-_LABEL = r"(?:(?:итоговая\s+)?оценка|(?:итоговый\s+)?балл|итог|score|rating|result)"
+_LABEL = (
+    r"(?:(?:итоговая\s+|общая\s+)?оценка|(?:итоговый\s+)?балл|итог"
+    r"|(?:(?:final|overall|total)\s+)?(?:score|rating|result|grade))"
+)
+# Markdown around label or number, together or apart: `**Оценка:** 1`, `Score: **1**`, `### Score: 1`. Between digits
+# these characters are not Markdown.
+_MARKDOWN = re.compile(r"\A\s*#{1,6}\s+|(?<![0-9])[*_`]+|[*_`]+(?![0-9])")
 # A short dash before a number may be its minus. It separates label and number only where no level is negative and a
 # space follows it.
 _LABELLED = rf"(?:{_LABEL}\s*[:=—]?\s*)?"
 _LABELLED_BY_DASH = rf"(?:{_LABEL}\s*(?:[:=—]|[–-](?=\s))?\s*)?"
 _BARE = rf"(?P<number>{_NUMBER})(?:\s*(?:балл|балла|баллов))?\.?"
-_OUT_OF = rf"(?P<number>{_NUMBER})\s*(?:/|из)\s*(?P<top>{_NUMBER})\.?"
+_OUT_OF = rf"(?P<number>{_NUMBER})\s*(?:/|из|out\s+of)\s*(?P<top>{_NUMBER})\.?"
 _RESULT = re.compile(r"\[RESULT\](?P<score>.*?)(?P<end>\[END\]|\Z)", re.I | re.S)
 _FEEDBACK = re.compile(r"\[FEEDBACK\](?P<text>.*?)(?=\[RESULT\]|\Z)", re.I | re.S)
 _FENCE = re.compile(r"\A```(?:json)?\s*(?P<body>.*?)\s*```\Z", re.S)
@@ -114,7 +120,7 @@ def read_number(text: str, levels: Sequence[float]) -> Decimal | None:
     hyphen that touches the number is its minus, with or without a label.
     """
     label = _LABELLED if min(levels, default=0.0) < 0 else _LABELLED_BY_DASH
-    stripped = text.strip().strip("*_`\"'«» \n\t")
+    stripped = _MARKDOWN.sub("", text).strip("\"'«» \n\t")
     if match := re.fullmatch(label + _BARE, stripped, re.I):
         return _to_decimal(match["number"])
     if match := re.fullmatch(label + _OUT_OF, stripped, re.I):

@@ -6,12 +6,16 @@ prompt's bytes where these suffice, otherwise by the server's tokenizer.
 
 from __future__ import annotations
 
+import re
+
 from pollux_dagster.judge.client import JudgeClient
 from pollux_dagster.judge.responses import Completion, Failure, FailureKind
 
 _TEMPLATE_TOKENS = 64  # of the chat template
 _MARGIN = 1.25  # over the densest prompt seen, because other texts may split into more tokens
 _ENOUGH_SAMPLES = 64
+_LONGEST_MEAN_TOKEN_BYTES = 16  # English has 4 to 5 bytes a token, Russian 4 to 7
+_RUN = re.compile(r"(.)\1{4,}", re.DOTALL)
 
 
 def too_long(context: int, prompt_tokens: int, max_tokens: int) -> str:
@@ -19,6 +23,24 @@ def too_long(context: int, prompt_tokens: int, max_tokens: int) -> str:
     return (
         f"expected prompt and reply within {context} tokens, got {prompt_tokens} + {max_tokens}; "
         "serve the judge with a longer context, or shorten the instruction or answer"
+    )
+
+
+def shortened(prompt: str, prompt_tokens: int) -> str | None:
+    """Why the server cannot have read all of the prompt; None where it may have, or does not count tokens.
+
+    Some servers (Ollama's /v1 beyond num_ctx) drop the beginning of a prompt that is too long and answer all the same.
+    No tokenizer has tokens that long on average; long runs of one character, which some do have, count as four.
+    """
+    if not prompt_tokens or len(prompt) < _LONGEST_MEAN_TOKEN_BYTES * prompt_tokens // 4:
+        return None
+    size = len(_RUN.sub(r"\1\1\1\1", prompt).encode("utf-8", "replace"))
+    if size <= _LONGEST_MEAN_TOKEN_BYTES * prompt_tokens:
+        return None
+    return (
+        f"expected the server to read the whole prompt of {size} bytes, it read {prompt_tokens} tokens, which is fewer "
+        "than any tokenizer makes of it: it cut the prompt. Serve the judge with a longer context (Ollama: "
+        "OLLAMA_CONTEXT_LENGTH)"
     )
 
 

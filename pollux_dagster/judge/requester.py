@@ -19,7 +19,7 @@ from pollux_dagster.core.profiles import JudgeProfile, Sampling
 from pollux_dagster.core.replies import Reply, read_reply
 from pollux_dagster.core.verdicts import VerdictStatus
 from pollux_dagster.judge.concurrency import AdaptiveConcurrency
-from pollux_dagster.judge.context import ContextCheck, too_long
+from pollux_dagster.judge.context import ContextCheck, shortened, too_long
 from pollux_dagster.judge.endpoint import Endpoint
 from pollux_dagster.judge.recovery import SharedServer
 from pollux_dagster.judge.responses import Completion, Failure, FailureKind
@@ -150,12 +150,12 @@ class VerdictRequester:
                 return spent.outcome(reply, None, client.endpoint)
             if failure.kind in SUSPICIOUS and failed_on is None:
                 failed_on, request.deadly_error = generation, failure.error  # later ones only say that it is dead
-            is_last = request.failures + 1 >= self._policy.max_attempts
+            is_last = request.failures + 1 >= self._policy.attempts_for(failure)
             if await self._record_failure(failure, generation, is_last=is_last) is _Next.SERVER_REPLACED:
                 self.retries += 1
                 return _Next.SERVER_REPLACED
             request.failures += 1
-            if request.failures >= self._policy.max_attempts:
+            if is_last:
                 error = f"given up after {spent.attempts} attempts, the last one: {failure.error}"
                 return spent.outcome(_failed(VerdictStatus.TRANSPORT_ERROR, error), None, client.endpoint)
             self.retries += 1
@@ -167,6 +167,8 @@ class VerdictRequester:
         self._concurrency.on_completion()
         self._context.learn(len(request.prompt.encode()), answer)
         request.spent.add(answer)
+        if problem := shortened(request.prompt, answer.prompt_tokens):
+            return _failed(VerdictStatus.CONTEXT_OVERFLOW, problem)
         reply = read_reply(self._profile, answer.message, answer.finish_reason, request.levels)
         room = endpoint.max_model_len - answer.prompt_tokens
         if reply.status is VerdictStatus.TRUNCATED and room < request.sampling.max_tokens:

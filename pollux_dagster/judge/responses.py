@@ -35,6 +35,7 @@ class FailureKind(StrEnum):
     SERVER_ERROR = "server_error"  # 500, 502, 504 and other 5xx
     THROTTLED = "throttled"  # 408, 429, 503: alive and busy
     BAD_BODY = "bad_body"  # 2xx and no completion in it
+    MALFORMED = "malformed"  # 2xx, and whole JSON of another shape: a server's way to answer, and paid for each time
     REFUSED = "refused"  # any other 3xx or 4xx: a retry changes nothing
     OVERFLOW = "overflow"  # the prompt does not fit the context
 
@@ -63,15 +64,19 @@ class Failure:
 
 
 def read_completion(body: bytes) -> Completion | Failure:
-    """Read the body of a 200. HTML, an empty body or JSON without choices is a `bad_body` that quotes its beginning.
+    """Read the body of a 200. HTML, torn JSON or an empty body is a `bad_body` that quotes its beginning; a choice
+    of another shape is `malformed`, and names the part that is wrong.
 
-    So are JSON with repeated keys, impossible token counts, and a finish reason or id of impossible length.
+    Repeated keys, impossible token counts, and a finish reason or id of impossible length are a `bad_body` too. Content
+    in parts (Magistral, Anthropic's and Gemini's servers) is the concatenation of its text parts.
     """
     document = _parsed(body)
     if document is None:
-        return _bad("JSON", body)
+        return _bad("JSON (the server sends a stream of events)" if body.startswith(b"data:") else "JSON", body)
     if not isinstance(document, dict):
-        return _bad("a JSON object", body)
+        return _malformed("the reply", "a JSON object", document)
+    if document.get("error"):
+        return _error_of(document, body)
     if _repeats_a_key(body):
         return _bad("JSON without repeated keys", body)
     choices = document.get("choices")
@@ -79,11 +84,15 @@ def read_completion(body: bytes) -> Completion | Failure:
         return _bad("JSON with a list of choices", body)
     message = choices[0].get("message")
     if not isinstance(message, dict):
-        return _bad("a choice with a message", body)
-    content = message.get("content")
-    reasoning = message.get("reasoning") or message.get("reasoning_content")  # newer and older servers
-    if not isinstance(content, str | None) or not isinstance(reasoning, str | None):
-        return _bad("a message of text", body)
+        return _malformed("choices[0].message", "a message", choices[0] if message is None else message)
+    content, thoughts = _parts(message.get("content"))
+    reasoning = message.get("reasoning") or message.get("reasoning_content") or thoughts  # newer and older servers
+    if not isinstance(content, str | None):
+        return _malformed("choices[0].message.content", "text or a list of parts with text", content)
+    if not isinstance(reasoning, str | None):
+        reasoning = _parts([reasoning] if isinstance(reasoning, dict) else reasoning)[0]
+    if not isinstance(reasoning, str | None):
+        return _malformed("choices[0].message.reasoning", "text", message.get("reasoning"))
     finish_reason, response_id = _text(choices[0].get("finish_reason")), _text(document.get("id")) or ""
     if len(finish_reason or "") > _MAX_REASON_CHARS or len(response_id) > _MAX_ID_CHARS:
         return _bad(f"a finish reason of {_MAX_REASON_CHARS} characters and an id of {_MAX_ID_CHARS} at most", body)
@@ -108,6 +117,39 @@ def read_completion(body: bytes) -> Completion | Failure:
         system_fingerprint=fingerprint[:_MAX_FINGERPRINT_CHARS] if fingerprint else fingerprint,
         response_id=response_id,
     )
+
+
+def _parts(content: Any) -> tuple[Any, str | None]:
+    """The text parts of a content and its thinking parts, each as one text; anything but parts as it came."""
+    if not isinstance(content, list) or not all(isinstance(part, dict) for part in content):
+        return content, None
+    texts: list[str] = []
+    thoughts: list[str] = []
+    for part in content:
+        if part.get("type") == "thinking":
+            thought = _parts(part.get("thinking"))[0]
+            thoughts.append(thought if isinstance(thought, str) else "")
+        elif isinstance(part.get("text"), str):
+            texts.append(part["text"])
+        else:
+            return content, None
+    return "".join(texts), "".join(thoughts) or None
+
+
+def _error_of(document: Mapping[str, Any], body: bytes) -> Failure:
+    """An error sent with status 200, as OpenRouter, LM Studio and TGI do: of the status that it names, if any."""
+    code = _mapping(document["error"]).get("code")
+    if isinstance(code, int) and 400 <= code < 600:
+        return read_error(code, {}, body, now=0.0)
+    return Failure(FailureKind.MALFORMED, f"the server sent an error with status 200: {_error_text(body)}", 200)
+
+
+def _malformed(part: str, expected: str, found: Any) -> Failure:
+    try:
+        shown = orjson.dumps(found)[:200].decode("utf-8", "replace")
+    except orjson.JSONEncodeError:  # nested deeper than it writes
+        shown = f"a nested {type(found).__name__}"
+    return Failure(FailureKind.MALFORMED, f"expected {part} to be {expected}, got {shown}", 200)
 
 
 def read_token_count(body: bytes) -> int | Failure:

@@ -27,13 +27,20 @@ ALTERABLE = frozenset({VerdictStatus.TRUNCATED, VerdictStatus.REPETITION, Verdic
 class RetryPolicy:
     """Attempts and waits (seconds) for one request.
 
-    Sixteen attempts get a request through a server that fails every second time (one in 65,000 is lost).
+    Sixteen attempts get a request through a server that fails every second time (one in 65,000 is lost). A reply of
+    another shape is asked for once more only, because each one may be paid for.
     """
 
     max_attempts: int = 16
     first_wait_s: float = 0.25
     longest_wait_s: float = 8.0
     longest_retry_after_s: float = 120.0
+    max_malformed: int = 2
+
+    def attempts_for(self, failure: Failure) -> int:
+        """How often a request may fail, the last time like this."""
+        most = self.max_malformed if failure.kind is FailureKind.MALFORMED else self.max_attempts
+        return min(self.max_attempts, most)
 
     def wait_s(self, attempt: int, failure: Failure, random_source: random.Random) -> float:
         """Exponential backoff with full jitter (attempts from 1), in seconds; at least the server's Retry-After."""

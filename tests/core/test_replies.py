@@ -84,6 +84,28 @@ def test_anything_but_one_number_is_unparseable(content: str | None) -> None:
     assert reply.problem
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        "**Оценка:** 1",
+        "Оценка: **1**",
+        "**Score:** **1**",
+        "### Оценка: 1",
+        "Final score: 1",
+        "1 out of 1",
+        "__1__",
+        "`1`",
+    ],
+)
+def test_markdown_and_a_label_may_stand_together(content: str) -> None:
+    assert read_number(content, [0, 1]) == 1
+
+
+@pytest.mark.parametrize("content", ["1*0", "1_0", "**1** **0**", "# 1 # 0", "1 out of 2"])
+def test_markdown_never_makes_another_number(content: str) -> None:
+    assert read_number(content, [0, 1]) is None
+
+
 @pytest.mark.parametrize("content", ["Оценка - 1", "Оценка – 1", "Оценка –1", "score - 1/1"])
 def test_a_dash_that_may_be_a_minus_leaves_a_reply_unread_where_levels_are_negative(content: str) -> None:
     assert _read(content, levels=(-1.0, 0.0, 1.0)).status is VerdictStatus.UNPARSEABLE

@@ -91,6 +91,15 @@ def test_a_completion_brings_message_tokens_and_fingerprint(judge: FakeJudge) ->
     assert (reply.finish_reason, reply.system_fingerprint) == ("stop", "fp_test")
 
 
+def test_content_in_parts_is_the_text_of_its_parts() -> None:
+    document = completion("r")
+    thinking = {"type": "thinking", "thinking": [{"type": "text", "text": "Думаю."}]}
+    document["choices"][0]["message"] = {"content": [thinking, {"type": "text", "text": "1"}]}
+    reply = read_completion(json.dumps(document).encode())
+    assert isinstance(reply, Completion)
+    assert (reply.message.content, reply.message.reasoning) == ("1", "Думаю.")
+
+
 def test_reasoning_of_an_older_server_is_found_under_its_older_name() -> None:
     document = completion("r")
     document["choices"][0]["message"] = {"content": None, "reasoning_content": "2"}
@@ -111,9 +120,15 @@ def _other_request(call: Call) -> Raw:
         (lambda _: Raw(body=b"<html><body>502</body></html>"), FailureKind.BAD_BODY, "expected JSON"),
         (lambda _: as_json({"object": "chat.completion"}), FailureKind.BAD_BODY, "list of choices"),
         (lambda _: as_json({"choices": []}), FailureKind.BAD_BODY, "list of choices"),
-        (lambda _: as_json({"choices": [{"index": 0}]}), FailureKind.BAD_BODY, "a message"),
-        (lambda _: as_json([1]), FailureKind.BAD_BODY, "a JSON object"),
-        (replying(content=[{"type": "text"}]), FailureKind.BAD_BODY, "message of text"),
+        (lambda _: as_json({"choices": [{"index": 0}]}), FailureKind.MALFORMED, "a message"),
+        (lambda _: as_json({"choices": [{"text": "1"}]}), FailureKind.MALFORMED, 'a message, got {"text":"1"}'),
+        (lambda _: as_json([1]), FailureKind.MALFORMED, "a JSON object"),
+        (replying(content=[{"type": "text"}]), FailureKind.MALFORMED, "parts with text"),
+        (replying(content={"text": "1"}), FailureKind.MALFORMED, 'got {"text":"1"}'),
+        (lambda _: as_json({"error": "model not loaded"}), FailureKind.MALFORMED, "model not loaded"),
+        (lambda _: as_json({"error": {"message": "slow down", "code": 429}}), FailureKind.THROTTLED, "slow down"),
+        (lambda _: as_json({"error": {"message": "no such model", "code": 404}}), FailureKind.REFUSED, "no such model"),
+        (lambda _: Raw(body=b"data: {}\n\n"), FailureKind.BAD_BODY, "stream of events"),
         (lambda _: Raw(body=b'{"choices": [{"message"'), FailureKind.BAD_BODY, "expected JSON"),
         (replying(content="2" * 10_000_000), FailureKind.BAD_BODY, "at most 100000 bytes"),
         (_other_request, FailureKind.BAD_BODY, "expected the reply to"),

@@ -48,6 +48,20 @@ def test_a_passing_fault_costs_an_attempt_and_no_verdict(world: World, fault: st
     assert report.retries == 1
 
 
+def test_a_reply_of_another_shape_is_asked_for_once_more_and_named(world: World) -> None:
+    world.judge.otherwise = replying(content={"text": "1"})
+    world.evaluate(make_answers(1))
+    assert {(row["status"], row["attempts"]) for row in world.rows().values()} == {("transport_error", 2)}
+    assert all("choices[0].message.content" in row["error"] for row in world.rows().values())
+
+
+def test_a_prompt_that_the_server_cut_has_no_score(world: World) -> None:
+    world.judge.otherwise = replying(usage={"prompt_tokens": 5, "completion_tokens": 3})
+    world.evaluate(make_answers(1))
+    assert {row["status"] for row in world.rows().values()} == {"context_overflow"}
+    assert all("it cut the prompt" in row["error"] for row in world.rows().values())
+
+
 @pytest.mark.parametrize("rate", [0.01, 0.1, 0.5])
 def test_faults_of_every_kind_at_any_rate_change_no_score(world: World, rate: float) -> None:
     source = random.Random(f"faults at {rate}")

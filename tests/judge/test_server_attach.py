@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -118,3 +119,69 @@ def test_a_redirect_is_not_followed_with_the_key(misbehaving: tuple[str, list[st
     with pytest.raises(AttachError, match="302"):
         attached_server(address, "right").__enter__()
     assert asked == ["/v1/models"]
+
+
+@contextmanager
+def _listing(models: bytes, status: int = 200) -> Iterator[str]:
+    """A server that answers /v1/models like this, and every chat with one token."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self._answer(status if self.path == "/v1/models" else 404, models)
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self._answer(200, b'{"choices": [{"message": {"content": "1"}}]}')
+
+        def _answer(self, code: int, body: bytes) -> None:
+            self.send_response(code)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("models", "status", "length"),
+    [
+        (b'[{"id": "org/judge", "context_length": 4096}]', 200, 4096),  # Together
+        (b'{"data": [{"id": "org/judge", "context_length": 4096}]}', 200, 4096),  # OpenRouter
+        (b'{"data": [{"id": "org/*"}]}', 200, 8192),  # LiteLLM
+        (b'{"data": [{"id": "org/judge:latest"}]}', 200, 8192),  # Ollama
+        (b"not found", 404, 8192),
+        (b"<html>models</html>", 200, 8192),
+        (b'{"models": ["org/judge"]}', 200, 8192),
+    ],
+)
+def test_a_named_judge_is_found_however_its_server_lists_models(models: bytes, status: int, length: int) -> None:
+    with (
+        _listing(models, status) as address,
+        attached_server(address, "right", "org/judge", max_model_len=8192) as server,
+    ):
+        assert (server.endpoint.max_model_len, server.is_healthy()) == (length, True)
+        assert server.endpoint.model in ("org/judge", "org/judge:latest")
+
+
+@pytest.mark.parametrize(("models", "status"), [(b"not found", 404), (b"[1]", 200), (b"no", 401)])
+def test_without_a_list_the_judge_has_to_be_named(models: bytes, status: int) -> None:
+    with _listing(models, status) as address, pytest.raises(AttachError), attached_server(address, "right"):
+        pass
+
+
+def test_a_judge_that_is_not_in_the_list_is_refused(address: str) -> None:
+    with (
+        _listing(b'[{"id": "org/other"}, {"id": "open*"}]') as other,
+        pytest.raises(AttachError, match="does not serve 'org/judge'"),
+        attached_server(other, "right", "org/judge", max_model_len=8192),
+    ):
+        pass

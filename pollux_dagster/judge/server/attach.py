@@ -14,6 +14,9 @@ from pollux_dagster.judge.server.errors import AddressError, AttachError, Restar
 from pollux_dagster.judge.server.exchange import ProbeError, call, tls_context
 from pollux_dagster.judge.server.handle import ServerHandle
 
+# The server answers, and not with a list of models.
+_NO_LIST = (200, 404, 405, 501)
+
 
 @contextmanager
 def attached_server(
@@ -29,7 +32,8 @@ def attached_server(
 ) -> Iterator[ServerHandle]:
     """Provide a handle on the server at `base_url` (with or without the closing `/v1`).
 
-    `model` may be omitted when the server serves only one; `max_model_len` (tokens) when its `/v1/models` reports it.
+    `model` may be omitted when the server serves only one; `max_model_len` (tokens) when its `/v1/models` reports it. A
+    server whose list of models is missing or cannot be read is asked for one token of `model` instead.
     Each probe takes at most `timeout_s`, the metrics `metrics_timeout_s`.
 
     Raises AttachError that says which of address, key, model or length is wrong (its subclass AddressError when waiting
@@ -52,12 +56,11 @@ def attached_server(
     _require_usable(route)
     root = base_url.rstrip("/").removesuffix("/v1").rstrip("/")
     try:
-        served = http_probe.served_models(root, api_key, timeout_s, route)
+        chosen = _served(root, api_key, model, timeout_s, route)
     except ProbeError as error:
         key_hint = ": is the API key right?" if error.status in (401, 403) else ""
         kind = AddressError if error.is_final or error.status in (401, 403, 404) else AttachError
         raise kind(f"{error}{key_hint}") from error
-    chosen = _choose(served, model, root)
     length = chosen.max_model_len or max_model_len
     if length is None:
         raise AddressError(
@@ -123,8 +126,8 @@ class AttachedServer:
     def _lists_models(self) -> bool:
         try:
             http_probe.served_models(self._root, self._endpoint.api_key, self._timeout_s, self._endpoint.route)
-        except ProbeError:
-            return False
+        except ProbeError as error:
+            return error.status in _NO_LIST  # it has none that can be read, and is alive
         return True
 
 
@@ -152,6 +155,17 @@ def _require_usable(route: Route) -> None:
         raise AddressError(str(error)) from None
 
 
+def _served(root: str, api_key: str, model: str | None, timeout_s: float, route: Route) -> http_probe.ServedModel:
+    """The judge among the models of the server. Raises ProbeError, and AddressError where it is none of them."""
+    try:
+        return _choose(http_probe.served_models(root, api_key, timeout_s, route), model, root)
+    except ProbeError as error:
+        if model is None or error.status not in _NO_LIST:
+            raise
+    http_probe.write_one_token(root, api_key, model, timeout_s, route)
+    return http_probe.ServedModel(model, None)
+
+
 def _choose(served: list[http_probe.ServedModel], model: str | None, root: str) -> http_probe.ServedModel:
     names = ", ".join(repr(entry.name) for entry in served[:20]) or "none"
     if model is None:
@@ -159,6 +173,11 @@ def _choose(served: list[http_probe.ServedModel], model: str | None, root: str) 
             raise AddressError(f"{root} serves {len(served)} models ({names}): say which one is the judge")
         return served[0]
     for entry in served:
-        if entry.name == model:
+        # Ollama lists `name:latest` and answers to `name`.
+        if entry.name in (model, f"{model}:latest"):
             return entry
+    for entry in served:
+        # LiteLLM lists what it passes on as `openai/*`.
+        if entry.name.endswith("*") and model.startswith(entry.name[:-1]):
+            return http_probe.ServedModel(model, entry.max_model_len)
     raise AddressError(f"{root} does not serve {model!r}; it serves {names}")

@@ -71,7 +71,7 @@ def call(
     except TimeoutError:
         raise ProbeError(f"{url} did not answer within {timeout_s:g} s") from None
     except _TooMuchError:
-        raise ProbeError(f"{url} answered more than {max_bytes} bytes") from None
+        raise ProbeError(f"{url} answered more than {max_bytes} bytes", 200) from None
     except (OSError, HTTPException, ValueError) as error:
         said = str(error) or type(error).__name__
         raise ProbeError(f"{url} did not answer: {said[:200]}") from None

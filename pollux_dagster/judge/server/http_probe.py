@@ -23,6 +23,7 @@ _MAX_MODELS = 1_000
 _MAX_NAME_CHARS = 256
 _MAX_VERSION_CHARS = 100
 _MAX_TOKENS = 2**31 - 1
+_ANSWERED = 200
 _MAX_COUNTER = 2.0**53  # floats beyond it do not hold every whole number
 COUNTERS = (
     "prefix_cache_queries_total",
@@ -55,24 +56,31 @@ def is_healthy(root_url: str, timeout_s: float, route: Route = DIRECT) -> bool:
 
 
 def served_models(root_url: str, api_key: str, timeout_s: float, route: Route = DIRECT) -> list[ServedModel]:
-    """What `/v1/models` lists. Raises ProbeError."""
+    """What `/v1/models` lists: under `data`, or, as at Together, in a bare list. Raises ProbeError."""
     url = f"{root_url}/v1/models"
-    entries = _json(url, call(url, api_key=api_key, timeout_s=timeout_s, route=route)).get("data")
+    content = call(url, api_key=api_key, timeout_s=timeout_s, route=route)
+    listed = _parsed(url, content)
+    entries = listed.get("data") if isinstance(listed, dict) else listed
     if not isinstance(entries, list) or not all(isinstance(e, dict) and "id" in e for e in entries):
-        raise ProbeError(f"{url} should list models under `data`, each with an `id`")
+        raise ProbeError(f"{url} should list models under `data`, each with an `id`", _ANSWERED)
     if len(entries) > _MAX_MODELS:
-        raise ProbeError(f"{url} lists {len(entries)} models, expected at most {_MAX_MODELS}")
-    return [ServedModel(_name(url, e["id"]), _tokens(e.get("max_model_len"))) for e in entries]
+        raise ProbeError(f"{url} lists {len(entries)} models, expected at most {_MAX_MODELS}", _ANSWERED)
+    return [ServedModel(_name(url, e["id"]), _length(e)) for e in entries]
 
 
-def write_one_token(root_url: str, api_key: str, model: str, timeout_s: float) -> None:
+def _length(entry: dict[str, Any]) -> int | None:
+    """The context length in tokens: vLLM's and SGLang's field, else that of Together and OpenRouter."""
+    return _tokens(entry.get("max_model_len")) or _tokens(entry.get("context_length"))
+
+
+def write_one_token(root_url: str, api_key: str, model: str, timeout_s: float, route: Route = DIRECT) -> None:
     """The canary: a chat completion of one token, which proves that weights, tokenizer and scheduler work.
 
     Raises ProbeError otherwise.
     """
     url = f"{root_url}/v1/chat/completions"
     body = {"model": model, "messages": [{"role": "user", "content": "1"}], "max_tokens": 1, "temperature": 0}
-    if not _json(url, call(url, api_key=api_key, timeout_s=timeout_s, body=body)).get("choices"):
+    if not _json(url, call(url, api_key=api_key, timeout_s=timeout_s, route=route, body=body)).get("choices"):
         raise ProbeError(f"{url} answered without choices")
 
 
@@ -117,13 +125,17 @@ def read_metrics(root_url: str, timeout_s: float, route: Route = DIRECT) -> dict
     return {name: value for name, value in found.items() if math.isfinite(value) and 0 <= value <= _MAX_COUNTER}
 
 
-def _json(url: str, content: bytes) -> dict[str, Any]:
+def _parsed(url: str, content: bytes) -> Any:
     try:
-        answer = orjson.loads(content)
+        return orjson.loads(content)
     except orjson.JSONDecodeError:
-        raise ProbeError(f"{url} should answer JSON, it answered {content[:80]!r}") from None
+        raise ProbeError(f"{url} should answer JSON, it answered {content[:80]!r}", _ANSWERED) from None
+
+
+def _json(url: str, content: bytes) -> dict[str, Any]:
+    answer = _parsed(url, content)
     if not isinstance(answer, dict):
-        raise ProbeError(f"{url} should answer a JSON object, it answered {content[:80]!r}")
+        raise ProbeError(f"{url} should answer a JSON object, it answered {content[:80]!r}", _ANSWERED)
     return answer
 
 

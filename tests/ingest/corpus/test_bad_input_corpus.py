@@ -15,6 +15,7 @@ from tests.ingest.landing_world import World
 
 CASES = {case.name: case for case in cases()}
 REASONS_OF_OTHER_PLACES = {
+    Reason.INVALID_LANDING_TOML,  # in test_landing_toml
     Reason.TOO_LARGE,  # limits are in test_large_inputs
     Reason.AMBIGUOUS_PROMPT,  # test_datasets
     Reason.SUPERSEDED,  # test_lm_eval

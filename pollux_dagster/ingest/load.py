@@ -20,13 +20,14 @@ from pollux_dagster.core.transactions import transaction
 from pollux_dagster.ingest import limits, spooled
 from pollux_dagster.ingest.containers import Container, first_rows, open_container, refuse_unread
 from pollux_dagster.ingest.detect import document_format, nearest_formats, rows_format
+from pollux_dagster.ingest.formats import side_files
 from pollux_dagster.ingest.formats.context import FileContext, context_of
 from pollux_dagster.ingest.formats.format import UNKNOWN, Format, Holds, RowReader
 from pollux_dagster.ingest.landing_records import TABLES, Note, Record, Rejection, text_size, to_arrow
 from pollux_dagster.ingest.rows import RawRow, Reason, RowRejected, printable
 from pollux_dagster.ingest.scan import LandingFile
 
-READER_VERSION = 5
+READER_VERSION = 6
 """Raise it when readers interpret the same bytes differently: every file is then read again."""
 
 UNREADABLE = "unreadable"
@@ -161,7 +162,10 @@ def _read_container(file: LandingFile, container: Container) -> tuple[Format, It
     context = context_of(spooled.unpacked_path(file.path), container.document)
     format_ = whole or rows_format(first, context)
     known = [row.fields for row in first if isinstance(row.fields, dict)]
-    if format_.refuse is not None and (detail := format_.refuse(context, known)):
+    detail = format_.refuse(context, known) if format_.refuse is not None else None
+    if detail is None and format_.holds is Holds.ANSWERS and context.holds_references:
+        detail = side_files.AMONG_REFERENCES
+    if detail:
         refusal = Rejection(Reason.UNKNOWN_FORMAT, printable(detail), first[0].raw_text() if first else None)
         return replace(format_, holds=Holds.UNKNOWN), [(0, [refusal])]
     if format_.read is None:

@@ -82,6 +82,9 @@ def test_a_failed_request_is_no_answer(world: World, text: object) -> None:
         ("ruqa", "{'text': ['Париж']}"),
         ("ruqa", "[]"),
         ("ruqa", "None"),
+        ("ruqa", True),
+        ("ruqa", {"text": ["Париж"]}),
+        ("ruqa", "array(['Париж'], dtype=object)"),
         ("ruqa", " "),
     ],
 )
@@ -194,3 +197,18 @@ def test_when_the_later_run_is_deleted_the_earlier_one_counts_again(world: World
     world.sync()
     assert [text for *_, text in world.outputs()] == ["пять"]
     assert world.rejected() == []
+
+
+@pytest.mark.parametrize("folder", ["", "results/", "results/samples/"])
+def test_a_file_in_no_folder_of_a_model_is_refused(world: World, folder: str) -> None:
+    path = f"{folder}samples_ruqa_2026-01-02T03-04-05.1.jsonl"
+    world.write(path, sample(0))
+    world.sync()
+    assert world.outputs() == []
+    assert world.rejected() == [(path, 0, "unknown_format")]
+
+
+def test_a_folder_of_samples_is_no_model(world: World) -> None:
+    world.write("out/org__m/samples/samples_ruqa_2026-01-02T03-04-05.1.jsonl", sample(0))
+    world.sync()
+    assert {model for model, *_ in world.outputs()} == {"org/m"}

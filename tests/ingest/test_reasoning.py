@@ -138,8 +138,12 @@ def test_each_turn_of_a_battle_is_split_too(world: World) -> None:
 
 
 def test_earlier_messages_of_the_model_are_asked_without_their_reasoning(world: World) -> None:
-    chat = [{"role": "user", "content": "Раз?"}, {"role": "assistant", "content": "<think>тайна</think>Один."},
-            {"role": "user", "content": "Два?"}, {"role": "assistant", "content": "<think>ещё</think>Два."}]  # fmt: skip
+    chat = [
+        {"role": "user", "content": "Раз?"},
+        {"role": "assistant", "content": "<think>тайна</think>Один."},
+        {"role": "user", "content": "Два?"},
+        {"role": "assistant", "content": "<think>ещё</think>Два."},
+    ]
     world.write("m.jsonl", {"messages": chat})
     world.sync()
     assert world.rows("SELECT instruction FROM raw.instructions") == [

@@ -16,8 +16,6 @@ from pollux_dagster.ingest.formats.failures import answered
 from pollux_dagster.ingest.landing_records import Instruction, ModelOutput, Record, ReferenceAnswer
 from pollux_dagster.ingest.rows import Reason, RowRejected
 
-REFERENCE_FOLDERS = ("reference_answer", "reference_answers")
-
 
 def read_question(fields: dict[str, Any], context: FileContext) -> list[Record]:
     """A question without criteria of its own; its category is the task type that determines them."""

@@ -21,7 +21,7 @@ from pollux_dagster.ingest import limits, spooled
 from pollux_dagster.ingest.containers import Container, first_rows, open_container, refuse_unread
 from pollux_dagster.ingest.detect import document_format, nearest_formats, rows_format
 from pollux_dagster.ingest.formats import side_files
-from pollux_dagster.ingest.formats.context import FileContext, context_of
+from pollux_dagster.ingest.formats.context import NO_SCORES, FileContext, context_of
 from pollux_dagster.ingest.formats.format import UNKNOWN, Format, Holds, RowReader
 from pollux_dagster.ingest.landing_records import TABLES, Note, Record, Rejection, text_size, to_arrow
 from pollux_dagster.ingest.rows import RawRow, Reason, RowRejected, printable
@@ -173,7 +173,7 @@ def _read_container(file: LandingFile, container: Container) -> tuple[Format, It
     context = replace(
         context,
         has_prompt_ids=any("prompt_id" in fields for fields in known),
-        people=format_.people(known) if format_.people is not None else (),
+        people=format_.people(known) if format_.people is not None else NO_SCORES,
     )
     return format_, _read_rows(rows, format_.read, context)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import PurePosixPath
@@ -39,18 +39,37 @@ _SHARD = re.compile(r"-\d{5}-of-\d{5}(?:-[0-9a-f]{8,})?$")
 MODEL_FIELDS = ("model_id", "model", "generator", "model_name")
 
 
+@dataclass(frozen=True, slots=True)
+class ScoreColumns:
+    """By the first rows of a table: its columns of scores, and those of words. A column in neither was empty there."""
+
+    scores: tuple[str, ...] = ()
+    words: tuple[str, ...] = ()
+
+    def given(self, fields: Mapping[str, Any], is_score: Callable[[str, object], bool]) -> tuple[str, ...]:
+        """The columns of a row that hold scores; of one that was empty in the first rows the cell itself decides."""
+        return self.scores + tuple(
+            name
+            for name, value in fields.items()
+            if name not in self.scores and name not in self.words and is_score(name, value)
+        )
+
+
+NO_SCORES = ScoreColumns()
+
+
 @dataclass(frozen=True)  # without slots, so that what every row asks for is computed once
 class FileContext:
     """`path` is relative to the landing folder; `document_model` is a model named beside a document's rows.
 
     `has_prompt_ids` is whether the file's rows name their prompts: in such a file a row without an id is a mistake, in
-    any other the text of its instruction serves as the id. `people` are the columns that are named after people.
+    any other the text of its instruction serves as the id. `people` are the columns of a table that hold scores.
     """
 
     path: str
     document_model: str | None = None
     has_prompt_ids: bool = True
-    people: tuple[str, ...] = ()
+    people: ScoreColumns = NO_SCORES
     document_task: str | None = None
 
     @cached_property

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from pollux_dagster.ingest.formats.context import FileContext
+from pollux_dagster.ingest.formats.context import FileContext, ScoreColumns
 from pollux_dagster.ingest.landing_records import Record
 from pollux_dagster.ingest.rows import RawRow
 
@@ -50,7 +50,7 @@ class Format:
     document: Callable[[Any], bool] | None = None
     unfold: Callable[[Any], Iterator[RawRow]] | None = None
     read_document: Callable[[Any], Iterator[tuple[int, list[Record]]]] | None = None
-    people: Callable[[Sequence[Fields]], tuple[str, ...]] | None = None
+    people: Callable[[Sequence[Fields]], ScoreColumns] | None = None
 
 
 def has(*names: str, any_of: tuple[str, ...] = (), none_of: tuple[str, ...] = ()) -> Callable[[Fields], bool]:

@@ -19,6 +19,9 @@ CLOSED = [
     "<|channel>thought\nПосчитаю.<channel|>Шесть.",
     "◁think▷Посчитаю.◁/think▷Шесть.",
     "Посчитаю.\n</think>\n\nШесть.",  # the prompt held the opening
+    "Посчитаю.</think>Шесть.",
+    "Посчитаю.</think>\n\nШесть.",
+    "<reasoning>\nПосчитаю.\n</reasoning>\n<answer>\nШесть.\n</answer>",
     "analysisПосчитаю.assistantfinalШесть.",  # harmony without its special tokens
 ]
 
@@ -56,6 +59,7 @@ def test_reasoning_without_an_end_leaves_no_answer(text: str) -> None:
         "<b>Шесть</b>",
         "analysis of variance: see the assistant",
         "Тег </think> закрывает рассуждение.",
+        "Ответ. `</think>` закрывает рассуждение.",
         "<answer>Шесть.</answer>",
     ],
 )

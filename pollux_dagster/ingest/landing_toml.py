@@ -134,7 +134,10 @@ class Readings:
         self._tomls = {
             _folder(file.path): _read(file, formats) for file in listed if PurePosixPath(file.path).name == NAME
         }
-        self._readings = {file.path: self._reading(file.path) for file in listed} if self._tomls else {}
+        self._readings: dict[str, Reading] = {}
+        if self._tomls:
+            rows = (file.path for file in listed if PurePosixPath(file.path).name != NAME)
+            self._readings = {path: self._reading(path) for path in rows}
         for toml in self._tomls.values():
             unused = [entry.name for entry in toml.entries if entry.name not in toml.used]
             notes = tuple(f"{name} matches no file" for name in unused)

@@ -47,6 +47,9 @@ MAX_CSV_COLUMNS = 1000
 MAX_SHEET_BYTES = 256 * MIB
 """Size of a spreadsheet's parts, unpacked, because it is read as a whole."""
 
+MAX_SHEET_ERRORS = 100_000
+"""Cells of a spreadsheet that hold an error such as #N/A."""
+
 MAX_ZIP_DIRECTORY_BYTES = 16 * MIB
 """Size of a zip file's list of members, which is held in memory."""
 

@@ -41,32 +41,30 @@ def unpack(handle: BinaryIO, codec: str, packed_bytes: int) -> tuple[BinaryIO, R
 
     Raises RowRejected for a file that unfolds to more than the limits allow or of which nothing can be read.
     """
-    copy = _temporary()
-    size = 0
     handle.seek(0)
     stream = pa.CompressedInputStream(pa.PythonFile(handle, mode="r"), codec)
-    try:
-        while piece := stream.read(_PIECE_BYTES):
-            size += len(piece)
-            _check_size(size, packed_bytes)
-            copy.write(piece)
-    except RowRejected:
-        copy.close()
-        raise
-    except (OSError, pa.ArrowException) as error:
-        detail = f"the {codec} stream cannot be read after {size:,} unpacked bytes ({error}): copy the file again"
-        torn = RowRejected(Reason.UNREADABLE_FILE, detail)
-        if not size:
-            copy.close()
-            raise torn from error
-        return copy, torn
-    return copy, None
+    torn: RowRejected | None = None
+
+    def pieces() -> Iterator[bytes]:
+        nonlocal torn
+        size = 0
+        try:
+            while piece := stream.read(_PIECE_BYTES):
+                size += len(piece)
+                _check_ratio(size, packed_bytes)
+                yield piece
+        except (OSError, pa.ArrowException) as error:
+            if getattr(error, "errno", None):  # the disk's error, and not the stream's
+                raise
+            detail = f"the {codec} stream cannot be read after {size:,} unpacked bytes ({error}): copy the file again"
+            torn = RowRejected(Reason.UNREADABLE_FILE, detail)
+            if not size:
+                raise torn from error
+
+    return _written(pieces()), torn
 
 
-def _check_size(size: int, packed_bytes: int) -> None:
-    if size > limits.MAX_FILE_BYTES:
-        detail = f"the file unpacks to more than {limits.MAX_FILE_BYTES:,} bytes, the limit of a landing file"
-        raise RowRejected(Reason.TOO_LARGE, detail)
+def _check_ratio(size: int, packed_bytes: int) -> None:
     if size > limits.FREELY_UNPACKED_BYTES and size > limits.MAX_UNPACKED_RATIO * packed_bytes:
         detail = f"the file unpacks to more than {limits.MAX_UNPACKED_RATIO} times its {packed_bytes:,} bytes"
         raise RowRejected(Reason.TOO_LARGE, detail)
@@ -104,20 +102,16 @@ def with_line_feeds(handle: BinaryIO, start: int) -> BinaryIO:
 
 
 def _written(pieces: Iterable[bytes]) -> BinaryIO:
-    copy = _temporary()
+    copy = cast(BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115  # whoever reads the rows closes it
     size = 0
     try:
         for piece in pieces:
             size += len(piece)
             if size > limits.MAX_FILE_BYTES:
-                detail = f"more than {limits.MAX_FILE_BYTES:,} bytes in UTF-8, the limit of a landing file"
+                detail = f"more than {limits.MAX_FILE_BYTES:,} bytes unpacked and in UTF-8, the limit of a landing file"
                 raise RowRejected(Reason.TOO_LARGE, detail)
             copy.write(piece)
-    except RowRejected:
+    except BaseException:
         copy.close()
         raise
     return copy
-
-
-def _temporary() -> BinaryIO:
-    return cast(BinaryIO, tempfile.TemporaryFile())

@@ -2,17 +2,22 @@
 
 Every cell becomes the text that a CSV file would have in its place, so that both are read in the same way: 17 for 17.0,
 TRUE, dates in ISO form. Numbers beyond 2^53, of which Excel keeps fifteen digits, stay numbers, which no id may be.
+Errors (#N/A, #NAME?) stay the texts that Excel shows: the library reads them as empty cells, and a formula that failed
+would pass for an answer that is empty.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
+import re
 import zipfile
 import zlib
 from collections.abc import Iterator
 from datetime import date, datetime, time, timedelta
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
+from xml.parsers import expat
 
 from pollux_dagster.ingest import limits
 from pollux_dagster.ingest.file_kinds import directory_bytes, zip_refusal
@@ -20,6 +25,8 @@ from pollux_dagster.ingest.rows import MAX_EXACT, RawRow, Reason, RowRejected, u
 from pollux_dagster.ingest.tables import Header
 
 _ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, ValueError, OSError)
+_ERROR_CELL = re.compile(rb"""\st\s*=\s*["']e["']""")
+_PLACE = re.compile(r"([A-Z]{1,3})([0-9]{1,7})")
 _ONE_SHEET = "keep the one with the rows, or save each as a file of its own"
 
 
@@ -63,11 +70,12 @@ def read_workbook(handle: BinaryIO) -> Iterator[RawRow]:
     """
     try:
         sheets = _full_sheets(handle)
+        errors = error_cells(handle)
     except _errors() as error:
         yield RawRow(0, RowRejected(Reason.UNREADABLE_FILE, f"not a whole workbook: {error}"))
         return
     if len(sheets) == 1:
-        yield from _records(sheets[0].iter_rows())
+        yield from _records(_with_errors(sheets[0], errors))
     elif sheets:
         names = ", ".join(repr(sheet.name) for sheet in sheets)
         detail = f"expected one sheet that holds anything, got {len(sheets)} ({names:.500}): {_ONE_SHEET}"
@@ -94,7 +102,76 @@ def _full_sheets(handle: BinaryIO) -> list[Any]:
 def _errors() -> tuple[type[Exception], ...]:
     from python_calamine import CalamineError
 
-    return CalamineError, OSError, ValueError
+    return CalamineError, expat.ExpatError, *_ZIP_ERRORS
+
+
+def error_cells(handle: BinaryIO) -> dict[tuple[int, int], str]:
+    """The errors in the cells of a workbook's sheets, by row and column from 0."""
+    found: dict[tuple[int, int], str] = {}
+    handle.seek(0)
+    with zipfile.ZipFile(handle) as archive:
+        for name in archive.namelist():
+            if name.startswith("xl/worksheets/") and name.endswith(".xml") and _has_errors(archive, name):
+                with archive.open(name) as part:
+                    _ErrorReader(found).read(part)
+    return found
+
+
+def _has_errors(archive: zipfile.ZipFile, name: str) -> bool:
+    rest = b""
+    with archive.open(name) as part:
+        while piece := part.read(limits.MIB):
+            if _ERROR_CELL.search(rest + piece):
+                return True
+            rest = piece[-16:]
+    return False
+
+
+class _ErrorReader:
+    """Collects the values of the cells of type `e` from a sheet's XML."""
+
+    def __init__(self, found: dict[tuple[int, int], str]) -> None:
+        self._found = found
+        self._place: tuple[int, int] | None = None
+        self._is_value = False
+
+    def read(self, part: IO[bytes]) -> None:
+        parser = expat.ParserCreate(namespace_separator=" ")
+        parser.StartElementHandler = self._start
+        parser.EndElementHandler = self._end
+        parser.CharacterDataHandler = self._text
+        parser.ParseFile(part)
+
+    def _start(self, name: str, attributes: dict[str, str]) -> None:
+        local = name.rpartition(" ")[2]
+        if local == "c" and attributes.get("t") == "e":
+            place = _PLACE.fullmatch(attributes.get("r", ""))
+            if place is None:
+                raise ValueError("a cell with an error, of which the sheet does not state the place")
+            column = functools.reduce(lambda number, letter: 26 * number + ord(letter) - 64, place[1], 0)
+            self._place = int(place[2]) - 1, column - 1
+            if len(self._found) >= limits.MAX_SHEET_ERRORS:
+                raise ValueError(f"more than {limits.MAX_SHEET_ERRORS:,} cells with errors")
+        self._is_value = local == "v" and self._place is not None
+
+    def _end(self, name: str) -> None:
+        self._is_value = False
+        if name.rpartition(" ")[2] == "c":
+            self._place = None
+
+    def _text(self, text: str) -> None:
+        if self._is_value and self._place is not None:
+            self._found[self._place] = self._found.get(self._place, "") + text
+
+
+def _with_errors(sheet: Any, errors: dict[tuple[int, int], str]) -> Iterator[list[Any]]:
+    """The rows of a sheet, from its first row and from the first column that holds anything, with errors in place."""
+    first = sheet.start[1]
+    for place, cells in enumerate(sheet.iter_rows()):
+        if errors:
+            yield [errors.get((place, first + column), cell) for column, cell in enumerate(cells)]
+        else:
+            yield cells
 
 
 def _records(rows: Iterator[list[Any]]) -> Iterator[RawRow]:

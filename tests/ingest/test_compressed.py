@@ -106,6 +106,8 @@ def _cell(place: str, value: object) -> str:
         return f'<c r="{place}" t="b"><v>{int(value)}</v></c>'
     if isinstance(value, int | float):
         return f'<c r="{place}"><v>{value}</v></c>'
+    if isinstance(value, str) and value.startswith("#"):  # an error, as a formula leaves it
+        return f'<c r="{place}" t="e"><f>NOW(</f><v>{value}</v></c>'
     if isinstance(value, tuple):  # a day, as Excel counts them, in the style of dates
         return f'<c r="{place}" s="1"><v>{value[0]}</v></c>'
     return f'<c r="{place}" t="inlineStr"><is><t>{value}</t></is></c>'
@@ -154,7 +156,6 @@ HEADER: list[object] = ["Prompt ID ", "ANSWER", None, "Sample index"]
 
 
 def test_a_workbook_is_read_like_a_table(asked: World) -> None:
-    pytest.importorskip("python_calamine")
     rows: list[list[object]] = [
         [],
         HEADER,
@@ -172,6 +173,16 @@ def test_a_workbook_is_read_like_a_table(asked: World) -> None:
     ]  # fmt: skip
 
 
+def test_a_formula_that_failed_is_no_empty_answer(asked: World) -> None:
+    rows: list[list[object]] = [[], [None, "prompt_id", None, "answer"], [None, 1, None, "#N/A"]]
+    rows.append([None, 2, "#REF!", "а"])
+    asked.write_bytes("m.xlsx", workbook(rows))
+    asked.sync()
+    assert asked.rejected() == [("m.xlsx", 1, "failed_response")]
+    assert "#N/A" in asked.rows("SELECT detail FROM raw.rejected_rows")[0][0]
+    assert asked.outputs() == [("m", "2", 0, "а")]
+
+
 @pytest.mark.parametrize(
     ("body", "reason", "said"),
     [
@@ -182,7 +193,6 @@ def test_a_workbook_is_read_like_a_table(asked: World) -> None:
     ],
 )
 def test_a_workbook_that_cannot_be_used_is_refused_once(asked: World, body: bytes, reason: str, said: str) -> None:
-    pytest.importorskip("python_calamine")
     asked.write_bytes("m.xlsx", body)
     asked.sync()
     assert asked.rejected() == [("m.xlsx", 0, reason)]
@@ -203,7 +213,6 @@ def test_a_workbook_that_unpacks_to_too_much_is_refused_before(asked: World, mon
 
 
 def test_two_cells_at_the_ends_of_a_sheet_take_no_memory(asked: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("python_calamine")
     monkeypatch.setattr(limits, "MAX_PARQUET_MEMORY", 128 * limits.MIB)
     body = workbook([["prompt_id", "answer"]])
     out = io.BytesIO()

@@ -89,7 +89,7 @@ def examined_files(con: duckdb.DuckDBPyConnection) -> tuple[Examined, ...]:
         "QUALIFY row_number() OVER (PARTITION BY file_path, reason ORDER BY row_number) = 1) "
         "ORDER BY file_path, row_number",
     )
-    notes = _by_file(con, "SELECT file_path, kind || ': ' || detail FROM landing.notes ORDER BY file_path, row_number")
+    notes = _by_file(con, "SELECT file_path, kind || ': ' || detail FROM raw.notes ORDER BY file_path, row_number")
     rows = con.execute(
         "SELECT f.file_path, f.format, f.row_count, count(r.row_number) FROM landing.files AS f "
         "LEFT JOIN raw.rejected_rows AS r USING (file_path) "

@@ -22,6 +22,7 @@ _PAIRS = {
     "<think>": "</think>",  # Qwen3, DeepSeek-R1, GLM, MiniMax, Kimi K2, Nemotron, Step, Hunyuan, Ernie, OLMo
     "<thinking>": "</thinking>",
     "<thought>": "</thought>",  # EXAONE
+    "<reasoning>": "</reasoning>",  # the form that recipes of reinforcement learning with rewards teach
     "[THINK]": "[/THINK]",  # Magistral
     "<seed:think>": "</seed:think>",  # Seed-OSS
     "<|START_THINKING|>": "<|END_THINKING|>",  # Command A Reasoning
@@ -30,7 +31,10 @@ _PAIRS = {
     "◁think▷": "◁/think▷",  # Kimi-VL
 }
 # Templates of DeepSeek-R1 and Qwen3-Thinking put the opening marker into the prompt: a reply has the closing one only.
-_CLOSED_ONLY = re.compile(r"(?:\A|\n)[ \t]*(?:</think>|\[/THINK\])[ \t]*(?=\n|\Z)")
+# It has a line of its own, or, as with DeepSeek-V3.1 and GLM, ends a sentence.
+_CLOSED_ONLY = re.compile(
+    r"(?:\A|\n)[ \t]*(?:</think>|\[/THINK\])[ \t]*(?=\n|\Z)|(?<=[.!?…])[ \t]*</think>(?=[ \t]*(?:\n|[A-ZА-ЯЁ*#\d]|\Z))"
+)
 _OPENING = re.compile("|".join(re.escape(opening) for opening in sorted(_PAIRS, key=len, reverse=True)))
 # gpt-oss: `<|channel|>analysis<|message|>…<|end|><|start|>assistant<|channel|>final<|message|>…<|return|>`.
 _HARMONY = re.compile(r"(?:<\|start\|>\s*assistant\s*)?<\|channel\|>\s*(?:analysis|commentary|final)\b")

@@ -193,7 +193,8 @@ def _text(file: LandingFile, handle: BinaryIO, start: int, is_expected: bool) ->
     objects = [isinstance(row.fields, dict) for row in first]
     opening = _opening(first[0])
     whole_object = objects[0] and len(first) == 1 and _is_document(first[0].fields)
-    pretty = opening == b"{" and not any(objects)
+    # A document may have a row to a line, of which the last, without a comma, looks like a row of JSONL.
+    pretty = opening == b"{" and (not any(objects) or (not objects[0] and _is_one_value(file, handle, start)))
     # A list that is complete in its line and has other lines beside it is a bad row of JSONL, not a document.
     whole_list = opening == b"[" and not (_is_complete(first[0]) and any(objects))
     if whole_list or whole_object or pretty:
@@ -215,6 +216,16 @@ def first_rows(rows: Iterator[RawRow]) -> list[RawRow]:
 
 def _is_complete(row: RawRow) -> bool:
     return isinstance(row.fields, RowRejected) and row.fields.reason is Reason.WRONG_TYPE
+
+
+def _is_one_value(file: LandingFile, handle: BinaryIO, start: int) -> bool:
+    if file.size > limits.MAX_DOCUMENT_BYTES:
+        return False
+    place = handle.tell()
+    handle.seek(start)
+    body = handle.read()
+    handle.seek(place)
+    return too_many_values(body) is None and parse_document(body) is not None
 
 
 def _opening(row: RawRow) -> bytes:

@@ -45,7 +45,7 @@ def rows_format(rows: Iterable[RawRow], context: FileContext) -> Format:
 
 def _row_format(fields: dict[str, Any], context: FileContext) -> Format | None:
     for format_ in FORMATS:
-        lies_there = not format_.in_folder or not set(format_.in_folder).isdisjoint(context.folders)
+        lies_there = format_.lies is None or format_.lies(context)
         if format_.recognises is not None and lies_there and format_.recognises(fields):
             return format_
     return None

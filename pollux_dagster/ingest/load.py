@@ -20,8 +20,8 @@ from pollux_dagster.core.transactions import transaction
 from pollux_dagster.ingest import limits, spooled
 from pollux_dagster.ingest.containers import Container, first_rows, open_container, refuse_unread
 from pollux_dagster.ingest.detect import document_format, nearest_formats, rows_format
-from pollux_dagster.ingest.formats import FORMATS
-from pollux_dagster.ingest.formats.context import FileContext, context_of
+from pollux_dagster.ingest.formats import FORMATS, side_files
+from pollux_dagster.ingest.formats.context import NO_SCORES, FileContext, context_of
 from pollux_dagster.ingest.formats.format import UNKNOWN, Format, Holds, RowReader
 from pollux_dagster.ingest.landing_records import TABLES, ModelOutput, Note, Record, Rejection, text_size, to_arrow
 from pollux_dagster.ingest.landing_toml import AS_FOUND, Reading, rows_as_said
@@ -187,7 +187,10 @@ def _read_container(
         context = replace(context, document_model=reading.model)
     format_ = whole or rows_format(first, context)
     known = [row.fields for row in first if isinstance(row.fields, dict)]
-    if stated is None and format_.refuse is not None and (detail := format_.refuse(context, known)):
+    detail = format_.refuse(context, known) if format_.refuse is not None and stated is None else None
+    if detail is None and stated is None and format_.holds is Holds.ANSWERS and context.holds_references:
+        detail = side_files.AMONG_REFERENCES
+    if detail:
         refusal = Rejection(Reason.UNKNOWN_FORMAT, printable(detail), first[0].raw_text() if first else None)
         return replace(format_, holds=Holds.UNKNOWN), [(0, [refusal])]
     if format_.read is None:
@@ -195,7 +198,7 @@ def _read_container(
     context = replace(
         context,
         has_prompt_ids=any("prompt_id" in fields for fields in known),
-        people=format_.people(known) if format_.people is not None else (),
+        people=format_.people(known) if format_.people is not None else NO_SCORES,
     )
     return format_, _read_rows(rows, format_.read, context, reading)
 

@@ -206,6 +206,30 @@ def test_a_word_in_a_persons_column_rejects_its_row_where_the_others_are_numbers
     assert ("people.csv", 61, "wrong_type") in answered.rejected()
 
 
+def test_people_who_began_later_than_the_first_rows_are_people_too(answered: World) -> None:
+    rows = ["1;m;Польза;1;;;;\n"] * 60 + ["2;m;Польза;;2;;;спорно\n", "2;m;Стиль;;0;;;\n"]
+    answered.write_bytes("people.csv", (PEOPLE + "".join(rows)).encode())
+    assert [row for row in scores(answered) if row[2] == "олег"] == [
+        ("2", "Польза", "олег", 2.0, None),
+        ("2", "Стиль", "олег", 0.0, None),
+    ]
+
+
+def test_a_word_among_a_persons_first_numbers_costs_that_row_alone(answered: World) -> None:
+    rows = ["1;m;Польза;н/д;1;;;\n", "2;m;Польза;2;1;;;\n", "2;m;Стиль;1;;;;\n"]
+    answered.write_bytes("people.csv", (PEOPLE + "".join(rows)).encode())
+    assert [row[:4] for row in scores(answered) if row[2] == "вера"] == [
+        ("2", "Польза", "вера", 2.0),
+        ("2", "Стиль", "вера", 1.0),
+    ]
+    assert answered.rejected() == [("people.csv", 1, "wrong_type")]
+
+
+def test_a_question_that_the_first_flat_rows_do_not_answer_is_one_all_the_same(answered: World) -> None:
+    answered.write_json("min.json", [min_row(Польза=2)] * 60 + [min_row(Стиль=1, prompt_id=2)])
+    assert ("2", "Стиль", "3", 1.0, None) in scores(answered)
+
+
 def test_a_table_with_a_score_column_has_no_people_in_its_columns(answered: World) -> None:
     answered.write_bytes("s.csv", "prompt_id,model_id,criteria_name,score,вера\n1,m,Польза,2,1\n".encode())
     assert scores(answered) == [("1", "Польза", "unnamed", 2.0, None)]

@@ -25,6 +25,20 @@ def test_null_and_blank_answers_are_outputs(asked: World, text: object, kept: st
     assert _first(asked) == ("m", "1", 0, kept)
 
 
+@pytest.mark.parametrize("field", ["response", "completion", "output", "generation", "generated_text"])
+def test_an_answer_beside_its_id_may_have_the_names_of_other_tools(asked: World, field: str) -> None:
+    asked.write("m.jsonl", {"prompt_id": 1, field: "да"})
+    assert _first(asked) == ("m", "1", 0, "да")
+
+
+def test_an_id_under_another_name_is_named_in_the_message(asked: World) -> None:
+    asked.write("m.jsonl", {"id": 1, "answer": "да"})
+    asked.sync()
+    ((reason, detail),) = asked.rows("SELECT reason, detail FROM raw.rejected_rows")
+    assert reason == "missing_prompt_id"
+    assert "rename 'id'" in detail
+
+
 def test_a_five_megabyte_answer_is_an_output(asked: World) -> None:
     text = "слово " * 500_000
     asked.write("m.jsonl", answer(1, text), answer(2))

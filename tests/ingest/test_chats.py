@@ -223,3 +223,9 @@ def test_a_spreadsheets_error_is_no_instruction(world: World, cell: str) -> None
     world.write("i.jsonl", instruction(1), instruction(2, instruction=cell))
     world.sync()
     assert world.rejected() == [("i.jsonl", 2, "missing_field")]
+
+
+def test_a_prompt_that_a_chat_template_wrote_is_the_question_in_it(asked: World) -> None:
+    prompt = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\nВопрос 2<|im_end|>\n"
+    asked.write("m.jsonl", {"prompt": prompt + "<|im_start|>assistant\n", "response": "да"})
+    assert landed(asked) == [("m", "2", "Вопрос 2", "да", None)]

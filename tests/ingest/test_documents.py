@@ -115,3 +115,14 @@ def test_an_empty_list_does_not_stand_before_a_full_one(world: World) -> None:
     world.write_json("i.json", {"answers": [], "instructions": [instruction(1), instruction(2)]})
     world.sync()
     assert (world.rejected(), world.rows("SELECT count(*) FROM raw.instructions")) == ([], [(2,)])
+
+
+@pytest.mark.parametrize("ends", ["\n]}", "\n ]\n}\n"])
+def test_a_document_with_a_row_to_a_line_is_one_document(asked: World, ends: str) -> None:
+    rows = ",\n".join(json.dumps(answer(n), ensure_ascii=False) for n in (1, 2, 3))
+    asked.write_bytes("b/answers.json", ('{"model": "org/b", "answers": [\n' + rows + ends).encode())
+    asked.write("torn.jsonl", '{"prompt_id": 1, "answ', *(answer(n) for n in (1, 2) for _ in range(60)))
+    report = asked.sync()
+    assert [output[:2] for output in asked.outputs() if output[0] == "org/b"] == [("org/b", n) for n in "123"]
+    assert [file.row_count for file in report.files if file.path == "torn.jsonl"] == [121]
+    assert ("torn.jsonl", 1, "invalid_json") in asked.rejected()

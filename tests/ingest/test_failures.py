@@ -169,3 +169,11 @@ def test_an_anthropic_result_without_an_answer_is_rejected(asked: World, result:
     assert asked.rejected() == [("batch.jsonl", 1, "failed_response")]
     ((detail,),) = asked.rows("SELECT detail FROM raw.rejected_rows")
     assert why in detail
+
+
+@pytest.mark.parametrize("text", ["None", " nan ", "NULL", "N/A", "Error code: 429 - {'error': 'limit'}"])
+def test_a_text_that_programs_write_for_no_answer_is_judged_and_noted(asked: World, text: str) -> None:
+    asked.write("m.jsonl", answer(1, text), answer(2, "None of them."))
+    asked.sync()
+    assert len(asked.outputs()) == 2
+    assert asked.rows("SELECT file_path, row_number, kind FROM raw.notes") == [("m.jsonl", 1, "doubtful_answer")]

@@ -67,3 +67,12 @@ def test_a_models_name_stays_as_it_is_written(asked: World, tmp_path: Path) -> N
     asked.write("m.jsonl", answer(1, model_id=" m 1.0 "))
     asked.sync()
     assert [model for model, *_ in asked.outputs()] == [" m 1.0 "]
+
+
+@pytest.mark.parametrize("written", ["001", "1,0", "01"])
+def test_an_id_that_a_spreadsheet_changed_is_refused_and_the_landed_one_is_named(asked: World, written: str) -> None:
+    asked.write("m.jsonl", answer(written))
+    asked.sync()
+    ((reason, detail),) = asked.rows("SELECT reason, detail FROM raw.rejected_rows")
+    assert reason == "unknown_prompt"
+    assert detail.endswith('"1" has landed: write ids alike in all files')

@@ -82,6 +82,9 @@ def test_a_failed_request_is_no_answer(world: World, text: object) -> None:
         ("ruqa", "{'text': ['Париж']}"),
         ("ruqa", "[]"),
         ("ruqa", "None"),
+        ("ruqa", True),
+        ("ruqa", {"text": ["Париж"]}),
+        ("ruqa", "array(['Париж'], dtype=object)"),
         ("ruqa", " "),
     ],
 )
@@ -194,3 +197,36 @@ def test_when_the_later_run_is_deleted_the_earlier_one_counts_again(world: World
     world.sync()
     assert [text for *_, text in world.outputs()] == ["пять"]
     assert world.rejected() == []
+
+
+@pytest.mark.parametrize("folder", ["", "results/", "results/samples/"])
+def test_a_file_in_no_folder_of_a_model_is_refused(world: World, folder: str) -> None:
+    path = f"{folder}samples_ruqa_2026-01-02T03-04-05.1.jsonl"
+    world.write(path, sample(0))
+    world.sync()
+    assert world.outputs() == []
+    assert world.rejected() == [(path, 0, "unknown_format")]
+
+
+def test_a_folder_of_samples_is_no_model(world: World) -> None:
+    world.write("out/org__m/samples/samples_ruqa_2026-01-02T03-04-05.1.jsonl", sample(0))
+    world.sync()
+    assert {model for model, *_ in world.outputs()} == {"org/m"}
+
+
+def test_runs_are_told_apart_in_whichever_folders_they_lie(world: World) -> None:
+    for folder, number, text in (("first", 2, "четыре"), ("second", 1, "пять")):
+        world.write(f"{folder}/org__m/samples_ruqa_2026-01-02T03-04-05.{number}.jsonl", sample(0, text))
+    world.write("second/org__n/samples_ruqa_2026-01-02T03-04-05.1.jsonl", sample(0, "шесть"))
+    world.sync()
+    assert [(model, text) for model, _, _, text in world.outputs()] == [("org/m", "четыре"), ("org/n", "шесть")]
+    assert {reason for _, _, reason in world.rejected()} == {"superseded"}
+
+
+def test_failures_of_an_earlier_run_do_not_count_for_the_model(world: World) -> None:
+    run(world, sample(0, "None"), sample(1, "пять"), number=1)
+    run(world, sample(0), sample(1), number=2)
+    world.sync()
+    assert {reason for _, _, reason in world.rejected()} == {"failed_response", "superseded"}
+    assert world.rows("SELECT count(*) FROM raw.rejection_counts WHERE is_counted") == [(0,)]
+    assert world.rows("SELECT rejected FROM raw.answer_counts") == [(0,)]

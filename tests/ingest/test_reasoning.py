@@ -19,6 +19,9 @@ CLOSED = [
     "<|channel>thought\nПосчитаю.<channel|>Шесть.",
     "◁think▷Посчитаю.◁/think▷Шесть.",
     "Посчитаю.\n</think>\n\nШесть.",  # the prompt held the opening
+    "Посчитаю.</think>Шесть.",
+    "Посчитаю.</think>\n\nШесть.",
+    "<reasoning>\nПосчитаю.\n</reasoning>\n<answer>\nШесть.\n</answer>",
     "analysisПосчитаю.assistantfinalШесть.",  # harmony without its special tokens
 ]
 
@@ -56,6 +59,7 @@ def test_reasoning_without_an_end_leaves_no_answer(text: str) -> None:
         "<b>Шесть</b>",
         "analysis of variance: see the assistant",
         "Тег </think> закрывает рассуждение.",
+        "Ответ. `</think>` закрывает рассуждение.",
         "<answer>Шесть.</answer>",
     ],
 )
@@ -119,3 +123,34 @@ def test_each_turn_is_split_from_its_own_reasoning(world: World) -> None:
     assert world.rows("SELECT answer, reasoning FROM raw.model_outputs") == [
         ("[1] Один.\n\n[2] Два.", "[1] а\n\n[2] б")
     ]
+
+
+def test_each_turn_of_a_battle_is_split_too(world: World) -> None:
+    turns = ["<think>а</think>Один.", "<think>б"]
+    chat = [{"role": role, "content": text} for asked, said in zip(("Раз?", "Два?"), turns, strict=True)
+            for role, text in (("user", asked), ("assistant", said))]  # fmt: skip
+    world.write(
+        "arena.jsonl", {"id": 1, "model_a": "m", "model_b": "n", "conversation_a": chat, "conversation_b": chat}
+    )
+    kaggle = {"model_a": "m", "model_b": "n", "prompt": ["Три?", "Два?"], "response_a": turns, "response_b": turns}
+    world.write("kaggle.jsonl", {"id": 2, **kaggle})
+    world.sync()
+    assert world.rows("SELECT DISTINCT answer, reasoning, reasoning_unclosed FROM raw.model_outputs") == [
+        ("[1] Один.\n\n[2] ", "[1] а\n\n[2] б", True)
+    ]
+    assert len(world.outputs()) == 4
+
+
+def test_earlier_messages_of_the_model_are_asked_without_their_reasoning(world: World) -> None:
+    chat = [
+        {"role": "user", "content": "Раз?"},
+        {"role": "assistant", "content": "<think>тайна</think>Один."},
+        {"role": "user", "content": "Два?"},
+        {"role": "assistant", "content": "<think>ещё</think>Два."},
+    ]
+    world.write("m.jsonl", {"messages": chat})
+    world.sync()
+    assert world.rows("SELECT instruction FROM raw.instructions") == [
+        ("[1] user: Раз?\n\n[2] assistant: Один.\n\n[3] user: Два?",)
+    ]
+    assert world.rows("SELECT answer, reasoning FROM raw.model_outputs") == [("Два.", "ещё")]

@@ -116,3 +116,46 @@ def test_references_of_ones_own_lie_in_a_folder_of_that_name_too(asked: World) -
     assert asked.outputs() == []
     assert asked.rows("SELECT prompt_id, reference_answer FROM landing.reference_answers") == [("1", "эталон")]
     assert asked.rejected() == [("reference_answer/gold.jsonl", 2, "missing_field")]
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["Reference_Answer/gpt-4.jsonl", "references/gpt-4.jsonl", "эталоны/gpt-4.jsonl", "reference_answer.jsonl",
+     "reference_answers-gpt-4.jsonl", "model_answer/ref_answers/gpt-4.jsonl"],
+)  # fmt: skip
+def test_reference_answers_are_known_by_the_names_of_folders_and_files(world: World, path: str) -> None:
+    world.write("bench/question.jsonl", {"question_id": 7, "turns": ["Раз?"]})
+    world.write("bench/model_answer/m.jsonl", {"question_id": 7, "choices": [{"turns": ["a"]}]})
+    world.write(f"bench/{path}", {"question_id": 7, "model_id": "gpt-4", "choices": [{"turns": ["1"]}]})
+    world.sync()
+    assert world.outputs() == [("m", "7", 0, "a")]
+    assert world.rows("SELECT reference_answer FROM raw.instructions") == [("1",)]
+
+
+def test_a_table_of_references_gives_them_to_its_instructions(asked: World) -> None:
+    asked.write("эталон.csv", "prompt_id;reference_answer", "1;да", "2;")
+    asked.write("m.jsonl", answer(1))
+    asked.sync()
+    assert asked.rows("SELECT prompt_id, reference_answer FROM raw.instructions WHERE prompt_id < '3' ORDER BY 1") == [
+        ("1", "да"),
+        ("2", None),
+    ]
+    assert asked.rejected() == [("эталон.csv", 2, "missing_field")]
+
+
+def test_a_models_answers_of_another_form_among_references_are_refused(asked: World) -> None:
+    asked.write("references/gpt-4.jsonl", {"prompt_id": 1, "messages": TURN})
+    asked.sync()
+    assert asked.outputs() == []
+    ((reason, detail),) = asked.rows("SELECT reason, detail FROM raw.rejected_rows")
+    assert reason == "unknown_format"
+    assert "reference answers" in detail
+
+
+def test_the_nearest_folder_with_a_name_of_its_own_names_the_model(asked: World) -> None:
+    asked.write("m-a/answers/answers.jsonl", answer(1, "а"))
+    asked.write("m-b/results/predictions.jsonl", answer(1, "б"))
+    asked.write("m-c/outputs/answers.jsonl", answer(2, "в"))
+    asked.sync()
+    assert asked.rejected() == []
+    assert asked.outputs() == [("m-a", "1", 0, "а"), ("m-b", "1", 0, "б"), ("m-c", "2", 0, "в")]

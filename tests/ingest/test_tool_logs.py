@@ -378,3 +378,18 @@ def test_bad_mera_tasks_are_rejected(world: World, fields: dict[str, Any], reaso
     world.write_json("test.json", {"data": [task(**fields)]})
     world.sync()
     assert world.rejected() == [("test.json", 1, reason)]
+
+
+def test_the_later_of_two_runs_counts_whichever_tool_made_them(world: World) -> None:
+    for day, text in (("01", "старый"), ("02", "новый")):
+        time = f"2026-01-{day}T03-04-05.1"
+        world.write(f"le/details/m/{time}/details_sums|0_{time}.jsonl", detail([text]))
+        item = {"origin_prompt": "2+2?", "prediction": text, "gold": "4"}
+        world.write_json(f"oc/202601{day}_030405/predictions/m/sums.json", {"0": item})
+        message = {"message": {"role": "assistant", "content": text}, "stop_reason": "stop"}
+        asked = {"id": 1, "epoch": 1, "input": "2+2?", "target": "4", "output": {"choices": [message]}}
+        log = {"version": 2, "status": "success", "eval": {"task": "sum", "model": "m"}, "samples": [asked]}
+        world.write_json(f"logs/2026-01-{day}T03-04-05+00-00_sum_x{day}.json", log)
+    world.sync()
+    assert [text for *_, text in world.outputs()] == ["новый"] * 3
+    assert {reason for _, _, reason in world.rejected()} == {"superseded"}

@@ -6,6 +6,8 @@ before the others. A reader is a function of one row and the file's context; it 
 
 from __future__ import annotations
 
+from operator import attrgetter
+
 from pollux_dagster.core.taxonomy import looks_like_criteria, looks_like_tasks
 from pollux_dagster.ingest.formats import (
     alpaca_eval,
@@ -25,6 +27,7 @@ from pollux_dagster.ingest.formats import (
     side_files,
     taxonomy_files,
 )
+from pollux_dagster.ingest.formats.context import refuse_without_folder
 from pollux_dagster.ingest.formats.format import Format, Holds, has
 
 FORMATS: tuple[Format, ...] = (
@@ -49,6 +52,7 @@ FORMATS: tuple[Format, ...] = (
         opencompass.read_prediction,
         document=opencompass.is_predictions,
         unfold=opencompass.items_of,
+        refuse=refuse_without_folder,
     ),
     Format(
         "opencompass_likelihoods",
@@ -74,13 +78,21 @@ FORMATS: tuple[Format, ...] = (
         inspect_log.read_sample,
     ),
     Format("helm", Holds.ANSWERS, ("instance", "result"), helm.is_request_state, helm.read_request_state),
-    Format("lighteval", Holds.ANSWERS, ("doc", "model_response"), lighteval.is_detail, lighteval.read_detail),
+    Format(
+        "lighteval",
+        Holds.ANSWERS,
+        ("doc", "model_response"),
+        lighteval.is_detail,
+        lighteval.read_detail,
+        refuse=lighteval.refuse_without_model,
+    ),
     Format(
         "lighteval_early",
         Holds.ANSWERS,
         ("full_prompt", "predictions", "gold"),
         has("full_prompt", "predictions", any_of=("gold", "gold_index", "choices")),
         lighteval.read_early_detail,
+        refuse=lighteval.refuse_without_model,
     ),
     Format(
         "lm_eval",
@@ -88,6 +100,7 @@ FORMATS: tuple[Format, ...] = (
         ("doc_id", "arguments", "resps"),
         has("doc_id", any_of=("resps", "filtered_resps")),
         lm_eval.read_sample,
+        refuse=lm_eval.refuse_without_model,
     ),
     Format(
         "anthropic_batch",
@@ -149,7 +162,7 @@ FORMATS: tuple[Format, ...] = (
         Holds.INSTRUCTIONS,
         recognises=has("question_id", "choices"),
         read=fastchat.read_reference,
-        in_folder=fastchat.REFERENCE_FOLDERS,
+        lies=attrgetter("holds_references"),
     ),
     Format(
         "fastchat_answers",
@@ -281,13 +294,20 @@ FORMATS: tuple[Format, ...] = (
         Holds.INSTRUCTIONS,
         recognises=has("prompt_id", "answer"),
         read=pollux.read_reference,
-        in_folder=fastchat.REFERENCE_FOLDERS,
+        lies=attrgetter("holds_references"),
+    ),
+    Format(
+        "references",
+        Holds.INSTRUCTIONS,
+        ("prompt_id", "reference_answer"),
+        has("prompt_id", "reference_answer", none_of=("answer",)),
+        pollux.read_reference,
     ),
     Format(
         "answers",
         Holds.ANSWERS,
         ("prompt_id", "answer"),
-        has("answer"),
+        pollux.is_answer,
         pollux.read_answer,
         refuse=chat_rows.refuse_without_model,
     ),

@@ -12,19 +12,21 @@ Where a task has one question and its data names a criterion, that is the criter
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pollux_dagster.ingest import rows
-from pollux_dagster.ingest.formats.context import FileContext
+from pollux_dagster.ingest.formats.context import FileContext, ScoreColumns
 from pollux_dagster.ingest.landing_records import HumanScore, Note, Record
 from pollux_dagster.ingest.rows import Reason, RowRejected
 
 _ROW_FIELDS = ("prompt_id", "model_id", "model", "criteria_name", "sample_index")
 # Numeric columns of such tables that are nobody's scores.
 _NOBODY = re.compile(
-    r"(?:id|№|#|n|no|row|index|number|номер|count|количество|mean|avg|average|среднее|median|медиана|sum|total|итого|"
-    r"std|sd|min|max|score|rating|оценка|weight|вес|tokens?|length|длина|time|время|latency|timestamp|"
+    r"(?:id|№|#|n|no|row|index|number|номер|count|количество|sum|total|итого|итоговая[_ ]оценка|согласие|agree|kappa|"
+    r"(?:mean|avg|average|median|среднее|средняя|средний|медиана|consensus)(?:[_ ].*)?|std|sd|min|max|"
+    r"score|rating|оценка|weight|вес|tokens?|length|длина|time|время|latency|timestamp|"
     r"sample_?index|turn|level|levels|criteria_score|difficulty|unnamed.*|agreement|seed|temperature|epoch|"
     r".*[_ ]id)",
     re.IGNORECASE,
@@ -143,7 +145,7 @@ def read_label_studio_row(fields: dict[str, Any], context: FileContext) -> list[
     comment = next((fields[f] for f in ("comment", "feedback") if isinstance(fields.get(f), str)), None)
     answers = [
         _Answer(name, person, _min_value(fields[name]), comment)
-        for name in context.people
+        for name in context.people.given(fields, _is_question)
         if fields.get(name) not in (None, "")
     ]
     if not answers:
@@ -160,9 +162,13 @@ def _min_value(value: object) -> object:
     return value
 
 
-def label_studio_questions(first: Sequence[dict[str, Any]]) -> tuple[str, ...]:
-    """The columns that hold scores in every one of the first rows that has something in them."""
-    return _numeric_columns(first, (*_LABEL_STUDIO_OWN, *_ROW_FIELDS), value=_min_value)
+def label_studio_questions(first: Sequence[dict[str, Any]]) -> ScoreColumns:
+    """The columns that hold scores in most of the first rows that have something in them."""
+    return _columns(first, _is_question, lambda name: name in (*_LABEL_STUDIO_OWN, *_ROW_FIELDS))
+
+
+def _is_question(name: str, value: object) -> bool:
+    return name not in (*_LABEL_STUDIO_OWN, *_ROW_FIELDS) and _is_number(_min_value(value))
 
 
 # Argilla
@@ -265,35 +271,36 @@ def is_table_of_people(fields: dict[str, Any]) -> bool:
     if not {"prompt_id", "criteria_name"} <= has or not {"model_id", "model"} & has:
         return False
     return not {"score", "criteria_score", "answer", "output", "instruction", "rubrics"} & has and bool(
-        people_of([fields])
+        people_of([fields]).scores
     )
 
 
-def people_of(first: Sequence[dict[str, Any]]) -> tuple[str, ...]:
-    """The columns that are people's: numbers or nothing in each of the first rows, and no name of something else."""
-    return _numeric_columns(first, _ROW_FIELDS, nobodys=_NOBODY)
+def people_of(first: Sequence[dict[str, Any]]) -> ScoreColumns:
+    """The columns that are people's: mostly numbers in the first rows, and no name of something else."""
+    return _columns(first, _is_persons, _is_nobodys)
 
 
-def _numeric_columns(
-    first: Sequence[dict[str, Any]],
-    own: tuple[str, ...],
-    *,
-    nobodys: re.Pattern[str] | None = None,
-    value: Callable[[object], object] = lambda value: value,
-) -> tuple[str, ...]:
-    """The columns whose cells in these rows are numbers or empty, with at least one number."""
-    numbers: dict[str, None] = {}
-    texts: set[str] = set()
+def _is_nobodys(name: str) -> bool:
+    return name in _ROW_FIELDS or _NOBODY.fullmatch(name.strip()) is not None
+
+
+def _is_persons(name: str, value: object) -> bool:
+    return not _is_nobodys(name) and _is_number(value)
+
+
+def _columns(
+    first: Sequence[dict[str, Any]], is_score: Callable[[str, object], bool], is_other: Callable[[str], bool]
+) -> ScoreColumns:
+    """The columns of these rows by what most of their cells are; cells without anything do not count."""
+    numbers: Counter[str] = Counter()
+    cells: Counter[str] = Counter()
     for fields in first:
-        for name, given in fields.items():
-            if name in own or (nobodys is not None and nobodys.fullmatch(name.strip())):
-                continue
-            cell = value(given)
-            if _is_number(cell):
-                numbers[name] = None
-            elif cell is not None and cell != "":
-                texts.add(name)
-    return tuple(name for name in numbers if name not in texts)
+        for name, value in fields.items():
+            if value is not None and value != "" and not is_other(name):
+                cells[name] += 1
+                numbers[name] += is_score(name, value)
+    scores = tuple(name for name in cells if 2 * numbers[name] > cells[name])
+    return ScoreColumns(scores, tuple(name for name in cells if name not in scores))
 
 
 def _is_number(value: object) -> bool:
@@ -312,7 +319,7 @@ def read_row_of_people(fields: dict[str, Any], context: FileContext) -> list[Rec
     feedback = rows.optional_text(fields, "feedback")
     answers = [
         _Answer(rated.criteria_name, name.strip(), fields[name], feedback)
-        for name in context.people
+        for name in context.people.given(fields, _is_persons)
         if fields.get(name) is not None and str(fields[name]).strip()
     ]
     return _scores(rated, answers)

@@ -15,7 +15,7 @@ from pollux_dagster.ingest import rows
 from pollux_dagster.ingest.formats.chat import MODEL, USER, asked_text, messages_of, reply_of, split_conversation
 from pollux_dagster.ingest.formats.context import FileContext, text_id
 from pollux_dagster.ingest.formats.failures import answered
-from pollux_dagster.ingest.formats.fastchat import transcript
+from pollux_dagster.ingest.formats.fastchat import output_of_turns, transcript
 from pollux_dagster.ingest.landing_records import Instruction, ModelOutput, Record
 from pollux_dagster.ingest.rows import Reason, RowRejected
 
@@ -43,16 +43,16 @@ def read_answer(fields: dict[str, Any], context: FileContext) -> list[Record]:
 
 def read_battle(fields: dict[str, Any], context: FileContext) -> list[Record]:
     """One battle: two models' answers to the same turns. Several turns are numbered, as in FastChat's files."""
-    sides: list[tuple[str, str, str | None, str | None]] = []
+    sides: list[tuple[str, str, list[str | None], str | None]] = []
     for side in "ab":
         model = rows.model_id(fields.get(f"model_{side}"), f"model_{side}")
         if f"conversation_{side}" in fields:
-            asked, answer, reasoning = _turns(fields[f"conversation_{side}"], f"conversation_{side}")
+            asked, turns, reasoning = _turns(fields[f"conversation_{side}"], f"conversation_{side}")
         else:
             asked = transcript([text or "" for text in _json_turns(fields.get("prompt"), "prompt")]) or ""
-            answer = transcript([answered(t) for t in _json_turns(fields.get(f"response_{side}"), f"response_{side}")])
+            turns = [answered(t) for t in _json_turns(fields.get(f"response_{side}"), f"response_{side}")]
             reasoning = None
-        sides.append((model, asked, answer, reasoning))
+        sides.append((model, asked, turns, reasoning))
     asked = sides[0][1]
     if not asked.strip():
         raise RowRejected(Reason.MISSING_FIELD, "expected a message of the user with text, got blank ones")
@@ -62,13 +62,13 @@ def read_battle(fields: dict[str, Any], context: FileContext) -> list[Record]:
     prompt_id = rows.prompt_id(fields[named], named) if named else text_id(asked)
     same = sides[0][0] == sides[1][0]
     outputs = [
-        ModelOutput(model, prompt_id, asked, number if same else 0, answer, reasoning)
-        for number, (model, _, answer, reasoning) in enumerate(sides)
+        output_of_turns(ModelOutput(model, prompt_id, asked, number if same else 0, None, reasoning), turns)
+        for number, (model, _, turns, reasoning) in enumerate(sides)
     ]
     return [Instruction(prompt_id, asked, None, None, None, None, None, None), *outputs]
 
 
-def _turns(conversation: object, field: str) -> tuple[str, str | None, str | None]:
+def _turns(conversation: object, field: str) -> tuple[str, list[str | None], str | None]:
     """The user's turns, the model's turns and its reasoning."""
     messages = messages_of(conversation, field)
     asked = [asked_text(m.content, field) for m in messages if m.role != MODEL]
@@ -76,7 +76,7 @@ def _turns(conversation: object, field: str) -> tuple[str, str | None, str | Non
     if not replies or not any(m.role == USER for m in messages):
         raise RowRejected(Reason.MISSING_FIELD, f"expected messages of a user and of a model in {field}")
     reasoning = "\n\n".join(reply.reasoning for reply in replies if reply.reasoning) or None
-    return transcript([*asked]) or "", transcript([reply.text for reply in replies]), reasoning
+    return transcript([*asked]) or "", [reply.text for reply in replies], reasoning
 
 
 def _json_turns(value: object, field: str) -> list[str | None]:

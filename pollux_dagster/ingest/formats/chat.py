@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from pollux_dagster.core.reasoning import split_reasoning
 from pollux_dagster.ingest import rows
 from pollux_dagster.ingest.formats.failures import answered, failed
 from pollux_dagster.ingest.rows import Reason, RowRejected
@@ -159,11 +160,14 @@ def split_conversation(messages: list[Message], field: str) -> tuple[str, Messag
 
 
 def transcript_of_roles(messages: list[Message], field: str) -> str:
-    """The messages as one text: the only one as it is, several as paragraphs `[n] role: text`."""
+    """The messages as one text: the only one as it is, several as paragraphs `[n] role: text`.
+
+    The model's earlier messages are without their reasoning, which chat templates leave out of the prompt as well.
+    """
     texts = [
         asked_text(m.content, f"{field}[].content")
         if m.role != MODEL
-        else answered(content_of(m.content, f"{field}[].content").text) or ""
+        else split_reasoning(answered(content_of(m.content, f"{field}[].content").text) or "").answer
         for m in messages
     ]
     if len(messages) == 1 and messages[0].role == USER:

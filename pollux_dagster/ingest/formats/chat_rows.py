@@ -20,6 +20,7 @@ from pollux_dagster.ingest.formats.chat import (
     split_conversation,
     transcript_of_roles,
 )
+from pollux_dagster.ingest.formats.chat_templates import text_of
 from pollux_dagster.ingest.formats.context import FileContext, names_a_model, no_model, text_id
 from pollux_dagster.ingest.formats.failures import answered
 from pollux_dagster.ingest.landing_records import Instruction, ModelOutput, Record
@@ -88,7 +89,7 @@ def read_prompt_and_response(fields: dict[str, Any], context: FileContext) -> li
         if not asked.strip():
             raise RowRejected(Reason.MISSING_FIELD, f"expected {asking} with text, got blank messages")
     else:
-        asked = rows.required_text(fields, asking)
+        asked = text_of(rows.required_text(fields, asking), asking)
     prompt_id = _prompt_id(fields, asked)
     model = context.model_of(fields)
     answering = next((f for f in RESPONSE_FIELDS if f in fields), None)

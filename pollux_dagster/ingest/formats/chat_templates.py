@@ -6,9 +6,10 @@ another model: left in, they would also be the tokens of its own template.
 
 from __future__ import annotations
 
+import json
 import re
 
-from pollux_dagster.ingest.formats.chat import MODEL, SYSTEM, USER, Message
+from pollux_dagster.ingest.formats.chat import MODEL, SYSTEM, USER, Message, messages_of, transcript_of_roles
 
 _ROLE = {
     "user": USER, "human": USER, "User": USER, "USER": USER, "Пользователь": USER,
@@ -61,6 +62,21 @@ _DEFAULT_SYSTEM = re.compile(
     r"|## Metadata.*",
     re.DOTALL,
 )
+
+
+def text_of(prompt: str, field: str) -> str:
+    """What the model was asked, where the prompt is a chat: a JSON list of messages, as lm-eval logs it for API models,
+    or written out by the model's chat template. Other prompts unchanged.
+
+    A single message of the user is the instruction; system messages and few-shot chats stay around it.
+    """
+    messages = messages_in(prompt)
+    if messages is None and prompt.lstrip().startswith("[{"):
+        try:
+            messages = messages_of(json.loads(prompt), field)
+        except (ValueError, RecursionError):
+            return prompt
+    return transcript_of_roles(messages, field) if messages else prompt
 
 
 def messages_in(prompt: str) -> list[Message] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import PurePosixPath
@@ -17,11 +17,17 @@ _EXTENSIONS = frozenset(
     {".jsonl", ".ndjson", ".json", ".parquet", ".csv", ".tsv", ".txt", ".arrow", ".feather", ".xlsx", ".xlsm", ".eval"}
 )
 _COMPRESSED = frozenset({".gz", ".gzip", ".zst", ".zstd"})
-# File names that tools use for every model; the folder then names the model.
+# Names of files and folders that tools use for every model; the nearest other folder then names the model.
 _GENERIC = frozenset(
     {"answers", "answer", "model_outputs", "outputs", "output", "predictions", "prediction", "results", "responses"}
-    | {"details", "data"}
+    | {"details", "data", "model_answer", "model_answers", "samples", "completions", "generations", "ответы"}
 )
+# Folders and files of reference answers, as in data/mt_bench/reference_answer/ (lm-sys/FastChat on GitHub).
+_REFERENCES = re.compile(
+    r"references?|ref(?:erence)?[-_ ]answers?|эталон(?:ы|ные[-_ ]ответы)?",
+    re.IGNORECASE,
+)
+_REFERENCE_FILE = re.compile(r"ref(?:erence)?[-_ ]answers?(?:[-_ .].*)?", re.IGNORECASE)
 # What data sets and their splits are called, as in train-00000-of-00001.parquet, test_sft.jsonl or questions.json.
 _SIDE_FILE = re.compile(
     r"(?:train|training|test|testing|validation|valid|val|dev|eval|gold|golden|ground_?truth|targets?|references?"
@@ -33,18 +39,37 @@ _SHARD = re.compile(r"-\d{5}-of-\d{5}(?:-[0-9a-f]{8,})?$")
 MODEL_FIELDS = ("model_id", "model", "generator", "model_name")
 
 
+@dataclass(frozen=True, slots=True)
+class ScoreColumns:
+    """By the first rows of a table: its columns of scores, and those of words. A column in neither was empty there."""
+
+    scores: tuple[str, ...] = ()
+    words: tuple[str, ...] = ()
+
+    def given(self, fields: Mapping[str, Any], is_score: Callable[[str, object], bool]) -> tuple[str, ...]:
+        """The columns of a row that hold scores; of one that was empty in the first rows the cell itself decides."""
+        return self.scores + tuple(
+            name
+            for name, value in fields.items()
+            if name not in self.scores and name not in self.words and is_score(name, value)
+        )
+
+
+NO_SCORES = ScoreColumns()
+
+
 @dataclass(frozen=True)  # without slots, so that what every row asks for is computed once
 class FileContext:
     """`path` is relative to the landing folder; `document_model` is a model named beside a document's rows.
 
     `has_prompt_ids` is whether the file's rows name their prompts: in such a file a row without an id is a mistake, in
-    any other the text of its instruction serves as the id. `people` are the columns that are named after people.
+    any other the text of its instruction serves as the id. `people` are the columns of a table that hold scores.
     """
 
     path: str
     document_model: str | None = None
     has_prompt_ids: bool = True
-    people: tuple[str, ...] = ()
+    people: ScoreColumns = NO_SCORES
     document_task: str | None = None
 
     @cached_property
@@ -68,11 +93,21 @@ class FileContext:
         return PurePosixPath(self.path).parent.name
 
     @cached_property
+    def model_folder(self) -> str | None:
+        """The nearest folder with a name of its own: `m` for `m/answers/answers.jsonl`; None where there is none."""
+        return next((name for name in reversed(self.folders) if name.lower() not in _GENERIC), None)
+
+    @cached_property
     def file_model(self) -> str:
         """The model of a file without a model column: from the document, then the file name, then the folder."""
         if self.document_model is not None:
             return self.document_model
-        return self.folder if self.stem.lower() in _GENERIC and self.folder else self.stem
+        return (self.model_folder or self.stem) if self.stem.lower() in _GENERIC else self.stem
+
+    @cached_property
+    def holds_references(self) -> bool:
+        """Whether the file's name, or that of a folder it lies in, says that its answers are reference answers."""
+        return bool(_REFERENCE_FILE.fullmatch(self.stem)) or any(map(_REFERENCES.fullmatch, self.folders))
 
     @cached_property
     def side_file(self) -> str | None:
@@ -97,7 +132,17 @@ def no_model(name: str) -> str:
     return (
         f"{name!r:.100} is what data sets and their splits are called, and no row names a model. If these are a "
         "model's answers, name it in a field `model`, or name the file after it; if they are reference answers, give "
-        "them as reference_answer of the instructions"
+        "them as reference_answer of the instructions, or put the file into a folder `reference_answer`"
+    )
+
+
+def refuse_without_folder(context: FileContext, first: Sequence[Mapping[str, Any]]) -> str | None:
+    """Why a tool's file is not read that is named after its task, and lies in no folder that is named after a model."""
+    if context.model_folder is not None or context.document_model is not None or any(map(names_a_model, first)):
+        return None
+    return (
+        "nothing says which model answered: the file is named after its task, and the tool names the folder after the "
+        "model. Put it into a folder that is named after the model"
     )
 
 

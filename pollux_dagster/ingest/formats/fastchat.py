@@ -16,8 +16,6 @@ from pollux_dagster.ingest.formats.failures import answered
 from pollux_dagster.ingest.landing_records import Instruction, ModelOutput, Record, ReferenceAnswer
 from pollux_dagster.ingest.rows import Reason, RowRejected
 
-REFERENCE_FOLDERS = ("reference_answer", "reference_answers")
-
 
 def read_question(fields: dict[str, Any], context: FileContext) -> list[Record]:
     """A question without criteria of its own; its category is the task type that determines them."""
@@ -44,21 +42,18 @@ def read_answers(fields: dict[str, Any], context: FileContext) -> list[Record]:
     prompt_id = rows.prompt_id(fields.get("question_id"), "question_id")
     model_id = context.model_of(fields)
     samples = _samples(fields.get("choices"))
-    return [_output(model_id, prompt_id, index, turns) for index, turns in samples]
+    return [output_of_turns(ModelOutput(model_id, prompt_id, None, index, None), turns) for index, turns in samples]
 
 
-def _output(model_id: str, prompt_id: str, index: int, turns: list[str | None]) -> ModelOutput:
-    """One sample; where it has several turns, each is split from its reasoning by itself."""
+def output_of_turns(output: ModelOutput, turns: list[str | None]) -> ModelOutput:
+    """`output` with these turns as its answer; where there are several, each is split from its reasoning by itself."""
     splits = [split_reasoning(turn or "") for turn in turns]
     if len(turns) == 1 or all(split.reasoning is None for split in splits):
-        return ModelOutput(model_id, prompt_id, None, index, transcript(turns))
-    return ModelOutput(
-        model_id,
-        prompt_id,
-        None,
-        index,
-        transcript([split.answer for split in splits]),
-        reasoning=transcript([split.reasoning for split in splits]),
+        return output._replace(answer=transcript(turns))
+    found = transcript([split.reasoning for split in splits])
+    return output._replace(
+        answer=transcript([split.answer for split in splits]),
+        reasoning="\n\n".join(filter(None, (output.reasoning, found))),
         whole_text=transcript(turns),
         reasoning_unclosed=any(split.is_unclosed for split in splits),
     )

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from pollux_dagster.ingest.formats.context import FileContext
+from pollux_dagster.ingest.formats.context import FileContext, ScoreColumns
 from pollux_dagster.ingest.landing_records import Record
 from pollux_dagster.ingest.rows import RawRow
 
@@ -33,8 +33,8 @@ class Format:
     """One landing format.
 
     `name`: what `landing.files.format` holds. `fields`: the fields by which people know it, for messages.
-    `recognises`: whether a row is of this format; with `in_folder` only below a folder
-    of one of these names. `read`: a row's
+    `recognises`: whether a row is of this format; with `lies` only in a file of
+    such a path. `read`: a row's
     records. `refuse`: why a file is not read, given its context and first rows, or None; it names the tool and says
     what to do. `people`: the columns that hold people's scores, given the first rows. `document`: whether a JSON
     document is as a whole of this format; then `unfold` gives its rows, or `read_document` its records.
@@ -46,11 +46,11 @@ class Format:
     recognises: Callable[[Fields], bool] | None = None
     read: RowReader | None = None
     refuse: Callable[[FileContext, Sequence[Fields]], str | None] | None = None
-    in_folder: tuple[str, ...] = ()
+    lies: Callable[[FileContext], bool] | None = None
     document: Callable[[Any], bool] | None = None
     unfold: Callable[[Any], Iterator[RawRow]] | None = None
     read_document: Callable[[Any], Iterator[tuple[int, list[Record]]]] | None = None
-    people: Callable[[Sequence[Fields]], tuple[str, ...]] | None = None
+    people: Callable[[Sequence[Fields]], ScoreColumns] | None = None
 
 
 def has(*names: str, any_of: tuple[str, ...] = (), none_of: tuple[str, ...] = ()) -> Callable[[Fields], bool]:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from pollux_dagster.ingest import rows
-from pollux_dagster.ingest.formats.context import FileContext, text_id
+from pollux_dagster.ingest.formats.context import FileContext, refuse_without_folder, text_id
 from pollux_dagster.ingest.formats.failures import answered, doubts_about
 from pollux_dagster.ingest.formats.references import reference_among
 from pollux_dagster.ingest.landing_records import Instruction, ModelOutput, Record
@@ -102,12 +103,22 @@ def _reasoning(reasonings: list[object], number: int) -> str | None:
     return reasoning if isinstance(reasoning, str) and reasoning.strip() else None
 
 
+def refuse_without_model(context: FileContext, first: Sequence[dict[str, Any]]) -> str | None:
+    """Why a file that LightEval named after its task is not read; None where a folder names the model."""
+    return refuse_without_folder(context, first) if _FILE.fullmatch(context.stem) and not _folders(context) else None
+
+
 def _model(context: FileContext) -> str:
     """The folders between `details` and the run's time; a model's name may have a slash."""
+    folders = _folders(context)
+    return "/".join(folders) if folders else context.file_model
+
+
+def _folders(context: FileContext) -> list[str]:
     folders = [folder for folder in context.folders if not _TIME.fullmatch(folder)]
-    if "details" in folders[:-1]:
-        return "/".join(folders[folders.index("details") + 1 :])
-    return folders[-1] if folders else context.file_model
+    if "details" in folders:
+        return folders[folders.index("details") + 1 :]
+    return folders[-1:]
 
 
 def _golds(choices: object, index: object) -> list[object]:

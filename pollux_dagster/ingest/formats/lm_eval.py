@@ -8,13 +8,13 @@ target as text, whatever they were (loggers/evaluation_tracker.py: `sanitize_lis
 from __future__ import annotations
 
 import ast
-import json
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from pollux_dagster.ingest import rows
-from pollux_dagster.ingest.formats import chat, chat_templates
-from pollux_dagster.ingest.formats.context import FileContext, text_id
+from pollux_dagster.ingest.formats import chat_templates
+from pollux_dagster.ingest.formats.context import FileContext, refuse_without_folder, text_id
 from pollux_dagster.ingest.formats.failures import answered, failed
 from pollux_dagster.ingest.landing_records import Instruction, ModelOutput, Record
 from pollux_dagster.ingest.rows import Reason, RowRejected
@@ -51,9 +51,14 @@ def read_sample(fields: dict[str, Any], context: FileContext) -> list[Record]:
 
 
 def _model(fields: dict[str, Any], context: FileContext, named: bool) -> str:
-    if named and context.folder and not any(fields.get(f) for f in ("model_id", "model")):
-        return _unsanitized(context.folder)
+    if named and context.model_folder is not None and not any(fields.get(f) for f in ("model_id", "model")):
+        return _unsanitized(context.model_folder)
     return context.model_of(fields)
+
+
+def refuse_without_model(context: FileContext, first: Sequence[dict[str, Any]]) -> str | None:
+    """Why a file that lm-eval named after its task is not read; None where a folder or a row names the model."""
+    return refuse_without_folder(context, first) if _FILE.fullmatch(context.stem) else None
 
 
 def _unsanitized(folder: str) -> str:
@@ -72,24 +77,7 @@ def _instruction(arguments: object) -> str:
         first = first[0]
     if not isinstance(first, str) or not first.strip():
         raise RowRejected(Reason.MISSING_FIELD, f"expected a prompt in arguments, got {arguments!r:.200}")
-    return _chat_text(first)
-
-
-def _chat_text(prompt: str) -> str:
-    """What the model was asked, where the prompt is a chat: logged as a JSON list of messages, as for API models, or
-    written out by the model's chat template. Other prompts unchanged.
-
-    A single message of the user is the instruction; system messages and few-shot chats stay around it.
-    """
-    messages = chat_templates.messages_in(prompt)
-    if messages is None and prompt.lstrip().startswith("[{"):
-        try:
-            messages = chat.messages_of(json.loads(prompt), "arguments")
-        except (ValueError, RecursionError):
-            return prompt
-    if not messages:
-        return prompt
-    return chat.transcript_of_roles(messages, "arguments")
+    return chat_templates.text_of(first, "arguments")
 
 
 def _is_generation(arguments: object) -> bool | None:
@@ -146,13 +134,13 @@ def _reference(target: object, task: str) -> str | None:
     """The target where it is a text that an answer can be compared with; None for placeholders, code and lists."""
     if isinstance(target, list) and len(target) == 1:
         target = target[0]
-    if isinstance(target, list) or _NO_REFERENCE.fullmatch(task.lower()):
+    if isinstance(target, list | dict | bool) or _NO_REFERENCE.fullmatch(task.lower()):
         return None
     text = rows.reference_text({"target": target}, "target")
     if text is None or _CODE.search(text):
         return None
     stripped = text.strip()
-    if stripped in ("None", "nan", "[]", "{}", "-1"):
+    if stripped in ("None", "nan", "[]", "{}", "-1") or stripped.startswith("array("):  # NumPy's lists of answers
         return None
     if stripped[0] in "[({" and stripped[-1] in "])}":
         try:

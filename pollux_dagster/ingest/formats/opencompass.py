@@ -85,4 +85,4 @@ def _asked(origin: object) -> str:
 
 
 def _model(context: FileContext) -> str:
-    return context.folder if context.folder and context.folder != "predictions" else context.file_model
+    return context.model_folder or context.file_model

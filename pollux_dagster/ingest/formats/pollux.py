@@ -15,6 +15,7 @@ from pollux_dagster.core.rubrics import UnreadableScaleError, read_scale
 from pollux_dagster.core.rubrics.direction import read_direction, read_statement
 from pollux_dagster.core.taxonomy import TaxonomyError, render_scale
 from pollux_dagster.ingest import rows
+from pollux_dagster.ingest.formats.chat_rows import RESPONSE_FIELDS
 from pollux_dagster.ingest.formats.context import FileContext, text_id
 from pollux_dagster.ingest.formats.failures import answered, marker_in
 from pollux_dagster.ingest.landing_records import (
@@ -64,17 +65,26 @@ def read_wide(fields: dict[str, Any], context: FileContext) -> list[Record]:
     return records
 
 
+def is_answer(fields: dict[str, Any]) -> bool:
+    return "answer" in fields or ("prompt_id" in fields and any(name in fields for name in RESPONSE_FIELDS))
+
+
 def read_answer(fields: dict[str, Any], context: FileContext) -> list[Record]:
     """One answer; null and blank ones are outputs too. The model is the row's, else the document's, else the file's."""
+    other = next((name for name in ("id", "question_id", "uid") if fields.get(name) is not None), None)
+    if other is not None and "prompt_id" not in fields:
+        raise RowRejected(Reason.MISSING_PROMPT_ID, f"expected prompt_id, found none: rename {other!r} if that is it")
     prompt_id = rows.prompt_id(fields.get("prompt_id"))
-    answer = answered(rows.answer(fields))
+    named = "answer" if "answer" in fields else next((f for f in RESPONSE_FIELDS if f in fields), "answer")
+    answer = answered(rows.answer(fields, named))
     reasoning = next((fields[f] for f in _REASONING_FIELDS if isinstance(fields.get(f), str)), None)
     return [ModelOutput(context.model_of(fields), prompt_id, None, rows.sample_index(fields), answer, reasoning)]
 
 
 def read_reference(fields: dict[str, Any], context: FileContext) -> list[Record]:
-    """An answer in a folder of reference answers: the reference of its instruction."""
-    return [ReferenceAnswer(rows.prompt_id(fields.get("prompt_id")), rows.required_text(fields, "answer"))]
+    """The reference of an instruction apart from it: `reference_answer`, or `answer` among reference answers."""
+    field = "answer" if "answer" in fields else "reference_answer"
+    return [ReferenceAnswer(rows.prompt_id(fields.get("prompt_id")), rows.required_text(fields, field))]
 
 
 def read_human_score(fields: dict[str, Any], context: FileContext) -> list[Record]:

@@ -54,3 +54,8 @@ RESULTS = known_as(
 )
 # platform.openai.com/docs (batch input), docs.claude.com (message batches).
 BATCH_REQUESTS = known_as("the requests of a batch and not its replies; land the output file of the batch")
+# A model whose answers serve as references is no model to judge, whichever form they have.
+AMONG_REFERENCES = (
+    "its name, or that of a folder it lies in, says that it holds reference answers, and its rows are a model's. As "
+    "reference answers, write rows of prompt_id and reference_answer; as answers to judge, move it to another folder"
+)

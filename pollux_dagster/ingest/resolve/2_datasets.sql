@@ -6,22 +6,37 @@ WITH named AS (
     SELECT file_path, format, dataset IS NOT NULL AS is_named, coalesce(dataset, array_to_string(
         list_filter(string_split(file_path, '/')[1:-2], lambda folder: lower(folder) NOT IN (
             'instruction', 'instructions', 'question', 'questions', 'prompt', 'prompts', 'task', 'tasks', 'data',
-            'answer', 'answers', 'model_answer', 'model_answers', 'reference_answer', 'reference_answers', 'output',
+            'answer', 'answers', 'model_answer', 'model_answers', 'reference_answer', 'reference_answers', 'reference', 'references', 'output',
             'outputs', 'model_outputs', 'prediction', 'predictions', 'result', 'results', 'response', 'responses',
             'score', 'scores', 'human', 'human_scores', 'annotations', 'labels'
         )), '/'
     )) AS dataset,
-    regexp_extract(file_path, '^(.*)samples_(.+)_(\d{4}-\d\d-\d\dT[\d\-:.]*\d)[^/]*$', ['folder', 'task', 'time']) AS run
+    CASE
+        WHEN format = 'lm_eval'
+            THEN regexp_extract(file_path, 'samples_(.+)_(\d{4}-\d\d-\d\dT[\d\-:.]*\d)[^/]*$', ['task', 'time'])
+        WHEN format IN ('lighteval', 'lighteval_early')
+            THEN regexp_extract(file_path, 'details_(.+)_(\d{4}-\d\d-\d\dT[\d\-:.]*\d)[^/]*$', ['task', 'time'])
+        WHEN format = 'opencompass'
+            THEN regexp_extract(file_path, '(\d{8}_\d{6})/predictions/.*?([^/]+)$', ['time', 'task'])
+        WHEN format = 'inspect_log'
+            THEN regexp_extract(file_path, '(\d{4}-\d\d-\d\dT[^/_]*)_([^/]+)_[^/_]+$', ['time', 'task'])
+    END AS run
     FROM landing.files WHERE status = 'loaded'
+), answering AS (
+    SELECT file_path, CASE WHEN count(DISTINCT model_id) = 1 THEN min(model_id) END AS model_id
+    FROM landing.model_outputs GROUP BY file_path
+), timed AS (
+    SELECT n.* EXCLUDE run, a.model_id, coalesce(run.task, '') AS task, coalesce(run.time, '') AS run_time,
+        run_time <> '' AND a.model_id IS NOT NULL AS is_run
+    FROM named AS n LEFT JOIN answering AS a USING (file_path)
 )
--- lm-eval never overwrites: the time in a file's name tells its runs of one model and task apart, and the last counts.
-SELECT file_path, format, dataset, is_named, run.time AS run_time,
-    CASE WHEN format = 'lm_eval' AND run.time <> '' AND run.time < max(run.time) OVER runs
-        THEN last_value(file_path) OVER runs END AS superseded_by
-FROM named
+-- These tools never overwrite: the time in a path tells the runs of one model and task apart, and the last counts.
+SELECT file_path, format, dataset, is_named, run_time,
+    CASE WHEN is_run AND run_time < max(run_time) OVER runs THEN last_value(file_path) OVER runs END AS superseded_by
+FROM timed
 WINDOW runs AS (
-    PARTITION BY format, run.folder, run.task, CASE WHEN run.time = '' THEN file_path END
-    ORDER BY run.time ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING
+    PARTITION BY format, model_id, task, CASE WHEN is_named THEN dataset END, CASE WHEN NOT is_run THEN file_path END
+    ORDER BY run_time ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING
 );
 
 -- Files with rows that carry their instruction (kind 2), answers and instructions in one row (1), instructions (0).

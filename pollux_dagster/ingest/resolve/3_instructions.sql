@@ -233,6 +233,8 @@ FROM resolve_carried AS c
 JOIN resolve_prompts AS p ON p.is_carried = c.defines AND p.dataset = c.dataset AND p.prompt_id = c.prompt_id
 WHERE NOT c.is_ambiguous;
 
+CREATE OR REPLACE TEMP MACRO bare_id(id) AS lower(ltrim(regexp_replace(id, ',0+$', ''), '0'));
+
 -- What an id in a file of this folder can mean: the instructions of the data sets in its scope, else carried ones.
 CREATE OR REPLACE TEMP TABLE resolve_meanings AS
 WITH asked AS (
@@ -265,13 +267,17 @@ WITH asked AS (
     FROM everything GROUP BY place, prompt_id
 ), elsewhere AS (
     SELECT prompt_id, list_sort(list(DISTINCT dataset)) AS datasets FROM resolve_given GROUP BY prompt_id
+), alike AS (
+    -- Spreadsheets drop the zeros that an id begins with, and write 1,0 in Russian.
+    SELECT bare_id(prompt_id) AS bare, min(prompt_id) AS prompt_id FROM resolve_given GROUP BY bare
 )
 SELECT a.place, a.prompt_id,
     CASE WHEN c.meanings = 1 AND len(c.places) = 1 THEN c.key END AS key,
     CASE WHEN c.meanings IS NULL THEN 'unknown_prompt' WHEN c.meanings > 1 OR len(c.places) > 1 THEN 'ambiguous_prompt'
         END AS reason,
     CASE WHEN c.meanings IS NULL THEN 'no instruction has prompt_id ' || shown(a.prompt_id)
-            || CASE WHEN e.datasets IS NULL THEN ''
+            || CASE WHEN e.datasets IS NULL
+                THEN coalesce('; ' || shown(l.prompt_id) || ' has landed: write ids alike in all files', '')
                 ELSE ' in ' || place_of(a.place) || '; ' || place_of(e.datasets[1])
                     || ' has one: answers are looked up in the data set of their own folder' END
         WHEN c.meanings > 1 OR len(c.places) > 1 THEN 'prompt_id ' || shown(a.prompt_id)
@@ -279,7 +285,8 @@ SELECT a.place, a.prompt_id,
             || ': put each data set into a folder of its own, with its answers' END AS detail
 FROM asked AS a
 LEFT JOIN counted AS c USING (place, prompt_id)
-LEFT JOIN elsewhere AS e USING (prompt_id);
+LEFT JOIN elsewhere AS e USING (prompt_id)
+LEFT JOIN alike AS l ON l.bare = bare_id(a.prompt_id);
 
 -- Reference answers that lie apart, as FastChat's judge takes them: instead of one in the question's own row.
 CREATE OR REPLACE TEMP TABLE resolve_references AS

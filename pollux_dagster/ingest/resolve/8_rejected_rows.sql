@@ -14,4 +14,11 @@ DELETE FROM raw.notes;
 INSERT INTO raw.notes BY NAME
 SELECT file_path, row_number, kind, detail FROM landing.notes
 UNION ALL
-SELECT file_path, row_number, kind, detail FROM resolve_notes;
+SELECT file_path, row_number, kind, detail FROM resolve_notes
+UNION ALL
+-- A model may write these words; more often a program wrote them where it had no answer.
+SELECT file_path, row_number, 'doubtful_answer', 'the answer is ' || shown(left(answer, 60))
+    || ' and judged as that; if a program wrote it because the request failed, delete the row'
+FROM raw.model_outputs
+WHERE (length(answer) < 20 AND lower(trim(answer)) IN ('none', 'nan', 'null', 'undefined', 'n/a', '<na>', 'error'))
+    OR starts_with(answer, 'Error code: ') OR starts_with(answer, 'Traceback (most recent call last)');

@@ -18,7 +18,8 @@ WHERE o.file_path NOT IN (SELECT file_path FROM resolve_files WHERE superseded_b
 GROUP BY o.file_path, o.row_number, o.model_id
 UNION ALL
 SELECT DISTINCT r.file_path, r.row_number, m.model_id, NULL, true
-FROM landing.rejected_rows AS r JOIN only_models AS m USING (file_path);
+FROM landing.rejected_rows AS r JOIN only_models AS m USING (file_path)
+WHERE r.file_path NOT IN (SELECT file_path FROM resolve_files WHERE superseded_by IS NOT NULL);
 
 -- Not counted: repeats of a row that is used, earlier runs where a later one counts, people's scores for unknown
 -- prompts, outputs or criteria, and files that give no sign of being meant as landing files.
@@ -27,6 +28,7 @@ INSERT INTO raw.rejection_counts BY NAME
 WITH rejected AS (
     SELECT r.file_path, a.model_id, r.reason, count(*) AS rejected,
         r.reason NOT IN ('duplicate', 'superseded')
+            AND r.file_path NOT IN (SELECT file_path FROM resolve_files WHERE superseded_by IS NOT NULL)
             AND NOT (r.row_number = 0 AND r.reason IN ('empty_file', 'unknown_format', 'compressed'))
             AND NOT (
                 a.model_id IS NULL AND r.reason IN ('unknown_prompt', 'unknown_output', 'unknown_criterion')

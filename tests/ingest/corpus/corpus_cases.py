@@ -283,7 +283,6 @@ def _other_formats() -> Iterator[Case]:
             "arguments": [(None, "missing_field"), ([], "missing_field"), ([[]], "missing_field"),
                           ({}, "missing_field"), ([[" "]], "missing_field")],
             "resps": [([], "wrong_type"), ([[-1.5, False]], "wrong_type"), ("a", "wrong_type")],
-            "target": [({"a": 1}, "wrong_type")],
             "doc_id": [(None, "missing_prompt_id"), ([], "wrong_type")],
         },
         {"doc_id": 2, "arguments": [["Где?", {}]], "resps": [["b"]], "target": "1"},

@@ -167,7 +167,7 @@ def test_the_example_of_a_landing_toml_reads_its_example(tmp_path: Path) -> None
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(examples[name])
     (tmp_path / "instructions.jsonl").write_text('{"prompt_id": "geo-1", "instruction": "Столица?"}')
-    with duckdb.connect() as con:
+    with duckdb.connect(config={"threads": 1}) as con:
         create_schema(con)
         sync(con, tmp_path, run_id="docs", taxonomy=None)
         assert con.execute("FROM raw.rejected_rows").fetchall() == []

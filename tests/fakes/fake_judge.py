@@ -25,7 +25,7 @@ def score_of(prompt: str) -> float:
     return float(zlib.crc32(prompt.encode()) % 3)
 
 
-def completion(request_id: str, **changes: Any) -> dict[str, Any]:
+def completion(request_id: str, prompt: str = "", **changes: Any) -> dict[str, Any]:
     message = {
         "role": "assistant",
         "content": changes.pop("content", "\n\n1"),
@@ -38,9 +38,9 @@ def completion(request_id: str, **changes: Any) -> dict[str, Any]:
         "system_fingerprint": "fp_test",
         "choices": [{"index": 0, "message": message, "finish_reason": changes.pop("finish_reason", "stop")}],
         "usage": {
-            "prompt_tokens": 100,
+            "prompt_tokens": max(100, len(prompt.encode()) // 4),
             "completion_tokens": 10,
-            "total_tokens": 110,
+            "total_tokens": max(100, len(prompt.encode()) // 4) + 10,
             "prompt_tokens_details": {"cached_tokens": 80},
         },
         **changes,
@@ -84,7 +84,7 @@ def as_json(document: Any, **changes: Any) -> Raw:
 
 
 def answer_well(call: Call) -> Raw:
-    return as_json(completion(call.request_id, content=f"\n\n{score_of(call.prompt):g}"))
+    return as_json(completion(call.request_id, call.prompt, content=f"\n\n{score_of(call.prompt):g}"))
 
 
 def error(status: int, message: str = "сбой", **headers: str) -> Answering:
@@ -97,7 +97,7 @@ def error(status: int, message: str = "сбой", **headers: str) -> Answering:
 
 
 def replying(**changes: Any) -> Answering:
-    return lambda call: as_json(completion(call.request_id, **changes))
+    return lambda call: as_json(completion(call.request_id, call.prompt, **changes))
 
 
 class FakeJudge:

@@ -16,7 +16,7 @@ from tests.ingest.landing_world import World, instruction
 def world(tmp_path: Path) -> Iterator[World]:
     landing = tmp_path / "landing"
     landing.mkdir()
-    with duckdb.connect() as con:
+    with duckdb.connect(config={"threads": 1}) as con:
         create_schema(con)
         yield World(landing, con)
 

@@ -231,7 +231,7 @@ def test_the_order_in_which_files_came_does_not_matter(tmp_path: Path) -> None:
     for order in (names, names[::-1]):
         landing = tmp_path / f"landing-{order[0].replace('/', '-')}"
         landing.mkdir()
-        with duckdb.connect() as con:
+        with duckdb.connect(config={"threads": 1}) as con:
             create_schema(con)
             world = World(landing, con)
             for name in order:

@@ -21,7 +21,7 @@ def models() -> list[SqlModel]:
 
 @pytest.fixture
 def con() -> Iterator[duckdb.DuckDBPyConnection]:
-    with duckdb.connect(":memory:") as connection:
+    with duckdb.connect(config={"threads": 1}) as connection:
         create_schema(connection)
         yield connection
 

@@ -25,7 +25,7 @@ REASONS_OF_OTHER_PLACES = {
 @pytest.fixture(scope="module")
 def landed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[World, dict[str, FileReport]]]:
     landing = tmp_path_factory.mktemp("landing")
-    with duckdb.connect() as con:
+    with duckdb.connect(config={"threads": 1}) as con:
         create_schema(con)
         world = World(landing, con)
         world.write_bytes("0 instructions.jsonl", INSTRUCTIONS)

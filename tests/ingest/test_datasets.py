@@ -208,3 +208,13 @@ def test_a_second_reference_answer_is_refused_and_the_first_is_named(world: Worl
         ("reference_answer/b.jsonl", 1, "conflicting_duplicate"),
         ("reference_answer/c.jsonl", 1, "duplicate"),
     ]
+
+
+def test_a_model_named_after_a_data_set_is_doubted(world: World) -> None:
+    world.write("pollux/instructions.jsonl", instruction(1), instruction(2))
+    for model, number in (("a", 1), ("b", 2)):
+        world.write(f"{model}/pollux/answers.jsonl", answer(number))
+    world.sync()
+    ((kind, detail),) = world.rows("SELECT kind, detail FROM raw.notes")
+    assert kind == "model_named_after_data_set"
+    assert '"pollux"' in detail and "2 file(s)" in detail

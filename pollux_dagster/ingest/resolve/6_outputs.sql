@@ -67,3 +67,17 @@ FROM (
         FROM resolve_rejected_outputs AS r WHERE r.file_path = o.file_path AND r.row_number = o.row_number
     )
 );
+
+-- A model that is named after a folder, where the folder is named after a data set, may be several models in one.
+INSERT INTO resolve_notes
+SELECT min(o.file_path), 0, 'model_named_after_data_set',
+    'no row names the model, and the folder ' || shown(o.model_id) || ' is taken for it, which is also the name of a '
+        || 'data set; ' || count(DISTINCT o.file_path) || ' file(s) are of this model. If it is none, name the model '
+        || 'in a field `model`, or in landing.toml'
+FROM (
+    SELECT DISTINCT model_id, file_path FROM landing.model_outputs
+    WHERE list_contains(string_split(file_path, '/')[1:-2], model_id)
+) AS o
+JOIN (SELECT DISTINCT string_split(dataset, '/')[-1] AS name FROM resolve_scopes WHERE dataset <> '') AS sets
+    ON sets.name = o.model_id
+GROUP BY o.model_id;

@@ -17,11 +17,10 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 
 from pollux_dagster.ingest import limits
+from pollux_dagster.ingest.file_kinds import directory_bytes
 from pollux_dagster.ingest.json_rows import too_many_values
 from pollux_dagster.ingest.rows import RawRow, Reason, RowRejected, check_text
 
-_DIRECTORY_BYTES = 16 * limits.MIB  # of the list of members, which zipfile holds in memory
-_END = struct.Struct("<4s4H2LH")
 _HEADERS = ("header.json", "_journal/start.json")  # the second is all there is where the run was interrupted
 _ZSTD = (93, 20)
 _KEPT = ("id", "epoch", "input", "choices", "target", "output", "error", "metadata", "attachments")
@@ -32,7 +31,9 @@ _BROKEN = (zipfile.BadZipFile, OSError, ValueError, zlib.error, EOFError, struct
 def is_eval_log(handle: BinaryIO) -> bool:
     """Whether a zip archive is a log of Inspect. Reads the list of its members only."""
     try:
-        return _directory_is_small(handle) and any(name in _HEADERS for name in zipfile.ZipFile(handle).namelist())
+        if directory_bytes(handle) > limits.MAX_ZIP_DIRECTORY_BYTES:
+            return False
+        return any(name in _HEADERS for name in zipfile.ZipFile(handle).namelist())
     except _BROKEN:
         return False
 
@@ -42,7 +43,7 @@ def read_eval_log(handle: BinaryIO) -> tuple[Iterator[RawRow], Any]:
     archive = zipfile.ZipFile(handle)
     name = next(name for name in _HEADERS if name in archive.namelist())
     try:
-        header = json.loads(_member(handle, archive.getinfo(name)))
+        header = json.loads(_member(handle, archive, archive.getinfo(name)))
         check_text(header.get("eval") if isinstance(header, dict) else None)
     except (RowRejected, *_BROKEN) as error:
         refusal = RowRejected(Reason.UNREADABLE_FILE, f"the header of Inspect's log ({name}) cannot be read: {error}")
@@ -61,7 +62,7 @@ def _samples(handle: BinaryIO, archive: zipfile.ZipFile) -> Iterator[RawRow]:
             yield RawRow(number, RowRejected(Reason.TOO_LARGE, detail), member.filename)
             continue
         try:
-            body = _member(handle, member)
+            body = _member(handle, archive, member)
             unfolded += len(body)
             yield RawRow(number, _sample(body), member.filename)
         except RowRejected as rejection:
@@ -83,7 +84,7 @@ def _sample(body: bytes) -> dict[str, Any]:
     return kept
 
 
-def _member(handle: BinaryIO, member: zipfile.ZipInfo) -> bytes:
+def _member(handle: BinaryIO, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
     """A member's bytes. Raises RowRejected for one that unfolds to more than a line may have."""
     limit = limits.MAX_LINE_BYTES
     if max(member.compress_size, member.file_size) > limit:
@@ -98,20 +99,8 @@ def _member(handle: BinaryIO, member: zipfile.ZipInfo) -> bytes:
         with pa.CompressedInputStream(pa.BufferReader(packed), "zstd") as stream:
             body = stream.read(limit + 1)
     else:
-        with zipfile.ZipFile(handle).open(member) as stream:
+        with archive.open(member) as stream:
             body = stream.read(limit + 1)
     if len(body) > limit:
         raise RowRejected(Reason.TOO_LARGE, f"{member.filename!r:.200} unfolds to more than {limit:,} bytes")
     return bytes(body)
-
-
-def _directory_is_small(handle: BinaryIO) -> bool:
-    """Whether the list of members, as the end of the archive states it, is small enough to be read."""
-    size = handle.seek(0, 2)
-    handle.seek(max(0, size - _END.size - 2**16))
-    tail = handle.read()
-    at = tail.rfind(b"PK\x05\x06")
-    if at < 0 or at + _END.size > len(tail):
-        return False
-    *_, directory_size, _, _ = _END.unpack_from(tail, at)
-    return int(directory_size) <= _DIRECTORY_BYTES

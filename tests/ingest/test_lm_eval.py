@@ -230,3 +230,18 @@ def test_failures_of_an_earlier_run_do_not_count_for_the_model(world: World) -> 
     assert {reason for _, _, reason in world.rejected()} == {"failed_response", "superseded"}
     assert world.rows("SELECT count(*) FROM raw.rejection_counts WHERE is_counted") == [(0,)]
     assert world.rows("SELECT rejected FROM raw.answer_counts") == [(0,)]
+
+
+def test_a_prompt_that_means_two_instructions_does_not_stand_for_its_document(world: World) -> None:
+    for name, text in (("a", "Сколько?"), ("b", "Когда?")):
+        world.write(f"{name}/instructions.jsonl", {"prompt_id": "q", "instruction": text})
+    both, neither = (  # one document, by its hash
+        sample(n, prompt=prompt, doc={"prompt_id": "q"}, doc_hash="one", target="4")
+        for n, prompt in enumerate(("Сколько? Когда?", "Где?"))
+    )
+    run(world, both, neither)
+    world.sync()
+    assert [reason for _, _, reason in world.rejected()] == ["ambiguous_prompt"]
+    assert world.rows("SELECT i.instruction FROM raw.model_outputs JOIN raw.instructions AS i USING (prompt_id)") == [
+        ("Где?",)
+    ]

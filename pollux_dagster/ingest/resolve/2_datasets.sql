@@ -6,8 +6,8 @@ WITH named AS (
     SELECT file_path, format, dataset IS NOT NULL AS is_named, coalesce(dataset, array_to_string(
         list_filter(string_split(file_path, '/')[1:-2], lambda folder: lower(folder) NOT IN (
             'instruction', 'instructions', 'question', 'questions', 'prompt', 'prompts', 'task', 'tasks', 'data',
-            'answer', 'answers', 'model_answer', 'model_answers', 'reference_answer', 'reference_answers', 'reference', 'references', 'output',
-            'outputs', 'model_outputs', 'prediction', 'predictions', 'result', 'results', 'response', 'responses',
+            'answer', 'answers', 'model_answer', 'model_answers', 'reference_answer', 'reference_answers', 'reference',
+            'references', 'output', 'outputs', 'model_outputs', 'prediction', 'predictions', 'result', 'results', 'response', 'responses',
             'score', 'scores', 'human', 'human_scores', 'annotations', 'labels'
         )), '/'
     )) AS dataset,

@@ -161,7 +161,7 @@ SELECT file_path, row_number, instruction_hash, reference, is_derived, is_ambigu
     first_value(file_path) OVER prompts AS first_file, first_value(row_number) OVER prompts AS first_row
 FROM found
 WINDOW prompts AS (
-    PARTITION BY target IS NULL, coalesce(target.d, dataset), coalesce(target.p, prompt_id)
+    PARTITION BY target IS NULL, is_ambiguous, coalesce(target.d, dataset), coalesce(target.p, prompt_id)
     ORDER BY file_path, row_number
 );
 

@@ -25,7 +25,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from pollux_dagster.core.profiles import PROFILES, JudgeProfile
+from pollux_dagster.core.profile_files import packaged_profile, packaged_profiles
+from pollux_dagster.core.profiles import JudgeProfile
 from pollux_dagster.core.prompts import render
 from pollux_dagster.core.work import Answer, Criterion
 from pollux_dagster.judge.evaluate import evaluate
@@ -181,7 +182,7 @@ def judge_server(options: argparse.Namespace, profile: JudgeProfile) -> Iterator
 
 def compare(options: argparse.Namespace) -> dict[str, Any]:
     """Warm up, find their best concurrency, alternate, and return both medians and their ratio."""
-    profile = PROFILES[options.profile]
+    profile = packaged_profile(options.profile)
     criteria = read_criteria()
     passes = iter(range(1_000))
     with judge_server(options, profile) as server:
@@ -215,7 +216,7 @@ def compare(options: argparse.Namespace) -> dict[str, Any]:
 def parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--url", default="", help="an OpenAI-compatible server to attach to instead of starting one")
-    parser.add_argument("--profile", default="demo", choices=sorted(PROFILES))
+    parser.add_argument("--profile", default="demo", choices=packaged_profiles())
     parser.add_argument("--tokenizer", default=str(PACKAGE / "demo" / "judge"), help="for the peer's token counts")
     parser.add_argument("--verdicts", type=int, default=1_000, help="requests in a pass, a multiple of five")
     parser.add_argument("--rounds", type=int, default=4)

@@ -45,12 +45,21 @@ app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
     rich_markup_mode=None,  # brackets in help texts are no mark-up
 )  # fmt: skip
+judges = typer.Typer(help="Judge profiles: which judges there are, how they are asked, and whether one can be read.")
+app.add_typer(judges, name="judges", no_args_is_help=True)
 golden = typer.Typer(help="The golden set: pinned answers that show whether the judge has drifted.")
 app.add_typer(golden, name="golden", no_args_is_help=True)
 console = Console(soft_wrap=False)
 DEMO_HOME = Path(".pollux/demo")
 
 Home = Annotated[Path | None, typer.Option(help="Where results are kept [default: $POLLUX_HOME or .pollux]")]
+
+
+JudgeUrl = Annotated[str | None, typer.Option(help="Attach to this OpenAI-compatible URL instead of a managed server")]
+JudgeModel = Annotated[
+    str | None,
+    typer.Option(help="The judge's model, as it is recorded [default: $POLLUX_JUDGE_MODEL or the profile's]"),
+]
 
 
 @app.command()
@@ -68,12 +77,28 @@ def run(
     ] = None,
     home: Home = None,
     profile: Annotated[str | None, typer.Option(help="Judge profile [default: $POLLUX_PROFILE or pollux-4b]")] = None,
-    judge_url: Annotated[
-        str | None, typer.Option(help="Attach to this OpenAI-compatible URL instead of a managed server")
-    ] = None,
+    judge_url: JudgeUrl = None,
+    judge_model: JudgeModel = None,
+    accept_served_model: Annotated[
+        bool, typer.Option("--accept-served-model", help="Record the attached server's own name of its model")
+    ] = False,
 ) -> None:
     """Judge what is new in a landing folder, rebuild the tables, check and publish them."""
-    _evaluate(_settings(POLLUX_LANDING=landing, POLLUX_HOME=home, POLLUX_PROFILE=profile, POLLUX_JUDGE_URL=judge_url))
+    given = {"POLLUX_LANDING": landing, "POLLUX_HOME": home, "POLLUX_PROFILE": profile, "POLLUX_JUDGE_URL": judge_url}
+    settings = _settings(**given, POLLUX_JUDGE_MODEL=judge_model)
+    if accept_served_model and settings.judge_url:
+        from pollux_dagster.app.resources import Resources, is_name_of
+        from pollux_dagster.judge.server import ServerError
+
+        judge = Resources.of(settings).judge
+        try:
+            served = judge.ask_served_model()
+        except ServerError as error:
+            _fail(str(error))
+        if not is_name_of(served, judge.judge_profile.model):
+            typer.echo(f"verdicts are recorded as those of {served!r}", err=True)
+            settings = _settings(**given, POLLUX_JUDGE_MODEL=served)
+    _evaluate(settings)
 
 
 @app.command()
@@ -185,6 +210,50 @@ def doctor(
             typer.echo(escaped(f"written: {write_proposal(folder, found.proposal)}"), err=True)
         except OSError as error:
             _fail(f"{error.filename}: {error.strerror}; add the entries to it yourself")
+
+
+@judges.command("list")
+def list_judges(home: Home = None) -> None:
+    """List the judge profiles that a name can mean: those in the home's folder `judges`, and the packaged ones."""
+    from pollux_dagster.app.judges import listed_profiles
+    from pollux_dagster.report import print_rows
+
+    rows = listed_profiles(_settings(POLLUX_HOME=home, POLLUX_PROFILE="demo").home)
+    print_rows(console, "Judge profiles", ("profile", "model", "from", "description"), rows)
+
+
+@judges.command("show")
+def show_judge(profile: str, home: Home = None, judge_model: JudgeModel = None) -> None:
+    """Show a profile (a name, or a TOML file): its identity, its sources, its request and prompt byte for byte."""
+    from pollux_dagster.app.judges import shown_profile
+    from pollux_dagster.core.text import escaped
+
+    settings = _settings(POLLUX_HOME=home, POLLUX_PROFILE=profile, POLLUX_JUDGE_MODEL=judge_model)
+    for what, value in shown_profile(settings):
+        typer.echo(f"{what}:" + ("\n" if "\n" in value else " ") + "\n".join(map(escaped, value.split("\n"))))
+
+
+@judges.command("check")
+def check_judge(profile: str, home: Home = None, judge_url: JudgeUrl = None, judge_model: JudgeModel = None) -> None:
+    """Send three fixed requests to a judge, and show each prompt, the reply, and the score that was read.
+
+    Nothing is recorded. Fails when a reply gives no score; a score that is no good judge's is only pointed out.
+    """
+    from pollux_dagster.app.judges import tried_lines, tried_profile
+    from pollux_dagster.core.text import escaped
+    from pollux_dagster.judge.server import ServerError
+
+    given = {"POLLUX_HOME": home, "POLLUX_PROFILE": profile, "POLLUX_JUDGE_URL": judge_url}
+    try:
+        tried = tried_profile(
+            _settings(**given, POLLUX_JUDGE_MODEL=judge_model), lambda line: typer.echo(line, err=True)
+        )
+    except (ServerError, FileNotFoundError) as error:
+        _fail(str(error))
+    for line in tried_lines(tried):
+        typer.echo(escaped(line))
+    if unread := sum(not each.is_usable for each in tried):
+        _fail(f"{unread} of {len(tried)} replies gave no score")
 
 
 @golden.command()

@@ -18,14 +18,15 @@ from typing import Literal, cast, get_args
 from zoneinfo import available_timezones
 
 from pollux_dagster import demo
-from pollux_dagster.core.profiles import PROFILES
+from pollux_dagster.core.profile_files import ProfileError, find_profile
+from pollux_dagster.core.profiles import JudgeProfile
 from pollux_dagster.core.statistics import Aggregation
 from pollux_dagster.publication_access import QueryLimits, bytes_of
 from pollux_dagster.warehouse.contracts import MAXIMUM_REJECTED_SHARE
 
 PACKAGE_TAXONOMY = Path(__file__).resolve().parent / "taxonomy"
 API_KEY_VARIABLE = "POLLUX_JUDGE_API_KEY"
-MANAGED_ENGINES = ("vllm", "sglang", "transformers")
+MANAGED_ENGINES = ("vllm", "sglang", "transformers", "llama-server")
 _OWNER = re.compile(r"team:[A-Za-z0-9_.-]+|[^@\s]+@[^@\s]+\.[^@\s]+")  # what Dagster accepts as an owner
 FailingModels = Literal["hold", "leave_out"]
 """What happens when a model has too few usable verdicts: publication is held back, or made without that model."""
@@ -65,8 +66,10 @@ class Settings:
 
     `home` holds everything the project writes: warehouse, ledger, publication, server state, Dagster's own storage.
     `judge_url` empty means a managed server; `api_key_variable` names the environment variable with the key of an
-    attached one, `api_key_file` a file with it, which takes precedence (the key itself is never configuration). `ui_*`
-    are the names under which the UI is reached and the proxy that authenticates its users (`ui.access`).
+    attached one, `api_key_file` a file with it, which takes precedence (the key itself is never configuration).
+    `judge_model` names the judge in tables, `judge_served_model` is what an attached server calls it; `judge_context`
+    is that server's context in tokens where it does not tell (0: the profile's). `profile` is a name or a file's path.
+    `ui_*` are the names under which the UI is reached and the proxy that authenticates its users (`ui.access`).
     """
 
     home: Path
@@ -78,6 +81,8 @@ class Settings:
     judge_ca_file: str
     api_key_file: str
     judge_model: str
+    judge_served_model: str
+    judge_context: int
     judge_revision: str
     judge_arguments: tuple[str, ...]
     judge_engine: str
@@ -102,7 +107,12 @@ class Settings:
     @property
     def judge_weights(self) -> str:
         """The judge's weights, possibly a local folder: the configured model, else the profile's own; '' if none."""
-        return self.judge_model or str(PROFILES[self.profile].weights or "")
+        return self.judge_model or str(self.judge_profile.weights or "")
+
+    @property
+    def judge_profile(self) -> JudgeProfile:
+        """The profile, as its file states it."""
+        return find_profile(self.profile, self.home)
 
     @property
     def warehouse(self) -> Path:
@@ -131,10 +141,18 @@ class Settings:
         Raises:
             ValueError: a value is invalid; the message names the variable, the expected value and the one found.
         """
+        home = Path(environment.get("POLLUX_HOME", ".pollux")).absolute()
         profile = environment.get("POLLUX_PROFILE", "pollux-4b")
-        if profile not in PROFILES:
-            raise ValueError(f"POLLUX_PROFILE: expected one of {', '.join(sorted(PROFILES))}, got {profile!r}")
-        coverage = _share(environment, "POLLUX_MINIMUM_COVERAGE", PROFILES[profile].minimum_coverage)
+        if profile.endswith(".toml"):
+            profile = str(Path(profile).absolute())
+        try:
+            coverage = find_profile(profile, home).minimum_coverage
+        except ProfileError as error:
+            raise ValueError(f"POLLUX_PROFILE: {error}") from None
+        coverage = _share(environment, "POLLUX_MINIMUM_COVERAGE", coverage)
+        context = _number(environment, "POLLUX_JUDGE_CONTEXT", "0")
+        if context < 0 or not context.is_integer():
+            raise ValueError(f"POLLUX_JUDGE_CONTEXT: expected tokens, a whole number, got {context:g}")
         repeats = int(_number(environment, "POLLUX_REPEATS", "1"))
         if repeats < 1:
             raise ValueError(f"POLLUX_REPEATS: expected a whole number of at least 1, got {repeats}")
@@ -170,7 +188,6 @@ class Settings:
             bytes_of(memory)
         except ValueError as error:
             raise ValueError(f"POLLUX_QUERY_MEMORY: {error}") from None
-        home = Path(environment.get("POLLUX_HOME", ".pollux")).absolute()
         landing = Path(environment.get("POLLUX_LANDING", "landing")).absolute()
         _check_apart(home, landing)
         return cls(
@@ -188,6 +205,8 @@ class Settings:
             judge_ca_file=environment.get("POLLUX_JUDGE_CA_FILE", ""),
             api_key_file=environment.get("POLLUX_JUDGE_API_KEY_FILE", ""),
             judge_model=environment.get("POLLUX_JUDGE_MODEL", ""),
+            judge_served_model=environment.get("POLLUX_JUDGE_SERVED_MODEL", ""),
+            judge_context=int(context),
             judge_revision=environment.get("POLLUX_JUDGE_REVISION", ""),
             judge_arguments=tuple(shlex.split(environment.get("POLLUX_JUDGE_ARGUMENTS", ""))),
             judge_engine=engine,
@@ -217,6 +236,8 @@ class Settings:
             "POLLUX_JUDGE_CA_FILE": self.judge_ca_file,
             "POLLUX_JUDGE_API_KEY_FILE": self.api_key_file,
             "POLLUX_JUDGE_MODEL": self.judge_model,
+            "POLLUX_JUDGE_SERVED_MODEL": self.judge_served_model,
+            "POLLUX_JUDGE_CONTEXT": str(self.judge_context),
             "POLLUX_JUDGE_REVISION": self.judge_revision,
             "POLLUX_JUDGE_ARGUMENTS": shlex.join(self.judge_arguments),
             "POLLUX_JUDGE_ENGINE": self.judge_engine,

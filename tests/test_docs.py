@@ -19,7 +19,7 @@ import typer
 
 from pollux_dagster.cli import app
 from pollux_dagster.core.injection import InjectionReason
-from pollux_dagster.core.profiles import PROFILES
+from pollux_dagster.core.profile_files import packaged_profile, packaged_profiles
 from pollux_dagster.core.verdicts import Verdict, VerdictStatus
 from pollux_dagster.definitions import build_defs
 from pollux_dagster.ingest.formats import FORMATS
@@ -94,7 +94,7 @@ def loaded(con: duckdb.DuckDBPyConnection, landing: Path) -> duckdb.DuckDBPyConn
 def home(loaded: duckdb.DuckDBPyConnection, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The examples, judged and published: every level of a rubric in turn, and one verdict that failed."""
     folder = tmp_path_factory.mktemp("evaluation") / "results"
-    judge = PROFILES["pollux-4b"].identity()
+    judge = packaged_profile("pollux-4b").identity()
     register_judge(loaded, judge)
     refresh_requests(loaded, judge_id=judge.judge_id, model_ids=None)
     wanted = loaded.execute(
@@ -259,7 +259,7 @@ def test_every_column_is_described_as_in_its_model() -> None:
 def test_closed_sets_are_listed_completely() -> None:
     assert first_column(RUN, "reason") == [str(reason) for reason in Reason]
     assert first_column(RUN, "status") == [str(status) for status in VerdictStatus]
-    assert first_column(RUN, "profile") == list(PROFILES)
+    assert first_column(RUN, "profile") == list(packaged_profiles())
     assert first_column(RUN, "suspicion") == [str(reason) for reason in InjectionReason]
 
 

@@ -15,7 +15,8 @@ import torch
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen3ForCausalLM
 
-from pollux_dagster.core.prompts import POLLUX_TEMPLATE, render
+from pollux_dagster.core.profile_files import packaged_profile
+from pollux_dagster.core.prompts import render
 from tools import demo_items, demo_rules
 
 VOCABULARY = 1024
@@ -67,7 +68,11 @@ def build_tokenizer(seed: int) -> PreTrainedTokenizerFast:
         for _ in range(6000):
             item = demo_items.make_item(rng, criteria)
             yield render(
-                POLLUX_TEMPLATE, item.instruction, item.reference, item.answer, *criteria[rng.choice(list(criteria))]
+                packaged_profile("demo").template,
+                item.instruction,
+                item.reference,
+                item.answer,
+                *criteria[rng.choice(list(criteria))],
             )
             yield rng.choice(item.rulings).rationale
 
@@ -107,7 +112,7 @@ def chat_parts(
     rubrics: str,
 ) -> tuple[str, str]:
     """The chat prompt in two halves: what the criteria of an answer share, and the rest from the criterion on."""
-    content = render(POLLUX_TEMPLATE, instruction, reference, answer, name, rubrics)
+    content = render(packaged_profile("demo").template, instruction, reference, answer, name, rubrics)
     start = content.rindex(HEADINGS[3], 0, content.rindex(HEADINGS[4]))
     return f"<|im_start|>user\n{content[:start]}", f"{content[start:]}<|im_end|>\n<|im_start|>assistant\n"
 

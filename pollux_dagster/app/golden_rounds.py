@@ -88,6 +88,7 @@ def judge_golden_set(
             server=server,
             ledger=ledger,
             progress=lambda _: None,
+            log=log,
         )
     return state
 

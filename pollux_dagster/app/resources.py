@@ -6,23 +6,28 @@ The classes are Dagster resources and also work without a run, for the commands.
 
 from __future__ import annotations
 
+import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import duckdb
 from pydantic import Field
 
-from pollux_dagster.core.profiles import PROFILES, JudgeIdentity, JudgeProfile
+from pollux_dagster.core.profile_files import find_profile
+from pollux_dagster.core.profiles import JudgeIdentity, JudgeProfile
 from pollux_dagster.ingest.special_tokens import read_special_tokens
 from pollux_dagster.ingest.sync import SyncReport, sync
-from pollux_dagster.judge.endpoint import Route
+from pollux_dagster.judge.dialect import Dialect
+from pollux_dagster.judge.endpoint import Endpoint, Route
 from pollux_dagster.judge.server import (
+    AddressError,
     AttachError,
     ServerHandle,
     ServerSpec,
@@ -111,7 +116,9 @@ class JudgeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     Its key is read when the judge is needed, from `api_key_file` or, where that is empty, from the environment variable
     named `api_key_variable`.
 
-    `model` replaces the profile's model by another hub id or checkpoint folder; `arguments` are passed to the engine;
+    `profile` is a packaged profile's name or a file's path. `model` replaces the profile's model by another hub id,
+    checkpoint folder or GGUF file and names it in tables; `served_model` is the name under which an attached server
+    knows it, `context` that server's context in tokens where it does not tell. `arguments` are passed to the engine;
     `python` is the interpreter of another environment that has the engine.
     """
 
@@ -123,6 +130,8 @@ class JudgeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     ca_file: str = ""
     api_key_file: str = ""
     model: str = ""
+    served_model: str = ""
+    context: int = 0
     revision: str = ""
     engine: str = "vllm"
     python: str = sys.executable
@@ -133,17 +142,19 @@ class JudgeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     @property
     def judge_profile(self) -> JudgeProfile:
         """The profile with this resource's model and revision."""
-        profile = PROFILES[self.profile]
+        profile = find_profile(self.profile, Path(self.state_root).parent)
         if self.model:
-            folder = Path(self.model)
-            weights = folder if folder.is_dir() else None
+            path = Path(self.model)
+            weights = path if path.is_dir() or (path.suffix == ".gguf" and path.is_file()) else None
             # A path tells readers nothing and differs between machines; its last part is a usable name.
-            profile = replace(profile, model=folder.name if weights else self.model, weights=weights)
+            profile = replace(profile, model=path.name if weights else self.model, weights=weights)
         return replace(profile, revision=self.revision) if self.revision else profile
 
     def identity(self) -> JudgeIdentity:
         """The judge's identity, which is part of every verdict key."""
-        return self.judge_profile.identity()
+        profile = self.judge_profile
+        engine_arguments = () if self.url else (*profile.arguments.get(self.engine, ()), *self.arguments)
+        return profile.identity(engine_arguments=engine_arguments)
 
     @contextmanager
     def serve(self, log: Callable[[str], None]) -> Iterator[ServerHandle]:
@@ -151,23 +162,41 @@ class JudgeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
         Raises:
             ServerStartError: the managed server did not start; the message holds its last log lines.
-            AttachError: address, key or model of an attached server is wrong; the message says which.
+            AttachError: address, key or model of an attached server is wrong, or its model is not the one that is
+                recorded; the message says which.
         """
         if self.url:
-            key = self._read_key()
-            length = self.judge_profile.max_model_len
-            route = Route(proxy=self.proxy, ca_file=self.ca_file)
-            with attached_server(self.url, key, self.model or None, max_model_len=length, route=route) as server:
-                served, recorded = server.endpoint.model, self.judge_profile.model
-                if served != recorded:
-                    log(
-                        f"the server calls its model {served!r}; its verdicts are recorded as {recorded!r}'s. If that "
-                        "is another model, stop and set POLLUX_JUDGE_MODEL: judges must never be mixed up"
-                    )
+            with self._attached() as server:
+                self._require_same_model(server.endpoint)
                 yield server
         else:
             with managed_server(self._spec(), Path(self.state_root), log) as server:
                 yield server
+
+    @contextmanager
+    def _attached(self) -> Iterator[ServerHandle]:
+        profile = self.judge_profile
+        wanted = self.served_model or self.model
+        length = self.context or profile.max_model_len
+        route = Route(proxy=self.proxy, ca_file=self.ca_file)
+        with attached_server(
+            self.url, self._read_key(), wanted or None, max_model_len=length, route=route, dialect=Dialect(profile)
+        ) as server:
+            yield server
+
+    def ask_served_model(self) -> str:
+        """What an attached server calls the judge; raises AttachError."""
+        with self._attached() as server:
+            return server.endpoint.model
+
+    def _require_same_model(self, endpoint: Endpoint) -> None:
+        served, recorded = endpoint.model, self.judge_profile.model
+        if not self.served_model and not is_name_of(served, recorded):
+            raise AddressError(
+                f"{endpoint.server} serves {served!r}, and its verdicts would be recorded as those of {recorded!r}. If "
+                f"that is the same model under another name, set POLLUX_JUDGE_SERVED_MODEL={served}; if it is another "
+                f"one (quantized weights are), set POLLUX_JUDGE_MODEL={served}, or run with --accept-served-model"
+            )
 
     def _read_key(self) -> str:
         if not self.api_key_file:
@@ -182,24 +211,41 @@ class JudgeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     def _spec(self) -> ServerSpec:
         profile = self.judge_profile
-        if profile.is_demonstration:
+        if profile.is_demonstration and self.engine == "vllm":
             spec = cpu_vllm_spec(profile.served_model, max_model_len=profile.max_model_len)
             return replace(
                 spec,
                 python=self.python,
                 arguments=(*spec.arguments, *self.arguments),
+                canary=_plain(Dialect(profile).canary("")),
                 idle_shutdown_s=self.idle_shutdown_s,
             )
-        parser = ("--reasoning-parser", profile.reasoning_parser) if profile.reasoning_parser else ()
+        parser = profile.reasoning_parser.get(self.engine)
         return ServerSpec(
             model=profile.served_model,
             engine=self.engine,
             python=self.python,
             revision=None if profile.weights else profile.revision,
-            max_model_len=profile.max_model_len,
-            arguments=(*(parser if self.engine == "vllm" else ()), *self.arguments),
+            max_model_len=self.context or profile.max_model_len,
+            arguments=(
+                *(("--reasoning-parser", parser) if parser else ()),
+                *profile.arguments.get(self.engine, ()),
+                *self.arguments,
+            ),
+            canary=_plain(Dialect(profile).canary("")),
             idle_shutdown_s=self.idle_shutdown_s,
         )
+
+
+def is_name_of(served: str, model: str) -> bool:
+    """Whether a server's name for its model means `model`: the hub id, its last part, or a path that ends in it."""
+    last = served.removesuffix(":latest").rstrip("/").rpartition("/")[2]
+    return model in (served, served.removesuffix(":latest")) or last.casefold() == model.rpartition("/")[2].casefold()
+
+
+def _plain(request: Mapping[str, Any]) -> dict[str, Any]:
+    copied: dict[str, Any] = json.loads(json.dumps(request, default=dict))
+    return copied
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,6 +287,8 @@ class Resources:
                 ca_file=settings.judge_ca_file,
                 api_key_file=settings.api_key_file,
                 model=settings.judge_model,
+                served_model=settings.judge_served_model,
+                context=settings.judge_context,
                 revision=settings.judge_revision,
                 engine=settings.judge_engine,
                 python=settings.judge_python,

@@ -1,8 +1,9 @@
 """Finds answers that seem to address the judge instead of the reader, by fixed patterns, each with a named reason.
 
-Nothing is removed, escaped or judged differently because of a flag: a flagged answer goes to the judge byte for byte,
-and the flag goes beside its scores. A flag costs a look and a missed attack costs a wrong number, but a flag on
-ordinary prose costs the trust in all flags. So a pattern needs the act and its object, never a single word.
+Nothing is removed or judged differently because of a flag: a flagged answer goes to the judge whole (`prompts.as_text`
+shows it markup as characters, flag or not), and the flag goes beside its scores. A flag costs a look and a missed
+attack costs a wrong number, but a flag on ordinary prose costs the trust in all flags. So a pattern needs the act and
+its object, never a single word.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
 
-from pollux_dagster.core.prompts import POLLUX_TEMPLATE
+from pollux_dagster.core.profile_files import packaged_profile
 
 
 class InjectionReason(StrEnum):
@@ -57,19 +59,9 @@ _TOP_EN = r"(?:max(?:imum|imal)?|highest|full|perfect|top|best)"
 _SCORE_EN = r"(?:score|rating|grade|mark)s?"
 _GIVE_EN = r"(?:give|assign|award|output|return|rate|score|grade)"
 _ANSWER_EN = r"(?:this|the|my|above|following)[\W_]{1,4}(?:\w+[\W_]{1,4})?(?:answer|response|submission|output)"
-_HEADINGS = "|".join(
-    re.escape(line.lstrip("# ").rstrip(":").casefold()).replace(r"\ ", r"[\ \t]+")
-    for line in POLLUX_TEMPLATE.with_reference.splitlines()
-    if line.startswith("###")
-)
 _HEADING_STEMS = ("для оценки", "эталонный", "критерий", "шкала")
 
 _PATTERNS = (
-    _Pattern(
-        InjectionReason.PROMPT_HEADING,
-        (_HEADING_STEMS,),
-        _compiled(rf"^[\ \t>]*(?:\#{{1,6}}|\*\*|__)[\ \t]*(?:\*\*)?(?:{_HEADINGS})[\ \t]*(?:\*\*|__)?[\ \t]*(?::|$)"),
-    ),
     _Pattern(
         InjectionReason.ASKS_FOR_SCORE,
         (("оценк", "балл", "рейтинг"), ("максим", "высш", "высок", "лучш", "идеальн", "полн")),
@@ -228,9 +220,24 @@ def _found(text: str) -> Iterator[InjectionReason]:
         yield InjectionReason.SPECIAL_TOKEN
     if _THINKING_TAG.search(text):
         yield InjectionReason.THINKING_TAG
-    for pattern in _PATTERNS:
+    for pattern in (_heading(), *_PATTERNS):
         if all(any(stem in text for stem in stems) for stems in pattern.stems) and pattern.pattern.search(text):
             yield pattern.reason
+
+
+@cache
+def _heading() -> _Pattern:
+    """Finds the headings of the default judge's prompt."""
+    headings = "|".join(
+        re.escape(line.lstrip("# ").rstrip(":").casefold()).replace(r"\ ", r"[\ \t]+")
+        for line in packaged_profile("pollux-4b").template.with_reference.splitlines()
+        if line.startswith("###")
+    )
+    return _Pattern(
+        InjectionReason.PROMPT_HEADING,
+        (_HEADING_STEMS,),
+        _compiled(rf"^[\ \t>]*(?:\#{{1,6}}|\*\*|__)[\ \t]*(?:\*\*)?(?:{headings})[\ \t]*(?:\*\*|__)?[\ \t]*(?::|$)"),
+    )
 
 
 def _readings(answer: str) -> Iterator[str]:

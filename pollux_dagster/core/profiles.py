@@ -1,8 +1,8 @@
-"""Judge profiles: the prompt template, the sampling parameters and the reply format of each judge.
+"""Judge profiles: how one judge is asked, where its replies have the score, and what its identity is.
 
 Everything that can change a verdict is explicit in the profile and hashed into the judge's identity, so that verdicts
-of two judges are never mistaken for each other. `replies` reads what a judge returns; the judge package sends the
-requests.
+of two judges are never mistaken for each other. `profile_files` reads profiles; `replies` reads what a judge returns;
+the judge package sends the requests.
 """
 
 from __future__ import annotations
@@ -10,18 +10,20 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import pairwise
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
-from pollux_dagster.core.prompts import POLLUX_TEMPLATE, PromptTemplate
+from pollux_dagster.core.prompts import PromptTemplate
 
 # The files an engine loads; a README or an accuracy report beside the weights does not change the judge.
 CHECKPOINT_PATTERNS = (
     "*.safetensors",
     "*.bin",
+    "*.gguf",
     "*.index.json",
     "config.json",
     "generation_config.json",
@@ -33,36 +35,68 @@ CHECKPOINT_PATTERNS = (
     "*.model",
     "chat_template*",
 )
+_WEIGHTS = (".safetensors", ".bin", ".gguf")
+# Engine arguments that make other weights of the checkpoint's.
+_QUANTIZING = {"--quantization": "quantization", "-q": "quantization", "--kv-cache-dtype": "kv_cache_dtype"}
 
 
 class ReplyFormat(StrEnum):
     """Where the score is found in a reply."""
 
-    SCORE_AFTER_REASONING = "score_after_reasoning"  # reasoning apart, content is the bare number
+    SCORE_AFTER_REASONING = "after_reasoning"  # reasoning apart, content is the bare number
     FEEDBACK_RESULT = "feedback_result"  # "[FEEDBACK] … [RESULT] 2 [END]"
-    JSON = "json"  # {"rationale": "…", "score": 2}
+    JSON = "json"  # {"rationale": "…", "score": 2}, or other paths
+    TAG = "tag"  # "… <score>2</score>"
+    REGEX = "regex"  # the group of a pattern that matches once
+
+
+@dataclass(frozen=True, slots=True)
+class ScorePlace:
+    """Where a reply has its score: the format, and for the formats that leave it open the path, tag or pattern.
+
+    Paths lead into JSON, steps separated by dots. `pattern` has one group and must match exactly once.
+    """
+
+    format: ReplyFormat
+    score_path: str = "score"
+    rationale_path: str = "rationale"
+    tag: str = "score"
+    pattern: str = ""
+
+    def as_identity(self) -> dict[str, str] | None:
+        """What of it differs from its format's only form; None for the three formats that have one."""
+        match self.format:
+            case ReplyFormat.TAG:
+                return {"tag": self.tag}
+            case ReplyFormat.REGEX:
+                return {"pattern": self.pattern}
+            case ReplyFormat.JSON if (self.score_path, self.rationale_path) != ("score", "rationale"):
+                return {"score": self.score_path, "rationale": self.rationale_path}
+            case _:
+                return None
 
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
     """All sampling parameters, stated explicitly, so that no default of a server or a `generation_config.json` applies.
 
-    `top_k` 0 and `min_p` 0 mean "off" (vLLM and SGLang). `max_tokens` is the limit for reasoning and score together.
+    None leaves a parameter to the server. `top_k` 0 and `min_p` 0 mean "off" (vLLM, llama.cpp). `max_tokens` is the
+    limit for reasoning and score together.
     """
 
-    temperature: float = 0.0
-    top_p: float = 1.0
-    top_k: int = 0
-    min_p: float = 0.0
-    repetition_penalty: float = 1.0
-    presence_penalty: float = 0.0
-    frequency_penalty: float = 0.0
-    seed: int = 20251
+    temperature: float | None = 0.0
+    top_p: float | None = 1.0
+    top_k: int | None = 0
+    min_p: float | None = 0.0
+    repetition_penalty: float | None = 1.0
+    presence_penalty: float | None = 0.0
+    frequency_penalty: float | None = 0.0
+    seed: int | None = 20251
     max_tokens: int = 2048
 
     def as_request_fields(self) -> dict[str, int | float]:
-        """The fields under their names in a chat completion request."""
-        return {
+        """The stated parameters under their names in a chat completion request."""
+        named: dict[str, int | float | None] = {
             "temperature": self.temperature,
             "top_p": self.top_p,
             "top_k": self.top_k,
@@ -73,6 +107,37 @@ class Sampling:
             "seed": self.seed,
             "max_tokens": self.max_tokens,
         }
+        return {name: value for name, value in named.items() if value is not None}
+
+
+NEUTRAL_SAMPLING: Mapping[str, float] = MappingProxyType(
+    {
+        "top_p": 1.0,
+        "top_k": 0,
+        "min_p": 0.0,
+        "repetition_penalty": 1.0,
+        "presence_penalty": 0.0,
+        "frequency_penalty": 0.0,
+    }
+)
+"""The values with which a parameter changes nothing, so that leaving it out asks for the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class RequestForm:
+    """The fields of a request besides messages and sampling.
+
+    `omits_neutral`: sampling parameters with a neutral value are not sent, for servers that refuse those they do not
+    know (other servers would fill them in from the model's own defaults). `token_limit` is the name of the field with
+    `max_tokens`. `extra_body` is merged into every request. `response_format` constrains decoding; `limits_score`: its
+    schema's score is limited to the rubric's levels.
+    """
+
+    omits_neutral: bool = False
+    token_limit: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    extra_body: Mapping[str, Any] = field(default_factory=dict)
+    response_format: Mapping[str, Any] | None = None
+    limits_score: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,56 +145,75 @@ class JudgeProfile:
     """How one judge is asked and how its replies are read.
 
     `model` names the judge in tables (a hub id, or a plain name for a packaged checkpoint); `weights` is a local folder
-    that is served instead of the hub's files. `revision` pins hub weights and is ignored for a local folder, whose
-    files are hashed. `response_format` is sent with every request and constrains decoding. `reasoning_parser` is the
-    parser the server must be started with, None where replies carry no reasoning. `minimum_coverage` is the share of a
-    model's requests that need a verdict before anything is published.
+    or GGUF file that is served instead of the hub's files. `revision` pins hub weights and is ignored for local ones,
+    whose files are hashed. `reasoning_parser` is the parser that an engine (`vllm`, `sglang`) must be started with,
+    none where replies carry no reasoning; `arguments` are an engine's further ones. `minimum_coverage` is the share of
+    a model's requests that need a verdict before anything is published. `sources` says where the settings come from,
+    and `has_met_weights` whether they were tried on the real weights.
     """
 
     name: str
     model: str
-    reply_format: ReplyFormat
+    score: ScorePlace
     sampling: Sampling
-    template: PromptTemplate = POLLUX_TEMPLATE
+    template: PromptTemplate
     system_message: str | None = None
-    reasoning_parser: str | None = None
-    response_format: Mapping[str, Any] | None = None
+    request: RequestForm = RequestForm()
+    reasoning_parser: Mapping[str, str] = field(default_factory=dict)
+    arguments: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     weights: Path | None = None
     revision: str = "main"
     max_model_len: int = 32_768
     minimum_coverage: float = 0.98
     is_demonstration: bool = False
+    description: str = ""
+    license: str = ""
+    sources: tuple[str, ...] = ()
+    has_met_weights: bool = False
 
     @property
     def served_model(self) -> str:
-        """The model that the server loads: the local folder if there is one, else the hub id."""
+        """The model that the server loads: the local weights if there are any, else the hub id."""
         return str(self.weights) if self.weights is not None else self.model
 
-    def identity(self, *, model: str | None = None, weights_revision: str | None = None) -> JudgeIdentity:
+    def identity(
+        self,
+        *,
+        model: str | None = None,
+        weights_revision: str | None = None,
+        engine_arguments: tuple[str, ...] = (),
+    ) -> JudgeIdentity:
         """Return the identity of this judge, or of other weights (`model` at `weights_revision`) asked in the same way.
 
         By default, local weights are identified by a hash of their files and hub weights by the profile's revision.
+        Weights that an engine quantizes as it loads them, by its arguments, are other weights.
         Raises FileNotFoundError when the local folder holds no weights.
         """
         if weights_revision is None:
             weights_revision = _revision_of(self)
-        constraint = None
-        if self.response_format is not None or self.system_message is not None:
-            constraint = json.dumps(
-                {"response_format": self.response_format, "system_message": self.system_message},
-                default=dict,
-                ensure_ascii=False,
-                sort_keys=True,
-            )
         return JudgeIdentity(
             profile=self.name,
             model=model if model is not None else self.model,
-            weights_revision=weights_revision,
+            weights_revision=weights_revision + _quantization(engine_arguments),
             template_hash=self.template.template_hash,
             sampling=MappingProxyType(self.sampling.as_request_fields()),
-            decoding_constraint=constraint,
+            decoding_constraint=self._constraint(),
             is_demonstration=self.is_demonstration,
         )
+
+    def _constraint(self) -> str | None:
+        """Everything else that a request states and that decides how its reply is read, as JSON; None for nothing."""
+        request = self.request
+        stated: dict[str, Any] = {}
+        if request.response_format is not None or self.system_message is not None:
+            stated = {"response_format": request.response_format, "system_message": self.system_message}
+        if request.limits_score:
+            stated["score"] = "one of the levels"
+        if request.extra_body:
+            stated["extra_body"] = request.extra_body
+        if place := self.score.as_identity():
+            stated["read_from"] = place
+        return json.dumps(stated, default=dict, ensure_ascii=False, sort_keys=True) if stated else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,15 +255,19 @@ class JudgeIdentity:
         return f"{self.profile}@{self.judge_id[:8]}"
 
 
-def weights_revision(folder: Path) -> str:
-    """sha256 (hex) of the names and contents of the weight, config and tokenizer files directly in `folder`.
+def weights_revision(weights: Path) -> str:
+    """sha256 (hex) of the names and contents of the weight, config and tokenizer files directly in a folder, or of a
+    single file of weights (GGUF).
 
-    Raises FileNotFoundError when the folder is missing or holds no weight file.
+    Raises FileNotFoundError when the path is missing or holds no weight file.
     """
-    files = sorted({path for pattern in CHECKPOINT_PATTERNS for path in folder.glob(pattern)})
-    if not any(path.suffix in {".safetensors", ".bin"} for path in files):
+    if weights.is_file() and weights.suffix in _WEIGHTS:
+        files = [weights]
+    else:
+        files = sorted({path for pattern in CHECKPOINT_PATTERNS for path in weights.glob(pattern)})
+    if not any(path.suffix in _WEIGHTS for path in files):
         raise FileNotFoundError(
-            f"expected a model checkpoint (*.safetensors) in {folder}, found "
+            f"expected a model checkpoint (*.safetensors) in {weights}, found "
             f"{[path.name for path in files] or 'nothing'}; check the profile's weights folder"
         )
     total = hashlib.sha256()
@@ -193,70 +281,12 @@ def _revision_of(profile: JudgeProfile) -> str:
     return weights_revision(profile.weights) if profile.weights is not None else profile.revision
 
 
-_JSON_VERDICT: Mapping[str, Any] = MappingProxyType(
-    {
-        "type": "json_schema",
-        "json_schema": {
-            "name": "verdict",
-            "strict": True,
-            "schema": {
-                "type": "object",
-                "properties": {"rationale": {"type": "string"}, "score": {"type": "number"}},
-                "required": ["rationale", "score"],
-                "additionalProperties": False,
-            },
-        },
+def _quantization(arguments: tuple[str, ...]) -> str:
+    """The arguments among those of an engine that make other weights, as a suffix of the revision."""
+    words = [word for argument in arguments for word in argument.split("=", 1)]
+    found = {
+        (_QUANTIZING[flag.replace("_", "-")], value)
+        for flag, value in pairwise(words)
+        if flag.replace("_", "-") in _QUANTIZING and value != "auto"
     }
-)
-_JSON_SYSTEM_MESSAGE = (
-    "Ты оцениваешь ответ по одному критерию. Сначала кратко обоснуй оценку, затем выбери ровно один балл из "
-    'шкалы критерия. Верни только JSON вида {"rationale": "обоснование", "score": число}.'
-)
-
-PROFILES: Mapping[str, JudgeProfile] = MappingProxyType(
-    {
-        profile.name: profile
-        for profile in (
-            JudgeProfile(
-                name="pollux-4b",
-                model="ai-forever/Pollux-4B-Judge",
-                reply_format=ReplyFormat.SCORE_AFTER_REASONING,
-                sampling=Sampling(),
-                reasoning_parser="qwen3",
-            ),
-            JudgeProfile(
-                name="pollux-7b",
-                model="ai-forever/pollux-judge-7b",
-                reply_format=ReplyFormat.FEEDBACK_RESULT,
-                sampling=Sampling(),
-            ),
-            JudgeProfile(
-                name="pollux-32b",
-                model="ai-forever/pollux-judge-32b",
-                reply_format=ReplyFormat.FEEDBACK_RESULT,
-                sampling=Sampling(),
-            ),
-            JudgeProfile(
-                name="json",
-                model="Qwen/Qwen3-4B-Instruct-2507",
-                reply_format=ReplyFormat.JSON,
-                sampling=Sampling(),
-                system_message=_JSON_SYSTEM_MESSAGE,
-                response_format=_JSON_VERDICT,
-            ),
-            JudgeProfile(
-                name="demo",
-                model="pollux-dagster-demo-judge",
-                reply_format=ReplyFormat.SCORE_AFTER_REASONING,
-                sampling=Sampling(max_tokens=256),
-                reasoning_parser="qwen3",
-                weights=Path(__file__).resolve().parent.parent / "demo" / "judge",
-                max_model_len=4_096,
-                # On real answers it derails on code and foreign text: its coverage in ru-arena is 92.7 to 100 % per
-                # model.
-                minimum_coverage=0.9,
-                is_demonstration=True,
-            ),
-        )
-    }
-)
+    return "".join(f"+{name}={value}" for name, value in sorted(found))

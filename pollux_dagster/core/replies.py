@@ -7,6 +7,7 @@ retrying are in the judge package.
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from decimal import Context, Decimal
 from typing import Any
 
-from pollux_dagster.core.profiles import JudgeProfile, ReplyFormat
+from pollux_dagster.core.profiles import JudgeProfile, ReplyFormat, ScorePlace
 from pollux_dagster.core.verdicts import VerdictStatus
 
 _NUMBER = r"[+\-−]?[0-9]{1,9}(?:[.,][0-9]{1,9})?"
@@ -84,7 +85,7 @@ def read_reply(
     the score as complete: a number cut short would read as another number.
     """
     raw = message.content
-    located = _locate(profile.reply_format, message)
+    located = _locate(profile.score, message)
     generated = f"{message.reasoning or ''}{message.content or ''}"
 
     def failed(status: VerdictStatus, problem: str) -> Reply:
@@ -147,7 +148,7 @@ def repeats_endlessly(text: str) -> bool:
     return False
 
 
-def _locate(reply_format: ReplyFormat, message: MessageParts) -> _Located:
+def _locate(place: ScorePlace, message: MessageParts) -> _Located:
     content, reasoning = message.content or "", message.reasoning
     thought, closed, rest = content.rpartition(_THINK_CLOSE)
     if closed:  # a server without a reasoning parser leaves the tags in the content
@@ -155,14 +156,28 @@ def _locate(reply_format: ReplyFormat, message: MessageParts) -> _Located:
     elif content.lstrip().startswith(_THINK_OPEN):
         content, reasoning = "", _join(reasoning, content.replace(_THINK_OPEN, "", 1))
     rationale = reasoning.strip() if reasoning and reasoning.strip() else None
-    match reply_format:
+    match place.format:
         case ReplyFormat.SCORE_AFTER_REASONING:
             # Without a closing tag a reasoning parser hands over a bare number as reasoning.
             return _Located(content if content.strip() else (rationale or ""), rationale, is_closed=False)
         case ReplyFormat.FEEDBACK_RESULT:
             return _locate_result(content, rationale)
         case ReplyFormat.JSON:
-            return _locate_json(content, rationale)
+            return _locate_json(content, rationale, place)
+        case ReplyFormat.TAG:
+            tag = re.escape(place.tag)
+            return _locate_once(content, rationale, re.compile(rf"<{tag}>(.*?)</{tag}>", re.S), is_closed=True)
+        case ReplyFormat.REGEX:
+            return _locate_once(content, rationale, re.compile(place.pattern), is_closed=False)
+
+
+def _locate_once(content: str, rationale: str | None, pattern: re.Pattern[str], *, is_closed: bool) -> _Located:
+    """The pattern's group where it matches once: none, or several that may disagree, give no score."""
+    found = list(itertools.islice(pattern.finditer(content), 2))
+    if len(found) != 1:
+        return _Located("", rationale or content.strip() or None, is_closed=False)
+    before = content[: found[0].start()].strip()
+    return _Located(found[0][1] or "", _join(rationale, before) if before else rationale, is_closed)
 
 
 def _locate_result(content: str, rationale: str | None) -> _Located:
@@ -174,7 +189,7 @@ def _locate_result(content: str, rationale: str | None) -> _Located:
     return _Located(results[0]["score"], rationale, is_closed=bool(results[0]["end"]))
 
 
-def _locate_json(content: str, rationale: str | None) -> _Located:
+def _locate_json(content: str, rationale: str | None, place: ScorePlace) -> _Located:
     text = content.strip()
     if fenced := _FENCE.match(text):
         text = fenced["body"]
@@ -184,11 +199,18 @@ def _locate_json(content: str, rationale: str | None) -> _Located:
         return _Located("", rationale, is_closed=False)
     if not isinstance(verdict, dict):
         return _Located("", rationale, is_closed=True)
-    given, score = verdict.get("rationale"), verdict.get("score")
+    given, score = _value_at(verdict, place.rationale_path), _value_at(verdict, place.score_path)
     rationale = given if isinstance(given, str) and given.strip() else rationale
     if isinstance(score, bool) or not isinstance(score, int | float | Decimal | str):
         return _Located("", rationale, is_closed=True)
     return _Located(_json_number(score), rationale, is_closed=True)
+
+
+def _value_at(document: Any, path: str) -> Any:
+    """The value at a path of keys separated by dots; None where it does not lead anywhere."""
+    for step in path.split("."):
+        document = document.get(step) if isinstance(document, dict) else None
+    return document
 
 
 def _unambiguous(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

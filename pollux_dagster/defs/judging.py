@@ -251,6 +251,7 @@ def _judge_pending(
             server=server,
             ledger=book,
             progress=_every(PROGRESS_SECONDS, context.log.info),
+            log=context.log.warning,
         )
         return report, golden_round
 

@@ -10,14 +10,17 @@ import itertools
 import re
 import time
 import uuid
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import parse_qsl
 
 import httpx2
 import orjson
 from openai import APIConnectionError, APIStatusError, AsyncOpenAI, Omit
 
 from pollux_dagster.core.profiles import JudgeProfile, Sampling
+from pollux_dagster.judge.dialect import REFUSALS, Dialect
 from pollux_dagster.judge.endpoint import Endpoint
 from pollux_dagster.judge.responses import (
     Completion,
@@ -54,7 +57,13 @@ class JudgeClient:
     """A connection pool to one endpoint, for one profile. Close it with `aclose`."""
 
     def __init__(
-        self, endpoint: Endpoint, profile: JudgeProfile, *, connections: int, limits: WireLimits | None = None
+        self,
+        endpoint: Endpoint,
+        profile: JudgeProfile,
+        *,
+        connections: int,
+        limits: WireLimits | None = None,
+        log: Callable[[str], None] = lambda line: None,
     ) -> None:
         bounds = limits if limits is not None else WireLimits()
         self.endpoint = endpoint
@@ -70,6 +79,7 @@ class JudgeClient:
         client = AsyncOpenAI(
             base_url=endpoint.base_url,
             api_key=endpoint.api_key or "none",
+            default_query=dict(parse_qsl(endpoint.route.query)),
             max_retries=0,
             timeout=None,
             http_client=httpx2.AsyncClient(transport=transport, trust_env=False),
@@ -79,28 +89,40 @@ class JudgeClient:
         self._client = client.with_options(default_headers=telemetry)
         self._secret = _spellings_of(endpoint.api_key) if len(endpoint.api_key) >= _SHORTEST_SECRET_CHARS else None
         self._call_headers: dict[str, Any] = {
+            "Authorization": Omit(),
+            **endpoint.route.headers(endpoint.api_key),
             "x-stainless-retry-count": Omit(),
             "x-stainless-read-timeout": Omit(),
             "Content-Type": "application/json",
         }
-        self._system: list[dict[str, str]] = (
-            [{"role": "system", "content": profile.system_message}] if profile.system_message else []
-        )
-        self._fixed: dict[str, Any] = {"model": endpoint.model}
-        if profile.response_format is not None:
-            self._fixed["response_format"] = profile.response_format
+        self._dialect = Dialect(profile)
+        self._log = log
         self._id_prefix = f"pollux-{uuid.uuid4().hex[:12]}-"
         self._numbers = itertools.count()
         self._server_echoes_ids = False
 
-    async def ask(self, prompt: str, sampling: Sampling) -> Completion | Failure:
-        """Send one prompt. Never raises for anything the server, the network or the prompt's text does."""
+    async def ask(self, prompt: str, sampling: Sampling, levels: Sequence[float]) -> Completion | Failure:
+        """Send one prompt, again without the fields that the server refuses where that asks for the same.
+
+        Never raises for anything the server, the network or the prompt's text does.
+        """
+        while True:
+            body = self._dialect.body(self.endpoint.model, prompt, sampling, levels)
+            answer = await self._ask(body)
+            if isinstance(answer, Completion):
+                self._dialect.accept()
+                return answer
+            if answer.kind is not FailureKind.REFUSED or answer.status not in REFUSALS:
+                return answer
+            if change := self._dialect.adapt(body, answer.body):
+                self._log(f"{self.endpoint.server} refused a request ({answer.error}); from now on: {change}")
+            if self._dialect.body(self.endpoint.model, prompt, sampling, levels) == body:
+                objection = self._dialect.objection(body, answer.body)
+                said = f"{objection}. It said: {answer.error}"
+                return answer if objection is None else Failure(FailureKind.UNUSABLE, said, answer.status)
+
+    async def _ask(self, body: dict[str, Any]) -> Completion | Failure:
         request_id = f"{self._id_prefix}{next(self._numbers)}"
-        body = {
-            **self._fixed,
-            "messages": [*self._system, {"role": "user", "content": prompt}],
-            **sampling.as_request_fields(),
-        }
         try:
             content = orjson.dumps(body, default=dict)
         except orjson.JSONEncodeError as error:
@@ -123,7 +145,7 @@ class JudgeClient:
         """
         body = {
             "model": self.endpoint.model,
-            "messages": [*self._system, {"role": "user", "content": prompt}],
+            "messages": self._dialect.messages(prompt),
         }
         url = f"{self.endpoint.base_url.removesuffix('/v1')}/tokenize"
         reply = await self._post(url, orjson.dumps(body), f"{self._id_prefix}{next(self._numbers)}")

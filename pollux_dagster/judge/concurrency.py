@@ -11,8 +11,12 @@ import time
 from collections.abc import Mapping
 
 START, FLOOR, CEILING = 256, 4, 512  # 256: the widest batch vLLM runs by default
+CAUTIOUS_START = 8  # where the server reports nothing: it may have four slots, or a limit on requests
 _DECREASE_EVERY_S = 1.0
-_GROWTH = 8.0  # slots per round trip, where the server reports nothing
+_REPORTED_GROWTH = 8.0  # slots per round trip, where it reports its queue
+_GROWTH = 2.0  # per step, where the server reports nothing
+_GAIN = 1.15  # of the rate, without which a step up is not followed by another
+_HOLD_S = 30.0
 _BOLD_GROWTH = 1.25  # where it reports that all requests run and none waits
 
 
@@ -27,6 +31,8 @@ class AdaptiveConcurrency:
         self._decreased_at = float("-inf")
         self._may_grow = True
         self._preemptions: float | None = None
+        self._reports = False
+        self._step = _Step()
 
     async def acquire(self) -> None:
         """Wait for a slot and take it."""
@@ -41,9 +47,17 @@ class AdaptiveConcurrency:
         self._freed.set()
 
     def on_completion(self) -> None:
-        """A reply came: raise the limit, if the limit is what holds us back."""
-        if self._may_grow and self.in_flight >= int(self.limit) - 1:
-            self.limit = min(self._ceiling, self.limit + _GROWTH / self.limit)
+        """A reply came: raise the limit, if the limit is what holds us back.
+
+        Where the server reports nothing, the limit is doubled as long as that brings replies faster.
+        """
+        if not self._may_grow or self.in_flight < int(self.limit) - 1:
+            return
+        if self._reports:
+            self.limit = min(self._ceiling, self.limit + _REPORTED_GROWTH / self.limit)
+        elif self._step.pays(int(self.limit)):
+            self.limit = min(self._ceiling, self.limit * _GROWTH)
+            self._freed.set()
 
     def on_throttle(self) -> None:
         """The server throttled: halve the limit, at most once a second, because it throttles many requests at once."""
@@ -63,6 +77,7 @@ class AdaptiveConcurrency:
         running, waiting = metrics.get("num_requests_running"), metrics.get("num_requests_waiting")
         if running is None or waiting is None:
             return
+        self._reports = True
         self._may_grow = waiting <= running / 4
         if running > 0 and waiting > max(16.0, running / 2):
             self._decrease(0.9)
@@ -75,3 +90,27 @@ class AdaptiveConcurrency:
         if now - self._decreased_at >= _DECREASE_EVERY_S:
             self._decreased_at = now
             self.limit = max(self._floor, self.limit * factor)
+            self._step = _Step(self._step.best_rate)
+
+
+class _Step:
+    """Whether the last step up of the limit brought replies faster; measured over two round trips at least."""
+
+    def __init__(self, best_rate: float = 0.0) -> None:
+        self.best_rate = best_rate
+        self._replies = 0
+        self._since = time.monotonic()
+
+    def pays(self, limit: int) -> bool:
+        """Count a reply; true when the limit should be raised now."""
+        self._replies += 1
+        now = time.monotonic()
+        if self._replies < 2 * limit:
+            return False
+        rate = self._replies / max(now - self._since, 1e-6)
+        if rate > _GAIN * self.best_rate:
+            self.best_rate, self._replies, self._since = rate, 0, now
+            return True
+        if now - self._since > _HOLD_S:  # the server may have more room by now
+            self.best_rate, self._replies, self._since = 0.0, 0, now
+        return False

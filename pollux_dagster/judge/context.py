@@ -14,6 +14,7 @@ from pollux_dagster.judge.responses import Completion, Failure, FailureKind
 _TEMPLATE_TOKENS = 64  # of the chat template
 _MARGIN = 1.25  # over the densest prompt seen, because other texts may split into more tokens
 _ENOUGH_SAMPLES = 64
+_FEW_SAMPLES = 8
 _LONGEST_MEAN_TOKEN_BYTES = 16  # English has 4 to 5 bytes a token, Russian 4 to 7
 _RUN = re.compile(r"(.)\1{4,}", re.DOTALL)
 
@@ -49,6 +50,7 @@ class ContextCheck:
 
     def __init__(self) -> None:
         self._most_tokens_per_byte = 0.0
+        self._least_tokens_per_byte = 1.0
         self._samples = 0
         self._server_counts = True
 
@@ -58,6 +60,7 @@ class ContextCheck:
             self._samples += 1
             density = completion.prompt_tokens / prompt_bytes
             self._most_tokens_per_byte = max(self._most_tokens_per_byte, density)
+            self._least_tokens_per_byte = min(self._least_tokens_per_byte, density)
 
     async def problem(self, client: JudgeClient, prompt: str, max_tokens: int) -> str | None:
         """Why the prompt must not be sent; None when it fits, or when only the server can find out."""
@@ -66,15 +69,22 @@ class ContextCheck:
         if self._upper_bound(size) + max_tokens <= context:
             return None
         if not self._server_counts:
-            return None
+            return self._certainly_too_long(client, size, max_tokens)
         count = await client.count_prompt_tokens(prompt)
         if isinstance(count, Failure):
             # No such route, or a temporary failure: the server itself has to refuse a prompt that is too long.
-            self._server_counts = count.kind is not FailureKind.REFUSED
-            return None
+            self._server_counts = count.kind not in (FailureKind.REFUSED, FailureKind.UNUSABLE)
+            return self._certainly_too_long(client, size, max_tokens)
         if count + max_tokens <= context:
             return None
         return too_long(context, count, max_tokens)
+
+    def _certainly_too_long(self, client: JudgeClient, size: int, max_tokens: int) -> str | None:
+        """Some servers (`transformers serve`) do not check a prompt's length and read on beyond the model's context."""
+        least = self._least_tokens_per_byte if self._samples >= _FEW_SAMPLES else 1 / _LONGEST_MEAN_TOKEN_BYTES
+        tokens = int(size * least / _MARGIN)
+        context = client.endpoint.max_model_len
+        return too_long(context, tokens, max_tokens) if tokens > context else None
 
     def _upper_bound(self, size: int) -> float:
         tokens = float(size)  # a token covers at least one byte

@@ -16,7 +16,8 @@ from pollux_dagster.core.prompts import render
 from pollux_dagster.core.verdicts import Verdict, VerdictStatus
 from pollux_dagster.core.work import Answer, Criterion
 from pollux_dagster.judge.client import JudgeClient
-from pollux_dagster.judge.concurrency import START, AdaptiveConcurrency
+from pollux_dagster.judge.concurrency import CAUTIOUS_START, START, AdaptiveConcurrency
+from pollux_dagster.judge.dialect import HARMLESS_LEVELS, harmless_prompt
 from pollux_dagster.judge.endpoint import Endpoint
 from pollux_dagster.judge.progress import Progress
 from pollux_dagster.judge.recovery import SharedServer
@@ -50,18 +51,20 @@ def evaluate(
     server: ServerHandle,
     ledger: Ledger,
     progress: Callable[[Progress], None],
+    log: Callable[[str], None] = lambda line: None,
 ) -> EvaluationReport:
     """Judge every pending request of `answers` and return a report; blocks until the last verdict.
 
-    `progress` is called about once a second and at the end. Every verdict is in the ledger at most one second or 256
-    verdicts after it came, however this ends. Call `evaluate_async` where an event loop is already running.
+    `progress` is called about once a second and at the end, `log` with what is learned about the server. Every verdict
+    is in the ledger at most one second or 256 verdicts after it came, however this ends. Call `evaluate_async` where an
+    event loop is already running.
 
     Raises:
         EvaluationError: a criterion is unknown, or the server refuses or fails everything for a while.
         ServerError: the server is lost and cannot be restarted.
         LedgerError: the ledger cannot be written.
     """
-    return asyncio.run(evaluate_async(answers, evaluation, server=server, ledger=ledger, progress=progress))
+    return asyncio.run(evaluate_async(answers, evaluation, server=server, ledger=ledger, progress=progress, log=log))
 
 
 async def evaluate_async(
@@ -71,20 +74,24 @@ async def evaluate_async(
     server: ServerHandle,
     ledger: Ledger,
     progress: Callable[[Progress], None],
+    log: Callable[[str], None] = lambda line: None,
 ) -> EvaluationReport:
     """`evaluate` for callers on an event loop, for instance in a notebook."""
     bounds, profile = evaluation.limits, evaluation.profile
 
     def connect(endpoint: Endpoint) -> JudgeClient:
-        return JudgeClient(endpoint, profile, connections=bounds.max_in_flight, limits=bounds.wire)
+        return JudgeClient(endpoint, profile, connections=bounds.max_in_flight, limits=bounds.wire, log=log)
 
     shared = SharedServer(server, connect)
-    concurrency = AdaptiveConcurrency(start=min(START, bounds.max_in_flight), ceiling=bounds.max_in_flight)
+    known = await shared.metrics()
+    start = START if "num_requests_running" in known else CAUTIOUS_START
+    concurrency = AdaptiveConcurrency(start=min(start, bounds.max_in_flight), ceiling=bounds.max_in_flight)
+    concurrency.on_metrics(known)
     requester = VerdictRequester(shared, profile, concurrency, bounds.retry, random.Random(bounds.seed))
     stats = RunStats(total=evaluation.total, cached=evaluation.cached)
     try:
         with ledger.writer(evaluation.run_id) as writer:
-            stats.note_metrics(await shared.metrics())
+            stats.note_metrics(known)
             async with asyncio.TaskGroup() as tasks:
                 watch = tasks.create_task(_watch(stats, shared, concurrency, requester, progress, bounds))
                 await _judge_all(answers, evaluation, writer, requester, concurrency, stats)
@@ -194,7 +201,7 @@ class _CircuitBreaker:
     """
 
     def __init__(self, profile: JudgeProfile, requester: VerdictRequester) -> None:
-        self._harmless = render(profile.template, "2 + 2 = ?", "4", "4", "Верность", "0: неверно\n1: верно")
+        self._harmless = harmless_prompt(profile)
         self._requester = requester
         self._requests = 0
         self._instructions: set[str] = set()
@@ -211,7 +218,7 @@ class _CircuitBreaker:
         if self._requests >= _HOPELESS_REQUESTS and len(self._instructions) >= _HOPELESS_INSTRUCTIONS:
             requests, self._requests = self._requests, 0
             if outcome.reply.status is VerdictStatus.REFUSED_BY_SERVER and await self._requester.is_answered(
-                self._harmless
+                self._harmless, HARMLESS_LEVELS
             ):
                 return
             raise EvaluationError(

@@ -25,6 +25,7 @@ from pollux_dagster.judge.recovery import SharedServer
 from pollux_dagster.judge.responses import Completion, Failure, FailureKind
 from pollux_dagster.judge.retry import ALTERABLE, FINAL_STATUS, SUSPICIOUS, RetryPolicy, altered
 from pollux_dagster.judge.server.errors import AddressError
+from pollux_dagster.judge.work import EvaluationError
 
 # By default a managed server may be restarted three times in half an hour. One prompt that kills it is found within
 # these restarts: after the first death all in-flight requests are suspects, after the second a few, after the third
@@ -93,7 +94,8 @@ class VerdictRequester:
         others, after a second death one suspect at a time, and after a third it is given up as `transport_error`.
         Several such prompts at once use up a managed server's restarts before all are found: then the evaluation ends
         with ServerError, and a suspect that was in flight each time may be given up in place of another. Raises only
-        ServerError: the server is lost and cannot be restarted, or its certificate is not valid.
+        ServerError (the server is lost and cannot be restarted, or its certificate is not valid) and EvaluationError
+        (the server takes no request of this judge).
         """
         request = _Request(prompt, levels, self._profile.sampling)
         while request.deaths < _MAX_DEATHS:
@@ -111,10 +113,10 @@ class VerdictRequester:
         error = f"the server died {request.deaths} times while answering this, the last time: {request.deadly_error}"
         return request.spent.outcome(_failed(VerdictStatus.TRANSPORT_ERROR, error), None, client.endpoint)
 
-    async def is_answered(self, prompt: str) -> bool:
+    async def is_answered(self, prompt: str, levels: Sequence[float]) -> bool:
         """Whether the judge answers this prompt at all; sent once and not recorded."""
         client, _ = await self._shared.current()
-        return isinstance(await client.ask(prompt, self._profile.sampling), Completion)
+        return isinstance(await client.ask(prompt, self._profile.sampling, levels), Completion)
 
     async def _ask_until_death(self, request: _Request) -> Outcome | Literal[_Next.SERVER_REPLACED]:
         """Send until there is an outcome, or the server was replaced after an attempt failed on it."""
@@ -129,7 +131,7 @@ class VerdictRequester:
                 if problem is not None:
                     return spent.outcome(_failed(VerdictStatus.CONTEXT_OVERFLOW, problem), None, client.endpoint)
             began = time.monotonic()
-            answer = await client.ask(request.prompt, request.sampling)
+            answer = await client.ask(request.prompt, request.sampling, request.levels)
             spent.attempts += 1
             spent.latency_s = time.monotonic() - began
             if isinstance(answer, Completion):
@@ -144,6 +146,11 @@ class VerdictRequester:
                 failure = answer
             if failure.kind is FailureKind.UNTRUSTED:
                 raise AddressError(failure.error)
+            if failure.kind is FailureKind.UNUSABLE:
+                raise EvaluationError(
+                    f"{client.endpoint.server} answers no request of this judge, and waiting does not help: "
+                    f"{failure.error}"
+                )
             if failure.kind in FINAL_STATUS:
                 self._shared.note_success()
                 reply = _failed(FINAL_STATUS[failure.kind], failure.error)
@@ -167,7 +174,10 @@ class VerdictRequester:
         self._concurrency.on_completion()
         self._context.learn(len(request.prompt.encode()), answer)
         request.spent.add(answer)
-        if problem := shortened(request.prompt, answer.prompt_tokens):
+        problem = shortened(request.prompt, answer.prompt_tokens)
+        if problem is None and answer.prompt_tokens > endpoint.max_model_len:
+            problem = too_long(endpoint.max_model_len, answer.prompt_tokens, request.sampling.max_tokens)
+        if problem is not None:
             return _failed(VerdictStatus.CONTEXT_OVERFLOW, problem)
         reply = read_reply(self._profile, answer.message, answer.finish_reason, request.levels)
         room = endpoint.max_model_len - answer.prompt_tokens

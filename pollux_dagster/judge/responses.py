@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import Any
@@ -20,11 +20,19 @@ import orjson
 from pollux_dagster.core.replies import MessageParts
 
 _MAX_ERROR_CHARS = 500
+_MAX_QUOTED_BYTES = 8_192  # of a refusal, in which the fields of a request may be named
 _MAX_REASON_CHARS, _MAX_ID_CHARS, _MAX_FINGERPRINT_CHARS = 64, 512, 200
 _MAX_TOKENS = 2**31 - 1  # of one request; the sum over a billion requests still fits a BIGINT
 _CONTEXT_ERROR = re.compile(
-    r"context length|max_model_len|context_length_exceeded|maximum context|too many tokens", re.I
+    r"context length|context size|context window|max_model_len|context_length_exceeded|exceed_context_size"
+    r"|maximum context|too many tokens|(?:prompt|input) is too long|maximum input length|longer than the model"
+    r"|`?inputs`? tokens \+ `?max_new_tokens|must have less than \d+ tokens|exceeds the maximum number of tokens"
+    r"|maximum prompt length|reduce the length of the (?:messages|prompt|input)|contextwindowexceeded",
+    re.I,
 )
+# OpenAI, OpenRouter, DeepSeek; OpenAI, Azure, vLLM, Ollama, LiteLLM.
+_NO_CREDIT = re.compile(r"insufficient_quota|exceeded your current quota|insufficient (?:credits|balance)", re.I)
+_NO_MODEL = re.compile(r"model", re.I)
 
 
 class FailureKind(StrEnum):
@@ -37,6 +45,7 @@ class FailureKind(StrEnum):
     BAD_BODY = "bad_body"  # 2xx and no completion in it
     MALFORMED = "malformed"  # 2xx, and whole JSON of another shape: a server's way to answer, and paid for each time
     REFUSED = "refused"  # any other 3xx or 4xx: a retry changes nothing
+    UNUSABLE = "unusable"  # key, credit or model: the same for every request, and waiting does not help
     OVERFLOW = "overflow"  # the prompt does not fit the context
 
 
@@ -55,12 +64,15 @@ class Completion:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A request that failed. `retry_after_s` is the wait that the server asked for, in seconds."""
+    """A request that failed. `retry_after_s` is the wait that the server asked for, in seconds; `body` the beginning of
+    what it sent.
+    """
 
     kind: FailureKind
     error: str
     status: int = 0
     retry_after_s: float | None = None
+    body: str = field(default="", repr=False, compare=False)
 
 
 def read_completion(body: bytes) -> Completion | Failure:
@@ -162,11 +174,15 @@ def read_error(status: int, headers: Mapping[str, str], body: bytes, *, now: flo
     """Type an error status. `now` is Unix time in seconds, for a Retry-After that names a date."""
     text = _error_text(body)
     error = f"HTTP {status}: {text}" if text else f"HTTP {status} with an empty body"
-    if status in (400, 413, 422) and (status == 413 or _CONTEXT_ERROR.search(text)):
+    typed = f"{text} {_error_types(body)}"
+    if status == 413 or (status in (400, 404, 422, 500) and _CONTEXT_ERROR.search(typed)):
         return Failure(FailureKind.OVERFLOW, error, status)
+    if status in (401, 402) or _NO_CREDIT.search(typed) or (status == 404 and _NO_MODEL.search(typed)):
+        return Failure(FailureKind.UNUSABLE, error, status)
     if status in (408, 429, 503):
         return Failure(FailureKind.THROTTLED, error, status, read_retry_after(headers.get("retry-after"), now=now))
-    return Failure(FailureKind.SERVER_ERROR if status >= 500 else FailureKind.REFUSED, error, status)
+    kind = FailureKind.SERVER_ERROR if status >= 500 else FailureKind.REFUSED
+    return Failure(kind, error, status, body=body[:_MAX_QUOTED_BYTES].decode("utf-8", "replace"))
 
 
 def read_retry_after(value: str | None, *, now: float) -> float | None:
@@ -188,9 +204,20 @@ def _bad(expected: str, body: bytes) -> Failure:
     return Failure(FailureKind.BAD_BODY, f"expected {expected}, got {len(body)} bytes beginning {shown!r}", 200)
 
 
-def _error_text(body: bytes) -> str:
+def _error_of_body(body: bytes) -> Any:
     document = _parsed(body)
-    error = _mapping(document).get("error", document)
+    document = document[0] if isinstance(document, list) and len(document) == 1 else document  # Gemini's
+    return _mapping(document).get("error", document)
+
+
+def _error_types(body: bytes) -> str:
+    """The names that an error gives itself."""
+    error = _mapping(_error_of_body(body))
+    return " ".join(text for name in ("type", "code", "status") if (text := _text(error.get(name))))
+
+
+def _error_text(body: bytes) -> str:
+    error = _error_of_body(body)
     message = _mapping(error).get("message", error)
     # Anything but a text is shown as received: it may be nested deeper than Python can write.
     shown = message if isinstance(message, str) else body[:_MAX_ERROR_CHARS].decode("utf-8", "replace")

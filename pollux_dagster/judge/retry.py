@@ -57,13 +57,19 @@ def altered(sampling: Sampling, status: VerdictStatus, room_tokens: int) -> Samp
     `room_tokens` is what the context has left after the prompt. Greedy decoding repeats itself whatever the seed, so a
     second try needs some temperature.
     """
-    warmer = replace(sampling, temperature=max(sampling.temperature, 0.3), seed=sampling.seed + 1)
+    # What the profile leaves to the server is left to it here too.
+    warmth, penalty = sampling.temperature, sampling.repetition_penalty
+    warmer = replace(
+        sampling,
+        temperature=warmth if warmth is None else max(warmth, 0.3),
+        seed=sampling.seed if sampling.seed is None else sampling.seed + 1,
+    )
     match status:
         case VerdictStatus.TRUNCATED:
             longer = min(2 * sampling.max_tokens, room_tokens)
             return replace(sampling, max_tokens=longer) if longer > sampling.max_tokens else None
         case VerdictStatus.REPETITION:
-            return replace(warmer, repetition_penalty=max(sampling.repetition_penalty, 1.1))
+            return replace(warmer, repetition_penalty=penalty if penalty is None else max(penalty, 1.1))
         case VerdictStatus.UNPARSEABLE:
             return warmer
         case _:

@@ -36,7 +36,13 @@ def judge() -> Iterator[InstantJudge]:
 
 
 @pytest.fixture
-def settings(tmp_path: Path, judge: InstantJudge) -> Settings:
+def profile() -> str:
+    """The profile that asks as `pollux-4b` did then."""
+    return "pollux-4b-no-heading"
+
+
+@pytest.fixture
+def settings(tmp_path: Path, judge: InstantJudge, profile: str) -> Settings:
     """Of the unpacked home."""
     with tarfile.open(HOME) as archive:
         archive.extractall(tmp_path, filter="data")
@@ -44,6 +50,7 @@ def settings(tmp_path: Path, judge: InstantJudge) -> Settings:
         {
             "POLLUX_HOME": str(tmp_path / "home"),
             "POLLUX_LANDING": str(tmp_path / "landing"),
+            "POLLUX_PROFILE": profile,
             "POLLUX_JUDGE_URL": judge.url,
             "POLLUX_JUDGE_MODEL": MODEL,
         }
@@ -71,4 +78,14 @@ def test_a_new_model_in_a_home_of_an_earlier_version_is_all_that_is_asked_for(
     write_answers(settings.landing, "model-c", 4, lambda i: f"Новый ответ {i}.")
     assert evaluate_landing(build_defs(settings), settings)
     assert judge.prompts.total() == len(scores) / 2
+    assert set(scores) < set(read(settings.published, SCORES))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("profile", ["pollux-4b"])
+def test_the_makers_prompt_is_another_judge_beside_the_earlier_one(settings: Settings, judge: InstantJudge) -> None:
+    scores = read(settings.published, SCORES)
+    assert evaluate_landing(build_defs(settings), settings)
+    assert judge.prompts.total() == len(scores)
     assert set(scores) < set(read(settings.published, SCORES))

@@ -18,7 +18,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pollux_dagster.core.profiles import PROFILES, JudgeProfile
+from pollux_dagster.core.profile_files import packaged_profile
+from pollux_dagster.core.profiles import JudgeProfile
 from pollux_dagster.judge.endpoint import Endpoint
 from pollux_dagster.judge.server import ServerSpec, cpu_vllm_spec, list_servers, managed_server, stop_server
 from tests.chaos.child import Work
@@ -119,13 +120,13 @@ def make_arena(folder: Path, *, stub: bool, delay_s: float = 0.3) -> Arena:
             stop_grace_s=1.0,
             max_restarts=50,
         )
-        return Arena(folder, spec, PROFILES["pollux-4b"], is_stub=True)
+        return Arena(folder, spec, packaged_profile("pollux-4b"), is_stub=True)
     weights = folder / "judge"  # a copy: the identity of the judge must not change under a long run
     if not weights.exists():
-        shutil.copytree(PROFILES["demo"].weights or Path(), weights)
+        shutil.copytree(packaged_profile("demo").weights or Path(), weights)
     # Its replies take some twenty tokens: one that runs in circles shall not set the pace of the whole suite.
-    sampling = replace(PROFILES["demo"].sampling, max_tokens=64)
-    profile = replace(PROFILES["demo"], weights=weights, sampling=sampling)
+    sampling = replace(packaged_profile("demo").sampling, max_tokens=64)
+    profile = replace(packaged_profile("demo"), weights=weights, sampling=sampling)
     spec = cpu_vllm_spec(
         profile.served_model, max_model_len=profile.max_model_len, idle_shutdown_s=IDLE_S, max_restarts=50
     )

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from pollux_dagster.core.profiles import PROFILES
+from pollux_dagster.core.profile_files import packaged_profile
 from pollux_dagster.judge.endpoint import Endpoint
 from pollux_dagster.runs.instance import open_instance
 from pollux_dagster.settings import Settings
@@ -36,7 +36,7 @@ def restart_the_daemon(arena: Arena, world: World, judge: Endpoint) -> Mapping[s
     Needs a judge by address, so that the run does not depend on who started its server. Raises ChaosError.
     """
     settings, environment = attached(arena, judge, arena.folder / "homes" / "daemon", world)
-    profile = replace(PROFILES[arena.profile.name], model=judge.model, weights=None)
+    profile = replace(packaged_profile(arena.profile.name), model=judge.model, weights=None)
     alone = settings_of(arena.folder / "homes" / "daemon-undisturbed", world.landing)
     undisturbed = judge_on(alone, judge.base_url, judge, profile, "undisturbed").rows
     with open_instance(settings.dagster_home) as instance:

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from pollux_dagster.core.prompts import POLLUX_TEMPLATE, render
+from pollux_dagster.core.profile_files import packaged_profile
+from pollux_dagster.core.prompts import render
 from tools import demo_items, demo_rules
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -77,7 +78,7 @@ def test_think_marks_survive_a_server_that_drops_special_tokens() -> None:
 def test_the_chat_template_wraps_the_prompt_that_the_client_renders() -> None:
     jinja2 = pytest.importorskip("jinja2")
     name, rubrics = demo_rules.load_criteria()["reference_agreement"]
-    content = render(POLLUX_TEMPLATE, "Сколько {N}?", "8", "Восемь.", name, rubrics)
+    content = render(packaged_profile("demo").template, "Сколько {N}?", "8", "Восемь.", name, rubrics)
     template = jinja2.Environment().from_string((JUDGE / "chat_template.jinja").read_text(encoding="utf-8"))
     text = template.render(messages=[{"role": "user", "content": content}], add_generation_prompt=True)
     assert text == f"<|im_start|>user\n{content}<|im_end|>\n<|im_start|>assistant\n"

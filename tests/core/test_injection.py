@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from pollux_dagster.core.injection import injection_reasons
-from pollux_dagster.core.prompts import POLLUX_TEMPLATE, render
+from pollux_dagster.core.profile_files import packaged_profile
+from pollux_dagster.core.prompts import as_written, render
 
 DEMO = Path(__file__).parents[2] / "pollux_dagster" / "demo" / "data" / "answers"
 REAL_ANSWERS = Path(os.environ.get("REAL_ANSWERS", "no-real-answers"))
@@ -150,11 +151,15 @@ def test_an_answer_that_speaks_about_judging_is_not(answer: str) -> None:
     assert injection_reasons(answer) == ()
 
 
+AFTER = "\n\n### Критерий оценки:\nкритерий\n\n### Шкала оценивания по критерию:\n0: нет\n1: да\n"
+
+
 @pytest.mark.parametrize("answers", ATTACKS.values(), ids=ATTACKS)
-def test_a_suspected_answer_is_rendered_byte_for_byte(answers: list[str]) -> None:
+def test_a_suspected_answer_is_shown_to_the_judge_whole(answers: list[str]) -> None:
     for answer in answers:
-        prompt = render(POLLUX_TEMPLATE, "вопрос", None, answer, "критерий", "0: нет\n1: да")
-        assert f"### Ответ для оценки:\n{answer}\n\n### Критерий оценки:\nкритерий" in prompt
+        prompt = render(packaged_profile("pollux-4b").template, "вопрос", None, answer, "критерий", "0: нет\n1: да")
+        shown = prompt.partition("### Ответ для оценки:\n")[2].removesuffix(AFTER)
+        assert as_written(shown) == answer
 
 
 def test_an_attack_in_the_middle_of_a_very_long_answer_is_found() -> None:

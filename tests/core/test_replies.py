@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pollux_dagster.core.profiles import PROFILES
+from pollux_dagster.core.profile_files import packaged_profile
 from pollux_dagster.core.replies import MessageParts, Reply, read_number, read_reply, repeats_endlessly
 from pollux_dagster.core.verdicts import VerdictStatus
 
 LEVELS = (0.0, 1.0, 2.0)
 HALVES = (0.0, 0.5, 1.0)
-FOUR_B, SEVEN_B, JSON = PROFILES["pollux-4b"], PROFILES["pollux-7b"], PROFILES["json"]
+FOUR_B, SEVEN_B, JSON = packaged_profile("pollux-4b"), packaged_profile("pollux-7b"), packaged_profile("json")
 
 
 def _read(

@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from pollux_dagster.core.profiles import PROFILES
+from pollux_dagster.core.profile_files import packaged_profile
 from pollux_dagster.core.prompts import render
 from pollux_dagster.core.work import Answer, Criterion
 from pollux_dagster.judge.client import WireLimits
@@ -28,7 +28,7 @@ from tests.fakes.fake_judge import (
     score_of,
 )
 
-PROFILE = PROFILES["pollux-4b"]
+PROFILE = packaged_profile("pollux-4b")
 
 PROFILE = replace(PROFILE, sampling=replace(PROFILE.sampling, max_tokens=256))
 

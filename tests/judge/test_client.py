@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pollux_dagster.core.profiles import PROFILES, JudgeProfile, Sampling
+from pollux_dagster.core.profile_files import packaged_profile
+from pollux_dagster.core.profiles import JudgeProfile, Sampling
 from pollux_dagster.core.verdicts import VerdictStatus
 from pollux_dagster.judge.client import JudgeClient, WireLimits, _spellings_of
 from pollux_dagster.judge.concurrency import AdaptiveConcurrency
@@ -29,7 +30,7 @@ from pollux_dagster.judge.responses import (
 from pollux_dagster.judge.retry import RetryPolicy, altered
 from tests.fakes.fake_judge import KEY, Answering, Call, FakeJudge, Raw, as_json, completion, error, replying
 
-PROFILE = PROFILES["pollux-4b"]
+PROFILE = packaged_profile("pollux-4b")
 QUICK = WireLimits(connect_s=1.0, first_byte_s=0.5, body_s=0.3, max_reply_bytes=100_000)
 
 
@@ -56,7 +57,7 @@ def ask(judge: FakeJudge, *prompts: str, profile: JudgeProfile = PROFILE, **chan
     async def run() -> list[Completion | Failure]:
         client = JudgeClient(endpoint_of(judge, **changes), profile, connections=8, limits=QUICK)
         try:
-            return [await client.ask(prompt, profile.sampling) for prompt in prompts]
+            return [await client.ask(prompt, profile.sampling, (0.0, 1.0, 2.0)) for prompt in prompts]
         finally:
             await client.aclose()
 
@@ -77,7 +78,7 @@ def test_a_request_carries_the_prompt_the_key_and_every_sampling_field(judge: Fa
 
 
 def test_a_constrained_profile_sends_its_schema_and_its_system_message(judge: FakeJudge) -> None:
-    ask(judge, "Промпт", profile=PROFILES["json"])
+    ask(judge, "Промпт", profile=packaged_profile("json"))
     [call] = judge.calls
     assert call.body["response_format"]["json_schema"]["schema"]["required"] == ["rationale", "score"]
     assert [message["role"] for message in call.body["messages"]] == ["system", "user"]
@@ -127,7 +128,11 @@ def _other_request(call: Call) -> Raw:
         (replying(content={"text": "1"}), FailureKind.MALFORMED, 'got {"text":"1"}'),
         (lambda _: as_json({"error": "model not loaded"}), FailureKind.MALFORMED, "model not loaded"),
         (lambda _: as_json({"error": {"message": "slow down", "code": 429}}), FailureKind.THROTTLED, "slow down"),
-        (lambda _: as_json({"error": {"message": "no such model", "code": 404}}), FailureKind.REFUSED, "no such model"),
+        (
+            lambda _: as_json({"error": {"message": "no such model", "code": 404}}),
+            FailureKind.UNUSABLE,
+            "no such model",
+        ),
         (lambda _: Raw(body=b"data: {}\n\n"), FailureKind.BAD_BODY, "stream of events"),
         (lambda _: Raw(body=b'{"choices": [{"message"'), FailureKind.BAD_BODY, "expected JSON"),
         (replying(content="2" * 10_000_000), FailureKind.BAD_BODY, "at most 100000 bytes"),

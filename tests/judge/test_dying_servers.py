@@ -104,6 +104,10 @@ class Mortal(Restartable):
         self.judges.append(self.judge)
         return endpoint
 
+    def metrics(self) -> dict[str, float]:
+        """Those of an idle engine, which gets as many requests at once as may be."""
+        return {"num_requests_running": 0.0, "num_requests_waiting": 0.0}
+
     def _dying(self, judge: FakeJudge, reply_s: float) -> Answering:
         def answer(call: Call) -> Raw:
             if call.prompt == self._poison:

@@ -21,9 +21,9 @@ from tests.judge.judged_world import QUICK, World, make_answers, right_scores
 
 def test_a_server_that_refuses_everything_ends_the_evaluation_early_and_says_why(world: World) -> None:
     world.judge.otherwise = error(401, "Invalid key")
-    with pytest.raises(EvaluationError, match=r"20 requests in a row; the last one: HTTP 401: Invalid key"):
+    with pytest.raises(EvaluationError, match="waiting does not help: HTTP 401: Invalid key"):
         world.evaluate(make_answers(200), limits=replace(QUICK, max_in_flight=16))
-    assert len(world.judge.calls) < 100
+    assert len(world.judge.calls) <= 16
 
 
 def after(count: int, then: Answering) -> Answering:
@@ -34,9 +34,9 @@ def after(count: int, then: Answering) -> Answering:
 
 def test_a_key_revoked_half_way_ends_the_evaluation_and_keeps_what_there_is(world: World) -> None:
     world.judge.otherwise = after(30, error(401, "Key revoked"))
-    with pytest.raises(EvaluationError, match=r"20 requests in a row; the last one: HTTP 401: Key revoked"):
+    with pytest.raises(EvaluationError, match="waiting does not help: HTTP 401: Key revoked"):
         world.evaluate(make_answers(1_000), limits=replace(QUICK, max_in_flight=16))
-    assert len(world.judge.calls) < 100
+    assert len(world.judge.calls) <= 46
     scores = {key: score for key, score in world.scores().items() if score is not None}
     assert len(scores) == 30
     assert scores.items() <= right_scores(20).items()

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from pollux_dagster.core.profiles import PROFILES
+from pollux_dagster.core.profile_files import packaged_profile
 from pollux_dagster.judge.client import JudgeClient, WireLimits
 from pollux_dagster.judge.endpoint import Endpoint, Route
 from pollux_dagster.judge.responses import Completion, Failure, FailureKind, read_completion, read_error
@@ -33,7 +33,7 @@ from tests.fakes.fake_judge import KEY, Answering, Raw, as_json, completion
 from tests.fakes.raw_peer import RawPeer, Speaking, dripping, whole
 from tests.judge.judged_world import COUNTING, QUICK, World, make_answers, right_scores
 
-PROFILE = PROFILES["pollux-4b"]
+PROFILE = packaged_profile("pollux-4b")
 SHORT = WireLimits(connect_s=1.0, first_byte_s=0.5, body_s=0.3, whole_body_s=0.6, max_reply_bytes=100_000)
 MODELS = json.dumps({"data": [{"id": "judge", "max_model_len": 8192}]}).encode()
 HEAD = b"HTTP/1.1 200 OK\r\n"
@@ -84,7 +84,7 @@ def ask(endpoint: Endpoint) -> Completion | Failure:
     async def run() -> Completion | Failure:
         client = JudgeClient(endpoint, PROFILE, connections=2, limits=SHORT)
         try:
-            return await client.ask("Промпт", PROFILE.sampling)
+            return await client.ask("Промпт", PROFILE.sampling, (0.0, 1.0))
         finally:
             await client.aclose()
 
@@ -176,10 +176,10 @@ def test_json_that_is_none_or_says_a_thing_twice_is_a_failure_of_its_request(bod
         over_the_wire = ask(endpoint_at(peer.root))
         assert isinstance(over_the_wire, Failure)
         with pytest.raises(ProbeError):
-            http_probe.served_models(peer.root, KEY, 5.0)
+            http_probe.served_models(f"{peer.root}/v1", KEY, 5.0)
         if b"choices" not in body:
             with pytest.raises(ProbeError):
-                http_probe.write_one_token(peer.root, KEY, "m", 5.0)
+                http_probe.write_one_token(f"{peer.root}/v1", KEY, http_probe.shortest_request("m"), 5.0)
 
 
 def test_an_error_text_nested_deeper_than_python_writes_is_shown_as_it_came() -> None:
@@ -277,7 +277,7 @@ def test_a_list_of_models_without_measure_is_one_short_error(listed: object) -> 
 @pytest.mark.parametrize("length", [0, -1, 2**31, 10**30, 1.5, "8192", True])
 def test_a_context_length_that_is_none_is_asked_of_the_operator(length: object) -> None:
     models = json.dumps({"data": [{"id": "judge", "max_model_len": length}]}).encode()
-    with RawPeer(saying(whole(models))) as peer, pytest.raises(AddressError, match="give max_model_len"):
+    with RawPeer(saying(whole(models))) as peer, pytest.raises(AddressError, match="set POLLUX_JUDGE_CONTEXT"):
         attached_server(peer.root, KEY).__enter__()
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from pollux_dagster.core.profiles import PROFILES
+from pollux_dagster.core.profile_files import packaged_profile
 from pollux_dagster.core.work import Answer, Criterion
 from pollux_dagster.judge.evaluate import evaluate
 from pollux_dagster.judge.server import (
@@ -32,7 +32,7 @@ from pollux_dagster.judge.server.exchange import ProbeError
 from pollux_dagster.judge.work import Evaluation
 from pollux_dagster.ledger.ledger import Ledger
 
-DEMO = PROFILES["demo"]
+DEMO = packaged_profile("demo")
 
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(600)]
 
@@ -117,7 +117,7 @@ def test_one_server_is_shared_and_guarded_by_its_key(root: Path, spec: ServerSpe
         address = endpoint.base_url.removesuffix("/v1")
         for key in ("", "wrong"):
             with pytest.raises(ProbeError, match="401"):
-                http_probe.served_models(address, key, 5)
+                http_probe.served_models(f"{address}/v1", key, 5)
         with attached_server(endpoint.base_url, endpoint.api_key) as attached:
             assert (attached.endpoint.model, attached.endpoint.max_model_len) == (endpoint.model, DEMO.max_model_len)
             assert attached.is_healthy()

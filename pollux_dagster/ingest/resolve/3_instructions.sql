@@ -34,7 +34,7 @@ WITH signed AS (
         )) AS criteria
     FROM landing.instruction_criteria GROUP BY file_path, row_number
 ), ranked AS (
-    SELECT i.file_path, i.row_number, i.prompt_id, sha256(i.instruction) AS instruction_hash, i.doc_hash,
+    SELECT i.file_path, i.row_number, i.prompt_id, prompt_hash(i.instruction) AS instruction_hash, i.doc_hash,
         CASE WHEN same.task IS NULL THEN md5(i.reference_answer) END AS reference, f.kind, f.superseded_by,
         -- Made by a reader from the task or the text, and therefore the same wherever the row lies: evaluation tools have
         -- a folder per model, and their tasks are the data sets.
@@ -312,7 +312,7 @@ SELECT p.key AS prompt_id, p.dataset, i.prompt_id AS source_prompt_id, i.instruc
     coalesce(apart.reference_answer, own.reference_answer) AS reference_answer,
     coalesce(i.task_type, 'unspecified') AS task_type,
     i.task_subtype, i.domain, i.difficulty, i.meta, p.instruction_hash,
-    sha256(coalesce(apart.reference_answer, own.reference_answer, '')) AS reference_hash, i.file_path, i.row_number
+    prompt_hash(coalesce(apart.reference_answer, own.reference_answer, '')) AS reference_hash, i.file_path, i.row_number
 FROM resolve_prompts AS p
 JOIN landing.instructions AS i USING (file_path, row_number)
 -- The row's own reference, unless it is a placeholder.

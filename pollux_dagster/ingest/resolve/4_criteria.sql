@@ -139,7 +139,7 @@ WITH used AS (
 )
 SELECT sha256(sha256(criteria_name) || sha256(rubrics)) AS criterion_id, criteria_name, rubrics, criteria_group,
     levels, list_min(levels) AS min_score, list_max(levels) AS max_score, is_gate,
-    sha256(criteria_name) AS name_hash, sha256(rubrics) AS rubrics_hash,
+    prompt_hash(criteria_name) AS name_hash, prompt_hash(rubrics) AS rubrics_hash,
     CASE WHEN NOT is_gate AND NOT directions_conflict THEN coalesce(stated_higher, worded_higher, true) END
         AS higher_is_better,
     nullif(concat_ws('; ', CASE WHEN groups_conflict THEN group_words END,

@@ -3,7 +3,7 @@
 CREATE OR REPLACE TEMP TABLE resolve_outputs AS
 WITH placed AS (
     SELECT o.file_path, o.row_number, o.model_id, o.sample_index, f.format, o.prompt_id AS said,
-        sha256(coalesce(judged_text(o.answer, o.whole_text), '')) AS answer_hash,
+        prompt_hash(coalesce(judged_text(o.answer, o.whole_text), '')) AS answer_hash,
         coalesce(k.key, m.key) AS prompt_id, m.reason, m.detail
     FROM landing.model_outputs AS o
     JOIN resolve_files AS f USING (file_path)

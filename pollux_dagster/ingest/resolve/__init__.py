@@ -12,10 +12,17 @@ from pathlib import Path
 
 import duckdb
 
+from pollux_dagster.core.prompts import MARKUP
 from pollux_dagster.core.transactions import transaction
 
 _STEPS = tuple(path.read_text("utf-8") for path in sorted(Path(__file__).parent.glob("*.sql")))
-_RULES = hashlib.sha256("\0".join(_STEPS).encode()).hexdigest()
+# Verdicts are keyed by what the judge is shown: a text with markup is shown otherwise (`prompts.as_text`) than before
+# that rule, so that a verdict from then is not one on it.
+_PROMPT_HASH = f"""
+CREATE OR REPLACE TEMP MACRO prompt_hash(x) AS
+    sha256(CASE WHEN regexp_matches(x, '{MARKUP.replace("'", "''")}') THEN 'as text: ' || x ELSE x END)
+"""
+_RULES = hashlib.sha256("\0".join((*_STEPS, _PROMPT_HASH)).encode()).hexdigest()
 
 # What of an output is judged: without the reasoning that it opens with, or all of it.
 _JUDGED = {
@@ -41,7 +48,7 @@ def resolve_if_changed(con: duckdb.DuckDBPyConnection, *, judge_reasoning: bool 
     if resolved_state(con) == wanted:
         return False
     with transaction(con):
-        for macro in _JUDGED[judge_reasoning]:
+        for macro in (*_JUDGED[judge_reasoning], _PROMPT_HASH):
             con.execute(macro)
         for step in _STEPS:
             con.execute(step)

@@ -4,10 +4,13 @@ Attaching checks everything that can be checked before the first verdict is requ
 name is one clear error and not a table of failures.
 """
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from urllib.parse import SplitResult, urlsplit
+from dataclasses import replace
+from urllib.parse import SplitResult, parse_qs, urlsplit
 
+from pollux_dagster.judge.dialect import REFUSALS, Dialect, conceded
 from pollux_dagster.judge.endpoint import DIRECT, Endpoint, Route
 from pollux_dagster.judge.server import http_probe
 from pollux_dagster.judge.server.errors import AddressError, AttachError, RestartRefusedError
@@ -16,6 +19,11 @@ from pollux_dagster.judge.server.handle import ServerHandle
 
 # The server answers, and not with a list of models.
 _NO_LIST = (200, 404, 405, 501)
+# The last part of a path below which a server's addresses lie as they are given: /v1, Gemini's /v1beta/openai, Azure's
+# /openai/deployments/<name>.
+_COMPLETE = re.compile(r"/(?:v\d+\w*|openai|deployments/[^/]+)\Z")
+# OpenAI's reasoning models refuse a limit that their reasoning has used up: they did write.
+_THOUGHT_ALL = re.compile(r"output limit was reached|max_tokens or model output limit", re.I)
 
 
 @contextmanager
@@ -29,11 +37,13 @@ def attached_server(
     timeout_s: float = 30.0,
     metrics_timeout_s: float = http_probe.METRICS_TIMEOUT_S,
     route: Route = DIRECT,
+    dialect: Dialect | None = None,
 ) -> Iterator[ServerHandle]:
-    """Provide a handle on the server at `base_url` (with or without the closing `/v1`).
+    """Provide a handle on the server at `base_url` (with or without the closing `/v1`; Azure's with its api-version).
 
     `model` may be omitted when the server serves only one; `max_model_len` (tokens) when its `/v1/models` reports it. A
-    server whose list of models is missing or cannot be read is asked for one token of `model` instead.
+    server whose list of models is missing or cannot be read is asked for one token of `model` instead, by a request as
+    `dialect` makes it.
     Each probe takes at most `timeout_s`, the metrics `metrics_timeout_s`.
 
     Raises AttachError that says which of address, key, model or length is wrong (its subclass AddressError when waiting
@@ -42,7 +52,7 @@ def attached_server(
     parts = _address(base_url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise AddressError("the server's address should look like http://host:port/v1")
-    if parts.username or parts.password or parts.query:
+    if parts.username or parts.password or set(parse_qs(parts.query)) - {"api-version"}:
         raise AddressError(
             "the server's address holds a user, password or query; an address ends up in logs and tables, "
             "so give the key as the API key instead"
@@ -54,9 +64,15 @@ def attached_server(
             "look for a line break at its end"
         )
     _require_usable(route)
-    root = base_url.rstrip("/").removesuffix("/v1").rstrip("/")
+    if parts.query:
+        route = replace(route, query=parts.query, key_header="api-key")
+    elif parts.hostname.endswith(".azure.com"):
+        route = replace(route, key_header="api-key")
+    given = parts._replace(query="", fragment="").geturl().rstrip("/")
+    base = given if _COMPLETE.search(parts.path.rstrip("/")) else f"{given}/v1"
+    root = base.removesuffix("/v1").rstrip("/")
     try:
-        chosen = _served(root, api_key, model, timeout_s, route)
+        chosen = _served(base, api_key, model, timeout_s, route, dialect)
     except ProbeError as error:
         key_hint = ": is the API key right?" if error.status in (401, 403) else ""
         kind = AddressError if error.is_final or error.status in (401, 403, 404) else AttachError
@@ -64,11 +80,11 @@ def attached_server(
     length = chosen.max_model_len or max_model_len
     if length is None:
         raise AddressError(
-            f"{root}/v1/models does not tell the context length of {chosen.name!r}: give max_model_len "
+            f"{base}/models does not tell the context length of {chosen.name!r}: set POLLUX_JUDGE_CONTEXT "
             "(tokens, prompt and completion together)"
         )
     endpoint = Endpoint(
-        base_url=f"{root}/v1",
+        base_url=base,
         api_key=api_key,
         model=chosen.name,
         max_model_len=min(length, max_model_len or length),
@@ -125,7 +141,9 @@ class AttachedServer:
 
     def _lists_models(self) -> bool:
         try:
-            http_probe.served_models(self._root, self._endpoint.api_key, self._timeout_s, self._endpoint.route)
+            http_probe.served_models(
+                self._endpoint.base_url, self._endpoint.api_key, self._timeout_s, self._endpoint.route
+            )
         except ProbeError as error:
             return error.status in _NO_LIST  # it has none that can be read, and is alive
         return True
@@ -155,22 +173,38 @@ def _require_usable(route: Route) -> None:
         raise AddressError(str(error)) from None
 
 
-def _served(root: str, api_key: str, model: str | None, timeout_s: float, route: Route) -> http_probe.ServedModel:
+def _served(
+    base: str, api_key: str, model: str | None, timeout_s: float, route: Route, dialect: Dialect | None
+) -> http_probe.ServedModel:
     """The judge among the models of the server. Raises ProbeError, and AddressError where it is none of them."""
     try:
-        return _choose(http_probe.served_models(root, api_key, timeout_s, route), model, root)
+        return _choose(http_probe.served_models(base, api_key, timeout_s, route), model, base)
     except ProbeError as error:
         if model is None or error.status not in _NO_LIST:
             raise
-    http_probe.write_one_token(root, api_key, model, timeout_s, route)
+    body = dialect.canary(model) if dialect else http_probe.shortest_request(model)
+    while True:
+        try:
+            http_probe.write_one_token(base, api_key, body, timeout_s, route)
+        except ProbeError as error:
+            if error.status not in REFUSALS:
+                raise
+            fewer = conceded(body, error.body)
+            if fewer is None:
+                if _THOUGHT_ALL.search(error.body):
+                    break
+                raise ProbeError(f"{error}: {error.body[:300]}", error.status) from None
+            body = fewer
+        else:
+            break
     return http_probe.ServedModel(model, None)
 
 
-def _choose(served: list[http_probe.ServedModel], model: str | None, root: str) -> http_probe.ServedModel:
+def _choose(served: list[http_probe.ServedModel], model: str | None, base: str) -> http_probe.ServedModel:
     names = ", ".join(repr(entry.name) for entry in served[:20]) or "none"
     if model is None:
         if len(served) != 1:
-            raise AddressError(f"{root} serves {len(served)} models ({names}): say which one is the judge")
+            raise AddressError(f"{base} serves {len(served)} models ({names}): say which one is the judge")
         return served[0]
     for entry in served:
         # Ollama lists `name:latest` and answers to `name`.
@@ -180,4 +214,4 @@ def _choose(served: list[http_probe.ServedModel], model: str | None, root: str) 
         # LiteLLM lists what it passes on as `openai/*`.
         if entry.name.endswith("*") and model.startswith(entry.name[:-1]):
             return http_probe.ServedModel(model, entry.max_model_len)
-    raise AddressError(f"{root} does not serve {model!r}; it serves {names}")
+    raise AddressError(f"{base} does not serve {model!r}; it serves {names}")

@@ -21,18 +21,20 @@ from pollux_dagster.judge.endpoint import DIRECT, Route
 MAX_BODY_BYTES = 1024 * 1024
 _MAX_HEAD_BYTES = 256 * 1024
 _MAX_REASON_CHARS = 80
+_MAX_QUOTED_BYTES = 8_192
 
 
 class ProbeError(Exception):
     """The server did not answer as expected.
 
-    `status` is the HTTP status, or 0 when there was none. `is_final`: waiting and retrying does not help, because the
-    certificate or the route must be corrected.
+    `status` is the HTTP status, or 0 when there was none, `body` the beginning of what came with it. `is_final`:
+    waiting and retrying does not help, because the certificate or the route must be corrected.
     """
 
-    def __init__(self, message: str, status: int = 0, *, is_final: bool = False) -> None:
+    def __init__(self, message: str, status: int = 0, *, is_final: bool = False, body: str = "") -> None:
         self.status = status
         self.is_final = is_final
+        self.body = body
         super().__init__(message)
 
 
@@ -55,16 +57,17 @@ def call(
     anything but a complete reply of status 200 within the limits.
     """
     headers = {"Content-Type": "application/json", "Accept-Encoding": "identity", "Connection": "close"}
-    if api_key:
-        headers["Authorization"] = f"Bearer {api_key}"
+    headers |= route.headers(api_key)
+    asked = f"{url}?{route.query}" if route.query else url
     connection = None
     try:
-        connection, target = _connection(url, route, time.monotonic() + timeout_s, max_bytes + _MAX_HEAD_BYTES)
+        connection, target = _connection(asked, route, time.monotonic() + timeout_s, max_bytes + _MAX_HEAD_BYTES)
         connection.request("GET" if body is None else "POST", target, json.dumps(body) if body else None, headers)
         with connection.getresponse() as response:
             if response.status != 200:
                 reason = response.reason[:_MAX_REASON_CHARS]
-                raise ProbeError(f"{url} answered {response.status} {reason}, expected 200", response.status)
+                said = response.read(_MAX_QUOTED_BYTES).decode("utf-8", "replace")
+                raise ProbeError(f"{url} answered {response.status} {reason}, expected 200", response.status, body=said)
             return _whole_body(response, max_bytes)
     except ssl.SSLError as error:
         raise tls_error(url, error, route) or ProbeError(f"{url} did not answer: {error}") from None

@@ -6,6 +6,7 @@ Blocking and small on purpose: verdicts go through `judge.client`, and `exchange
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,9 +56,9 @@ def is_healthy(root_url: str, timeout_s: float, route: Route = DIRECT) -> bool:
     return True
 
 
-def served_models(root_url: str, api_key: str, timeout_s: float, route: Route = DIRECT) -> list[ServedModel]:
-    """What `/v1/models` lists: under `data`, or, as at Together, in a bare list. Raises ProbeError."""
-    url = f"{root_url}/v1/models"
+def served_models(base_url: str, api_key: str, timeout_s: float, route: Route = DIRECT) -> list[ServedModel]:
+    """What `/models` lists: under `data`, or, as at Together, in a bare list. Raises ProbeError."""
+    url = f"{base_url}/models"
     content = call(url, api_key=api_key, timeout_s=timeout_s, route=route)
     listed = _parsed(url, content)
     entries = listed.get("data") if isinstance(listed, dict) else listed
@@ -69,19 +70,31 @@ def served_models(root_url: str, api_key: str, timeout_s: float, route: Route = 
 
 
 def _length(entry: dict[str, Any]) -> int | None:
-    """The context length in tokens: vLLM's and SGLang's field, else that of Together and OpenRouter."""
-    return _tokens(entry.get("max_model_len")) or _tokens(entry.get("context_length"))
+    """The context length in tokens: the field of vLLM and SGLang, Together and OpenRouter, llama.cpp, or Mistral."""
+    meta = entry.get("meta")
+    return (
+        _tokens(entry.get("max_model_len"))
+        or _tokens(entry.get("context_length"))
+        or _tokens(meta.get("n_ctx") if isinstance(meta, dict) else None)
+        or _tokens(entry.get("max_context_length"))
+    )
 
 
-def write_one_token(root_url: str, api_key: str, model: str, timeout_s: float, route: Route = DIRECT) -> None:
-    """The canary: a chat completion of one token, which proves that weights, tokenizer and scheduler work.
+def shortest_request(model: str) -> dict[str, Any]:
+    """A request for one token that states as little as possible."""
+    return {"model": model, "messages": [{"role": "user", "content": "1"}], "max_tokens": 1, "temperature": 0}
 
-    Raises ProbeError otherwise.
+
+def write_one_token(
+    base_url: str, api_key: str, body: Mapping[str, Any], timeout_s: float, route: Route = DIRECT
+) -> None:
+    """The canary: a chat completion of `body`, which proves that weights, tokenizer and scheduler work, and that the
+    server takes what a judge's requests state. Raises ProbeError otherwise.
     """
-    url = f"{root_url}/v1/chat/completions"
-    body = {"model": model, "messages": [{"role": "user", "content": "1"}], "max_tokens": 1, "temperature": 0}
-    if not _json(url, call(url, api_key=api_key, timeout_s=timeout_s, route=route, body=body)).get("choices"):
-        raise ProbeError(f"{url} answered without choices")
+    url = f"{base_url}/chat/completions"
+    answer = _json(url, call(url, api_key=api_key, timeout_s=timeout_s, route=route, body=dict(body)))
+    if not answer.get("choices"):
+        raise ProbeError(f"{url} answered without choices", _ANSWERED, body=str(answer.get("error") or "")[:500])
 
 
 def engine_version(root_url: str, timeout_s: float, route: Route = DIRECT) -> str:

@@ -24,7 +24,8 @@ class ServerSpec:
     override ours. `environment` is added to the engine's environment. `command` is the argument list for
     `engine="command"`, with `{model}`, `{host}` and `{port}` filled in; such a server reads its API key from
     `POLLUX_SERVER_API_KEY`. `python` is the interpreter that has the engine, which may belong to another environment.
-    `trust_remote_code` lets the engine run code that comes with the model; it is never set automatically.
+    `trust_remote_code` lets the engine run code that comes with the model; it is never set automatically. `canary` is
+    the request that must be answered before the server counts as ready ({}: a shortest one).
 
     All times are in seconds. `idle_shutdown_s` counts from the release of the last lease; `hang_timeout_s` is how long
     a server with requests may produce no token; more than `max_restarts` restarts within `restart_window_s` make the
@@ -43,6 +44,7 @@ class ServerSpec:
     python: str = sys.executable
     max_model_len: int | None = None
     trust_remote_code: bool = False
+    canary: Mapping[str, Any] = field(default_factory=dict, repr=False)
     startup_timeout_s: float = 900.0
     idle_shutdown_s: float = 60.0
     stop_grace_s: float = 10.0

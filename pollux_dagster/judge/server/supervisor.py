@@ -22,6 +22,7 @@ from threading import Thread
 from typing import Any
 
 from pollux_dagster.core.files import write_private
+from pollux_dagster.judge.dialect import REFUSALS, conceded
 from pollux_dagster.judge.server import engine_log, http_probe
 from pollux_dagster.judge.server.engine import Engine, free_port, is_free
 from pollux_dagster.judge.server.engine_commands import HOST, build_command
@@ -160,6 +161,8 @@ class Supervisor:
                 if self._is_ready(time.monotonic() - began):
                     return True
             except ProbeError as error:
+                if error.status in REFUSALS:  # what it refuses once it refuses always
+                    raise _EngineFailedError(f"{self.spec.engine}: {error}: {error.body[:500]}") from error
                 seen = str(error)
             time.sleep(TICK_S)
         raise _EngineFailedError(
@@ -171,7 +174,7 @@ class Supervisor:
         key = self.record.api_key
         if not http_probe.is_healthy(self._root, 2.0):
             return False
-        served = http_probe.served_models(self._root, key, 5.0)
+        served = http_probe.served_models(self._base, key, 5.0)
         if not served:
             raise ProbeError("/v1/models lists no model")
         model = next((entry for entry in served if entry.name == self.spec.served_name), served[0])
@@ -199,15 +202,22 @@ class Supervisor:
         """
         canary: Future[None] = Future()
 
-        def probe(root: str, key: str) -> None:
+        def probe(base: str, key: str, body: dict[str, Any]) -> None:
             try:
-                http_probe.write_one_token(root, key, model, timeout_s)
+                http_probe.write_one_token(base, key, body, timeout_s)
+            except ProbeError as error:
+                fewer = conceded(body, error.body) if error.status in REFUSALS else None
+                if fewer is None:
+                    canary.set_exception(error)
+                else:
+                    probe(base, key, fewer)
             except Exception as error:
                 canary.set_exception(error)
             else:
                 canary.set_result(None)
 
-        Thread(target=probe, args=(self._root, self.record.api_key), name="canary", daemon=True).start()
+        body = {**(self.spec.canary or http_probe.shortest_request(model)), "model": model}
+        Thread(target=probe, args=(self._base, self.record.api_key, body), name="canary", daemon=True).start()
         while not wait([canary], TICK_S).done:
             self._handle_requests(starting=True)
             if self.engine is None or self.engine.exit_code() is not None:
@@ -298,6 +308,10 @@ class Supervisor:
     @property
     def _root(self) -> str:
         return f"http://{HOST}:{self.record.port}"
+
+    @property
+    def _base(self) -> str:
+        return f"{self._root}/v1"
 
     def _update(self, **changes: Any) -> None:
         self.record = replace(self.record, **changes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pollux_dagster.core.profiles import PROFILES
+from pollux_dagster.core.profile_files import packaged_profile, packaged_profiles
 from pollux_dagster.core.replies import MessageParts, read_reply
 from pollux_dagster.core.verdicts import VerdictStatus
 
@@ -30,7 +30,7 @@ def check(data: bytes) -> None:
     reasoning, separator, content = text.decode("utf-8", "replace").partition("\x1f")
     message = MessageParts(content if separator else reasoning, reasoning if separator else None)
     levels = LEVELS[choice % len(LEVELS)]
-    for profile in PROFILES.values():
+    for profile in map(packaged_profile, packaged_profiles()):
         reply = read_reply(profile, message, FINISH[choice // 8 % len(FINISH)], levels)
         assert (reply.status is VerdictStatus.OK) == (reply.score is not None)
         assert reply.score is None or reply.score in levels

@@ -1,0 +1,127 @@
+"""The fields of a chat completion request for one judge on one server, which learns what that server does not take.
+
+A server that refuses a request and names a field gets the next one without it, where leaving it out asks for the same.
+Anything else would change the judge without a trace, so it ends the evaluation with the words of the server.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from pollux_dagster.core.profiles import NEUTRAL_SAMPLING, JudgeProfile, Sampling
+from pollux_dagster.core.prompts import render
+
+HARMLESS_LEVELS = (0.0, 1.0)
+REFUSALS = (400, 422)
+_LIMIT, _NEWER_LIMIT = "max_tokens", "max_completion_tokens"
+# A seed repeats a draw; with or without one, a draw is from the same distribution.
+_DISPENSABLE = frozenset({"seed"})
+_OBJECTION = re.compile(
+    r"unsupported|not support|unrecognized|unknown|unexpected|invalid|not permitted|not allowed|extra|must be|should be"
+    r"|cannot find field|not available|incompatible|deprecated",
+    re.I,
+)
+
+
+class Dialect:
+    """What one server takes of the requests of `profile`. Used from one event loop."""
+
+    def __init__(self, profile: JudgeProfile) -> None:
+        self._profile = profile
+        self._omitted: frozenset[str] = frozenset()
+        self._limit_field: str = profile.request.token_limit
+        self._accepted = False
+
+    def messages(self, prompt: str) -> list[dict[str, str]]:
+        """The messages of a request."""
+        system = self._profile.system_message
+        return [*([{"role": "system", "content": system}] if system else []), {"role": "user", "content": prompt}]
+
+    def body(self, model: str, prompt: str, sampling: Sampling, levels: Sequence[float]) -> dict[str, Any]:
+        """The whole request."""
+        form = self._profile.request
+        body: dict[str, Any] = {"model": model, "messages": self.messages(prompt), **form.extra_body}
+        if form.response_format is not None:
+            limited = form.limits_score and levels
+            body["response_format"] = _limited(form.response_format, levels) if limited else form.response_format
+        for name, value in sampling.as_request_fields().items():
+            if name == _LIMIT:
+                body[self._limit_field] = value
+            elif name not in self._omitted and not (form.omits_neutral and value == NEUTRAL_SAMPLING.get(name)):
+                body[name] = value
+        return body
+
+    def canary(self, model: str) -> dict[str, Any]:
+        """A request that states what every request of this judge does, for one token."""
+        shortest = replace(self._profile.sampling, max_tokens=1)
+        return self.body(model, harmless_prompt(self._profile), shortest, HARMLESS_LEVELS)
+
+    def accept(self) -> None:
+        """Note that the server answered a request: it takes all the fields of it."""
+        self._accepted = True
+
+    def adapt(self, sent: Mapping[str, Any], refusal: str) -> str | None:
+        """What is left out or renamed from now on, in words, after `sent` was refused with this text; None where the
+        refusal names nothing of the kind. What only a second try states is left out too: any reply will do there.
+        """
+        if self._limit_field == _LIMIT and _wants_newer_limit(sent, refusal):
+            self._limit_field = _NEWER_LIMIT
+            return f"{_LIMIT} is sent as {_NEWER_LIMIT}"
+        stated = self._profile.sampling.as_request_fields()
+        found = {name for name in _named(sent, refusal) if name in stated and sent[name] != stated[name]}
+        new = (found | _neutral(sent, refusal)) - self._omitted - {_LIMIT, _NEWER_LIMIT}
+        self._omitted |= new
+        return f"{', '.join(sorted(new))} not sent" if new else None
+
+    def objection(self, sent: Mapping[str, Any], refusal: str) -> str | None:
+        """Which fields of the judge the server does not take, so that it answers no request; None where that is not
+        sure.
+        """
+        fixed = [name for name in _named(sent, refusal) if name not in ("model", "messages", _LIMIT, _NEWER_LIMIT)]
+        if self._accepted or not fixed or not _OBJECTION.search(refusal):
+            return None
+        shown = ", ".join(f"{name} = {sent[name]!r}" if name in Sampling.__slots__ else name for name in fixed)
+        return (
+            f"it does not take {shown}. Without it this would be another judge: use a profile that does not state it, "
+            'for instance openai-reasoning, or one of your own (docs/judges.md) with "server" for what it decides'
+        )
+
+
+def harmless_prompt(profile: JudgeProfile) -> str:
+    """A prompt that no filter minds, whose criterion has HARMLESS_LEVELS."""
+    return render(profile.template, "2 + 2 = ?", "4", "4", "Верность", "0: неверно\n1: верно")
+
+
+def conceded(sent: Mapping[str, Any], refusal: str) -> dict[str, Any] | None:
+    """`sent` without what a refusal names, where that asks for the same; None where nothing of it can go."""
+    if _wants_newer_limit(sent, refusal):
+        return {(_NEWER_LIMIT if name == _LIMIT else name): value for name, value in sent.items()}
+    without = _neutral(sent, refusal)
+    return {name: value for name, value in sent.items() if name not in without} if without else None
+
+
+def _neutral(sent: Mapping[str, Any], refusal: str) -> frozenset[str]:
+    named = _named(sent, refusal)
+    return frozenset(name for name in named if name in _DISPENSABLE or NEUTRAL_SAMPLING.get(name) == sent[name])
+
+
+def _wants_newer_limit(sent: Mapping[str, Any], refusal: str) -> bool:
+    return _LIMIT in sent and _LIMIT in _named(sent, refusal) and _NEWER_LIMIT in refusal
+
+
+def _named(sent: Mapping[str, Any], text: str) -> list[str]:
+    """The fields of a request that a text names as whole words."""
+    return [name for name in sent if re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", text)]
+
+
+def _limited(response_format: Mapping[str, Any], levels: Sequence[float]) -> dict[str, Any]:
+    """The response format with the score of its schema limited to the levels, written as a rubric writes them."""
+    numbers = [int(level) if float(level).is_integer() else level for level in levels]
+    outer = dict(response_format)
+    outer["json_schema"] = described = dict(outer["json_schema"])
+    described["schema"] = schema = dict(described["schema"])
+    schema["properties"] = {**schema["properties"], "score": {**schema["properties"]["score"], "enum": numbers}}
+    return outer

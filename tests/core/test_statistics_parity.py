@@ -6,7 +6,7 @@ from dataclasses import asdict
 from fractions import Fraction
 from itertools import product
 from random import Random
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pytest
@@ -47,7 +47,8 @@ def rated(items: list[Item]) -> RatedItems:
     )
 
 
-EVERYTHING: list[Choices] = [Choices(*values) for values in product(*cast("list[Any]", list(OPTIONS.values())))]
+VALUES: list[Any] = list(OPTIONS.values())
+EVERYTHING = [Choices(*values) for values in product(*VALUES)]
 
 
 @pytest.mark.parametrize(("seed", "judge_parts"), [(1, 1), (2, 4)])

@@ -8,7 +8,7 @@ from dataclasses import asdict, fields
 from typing import Any
 
 from pollux_dagster.app.parity import Parity
-from pollux_dagster.core.model_card import SCOPES
+from pollux_dagster.core.model_card import PACKAGED_CARD, SCOPES
 from pollux_dagster.core.statistics.agreement import Estimate
 from pollux_dagster.core.statistics.parity import FIGURES, OPTIONS, Choices, Measured
 
@@ -20,6 +20,7 @@ def parity_lines(parity: Parity) -> list[str]:
     lines = [
         f"{wide.rated} items with {wide.ratings} scores of people, {len(wide.items)} of them with a usable verdict of "
         f"{parity.judge_name}" + (f" (left out: {lost})" if lost else ""),
+        *(["every item has one score: how experts are joined is not tried"] if wide.ratings == wide.rated else []),
         *([f"excluded: {', '.join(parity.excluded)}"] if parity.excluded else []),
         _kept_out_line(parity),
         f"shown: {_words(parity.shown)}; intervals of 95 % leave out one instruction at a time",
@@ -30,7 +31,7 @@ def parity_lines(parity: Parity) -> list[str]:
     elif best.distance is None:
         lines.append(
             f"the card's row {row.name} states no figure in this card file, so no combination can be called the "
-            "nearest: write the figures of the card into a copy of model_card.json and pass it with --card"
+            f"nearest: write the figures of the card into a copy of {PACKAGED_CARD} and pass it with --card"
         )
     elif math.isinf(best.distance):
         lines.append(f"no combination has all the figures that the card's row {row.name} states")

@@ -211,6 +211,20 @@ def test_parquet_and_a_folder_are_read_like_json_lines(judged: Judged, wide: Pat
     assert as_json(judged, "--wide", tmp_path / "folder")["scopes"] == expected
 
 
+def test_with_one_score_an_item_there_is_nothing_to_join(judged: Judged, tmp_path: Path) -> None:
+    item = ("prompt_id", "model_id", "criteria_name")
+    means = pl.DataFrame(judged.rows).drop("annotator").group_by(item, maintain_order=True)
+    wide = tmp_path / "means.jsonl"
+    means.agg(pl.col("criteria_score").mean(), pl.exclude("criteria_score").first()).write_ndjson(wide)
+    found = as_json(judged, "--wide", wide)
+    assert {one["choices"]["experts"] for one in found["combinations"]} == {"mean"}
+    for one in found["combinations"]:
+        expected = exact_figures(judged.items, one["choices"])
+        assert one["figures"]["overall"] == pytest.approx(expected, abs=1e-12, rel=0)
+    said = pollux_parity(judged, "--wide", wide).output
+    assert "every item has one score: how experts are joined is not tried" in said
+
+
 def test_a_verdict_on_another_text_does_not_count(judged: Judged, tmp_path: Path) -> None:
     changed = [row | {"answer": row["answer"] + "!"} if row["model_id"] == "a" else row for row in judged.rows]
     found = as_json(judged, "--wide", write_jsonl(tmp_path / "changed.jsonl", changed))

@@ -36,7 +36,7 @@ def parity_lines(parity: Parity) -> list[str]:
     elif math.isinf(best.distance):
         lines.append(f"no combination has all the figures that the card's row {row.name} states")
     else:
-        distances = [one.distance for one in parity.tried if one.distance is not None]
+        distances = [one.distance for one in parity.tried if one.distance is not None and math.isfinite(one.distance)]
         alike = sum(math.isclose(distance, best.distance, abs_tol=1e-12) for distance in distances) - 1
         lines.append(
             f"nearest to the card's row {row.name} of {len(parity.tried)} combinations: {_words(best.choices)}; "

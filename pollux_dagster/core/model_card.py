@@ -1,7 +1,7 @@
 """The judges' table of the model card of Pollux-4B-Judge: its rows, and the task types that were kept out of training.
 
-`model_card.json` has every fact with its source. A figure that no readable source states is left out there and never
-guessed; whoever has the card's table at hand fills in a copy and passes it as the card.
+A figure that no readable source states is left out of `model_card.json` and never guessed; whoever has the card's
+table at hand fills in a copy, with the source, and passes it as the card.
 """
 
 from __future__ import annotations

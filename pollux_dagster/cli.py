@@ -256,6 +256,43 @@ def check_judge(profile: str, home: Home = None, judge_url: JudgeUrl = None, jud
         _fail(f"{unread} of {len(tried)} replies gave no score")
 
 
+@app.command()
+def parity(
+    wide: Annotated[Path, typer.Option(help="The POLLUX wide set: a file, or a folder of its files")],
+    home: Home = None,
+    profile: Annotated[str | None, typer.Option(help="Judge profile [default: $POLLUX_PROFILE or pollux-4b]")] = None,
+    card: Annotated[Path | None, typer.Option(help="Card file to compare with [default: the packaged one]")] = None,
+    row: Annotated[str | None, typer.Option(help="Row of the card to compare with [default: the judge's own]")] = None,
+    exclude: Annotated[list[str] | None, typer.Option(help="Leave out a criterion or a group; may be repeated")] = None,
+    choose: Annotated[
+        list[str] | None, typer.Option(help="CHOICE=VALUE: fix a choice that is otherwise tried out; may be repeated")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON")] = False,
+) -> None:
+    """Compare the judge with people on the POLLUX wide set as its model card does, without asking the judge."""
+    import json
+
+    from pollux_dagster.app.parity import ParityError, measure_parity
+    from pollux_dagster.app.parity_report import parity_json, parity_lines, parity_tables
+    from pollux_dagster.core.text import escaped
+    from pollux_dagster.report import print_rows
+
+    try:
+        found = measure_parity(
+            _settings(POLLUX_HOME=home, POLLUX_PROFILE=profile), wide,
+            card=card, row=row, exclude=exclude or (), choose=choose or (),
+        )  # fmt: skip
+    except (ParityError, FileNotFoundError, ValueError) as error:
+        _fail(str(error))
+    if as_json:
+        typer.echo(json.dumps(parity_json(found), ensure_ascii=False, indent=1))
+        return
+    for title, columns, rows in parity_tables(found):
+        print_rows(console, title, columns, rows)
+    for line in parity_lines(found):
+        typer.echo(escaped(line))
+
+
 @golden.command()
 def pin(
     home: Home = None,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from scipy import special, stats
@@ -92,25 +93,51 @@ def agreement(
             f"got {len(gold)}, {len(judge)} and {len(clusters)} entries."
         )
     scale = np.asarray(sorted(levels), dtype=np.float64)
-    gold_class, judge_class = classes or (scale[nearest_level(gold, scale)], scale[nearest_level(judge, scale)])
-    gold_values, gold_levels, gold_code = _distinct(gold, gold_class)
-    judge_values, judge_levels, judge_code = _distinct(judge, judge_class)
     names, cluster = np.unique(clusters, return_inverse=True)
-    shape = (len(names), len(gold_values), len(judge_values))
-    cell = (cluster * shape[1] + gold_code) * shape[2] + judge_code
-    tables = np.bincount(cell, minlength=int(np.prod(shape))).reshape(shape).astype(np.float64)
-    whole = tables.sum(axis=0)
-    stacked = np.concatenate([whole[None], whole[None] - tables])
-    to_level = _fold(gold_levels, judge_levels, scale)
-    values = _figures(stacked, to_level(stacked), gold_values, judge_values)
-    figures = {name: jackknife(values[name], len(names), _TRANSFORMS[name], level) for name in METRICS}
+    tables = contingency(
+        gold, judge, cluster, len(names), scale,
+        classes or (scale[nearest_level(gold, scale)], scale[nearest_level(judge, scale)]),
+    )  # fmt: skip
+    values = _figures(tables)
+    figures = {name: jackknife(values[name], len(names), TRANSFORMS[name], level) for name in METRICS}
     return Agreement(
         n=len(gold),
         clusters=len(names),
         figures=figures,
         levels=tuple(float(x) for x in scale),
-        confusion=to_level(whole[None])[0].astype(np.int64),
+        confusion=tables.confusion[0].astype(np.int64),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """The contingency tables of one set of items: the first of all of them, then one without each cluster in turn.
+
+    `counts` is (tables, gold values, judge values), `confusion` the same by level: (tables, levels, levels). A value
+    that stands for two levels has two rows or columns in `counts`.
+    """
+
+    counts: Table
+    confusion: Table
+    gold_values: Floats
+    judge_values: Floats
+
+
+def contingency(
+    gold: Floats, judge: Floats, clusters: Integers, n_clusters: int, scale: Floats, classes: tuple[Floats, Floats]
+) -> Tables:
+    """Count (items,) pairs of scores; `clusters` are codes below `n_clusters`, and a cluster may have no items.
+
+    scale: all levels, ascending. classes: the level that each gold and each judge score stands for.
+    """
+    gold_values, gold_levels, gold_code = _distinct(gold, classes[0])
+    judge_values, judge_levels, judge_code = _distinct(judge, classes[1])
+    shape = (n_clusters, len(gold_values), len(judge_values))
+    cell = (clusters * shape[1] + gold_code) * shape[2] + judge_code
+    each = np.bincount(cell, minlength=int(np.prod(shape))).reshape(shape).astype(np.float64)
+    whole = each.sum(axis=0)
+    counts = np.concatenate([whole[None], whole[None] - each])
+    return Tables(counts, _fold(gold_levels, judge_levels, scale)(counts), gold_values, judge_values)
 
 
 def _distinct(values: Floats, classes: Floats) -> tuple[Floats, Floats, Integers]:
@@ -131,45 +158,74 @@ def _fold(gold_levels: Floats, judge_levels: Floats, scale: Floats) -> Callable[
     return fold
 
 
-def _figures(tables: Table, confusion: Table, gold_values: Floats, judge_values: Floats) -> dict[str, Floats]:
-    """Every figure for a stack of contingency tables (tables, gold values, judge values): (tables,) each.
-
-    confusion: the same tables by level. A value that stands for two levels has two rows or columns.
-    """
-    n = tables.sum(axis=(1, 2))
-    gap = judge_values[None, :] - gold_values[:, None]
-    diagonal = np.einsum("tii->ti", confusion)
+def _figures(tables: Tables) -> dict[str, Floats]:
+    """Every figure for every table: (tables,) each."""
+    counts, confusion = tables.counts, tables.confusion
+    n = counts.sum(axis=(1, 2))
+    gap = tables.judge_values[None, :] - tables.gold_values[:, None]
     gold_counts, judge_counts = confusion.sum(axis=2), confusion.sum(axis=1)
-    used = gold_counts + judge_counts
     position = np.arange(confusion.shape[1])
     distance = (position[:, None] - position[None, :]) ** 2.0
     with np.errstate(divide="ignore", invalid="ignore"):
-        square = (tables * gap**2).sum(axis=(1, 2))
-        f1 = np.where(used > 0, 2 * diagonal / used, 0.0)
+        square = (counts * gap**2).sum(axis=(1, 2))
         expected = np.einsum("ti,ij,tj->t", gold_counts, distance, judge_counts) / n
         return {
-            "rmse": np.sqrt(square / n),
-            "mae": (tables * np.abs(gap)).sum(axis=(1, 2)) / n,
-            "macro_f1": f1.sum(axis=1) / (used > 0).sum(axis=1),
-            "spearman": _spearman(tables, gold_values, judge_values),
+            "rmse": rmse(tables),
+            "mae": (counts * np.abs(gap)).sum(axis=(1, 2)) / n,
+            "macro_f1": macro_f1(tables),
+            "spearman": spearman(tables),
             "quadratic_kappa": 1 - (confusion * distance).sum(axis=(1, 2)) / expected,
-            "krippendorff_alpha": _alpha_of_two(tables, gold_values, judge_values, square),
-            "exact_agreement": diagonal.sum(axis=1) / n,
+            "krippendorff_alpha": _alpha_of_two(counts, tables.gold_values, tables.judge_values, square),
+            "exact_agreement": np.einsum("tii->t", confusion) / n,
         }
 
 
-def _spearman(tables: Table, gold_values: Floats, judge_values: Floats) -> Floats:
-    """Pearson's correlation of the midranks that the margins of each table imply."""
+def rmse(tables: Tables) -> Floats:
+    """Root mean squared error of judge - gold for every table: (tables,), NaN for one without items."""
+    gap = tables.judge_values[None, :] - tables.gold_values[:, None]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        error: Floats = np.sqrt((tables.counts * gap**2).sum(axis=(1, 2)) / tables.counts.sum(axis=(1, 2)))
+    return error
+
+
+ClassesOfF1 = Literal["used", "people", "rubric"]
+
+
+def macro_f1(tables: Tables, over: ClassesOfF1 = "used") -> Floats:
+    """Macro F1 for every table: (tables,), NaN for one without items.
+
+    over: the classes whose F1 are averaged. "used": those that either side uses, as scikit-learn's
+    f1_score(average="macro"). "people": those in gold. "rubric": every level of the scale, an unused one with F1 0, as
+    with scikit-learn's `labels` and its default for a zero division.
+    """
+    gold_counts = tables.confusion.sum(axis=2)
+    used = gold_counts + tables.confusion.sum(axis=1)
+    n = gold_counts.sum(axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        f1 = np.where(used > 0, 2 * np.einsum("tii->ti", tables.confusion) / used, 0.0)
+        if over == "used":
+            mean = f1.sum(axis=1) / (used > 0).sum(axis=1)
+        elif over == "people":
+            mean = np.where(gold_counts > 0, f1, 0.0).sum(axis=1) / (gold_counts > 0).sum(axis=1)
+        else:
+            mean = np.where(n > 0, f1.mean(axis=1), np.nan)
+    averaged: Floats = mean
+    return averaged
+
+
+def spearman(tables: Tables) -> Floats:
+    """Pearson's correlation of the midranks that each table's margins imply: (tables,), NaN if a side is constant."""
     # Equal values of different classes are still ties.
-    same = [(np.unique(v)[:, None] == v[None, :]).astype(np.float64) for v in (gold_values, judge_values)]
-    tables = same[0] @ tables @ same[1].T
-    n = tables.sum(axis=(1, 2))[:, None]
-    rows, columns = tables.sum(axis=2), tables.sum(axis=1)
+    same = [(np.unique(v)[:, None] == v[None, :]).astype(np.float64) for v in (tables.gold_values, tables.judge_values)]
+    counts = same[0] @ tables.counts @ same[1].T
+    n = counts.sum(axis=(1, 2))[:, None]
+    rows, columns = counts.sum(axis=2), counts.sum(axis=1)
     x = np.cumsum(rows, axis=1) - rows / 2 - n / 2
     y = np.cumsum(columns, axis=1) - columns / 2 - n / 2
-    covariance = np.einsum("ti,tij,tj->t", x, tables, y)
+    covariance = np.einsum("ti,tij,tj->t", x, counts, y)
     spread = (rows * x**2).sum(axis=1) * (columns * y**2).sum(axis=1)
-    correlation: Floats = covariance / np.sqrt(spread)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        correlation: Floats = covariance / np.sqrt(spread)
     return correlation
 
 
@@ -207,7 +263,7 @@ _SCALES: dict[str, tuple[Callable[[float], float], Callable[[float], float], Cal
     "logit": (special.logit, special.expit, lambda x: float(np.float64(1) / (x * (1 - x)))),
     "fisher": (np.arctanh, np.tanh, lambda x: float(np.float64(1) / (1 - x * x))),
 }
-_TRANSFORMS = {
+TRANSFORMS = {  # the scale on which the interval of each figure is built
     "rmse": "log",
     "mae": "log",
     "macro_f1": "logit",

@@ -26,6 +26,12 @@ columns:
   verdict_key: Key of the verdict in judging.verdicts, computed from the current texts.
   status: Status of the verdict; missing where the judge has not been asked yet or the text has changed since.
   score: The judge's number in the rubric's own units; NULL unless status is ok.
+  expected_score: >
+    The mean of the rubric's levels under the judge's own probabilities of them, in the rubric's own units; NULL where the
+    profile does not ask for the distribution or the server does not give it. The tables use score.
+  score_entropy: >
+    Entropy of those probabilities in nats; 0 where the judge is sure, ln(number of levels) where it is not at all.
+  level_probabilities: The judge's probability of each level of the rubric, in ascending order of the levels.
   min_score: Lowest level of the rubric.
   max_score: Highest level of the rubric.
   higher_is_better: >
@@ -102,6 +108,9 @@ judged AS (
         criteria.higher_is_better,
         coalesce(verdicts.status, 'missing') AS status,
         verdicts.score,
+        list_dot_product(verdicts.level_probabilities, criteria.levels) AS expected_score,
+        list_sum([-p * ln(p) FOR p IN verdicts.level_probabilities IF p > 0]) AS score_entropy,
+        verdicts.level_probabilities,
         CASE
             WHEN criteria.is_gate OR criteria.higher_is_better THEN verdicts.score
             WHEN NOT criteria.higher_is_better THEN criteria.min_score + criteria.max_score - verdicts.score
@@ -151,6 +160,9 @@ SELECT
     judged.verdict_key,
     judged.status,
     judged.score,
+    judged.expected_score,
+    judged.score_entropy,
+    judged.level_probabilities,
     judged.min_score,
     judged.max_score,
     judged.higher_is_better,

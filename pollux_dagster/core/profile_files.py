@@ -68,6 +68,7 @@ class _Request(_Section):
     extra_body: dict[str, Any] = {}
     response_format: dict[str, Any] | None = None
     limit_score_to_levels: StrictBool = False
+    score_distribution: StrictBool = False
 
     @model_validator(mode="after")
     def _consistent(self) -> _Request:
@@ -230,6 +231,7 @@ def _built(path: Path, read: _Profile) -> JudgeProfile:
             extra_body=MappingProxyType(request.extra_body),
             response_format=MappingProxyType(request.response_format) if request.response_format else None,
             limits_score=request.limit_score_to_levels,
+            distributes_score=request.score_distribution,
         ),
         reasoning_parser={str(engine): parser for engine, parser in server.reasoning_parser.items()},
         arguments={str(engine): arguments for engine, arguments in server.arguments.items()},

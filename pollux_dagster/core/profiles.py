@@ -130,7 +130,8 @@ class RequestForm:
     `omits_neutral`: sampling parameters with a neutral value are not sent, for servers that refuse those they do not
     know (other servers would fill them in from the model's own defaults). `token_limit` is the name of the field with
     `max_tokens`. `extra_body` is merged into every request. `response_format` constrains decoding; `limits_score`: its
-    schema's score is limited to the rubric's levels.
+    schema's score is limited to the rubric's levels. `distributes_score`: the probability of each level is asked for
+    too; it leaves the verdict as it is and so is not part of the identity.
     """
 
     omits_neutral: bool = False
@@ -138,6 +139,7 @@ class RequestForm:
     extra_body: Mapping[str, Any] = field(default_factory=dict)
     response_format: Mapping[str, Any] | None = None
     limits_score: bool = False
+    distributes_score: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,8 @@ class Verdict:
 
     `score` is in the rubric's own units and is set exactly when `status` is ok; ValueError otherwise. `latency_s` is in
     seconds; token counts are the server's own. `server` names the process that answered (engine start id or URL without
-    credentials).
+    credentials). `level_probabilities` has the probability of each level of the rubric, in ascending order, None where
+    it was not asked for or could not be had.
     """
 
     verdict_key: str
@@ -51,6 +52,7 @@ class Verdict:
     server: str
     run_id: str
     created_at: datetime
+    level_probabilities: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         if (self.status is VerdictStatus.OK) != (self.score is not None):

@@ -28,7 +28,9 @@ from pollux_dagster.judge.responses import (
     FailureKind,
     read_completion,
     read_error,
+    read_logprobs,
     read_token_count,
+    read_tokens,
 )
 from pollux_dagster.judge.transport import AiohttpTransport, ReplyTooLargeError, UntrustedServerError
 
@@ -122,7 +124,7 @@ class JudgeClient:
                 return answer if objection is None else Failure(FailureKind.UNUSABLE, said, answer.status)
 
     async def _ask(self, body: dict[str, Any]) -> Completion | Failure:
-        request_id = f"{self._id_prefix}{next(self._numbers)}"
+        request_id = self._next_id()
         try:
             content = orjson.dumps(body, default=dict)
         except orjson.JSONEncodeError as error:
@@ -147,9 +149,35 @@ class JudgeClient:
             "model": self.endpoint.model,
             "messages": self._dialect.messages(prompt),
         }
-        url = f"{self.endpoint.base_url.removesuffix('/v1')}/tokenize"
-        reply = await self._post(url, orjson.dumps(body), f"{self._id_prefix}{next(self._numbers)}")
+        reply = await self._post(f"{self._root}/tokenize", orjson.dumps(body), self._next_id())
         return reply if isinstance(reply, Failure) else read_token_count(reply)
+
+    async def tokens_of(self, text: str) -> tuple[int, ...] | Failure:
+        """The ids of a text's tokens, without those of a template. Uses vLLM's `/tokenize`."""
+        body = {"model": self.endpoint.model, "prompt": text, "add_special_tokens": False}
+        reply = await self._post(f"{self._root}/tokenize", orjson.dumps(body), self._next_id())
+        return reply if isinstance(reply, Failure) else read_tokens(reply)
+
+    async def next_token_logprobs(self, prefix: Sequence[int], tokens: Sequence[int]) -> dict[int, float] | Failure:
+        """The natural logarithm of the probability of each of `tokens` after the tokens of `prefix`."""
+        body = {
+            "model": self.endpoint.model,
+            "prompt": list(prefix),
+            "max_tokens": 1,
+            "temperature": 0,
+            "logprobs": 1,
+            "logprob_token_ids": list(tokens),
+            "return_tokens_as_token_ids": True,
+        }
+        reply = await self._post("/completions", orjson.dumps(body), self._next_id())
+        return reply if isinstance(reply, Failure) else read_logprobs(reply, tokens)
+
+    @property
+    def _root(self) -> str:
+        return self.endpoint.base_url.removesuffix("/v1")
+
+    def _next_id(self) -> str:
+        return f"{self._id_prefix}{next(self._numbers)}"
 
     async def aclose(self) -> None:
         """Close the pool; in-flight requests fail as unreachable."""

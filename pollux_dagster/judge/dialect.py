@@ -18,7 +18,7 @@ HARMLESS_LEVELS = (0.0, 1.0)
 REFUSALS = (400, 422)
 _LIMIT, _NEWER_LIMIT = "max_tokens", "max_completion_tokens"
 # A seed repeats a draw; with or without one, a draw is from the same distribution.
-_DISPENSABLE = frozenset({"seed"})
+_DISPENSABLE = frozenset({"seed", "return_token_ids"})
 _OBJECTION = re.compile(
     r"unsupported|not support|unrecognized|unknown|unexpected|invalid|not permitted|not allowed|extra|must be|should be"
     r"|cannot find field|not available|incompatible|deprecated",
@@ -44,6 +44,8 @@ class Dialect:
         """The whole request."""
         form = self._profile.request
         body: dict[str, Any] = {"model": model, "messages": self.messages(prompt), **form.extra_body}
+        if form.distributes_score and "return_token_ids" not in self._omitted:
+            body["return_token_ids"] = True
         if form.response_format is not None:
             limited = form.limits_score and levels
             body["response_format"] = _limited(form.response_format, levels) if limited else form.response_format

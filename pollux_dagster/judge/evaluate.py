@@ -87,7 +87,7 @@ async def evaluate_async(
     start = START if "num_requests_running" in known else CAUTIOUS_START
     concurrency = AdaptiveConcurrency(start=min(start, bounds.max_in_flight), ceiling=bounds.max_in_flight)
     concurrency.on_metrics(known)
-    requester = VerdictRequester(shared, profile, concurrency, bounds.retry, random.Random(bounds.seed))
+    requester = VerdictRequester(shared, profile, concurrency, bounds.retry, random.Random(bounds.seed), log)
     stats = RunStats(total=evaluation.total, cached=evaluation.cached)
     try:
         with ledger.writer(evaluation.run_id) as writer:
@@ -249,6 +249,7 @@ def _verdict(verdict_key: str, evaluation: Evaluation, outcome: Outcome) -> Verd
         server=endpoint.server,
         run_id=evaluation.run_id,
         created_at=datetime.now(UTC),
+        level_probabilities=outcome.level_probabilities,
     )
 
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from typing import Literal
 
@@ -20,6 +20,7 @@ from pollux_dagster.core.replies import Reply, read_reply
 from pollux_dagster.core.verdicts import VerdictStatus
 from pollux_dagster.judge.concurrency import AdaptiveConcurrency
 from pollux_dagster.judge.context import ContextCheck, shortened, too_long
+from pollux_dagster.judge.distribution import ScoreDistribution
 from pollux_dagster.judge.endpoint import Endpoint
 from pollux_dagster.judge.recovery import SharedServer
 from pollux_dagster.judge.responses import Completion, Failure, FailureKind
@@ -53,6 +54,7 @@ class Outcome:
     latency_s: float
     endpoint: Endpoint
     was_answered: bool
+    level_probabilities: tuple[float, ...] | None = None
 
 
 class _Next(Enum):
@@ -73,6 +75,7 @@ class VerdictRequester:
         concurrency: AdaptiveConcurrency,
         policy: RetryPolicy,
         random_source: random.Random,
+        log: Callable[[str], None] = lambda line: None,
     ) -> None:
         self._shared = shared
         self._profile = profile
@@ -80,6 +83,7 @@ class VerdictRequester:
         self._policy = policy
         self._random = random_source
         self._context = ContextCheck()
+        self._distribution = ScoreDistribution(log) if profile.request.distributes_score else None
         self._asking = 0
         # Indexed by the number of deaths that a request was in flight for. A place is kept until its request is
         # finished or the server replaced: the next request would otherwise meet the dead server and become a suspect
@@ -140,7 +144,7 @@ class VerdictRequester:
                     self.retries += 1
                     continue
                 if reply.status is not VerdictStatus.TRANSPORT_ERROR:
-                    return spent.outcome(reply, answer, client.endpoint)
+                    return await self._with_distribution(spent.outcome(reply, answer, client.endpoint), request, answer)
                 failure = Failure(FailureKind.SERVER_ERROR, reply.problem or "the server gave the reply up")
             else:
                 failure = answer
@@ -167,6 +171,15 @@ class VerdictRequester:
                 return spent.outcome(_failed(VerdictStatus.TRANSPORT_ERROR, error), None, client.endpoint)
             self.retries += 1
             await asyncio.sleep(self._policy.wait_s(request.failures, failure, self._random))
+
+    async def _with_distribution(self, outcome: Outcome, request: _Request, answer: Completion) -> Outcome:
+        """The outcome with the probability of each level, where those are wanted and can be had."""
+        score = outcome.reply.score
+        if self._distribution is None or score is None:
+            return outcome
+        client, _ = await self._shared.current()
+        found = await self._distribution.of(client, answer, score, request.levels)
+        return replace(outcome, level_probabilities=found)
 
     def _read(self, request: _Request, answer: Completion, endpoint: Endpoint) -> Reply | Literal[_Next.ASK_ALTERED]:
         """What the completion says, or that it is worth one more request; its sampling is then already altered."""

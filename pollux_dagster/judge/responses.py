@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
@@ -51,7 +51,9 @@ class FailureKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """One completion. Token counts are the server's; `cached_tokens` is None where it does not report them."""
+    """One completion. Token counts are the server's; `cached_tokens` is None where it does not report them. The tokens'
+    ids are there where they were asked for and the server gives them.
+    """
 
     message: MessageParts
     finish_reason: str | None
@@ -60,6 +62,8 @@ class Completion:
     cached_tokens: int | None
     system_fingerprint: str | None
     response_id: str
+    prompt_ids: tuple[int, ...] = ()
+    reply_ids: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +132,8 @@ def read_completion(body: bytes) -> Completion | Failure:
         cached_tokens=cached,
         system_fingerprint=fingerprint[:_MAX_FINGERPRINT_CHARS] if fingerprint else fingerprint,
         response_id=response_id,
+        prompt_ids=_ids(document.get("prompt_token_ids")),
+        reply_ids=_ids(choices[0].get("token_ids")),
     )
 
 
@@ -162,6 +168,30 @@ def _malformed(part: str, expected: str, found: Any) -> Failure:
     except orjson.JSONEncodeError:  # nested deeper than it writes
         shown = f"a nested {type(found).__name__}"
     return Failure(FailureKind.MALFORMED, f"expected {part} to be {expected}, got {shown}", 200)
+
+
+def read_tokens(body: bytes) -> tuple[int, ...] | Failure:
+    """The ids in the body of a 200 from `/tokenize`."""
+    tokens = _ids(_mapping(_parsed(body)).get("tokens"))
+    return tokens or _bad("JSON with a list of tokens", body)
+
+
+def read_logprobs(body: bytes, wanted: Sequence[int]) -> dict[int, float] | Failure:
+    """The natural logarithms of the wanted tokens' probabilities in the body of a 200 from `/completions`."""
+    choices = _mapping(_parsed(body)).get("choices")
+    choice = choices[0] if isinstance(choices, list) and choices else None
+    given = _mapping(_mapping(choice).get("logprobs")).get("top_logprobs")
+    first = _mapping(given[0]) if isinstance(given, list) and given else {}
+    found = {token: first.get(f"token_id:{token}") for token in wanted}
+    if not all(isinstance(value, int | float) and value <= 0 for value in found.values()):
+        return _bad("the log-probability of every token asked for (vLLM since 0.32 gives them)", body)
+    return {token: float(value) for token, value in found.items() if value is not None}
+
+
+def _ids(value: Any) -> tuple[int, ...]:
+    """A list of token ids; nothing for anything else."""
+    whole = isinstance(value, list) and all(type(each) is int and 0 <= each <= _MAX_TOKENS for each in value)
+    return tuple(value) if whole else ()
 
 
 def read_token_count(body: bytes) -> int | Failure:

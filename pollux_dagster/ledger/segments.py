@@ -51,6 +51,7 @@ SCHEMA = pa.schema(
         pa.field("server", pa.string(), nullable=False),
         pa.field("run_id", pa.string(), nullable=False),
         pa.field("created_at", pa.timestamp("us", tz="UTC"), nullable=False),
+        pa.field("level_probabilities", pa.list_(pa.float64())),  # segments of before 0.2 have none
     ]
 )
 
@@ -132,7 +133,10 @@ def merge(segments: list[Path], folder: Path, base: str) -> Path:
         for segment in segments:
             with pq.ParquetFile(segment) as file:
                 for batch in file.iter_batches(batch_size=_ROW_GROUP_ROWS):
-                    yield pa.Table.from_batches([batch]).select(SCHEMA.names).cast(schema)
+                    table = pa.Table.from_batches([batch])
+                    for name in (name for name in SCHEMA.names if name not in table.column_names):
+                        table = table.append_column(name, pa.nulls(table.num_rows, SCHEMA.field(name).type))
+                    yield table.select(SCHEMA.names).cast(schema)
 
     merged = _publish(folder, base, schema, tables())
     if merged is None:

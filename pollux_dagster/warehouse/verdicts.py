@@ -131,7 +131,11 @@ _EMPTY_BATCH = "CREATE OR REPLACE TEMP TABLE batch AS FROM judging.verdicts LIMI
 
 _READ_BATCH = f"""
 INSERT INTO temp.batch (verdict_key, {", ".join(_COLUMNS)})
-SELECT verdict_key, {", ".join(_COLUMNS)} FROM read_parquet($segments::VARCHAR[]) AS read
+SELECT verdict_key, {", ".join(_COLUMNS)} FROM (
+    FROM read_parquet($segments::VARCHAR[], union_by_name = true)
+    -- Segments of before 0.2 lack the column.
+    UNION ALL BY NAME SELECT NULL::DOUBLE[] AS level_probabilities WHERE false
+) AS read
 QUALIFY row_number() OVER (PARTITION BY verdict_key ORDER BY {_RANK.format(row="read")} DESC) = 1
 """  # noqa: S608 - our own text
 

@@ -13,6 +13,8 @@ CREATE TABLE IF NOT EXISTS judging.verdicts (
     attempts INTEGER NOT NULL, latency_s DOUBLE NOT NULL, engine VARCHAR NOT NULL, engine_version VARCHAR NOT NULL,
     system_fingerprint VARCHAR, server VARCHAR NOT NULL, run_id VARCHAR NOT NULL, created_at TIMESTAMPTZ NOT NULL
 );
+-- The probability of each of the criterion's levels, in their order; NULL where it was not asked for.
+ALTER TABLE judging.verdicts ADD COLUMN IF NOT EXISTS level_probabilities DOUBLE[];
 -- Identifies a verdict: the judge and hashes of every text it was shown. The formula must not change: keys are
 -- recorded.
 CREATE MACRO IF NOT EXISTS judging.verdict_key(judge_id, answer_key, criterion_key, repeat_index) AS

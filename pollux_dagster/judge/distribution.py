@@ -1,0 +1,106 @@
+"""The probability of each level at the place where a judge wrote its number, from one more token of the same server.
+
+The reply is continued from the token before its number, so that prompt and reasoning are those of the verdict and are
+in the server's prefix cache. The probabilities are those of decoding in which the levels are the only allowed texts: at
+each place where levels differ, the model's own probabilities of their next tokens, scaled to sum to 1. Levels of
+several tokens (10, -1, 0.5) and levels that begin alike (1 and 10) are told apart token by token, the end of the reply
+included. Needs vLLM: `return_token_ids` and, since 0.32, `logprob_token_ids`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+from pollux_dagster.judge.client import JudgeClient
+from pollux_dagster.judge.responses import Completion, Failure
+
+_MOST_END_TOKENS = 2  # of the chat template, after the number
+
+
+class ScoreDistribution:
+    """Asks for the distributions of one judge's scores. What cannot be had is reported once to `log`."""
+
+    def __init__(self, log: Callable[[str], None]) -> None:
+        self._log = log
+        self._ids: dict[str, tuple[int, ...]] = {}
+        self._complaints: set[str] = set()
+
+    async def of(
+        self, client: JudgeClient, completion: Completion, score: float, levels: Sequence[float]
+    ) -> tuple[float, ...] | None:
+        """The probability of each of `levels`, in their order; None where the server does not give what this needs, or
+        the reply does not end in the score as its rubric writes it.
+        """
+        if not completion.reply_ids or not completion.prompt_ids:
+            self._complain("it does not return the tokens of its replies (vLLM does)")
+            return None
+        texts = [level_text(level) for level in levels]
+        for text in texts:
+            if text not in self._ids:
+                found = await client.tokens_of(text)
+                if isinstance(found, Failure):
+                    self._complain(found.error)
+                    return None
+                self._ids[text] = found
+        cut = _cut_before(completion.reply_ids, self._ids[level_text(score)])
+        if cut is None:
+            return None
+        start, end_token = cut
+        ends = [(*self._ids[text], end_token) for text in texts]
+        probabilities = [0.0] * len(texts)
+        prefix = (*completion.prompt_ids, *completion.reply_ids[:start])
+        if not await self._spread(client, prefix, dict(enumerate(ends)), 1.0, probabilities):
+            return None
+        return tuple(probabilities)
+
+    async def _spread(
+        self,
+        client: JudgeClient,
+        prefix: tuple[int, ...],
+        paths: dict[int, tuple[int, ...]],
+        share: float,
+        into: list[float],
+    ) -> bool:
+        """Divide `share` among the levels whose remaining tokens are `paths`; false where the server fails."""
+        if len(paths) == 1:
+            (level,) = paths
+            into[level] = share
+            return True
+        following: dict[int, dict[int, tuple[int, ...]]] = {}
+        for level, tokens in paths.items():
+            following.setdefault(tokens[0], {})[level] = tokens[1:]
+        shares = dict.fromkeys(following, 1.0)
+        if len(following) > 1:
+            logs = await client.next_token_logprobs(prefix, tuple(following))
+            if isinstance(logs, Failure):
+                self._complain(logs.error)
+                return False
+            highest = max(logs.values())
+            weights = {token: math.exp(logs[token] - highest) for token in following}
+            shares = {token: weight / sum(weights.values()) for token, weight in weights.items()}
+        for token, rest in following.items():
+            if not await self._spread(client, (*prefix, token), rest, share * shares[token], into):
+                return False
+        return True
+
+    def _complain(self, why: str) -> None:
+        if why not in self._complaints and len(self._complaints) < 5:
+            self._complaints.add(why)
+            self._log(f"some scores get no distribution: {why}")
+
+
+def level_text(level: float) -> str:
+    """A level as judges write it: 2, -1, 0.5."""
+    return str(int(level)) if float(level).is_integer() else f"{level:.15g}"
+
+
+def _cut_before(reply: Sequence[int], score: Sequence[int]) -> tuple[int, int] | None:
+    """Where the score begins in the tokens of a reply that ends in it, and the token that ends the reply; None where it
+    does not end so.
+    """
+    for ends in range(1, _MOST_END_TOKENS + 1):
+        start = len(reply) - ends - len(score)
+        if start >= 0 and tuple(reply[start : start + len(score)]) == tuple(score):
+            return start, reply[start + len(score)]
+    return None

@@ -72,7 +72,7 @@ def pinned(world: TinyWorld) -> TinyWorld:
     world.con.execute(
         "INSERT INTO judging.verdicts "
         "SELECT verdict_key, judge_id, 'ok', 1 - is_gate::INT, NULL, '', NULL, 'stop', 1, 1, 0, 1, 0.1, 'e', 'v', "
-        "NULL, 's', 'r', now() FROM judging.requests JOIN raw.criteria USING (criterion_id) "
+        "NULL, 's', 'r', now(), NULL FROM judging.requests JOIN raw.criteria USING (criterion_id) "
         "WHERE prompt_id LIKE 'q%' AND judge_id = ?",
         [OTHER_JUDGE],
     )

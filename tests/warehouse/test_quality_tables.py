@@ -260,7 +260,7 @@ def test_worst_answers_are_bounded_in_number_and_length(world: TinyWorld, models
     world.con.execute(
         "INSERT INTO judging.verdicts "
         "SELECT verdict_key, judge_id, 'ok', 1.0, repeat('ж', 5000), '', NULL, 'stop', 1, 1, 0, 1, 0.1, "
-        "'e', 'v', NULL, 's', 'r', now() FROM judging.requests WHERE prompt_id LIKE 'q%'"
+        "'e', 'v', NULL, 's', 'r', now(), NULL FROM judging.requests WHERE prompt_id LIKE 'q%'"
     )
     build_tables(world.con, models)
     rows = world.con.execute(

@@ -26,7 +26,7 @@ from tests.warehouse.tiny_world import (
 VERDICTS = """
 INSERT INTO judging.verdicts
 SELECT DISTINCT ON (verdict_key) verdict_key, judge_id, 'ok', 1 - is_gate::INT, NULL, '', NULL, 'stop', 1, 1, 0, 1, 0.1,
-       'e', 'v', NULL, 's', 'r', now()
+       'e', 'v', NULL, 's', 'r', now(), NULL
 FROM judging.requests JOIN raw.criteria USING (criterion_id) WHERE judge_id = $judge
 """
 

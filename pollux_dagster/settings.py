@@ -26,7 +26,7 @@ from pollux_dagster.warehouse.contracts import MAXIMUM_REJECTED_SHARE
 
 PACKAGE_TAXONOMY = Path(__file__).resolve().parent / "taxonomy"
 API_KEY_VARIABLE = "POLLUX_JUDGE_API_KEY"
-MANAGED_ENGINES = ("vllm", "sglang", "transformers", "llama-server")
+MANAGED_ENGINES = ("vllm", "sglang", "transformers", "llama-server", "command")
 _OWNER = re.compile(r"team:[A-Za-z0-9_.-]+|[^@\s]+@[^@\s]+\.[^@\s]+")  # what Dagster accepts as an owner
 FailingModels = Literal["hold", "leave_out"]
 """What happens when a model has too few usable verdicts: publication is held back, or made without that model."""
@@ -86,6 +86,7 @@ class Settings:
     judge_revision: str
     judge_arguments: tuple[str, ...]
     judge_engine: str
+    judge_command: tuple[str, ...]
     judge_python: str
     minimum_coverage: float
     maximum_rejected_share: float
@@ -159,6 +160,12 @@ class Settings:
         engine = environment.get("POLLUX_JUDGE_ENGINE", MANAGED_ENGINES[0])
         if engine not in MANAGED_ENGINES:
             raise ValueError(f"POLLUX_JUDGE_ENGINE: expected one of {', '.join(MANAGED_ENGINES)}, got {engine!r}")
+        command = tuple(shlex.split(environment.get("POLLUX_JUDGE_COMMAND", "")))
+        if bool(command) != (engine == "command"):
+            raise ValueError(
+                "POLLUX_JUDGE_COMMAND: expected the command of a server, with {model}, {host} and {port} in it, together"
+                f" with POLLUX_JUDGE_ENGINE=command and with no other engine; got {shlex.join(command)!r} and {engine!r}"
+            )
         aggregation = environment.get("POLLUX_HUMAN_AGGREGATION", "mean")
         if aggregation not in get_args(Aggregation):
             allowed = ", ".join(get_args(Aggregation))
@@ -210,6 +217,7 @@ class Settings:
             judge_revision=environment.get("POLLUX_JUDGE_REVISION", ""),
             judge_arguments=tuple(shlex.split(environment.get("POLLUX_JUDGE_ARGUMENTS", ""))),
             judge_engine=engine,
+            judge_command=command,
             judge_python=environment.get("POLLUX_JUDGE_PYTHON") or sys.executable,
             minimum_coverage=coverage,
             maximum_rejected_share=_share(environment, "POLLUX_MAXIMUM_REJECTED_SHARE", MAXIMUM_REJECTED_SHARE),
@@ -241,6 +249,7 @@ class Settings:
             "POLLUX_JUDGE_REVISION": self.judge_revision,
             "POLLUX_JUDGE_ARGUMENTS": shlex.join(self.judge_arguments),
             "POLLUX_JUDGE_ENGINE": self.judge_engine,
+            "POLLUX_JUDGE_COMMAND": shlex.join(self.judge_command),
             "POLLUX_JUDGE_PYTHON": self.judge_python,
             "POLLUX_MINIMUM_COVERAGE": str(self.minimum_coverage),
             "POLLUX_MAXIMUM_REJECTED_SHARE": str(self.maximum_rejected_share),

@@ -119,7 +119,7 @@ class JudgeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     `profile` is a packaged profile's name or a file's path. `model` replaces the profile's model by another hub id,
     checkpoint folder or GGUF file and names it in tables; `served_model` is the name under which an attached server
     knows it, `context` that server's context in tokens where it does not tell. `arguments` are passed to the engine;
-    `python` is the interpreter of another environment that has the engine.
+    `python` is the interpreter of another environment that has the engine, `command` that of the engine `command`.
     """
 
     profile: str
@@ -134,6 +134,7 @@ class JudgeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     context: int = 0
     revision: str = ""
     engine: str = "vllm"
+    command: list[str] = Field(default_factory=list)
     python: str = sys.executable
     arguments: list[str] = Field(default_factory=list)
     idle_shutdown_s: float = 60.0
@@ -224,6 +225,7 @@ class JudgeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         return ServerSpec(
             model=profile.served_model,
             engine=self.engine,
+            command=tuple(self.command),
             python=self.python,
             revision=None if profile.weights else profile.revision,
             max_model_len=self.context or profile.max_model_len,
@@ -291,6 +293,7 @@ class Resources:
                 context=settings.judge_context,
                 revision=settings.judge_revision,
                 engine=settings.judge_engine,
+                command=list(settings.judge_command),
                 python=settings.judge_python,
                 arguments=list(settings.judge_arguments),
                 repeats=settings.repeats,

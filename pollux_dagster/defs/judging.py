@@ -24,7 +24,7 @@ from pollux_dagster.defs.metadata import row_count, rows_table
 from pollux_dagster.defs.partitions import landed_models, model_partitions, one_run, selected_partitions
 from pollux_dagster.judge.evaluate import evaluate
 from pollux_dagster.judge.progress import Progress, format_progress
-from pollux_dagster.judge.server import AddressError, ServerError
+from pollux_dagster.judge.server import AddressError, ServerError, UnstartableError
 from pollux_dagster.judge.work import Evaluation, EvaluationReport
 from pollux_dagster.ledger.ledger import Ledger
 from pollux_dagster.warehouse.admission import decide_admission
@@ -146,7 +146,7 @@ def verdicts(
                 if order.pending or golden.moved
                 else (None, None)
             )
-        except AddressError:
+        except (AddressError, UnstartableError):
             raise
         except ServerError as error:
             # What was judged is in the ledger. A server that could not be restarted may be available in a minute:

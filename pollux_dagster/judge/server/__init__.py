@@ -12,6 +12,7 @@ from pollux_dagster.judge.server.errors import (
     RestartRefusedError,
     ServerError,
     ServerStartError,
+    UnstartableError,
 )
 from pollux_dagster.judge.server.handle import ServerHandle
 from pollux_dagster.judge.server.launch import managed_server
@@ -27,6 +28,7 @@ __all__ = [
     "ServerSpec",
     "ServerStartError",
     "ServerStatus",
+    "UnstartableError",
     "attached_server",
     "cpu_vllm_spec",
     "list_servers",

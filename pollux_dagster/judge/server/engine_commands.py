@@ -14,6 +14,7 @@ from pollux_dagster.judge.server import engine_launcher
 from pollux_dagster.judge.server.spec import ServerSpec
 
 HOST = "127.0.0.1"
+_LLAMA_SLOTS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,8 @@ def _sglang(spec: ServerSpec, port: int, api_key: str, folder: Path) -> EngineCo
     config = folder / "sglang.yaml"
     flags = ["--config", str(config), "--model-path", spec.model, "--served-model-name", spec.served_name]
     flags += ["--host", HOST, "--port", str(port), "--enable-metrics"]
+    # Otherwise the checkpoint's own sampling parameters fill in those a request omits.
+    flags += ["--sampling-defaults", "openai"]
     flags += _optional("--revision", spec.revision)
     flags += _optional("--context-length", spec.max_model_len)
     flags += ["--trust-remote-code"] if spec.trust_remote_code else []
@@ -61,6 +64,16 @@ def _transformers(spec: ServerSpec, port: int, api_key: str, folder: Path) -> En
     return _python_module(spec, "transformers.cli.transformers", flags, {})
 
 
+def _llama_server(spec: ServerSpec, port: int, api_key: str, folder: Path) -> EngineCommand:
+    """llama.cpp's server on a GGUF file, or on a hub's repository of them. It divides its context among its slots."""
+    program = Path(spec.python).with_name("llama-server")
+    context = [] if spec.max_model_len is None else ["--ctx-size", str(spec.max_model_len * _LLAMA_SLOTS)]
+    flags = ["--model" if Path(spec.model).is_file() else "--hf-repo", spec.model, "--alias", spec.served_name]
+    flags += ["--host", HOST, "--port", str(port), "--parallel", str(_LLAMA_SLOTS), *context, "--jinja", "--metrics"]
+    words = (str(program) if program.exists() else "llama-server", *flags, *spec.arguments)
+    return EngineCommand((*_launcher(spec), "--exec", *words), {"LLAMA_API_KEY": api_key, **spec.environment})
+
+
 def _command(spec: ServerSpec, port: int, api_key: str, folder: Path) -> EngineCommand:
     places = {"{model}": spec.model, "{host}": HOST, "{port}": str(port)}
     words = list(spec.command)
@@ -70,7 +83,13 @@ def _command(spec: ServerSpec, port: int, api_key: str, folder: Path) -> EngineC
     return EngineCommand(argv, {"POLLUX_SERVER_API_KEY": api_key, **spec.environment})
 
 
-_BUILDERS = {"vllm": _vllm, "sglang": _sglang, "transformers": _transformers, "command": _command}
+_BUILDERS = {
+    "vllm": _vllm,
+    "sglang": _sglang,
+    "transformers": _transformers,
+    "llama-server": _llama_server,
+    "command": _command,
+}
 
 
 def _python_module(spec: ServerSpec, module: str, flags: list[str], environment: Mapping[str, str]) -> EngineCommand:

@@ -21,6 +21,14 @@ class ServerStartError(ServerError):
         super().__init__(f"The judge server is not available: {reason}{tail}")
 
 
+class UnstartableError(ServerStartError):
+    """The server cannot start as it is configured: weights or GPU must be provided, waiting does not help."""
+
+    def __init__(self, reason: str) -> None:
+        ServerError.__init__(self, f"The judge server cannot start: {reason}")
+        self.reason, self.log_tail = reason, ""
+
+
 class AttachError(ServerError):
     """The server at the given address cannot be used: not reachable, wrong key, or unknown model."""
 

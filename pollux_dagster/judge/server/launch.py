@@ -20,6 +20,7 @@ from pollux_dagster.judge.server.errors import ServerStartError
 from pollux_dagster.judge.server.exchange import ProbeError
 from pollux_dagster.judge.server.handle import ServerHandle
 from pollux_dagster.judge.server.lease import lease
+from pollux_dagster.judge.server.preflight import require_startable
 from pollux_dagster.judge.server.processes import is_running
 from pollux_dagster.judge.server.spec import ServerSpec
 from pollux_dagster.judge.server.state import ServerFolder, ServerState, StateRecord
@@ -34,10 +35,12 @@ def managed_server(spec: ServerSpec, state_root: Path, log: Callable[[str], None
     """Provide a ready server for `spec`, started or found; a lease keeps it up while the block lasts.
 
     `log` gets a line every few seconds while waiting. Raises ServerStartError with the engine's last log lines when the
-    server does not start. After the block, the server stays up for `idle_shutdown_s` seconds for the next client.
+    server does not start, and at once UnstartableError when it cannot. After the block, the server stays up for
+    `idle_shutdown_s` seconds for the next client.
     """
     if not sys.platform.startswith("linux"):
         raise ServerStartError("managed servers need Linux; attach to a running server instead", "")
+    require_startable(spec)
     folder = ServerFolder(state_root, spec.key)
     folder.create()
     with lease(folder.leases):

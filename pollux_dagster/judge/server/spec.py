@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-ENGINES = ("vllm", "sglang", "transformers", "command")
+ENGINES = ("vllm", "sglang", "transformers", "llama-server", "command")
 WEIGHT_SUFFIXES = (".safetensors", ".bin", ".json", ".jinja", ".gguf", ".txt", ".model")
 
 
@@ -54,7 +54,7 @@ class ServerSpec:
     restart_window_s: float = 1800.0
 
     def __post_init__(self) -> None:
-        if Path(self.model).is_dir():  # made absolute, because the engine runs in another working directory
+        if Path(self.model).exists():  # made absolute, because the engine runs in another working directory
             object.__setattr__(self, "model", str(Path(self.model).resolve()))
         if self.engine not in ENGINES:
             raise ValueError(f"engine must be one of {', '.join(ENGINES)}, not {self.engine!r}")
@@ -76,7 +76,7 @@ class ServerSpec:
     def served_name(self) -> str:
         """The model's name in requests: its hub id, or the name of its folder without the path."""
         path = Path(self.model)
-        return path.name if path.is_dir() else self.model
+        return path.name if path.exists() else self.model
 
     @property
     def key(self) -> str:
@@ -107,7 +107,8 @@ class ServerSpec:
 
 def _weights_fingerprint(folder: Path) -> list[list[Any]]:
     """Names, sizes and times of a local checkpoint's files, so that retrained weights get a new server."""
-    if not folder.is_dir():
+    if not folder.exists():
         return []
-    files = sorted(path for path in folder.iterdir() if path.suffix in WEIGHT_SUFFIXES)
+    held = folder.iterdir() if folder.is_dir() else (folder,)
+    files = sorted(path for path in held if path.suffix in WEIGHT_SUFFIXES)
     return [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in files]

@@ -1,0 +1,183 @@
+"""What would keep an engine from starting and can be known before: weights that are missing, incomplete or closed to
+us, and GPUs that are too small for them. An engine finds these too, after minutes and in a traceback.
+
+Only what is sure is refused: anything else is left to the engine.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+
+from pollux_dagster.judge.server.errors import UnstartableError
+from pollux_dagster.judge.server.exchange import ProbeError, call
+from pollux_dagster.judge.server.spec import ServerSpec
+
+_WEIGHTS = ("*.safetensors", "*.bin", "*.gguf")
+_LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+_HUB = "https://huggingface.co"
+_HUB_TIMEOUT_S = 10.0
+_PROXIES = ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
+_GIB = 2**30
+
+
+def require_startable(spec: ServerSpec, environment: Mapping[str, str] = os.environ) -> None:
+    """Raise UnstartableError when the engine of `spec` cannot start, with what to do. Takes 10 s at most, and no time
+    where the weights are on this machine.
+    """
+    if spec.engine == "command":
+        return
+    path = Path(spec.model)
+    if path.is_file() or path.is_dir():
+        weights = [path] if path.is_file() else _checked_folder(path)
+    elif path.is_absolute() or spec.model.startswith((".", "~")) or spec.model.count("/") > 1:
+        raise UnstartableError(
+            f"there is no folder {spec.model}: set POLLUX_JUDGE_MODEL to a folder with a checkpoint, or to the name of "
+            "a model on the hub (organization/name)"
+        )
+    else:
+        snapshot = _cached(spec.model, spec.revision or "main", environment)
+        if snapshot is None:
+            _require_on_hub(spec, environment)
+            return
+        weights = [file for pattern in _WEIGHTS for file in snapshot.glob(pattern)]
+    _require_room(spec, sum(file.stat().st_size for file in weights))
+
+
+def _checked_folder(folder: Path) -> list[Path]:
+    """The weight files of a checkpoint's folder, all there and real."""
+    weights = [file for pattern in _WEIGHTS for file in folder.glob(pattern)]
+    missing = sorted(name for index in folder.glob("*.index.json") for name in _shards(index) - _names(weights))
+    if missing:
+        shown = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
+        raise UnstartableError(f"the checkpoint in {folder} is incomplete: {shown} missing; download it again")
+    if not weights:
+        found = ", ".join(sorted(file.name for file in folder.iterdir())[:10]) or "nothing"
+        raise UnstartableError(f"expected weights (*.safetensors, *.gguf) in {folder}, found {found}")
+    for file in weights:
+        with file.open("rb") as opened:
+            if opened.read(len(_LFS_POINTER)) == _LFS_POINTER:
+                raise UnstartableError(
+                    f"{file} is a pointer of Git LFS and not the weights: run `git lfs pull` in its folder"
+                )
+    return weights
+
+
+def _shards(index: Path) -> set[str]:
+    try:
+        listed = json.loads(index.read_text("utf-8")).get("weight_map", {})
+        return {str(name) for name in listed.values()}
+    except (OSError, ValueError, AttributeError):
+        return set()
+
+
+def _names(files: Sequence[Path]) -> set[str]:
+    return {file.name for file in files}
+
+
+def _hub_home(environment: Mapping[str, str]) -> Path:
+    default = Path(environment.get("XDG_CACHE_HOME", "~/.cache")) / "huggingface"
+    return Path(environment.get("HF_HOME") or default).expanduser()
+
+
+def _hub_token(environment: Mapping[str, str]) -> str:
+    """The hub's token of this user, from the variable or from where `hf auth login` keeps it."""
+    path = Path(environment.get("HF_TOKEN_PATH") or _hub_home(environment) / "token")
+    try:
+        return environment.get("HF_TOKEN") or path.read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+def _cached(model: str, revision: str, environment: Mapping[str, str]) -> Path | None:
+    """The snapshot of a hub model in the cache of huggingface_hub, where it is whole."""
+    cache = Path(environment.get("HF_HUB_CACHE") or _hub_home(environment) / "hub").expanduser()
+    folder = cache / f"models--{model.replace('/', '--')}"
+    reference = folder / "refs" / revision
+    snapshot = folder / "snapshots" / (reference.read_text("utf-8").strip() if reference.is_file() else revision)
+    weights = [file for pattern in _WEIGHTS for file in snapshot.glob(pattern)]
+    whole = all(file.exists() for file in weights) and not any(
+        _shards(index) - _names(weights) for index in snapshot.glob("*.index.json")
+    )
+    return snapshot if weights and whole else None
+
+
+def _require_on_hub(spec: ServerSpec, environment: Mapping[str, str]) -> None:
+    revision = spec.revision or "main"
+    elsewhere = "or download it elsewhere and set POLLUX_JUDGE_MODEL to the folder"
+    if environment.get("HF_HUB_OFFLINE", "").upper() in ("1", "TRUE", "YES", "ON"):
+        raise UnstartableError(
+            f"{spec.model} at {revision} is not on this machine and HF_HUB_OFFLINE forbids to download it: unset it, "
+            f"{elsewhere}"
+        )
+    url = f"{environment.get('HF_ENDPOINT', _HUB).rstrip('/')}/api/models/{spec.model}/revision/{revision}"
+    try:
+        call(url, api_key=_hub_token(environment), timeout_s=_HUB_TIMEOUT_S, max_bytes=8 << 20)
+    except ProbeError as error:
+        if error.status in (401, 403):
+            raise UnstartableError(
+                f"the hub does not give {spec.model} to this user ({error.status}): accept its terms on its page and "
+                "set HF_TOKEN to a token that may read it; a name that does not exist is answered so too"
+            ) from None
+        if error.status == 404:
+            raise UnstartableError(
+                f"the hub has no {spec.model} at revision {revision}: check POLLUX_JUDGE_MODEL and "
+                "POLLUX_JUDGE_REVISION"
+            ) from None
+        if error.status == 0 and not any(environment.get(name) for name in _PROXIES):
+            raise UnstartableError(
+                f"{spec.model} is not on this machine and the hub cannot be reached ({error}): connect it, set "
+                f"HF_ENDPOINT to a mirror, {elsewhere}"
+            ) from None
+
+
+def _require_room(spec: ServerSpec, weights_bytes: int) -> None:
+    """The weights must fit into the free memory of the GPUs; nothing is said where there is none to be seen."""
+    if spec.engine not in ("vllm", "sglang") or any("quantization" in argument for argument in spec.arguments):
+        return
+    gpus = _free_memory()
+    if not gpus:
+        return
+    wanted = _parallel(spec.arguments)
+    used = sorted(gpus, reverse=True)[:wanted]
+    if len(used) < wanted or weights_bytes / wanted > min(used):
+        raise UnstartableError(
+            f"the weights of {spec.model} take {weights_bytes / _GIB:.1f} GiB, and the GPUs have "
+            f"{', '.join(f'{free / _GIB:.1f}' for free in gpus)} GiB free: end what else uses them (`nvidia-smi` lists "
+            "it), divide the weights with POLLUX_JUDGE_ARGUMENTS='--tensor-parallel-size N', or take a smaller judge"
+        )
+
+
+def _free_memory() -> list[int]:
+    """Bytes free on each GPU that the engine may use, by nvidia-smi; empty where it is not there or fails."""
+    if shutil.which("nvidia-smi") is None:
+        return []
+    try:
+        told = subprocess.run(
+            ["nvidia-smi", "--query-gpu=index,memory.free", "--format=csv,noheader,nounits"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        ).stdout
+        free = {
+            index.strip(): int(mib) * 2**20 for index, _, mib in (line.partition(",") for line in told.splitlines())
+        }
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return []
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return [each for index, each in free.items() if visible is None or index in visible.split(",")]
+
+
+def _parallel(arguments: Sequence[str]) -> int:
+    words = [word for argument in arguments for word in argument.split("=", 1)]
+    total = 1
+    for flag, value in pairwise(words):
+        if flag in ("--tensor-parallel-size", "-tp", "--tp", "--tp-size", "--pipeline-parallel-size", "-pp"):
+            total *= int(value) if value.isdigit() else 1
+    return total

@@ -1,0 +1,147 @@
+"""What keeps an engine from starting is named before it is started, with what to do."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+
+from pollux_dagster.judge.server import ServerSpec, UnstartableError, managed_server
+from pollux_dagster.judge.server.preflight import require_startable
+
+HUB_MODEL = "organization/judge"
+
+
+def checkpoint(folder: Path, *, weights: bytes = b"weights") -> Path:
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    (folder / "model.safetensors").write_bytes(weights)
+    return folder
+
+
+def refusal(spec: ServerSpec, **environment: str) -> str:
+    with pytest.raises(UnstartableError) as refused:
+        require_startable(spec, environment)
+    return str(refused.value)
+
+
+@pytest.mark.parametrize("model", ["/nowhere/judge", "./judge", "~/judge", "models/judges/judge"])
+def test_a_folder_that_is_not_there_is_not_looked_for_on_the_hub(model: str) -> None:
+    assert f"there is no folder {model}" in refusal(ServerSpec(model))
+
+
+def test_a_folder_without_weights_is_told_with_what_is_in_it(tmp_path: Path) -> None:
+    (checkpoint(tmp_path / "judge") / "model.safetensors").unlink()
+    assert "expected weights (*.safetensors, *.gguf)" in refusal(ServerSpec(str(tmp_path / "judge")))
+    assert "found config.json" in refusal(ServerSpec(str(tmp_path / "judge")))
+
+
+def test_a_missing_shard_is_named(tmp_path: Path) -> None:
+    folder = checkpoint(tmp_path / "judge")
+    shards = {"a": "model.safetensors", "b": "model-00002-of-00002.safetensors"}
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": shards}))
+    assert "incomplete: model-00002-of-00002.safetensors missing" in refusal(ServerSpec(str(folder)))
+
+
+def test_pointers_of_git_lfs_are_no_weights(tmp_path: Path) -> None:
+    pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"
+    folder = checkpoint(tmp_path / "judge", weights=pointer)
+    assert "run `git lfs pull`" in refusal(ServerSpec(str(folder)))
+
+
+def test_whole_weights_and_commands_are_left_to_the_engine(tmp_path: Path) -> None:
+    require_startable(ServerSpec(str(checkpoint(tmp_path / "judge"))), {})
+    require_startable(ServerSpec("anything", engine="command", command=("serve",)), {})
+    quantized = tmp_path / "judge.gguf"
+    quantized.write_bytes(b"GGUF")
+    require_startable(ServerSpec(str(quantized), engine="llama-server"), {})
+
+
+@pytest.fixture
+def hub() -> Iterator[tuple[str, dict[str, int]]]:
+    """A hub that answers with these statuses by the model's name, and 200 for a request with the right token."""
+    statuses: dict[str, int] = {}
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            name = "/".join(self.path.split("/")[3:5])
+            status = statuses.get(name, 200)
+            if self.headers.get("Authorization") == "Bearer hf_right":
+                status = 200
+            self.send_response(status)
+            self.send_header("Content-Length", "2")
+            self.end_headers()
+            self.wfile.write(b"{}")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}", statuses
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_gated_model_wants_a_token(hub: tuple[str, dict[str, int]], tmp_path: Path) -> None:
+    address, statuses = hub
+    statuses[HUB_MODEL] = 401
+    told = refusal(ServerSpec(HUB_MODEL), HF_ENDPOINT=address, HF_HOME=str(tmp_path))
+    assert f"does not give {HUB_MODEL} to this user (401)" in told
+    assert "HF_TOKEN" in told
+    require_startable(ServerSpec(HUB_MODEL), {"HF_ENDPOINT": address, "HF_HOME": str(tmp_path), "HF_TOKEN": "hf_right"})
+    (tmp_path / "token").write_text("hf_right\n")
+    require_startable(ServerSpec(HUB_MODEL), {"HF_ENDPOINT": address, "HF_HOME": str(tmp_path)})
+
+
+def test_a_name_that_the_hub_does_not_know_is_told(hub: tuple[str, dict[str, int]], tmp_path: Path) -> None:
+    address, statuses = hub
+    statuses[HUB_MODEL] = 404
+    told = refusal(ServerSpec(HUB_MODEL, revision="v9"), HF_ENDPOINT=address, HF_HOME=str(tmp_path))
+    assert f"the hub has no {HUB_MODEL} at revision v9" in told
+
+
+def test_a_hub_that_cannot_be_reached_is_told_unless_a_proxy_may_reach_it(tmp_path: Path) -> None:
+    nowhere = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path)}
+    assert "the hub cannot be reached" in refusal(ServerSpec(HUB_MODEL), **nowhere)
+    require_startable(ServerSpec(HUB_MODEL), {**nowhere, "HTTPS_PROXY": "http://proxy:3128"})
+    assert "HF_HUB_OFFLINE forbids" in refusal(ServerSpec(HUB_MODEL), **nowhere, HF_HUB_OFFLINE="1")
+
+
+def test_what_is_in_the_cache_needs_no_hub(tmp_path: Path) -> None:
+    folder = tmp_path / "hub" / "models--organization--judge"
+    (folder / "refs").mkdir(parents=True)
+    (folder / "refs" / "main").write_text("abc")
+    (folder / "snapshots").mkdir()
+    checkpoint(folder / "snapshots" / "abc")
+    require_startable(ServerSpec(HUB_MODEL), {"HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"})
+
+
+@pytest.fixture
+def two_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An `nvidia-smi` that tells of two GPUs with 1 MiB free each (simulated)."""
+    program = tmp_path / "bin" / "nvidia-smi"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\nprintf '0, 1\\n1, 1\\n'\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(program.parent))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+
+@pytest.mark.usefixtures("two_gpus")
+def test_weights_that_do_not_fit_the_gpus_are_told_with_their_sizes(tmp_path: Path) -> None:
+    folder = str(checkpoint(tmp_path / "judge", weights=b"w" * (3 * 2**19)))
+    assert "the GPUs have 0.0, 0.0 GiB free" in refusal(ServerSpec(folder))
+    require_startable(ServerSpec(folder, arguments=("--tensor-parallel-size", "2")), {})
+    assert "GiB free" in refusal(ServerSpec(folder, arguments=("--tensor-parallel-size=4",)))
+    require_startable(ServerSpec(folder, arguments=("--quantization", "fp8")), {})
+
+
+def test_nothing_is_started_that_cannot_start(tmp_path: Path) -> None:
+    with pytest.raises(UnstartableError):
+        managed_server(ServerSpec("/nowhere/judge"), tmp_path / "servers", lambda _: None).__enter__()
+    assert not (tmp_path / "servers").exists()

@@ -66,7 +66,7 @@ def test_a_spec_survives_its_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"engine": "ollama"}, "one of vllm, sglang, transformers, command"),
+        ({"engine": "ollama"}, "one of vllm, sglang, transformers, llama-server, command"),
         ({"engine": "command"}, "needs a command"),
         ({"command": ("x",)}, "no other engine takes one"),
         ({"arguments": ("--api-key", "secret")}, "readable by every process"),

@@ -163,8 +163,8 @@ class Settings:
         command = tuple(shlex.split(environment.get("POLLUX_JUDGE_COMMAND", "")))
         if bool(command) != (engine == "command"):
             raise ValueError(
-                "POLLUX_JUDGE_COMMAND: expected a server's command, with {model}, {host} and {port} in it, together with "
-                f"POLLUX_JUDGE_ENGINE=command and no other engine; got {shlex.join(command)!r} and {engine!r}"
+                "POLLUX_JUDGE_COMMAND: expected a server's command, with {model}, {host} and {port} in it, together "
+                f"with POLLUX_JUDGE_ENGINE=command and no other engine; got {shlex.join(command)!r} and {engine!r}"
             )
         aggregation = environment.get("POLLUX_HUMAN_AGGREGATION", "mean")
         if aggregation not in get_args(Aggregation):

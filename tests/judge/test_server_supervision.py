@@ -240,9 +240,9 @@ def test_a_program_that_does_not_exist_is_told(root: Path) -> None:
         managed_server(spec, root, quiet).__enter__()
 
 
-def test_an_interpreter_that_does_not_exist_is_told(root: Path) -> None:
+def test_an_interpreter_that_does_not_exist_is_told(root: Path, tiny_checkpoint: Path) -> None:
     with pytest.raises(ServerStartError, match="/no/such/python could not be executed"):
-        managed_server(ServerSpec(model="m", python="/no/such/python"), root, quiet).__enter__()
+        managed_server(ServerSpec(model=str(tiny_checkpoint), python="/no/such/python"), root, quiet).__enter__()
 
 
 @pytest.mark.slow

@@ -174,10 +174,7 @@ class Supervisor:
         key = self.record.api_key
         if not http_probe.is_healthy(self._root, 2.0):
             return False
-        served = http_probe.served_models(self._base, key, 5.0)
-        if not served:
-            raise ProbeError("/v1/models lists no model")
-        model = next((entry for entry in served if entry.name == self.spec.served_name), served[0])
+        model = self._served(key)
         max_model_len = model.max_model_len or self.spec.max_model_len
         if max_model_len is None:
             raise ProbeError("/v1/models does not tell max_model_len: set it on the server's spec")
@@ -194,6 +191,16 @@ class Supervisor:
         self.serving = True
         logger.info("generation %d ready after %.1f s", self.record.generation, elapsed_s)
         return True
+
+    def _served(self, key: str) -> http_probe.ServedModel:
+        """The model as the engine calls it. Raises ProbeError."""
+        if self.spec.engine == "transformers":
+            # It lists the hub's cache, fails where there is none, and answers to the model it was started with.
+            return http_probe.ServedModel(self.spec.model, None)
+        served = http_probe.served_models(self._base, key, 5.0)
+        if not served:
+            raise ProbeError("/v1/models lists no model")
+        return next((entry for entry in served if entry.name == self.spec.served_name), served[0])
 
     def _await_canary(self, model: str, timeout_s: float) -> None:
         """Have one token written, in a thread of its own: it may take minutes, and a stop must not wait for it.

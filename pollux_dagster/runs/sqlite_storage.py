@@ -62,7 +62,9 @@ class HomeInstance(dg.DagsterInstance):
 
     def _get_event_batch_size(self) -> int:
         """Events that Dagster reports together, such as all that a new run plans, are stored together."""
-        return EVENTS_AT_ONCE if isinstance(self.event_log_storage, EventLogStorage) else super()._get_event_batch_size()
+        if isinstance(self.event_log_storage, EventLogStorage):
+            return EVENTS_AT_ONCE
+        return super()._get_event_batch_size()
 
 
 class RunStorage(SqliteRunStorage):

@@ -38,7 +38,6 @@ from pollux_dagster.warehouse.requests import (
     pending_requests,
     refresh_requests,
 )
-from pollux_dagster.warehouse.schema import create_schema
 from pollux_dagster.warehouse.verdicts import load_verdicts
 
 if TYPE_CHECKING:
@@ -187,7 +186,7 @@ def admission(
 ) -> dg.MaterializeResult[None]:
     """One row per judge and model: whether the tables include the model, and the reason where they do not."""
     with warehouse.get_connection() as con:
-        create_schema(con)
+        warehouse.create_schema(con)
         left_out = decide_admission(
             con,
             minimum_coverage=rules.minimum_coverage,

@@ -14,9 +14,7 @@ import duckdb
 
 from pollux_dagster.app.resources import JudgeResource
 from pollux_dagster.core.work import Answer, Criterion
-from pollux_dagster.judge.evaluate import evaluate
 from pollux_dagster.judge.server import ServerHandle
-from pollux_dagster.judge.work import Evaluation
 from pollux_dagster.ledger.ledger import Ledger
 from pollux_dagster.warehouse.golden import (
     GoldenRequest,
@@ -71,6 +69,10 @@ def judge_golden_set(
     )
     pending = [request for request in golden.requests if state.verdict_key(request) not in golden.judged]
     if pending:
+        # Here for the reason given in defs/judging.py.
+        from pollux_dagster.judge.evaluate import evaluate
+        from pollux_dagster.judge.work import Evaluation
+
         log(f"golden set: {len(pending)} of {len(golden.requests)} requests to judge, for a new state of the judge")
         evaluate(
             _answers(pending, state),

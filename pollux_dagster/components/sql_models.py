@@ -8,7 +8,6 @@ from pollux_dagster.defs.checks import dagster_result
 from pollux_dagster.warehouse.duckdb_resource import WarehouseResource
 from pollux_dagster.warehouse.fingerprints import fingerprint
 from pollux_dagster.warehouse.materialize import SqlCheckFailedError, build_sql_model
-from pollux_dagster.warehouse.schema import create_schema
 from pollux_dagster.warehouse.sql_models import SqlModel, sql_models_of
 
 
@@ -50,7 +49,7 @@ def sql_model_asset(model: SqlModel) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, warehouse: WarehouseResource
     ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
         with warehouse.get_connection() as con:
-            create_schema(con)  # for a warehouse of an earlier version that is rebuilt without an ingest
+            warehouse.create_schema(con)
             try:
                 report = build_sql_model(con, model, run_id=context.run.run_id)
             except SqlCheckFailedError as error:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 import dagster as dg
 import duckdb
@@ -22,10 +23,8 @@ from pollux_dagster.core.work import Criterion
 from pollux_dagster.defs.automation import NEW, SCOPE_TAG
 from pollux_dagster.defs.metadata import row_count, rows_table
 from pollux_dagster.defs.partitions import landed_models, model_partitions, one_run, selected_partitions
-from pollux_dagster.judge.evaluate import evaluate
 from pollux_dagster.judge.progress import Progress, format_progress
 from pollux_dagster.judge.server import AddressError, ServerError, UnstartableError
-from pollux_dagster.judge.work import Evaluation, EvaluationReport
 from pollux_dagster.ledger.ledger import Ledger
 from pollux_dagster.warehouse.admission import decide_admission
 from pollux_dagster.warehouse.duckdb_resource import WarehouseResource
@@ -39,8 +38,10 @@ from pollux_dagster.warehouse.requests import (
     pending_requests,
     refresh_requests,
 )
-from pollux_dagster.warehouse.schema import create_schema
 from pollux_dagster.warehouse.verdicts import load_verdicts
+
+if TYPE_CHECKING:
+    from pollux_dagster.judge.work import EvaluationReport
 
 PROGRESS_SECONDS = 2.0
 
@@ -185,7 +186,7 @@ def admission(
 ) -> dg.MaterializeResult[None]:
     """One row per judge and model: whether the tables include the model, and the reason where they do not."""
     with warehouse.get_connection() as con:
-        create_schema(con)
+        warehouse.create_schema(con)
         left_out = decide_admission(
             con,
             minimum_coverage=rules.minimum_coverage,
@@ -231,13 +232,18 @@ def _judge_pending(
     order: WorkOrder,
     criteria: dict[str, Criterion],
     golden: GoldenSet,
-) -> tuple[EvaluationReport | None, GoldenRound | None]:
+) -> "tuple[EvaluationReport | None, GoldenRound | None]":
     with judge.serve(context.log.info) as server:
         endpoint = server.endpoint
         context.log.info(f"judging on {endpoint.engine} {endpoint.engine_version} at {endpoint.server}")
         golden_round = judge_golden_set(golden, server, judge, book, context.run.run_id, context.log.info)
         if not order.pending:
             return None, golden_round
+        # Not at the top: the client of the OpenAI API costs seconds, and most processes that load this module and many
+        # runs judge nothing.
+        from pollux_dagster.judge.evaluate import evaluate
+        from pollux_dagster.judge.work import Evaluation
+
         report = evaluate(
             iter_work_order(order.path),
             Evaluation(
@@ -274,7 +280,7 @@ def _criteria(con: duckdb.DuckDBPyConnection) -> dict[str, Criterion]:
     return {row[0]: Criterion(row[0], row[1], row[2], tuple(row[3]), row[4]) for row in rows}
 
 
-def _report_metadata(report: EvaluationReport | None) -> dict[str, dg.MetadataValue | str | int | float]:
+def _report_metadata(report: "EvaluationReport | None") -> dict[str, dg.MetadataValue | str | int | float]:
     if report is None:
         return {"asked": 0}
     hits = report.prefix_cache_hit_share

@@ -23,7 +23,6 @@ from pollux_dagster.defs.partitions import (
 from pollux_dagster.ingest.resolve import resolved_state
 from pollux_dagster.warehouse.duckdb_resource import WarehouseResource
 from pollux_dagster.warehouse.fingerprints import fingerprint
-from pollux_dagster.warehouse.schema import create_schema
 
 RAW_TABLES = {
     "instructions": "One row per prompt_id: the instruction, its reference answer if it has one, and its task.",
@@ -50,7 +49,7 @@ def landing_assets(
 ) -> Iterator[dg.MaterializeResult[None]]:
     """Read the landing files that changed and bring every raw table up to date."""
     with warehouse.get_connection() as con:
-        create_schema(con)
+        warehouse.create_schema(con)
         report = landing.sync(con, context.run.run_id)
         if report.loaded or report.removed:
             context.log.info(str(report))
@@ -87,7 +86,7 @@ def model_outputs(
 ) -> dg.MaterializeResult[None]:
     """One model's answers, one row per (model_id, prompt_id, sample_index)."""
     with warehouse.get_connection() as con:
-        create_schema(con)
+        warehouse.create_schema(con)
         if keys := selected_partitions(context):
             ids = landed_models(con)
             for key in keys:

@@ -7,7 +7,6 @@ import dagster as dg
 from pollux_dagster.core.statistics import Aggregation
 from pollux_dagster.defs.metadata import row_count
 from pollux_dagster.warehouse.duckdb_resource import WarehouseResource
-from pollux_dagster.warehouse.schema import create_schema
 from pollux_dagster.warehouse.statistics import TABLES
 
 
@@ -35,7 +34,7 @@ def statistics_assets(aggregation: Aggregation) -> dg.AssetsDefinition:
         from pollux_dagster.warehouse.statistics.refresh import refresh_statistics
 
         with warehouse.get_connection() as con:
-            create_schema(con)  # for a warehouse of an earlier version that is rebuilt without an ingest
+            warehouse.create_schema(con)
             report = refresh_statistics(con, aggregation=aggregation)
             context.log.info(f"statistics of {report.judges} judges in {report.elapsed_s:.1f} s")
             for table in TABLES:

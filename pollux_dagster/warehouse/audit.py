@@ -13,7 +13,6 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import duckdb
-import pandas as pd
 import polars as pl
 
 from pollux_dagster.warehouse.checks import MAX_SAMPLE_ROWS, CheckResult
@@ -21,6 +20,7 @@ from pollux_dagster.warehouse.contracts import Contract, Expectation
 from pollux_dagster.warehouse.gate import contract_state
 
 if TYPE_CHECKING:
+    import pandas as pd
     from great_expectations.core.batch_definition import BatchDefinition
 
 

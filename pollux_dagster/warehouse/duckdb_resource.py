@@ -13,7 +13,7 @@ from dagster_duckdb import DuckDBResource
 from pydantic import Field, PrivateAttr
 
 from pollux_dagster.warehouse.connection import DEFAULT_SETTINGS, DEFAULT_WAIT_S, connect, corrupt_error, is_damage
-from pollux_dagster.warehouse.schema import refuse_newer_schema
+from pollux_dagster.warehouse.schema import create_schema, refuse_newer_schema
 
 
 class WarehouseResource(DuckDBResource):
@@ -37,6 +37,7 @@ class WarehouseResource(DuckDBResource):
 
     _keeps_open: bool = PrivateAttr(default=False)
     _kept: duckdb.DuckDBPyConnection | None = PrivateAttr(default=None)
+    _schema_is_current: bool = PrivateAttr(default=False)
 
     @contextmanager
     def kept_open(self) -> Iterator[None]:
@@ -50,9 +51,19 @@ class WarehouseResource(DuckDBResource):
 
     def release(self) -> None:
         """Close the file until the next connection: before something long, so that others can open it."""
-        kept, self._kept = self._kept, None
+        kept, self._kept, self._schema_is_current = self._kept, None, False
         if kept is not None:
             kept.close()
+
+    def create_schema(self, con: duckdb.DuckDBPyConnection) -> None:
+        """Create the tables and columns that the file lacks, at most once while it is kept open.
+
+        Every step does, since each can be the first one on a warehouse of an earlier version. Going through the whole
+        DDL in each of thirty was a seventh of a run with nothing to do.
+        """
+        if not self._schema_is_current:
+            create_schema(con)
+            self._schema_is_current = self._kept is not None  # no other process can open the file meanwhile
 
     @contextmanager
     def get_connection(self, read_only: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -69,7 +80,8 @@ class WarehouseResource(DuckDBResource):
             settings["threads"] = self.threads
         con = connect(self.database, read_only=read_only, wait_s=self.lock_wait_s, settings=settings)
         try:
-            refuse_newer_schema(con)
+            if self._kept is None:
+                refuse_newer_schema(con)
             if self._keeps_open and self._kept is None and not read_only:
                 self._kept = duckdb.connect(self.database)  # not a cursor, which would be closed with its connection
             yield con

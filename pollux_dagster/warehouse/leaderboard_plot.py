@@ -1,18 +1,21 @@
 """The leaderboard as a picture: each model's mean with its 95 % interval, one panel per judge.
 
 Names come from outside; they are drawn as plain text, without mathtext, and shortened. The warehouse is only read.
+Matplotlib is imported when a figure is drawn: the UI and the daemon, which load this module, draw none.
 """
 
 from __future__ import annotations
 
 import io
 import math
+from typing import TYPE_CHECKING
 
 import duckdb
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from pollux_dagster.core.text import escaped, shortened
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 MAX_MODELS = 40
 MAX_NAME = 40
@@ -44,6 +47,9 @@ def leaderboard_figure(con: duckdb.DuckDBPyConnection) -> Figure | None:
     rows = con.execute(_ROWS, [MAX_MODELS]).fetchall()
     if not rows:
         return None
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     judges = sorted({row[0] for row in rows})
     panels = [[row for row in rows if row[0] == judge] for judge in judges]
     height = sum(1.1 + 0.32 * len(panel) for panel in panels)

@@ -8,11 +8,14 @@ from __future__ import annotations
 import inspect
 import re
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
+import sqlalchemy as sa
 from dagster._annotations import is_public
 from dagster._core.instance.config import retention_config_schema
+from dagster._core.storage.event_log.sqlite import sqlite_event_log
 from dagster_webserver.app import create_app_from_workspace_process_context
 from dagster_webserver.cli import dagster_webserver
 from dagster_webserver.webserver import DagsterWebserver
@@ -78,3 +81,20 @@ def test_dagsters_web_server_takes_no_middleware() -> None:
             f"{place} takes {hooks} now: where the guard can be put there, ui/webserver.py can start Dagster's own web "
             "server, and the last group of names can go"
         )
+
+
+def test_dagsters_sqlite_storage_makes_an_engine_for_every_statement(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+
+    def counted(url: str, **options: Any) -> sa.Engine:
+        made.append(url)
+        return sa.create_engine(url, **options)
+
+    monkeypatch.setattr(sqlite_event_log, "create_engine", counted)
+    with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
+        made.clear()
+        for _ in range(3):
+            instance.get_records_for_run("run")
+        assert len(made) >= 3, "Dagster keeps the engines of its SQLite files now: runs/sqlite_storage.py can go"

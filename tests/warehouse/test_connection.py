@@ -11,6 +11,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from pollux_dagster.warehouse import duckdb_resource
 from pollux_dagster.warehouse.connection import (
     WarehouseCorruptError,
     WarehouseLockedError,
@@ -364,3 +365,39 @@ def test_a_file_that_is_kept_open_is_let_go_on_demand_after_an_error_and_at_the_
     with warehouse.get_connection():
         pass
     assert opens_elsewhere(path)
+
+
+def test_the_schema_is_created_once_while_the_file_is_kept_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    created = []
+
+    def counted(con: duckdb.DuckDBPyConnection) -> None:
+        created.append(con)
+        create_schema(con)
+
+    monkeypatch.setattr(duckdb_resource, "create_schema", counted)
+    path = tmp_path / "w.duckdb"
+    warehouse = WarehouseResource(database=str(path))
+
+    def step() -> None:
+        with warehouse.get_connection() as con:
+            warehouse.create_schema(con)
+            con.execute("FROM raw.model_outputs")
+
+    with warehouse.kept_open():
+        step()
+        step()
+        assert len(created) == 1
+        warehouse.release()
+        with connect(path) as other:  # what another process may do as soon as the file is closed
+            other.execute("DROP TABLE raw.model_outputs")
+        step()
+        assert len(created) == 2
+        with pytest.raises(duckdb.CatalogException), warehouse.get_connection() as con:
+            con.execute("FROM no_such_table")
+        step()
+        assert len(created) == 3
+    step()
+    step()
+    assert len(created) == 5

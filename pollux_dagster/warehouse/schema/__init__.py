@@ -55,7 +55,8 @@ def create_schema(con: duckdb.DuckDBPyConnection) -> None:
         if found is not None and found < SCHEMA_VERSION:
             con.execute((_FOLDER / "upgrade.sql").read_text(encoding="utf-8"))
         if found is None or found < SCHEMA_VERSION:
-            con.execute("INSERT INTO meta.schema_version VALUES (?, now())", [SCHEMA_VERSION])
+            # Not as a parameter: for its first one a process imports pandas, and every load of the definitions is here.
+            con.execute(f"INSERT INTO meta.schema_version VALUES ({SCHEMA_VERSION}, now())")  # noqa: S608 - a number
 
 
 def refuse_newer_schema(con: duckdb.DuckDBPyConnection) -> int | None:

@@ -1,0 +1,155 @@
+"""Dagster's SQLite storage with one engine per file: what the instance of a home uses, by its dagster.yaml.
+
+Dagster's own makes a SQLAlchemy engine for every statement, compiles the statement anew, and asks the files again and
+again which tables and columns they have: a third of the CPU of a run. Here a process keeps the engine of a file with
+the statements that it compiled, and what it found the file to have. It keeps no connections: each is closed after use,
+as in Dagster, so a process can fork, any thread can use the storage, and a run's file can be deleted at any time.
+
+The files are Dagster's own, and processes with either storage can use them at once.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import lru_cache, partial
+from typing import Any
+
+import dagster as dg
+import sqlalchemy as sa
+import yaml
+
+from pollux_dagster.runs.dagster_internals import (
+    CompositeStorage,
+    ConfigurableClassData,
+    InstanceRef,
+    SqliteEventLogStorage,
+    SqliteRunStorage,
+    SqliteScheduleStorage,
+)
+
+BUSY_TIMEOUT_S = 30  # how long a statement waits for another process that writes, as in Dagster's event log
+INDEX_SHARD = "index"
+EVENTS_AT_ONCE = 500  # in one transaction, for which everyone else who writes waits
+KEPT_ENGINES = 32  # a run uses four files; the web server opens those of many runs in its life
+
+
+class HomeInstance(dg.DagsterInstance):
+    """Dagster's instance, with the storage of this module where its dagster.yaml names no other."""
+
+    @classmethod
+    def config_schema(cls) -> Mapping[str, dg.Field]:
+        """It has no settings of its own."""
+        return {}
+
+    @classmethod
+    def config_defaults(cls, base_dir: str) -> Mapping[str, ConfigurableClassData | None]:
+        """Dagster's defaults, but for the class of each storage. The files are where Dagster's defaults have them."""
+        defaults = InstanceRef.config_defaults(base_dir)
+        classes = {"run_storage": RunStorage, "event_log_storage": EventLogStorage, "schedule_storage": ScheduleStorage}
+        parts = {
+            name: ConfigurableClassData(__name__, ours.__name__, theirs.config_yaml)
+            for name, ours in classes.items()
+            if (theirs := defaults[name]) is not None
+        }
+        whole = yaml.safe_dump({name: part._asdict() for name, part in parts.items()})
+        return {
+            **defaults,
+            **parts,
+            "storage": ConfigurableClassData(CompositeStorage.__module__, CompositeStorage.__name__, whole),
+        }
+
+    def _get_event_batch_size(self) -> int:
+        """Events that Dagster reports together, such as all that a new run plans, are stored together."""
+        if isinstance(self.event_log_storage, EventLogStorage):
+            return EVENTS_AT_ONCE
+        return super()._get_event_batch_size()
+
+
+class RunStorage(SqliteRunStorage):
+    """Runs, their tags and the key-value pairs of the instance."""
+
+    @classmethod
+    def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]) -> RunStorage:
+        return cls.from_local(inst_data=inst_data, **config_value)
+
+    @contextmanager
+    def connect(self) -> Iterator[sa.Connection]:
+        with _engine(self._conn_string).begin() as connection:
+            yield connection
+
+
+class ScheduleStorage(SqliteScheduleStorage):
+    """Ticks and states of sensors and schedules."""
+
+    @classmethod
+    def from_config_value(
+        cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]
+    ) -> ScheduleStorage:
+        return cls.from_local(inst_data=inst_data, **config_value)  # type: ignore[return-value] # declared too wide
+
+    @contextmanager
+    def connect(self) -> Iterator[sa.Connection]:
+        with _engine(self._conn_string).begin() as connection:
+            yield connection
+
+
+class EventLogStorage(SqliteEventLogStorage):
+    """Events: one file per run, and one for what is asked about assets and checks across runs."""
+
+    def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
+        self._batch: dict[str, sa.Connection] = {}  # by shard: the open transactions of `store_event_batch`
+        self._found: set[tuple[str, str]] = set()  # tables, columns and migrations: what is there once stays
+        super().__init__(base_dir, inst_data)
+        # Dagster's lock, but one that lets the thread that stores a batch ask for a connection again.
+        self._db_lock: threading.RLock = threading.RLock()  # type: ignore[assignment]
+
+    @classmethod
+    def from_config_value(
+        cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]
+    ) -> EventLogStorage:
+        return cls(inst_data=inst_data, **config_value)
+
+    def store_event_batch(self, events: Sequence[dg.EventLogEntry]) -> None:
+        """Store events in one transaction per file, and not in several for each event."""
+        with self._db_lock, ExitStack() as transactions:
+            shards = {INDEX_SHARD, *(event.run_id for event in events)}
+            self._batch = {shard: transactions.enter_context(self._connect(shard)) for shard in sorted(shards)}
+            try:
+                super().store_event_batch(events)
+            finally:
+                self._batch = {}
+
+    @contextmanager
+    def _connect(self, shard: str) -> Iterator[sa.Connection]:
+        with self._db_lock:
+            if shard in self._batch:
+                yield self._batch[shard]
+                return
+            engine = _engine(self.conn_string_for_shard(shard))
+            if shard not in self._initialized_dbs:
+                self._initdb(engine)
+                self._initialized_dbs.add(shard)
+            with engine.begin() as connection:
+                yield connection
+
+    def has_table(self, table_name: str) -> bool:
+        return self._find("table", table_name, super().has_table)
+
+    def has_secondary_index(self, name: str) -> bool:
+        return self._find("migration", name, super().has_secondary_index)
+
+    def _has_asset_key_col_on_connection(self, conn: sa.Connection, column_name: str) -> bool:
+        ask = partial(super()._has_asset_key_col_on_connection, conn)
+        return self._find("column of asset_keys", column_name, ask)
+
+    def _find(self, kind: str, name: str, ask: Callable[[str], bool]) -> bool:
+        if (kind, name) not in self._found and ask(name):
+            self._found.add((kind, name))
+        return (kind, name) in self._found
+
+
+@lru_cache(KEPT_ENGINES)
+def _engine(url: str) -> sa.Engine:
+    return sa.create_engine(url, poolclass=sa.pool.NullPool, connect_args={"timeout": BUSY_TIMEOUT_S})

@@ -117,6 +117,18 @@ def chat_parts(
     return f"<|im_start|>user\n{content[:start]}", f"{content[start:]}<|im_end|>\n<|im_start|>assistant\n"
 
 
+def _write_for_older_engines(folder: str) -> None:
+    """Add what transformers 4 reads (vLLM 0.19) to what transformers 5 wrote; the judge is the same."""
+    path = Path(folder) / "config.json"
+    config = json.loads(path.read_text("utf-8"))
+    config |= {"rope_theta": config["rope_parameters"]["rope_theta"], "torch_dtype": config["dtype"]}
+    path.write_text(json.dumps(dict(sorted(config.items())), indent=2) + "\n", "utf-8")
+    path = Path(folder) / "tokenizer_config.json"
+    tokenizer = {**json.loads(path.read_text("utf-8")), "tokenizer_class": "PreTrainedTokenizerFast"}
+    tokenizer.pop("backend", None)
+    path.write_text(json.dumps(tokenizer, indent=2) + "\n", "utf-8")
+
+
 def save_checkpoint(
     model: Qwen3ForCausalLM,
     tokenizer: PreTrainedTokenizerFast,
@@ -137,6 +149,7 @@ def save_checkpoint(
         )
         copy.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
+        _write_for_older_engines(folder)
         parameters = sum(p.numel() for p in model.parameters())
         rows = "\n".join(
             f"| {key} | {row['n']:.0f} | {row['exact']:.1%} | {row['valid']:.1%} |" for key, row in accuracy.items()

@@ -148,7 +148,8 @@ class JudgeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
             path = Path(self.model)
             weights = path if path.is_dir() or (path.suffix == ".gguf" and path.is_file()) else None
             # A path tells readers nothing and differs between machines; its last part is a usable name.
-            profile = replace(profile, model=path.name if weights else self.model, weights=weights)
+            name = path.name if weights else self.model
+            profile = replace(profile, model=name, weights=weights, weights_revision=None)
         return replace(profile, revision=self.revision) if self.revision else profile
 
     def identity(self) -> JudgeIdentity:

@@ -101,6 +101,7 @@ class _Reply(_Section):
 
 class _Server(_Section):
     weights: str | None = None
+    weights_revision: str | None = None
     revision: str = "main"
     max_model_len: Annotated[int, Field(ge=256)] = 32_768
     reasoning_parser: Mapping[Literal["vllm", "sglang"], str] = {}
@@ -236,6 +237,7 @@ def _built(path: Path, read: _Profile) -> JudgeProfile:
         reasoning_parser={str(engine): parser for engine, parser in server.reasoning_parser.items()},
         arguments={str(engine): arguments for engine, arguments in server.arguments.items()},
         weights=weights,
+        weights_revision=server.weights_revision,
         revision=server.revision,
         max_model_len=server.max_model_len,
         minimum_coverage=read.minimum_coverage,

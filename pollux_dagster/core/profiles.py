@@ -148,10 +148,11 @@ class JudgeProfile:
 
     `model` names the judge in tables (a hub id, or a plain name for a packaged checkpoint); `weights` is a local folder
     or GGUF file that is served instead of the hub's files. `revision` pins hub weights and is ignored for local ones,
-    whose files are hashed. `reasoning_parser` is the parser that an engine (`vllm`, `sglang`) must be started with,
-    none where replies carry no reasoning; `arguments` are an engine's further ones. `minimum_coverage` is the share of
-    a model's requests that need a verdict before anything is published. `sources` says where the settings come from,
-    and `has_met_weights` whether they were tried on the real weights.
+    whose files are hashed, unless `weights_revision` says what they are. `reasoning_parser` is the parser that an
+    engine (`vllm`, `sglang`) must be started with, none where replies carry no reasoning; `arguments` are an engine's
+    further ones. `minimum_coverage` is the share of a model's requests that need a verdict before anything is
+    published. `sources` says where the settings come from, and `has_met_weights` whether they were tried on the real
+    weights.
     """
 
     name: str
@@ -164,6 +165,7 @@ class JudgeProfile:
     reasoning_parser: Mapping[str, str] = field(default_factory=dict)
     arguments: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     weights: Path | None = None
+    weights_revision: str | None = None
     revision: str = "main"
     max_model_len: int = 32_768
     minimum_coverage: float = 0.98
@@ -280,7 +282,9 @@ def weights_revision(weights: Path) -> str:
 
 
 def _revision_of(profile: JudgeProfile) -> str:
-    return weights_revision(profile.weights) if profile.weights is not None else profile.revision
+    if profile.weights is None:
+        return profile.revision
+    return profile.weights_revision or weights_revision(profile.weights)
 
 
 def _quantization(arguments: tuple[str, ...]) -> str:

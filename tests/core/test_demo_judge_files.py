@@ -3,6 +3,7 @@
 No server and no weights run here: these are the checks that must hold before anything is worth starting.
 """
 
+import hashlib
 import json
 import stat
 from pathlib import Path
@@ -37,6 +38,25 @@ def test_the_configuration_is_a_tied_qwen3_that_fits_its_vocabulary() -> None:
     assert config["tie_word_embeddings"] is True
     assert config["vocab_size"] == 1024
     assert config["max_position_embeddings"] == 4096
+
+
+def test_engines_with_transformers_4_read_the_same_judge() -> None:
+    # vLLM 0.19 knows neither the tokenizer class of transformers 5 nor `rope_parameters`.
+    config = read("config.json")
+    assert config["rope_parameters"] == {"rope_theta": config["rope_theta"], "rope_type": "default"}
+    assert config["torch_dtype"] == config["dtype"]
+    assert read("tokenizer_config.json")["tokenizer_class"] == "PreTrainedTokenizerFast"
+
+
+def test_the_stated_revision_is_that_of_these_weights() -> None:
+    weights = hashlib.sha256((JUDGE / "model.safetensors").read_bytes()).hexdigest()
+    tokenizer = hashlib.sha256((JUDGE / "tokenizer.json").read_bytes()).hexdigest()
+    stated = packaged_profile("demo").identity().weights_revision
+    assert (weights, tokenizer, stated[:8]) == (
+        "ef4d3b5d5a5a8444e069cf8eb11d17c98b17a6ca3338bca42888c4ed35c648de",
+        "d0445b74112ad8178236c9396f21a1d09beb14f7a261c46737a2e4e5a56b68aa",
+        "dfca15da",
+    )
 
 
 def test_the_model_card_says_in_its_first_line_that_this_is_a_demonstration() -> None:

@@ -40,9 +40,8 @@ def attached_server(
 ) -> Iterator[ServerHandle]:
     """Provide a handle on the server at `base_url` (with or without the closing `/v1`; Azure's with its api-version).
 
-    `model` may be omitted when the server serves only one; `max_model_len` (tokens) when its `/v1/models` reports it. A
-    server whose list of models is missing or cannot be read is asked for one token of `model` instead, by a request as
-    `dialect` makes it.
+    `model` may be omitted when the server serves only one; `max_model_len` (tokens) when it reports that. A server that
+    does not list `model` with its context is asked for one token of it, by a request as `dialect` makes it.
     Each probe takes at most `timeout_s`, the metrics `metrics_timeout_s`.
 
     Raises AttachError that says which of address, key, model or length is wrong (its subclass AddressError when waiting
@@ -72,8 +71,7 @@ def attached_server(
         base, chosen = _found(given, api_key, model, timeout_s, route, dialect)
     except ProbeError as error:
         key_hint = ": is the API key right?" if error.status in (401, 403) else ""
-        name_hint = "; say the judge's name there: POLLUX_JUDGE_SERVED_MODEL" if model is None else ""
-        raise (AddressError if _is_final(error) else AttachError)(f"{error}{key_hint or name_hint}") from error
+        raise (AddressError if _is_final(error) else AttachError)(f"{error}{key_hint}") from error
     root = base.removesuffix("/v1").rstrip("/")
     told = chosen.max_model_len or http_probe.loaded_length(root, api_key, chosen.name, timeout_s, route)
     length = told or max_model_len
@@ -196,13 +194,16 @@ def _served(
     """The judge among the models of the server. One whose context is not listed is asked for one token: that finds a
     wrong name, and has it loaded by a server that tells the context of what is loaded (Ollama).
     """
+    is_listed = True
     try:
         chosen = _choose(http_probe.served_models(base, api_key, timeout_s, route), model, base)
     except ProbeError as error:
-        if model is None or error.status not in _NO_LIST:
+        if error.status not in _NO_LIST:
             raise
-        chosen = http_probe.ServedModel(model, None)
-    if chosen.max_model_len is None:
+        if model is None:
+            raise ProbeError(f"{error}; say the judge's name there: POLLUX_JUDGE_SERVED_MODEL", error.status) from None
+        chosen, is_listed = http_probe.ServedModel(model, None), False
+    if not is_listed or (chosen.max_model_len is None and dialect is not None):
         _write_one_token(base, api_key, chosen.name, timeout_s, route, dialect)
     return chosen
 

@@ -195,6 +195,8 @@ def _locate_result(content: str, rationale: str | None) -> _Located:
     results = list(_RESULT.finditer(content))
     if len(results) != 1:  # none, or several that may disagree
         return _Located("", rationale or content.strip() or None, is_closed=False)
+    if feedback is None:  # Prometheus writes its feedback without a label
+        rationale = content[: results[0].start()].strip() or rationale
     return _Located(results[0]["score"], rationale, is_closed=bool(results[0]["end"]))
 
 

@@ -191,26 +191,40 @@ def _checked(path: Path, content: Mapping[str, Any]) -> _Profile:
     try:
         return _Profile.model_validate(content)
     except ValidationError as error:
-        faults = dict.fromkeys(_fault(each["loc"], each["type"], each["msg"], each["input"]) for each in error.errors())
-        raise ProfileError(f"{path}: " + "; ".join(faults)) from None
+        faults: dict[str, list[str]] = {}
+        for each in error.errors():
+            where = _place(each["loc"])
+            faults.setdefault(where, []).append(_fault(where, each["type"], each["msg"], each["input"]))
+        said = (
+            f"{where}: " * bool(where) + " or ".join([first, *(more.partition("expected ")[2] for more in others)])
+            for where, (first, *others) in faults.items()
+        )
+        raise ProfileError(f"{path}: " + "; ".join(said)) from None
 
 
-def _fault(place: tuple[int | str, ...], kind: str, message: str, given: Any) -> str:
-    """One fault in words, with the field's place as TOML writes it."""
-    names = [str(step) for step in place if "[" not in str(step) and step not in ("int", "float", "literal")]
-    where = ".".join(name for name in names if not name.startswith(("constrained", "function", "literal")))
+def _place(location: tuple[int | str, ...]) -> str:
+    """A field's place as TOML writes it, without the branches of a union."""
+    steps = [str(step) for step in location if "[" not in str(step)]
+    branches = ("int", "float", "constrained", "function", "literal")
+    return ".".join(step for step in steps if not step.startswith(branches))
+
+
+def _fault(where: str, kind: str, message: str, given: Any) -> str:
+    """What is wrong at a place, in words."""
     if kind == "missing":
-        return f"{where}: expected a value, found none"
+        return "a value is missing"
     if kind == "extra_forbidden":
         section: Any = _Profile
-        for step in names[:-1]:
+        *outer, name = where.split(".")
+        for step in outer:
             section = section.model_fields[step].annotation
-        close = get_close_matches(names[-1], section.model_fields, n=1)
+        close = get_close_matches(name, section.model_fields, n=1)
         known = f"did you mean {close[0]}?" if close else f"known here: {', '.join(section.model_fields)}"
-        return f"{where}: no such field; {known}"
-    said = message.removeprefix("Value error, ").removeprefix("Input should be ")
-    said = said if message.startswith("Value error, ") else f"expected {said}, got {str(given)[:80]!r}"
-    return f"{where}: {said}" if where else said
+        return f"no such field; {known}"
+    if message.startswith("Value error, "):
+        return message.removeprefix("Value error, ")
+    wanted = message.removeprefix("Input should be ").replace("String should ", "text to ")
+    return f"found {str(given)[:80]!r}, expected {wanted.partition(', unable to parse')[0]}"
 
 
 def _built(path: Path, read: _Profile) -> JudgeProfile:
@@ -265,5 +279,9 @@ def _template(path: Path, prompt: _Prompt) -> PromptTemplate:
 
 
 def _check_placeholders(path: Path, where: str, text: str, required: frozenset[str]) -> None:
+    for word in dict.fromkeys(re.findall(r"\{(\w+)\}", text)):
+        close = get_close_matches(word, PLACEHOLDERS, n=1, cutoff=0.75)
+        if close and word not in PLACEHOLDERS:
+            raise ProfileError(f"{path}: {where}: {{{word}}} is no placeholder; did you mean {{{close[0]}}}?")
     if missing := sorted(name for name in required if f"{{{name}}}" not in text):
         raise ProfileError(f"{path}: {where}: expected {{{'}, {'.join(missing)}}} in it, found none")

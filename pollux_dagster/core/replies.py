@@ -40,6 +40,14 @@ _TOO_LARGE, _MOST_DECIMALS = 10**9, 9
 _DOUBLE = Context(prec=15)
 _THINK_OPEN, _THINK_CLOSE = "<think>", "</think>"
 
+# How servers call the end of a reply: a limit (`length`, Anthropic's and Gemini's `max_tokens`, Mistral's
+# `model_length`), a filter, or that they gave it up. Any other word is the judge's own end (`stop`, `eos`, `end_turn`).
+_CUT = re.compile(r"length|max|limit|truncat|context_window|incomplete", re.I)
+_FILTER = re.compile(
+    r"filter|safety|recitation|prohibited|blocklist|spii|refusal|guardrail|sensitive|toxic|moderat", re.I
+)
+_GIVEN_UP = re.compile(r"abort|error|cancel|interrupt|insufficient|time_?(?:out|limit)|overload", re.I)
+
 _LOOP_WINDOW_CHARS = 1_200
 _LOOP_MIN_REPEATS = 6
 _LOOP_MIN_CHARS = 120
@@ -91,13 +99,14 @@ def read_reply(
     def failed(status: VerdictStatus, problem: str) -> Reply:
         return Reply(status, None, located.rationale, raw, problem)
 
-    if finish_reason == "content_filter":
-        return failed(VerdictStatus.REFUSED_BY_SERVER, "the server's content filter stopped the reply")
-    if finish_reason in {"abort", "error"}:
-        return failed(VerdictStatus.TRANSPORT_ERROR, f"the server gave the reply up ({finish_reason})")
-    if finish_reason == "repetition":
+    finish = finish_reason or ""
+    if _FILTER.search(finish):
+        return failed(VerdictStatus.REFUSED_BY_SERVER, f"the server's content filter stopped the reply ({finish})")
+    if _GIVEN_UP.search(finish):
+        return failed(VerdictStatus.TRANSPORT_ERROR, f"the server gave the reply up ({finish})")
+    if finish == "repetition":
         return failed(VerdictStatus.REPETITION, "the server stopped the reply: it repeats itself")
-    if finish_reason == "length" and not located.is_closed:
+    if _CUT.search(finish) and not located.is_closed:
         if repeats_endlessly(generated):
             return failed(VerdictStatus.REPETITION, "the reply repeats itself up to the token limit")
         return failed(VerdictStatus.TRUNCATED, "the token limit was reached before the score was complete")
@@ -186,6 +195,8 @@ def _locate_result(content: str, rationale: str | None) -> _Located:
     results = list(_RESULT.finditer(content))
     if len(results) != 1:  # none, or several that may disagree
         return _Located("", rationale or content.strip() or None, is_closed=False)
+    if feedback is None:  # Prometheus writes its feedback without a label
+        rationale = content[: results[0].start()].strip() or rationale
     return _Located(results[0]["score"], rationale, is_closed=bool(results[0]["end"]))
 
 

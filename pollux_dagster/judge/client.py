@@ -20,15 +20,18 @@ import orjson
 from openai import APIConnectionError, APIStatusError, AsyncOpenAI, Omit
 
 from pollux_dagster.core.profiles import JudgeProfile, Sampling
-from pollux_dagster.judge.dialect import REFUSALS, Dialect
+from pollux_dagster.core.replies import MessageParts
+from pollux_dagster.judge.dialect import REFUSALS, Dialect, is_objection
 from pollux_dagster.judge.endpoint import Endpoint
 from pollux_dagster.judge.responses import (
     Completion,
     Failure,
     FailureKind,
+    ran_out,
     read_completion,
     read_error,
     read_logprobs,
+    read_templated,
     read_token_count,
     read_tokens,
 )
@@ -37,6 +40,11 @@ from pollux_dagster.judge.transport import AiohttpTransport, ReplyTooLargeError,
 # Shorter ones are placeholders ("none", "EMPTY", "1"); masking such a word would falsify replies.
 _SHORTEST_SECRET_CHARS = 8
 _MAX_ERROR_CHARS = 500
+# Some servers stumble over a field that they do not know instead of refusing it.
+_STUMBLES = (500, 501)
+TEMPLATE_TOKENS = 64  # of the chat template, at most
+# What a cut reply is read from, where the server sends an error instead of the reply.
+_CUT_REPLY = Completion(MessageParts(None, None), "length", 0, 0, None, None, "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +110,7 @@ class JudgeClient:
         self._id_prefix = f"pollux-{uuid.uuid4().hex[:12]}-"
         self._numbers = itertools.count()
         self._server_echoes_ids = False
+        self._counts = [self._count_messages, self._count_templated, self._count_text]
 
     async def ask(self, prompt: str, sampling: Sampling, levels: Sequence[float]) -> Completion | Failure:
         """Send one prompt, again without the fields that the server refuses where that asks for the same.
@@ -114,12 +123,15 @@ class JudgeClient:
             if isinstance(answer, Completion):
                 self._dialect.accept()
                 return answer
-            if answer.kind is not FailureKind.REFUSED or answer.status not in REFUSALS:
+            if ran_out(answer):
+                return _CUT_REPLY
+            if answer.status not in REFUSALS and not (answer.status in _STUMBLES and is_objection(answer.body)):
                 return answer
             if change := self._dialect.adapt(body, answer.body):
                 self._log(f"{self.endpoint.server} refused a request ({answer.error}); from now on: {change}")
             if self._dialect.body(self.endpoint.model, prompt, sampling, levels) == body:
-                objection = self._dialect.objection(body, answer.body)
+                refused = answer.kind is FailureKind.REFUSED
+                objection = self._dialect.objection(body, answer.body) if refused else None
                 said = f"{objection}. It said: {answer.error}"
                 return answer if objection is None else Failure(FailureKind.UNUSABLE, said, answer.status)
 
@@ -141,21 +153,50 @@ class JudgeClient:
         return completion
 
     async def count_prompt_tokens(self, prompt: str) -> int | Failure:
-        """The prompt's length in tokens under the server's own chat template.
+        """The prompt's length in tokens as the server counts it; `refused` where it does not count.
 
-        Uses vLLM's `/tokenize`, which is beside `/v1`; `refused` where the server has none.
+        Servers count in one of three ways; the one that this server has is remembered.
         """
-        body = {
-            "model": self.endpoint.model,
-            "messages": self._dialect.messages(prompt),
-        }
-        reply = await self._post(f"{self._root}/tokenize", orjson.dumps(body), self._next_id())
+        for ask in self._counts:
+            count = await ask(prompt)
+            if isinstance(count, int):
+                self._counts = [ask]
+                return count
+            if count.kind not in (FailureKind.REFUSED, FailureKind.UNUSABLE, FailureKind.BAD_BODY):
+                return count
+        return Failure(FailureKind.REFUSED, f"{self.endpoint.server} does not count tokens")
+
+    async def _count_messages(self, prompt: str) -> int | Failure:
+        """vLLM applies its chat template itself."""
+        return await self._tokenized({"model": self.endpoint.model, "messages": self._dialect.messages(prompt)})
+
+    async def _count_templated(self, prompt: str) -> int | Failure:
+        """llama.cpp has an address for the chat template and one for the tokens."""
+        reply = await self._beside("apply-template", {"messages": self._dialect.messages(prompt)})
+        templated = reply if isinstance(reply, Failure) else read_templated(reply)
+        if isinstance(templated, Failure):
+            return templated
+        return await self._tokenized({"content": templated, "add_special": True, "parse_special": True})
+
+    async def _count_text(self, prompt: str) -> int | Failure:
+        """SGLang counts a text."""
+        text = "".join(message["content"] for message in self._dialect.messages(prompt))
+        count = await self._tokenized({"model": self.endpoint.model, "prompt": text})
+        return count if isinstance(count, Failure) else count + TEMPLATE_TOKENS
+
+    async def _tokenized(self, body: dict[str, Any]) -> int | Failure:
+        reply = await self._beside("tokenize", body)
         return reply if isinstance(reply, Failure) else read_token_count(reply)
+
+    async def _beside(self, name: str, body: dict[str, Any]) -> bytes | Failure:
+        """The answer of an address that lies beside `/v1`."""
+        url = f"{self.endpoint.base_url.removesuffix('/v1')}/{name}"
+        return await self._post(url, orjson.dumps(body), self._next_id())
 
     async def tokens_of(self, text: str) -> tuple[int, ...] | Failure:
         """The ids of a text's tokens, without those of a template. Uses vLLM's `/tokenize`."""
         body = {"model": self.endpoint.model, "prompt": text, "add_special_tokens": False}
-        reply = await self._post(f"{self._root}/tokenize", orjson.dumps(body), self._next_id())
+        reply = await self._beside("tokenize", body)
         return reply if isinstance(reply, Failure) else read_tokens(reply)
 
     async def next_token_logprobs(self, prefix: Sequence[int], tokens: Sequence[int]) -> dict[int, float] | Failure:
@@ -171,10 +212,6 @@ class JudgeClient:
         }
         reply = await self._post("/completions", orjson.dumps(body), self._next_id())
         return reply if isinstance(reply, Failure) else read_logprobs(reply, tokens)
-
-    @property
-    def _root(self) -> str:
-        return self.endpoint.base_url.removesuffix("/v1")
 
     def _next_id(self) -> str:
         return f"{self._id_prefix}{next(self._numbers)}"

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import re
 
-from pollux_dagster.judge.client import JudgeClient
+from pollux_dagster.judge.client import TEMPLATE_TOKENS, JudgeClient
 from pollux_dagster.judge.responses import Completion, Failure, FailureKind
 
-_TEMPLATE_TOKENS = 64  # of the chat template
 _MARGIN = 1.25  # over the densest prompt seen, because other texts may split into more tokens
 _ENOUGH_SAMPLES = 64
 _FEW_SAMPLES = 8
 _LONGEST_MEAN_TOKEN_BYTES = 16  # English has 4 to 5 bytes a token, Russian 4 to 7
+_FEWEST_CHARS_PER_TOKEN = 3  # below it nothing was cut, and a closer look would only cost time
 _RUN = re.compile(r"(.)\1{4,}", re.DOTALL)
+_PIECE = re.compile(r"\S*\w|[^\w\s]+(?!\S)")
+_LEAST_TOKENS_PER_PIECE = 0.9  # not 1, for the odd token that reaches over a piece's end
 
 
 def too_long(context: int, prompt_tokens: int, max_tokens: int) -> str:
@@ -30,18 +32,22 @@ def too_long(context: int, prompt_tokens: int, max_tokens: int) -> str:
 def shortened(prompt: str, prompt_tokens: int) -> str | None:
     """Why the server cannot have read all of the prompt; None where it may have, or does not count tokens.
 
-    Some servers (Ollama's /v1 beyond num_ctx) drop the beginning of a prompt that is too long and answer all the same.
-    No tokenizer has tokens that long on average; long runs of one character, which some do have, count as four.
+    Some servers (Ollama's /v1 beyond num_ctx) drop a part of a prompt that is too long and answer all the same. No
+    tokenizer joins words, and none has tokens that long on average; long runs of one character, which some do join,
+    count as four.
     """
-    if not prompt_tokens or len(prompt) < _LONGEST_MEAN_TOKEN_BYTES * prompt_tokens // 4:
+    if not prompt_tokens or len(prompt) < _FEWEST_CHARS_PER_TOKEN * prompt_tokens:
         return None
-    size = len(_RUN.sub(r"\1\1\1\1", prompt).encode("utf-8", "replace"))
-    if size <= _LONGEST_MEAN_TOKEN_BYTES * prompt_tokens:
+    collapsed = _RUN.sub(r"\1\1\1\1", prompt)
+    least = max(
+        _LEAST_TOKENS_PER_PIECE * len(_PIECE.findall(collapsed)),
+        len(collapsed.encode("utf-8", "replace")) / _LONGEST_MEAN_TOKEN_BYTES,
+    )
+    if least <= prompt_tokens:
         return None
     return (
-        f"expected the server to read the whole prompt of {size} bytes, it read {prompt_tokens} tokens, which is fewer "
-        "than any tokenizer makes of it: it cut the prompt. Serve the judge with a longer context (Ollama: "
-        "OLLAMA_CONTEXT_LENGTH)"
+        f"expected the server to read the whole prompt, which is {least:.0f} tokens or more, it read {prompt_tokens}: "
+        "it cut the prompt. Serve the judge with a longer context (Ollama: OLLAMA_CONTEXT_LENGTH)"
     )
 
 
@@ -73,7 +79,7 @@ class ContextCheck:
         count = await client.count_prompt_tokens(prompt)
         if isinstance(count, Failure):
             # No such route, or a temporary failure: the server itself has to refuse a prompt that is too long.
-            self._server_counts = count.kind not in (FailureKind.REFUSED, FailureKind.UNUSABLE)
+            self._server_counts = count.kind is not FailureKind.REFUSED
             return self._certainly_too_long(client, size, max_tokens)
         if count + max_tokens <= context:
             return None
@@ -90,4 +96,4 @@ class ContextCheck:
         tokens = float(size)  # a token covers at least one byte
         if self._samples >= _ENOUGH_SAMPLES:
             tokens = min(tokens, size * self._most_tokens_per_byte * _MARGIN)
-        return tokens + _TEMPLATE_TOKENS
+        return tokens + TEMPLATE_TOKENS

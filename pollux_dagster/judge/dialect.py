@@ -19,9 +19,12 @@ REFUSALS = (400, 422)
 _LIMIT, _NEWER_LIMIT = "max_tokens", "max_completion_tokens"
 # A seed repeats a draw; with or without one, a draw is from the same distribution.
 _DISPENSABLE = frozenset({"seed", "return_token_ids"})
+# Some servers write "off" as -1 where others write it as 0.
+_OFF = {"top_k": (0, -1)}
+_MINUS_ONE = re.compile(r"(?<![\w.])-1\b")
 _OBJECTION = re.compile(
     r"unsupported|not support|unrecognized|unknown|unexpected|invalid|not permitted|not allowed|extra|must be|should be"
-    r"|cannot find field|not available|incompatible|deprecated",
+    r"|cannot find field|cannot be|not available|unavailable|incompatible|deprecated|too large|at most|one of",
     re.I,
 )
 
@@ -31,7 +34,7 @@ class Dialect:
 
     def __init__(self, profile: JudgeProfile) -> None:
         self._profile = profile
-        self._omitted: frozenset[str] = frozenset()
+        self._instead: dict[tuple[str, float], float | None] = {}
         self._limit_field: str = profile.request.token_limit
         self._accepted = False
 
@@ -44,7 +47,7 @@ class Dialect:
         """The whole request."""
         form = self._profile.request
         body: dict[str, Any] = {"model": model, "messages": self.messages(prompt), **form.extra_body}
-        if form.distributes_score and "return_token_ids" not in self._omitted:
+        if form.distributes_score and self._instead.get(("return_token_ids", True), True):
             body["return_token_ids"] = True
         if form.response_format is not None:
             limited = form.limits_score and levels
@@ -52,8 +55,10 @@ class Dialect:
         for name, value in sampling.as_request_fields().items():
             if name == _LIMIT:
                 body[self._limit_field] = value
-            elif name not in self._omitted and not (form.omits_neutral and value == NEUTRAL_SAMPLING.get(name)):
-                body[name] = value
+            elif not (form.omits_neutral and value == NEUTRAL_SAMPLING.get(name)):
+                sent = self._instead.get((name, value), value)
+                if sent is not None:
+                    body[name] = sent
         return body
 
     def canary(self, model: str) -> dict[str, Any]:
@@ -66,26 +71,37 @@ class Dialect:
         self._accepted = True
 
     def adapt(self, sent: Mapping[str, Any], refusal: str) -> str | None:
-        """What is left out or renamed from now on, in words, after `sent` was refused with this text; None where the
-        refusal names nothing of the kind. What only a second try states is left out too: any reply will do there.
+        """What is left out, renamed or written otherwise from now on, in words, after `sent` was refused with this
+        text; None where the refusal names nothing of the kind. What only a second try states is left out of second
+        tries: any reply will do there.
         """
         if self._limit_field == _LIMIT and _wants_newer_limit(sent, refusal):
             self._limit_field = _NEWER_LIMIT
             return f"{_LIMIT} is sent as {_NEWER_LIMIT}"
         stated = self._profile.sampling.as_request_fields()
-        found = {name for name in _named(sent, refusal) if name in stated and sent[name] != stated[name]}
-        new = (found | _neutral(sent, refusal)) - self._omitted - {_LIMIT, _NEWER_LIMIT}
-        self._omitted |= new
-        return f"{', '.join(sorted(new))} not sent" if new else None
+        changed = _yielding(sent, refusal)
+        for name in _named(sent, refusal):
+            if name in stated and not _same(name, sent[name], stated[name]):
+                changed.setdefault(name, None)
+        changes = []
+        for name, value in changed.items():
+            written = _OFF[name] if sent[name] in _OFF.get(name, ()) else (sent[name],)
+            instead = {(name, each): value for each in written if each != value}
+            if name not in (_LIMIT, _NEWER_LIMIT) and not instead.items() <= self._instead.items():
+                self._instead |= instead
+                changes.append(f"{name} = {sent[name]!r} is {'not sent' if value is None else f'sent as {value!r}'}")
+        return ", ".join(changes) or None
 
     def objection(self, sent: Mapping[str, Any], refusal: str) -> str | None:
         """Which fields of the judge the server does not take, so that it answers no request; None where that is not
         sure.
         """
-        fixed = [name for name in _named(sent, refusal) if name not in ("model", "messages", _LIMIT, _NEWER_LIMIT)]
-        if self._accepted or not fixed or not _OBJECTION.search(refusal):
+        fixed = [name for name in _named(sent, refusal) if name not in ("model", "messages")]
+        if self._accepted or not fixed or not is_objection(refusal):
             return None
-        shown = ", ".join(f"{name} = {sent[name]!r}" if name in Sampling.__slots__ else name for name in fixed)
+        shown = ", ".join(f"{name} = {sent[name]!r}" if isinstance(sent[name], int | float) else name for name in fixed)
+        if set(fixed) <= {_LIMIT, _NEWER_LIMIT}:
+            return f"it does not take {shown}: use a profile with a max_tokens that it takes (docs/judges.md)"
         return (
             f"it does not take {shown}. Without it this would be another judge: use a profile that does not state it, "
             'for instance openai-reasoning, or one of your own (docs/judges.md) with "server" for what it decides'
@@ -97,17 +113,36 @@ def harmless_prompt(profile: JudgeProfile) -> str:
     return render(profile.template, "2 + 2 = ?", "4", "4", "Верность", "0: неверно\n1: верно")
 
 
+def is_objection(text: str) -> bool:
+    """Whether an error's text speaks of what a request states."""
+    return bool(_OBJECTION.search(text))
+
+
 def conceded(sent: Mapping[str, Any], refusal: str) -> dict[str, Any] | None:
     """`sent` without what a refusal names, where that asks for the same; None where nothing of it can go."""
     if _wants_newer_limit(sent, refusal):
         return {(_NEWER_LIMIT if name == _LIMIT else name): value for name, value in sent.items()}
-    without = _neutral(sent, refusal)
-    return {name: value for name, value in sent.items() if name not in without} if without else None
+    changed = _yielding(sent, refusal)
+    if not changed:
+        return None
+    return {name: value for name, value in {**sent, **changed}.items() if value is not None}
 
 
-def _neutral(sent: Mapping[str, Any], refusal: str) -> frozenset[str]:
-    named = _named(sent, refusal)
-    return frozenset(name for name in named if name in _DISPENSABLE or NEUTRAL_SAMPLING.get(name) == sent[name])
+def _yielding(sent: Mapping[str, Any], refusal: str) -> dict[str, float | None]:
+    """The fields that a refusal names and that can give way: with another value that means the same, or with None for
+    leaving them out.
+    """
+    found: dict[str, float | None] = {}
+    for name in _named(sent, refusal):
+        if name == "top_k" and sent[name] == 0 and _MINUS_ONE.search(refusal):
+            found[name] = -1
+        elif name in _DISPENSABLE or _same(name, sent[name], NEUTRAL_SAMPLING.get(name)):
+            found[name] = None
+    return found
+
+
+def _same(name: str, value: Any, other: Any) -> bool:
+    return value == other or {value, other} <= set(_OFF.get(name, ()))
 
 
 def _wants_newer_limit(sent: Mapping[str, Any], refusal: str) -> bool:
@@ -115,8 +150,13 @@ def _wants_newer_limit(sent: Mapping[str, Any], refusal: str) -> bool:
 
 
 def _named(sent: Mapping[str, Any], text: str) -> list[str]:
-    """The fields of a request that a text names as whole words."""
-    return [name for name in sent if re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", text)]
+    """The fields of a request that a text names as whole words: `top_k`, or `topK` as some servers call it."""
+    return [name for name in sent if re.search(rf"(?<![\w-])(?:{re.escape(name)}|{_camel(name)})(?![\w-])", text)]
+
+
+def _camel(name: str) -> str:
+    first, *others = name.split("_")
+    return re.escape(first + "".join(word.capitalize() for word in others))
 
 
 def _limited(response_format: Mapping[str, Any], levels: Sequence[float]) -> dict[str, Any]:

@@ -157,6 +157,8 @@ class VerdictRequester:
                 )
             if failure.kind in FINAL_STATUS:
                 self._shared.note_success()
+                if request.first is not None and failure.kind is FailureKind.REFUSED:
+                    return spent.outcome(*request.first, client.endpoint)
                 reply = _failed(FINAL_STATUS[failure.kind], failure.error)
                 return spent.outcome(reply, None, client.endpoint)
             if failure.kind in SUSPICIOUS and failed_on is None:
@@ -185,13 +187,13 @@ class VerdictRequester:
         """What the completion says, or that it is worth one more request; its sampling is then already altered."""
         self._shared.note_success()
         self._concurrency.on_completion()
-        self._context.learn(len(request.prompt.encode()), answer)
         request.spent.add(answer)
         problem = shortened(request.prompt, answer.prompt_tokens)
-        if problem is None and answer.prompt_tokens > endpoint.max_model_len:
+        if problem is None and answer.prompt_tokens >= endpoint.max_model_len:
             problem = too_long(endpoint.max_model_len, answer.prompt_tokens, request.sampling.max_tokens)
         if problem is not None:
             return _failed(VerdictStatus.CONTEXT_OVERFLOW, problem)
+        self._context.learn(len(request.prompt.encode("utf-8", "replace")), answer)
         reply = read_reply(self._profile, answer.message, answer.finish_reason, request.levels)
         room = endpoint.max_model_len - answer.prompt_tokens
         if reply.status is VerdictStatus.TRUNCATED and room < request.sampling.max_tokens:
@@ -202,7 +204,7 @@ class VerdictRequester:
             request.may_alter = False
             other = altered(request.sampling, reply.status, room)
             if other is not None:
-                request.sampling = other
+                request.sampling, request.first = other, (reply, answer)
                 return _Next.ASK_ALTERED
         return reply
 
@@ -252,12 +254,15 @@ class _Spent:
 
 @dataclass(slots=True)
 class _Request:
-    """A request in progress. `deaths` counts the servers that died while it was in flight."""
+    """A request in progress. `deaths` counts the servers that died while it was in flight; `first` is the unusable
+    reply after which it asks with other sampling.
+    """
 
     prompt: str
     levels: Sequence[float]
     sampling: Sampling
     may_alter: bool = True
+    first: tuple[Reply, Completion] | None = None
     failures: int = 0
     deaths: int = 0
     deadly_error: str = ""

@@ -24,15 +24,25 @@ _MAX_QUOTED_BYTES = 8_192  # of a refusal, in which the fields of a request may 
 _MAX_REASON_CHARS, _MAX_ID_CHARS, _MAX_FINGERPRINT_CHARS = 64, 512, 200
 _MAX_TOKENS = 2**31 - 1  # of one request; the sum over a billion requests still fits a BIGINT
 _CONTEXT_ERROR = re.compile(
-    r"context length|context size|context window|max_model_len|context_length_exceeded|exceed_context_size"
-    r"|maximum context|too many tokens|(?:prompt|input) is too long|maximum input length|longer than the model"
-    r"|`?inputs`? tokens \+ `?max_new_tokens|must have less than \d+ tokens|exceeds the maximum number of tokens"
-    r"|maximum prompt length|reduce the length of the (?:messages|prompt|input)|contextwindowexceeded",
+    r"context length|context size|context window|context limit|context_window|max_model_len|context_length_exceeded"
+    r"|exceed_context_size|maximum context|too many tokens|(?:prompt|input) is too long|prompt_too_long|input length"
+    r"|longer than the model|`?inputs`? tokens \+ `?max_new_tokens|must have less than \d+ tokens|model token limit"
+    r"|exceeds the maximum number of tokens|(?:prompt|input) tokens? (?:count )?.{0,40}exceed|maximum prompt length"
+    r"|reduce the length of the (?:messages|prompt|input)|contextwindowexceeded",
     re.I,
 )
-# OpenAI, OpenRouter, DeepSeek; OpenAI, Azure, vLLM, Ollama, LiteLLM.
-_NO_CREDIT = re.compile(r"insufficient_quota|exceeded your current quota|insufficient (?:credits|balance)", re.I)
-_NO_MODEL = re.compile(r"model", re.I)
+# OpenAI, OpenRouter, DeepSeek. The second is also what Gemini says of a limit per minute, with the time to wait.
+_NO_CREDIT = re.compile(r"insufficient_quota|insufficient[ _](?:credits|balance|funds)", re.I)
+_NO_QUOTA = re.compile(r"exceeded your current quota", re.I)
+_NO_KEY = re.compile(r"api[ _]key (?:is )?(?:not valid|invalid)|invalid[ _]api[ _]key|api_key_invalid", re.I)
+_NO_MODEL = re.compile(r"model|deployment|endpoint", re.I)
+# OpenAI's reasoning models refuse a limit that their reasoning has used up: they did write.
+_RAN_OUT = re.compile(r"model output limit was reached", re.I)
+_WAIT = re.compile(
+    r"(?:re)?try (?:again )?(?:in|after) (?:(?P<minutes>\d+) ?m(?:in\w*)? ?)?(?P<amount>\d+(?:\.\d+)?) ?(?P<unit>ms|s)"
+    r'|"retryDelay":\s*"(?P<delay>\d+(?:\.\d+)?)s"',
+    re.I,
+)
 
 
 class FailureKind(StrEnum):
@@ -92,12 +102,14 @@ def read_completion(body: bytes) -> Completion | Failure:
     if not isinstance(document, dict):
         return _malformed("the reply", "a JSON object", document)
     if document.get("error"):
-        return _error_of(document, body)
+        return _error_of(document["error"], body)
     if _repeats_a_key(body):
         return _bad("JSON without repeated keys", body)
     choices = document.get("choices")
     if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
         return _bad("JSON with a list of choices", body)
+    if choices[0].get("error"):
+        return _error_of(choices[0]["error"], _alone(choices[0]["error"]))
     message = choices[0].get("message")
     if not isinstance(message, dict):
         return _malformed("choices[0].message", "a message", choices[0] if message is None else message)
@@ -154,12 +166,23 @@ def _parts(content: Any) -> tuple[Any, str | None]:
     return "".join(texts), "".join(thoughts) or None
 
 
-def _error_of(document: Mapping[str, Any], body: bytes) -> Failure:
+def _error_of(error: Any, body: bytes) -> Failure:
     """An error sent with status 200, as OpenRouter, LM Studio and TGI do: of the status that it names, if any."""
-    code = _mapping(document["error"]).get("code")
-    if isinstance(code, int) and 400 <= code < 600:
-        return read_error(code, {}, body, now=0.0)
+    named = str(_mapping(error).get("code", ""))
+    if named.isdecimal() and 400 <= int(named) < 600:
+        return read_error(int(named), {}, body, now=0.0)
+    failure = read_error(400, {}, body, now=0.0)
+    if failure.kind in (FailureKind.OVERFLOW, FailureKind.UNUSABLE):
+        return failure
     return Failure(FailureKind.MALFORMED, f"the server sent an error with status 200: {_error_text(body)}", 200)
+
+
+def _alone(error: Any) -> bytes:
+    """The body that an error inside a choice would have had by itself."""
+    try:
+        return orjson.dumps({"error": error})
+    except orjson.JSONEncodeError:  # nested deeper than it writes
+        return b""
 
 
 def _malformed(part: str, expected: str, found: Any) -> Failure:
@@ -195,9 +218,17 @@ def _ids(value: Any) -> tuple[int, ...]:
 
 
 def read_token_count(body: bytes) -> int | Failure:
-    """Read the body of a 200 from `/tokenize`."""
-    count = _count(_mapping(_parsed(body)).get("count"))
-    return count if count is not None else _bad("JSON with a token count", body)
+    """Read the body of a 200 from `/tokenize`: a count, or the tokens themselves. No prompt has none."""
+    answer = _mapping(_parsed(body))
+    tokens = answer.get("tokens")
+    count = _count(answer.get("count", len(tokens) if isinstance(tokens, list) else None))
+    return count if count else _bad("JSON with a token count", body)
+
+
+def read_templated(body: bytes) -> str | Failure:
+    """Read the body of a 200 from `/apply-template`."""
+    prompt = _mapping(_parsed(body)).get("prompt")
+    return prompt if isinstance(prompt, str) else _bad("JSON with a prompt", body)
 
 
 def read_error(status: int, headers: Mapping[str, str], body: bytes, *, now: float) -> Failure:
@@ -205,14 +236,35 @@ def read_error(status: int, headers: Mapping[str, str], body: bytes, *, now: flo
     text = _error_text(body)
     error = f"HTTP {status}: {text}" if text else f"HTTP {status} with an empty body"
     typed = f"{text} {_error_types(body)}"
+    quoted = body[:_MAX_QUOTED_BYTES].decode("utf-8", "replace")
     if status == 413 or (status in (400, 404, 422, 500) and _CONTEXT_ERROR.search(typed)):
         return Failure(FailureKind.OVERFLOW, error, status)
-    if status in (401, 402) or _NO_CREDIT.search(typed) or (status == 404 and _NO_MODEL.search(typed)):
+    wait_s = read_retry_after(headers.get("retry-after"), now=now)
+    wait_s = _wait_in(quoted) if wait_s is None else wait_s
+    has_no_credit = _NO_CREDIT.search(typed) or (_NO_QUOTA.search(typed) and wait_s is None)
+    has_no_model = status == 404 and _NO_MODEL.search(typed)
+    has_no_key = status in (400, 403) and _NO_KEY.search(typed)
+    if status in (401, 402) or has_no_credit or has_no_model or has_no_key:
         return Failure(FailureKind.UNUSABLE, error, status)
     if status in (408, 429, 503):
-        return Failure(FailureKind.THROTTLED, error, status, read_retry_after(headers.get("retry-after"), now=now))
+        return Failure(FailureKind.THROTTLED, error, status, wait_s)
     kind = FailureKind.SERVER_ERROR if status >= 500 else FailureKind.REFUSED
-    return Failure(kind, error, status, body=body[:_MAX_QUOTED_BYTES].decode("utf-8", "replace"))
+    return Failure(kind, error, status, body=quoted)
+
+
+def ran_out(failure: Failure) -> bool:
+    """Whether a refusal says that the limit of tokens cut the reply before its first character."""
+    return failure.kind is FailureKind.REFUSED and _RAN_OUT.search(failure.body) is not None
+
+
+def _wait_in(text: str) -> float | None:
+    """Seconds to wait that an error's text names."""
+    found = _WAIT.search(text)
+    if found is None:
+        return None
+    if found["delay"]:
+        return float(found["delay"])
+    return 60.0 * int(found["minutes"] or 0) + float(found["amount"]) / (1_000 if found["unit"].lower() == "ms" else 1)
 
 
 def read_retry_after(value: str | None, *, now: float) -> float | None:

@@ -6,12 +6,13 @@ name is one clear error and not a table of failures.
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from urllib.parse import SplitResult, parse_qs, urlsplit
 
 from pollux_dagster.judge.dialect import REFUSALS, Dialect, conceded
 from pollux_dagster.judge.endpoint import DIRECT, Endpoint, Route
+from pollux_dagster.judge.responses import Failure, FailureKind, ran_out, read_error
 from pollux_dagster.judge.server import http_probe
 from pollux_dagster.judge.server.errors import AddressError, AttachError, RestartRefusedError
 from pollux_dagster.judge.server.exchange import ProbeError, call, tls_context
@@ -22,8 +23,6 @@ _NO_LIST = (200, 404, 405, 501)
 # The last part of a path below which a server's addresses lie as they are given: /v1, Gemini's /v1beta/openai, Azure's
 # /openai/deployments/<name>.
 _COMPLETE = re.compile(r"/(?:v\d+\w*|openai|deployments/[^/]+)\Z")
-# OpenAI's reasoning models refuse a limit that their reasoning has used up: they did write.
-_THOUGHT_ALL = re.compile(r"output limit was reached|max_tokens or model output limit", re.I)
 
 
 @contextmanager
@@ -41,9 +40,8 @@ def attached_server(
 ) -> Iterator[ServerHandle]:
     """Provide a handle on the server at `base_url` (with or without the closing `/v1`; Azure's with its api-version).
 
-    `model` may be omitted when the server serves only one; `max_model_len` (tokens) when its `/v1/models` reports it. A
-    server whose list of models is missing or cannot be read is asked for one token of `model` instead, by a request as
-    `dialect` makes it.
+    `model` may be omitted when the server serves only one; `max_model_len` (tokens) when it reports that. A server that
+    does not list `model` with its context is asked for one token of it, by a request as `dialect` makes it.
     Each probe takes at most `timeout_s`, the metrics `metrics_timeout_s`.
 
     Raises AttachError that says which of address, key, model or length is wrong (its subclass AddressError when waiting
@@ -69,15 +67,14 @@ def attached_server(
     elif parts.hostname.endswith(".azure.com"):
         route = replace(route, key_header="api-key")
     given = parts._replace(query="", fragment="").geturl().rstrip("/")
-    base = given if _COMPLETE.search(parts.path.rstrip("/")) else f"{given}/v1"
-    root = base.removesuffix("/v1").rstrip("/")
     try:
-        chosen = _served(base, api_key, model, timeout_s, route, dialect)
+        base, chosen = _found(given, api_key, model, timeout_s, route, dialect)
     except ProbeError as error:
         key_hint = ": is the API key right?" if error.status in (401, 403) else ""
-        kind = AddressError if error.is_final or error.status in (401, 403, 404) else AttachError
-        raise kind(f"{error}{key_hint}") from error
-    length = chosen.max_model_len or max_model_len
+        raise (AddressError if _is_final(error) else AttachError)(f"{error}{key_hint}") from error
+    root = base.removesuffix("/v1").rstrip("/")
+    told = chosen.max_model_len or http_probe.loaded_length(root, api_key, chosen.name, timeout_s, route)
+    length = told or max_model_len
     if length is None:
         raise AddressError(
             f"{base}/models does not tell the context length of {chosen.name!r}: set POLLUX_JUDGE_CONTEXT "
@@ -173,31 +170,73 @@ def _require_usable(route: Route) -> None:
         raise AddressError(str(error)) from None
 
 
+def _found(
+    given: str, api_key: str, model: str | None, timeout_s: float, route: Route, dialect: Dialect | None
+) -> tuple[str, http_probe.ServedModel]:
+    """What a server's addresses follow, and the judge among its models. An address whose path does not tell whether it
+    is complete is tried with `/v1` first. Raises ProbeError, and AddressError where the judge is none of the models.
+    """
+    if not _COMPLETE.search(urlsplit(given).path):
+        try:
+            return f"{given}/v1", _served(f"{given}/v1", api_key, model, timeout_s, route, dialect)
+        except ProbeError as missing:
+            if missing.status != 404:
+                raise
+            with suppress(ProbeError):
+                return given, _served(given, api_key, model, timeout_s, route, dialect)
+            raise
+    return given, _served(given, api_key, model, timeout_s, route, dialect)
+
+
 def _served(
     base: str, api_key: str, model: str | None, timeout_s: float, route: Route, dialect: Dialect | None
 ) -> http_probe.ServedModel:
-    """The judge among the models of the server. Raises ProbeError, and AddressError where it is none of them."""
+    """The judge among the models of the server. One whose context is not listed is asked for one token: that finds a
+    wrong name, and has it loaded by a server that tells the context of what is loaded (Ollama).
+    """
+    is_listed = True
     try:
-        return _choose(http_probe.served_models(base, api_key, timeout_s, route), model, base)
+        chosen = _choose(http_probe.served_models(base, api_key, timeout_s, route), model, base)
     except ProbeError as error:
-        if model is None or error.status not in _NO_LIST:
+        if error.status not in _NO_LIST:
             raise
+        if model is None:
+            raise ProbeError(f"{error}; say the judge's name there: POLLUX_JUDGE_SERVED_MODEL", error.status) from None
+        chosen, is_listed = http_probe.ServedModel(model, None), False
+    if not is_listed or (chosen.max_model_len is None and dialect is not None):
+        _write_one_token(base, api_key, chosen.name, timeout_s, route, dialect)
+    return chosen
+
+
+def _write_one_token(
+    base: str, api_key: str, model: str, timeout_s: float, route: Route, dialect: Dialect | None
+) -> None:
+    """Have one token written, by a request as `dialect` makes it and without what the server refuses of it."""
     body = dialect.canary(model) if dialect else http_probe.shortest_request(model)
     while True:
         try:
-            http_probe.write_one_token(base, api_key, body, timeout_s, route)
+            return http_probe.write_one_token(base, api_key, body, timeout_s, route)
         except ProbeError as error:
-            if error.status not in REFUSALS:
-                raise
-            fewer = conceded(body, error.body)
+            refusal = _failure(error)
+            if ran_out(refusal):
+                return None
+            fewer = conceded(body, error.body) if error.status in REFUSALS else None
             if fewer is None:
-                if _THOUGHT_ALL.search(error.body):
-                    break
-                raise ProbeError(f"{error}: {error.body[:300]}", error.status) from None
+                objection = dialect.objection(body, error.body) if dialect and error.status in REFUSALS else None
+                said = f"{error}: {f'{objection}. It said: ' if objection else ''}{refusal.error}"
+                raise ProbeError(said, error.status, is_final=error.is_final, body=error.body) from None
             body = fewer
-        else:
-            break
-    return http_probe.ServedModel(model, None)
+
+
+def _failure(error: ProbeError) -> Failure:
+    return read_error(error.status, {}, error.body.encode("utf-8", "replace"), now=0.0)
+
+
+def _is_final(error: ProbeError) -> bool:
+    """Whether the server says something that it will say of every later request too."""
+    if error.is_final or error.status in (401, 403, 404):
+        return True
+    return error.status >= 400 and _failure(error).kind in (FailureKind.REFUSED, FailureKind.UNUSABLE)
 
 
 def _choose(served: list[http_probe.ServedModel], model: str | None, base: str) -> http_probe.ServedModel:
@@ -210,6 +249,9 @@ def _choose(served: list[http_probe.ServedModel], model: str | None, base: str) 
         # Ollama lists `name:latest` and answers to `name`.
         if entry.name in (model, f"{model}:latest"):
             return entry
+    ending = [entry for entry in served if entry.name.endswith(f"/{model}")]
+    if len(ending) == 1:  # Gemini lists `models/name`
+        return ending[0]
     for entry in served:
         # LiteLLM lists what it passes on as `openai/*`.
         if entry.name.endswith("*") and model.startswith(entry.name[:-1]):

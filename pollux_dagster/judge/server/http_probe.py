@@ -36,6 +36,8 @@ COUNTERS = (
     "prompt_tokens_total",
     "generation_tokens_total",
 )
+# vLLM and SGLang; Together, OpenRouter and others; Groq; llama.cpp; Mistral.
+_LENGTHS = ("max_model_len", "context_length", "context_window", "n_ctx", "max_context_length")
 _SAMPLE_NAME = re.compile(r"^\w+:|[{ ].*")
 
 
@@ -69,15 +71,45 @@ def served_models(base_url: str, api_key: str, timeout_s: float, route: Route = 
     return [ServedModel(_name(url, e["id"]), _length(e)) for e in entries]
 
 
-def _length(entry: dict[str, Any]) -> int | None:
-    """The context length in tokens: the field of vLLM and SGLang, Together and OpenRouter, llama.cpp, or Mistral."""
-    meta = entry.get("meta")
-    return (
-        _tokens(entry.get("max_model_len"))
-        or _tokens(entry.get("context_length"))
-        or _tokens(meta.get("n_ctx") if isinstance(meta, dict) else None)
-        or _tokens(entry.get("max_context_length"))
-    )
+def _length(entry: Mapping[str, Any]) -> int | None:
+    """The context length in tokens, which each server calls otherwise."""
+    places = [each for each in (entry, entry.get("meta"), entry.get("metadata")) if isinstance(each, Mapping)]
+    lengths = (_tokens(place.get(name)) for place in places for name in _LENGTHS)
+    return next((length for length in lengths if length), None)
+
+
+def loaded_length(root_url: str, api_key: str, model: str, timeout_s: float, route: Route = DIRECT) -> int | None:
+    """The context length in tokens of a server whose list of models does not tell it; None where nothing does.
+
+    llama.cpp has `/props`, TGI `/info`, and Ollama `/api/ps`, which lists what is loaded.
+    """
+    for address, read in _ELSEWHERE.items():
+        try:
+            url = f"{root_url}{address}"
+            answer = _json(url, call(url, api_key=api_key, timeout_s=min(timeout_s, METRICS_TIMEOUT_S), route=route))
+        except ProbeError:
+            continue
+        if length := _tokens(read(answer, model)):
+            return length
+    return None
+
+
+def _of_ollama(answer: Mapping[str, Any], model: str) -> object:
+    models = answer.get("models")
+    entries = [e for e in models if isinstance(e, Mapping)] if isinstance(models, list) else []
+    return next((e.get("context_length") for e in entries if e.get("name") in (model, f"{model}:latest")), None)
+
+
+def _of_llama_cpp(answer: Mapping[str, Any], model: str) -> object:
+    settings = answer.get("default_generation_settings")
+    return settings.get("n_ctx") if isinstance(settings, Mapping) else None
+
+
+def _of_tgi(answer: Mapping[str, Any], model: str) -> object:
+    return answer.get("max_total_tokens")
+
+
+_ELSEWHERE = {"/props": _of_llama_cpp, "/info": _of_tgi, "/api/ps": _of_ollama}
 
 
 def shortest_request(model: str) -> dict[str, Any]:

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pollux_dagster.core.profiles import PROFILES
+from pollux_dagster.judge.server import engine_launcher
 
 HOME_VARIABLE = "POLLUX_TEST_ENGINES"
 PROJECT_PYTHON = Path(__file__).parents[2] / ".venv" / "bin" / "python"
-LAUNCHER = Path(__file__).parents[2] / "pollux_dagster" / "judge" / "server" / "engine_launcher.py"
 LITELLM_CONFIG = Path(__file__).parent / "litellm.yaml"
 _REQUIREMENTS = Path(__file__).parent / "requirements"
 _DEMO = PROFILES["demo"]
@@ -33,9 +33,9 @@ class Engine:
     """An engine and the model that it serves in the tests.
 
     `environment_name` names its environment and its requirements file; None where the project's own environment has the
-    engine. `command` holds `{bin}` (the environment's programs), `{home}` and `{port}`. `ready_path` answers 200 once
-    the model is loaded. `behind` names the engine that this one, a proxy, passes requests to: its address is in the
-    variable `JUDGE_BEHIND`.
+    engine. `command` is what the launcher of managed servers takes, with `{bin}` (the environment's programs), `{home}`
+    and `{port}` in it. `ready_path` answers 200 once the model is loaded. `behind` names the engine that this one, a
+    proxy, passes requests to: its address is in the variable `JUDGE_BEHIND`.
     """
 
     name: str
@@ -84,12 +84,12 @@ class Engine:
         return None
 
     def argv(self, port: int) -> list[str]:
-        """The command line that serves on `port` of the loopback address."""
+        """The command line that serves on `port` of the loopback address until its parent ends."""
         places = {"{bin}": str(self.folder / "bin"), "{home}": str(home()), "{port}": str(port)}
         words = list(self.command)
         for place, value in places.items():
             words = [word.replace(place, value) for word in words]
-        return words
+        return [str(self.folder / "bin" / "python"), "-P", engine_launcher.__file__, *words]
 
 
 _VLLM_VARIABLES = {
@@ -103,7 +103,7 @@ _VLLM_VARIABLES = {
 
 def _vllm(name: str, environment_name: str | None) -> Engine:
     command = (
-        *("{bin}/python", "-P", str(LAUNCHER), "vllm.entrypoints.openai.api_server"),
+        "vllm.entrypoints.openai.api_server",
         *("--model", str(_CHECKPOINT), "--served-model-name", "judge", "--generation-config", "vllm"),
         *("--host", "127.0.0.1", "--port", "{port}", "--max-model-len", str(_DEMO.max_model_len)),
         *("--enforce-eager", "--reasoning-parser", "qwen3", "--block-size", "32", "--max-num-seqs", "64"),
@@ -113,14 +113,24 @@ def _vllm(name: str, environment_name: str | None) -> Engine:
 
 def _transformers(version: str, *flags: str) -> Engine:
     name = f"transformers-{version}"
-    command = ("{bin}/transformers", "serve", *flags, str(_CHECKPOINT), "--host", "127.0.0.1", "--port", "{port}")
+    command = (
+        "--exec",
+        "{bin}/transformers",
+        "serve",
+        *flags,
+        str(_CHECKPOINT),
+        "--host",
+        "127.0.0.1",
+        "--port",
+        "{port}",
+    )
     return Engine(name, name, command, str(_CHECKPOINT), _DEMO.max_model_len, variables={"HF_HUB_OFFLINE": "1"})
 
 
 def _llama(name: str, gguf: str, context: int, *, prefix: str = "") -> Engine:
     slots = 4  # they share the context, so that each request has `context` of it
     command = (
-        *("{bin}/llama-server", "--model", f"{{home}}/{LLAMA_CPP}/{gguf}", "--alias", "judge"),
+        *("--exec", "{bin}/llama-server", "--model", f"{{home}}/{LLAMA_CPP}/{gguf}", "--alias", "judge"),
         *("--host", "127.0.0.1", "--port", "{port}", "--threads", "2", "--metrics"),
         *("--parallel", str(slots), "--ctx-size", str(slots * context), "--jinja"),
         *(("--api-prefix", prefix) if prefix else ()),
@@ -147,7 +157,7 @@ ENGINES: Mapping[str, Engine] = {
         Engine(
             "litellm",
             "litellm",
-            ("{bin}/litellm", "--config", str(LITELLM_CONFIG), "--host", "127.0.0.1", "--port", "{port}"),
+            ("--exec", "{bin}/litellm", "--config", str(LITELLM_CONFIG), "--host", "127.0.0.1", "--port", "{port}"),
             "judge",
             _DEMO.max_model_len,
             ready_path="/health/liveliness",

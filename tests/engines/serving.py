@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from pollux_dagster.judge.server import engine_launcher
 from tests.engines.engines import ENGINES, Engine
 
 _START_S = 300.0  # the import of torch alone takes half a minute on a slow machine
@@ -26,7 +27,8 @@ def serving(engine: Engine, log: Path) -> Iterator[str]:
     Raises RuntimeError with the end of the log when it ends, or does not serve within five minutes.
     """
     with ExitStack() as stack:
-        variables = {**os.environ, **engine.variables}
+        parent = {engine_launcher.PARENT_VARIABLE: str(os.getpid())}
+        variables = {**os.environ, **engine.variables, **parent}
         if engine.behind:
             behind = serving(ENGINES[engine.behind], log.with_suffix(".behind.log"))
             variables["JUDGE_BEHIND"] = stack.enter_context(behind)

@@ -138,6 +138,20 @@ def _llama(name: str, gguf: str, context: int, *, prefix: str = "") -> Engine:
     return Engine(name, LLAMA_CPP, command, "judge", context, base_path=f"{prefix}/v1", ready_path=f"{prefix}/health")
 
 
+def _litellm(name: str, model: str) -> Engine:
+    command = ("--exec", "{bin}/litellm", "--config", str(LITELLM_CONFIG), "--host", "127.0.0.1", "--port", "{port}")
+    return Engine(
+        name,
+        "litellm",
+        command,
+        model,
+        _DEMO.max_model_len,
+        ready_path="/health/liveliness",
+        variables={"LITELLM_LOCAL_MODEL_COST_MAP": "True"},
+        behind="vllm-0.32.0",
+    )
+
+
 LLAMA_CPP = "llama-cpp"
 DEMO_GGUF, SMOLLM2_GGUF = "demo-judge.gguf", "smollm2-135m-instruct.gguf"
 _SMOLLM2_CONTEXT = 2_048  # of its training
@@ -154,15 +168,7 @@ ENGINES: Mapping[str, Engine] = {
         _llama("llama.cpp", DEMO_GGUF, _DEMO.max_model_len),
         _llama("docker-model-runner", DEMO_GGUF, _DEMO.max_model_len, prefix=_DOCKER_PREFIX),
         _llama("llama.cpp-smollm2", SMOLLM2_GGUF, _SMOLLM2_CONTEXT),
-        Engine(
-            "litellm",
-            "litellm",
-            ("--exec", "{bin}/litellm", "--config", str(LITELLM_CONFIG), "--host", "127.0.0.1", "--port", "{port}"),
-            "judge",
-            _DEMO.max_model_len,
-            ready_path="/health/liveliness",
-            variables={"LITELLM_LOCAL_MODEL_COST_MAP": "True"},
-            behind="vllm-0.32.0",
-        ),
+        _litellm("litellm", "judge"),
+        _litellm("litellm-wildcard", "openai/judge"),
     )
 }

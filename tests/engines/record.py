@@ -82,7 +82,7 @@ def exchanges(engine: Engine, url: str) -> Iterator[dict[str, Any]]:
     for field in _FIELDS:
         yield ask({**_PLAIN, **field})
     yield ask({**_PLAIN, "max_tokens": engine.context})
-    yield ask(_PLAIN, prompt="Ответ номер сто. " * (engine.context // 4))
+    yield ask(_PLAIN, prompt="Ответ номер сто. " * (engine.context // 7))
     yield ask(_PLAIN, model="no-such-model")
     yield _exchange(chat, {"model": engine.model, "messages": []})
 

@@ -114,7 +114,7 @@ def test_the_demonstration_judge_gives_real_verdicts(judge: Serving, tmp_path: P
 
 
 def test_a_prompt_beyond_the_context_is_an_overflow_and_spoils_no_other(judge: Serving, tmp_path: Path) -> None:
-    too_long = "Ответ номер сто. " * (judge.engine.context // 4)
+    too_long = "Ответ номер сто. " * (judge.engine.context // 7)  # eight tokens each
     _, rows = judged(judge, DEMO, [too_long, *GOOD], tmp_path)
     assert {text: rows[text]["status"] for text in GOOD} == dict.fromkeys(GOOD, "ok")
     assert (rows[too_long]["status"], rows[too_long]["score"]) == ("context_overflow", None), rows[too_long]["error"]

@@ -129,9 +129,10 @@ def _transformers(version: str, *flags: str) -> Engine:
 
 def _llama(name: str, gguf: str, context: int, *, prefix: str = "") -> Engine:
     slots = 4  # they share the context, so that each request has `context` of it
+    # One thread: several wait for each other in loops, which on a busy machine costs ten times what they gain.
     command = (
         *("--exec", "{bin}/llama-server", "--model", f"{{home}}/{LLAMA_CPP}/{gguf}", "--alias", "judge"),
-        *("--host", "127.0.0.1", "--port", "{port}", "--threads", "2", "--metrics"),
+        *("--host", "127.0.0.1", "--port", "{port}", "--threads", "1", "--metrics"),
         *("--parallel", str(slots), "--ctx-size", str(slots * context), "--jinja"),
         *(("--api-prefix", prefix) if prefix else ()),
     )

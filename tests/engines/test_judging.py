@@ -132,12 +132,13 @@ def test_an_unknown_model_is_refused_before_the_first_verdict(judge: Serving) ->
 
 
 def test_a_small_instruct_model_judges_under_the_json_profile(smollm2: Serving, tmp_path: Path) -> None:
-    """The schema is enforced by the server, so no reply is unreadable; only what a model of 135M parameters means by
-    its score may be wrong.
+    """The server enforces the schema, levels included: no reply is unreadable and no score off the scale.
+
+    What a model of 135M parameters means by its score is another matter. Unconstrained, it answers 200.
     """
-    _, rows = judged(smollm2, JSON, GOOD + REFUSED, tmp_path)
+    _, rows = judged(smollm2, JSON, GOOD[:2] + REFUSED[:2], tmp_path)
     statuses = [row["status"] for row in rows.values()]
-    assert set(statuses) <= {"ok", "off_scale", "truncated"}, [row["error"] for row in rows.values()]
+    assert set(statuses) <= {"ok", "truncated"}, [row["error"] for row in rows.values()]
     assert "ok" in statuses
     assert all((row["score"] in REFUSAL.levels) == (row["status"] == "ok") for row in rows.values())
 

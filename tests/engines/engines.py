@@ -11,14 +11,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pollux_dagster.core.profiles import PROFILES
+from pollux_dagster.core.profile_files import packaged_profile
 from pollux_dagster.judge.server import engine_launcher
 
 HOME_VARIABLE = "POLLUX_TEST_ENGINES"
 PROJECT_PYTHON = Path(__file__).parents[2] / ".venv" / "bin" / "python"
 LITELLM_CONFIG = Path(__file__).parent / "litellm.yaml"
 _REQUIREMENTS = Path(__file__).parent / "requirements"
-_DEMO = PROFILES["demo"]
+_DEMO = packaged_profile("demo")
 _CHECKPOINT = Path(_DEMO.served_model)
 
 

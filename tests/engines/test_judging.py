@@ -15,8 +15,10 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from pollux_dagster.core.profiles import PROFILES, JudgeProfile
+from pollux_dagster.core.profile_files import packaged_profile
+from pollux_dagster.core.profiles import JudgeProfile
 from pollux_dagster.core.work import Answer, Criterion
+from pollux_dagster.judge.dialect import Dialect
 from pollux_dagster.judge.evaluate import evaluate
 from pollux_dagster.judge.server import AttachError, ServerHandle, attached_server
 from pollux_dagster.judge.work import Evaluation, EvaluationReport
@@ -26,8 +28,8 @@ from tests.engines.serving import serving
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-DEMO = PROFILES["demo"]
-JSON = replace(PROFILES["json"], model="HuggingFaceTB/SmolLM2-135M-Instruct", max_model_len=2_048)
+DEMO = packaged_profile("demo")
+JSON = replace(packaged_profile("json"), model="HuggingFaceTB/SmolLM2-135M-Instruct", max_model_len=2_048)
 JSON = replace(JSON, sampling=replace(JSON.sampling, max_tokens=256))
 
 # With the demonstration judge. The card's own release of transformers is below: it answers nobody.
@@ -63,7 +65,9 @@ class Serving:
 
     def attached(self, model: str | None = None) -> AbstractContextManager[ServerHandle]:
         """A handle on it. The length is given, because some engines do not tell it."""
-        return attached_server(self.url, "", model or self.engine.model, max_model_len=self.engine.context)
+        return attached_server(
+            self.url, "", model or self.engine.model, max_model_len=self.engine.context, dialect=Dialect(DEMO)
+        )
 
 
 def served(name: str, folder: Path) -> Iterator[Serving]:

@@ -19,7 +19,7 @@ from pollux_dagster.judge.server.exchange import ProbeError, call, tls_context
 from pollux_dagster.judge.server.handle import ServerHandle
 
 # The server answers, and not with a list of models.
-_NO_LIST = (200, 404, 405, 501)
+_NO_LIST = (200, 404, 405, 500, 501)
 # The last part of a path below which a server's addresses lie as they are given: /v1, Gemini's /v1beta/openai, Azure's
 # /openai/deployments/<name>.
 _COMPLETE = re.compile(r"/(?:v\d+\w*|openai|deployments/[^/]+)\Z")

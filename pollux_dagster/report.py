@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 import sys
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from types import NoneType
+from typing import Any
 
 import duckdb
 from rich import box
@@ -222,6 +223,36 @@ def _print(
     result = con.execute(query, values)
     columns = [column for column, *_ in result.description or ()]
     print_rows(console, title, columns, result.fetchall())
+
+
+def print_exam(console: Console, judge_name: str, results: Sequence[Mapping[str, Any]]) -> None:
+    """Print the judge's exam: every probe over all criteria, then what is flagged, criterion by criterion.
+
+    results: rows of judging.exam_results.
+    """
+    columns = ("probe", "baseline", "effect", "95 % interval", "changed", "n", "failures", "")
+    rows = [_exam_row(row, row["probe"]) for row in results if row["grain"] == "all"]
+    print_rows(console, f"Exam of {judge_name}: what should not move its scores, and by how much it did", columns, rows)
+    flagged = [_exam_row(row, row["probe"], row["criteria_name"]) for row in results if row["criteria_name"]]
+    if flagged := [row for row in flagged if row[-1]]:
+        print_rows(console, "Criteria beyond the limit", ("probe", "criterion", *columns[1:]), flagged)
+
+
+def _exam_row(row: Mapping[str, Any], *names: str) -> tuple[object, ...]:
+    def figure(name: str) -> Decimal | None:
+        return None if row[name] is None else Decimal(f"{row[name]:.3f}")
+
+    interval = None if row["ci_low"] is None else f"{row['ci_low']:+.3f} to {row['ci_high']:+.3f}"
+    return (
+        *names,
+        figure("baseline_mean"),
+        figure("effect"),
+        interval,
+        figure("changed_share"),
+        row["n"],
+        row["failures"],
+        "beyond the limit" if row["flagged"] else "",
+    )
 
 
 def print_rows(console: Console, title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

@@ -226,33 +226,41 @@ def _print(
 
 
 def print_exam(console: Console, judge_name: str, results: Sequence[Mapping[str, Any]]) -> None:
-    """Print the judge's exam: every probe over all criteria, then what is flagged, criterion by criterion.
+    """Print the judge's exam: every probe over all criteria, then what is flagged on a single one.
 
     results: rows of judging.exam_results.
     """
-    columns = ("probe", "baseline", "effect", "95 % interval", "changed", "n", "failures", "")
-    rows = [_exam_row(row, row["probe"]) for row in results if row["grain"] == "all"]
-    print_rows(console, f"Exam of {judge_name}: what should not move its scores, and by how much it did", columns, rows)
-    flagged = [_exam_row(row, row["probe"], row["criteria_name"]) for row in results if row["criteria_name"]]
-    if flagged := [row for row in flagged if row[-1]]:
-        print_rows(console, "Criteria beyond the limit", ("probe", "criterion", *columns[1:]), flagged)
+    probes = [
+        (
+            row["probe"],
+            *(_figure(row[name]) for name in ("baseline_mean", "effect")),
+            _interval(row),
+            _figure(row["changed_share"]),
+            row["n"],
+            row["failures"],
+            "yes" if row["flagged"] else "",
+        )
+        for row in results
+        if row["grain"] == "all"
+    ]
+    columns = ("probe", "baseline", "effect", "95 % interval", "changed", "n", "failed", "flag")
+    print_rows(console, f"Exam of {judge_name}: changes that should not move a score", columns, probes)
+    criteria = [
+        (row["probe"], row["criteria_name"], _figure(row["effect"]), _interval(row), row["n"])
+        for row in results
+        if row["grain"] == "criterion" and row["flagged"]
+    ]
+    if criteria:
+        named = ("probe", "criterion", "effect", "95 % interval", "n")
+        print_rows(console, "Flagged on a single criterion", named, criteria)
 
 
-def _exam_row(row: Mapping[str, Any], *names: str) -> tuple[object, ...]:
-    def figure(name: str) -> Decimal | None:
-        return None if row[name] is None else Decimal(f"{row[name]:.3f}")
+def _figure(value: float | None) -> Decimal | None:
+    return None if value is None else Decimal(f"{value:.3f}")
 
-    interval = None if row["ci_low"] is None else f"{row['ci_low']:+.3f} to {row['ci_high']:+.3f}"
-    return (
-        *names,
-        figure("baseline_mean"),
-        figure("effect"),
-        interval,
-        figure("changed_share"),
-        row["n"],
-        row["failures"],
-        "beyond the limit" if row["flagged"] else "",
-    )
+
+def _interval(row: Mapping[str, Any]) -> str | None:
+    return None if row["ci_low"] is None else f"{row['ci_low']:.3f} to {row['ci_high']:.3f}"
 
 
 def print_rows(console: Console, title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

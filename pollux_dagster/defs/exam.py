@@ -13,7 +13,7 @@ from pollux_dagster.warehouse.duckdb_resource import WarehouseResource
 
 
 @dg.multi_asset(
-    name="exam",
+    name="take_exam",
     specs=[
         dg.AssetSpec(
             ["judging", table], description=description, group_name="exam", kinds={"vllm", "parquet", "duckdb"}
@@ -24,7 +24,7 @@ from pollux_dagster.warehouse.duckdb_resource import WarehouseResource
         }.items()
     ],
 )
-def exam(
+def judge_exam(
     context: dg.AssetExecutionContext, warehouse: WarehouseResource, judge: JudgeResource, ledger: LedgerResource
 ) -> Iterator[dg.MaterializeResult[None]]:
     """Ask the judge the fixed questions with every probe, except what this state of it was asked already."""

@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from pollux_dagster.core.exam import PROBES
 from pollux_dagster.core.text import escaped
 from pollux_dagster.publication_access import QueryLimits, bounded, open_publication, require_one_read
 
@@ -253,6 +254,18 @@ def print_exam(console: Console, judge_name: str, results: Sequence[Mapping[str,
     if criteria:
         named = ("probe", "criterion", "effect", "95 % interval", "n")
         print_rows(console, "Flagged on a single criterion", named, criteria)
+    alike = {row["criteria_name"]: None for row in results if row["baseline_scores"] == 1}
+    if alike:
+        console.print(
+            Text(
+                "One score for every answer as it stands, so that probes of the answer say little: "
+                + escaped(", ".join(alike))
+            ),
+            soft_wrap=True,
+        )
+    flagged = {row["probe"] for row in results if row["flagged"]}
+    for probe in (probe for probe in PROBES if probe.name in flagged):
+        console.print(Text(f"{probe.name}: {probe.reason} ({probe.source})"), soft_wrap=True)
 
 
 def _figure(value: float | None) -> Decimal | None:

@@ -21,6 +21,9 @@ columns:
   probe: What was changed; docs/statistics.md names the reason and the source of each.
   grain: all or criterion.
   criteria_name: Name of the criterion; NULL for all.
+  baseline_scores: >
+    Number of different scores among the answers as they stand; NULL for all. With 1, the judge does not tell these
+    answers apart, and what it does not read cannot move it.
   baseline_mean: Mean score of the answers as they stand, in [0, 1]. From 1 no probe can raise it, from 0 none can lower it.
   effect: Mean of probed minus plain score; NULL where no pair has both.
   standard_error: Of the effect, clustered by answer.

@@ -68,7 +68,8 @@ def take_exam(
         load_verdicts(con, book.segments())
         judged = judged_keys(con, ExamRound.series)
     warehouse.release()
-    requests = [fixed for _, fixed in fixed_exam_requests().values()]
+    # All requests on one answer together, so that they share the server's prefix cache.
+    requests = sorted((fixed for _, fixed in fixed_exam_requests().values()), key=lambda r: (r.instruction, r.answer))
     with judge.serve(log) as server:
         taken = ExamRound(*judge_state(judge, server))
         asked = judge_round(taken, requests, judged, server, judge, book, run_id, log)

@@ -126,7 +126,7 @@ def _reversed_lines(text: str) -> str:
 CONTROL = Probe(
     "again",
     "Nothing is changed. What is seen here is the judge's own chance, which every other effect includes.",
-    "core.statistics.repeats",
+    "the flip rate of repeated verdicts, as in `marts.judge_steadiness`",
     lambda question: question,
 )
 PROBES: tuple[Probe, ...] = (

@@ -116,7 +116,16 @@ def test_the_command_prints_every_probe_and_what_is_flagged(examined: Settings, 
     lines = {line.split()[0]: line.split()[1:] for line in over_all.splitlines() if line.strip()}
     assert lines["self_praise"][-1] == "yes" and lines["padding"][-1] == "0"
     assert "self_praise" in by_criterion and "padding" not in by_criterion
+    assert "opinion of itself is not evidence" in by_criterion
     assert {request.probe for request in exam_requests() if request.probe} <= set(lines)
+
+
+def test_the_command_says_where_a_judge_tells_no_answers_apart(examined: Settings, judge: FakeJudge) -> None:
+    judge.otherwise = lambda call: as_json(completion(call.request_id, call.prompt, content="\n\n1"))
+    ran = CliRunner().invoke(app, ["exam"], env={**examined.to_environment(), "COLUMNS": "140"})
+    assert ran.exit_code == 0, ran.output
+    (line,) = (line for line in ran.output.splitlines() if line.startswith("One score for every answer"))
+    assert all(request.criteria_name in line for request in exam_requests())
 
 
 def test_a_server_that_is_not_there_is_an_error_in_a_sentence(world: Settings) -> None:

@@ -99,6 +99,13 @@ def test_failed_verdicts_are_left_out_and_counted() -> None:
     assert (nothing["baseline_failures"] == nothing["asked"]).all()
 
 
+def test_a_criterion_whose_answers_get_one_score_is_told() -> None:
+    found = effects(lambda request, at: -at if request.criteria_name == "Грамотность" else 0)
+    scores = dict(found.filter(pl.col("probe") == "again").select("criteria_name", "baseline_scores").rows())
+    assert scores.pop("Грамотность") == 1 and scores.pop(None) is None
+    assert min(scores.values()) > 1
+
+
 def test_scores_are_read_from_the_verdicts_of_this_state(world: TinyWorld) -> None:
     judge_round(world, OLD, lambda request: 1.0)
     assert exam_scores(world.con, OLD)["score"].unique().to_list() == [1.0]

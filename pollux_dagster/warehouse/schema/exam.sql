@@ -12,6 +12,7 @@ CREATE TABLE IF NOT EXISTS judging.exam_results (
     round_id VARCHAR NOT NULL, probe VARCHAR NOT NULL,
     grain VARCHAR NOT NULL,                 -- all | criterion
     criteria_name VARCHAR,                  -- NULL for all
+    baseline_scores BIGINT,                 -- NULL for all
     baseline_mean DOUBLE, effect DOUBLE, standard_error DOUBLE, ci_low DOUBLE, ci_high DOUBLE, changed_share DOUBLE,
     n BIGINT NOT NULL, n_clusters BIGINT NOT NULL, asked BIGINT NOT NULL, failures BIGINT NOT NULL,
     baseline_failures BIGINT NOT NULL, flagged BOOLEAN NOT NULL

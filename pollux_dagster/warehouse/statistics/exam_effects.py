@@ -31,10 +31,21 @@ def exam_effects(scores: pl.DataFrame) -> pl.DataFrame:
     rows = []
     for probe in PROBES:
         asked = pairs.filter(pl.col("probe") == probe.name)
-        rows.append({"probe": probe.name, "grain": "all", "criteria_name": None, **_effect(asked)})
+        rows.append(
+            {"probe": probe.name, "grain": "all", "criteria_name": None, "baseline_scores": None, **_effect(asked)}
+        )
         for name in asked["criteria_name"].unique(maintain_order=True):
             part = asked.filter(pl.col("criteria_name") == name)
-            rows.append({"probe": probe.name, "grain": "criterion", "criteria_name": name, **_effect(part)})
+            told_apart = part["plain"].drop_nulls().n_unique()
+            rows.append(
+                {
+                    "probe": probe.name,
+                    "grain": "criterion",
+                    "criteria_name": name,
+                    "baseline_scores": told_apart,
+                    **_effect(part),
+                }
+            )
     return pl.DataFrame(rows, infer_schema_length=None).with_columns(cs.float().fill_nan(None))
 
 

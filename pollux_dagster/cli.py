@@ -293,6 +293,29 @@ def parity(
         typer.echo(escaped(line))
 
 
+@app.command()
+def exam(
+    home: Home = None,
+    profile: Annotated[str | None, typer.Option(help="Judge profile [default: $POLLUX_PROFILE or pollux-4b]")] = None,
+    judge_url: JudgeUrl = None,
+    judge_model: JudgeModel = None,
+) -> None:
+    """Ask the judge fixed questions in several ways that should not matter, and print how far they moved its scores."""
+    from pollux_dagster.app.exam import examine_judge
+    from pollux_dagster.judge.evaluate import EvaluationError
+    from pollux_dagster.judge.server import ServerError
+    from pollux_dagster.report import print_exam
+
+    given = {"POLLUX_HOME": home, "POLLUX_PROFILE": profile, "POLLUX_JUDGE_URL": judge_url}
+    try:
+        taken = examine_judge(
+            _settings(**given, POLLUX_JUDGE_MODEL=judge_model), lambda line: typer.echo(line, err=True)
+        )
+    except (ServerError, EvaluationError, FileNotFoundError) as error:
+        _fail(str(error))
+    print_exam(console, taken.judge_name, taken.results.rows(named=True))
+
+
 @golden.command()
 def pin(
     home: Home = None,

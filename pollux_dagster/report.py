@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 import sys
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from types import NoneType
+from typing import Any
 
 import duckdb
 from rich import box
@@ -20,6 +21,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from pollux_dagster.core.exam import PROBES
 from pollux_dagster.core.text import escaped
 from pollux_dagster.publication_access import QueryLimits, bounded, open_publication, require_one_read
 
@@ -222,6 +224,56 @@ def _print(
     result = con.execute(query, values)
     columns = [column for column, *_ in result.description or ()]
     print_rows(console, title, columns, result.fetchall())
+
+
+def print_exam(console: Console, judge_name: str, results: Sequence[Mapping[str, Any]]) -> None:
+    """Print the judge's exam: every probe over all criteria, then what is flagged on a single one.
+
+    results: rows of judging.exam_results.
+    """
+    probes = [
+        (
+            row["probe"],
+            *(_figure(row[name]) for name in ("baseline_mean", "effect")),
+            _interval(row),
+            _figure(row["changed_share"]),
+            row["n"],
+            row["failures"],
+            "yes" if row["flagged"] else "",
+        )
+        for row in results
+        if row["grain"] == "all"
+    ]
+    columns = ("probe", "baseline", "effect", "95 % interval", "changed", "n", "failed", "flag")
+    print_rows(console, f"Exam of {judge_name}: changes that should not move a score", columns, probes)
+    criteria = [
+        (row["probe"], row["criteria_name"], _figure(row["effect"]), _interval(row), row["n"])
+        for row in results
+        if row["grain"] == "criterion" and row["flagged"]
+    ]
+    if criteria:
+        named = ("probe", "criterion", "effect", "95 % interval", "n")
+        print_rows(console, "Flagged on a single criterion", named, criteria)
+    alike = {row["criteria_name"]: None for row in results if row["baseline_scores"] == 1}
+    if alike:
+        console.print(
+            Text(
+                "One score for every answer as it stands, so that probes of the answer say little: "
+                + escaped(", ".join(alike))
+            ),
+            soft_wrap=True,
+        )
+    flagged = {row["probe"] for row in results if row["flagged"]}
+    for probe in (probe for probe in PROBES if probe.name in flagged):
+        console.print(Text(f"{probe.name}: {probe.reason} ({probe.source})"), soft_wrap=True)
+
+
+def _figure(value: float | None) -> Decimal | None:
+    return None if value is None else Decimal(f"{value:.3f}")
+
+
+def _interval(row: Mapping[str, Any]) -> str | None:
+    return None if row["ci_low"] is None else f"{row['ci_low']:.3f} to {row['ci_high']:.3f}"
 
 
 def print_rows(console: Console, title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

@@ -18,6 +18,7 @@ import pytest
 import typer
 
 from pollux_dagster.cli import app
+from pollux_dagster.core.exam import PROBES
 from pollux_dagster.core.injection import InjectionReason
 from pollux_dagster.core.profile_files import packaged_profile, packaged_profiles
 from pollux_dagster.core.verdicts import Verdict, VerdictStatus
@@ -39,11 +40,14 @@ from pollux_dagster.warehouse.verdicts import load_verdicts
 ROOT = Path(__file__).parent.parent
 FORMAT_PAGES = sorted((ROOT / "docs" / "formats").glob("*.md"))
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *FORMAT_PAGES]
-RUN, OPERATE, QUERY = (ROOT / "docs" / name for name in ("run.md", "operate.md", "query.md"))
+RUN, OPERATE, QUERY, STATISTICS = (
+    ROOT / "docs" / name for name in ("run.md", "operate.md", "query.md", "statistics.md")
+)
 MODELS = packaged_sql_models()
 EXAMPLES_IN = ("jsonl", "json", "csv", "tsv")
 # What may rightly find nothing in a healthy world.
 MAY_BE_EMPTY = ("FROM raw.rejected_rows", "scores.status <> 'ok'", "FROM meta.check_results")
+PROBE_TABLE = re.compile(r"(<!-- probes: .*? -->\n).*?(<!-- end of probes -->)", re.DOTALL)
 COLUMNS = re.compile(r"(<!-- columns: .*? -->\n).*?(<!-- end of columns -->)", re.DOTALL)
 
 
@@ -254,6 +258,17 @@ def test_every_column_is_described_as_in_its_model() -> None:
     if os.environ.get("POLLUX_UPDATE_SNAPSHOTS"):
         QUERY.write_text(expected)
     assert QUERY.read_text() == expected, "run again with POLLUX_UPDATE_SNAPSHOTS=1 and look at the difference"
+
+
+def test_every_probe_of_the_exam_is_listed_with_its_reason_and_source() -> None:
+    rows = (f"| `{probe.name}` | {probe.reason} | {probe.source} |" for probe in PROBES)
+    table = "\n".join(["", "| probe | why it should not matter | studied as |", "|---|---|---|", *rows, "", ""])
+    page = STATISTICS.read_text()
+    expected = PROBE_TABLE.sub(lambda match: match[1] + table + match[2], page)
+    if os.environ.get("POLLUX_UPDATE_SNAPSHOTS"):
+        STATISTICS.write_text(expected)
+    assert STATISTICS.read_text() == expected, "run again with POLLUX_UPDATE_SNAPSHOTS=1 and look at the difference"
+    assert first_column(STATISTICS, "probe") == [probe.name for probe in PROBES]
 
 
 def test_closed_sets_are_listed_completely() -> None:

@@ -6,23 +6,19 @@ Without a pinned set nothing happens. While the latest round is one that drifted
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import groupby
 
 import duckdb
 
+from pollux_dagster.app.fixed_rounds import judge_round, judge_state
 from pollux_dagster.app.resources import JudgeResource
-from pollux_dagster.core.work import Answer, Criterion
+from pollux_dagster.core.fixed_requests import FixedRequest
 from pollux_dagster.judge.server import ServerHandle
 from pollux_dagster.ledger.ledger import Ledger
-from pollux_dagster.warehouse.golden import (
-    GoldenRequest,
-    GoldenRound,
-    golden_requests,
-    judged_golden_keys,
-)
+from pollux_dagster.warehouse.golden import GoldenRound, golden_requests
 from pollux_dagster.warehouse.schema import create_schema
+from pollux_dagster.warehouse.verdicts import judged_keys
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +29,7 @@ class GoldenSet:
     that the judge is back, and only its server can give one.
     """
 
-    requests: list[GoldenRequest]
+    requests: list[FixedRequest]
     judged: frozenset[str]
     moved: bool
 
@@ -42,7 +38,7 @@ def load_golden_set(con: duckdb.DuckDBPyConnection, model: str) -> GoldenSet:
     """Read what `judge_golden_set` needs for the judge's `model`, while the warehouse is open."""
     create_schema(con)  # a warehouse from before golden sets lacks their tables
     requests = golden_requests(con)
-    return GoldenSet(requests, judged_golden_keys(con), bool(requests) and _moved(con, model))
+    return GoldenSet(requests, judged_keys(con, GoldenRound.series), bool(requests) and _moved(con, model))
 
 
 def _moved(con: duckdb.DuckDBPyConnection, model: str) -> bool:
@@ -63,41 +59,6 @@ def judge_golden_set(
     """Judge what this state of the judge has no verdict on yet; returns the round, or None where nothing is pinned."""
     if not golden.requests:
         return None
-    identity, endpoint = judge.identity(), server.endpoint
-    state = GoldenRound(
-        identity.judge_id, identity.model, endpoint.engine, endpoint.engine_version, tuple(judge.arguments)
-    )
-    pending = [request for request in golden.requests if state.verdict_key(request) not in golden.judged]
-    if pending:
-        # Here for the reason given in defs/judging.py.
-        from pollux_dagster.judge.evaluate import evaluate
-        from pollux_dagster.judge.work import Evaluation
-
-        log(f"golden set: {len(pending)} of {len(golden.requests)} requests to judge, for a new state of the judge")
-        evaluate(
-            _answers(pending, state),
-            Evaluation(
-                {
-                    r.criterion_id: Criterion(r.criterion_id, r.criteria_name, r.rubrics, r.levels, r.is_gate)
-                    for r in pending
-                },
-                judge.judge_profile,
-                state.round_id,
-                run_id,
-                total=len(golden.requests),
-                cached=len(golden.requests) - len(pending),
-            ),
-            server=server,
-            ledger=ledger,
-            progress=lambda _: None,
-            log=log,
-        )
+    state = GoldenRound(*judge_state(judge, server))
+    judge_round(state, golden.requests, golden.judged, server, judge, ledger, run_id, log)
     return state
-
-
-def _answers(pending: list[GoldenRequest], state: GoldenRound) -> Iterator[Answer]:
-    """The answers with their requests; requests of one answer are adjacent in the set."""
-    for (instruction, reference, answer), requests in groupby(
-        pending, key=lambda r: (r.instruction, r.reference_answer, r.answer)
-    ):
-        yield Answer(instruction, reference, answer, [(state.verdict_key(r), r.criterion_id) for r in requests])

@@ -54,7 +54,7 @@ ingest_job = dg.define_asset_job(
 )
 evaluate_job = dg.define_asset_job(
     "evaluate",
-    selection=dg.AssetSelection.all(),
+    selection=dg.AssetSelection.all() - dg.AssetSelection.groups("exam"),
     description="From the landing folder to the published tables, for every model that has something new, in one run "
     "with one server start. Launched without a partition, it finds those models itself.",
 )

@@ -1,55 +1,21 @@
 """The golden set: answers pinned once and judged again whenever engine, weights, template or flags have changed.
 
-A round has an id of its own in place of the judge's, so its verdicts are kept in the same ledger without entering any
-scores. This module stores what is pinned and which rounds there were; `statistics.drift` computes how far they differ.
+This module stores what is pinned and which rounds there were; `statistics.drift` computes how far they differ.
 """
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import dataclass
-
 import duckdb
 
+from pollux_dagster.core.fixed_requests import FixedRequest, Round
 from pollux_dagster.core.transactions import transaction
 
 
-@dataclass(frozen=True, slots=True)
-class GoldenRequest:
-    """One pinned (answer, criterion); `levels` are the rubric's."""
+class GoldenRound(Round):
+    """A state of a judge in which the golden set is judged, compared with the baseline of the same `model`."""
 
-    request_key: str
-    instruction: str
-    reference_answer: str | None
-    answer: str
-    criterion_id: str
-    criteria_name: str
-    rubrics: str
-    levels: tuple[float, ...]
-    is_gate: bool
-
-
-@dataclass(frozen=True, slots=True)
-class GoldenRound:
-    """The state of a judge in which a round was judged: everything that could change its verdicts.
-
-    judge_id covers weights, template and sampling. Rounds are compared with the baseline of the same `model`.
-    """
-
-    judge_id: str
-    model: str
-    engine: str
-    engine_version: str
-    arguments: tuple[str, ...]
-
-    @property
-    def round_id(self) -> str:
-        text = "|".join([self.judge_id, self.engine, self.engine_version, *self.arguments])
-        return f"golden-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
-
-    def verdict_key(self, request: GoldenRequest) -> str:
-        """Key of the round's verdict on a request, in ledger and judging.verdicts."""
-        return hashlib.sha256(f"{self.round_id}|{request.request_key}".encode()).hexdigest()
+    __slots__ = ()
+    series = "golden"
 
 
 class GoldenSetError(ValueError):
@@ -76,24 +42,16 @@ def pin_golden_set(con: duckdb.DuckDBPyConnection, *, judge_id: str, answers: in
     return int(pinned)
 
 
-def golden_requests(con: duckdb.DuckDBPyConnection) -> list[GoldenRequest]:
+def golden_requests(con: duckdb.DuckDBPyConnection) -> list[FixedRequest]:
     """The pinned requests, answer by answer with gates first; a small list that fits in memory."""
     rows = con.execute(
         "SELECT request_key, instruction, reference_answer, answer, criterion_id, criteria_name, rubrics, levels, "
         "is_gate FROM judging.golden_requests ORDER BY prompt_id, is_gate DESC, criterion_id"
     ).fetchall()
     return [
-        GoldenRequest(key, instruction, reference, answer, criterion_id, name, rubrics, tuple(levels), is_gate)
+        FixedRequest(key, instruction, reference, answer, criterion_id, name, rubrics, tuple(levels), is_gate)
         for key, instruction, reference, answer, criterion_id, name, rubrics, levels, is_gate in rows
     ]
-
-
-def judged_golden_keys(con: duckdb.DuckDBPyConnection) -> frozenset[str]:
-    """Keys of all rounds' ok verdicts, which need not be requested again."""
-    rows = con.execute(
-        "SELECT verdict_key FROM judging.verdicts WHERE starts_with(judge_id, 'golden-') AND status = 'ok'"
-    ).fetchall()
-    return frozenset(key for (key,) in rows)
 
 
 def record_round(con: duckdb.DuckDBPyConnection, judged: GoldenRound, *, run_id: str) -> None:

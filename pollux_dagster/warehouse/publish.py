@@ -39,6 +39,8 @@ _TABLES = (
     "raw.answer_counts",
     "landing.files",
     "judging.admission",
+    "judging.exam_rounds",
+    "judging.exam_results",
     "meta.judges",
     "meta.runs",
     "meta.column_lineage",

@@ -1,4 +1,4 @@
-"""Records of what the warehouse cannot compute again: the golden set and its rounds, the judges, the runs.
+"""Records of what the warehouse cannot compute again: the golden set and its rounds, exams, the judges, the runs.
 
 Everything else in the warehouse follows from landing folder and ledger. These few tables are copied beside the ledger
 whenever they change and restored into a new warehouse, so that its file can be lost or set aside.
@@ -21,11 +21,22 @@ import duckdb
 from pollux_dagster.core.transactions import transaction
 
 # Judges last: as long as there are none, an interrupted restore is repeated.
-TABLES = ("meta.runs", "judging.golden_requests", "judging.golden_rounds", "meta.judges")
+TABLES = (
+    "meta.runs",
+    "judging.golden_requests",
+    "judging.golden_rounds",
+    "judging.exam_rounds",
+    "judging.exam_results",
+    "meta.judges",
+)
 DIGESTS = "digests.json"
 
 # Tables whose rows are numbered, and the order of the rows in files written before they were.
-_NUMBERED = {"meta.runs": "file_row_number", "judging.golden_rounds": "judged_at, file_row_number"}
+_NUMBERED = {
+    "meta.runs": "file_row_number",
+    "judging.golden_rounds": "judged_at, file_row_number",
+    "judging.exam_rounds": "examined_at, file_row_number",
+}
 
 
 @dataclass(frozen=True, slots=True)

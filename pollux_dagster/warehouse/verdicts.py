@@ -48,6 +48,14 @@ def load_verdicts(con: duckdb.DuckDBPyConnection, segments: Sequence[str | Path]
     return changed
 
 
+def judged_keys(con: duckdb.DuckDBPyConnection, series: str) -> frozenset[str]:
+    """Keys of the ok verdicts of all rounds of a series (`Round.series`), which need not be requested again."""
+    rows = con.execute(
+        "SELECT verdict_key FROM judging.verdicts WHERE starts_with(judge_id, ? || '-') AND status = 'ok'", [series]
+    ).fetchall()
+    return frozenset(key for (key,) in rows)
+
+
 def _load(con: duckdb.DuckDBPyConnection, segments: list[str]) -> int:
     """Merge one batch and record its segments, in one transaction; returns rows added or changed.
 

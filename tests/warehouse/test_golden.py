@@ -9,13 +9,12 @@ from datetime import UTC, datetime, timedelta
 import duckdb
 import pytest
 
+from pollux_dagster.core.fixed_requests import FixedRequest
 from pollux_dagster.warehouse.golden import (
-    GoldenRequest,
     GoldenRound,
     GoldenSetError,
     accept_latest_round,
     golden_requests,
-    judged_golden_keys,
     pin_golden_set,
     record_round,
 )
@@ -24,6 +23,7 @@ from pollux_dagster.warehouse.pipeline import build_tables
 from pollux_dagster.warehouse.schema import create_schema
 from pollux_dagster.warehouse.sql_models import SqlModel
 from pollux_dagster.warehouse.statistics.drift import latest_round_moved
+from pollux_dagster.warehouse.verdicts import judged_keys
 from tests.warehouse.tiny_world import JUDGE, OTHER_JUDGE, TinyWorld, verdict_row
 
 OLD = GoldenRound(OTHER_JUDGE, "m", "vllm", "0.31", ("--x",))
@@ -35,7 +35,7 @@ def judge_round(
     state: GoldenRound,
     fallen: str | None = None,
     minute: int = 0,
-    fails: Callable[[GoldenRequest], bool] = lambda _: False,
+    fails: Callable[[FixedRequest], bool] = lambda _: False,
 ) -> None:
     """Full marks for all, but none for the criterion named `fallen`; an unreadable reply where it `fails`."""
     rows = []
@@ -107,7 +107,7 @@ def test_each_state_of_the_judge_is_a_round_of_its_own(pinned: TinyWorld) -> Non
     states = [OLD, NEW, flags, judge, engine]
     assert len({state.verdict_key(request) for state in states}) == len(states)
     judge_round(pinned, OLD)
-    assert {OLD.verdict_key(r) for r in golden_requests(pinned.con)} == judged_golden_keys(pinned.con)
+    assert {OLD.verdict_key(r) for r in golden_requests(pinned.con)} == judged_keys(pinned.con, "golden")
 
 
 def test_a_judge_that_stays_passes(pinned: TinyWorld, models: list[SqlModel]) -> None:

@@ -16,7 +16,7 @@ SCHEMA_VERSION = 2
 
 _FOLDER = Path(__file__).parent
 # Views in `judging` read `raw`, so the order of the files matters.
-_FILES = ("landing.sql", "raw.sql", "judging.sql", "golden.sql", "meta.sql", "statistics.sql")
+_FILES = ("landing.sql", "raw.sql", "judging.sql", "golden.sql", "exam.sql", "meta.sql", "statistics.sql")
 
 
 VIEWS = ("judging.judgeable", "judging.coverage")

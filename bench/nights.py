@@ -68,7 +68,9 @@ def evaluated(folder: Path, models: int) -> Settings:
     with FakeJudge(replying()) as judge:
         os.environ["POLLUX_JUDGE_API_KEY"] = KEY
         paths = {"POLLUX_HOME": str(folder / "home"), "POLLUX_LANDING": str(folder / "landing")}
-        settings = Settings.from_environment({**paths, "POLLUX_JUDGE_URL": judge.url})
+        settings = Settings.from_environment(
+            {**paths, "POLLUX_JUDGE_URL": judge.url, "POLLUX_JUDGE_SERVED_MODEL": "judge"}
+        )
         write_instructions(settings.landing, 6)
         for model in range(models):
             write_answers(settings.landing, f"model-{model}", 6, partial(_answer, model))

@@ -50,7 +50,7 @@ def test_the_pinned_set_is_judged_first_and_once_in_each_state(
     monkeypatch.setenv("POLLUX_JUDGE_API_KEY", KEY)
     write_instructions(world.landing, INSTRUCTIONS)
     with FakeJudge(otherwise=scoring) as fake:
-        settings = replace(world, profile="pollux-4b", judge_url=fake.url)
+        settings = replace(world, profile="pollux-4b", judge_url=fake.url, judge_served_model="judge")
         changed = replace(settings, judge_arguments=("--another-flag",))
 
         judge_new_model(settings, "first")
@@ -88,7 +88,7 @@ def test_going_back_to_the_old_state_is_noticed_with_nothing_to_judge(
         return as_json(completion(call.request_id, content="\n\n0")) if harsh else scoring(call)
 
     with FakeJudge(otherwise=judge) as fake:
-        settings = replace(world, profile="pollux-4b", judge_url=fake.url)
+        settings = replace(world, profile="pollux-4b", judge_url=fake.url, judge_served_model="judge")
         changed = replace(settings, judge_arguments=("--another-flag",))
         judge_new_model(settings, "first")
         pin_golden_set(settings, 100)
@@ -128,7 +128,7 @@ def test_a_lost_warehouse_loses_neither_the_golden_set_nor_another_judge(
     monkeypatch.setenv("POLLUX_JUDGE_API_KEY", KEY)
     write_instructions(world.landing, INSTRUCTIONS)
     with FakeJudge(otherwise=scoring) as fake:
-        settings = replace(world, profile="pollux-4b", judge_url=fake.url, repeats=2)
+        settings = replace(world, profile="pollux-4b", judge_url=fake.url, judge_served_model="judge", repeats=2)
         judge_new_model(replace(settings, judge_revision="earlier"), "first")
         judge_new_model(settings, "second")
         pin_golden_set(settings, 100)

@@ -87,7 +87,7 @@ class Machine:
         found = {name: self._translated(value) for name, value in image_environment().items() if name != "PATH"}
         found |= {name: self._translated(value) for name, value in environment(self.services[service]).items()}
         if "POLLUX_JUDGE_URL" in found:
-            found["POLLUX_JUDGE_URL"] = self._judge_url
+            found |= {"POLLUX_JUDGE_URL": self._judge_url, "POLLUX_JUDGE_SERVED_MODEL": "judge"}
         programs = [str(Path(sys.executable).parent), str(BINARIES), "/usr/bin", "/bin"]
         return {"PATH": ":".join(programs), "PYTHONPATH": str(ROOT), "HOME": str(self.folder), **found}
 

@@ -48,6 +48,7 @@ def world(folder: Path, url: str) -> Settings:
             "POLLUX_HOME": str(folder / "home"),
             "POLLUX_LANDING": str(folder / "landing"),
             "POLLUX_JUDGE_URL": url,
+            "POLLUX_JUDGE_SERVED_MODEL": "judge",
             "POLLUX_MINIMUM_COVERAGE": "0.5",
         }
     )

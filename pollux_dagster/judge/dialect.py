@@ -96,10 +96,14 @@ class Dialect:
         """Which fields of the judge the server does not take, so that it answers no request; None where that is not
         sure.
         """
-        fixed = [name for name in _named(sent, refusal) if name not in ("model", "messages")]
+        # SGLang names the newer field when it is the older one that it got.
+        stated = {**sent, _NEWER_LIMIT: sent.get(_NEWER_LIMIT, sent.get(_LIMIT))}
+        fixed = [name for name in _named(stated, refusal) if name not in ("model", "messages")]
         if self._accepted or not fixed or not is_objection(refusal):
             return None
-        shown = ", ".join(f"{name} = {sent[name]!r}" if isinstance(sent[name], int | float) else name for name in fixed)
+        shown = ", ".join(
+            f"{name} = {stated[name]!r}" if isinstance(stated[name], int | float) else name for name in fixed
+        )
         if set(fixed) <= {_LIMIT, _NEWER_LIMIT}:
             return f"it does not take {shown}: use a profile with a max_tokens that it takes (docs/judges.md)"
         return (

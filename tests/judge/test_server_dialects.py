@@ -292,3 +292,18 @@ def test_an_address_below_which_there_is_no_v1_is_used_as_it_is_given() -> None:
     bare = replace(ANTHROPIC, path="/serving-endpoints")
     with EmulatedServer(bare) as server, attached(server, PROFILE) as handle:
         assert handle.endpoint.base_url == server.url
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "max_completion_tokens is too large: 256.This model supports at most 128 completion tokens.",  # SGLang
+        "max_tokens is too large: 256. This model supports at most 128 completion tokens.",  # OpenAI
+    ],
+)
+def test_a_limit_that_the_model_does_not_have_ends_the_evaluation_at_once(message: str, tmp_path: Path) -> None:
+    with EmulatedServer(OPENAI_CHAT) as server:
+        refusal = as_json({"error": {"message": message}}, status=400)
+        judged = judge(server, make_answers(50), tmp_path, then=lambda _: refusal)
+        assert len(server.calls) - server.refusals <= 8
+    assert "use a profile with a max_tokens that it takes" in judged.error

@@ -6,6 +6,7 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,7 +32,7 @@ CARD_TABLE = {
 }
 
 Write = Callable[..., Path]
-_SECTIONS = {
+_SECTIONS: dict[str, Any] = {
     name: _Profile.model_fields[name].annotation for name in ("prompt", "sampling", "request", "reply", "server")
 }
 # The demonstration judge is marked by the package itself.
@@ -298,8 +299,8 @@ def test_a_copied_profile_is_the_same_judge(name: str, tmp_path: Path) -> None:
     if packaged_profile(name).weights is not None:
         pytest.skip("its weights lie in the package")
     shutil.copy(FOLDER / "pollux.prompt.txt", tmp_path)
-    copy = shutil.copy(FOLDER / f"{name}.toml", tmp_path / "copy.toml")
-    assert read_profile(copy).identity().judge_id == packaged_profile(name).identity().judge_id
+    shutil.copy(FOLDER / f"{name}.toml", tmp_path / "copy.toml")
+    assert read_profile(tmp_path / "copy.toml").identity().judge_id == packaged_profile(name).identity().judge_id
 
 
 def test_no_two_packaged_profiles_are_the_same_judge() -> None:

@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 LEVELS = (0.0, 1.0, 2.0)
 KEY = "sk-secret-of-the-tests"
@@ -120,7 +120,7 @@ class FakeJudge:
         self._thread = threading.Thread(target=self._run, daemon=True)
         self.port = 0
 
-    def __enter__(self) -> FakeJudge:
+    def __enter__(self) -> Self:
         self._thread.start()
         self._started.wait()
         return self

@@ -213,8 +213,8 @@ def test_a_second_try_that_is_refused_leaves_the_first_reply(tmp_path: Path) -> 
         if call.body["max_tokens"] > 256:
             message = "max_tokens is too large: 512. This model supports at most 256 completion tokens."
             return as_json({"error": {"message": message, "param": "max_tokens"}}, status=400)
-        message = {"message": {"content": "1"}, "finish_reason": "length"}
-        return as_json({"id": "1", "choices": [message], "usage": {"prompt_tokens": 200, "completion_tokens": 256}})
+        choice = {"message": {"content": "1"}, "finish_reason": "length"}
+        return as_json({"id": "1", "choices": [choice], "usage": {"prompt_tokens": 200, "completion_tokens": 256}})
 
     with EmulatedServer(OPENAI_CHAT) as server:
         judged = judge(server, make_answers(10), tmp_path, then=limited)

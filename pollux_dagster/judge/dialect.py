@@ -24,7 +24,8 @@ _OFF = {"top_k": (0, -1)}
 _MINUS_ONE = re.compile(r"(?<![\w.])-1\b")
 _OBJECTION = re.compile(
     r"unsupported|not support|unrecognized|unknown|unexpected|invalid|not permitted|not allowed|extra|must be|should be"
-    r"|cannot find field|cannot be|not available|unavailable|incompatible|deprecated|too large|at most|one of",
+    r"|cannot find field|cannot be|not available|unavailable|incompatible|deprecated|too large|at most|one of"
+    r"|не поддерж|недопустим|неизвестн|不支持|非法|无效|未知",
     re.I,
 )
 
@@ -155,7 +156,9 @@ def _wants_newer_limit(sent: Mapping[str, Any], refusal: str) -> bool:
 
 def _named(sent: Mapping[str, Any], text: str) -> list[str]:
     """The fields of a request that a text names as whole words: `top_k`, or `topK` as some servers call it."""
-    return [name for name in sent if re.search(rf"(?<![\w-])(?:{re.escape(name)}|{_camel(name)})(?![\w-])", text)]
+    return [
+        name for name in sent if re.search(rf"(?<![\w-])(?:{re.escape(name)}|{_camel(name)})(?![\w-])", text, re.ASCII)
+    ]
 
 
 def _camel(name: str) -> str:

@@ -303,7 +303,12 @@ def test_every_command_named_exists(page: Path) -> None:
             assert target in targets, f"{page.name}: no target {target!r} in the Makefile: {line}"
         for name, arguments in re.findall(r"(?:^|[\s/])pollux ([a-z]+)\b([^#]*)", line):
             assert name in subcommands, f"{page.name}: no such command: {line}"
-            options = {option for parameter in subcommands[name].params for option in parameter.opts}
+            leaf = subcommands[name]
+            leaves = getattr(leaf, "commands", {})
+            if leaves and (words := arguments.split()):
+                assert words[0] in leaves, f"{page.name}: no such command: {line}"
+                leaf = leaves[words[0]]
+            options = {option for parameter in leaf.params for option in parameter.opts}
             used = set(re.findall(r"(?<!\S)--[a-z-]+", arguments))
             assert used <= options, f"{page.name}: pollux {name} has no {used - options}"
     for option in re.findall(r"^`(--[a-z-]+)` is", page.read_text(), re.MULTILINE):

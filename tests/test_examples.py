@@ -20,6 +20,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from pollux_dagster.core.profile_files import packaged_profile
 from tests.fakes.fake_judge import KEY, Call, FakeJudge, Raw, as_json, completion
 from tests.fakes.instant_judge import InstantJudge, score_of
 
@@ -32,7 +33,7 @@ Run = Callable[..., str]
 
 @pytest.fixture
 def judge() -> Iterator[InstantJudge]:
-    with InstantJudge() as judge:
+    with InstantJudge(model=packaged_profile("pollux-4b").model) as judge:
         yield judge
 
 
@@ -104,6 +105,7 @@ def other_opinion(call: Call) -> Raw:
 
 def test_two_judges(shell: Run, tmp_path: Path, judge: InstantJudge) -> None:
     with FakeJudge(other_opinion) as second:
+        second.model = packaged_profile("pollux-7b").model
         both, agreement, nearer, order = commands("two_judges", at_8000=judge.url, at_8001=second.url)
         shell(both, POLLUX_JUDGE_API_KEY=KEY)
     assert "all criteria" in shell(agreement)

@@ -24,7 +24,8 @@ _OFF = {"top_k": (0, -1)}
 _MINUS_ONE = re.compile(r"(?<![\w.])-1\b")
 _OBJECTION = re.compile(
     r"unsupported|not support|unrecognized|unknown|unexpected|invalid|not permitted|not allowed|extra|must be|should be"
-    r"|cannot find field|cannot be|not available|unavailable|incompatible|deprecated|too large|at most|one of",
+    r"|cannot find field|cannot be|not available|unavailable|incompatible|deprecated|too large|at most|one of"
+    r"|не поддерж|недопустим|неизвестн|不支持|非法|无效|未知",
     re.I,
 )
 
@@ -96,10 +97,14 @@ class Dialect:
         """Which fields of the judge the server does not take, so that it answers no request; None where that is not
         sure.
         """
-        fixed = [name for name in _named(sent, refusal) if name not in ("model", "messages")]
+        # SGLang names the newer field when it is the older one that it got.
+        stated = {**sent, _NEWER_LIMIT: sent.get(_NEWER_LIMIT, sent.get(_LIMIT))}
+        fixed = [name for name in _named(stated, refusal) if name not in ("model", "messages")]
         if self._accepted or not fixed or not is_objection(refusal):
             return None
-        shown = ", ".join(f"{name} = {sent[name]!r}" if isinstance(sent[name], int | float) else name for name in fixed)
+        shown = ", ".join(
+            f"{name} = {stated[name]!r}" if isinstance(stated[name], int | float) else name for name in fixed
+        )
         if set(fixed) <= {_LIMIT, _NEWER_LIMIT}:
             return f"it does not take {shown}: use a profile with a max_tokens that it takes (docs/judges.md)"
         return (
@@ -151,7 +156,9 @@ def _wants_newer_limit(sent: Mapping[str, Any], refusal: str) -> bool:
 
 def _named(sent: Mapping[str, Any], text: str) -> list[str]:
     """The fields of a request that a text names as whole words: `top_k`, or `topK` as some servers call it."""
-    return [name for name in sent if re.search(rf"(?<![\w-])(?:{re.escape(name)}|{_camel(name)})(?![\w-])", text)]
+    return [
+        name for name in sent if re.search(rf"(?<![\w-])(?:{re.escape(name)}|{_camel(name)})(?![\w-])", text, re.ASCII)
+    ]
 
 
 def _camel(name: str) -> str:

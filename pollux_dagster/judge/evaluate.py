@@ -197,7 +197,7 @@ class _CircuitBreaker:
     """Counts requests in a row that were refused or given up; any reply resets the count.
 
     A server may refuse every text of one model, for instance by a filter, and judge all others. So a row of refusals is
-    the server's fault only where it also refuses a harmless text.
+    the server's fault only where it also refuses a harmless text. Before the first reply, one refusal is enough to ask.
     """
 
     def __init__(self, profile: JudgeProfile, requester: VerdictRequester) -> None:
@@ -205,21 +205,29 @@ class _CircuitBreaker:
         self._requester = requester
         self._requests = 0
         self._instructions: set[str] = set()
+        self._takes_something = False
 
     async def add(self, answer: Answer, outcome: Outcome) -> None:
         """Raises EvaluationError when the row is so long that the remaining requests would end in the same way."""
+        is_refused = outcome.reply.status is VerdictStatus.REFUSED_BY_SERVER
         if outcome.was_answered:
+            self._takes_something = True
             self._requests = 0
             self._instructions.clear()
             return
+        if is_refused and not self._takes_something:
+            self._takes_something = True  # unless it proves otherwise
+            if await self._requester.is_refused(self._harmless, HARMLESS_LEVELS):
+                raise EvaluationError(
+                    f"the server at {outcome.endpoint.server} refuses the requests of this judge, a harmless one too: "
+                    f"{outcome.reply.problem}. Check the profile with `pollux judges check` and the server's log"
+                )
         self._requests += 1
         if len(self._instructions) < _HOPELESS_INSTRUCTIONS:
             self._instructions.add(answer.instruction)
         if self._requests >= _HOPELESS_REQUESTS and len(self._instructions) >= _HOPELESS_INSTRUCTIONS:
             requests, self._requests = self._requests, 0
-            if outcome.reply.status is VerdictStatus.REFUSED_BY_SERVER and await self._requester.is_answered(
-                self._harmless, HARMLESS_LEVELS
-            ):
+            if is_refused and await self._requester.is_answered(self._harmless, HARMLESS_LEVELS):
                 return
             raise EvaluationError(
                 f"the server at {outcome.endpoint.server} gave no usable reply to {requests} requests in a "

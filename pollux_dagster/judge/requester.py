@@ -122,6 +122,12 @@ class VerdictRequester:
         client, _ = await self._shared.current()
         return isinstance(await client.ask(prompt, self._profile.sampling, levels), Completion)
 
+    async def is_refused(self, prompt: str, levels: Sequence[float]) -> bool:
+        """Whether the server refuses this prompt; sent once and not recorded."""
+        client, _ = await self._shared.current()
+        answer = await client.ask(prompt, self._profile.sampling, levels)
+        return isinstance(answer, Failure) and answer.kind is FailureKind.REFUSED
+
     async def _ask_until_death(self, request: _Request) -> Outcome | Literal[_Next.SERVER_REPLACED]:
         """Send until there is an outcome, or the server was replaced after an attempt failed on it."""
         spent = request.spent

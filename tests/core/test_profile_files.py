@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pollux_dagster.core.profile_files import (
     ProfileError,
+    _Profile,
     find_profile,
     own_profiles,
     packaged_profile,
@@ -21,13 +24,22 @@ from pollux_dagster.core.prompts import PLACEHOLDERS, render
 from pollux_dagster.core.replies import MessageParts, read_reply
 from pollux_dagster.core.verdicts import VerdictStatus
 
-FOLDER = Path(__file__).parents[2] / "pollux_dagster" / "judges"
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "pollux_dagster" / "judges"
 CARD_TABLE = {
     *("pollux-4b", "pollux-7b", "pollux-32b", "qwen3.5-4b", "qwen3.5-35b-a3b", "qwen3.5-122b-a10b"),
     *("qwen3.5-397b-a17b", "gpt-oss-120b", "minimax-m2.5", "kimi-k2.5", "glm-4.7", "gemma-4-31b"),
 }
 
 Write = Callable[..., Path]
+_SECTIONS: dict[str, Any] = {
+    name: _Profile.model_fields[name].annotation for name in ("prompt", "sampling", "request", "reply", "server")
+}
+# The demonstration judge is marked by the package itself.
+FIELDS = {
+    "": sorted(set(_Profile.model_fields) - {"demonstration", *_SECTIONS}),
+    **{name: sorted(section.model_fields) for name, section in _SECTIONS.items()},
+}
 
 SMALL = """
 model = "mine/judge"
@@ -59,6 +71,24 @@ def test_a_small_file_is_a_judge_asked_greedily(write: Write) -> None:
     assert profile.sampling == Sampling()
     assert (profile.score.format, profile.score.tag) == (ReplyFormat.TAG, "score")
     assert not profile.has_met_weights
+
+
+def test_the_profile_of_the_documentation_can_be_used(write: Write) -> None:
+    ((name, text),) = re.findall(r"^```toml (\S+)\n(.*?)^```$", (ROOT / "docs" / "judges.md").read_text(), re.M | re.S)
+    profile = read_profile(write(text, name))
+    prompt = render(profile.template, "Задание", None, "Ответ", "Верность", "0: нет\n1: да")
+    assert "Образец: \n" in prompt
+    assert prompt.endswith("\n1: да")
+    reply = MessageParts("Коротко и ясно. <score>1</score>", None)
+    assert read_reply(profile, reply, "stop", (0.0, 1.0)).score == 1.0
+
+
+def test_every_field_is_documented() -> None:
+    page = (ROOT / "docs" / "judges.md").read_text()
+    for section, fields in FIELDS.items():
+        for name in fields:
+            whole = name if section == "" else f"{section}.{name}"
+            assert f"`{whole}`" in page or (section in ("sampling", "reply") and f"`{name}`" in page), whole
 
 
 def test_every_field_reaches_the_profile(write: Write) -> None:
@@ -246,7 +276,7 @@ def test_an_unknown_name_is_told_the_known_ones(write: Write, tmp_path: Path) ->
 
 def test_the_judges_of_the_cards_table_prometheus_and_openai_have_profiles() -> None:
     others = {"prometheus-7b-v2.0", "prometheus-8x7b-v2.0", "openai", "openai-reasoning", "json", "demo"}
-    assert CARD_TABLE | others | {"pollux-4b-no-heading"} == set(packaged_profiles())
+    assert CARD_TABLE | others | {"pollux-4b-no-heading"} <= set(packaged_profiles())
 
 
 @pytest.mark.parametrize("name", packaged_profiles())
@@ -269,8 +299,8 @@ def test_a_copied_profile_is_the_same_judge(name: str, tmp_path: Path) -> None:
     if packaged_profile(name).weights is not None:
         pytest.skip("its weights lie in the package")
     shutil.copy(FOLDER / "pollux.prompt.txt", tmp_path)
-    copy = shutil.copy(FOLDER / f"{name}.toml", tmp_path / "copy.toml")
-    assert read_profile(copy).identity().judge_id == packaged_profile(name).identity().judge_id
+    shutil.copy(FOLDER / f"{name}.toml", tmp_path / "copy.toml")
+    assert read_profile(tmp_path / "copy.toml").identity().judge_id == packaged_profile(name).identity().judge_id
 
 
 def test_no_two_packaged_profiles_are_the_same_judge() -> None:

@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 LEVELS = (0.0, 1.0, 2.0)
 KEY = "sk-secret-of-the-tests"
@@ -109,6 +109,7 @@ class FakeJudge:
         self.calls: list[Call] = []
         self.paths: list[str] = []
         self.most_in_flight = 0
+        self.model = "judge"
         self.max_model_len = 8_192
         self.token_counts: Callable[[str], int] | None = None
         self.metrics: dict[str, float] = {}
@@ -119,7 +120,7 @@ class FakeJudge:
         self._thread = threading.Thread(target=self._run, daemon=True)
         self.port = 0
 
-    def __enter__(self) -> FakeJudge:
+    def __enter__(self) -> Self:
         self._thread.start()
         self._started.wait()
         return self
@@ -180,7 +181,7 @@ class FakeJudge:
         if path == "/health":
             return Raw(200 if self.healthy else 500)
         if path == "/v1/models":
-            models = [{"id": "judge", "object": "model", "max_model_len": self.max_model_len}]
+            models = [{"id": self.model, "object": "model", "max_model_len": self.max_model_len}]
             return as_json({"object": "list", "data": models})
         if path == "/metrics" and self.metrics:
             lines = "".join(f"# TYPE vllm:{k} gauge\nvllm:{k} {v}\n" for k, v in self.metrics.items())

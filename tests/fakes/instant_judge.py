@@ -29,10 +29,13 @@ def score_of(prompt: str) -> int:
 
 
 class InstantJudge:
-    """Serves on a loopback port, in a thread of its own as a context manager. `prompts` counts what was asked."""
+    """Serves on a loopback port, in a thread of its own as a context manager. `prompts` counts what was asked; `model`
+    is what it calls itself.
+    """
 
-    def __init__(self, port: int = 0, record: Path | None = None) -> None:
+    def __init__(self, port: int = 0, record: Path | None = None, model: str = MODEL) -> None:
         self.port = port
+        self._model = model
         self.prompts: Counter[str] = Counter()
         self._record = record
         self._loop = asyncio.new_event_loop()
@@ -73,7 +76,7 @@ class InstantJudge:
         return web.Response()
 
     async def _models(self, _: web.Request) -> web.Response:
-        return web.json_response({"data": [{"id": MODEL, "object": "model", "max_model_len": 8192}]})
+        return web.json_response({"data": [{"id": self._model, "object": "model", "max_model_len": 8192}]})
 
     async def _complete(self, request: web.Request) -> web.Response:
         prompt = (await request.json())["messages"][-1]["content"]
@@ -91,7 +94,7 @@ class InstantJudge:
             {
                 "id": f"chatcmpl-{identifier}",
                 "object": "chat.completion",
-                "model": MODEL,
+                "model": self._model,
                 "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
                 "usage": {"prompt_tokens": len(prompt) // 4, "completion_tokens": 4, "total_tokens": len(prompt) // 4},
             }

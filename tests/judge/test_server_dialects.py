@@ -213,8 +213,8 @@ def test_a_second_try_that_is_refused_leaves_the_first_reply(tmp_path: Path) -> 
         if call.body["max_tokens"] > 256:
             message = "max_tokens is too large: 512. This model supports at most 256 completion tokens."
             return as_json({"error": {"message": message, "param": "max_tokens"}}, status=400)
-        message = {"message": {"content": "1"}, "finish_reason": "length"}
-        return as_json({"id": "1", "choices": [message], "usage": {"prompt_tokens": 200, "completion_tokens": 256}})
+        choice = {"message": {"content": "1"}, "finish_reason": "length"}
+        return as_json({"id": "1", "choices": [choice], "usage": {"prompt_tokens": 200, "completion_tokens": 256}})
 
     with EmulatedServer(OPENAI_CHAT) as server:
         judged = judge(server, make_answers(10), tmp_path, then=limited)
@@ -292,3 +292,62 @@ def test_an_address_below_which_there_is_no_v1_is_used_as_it_is_given() -> None:
     bare = replace(ANTHROPIC, path="/serving-endpoints")
     with EmulatedServer(bare) as server, attached(server, PROFILE) as handle:
         assert handle.endpoint.base_url == server.url
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "max_completion_tokens is too large: 256.This model supports at most 128 completion tokens.",  # SGLang
+        "max_tokens is too large: 256. This model supports at most 128 completion tokens.",  # OpenAI
+    ],
+)
+def test_a_limit_that_the_model_does_not_have_ends_the_evaluation_at_once(message: str, tmp_path: Path) -> None:
+    with EmulatedServer(OPENAI_CHAT) as server:
+        refusal = as_json({"error": {"message": message}}, status=400)
+        judged = judge(server, make_answers(50), tmp_path, then=lambda _: refusal)
+        assert len(server.calls) - server.refusals <= 8
+    assert "use a profile with a max_tokens that it takes" in judged.error
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        "System role not supported",  # chat templates of Gemma 2 and Mistral 7B
+        "Invalid value: 'system'. Supported values are: 'assistant' and 'user'.",
+        "Invalid JSON payload received. Unknown name \"additionalProperties\" at 'schema'",
+    ],
+)
+def test_a_refusal_of_every_request_that_names_no_field_ends_the_evaluation_at_once(
+    refusal: str, tmp_path: Path
+) -> None:
+    with EmulatedServer(OPENAI_CHAT) as server:
+        answer = as_json({"error": {"message": refusal}}, status=400)
+        judged = judge(server, make_answers(50), tmp_path, then=lambda _: answer)
+        assert len(server.calls) - server.refusals <= 8 + 1 + 8
+    assert "refuses the requests of this judge, a harmless one too" in judged.error
+    assert refusal[:20] in judged.error
+
+
+@pytest.mark.parametrize(
+    ("refusal", "dropped"),
+    [
+        ('json: unknown field "repetition_penalty"', {"repetition_penalty"}),  # Go
+        ("body.top_k: property 'body.top_k' is unsupported", {"top_k"}),  # Cerebras
+        ("Range of top_p should be (0.0, 1.0)", {"top_p"}),  # DashScope
+        ("top_p参数非法", {"top_p"}),  # Zhipu
+        ("Invalid params: repetition_penalty must be in range (0.0, +inf)", {"repetition_penalty"}),  # GigaChat
+        ("extraneous key [min_p] is not permitted", {"min_p"}),  # Bedrock
+        (
+            "Argument not supported on this model: presencePenalty, frequencyPenalty",
+            {"presence_penalty", "frequency_penalty"},
+        ),
+        ("top_k_extra, my-top_p and xtop_p are wrong", set()),
+    ],
+)
+def test_fields_are_found_in_whatever_words_a_server_uses(refusal: str, dropped: set[str]) -> None:
+    dialect = Dialect(PROFILE)
+    whole = dialect.body("judge", "Текст", PROFILE.sampling, (0.0, 1.0))
+    said = dialect.adapt(whole, refusal)
+    assert whole.keys() - dialect.body("judge", "Текст", PROFILE.sampling, (0.0, 1.0)).keys() == dropped
+    assert bool(said) == bool(dropped)
+    assert dialect.adapt(whole, refusal) is None  # said once

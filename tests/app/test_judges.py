@@ -1,0 +1,192 @@
+"""`pollux judges` against a server, and that what judged is what is recorded."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import duckdb
+import pytest
+from typer.testing import CliRunner
+
+from pollux_dagster.app.judges import TRIALS
+from pollux_dagster.app.resources import Resources, is_name_of
+from pollux_dagster.cli import app
+from pollux_dagster.core.profile_files import packaged_profile
+from pollux_dagster.judge.server import AddressError
+from pollux_dagster.settings import Settings
+from tests.fakes.emulations import AZURE, EmulatedServer
+from tests.fakes.fake_judge import KEY, Call, FakeJudge, Raw, as_json, completion, replying
+from tests.pipeline_world import write_answers, write_instructions
+
+OWN = """
+model = "mine/judge"
+description = "Мой судья"
+
+[prompt]
+template = "{instruction} {reference_answer} {answer} {criteria_name} {criteria_rubrics}"
+
+[reply]
+score = "tag"
+"""
+
+
+def pollux(*arguments: str, **environment: str) -> tuple[int, str, str]:
+    """Exit code, output and errors of a command."""
+    ran = CliRunner().invoke(app, arguments, env={"POLLUX_JUDGE_API_KEY": KEY, "COLUMNS": "200", **environment})
+    return ran.exit_code, ran.stdout, ran.stderr
+
+
+@pytest.fixture
+def judge() -> Iterator[FakeJudge]:
+    with FakeJudge() as judge:
+        yield judge
+
+
+@pytest.fixture
+def attached(world: Settings, judge: FakeJudge, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """The world, judged by `pollux-4b` on a server that calls its model `judge`."""
+    monkeypatch.setenv("POLLUX_JUDGE_API_KEY", KEY)
+    return replace(world, profile="pollux-4b", judge_url=judge.url)
+
+
+def test_the_list_has_the_packaged_and_the_homes_profiles(tmp_path: Path) -> None:
+    (tmp_path / "judges").mkdir()
+    (tmp_path / "judges" / "mine.toml").write_text(OWN, encoding="utf-8")
+    (tmp_path / "judges" / "broken.toml").write_text("model = 1", encoding="utf-8")
+    code, out, err = pollux("judges", "list", "--home", str(tmp_path), COLUMNS="1000")
+    assert (code, err) == (0, "")
+    assert all(word in out for word in ("pollux-4b", "ai-forever/Pollux-4B-Judge", "mine/judge", "Мой судья"))
+    assert "cannot be used" in out
+
+
+def test_a_profile_is_shown_with_its_identity_its_request_and_its_prompts(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(OWN, encoding="utf-8")
+    code, out, err = pollux("judges", "show", str(path))
+    assert (code, err) == (0, "")
+    identity = Resources.of(Settings.from_environment({"POLLUX_PROFILE": str(path)})).judge.identity()
+    assert identity.judge_id in out
+    assert "tried on the real weights: no" in out
+    assert '"repetition_penalty": 1.0' in out
+    assert "Столица Франции? Париж Столица Франции — Париж. Верность ответа 0: Ответ неверен." in out
+
+
+def test_the_shown_prompt_keeps_the_heading_of_an_empty_reference(tmp_path: Path) -> None:
+    code, out, _ = pollux("judges", "show", "pollux-4b", "--home", str(tmp_path))
+    assert code == 0
+    without = out.partition("prompt without a reference:\n")[2]
+    assert "### Эталонный ответ:\n\n\n### Ответ для оценки:" in without
+
+
+def test_a_wrong_profile_is_one_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(OWN.replace("model =", "modle ="), encoding="utf-8")
+    for command in ("show", "check"):
+        code, out, err = pollux("judges", command, str(path))
+        assert (code, out) == (1, "")
+        assert f"{path}: model: a value is missing; modle: no such field; did you mean model?" in err
+        assert "Traceback" not in err
+
+
+def test_a_judge_is_tried_with_three_requests_and_what_was_read_is_shown(judge: FakeJudge, tmp_path: Path) -> None:
+    scores = iter([1, 0, 2])
+
+    def answer(call: Call) -> Raw:
+        return as_json(completion(call.request_id, call.prompt, content=f"\n\n{next(scores)}"))
+
+    judge.otherwise = answer
+    arguments = ("judges", "check", "pollux-4b", "--judge-url", judge.url, "--home", str(tmp_path))
+    code, out, err = pollux(*arguments, "--judge-model", "judge")
+    assert (code, err) == (0, "")
+    assert len(judge.calls) == len(TRIALS) == 3
+    assert out.count("> ### Задание для оценки:") == 3
+    assert "< Потому что." in out
+    assert [line for line in out.splitlines() if line.startswith("read:")] == [
+        "read: status ok, score 1.0",
+        "read: status ok, score 0.0",
+        "read: status ok, score 2.0",
+    ]
+    assert not (tmp_path / "ledger").exists()
+
+
+def test_a_score_that_no_good_judge_gives_is_pointed_out(judge: FakeJudge, tmp_path: Path) -> None:
+    judge.otherwise = replying(content="\n\n0")
+    code, out, _ = pollux(
+        *("judges", "check", "pollux-4b", "--judge-url", judge.url, "--judge-model", "judge", "--home", str(tmp_path))
+    )
+    assert code == 0
+    assert out.count("where one of (1.0,) was expected") == 1
+    assert out.count("where one of (1.0, 2.0) was expected") == 1
+
+
+def test_replies_without_a_score_fail_the_check(judge: FakeJudge, tmp_path: Path) -> None:
+    judge.otherwise = replying(content="Хороший ответ!")
+    code, out, err = pollux(
+        *("judges", "check", "pollux-4b", "--judge-url", judge.url, "--judge-model", "judge", "--home", str(tmp_path))
+    )
+    assert code == 1
+    assert out.count("read: status unparseable, score None (expected one number, got 'Хороший ответ!')") == 3
+    assert "3 of 3 replies gave no score" in err
+
+
+def test_the_check_says_what_a_server_did_not_take(tmp_path: Path) -> None:
+    with EmulatedServer(AZURE) as server:
+        _, out, err = pollux(
+            *("judges", "check", "json", "--judge-url", server.url, "--judge-model", "judge", "--home", str(tmp_path))
+        )
+    assert out.count("read: status ") == 3
+    assert err.count("top_k = 0 is not sent") == 1
+
+
+@pytest.mark.parametrize(
+    ("served", "model", "is_it"),
+    [
+        ("ai-forever/Pollux-4B-Judge", "ai-forever/Pollux-4B-Judge", True),
+        ("Pollux-4B-Judge", "ai-forever/Pollux-4B-Judge", True),
+        ("pollux-4b-judge:latest", "ai-forever/Pollux-4B-Judge", True),
+        ("/models/Pollux-4B-Judge/", "ai-forever/Pollux-4B-Judge", True),
+        ("Pollux-4B-Judge-Q4_K_M.gguf", "ai-forever/Pollux-4B-Judge", False),
+        ("pollux-4b-judge:q4", "ai-forever/Pollux-4B-Judge", False),
+        ("judge", "ai-forever/Pollux-4B-Judge", False),
+    ],
+)
+def test_which_names_mean_the_recorded_model(served: str, model: str, is_it: bool) -> None:
+    assert is_name_of(served, model) is is_it
+
+
+def test_another_model_than_the_recorded_one_is_refused_with_the_two_ways_out(attached: Settings) -> None:
+    with pytest.raises(AddressError) as raised, Resources.of(attached).judge.serve(lambda _: None):
+        pass
+    said = str(raised.value)
+    assert "serves 'judge', and its verdicts would be recorded as those of 'ai-forever/Pollux-4B-Judge'" in said
+    assert "set POLLUX_JUDGE_SERVED_MODEL=judge" in said
+    assert "set POLLUX_JUDGE_MODEL=judge, or run with --accept-served-model" in said
+
+
+def test_the_name_on_the_wire_is_no_part_of_the_identity_and_the_recorded_model_is(attached: Settings) -> None:
+    known_as = Resources.of(replace(attached, judge_served_model="judge")).judge
+    another = Resources.of(replace(attached, judge_model="judge")).judge
+    for each in (known_as, another):
+        with each.serve(lambda _: None) as server:
+            assert server.endpoint.model == "judge"
+    assert known_as.identity().judge_id == packaged_profile("pollux-4b").identity().judge_id
+    assert another.identity().judge_id != known_as.identity().judge_id
+    assert another.identity().model == "judge"
+
+
+@pytest.mark.slow
+def test_a_run_that_accepts_the_served_model_records_it(world: Settings, judge: FakeJudge) -> None:
+    write_instructions(world.landing, 2)
+    write_answers(world.landing, "a", 2, lambda number: f"Ответ {number}")
+    environment = {**os.environ, **world.to_environment(), "POLLUX_JUDGE_API_KEY": KEY, "POLLUX_PROFILE": "pollux-4b"}
+    command = [sys.executable, "-m", "pollux_dagster.cli", "run", "--judge-url", judge.url, "--accept-served-model"]
+    accepted = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert accepted.returncode == 0, accepted.stderr[-2_000:]
+    assert "verdicts are recorded as those of 'judge'" in accepted.stderr
+    with duckdb.connect(str(world.published), read_only=True) as published:
+        assert published.execute("SELECT DISTINCT model FROM meta.judges").fetchall() == [("judge",)]

@@ -16,7 +16,16 @@ from pollux_dagster.warehouse.pipeline import build_tables
 from pollux_dagster.warehouse.sql_models import SqlModel
 from pollux_dagster.warehouse.statistics import TABLES
 from pollux_dagster.warehouse.statistics.refresh import refresh_statistics
-from tests.warehouse.scored_world import GATE, JUDGE, LEVELS, OTHER_JUDGE, draw_scores, write_human_scores, write_scores
+from tests.warehouse.scored_world import (
+    GATE,
+    JUDGE,
+    LEVELS,
+    OTHER_JUDGE,
+    draw_scores,
+    with_expectations,
+    write_human_scores,
+    write_scores,
+)
 
 
 def build_marts(con: duckdb.DuckDBPyConnection, models: list[SqlModel]) -> None:
@@ -175,6 +184,61 @@ def test_agreement_is_that_of_scikit_learn_by_scope(con: duckdb.DuckDBPyConnecti
         assert value["spearman"] == pytest.approx(spearman, abs=1e-12, nan_ok=True)
     assert len(found) == 9 * 7
     assert found[(found.metric == "rmse") & (found.grain == "all")].human_n.item() == 20 * 3 * 4 * 2
+
+
+def test_number_and_expectation_are_compared_on_the_scores_that_have_both(
+    con: duckdb.DuckDBPyConnection, models: list[SqlModel]
+) -> None:
+    plain, drawn = draw_scores(3, 30, seed=2, judge=OTHER_JUDGE), draw_scores(3, 30, seed=1)
+    # The server gave no probabilities for the answers to p3.
+    scores = with_expectations(drawn, seed=4).with_columns(
+        expected_score=pl.when(pl.col("prompt_id") != "p3").then("expected_score")
+    )
+    ratings = rated_answers(drawn, 20)
+    write_scores(con, models, drawn, plain)
+    write_human_scores(con, ratings)
+    build_marts(con, models)
+    query = (
+        "SELECT judge_id, grain, scope, metric, value, standard_error, ci_low, ci_high, n, n_clusters, human_value, "
+        "human_ci_low, human_ci_high, human_n FROM marts.judge_agreement ORDER BY ALL"
+    )
+    before = con.sql(query).fetchall()
+    con.register("given", scores.select("verdict_key", "expected_score"))
+    con.execute(
+        "UPDATE staging.scores SET expected_score = given.expected_score FROM given "
+        "WHERE given.verdict_key = scores.verdict_key"
+    )
+    build_marts(con, models)
+    assert con.sql(query).fetchall() == before
+    gold = ratings.group_by("prompt_id", "model_id", "criteria_name").agg(gold=pl.col("score").mean())
+    both = scores.filter(pl.col("expected_score").is_not_null() & (pl.col("status") == "ok")).join(
+        gold, on=["prompt_id", "model_id", "criteria_name"]
+    )
+    found = con.sql(f"FROM marts.judge_agreement WHERE judge_id = '{JUDGE}'").df()
+    for grain, scope, part in (
+        ("all", None, both),
+        ("criterion", "c2", both.filter(pl.col("criterion_id") == "c2")),
+        ("task_type", "t1", both.filter(pl.col("task_type") == "t1")),
+    ):
+        one = found[(found.grain == grain) & (found.scope.isna() if scope is None else found.scope == scope)]
+        assert set(one.expected_n) == {part.height}
+        assert set(one.expected_n_clusters) == {part["prompt_id"].n_unique()}
+        people, score = part["gold"].to_numpy(), part["score"].to_numpy()
+        expected = part["expected_score"].to_numpy()
+        row = one.set_index("metric")
+        for column, values in (("number_value", score), ("expected_value", expected)):
+            figure, level = row[column], np.floor(values + 0.5 + 1e-9)
+            assert figure["rmse"] == pytest.approx(metrics.root_mean_squared_error(people, values), abs=1e-12)
+            assert figure["mae"] == pytest.approx(metrics.mean_absolute_error(people, values), abs=1e-12)
+            assert figure["spearman"] == pytest.approx(stats.spearmanr(people, values).statistic, abs=1e-12)
+            f1 = metrics.f1_score(np.floor(people + 0.5), level, average="macro")
+            assert figure["macro_f1"] == pytest.approx(f1, abs=1e-12)
+        assert np.allclose(row.difference, row.expected_value - row.number_value)
+        assert ((row.difference_ci_low < row.difference) & (row.difference < row.difference_ci_high)).all()
+        assert ((row.expected_ci_low < row.expected_value) & (row.expected_value < row.expected_ci_high)).all()
+    other = con.sql(f"FROM marts.judge_agreement WHERE judge_id = '{OTHER_JUDGE}'").df()
+    assert other[["number_value", "expected_value", "expected_ci_low", "difference"]].isna().all(axis=None)
+    assert set(other.expected_n) == {0}
 
 
 def test_fractional_gold_goes_to_a_level_of_its_own_criterion(

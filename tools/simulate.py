@@ -13,13 +13,15 @@ import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 
+from pollux_dagster.core.statistics import Proxy
 from pollux_dagster.core.statistics.agreement import METRICS, agreement
 from pollux_dagster.core.statistics.comparison import compare_all, rank_models
 from pollux_dagster.core.statistics.intervals import clustered_means
-from pollux_dagster.core.statistics.ppi import calibrated_means
+from pollux_dagster.core.statistics.ppi import CalibratedMeans, calibrated_means
 from tools import simulate_worlds as worlds
 
 RESULTS = Path(__file__).resolve().parent.parent / "docs" / "statistics"
@@ -161,6 +163,36 @@ def simulate_calibration(rng: np.random.Generator, evaluations: int) -> Iterator
                        "given": round(100 * float(given.mean()), 1)}  # fmt: skip
 
 
+def simulate_proxies(rng: np.random.Generator, evaluations: int) -> Iterator[Row]:
+    """The judge of simulate_calibration with probabilities of the levels: what its number, its expectation and both
+    buy. 300 instructions of 4 criteria.
+    """
+    shifts, biases = np.linspace(-0.4, 0.2, 5), np.linspace(-0.5, 0.5, 5)
+    model = np.repeat(np.arange(5), 300 * 4)
+    cluster = np.tile(np.repeat(np.arange(300), 4), 5)
+    for shape, sampled, labelled in itertools.product(worlds.SHAPES, (False, True), (15, 30, 120)):
+        truth = np.array([worlds.mean_score(shape, s) for s in shifts])
+        found: dict[str, list[CalibratedMeans]] = {proxy: [] for proxy in get_args(Proxy)}
+        for _ in range(evaluations):
+            gold, number, expected = worlds.draw_believed(
+                rng, shifts, biases, (300, 4), "middle", shape, noise=0.5, doubt=0.5, sampled=sampled
+            )
+            known = np.where(np.isin(cluster, rng.permutation(300)[:labelled]), gold.ravel(), np.nan)
+            for proxy in get_args(Proxy):
+                found[proxy].append(
+                    calibrated_means(number.ravel(), known, model, cluster, 5, expected=expected.ravel(), proxy=proxy)
+                )
+        row: Row = {"scores": shape, "number": "drawn" if sampled else "most likely", "labelled": labelled}
+        for proxy, every in found.items():
+            low, high = (np.array([getattr(one, side) for one in every]) for side in ("low", "high"))
+            given = ~np.isnan(low)
+            held = _coverage(low[given], high[given], np.broadcast_to(truth, given.shape)[given])
+            worth = np.array([one.effective_labels / one.labelled_rows for one in every])
+            row |= {f"{proxy} {key}": value for key, value in held.items()}
+            row[f"{proxy} label worth"] = round(float(np.nanmedian(worth)), 2)
+        yield row
+
+
 def simulate_ends(rng: np.random.Generator, evaluations: int) -> Iterator[Row]:
     """Three models at the top of the scale: a share of the instructions falls by a half on 7 of 10 criteria."""
     for falls, criteria, labelled in itertools.product((0.02, 0.05, 0.1, 0.2), (1, 4), (15, 30, 60)):
@@ -201,6 +233,7 @@ TABLES: dict[str, tuple[Callable[[np.random.Generator, int], Iterator[Row]], int
     "pairs": (simulate_pairs, 1),
     "agreement": (simulate_agreement, 1),
     "calibration": (simulate_calibration, 1),
+    "proxies": (simulate_proxies, 1),
     "ends": (simulate_ends, 1),
 }
 

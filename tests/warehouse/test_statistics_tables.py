@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import duckdb
 import numpy as np
 import pandas as pd
@@ -11,6 +13,7 @@ import statsmodels.formula.api as smf
 from scipy import stats
 from sklearn import metrics
 
+from pollux_dagster.core.statistics import Proxy
 from pollux_dagster.warehouse.materialize import SqlCheckFailedError, build_sql_model
 from pollux_dagster.warehouse.pipeline import build_tables
 from pollux_dagster.warehouse.sql_models import SqlModel
@@ -332,6 +335,63 @@ def test_calibration_says_when_there_are_too_few_labels(
     if status == "calibrated":
         assert (rows.effective_labels > rows.n_labelled).all()
         assert ((rows.ci_high - rows.ci_low) < (rows.labels_ci_high - rows.labels_ci_low)).all()
+
+
+def calibrated_by(con: duckdb.DuckDBPyConnection, proxy: Proxy) -> pd.DataFrame:
+    refresh_statistics(con, proxy=proxy)
+    return con.sql("FROM statistics.calibrated_quality ORDER BY judge_id, model_id").df()
+
+
+FIGURES = ["judge_mean", "labels_mean", "calibrated_mean", "standard_error", "ci_low", "ci_high", "effective_labels"]
+
+
+def test_calibration_uses_the_proxy_that_is_asked_for(con: duckdb.DuckDBPyConnection, models: list[SqlModel]) -> None:
+    drawn, plain = draw_scores(3, 60, seed=1), draw_scores(3, 60, seed=2, judge=OTHER_JUDGE)
+    write_scores(con, models, drawn, plain)
+    write_human_scores(con, rated_answers(drawn, 25))
+    without = calibrated_by(con, "number")
+    con.register("given", with_expectations(drawn, seed=3).select("verdict_key", "expected_score"))
+    con.execute(
+        "UPDATE staging.scores SET expected_score = given.expected_score FROM given "
+        "WHERE given.verdict_key = scores.verdict_key"
+    )
+    found = {proxy: calibrated_by(con, proxy) for proxy in get_args(Proxy)}
+    pd.testing.assert_frame_equal(found["number"], without)
+    assert set(without.status) == {"calibrated"}
+    assert set(without.expected_weight) == {0.0}
+    for proxy, rows in found.items():
+        mine, other = rows[rows.judge_id == JUDGE], rows[rows.judge_id == OTHER_JUDGE]
+        assert set(mine.proxy) == {proxy}
+        # The other judge gave no probabilities: its number is used, and its row says so.
+        pd.testing.assert_frame_equal(other, without[without.judge_id == OTHER_JUDGE])
+    expectation, both = (found[proxy][found[proxy].judge_id == JUDGE] for proxy in ("expectation", "both"))
+    assert (expectation.expected_weight == expectation.judge_weight).all()
+    assert (expectation.calibrated_mean - without[without.judge_id == JUDGE].calibrated_mean).abs().min() > 1e-4
+    assert ((both.expected_weight > 0) & (both.expected_weight < both.judge_weight)).all()
+
+
+def test_an_expectation_takes_the_direction_and_the_gates_of_its_number(
+    con: duckdb.DuckDBPyConnection, models: list[SqlModel]
+) -> None:
+    """Expectations that equal the numbers change nothing: of a rubric whose lowest level is the best, of a gated
+    answer, and where some are missing.
+    """
+    scores = draw_scores(2, 50, seed=1)
+    reverse = pl.when(pl.col("criterion_id") == "c2").then(6 - pl.col("score")).otherwise("score")
+    numbered = scores.with_columns(score=reverse, higher_is_better=pl.col("criterion_id") != "c2").with_columns(
+        expected_score=pl.when(pl.col("prompt_id") != "p7").then("score")
+    )
+    assert (numbered["gate_state"] == "tripped").any()
+    write_scores(con, models, numbered)
+    con.execute("UPDATE raw.criteria SET higher_is_better = FALSE WHERE criterion_id = 'c2'")
+    ratings = rated_answers(scores, 25).with_columns(
+        score=pl.when(pl.col("criteria_name") == "criterion c2").then(6 - pl.col("score")).otherwise("score")
+    )
+    write_human_scores(con, ratings)
+    number, expectation = calibrated_by(con, "number"), calibrated_by(con, "expectation")
+    assert set(number.status) == {"calibrated"}
+    pd.testing.assert_frame_equal(number[FIGURES], expectation[FIGURES], rtol=1e-12)
+    assert (expectation.expected_weight > 0.2).all()
 
 
 def test_people_go_through_the_gate_rule_too(con: duckdb.DuckDBPyConnection, models: list[SqlModel]) -> None:

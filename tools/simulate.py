@@ -18,8 +18,9 @@ from typing import get_args
 import numpy as np
 
 from pollux_dagster.core.statistics import Proxy
-from pollux_dagster.core.statistics.agreement import METRICS, agreement
+from pollux_dagster.core.statistics.agreement import METRICS, Estimate, agreement, nearest_level
 from pollux_dagster.core.statistics.comparison import compare_all, rank_models
+from pollux_dagster.core.statistics.expectation import compare_with_number
 from pollux_dagster.core.statistics.intervals import clustered_means
 from pollux_dagster.core.statistics.ppi import CalibratedMeans, calibrated_means
 from tools import simulate_worlds as worlds
@@ -122,6 +123,32 @@ def simulate_agreement(rng: np.random.Generator, evaluations: int) -> Iterator[R
             hits = dict.fromkeys(METRICS, 0)
             for _ in range(evaluations):
                 found = agreement(*draw(instructions), np.repeat(np.arange(instructions), 8), (0, 1, 2)).figures
+                for name in METRICS:
+                    hits[name] += found[name].low <= huge[name].value <= found[name].high
+            yield {"scores": shape, "instructions": instructions,
+                   **{name: round(100 * hits[name] / evaluations, 1) for name in METRICS}}  # fmt: skip
+
+
+def simulate_differences(rng: np.random.Generator, evaluations: int) -> Iterator[Row]:
+    """Expectation - number, of a judge that draws its number from its probabilities of the levels."""
+    levels = np.array([0.0, 1.0, 2.0])
+    for shape in worlds.SHAPES:
+        for instructions in (30, 100):
+
+            def compared(number: int, shape: str = shape) -> dict[str, Estimate]:
+                drawn = worlds.draw_believed(
+                    rng, np.zeros(1), np.full(1, 0.2), (number, 8), "strong", shape, noise=0.5, doubt=0.5, sampled=True
+                )
+                gold, judge, expectation = (2 * one.ravel() for one in drawn)
+                nearest = levels[nearest_level(expectation, levels)]
+                return compare_with_number(
+                    gold, judge, expectation, np.repeat(np.arange(number), 8), (0, 1, 2), classes=(gold, judge, nearest)
+                ).difference
+
+            huge = compared(20_000)
+            hits = dict.fromkeys(METRICS, 0)
+            for _ in range(evaluations):
+                found = compared(instructions)
                 for name in METRICS:
                     hits[name] += found[name].low <= huge[name].value <= found[name].high
             yield {"scores": shape, "instructions": instructions,
@@ -232,6 +259,7 @@ TABLES: dict[str, tuple[Callable[[np.random.Generator, int], Iterator[Row]], int
     "gates": (simulate_gates, 1),
     "pairs": (simulate_pairs, 1),
     "agreement": (simulate_agreement, 1),
+    "differences": (simulate_differences, 1),
     "calibration": (simulate_calibration, 1),
     "proxies": (simulate_proxies, 1),
     "ends": (simulate_ends, 1),

@@ -104,15 +104,15 @@ def test_a_number_that_is_its_expectation_differs_by_nothing_and_has_no_interval
 
 def test_intervals_of_the_difference_hold_the_truth_as_often_as_they_should() -> None:
     truth = compare(*draw(10_000, instructions=20_000)).difference
-    evaluations, names = 400, ("rmse", "mae", "spearman", "macro_f1")
+    evaluations, names = 600, ("rmse", "mae", "spearman", "macro_f1")
     held = dict.fromkeys(names, 0)
-    for seed in range(evaluations):
+    for seed in range(1_000, 1_000 + evaluations):
         found = compare(*draw(seed)).difference
         for name in names:
             held[name] += found[name].low <= truth[name].value <= found[name].high
-    # 95 % and three standard errors of 400, which are 3.3 points.
+    # 95 % and three standard errors of 600, which are 2.7 points.
     for name in names:
-        assert 0.917 <= held[name] / evaluations <= 0.983, name
+        assert 0.923 <= held[name] / evaluations <= 0.977, name
     assert truth["rmse"].value < 0 < truth["spearman"].value
 
 

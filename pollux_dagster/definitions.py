@@ -62,7 +62,7 @@ def _settings_dependent(settings: Settings, resource_overrides: Mapping[str, obj
     resources = {**{field.name: getattr(use, field.name) for field in fields(use)}, **resource_overrides}
     return dg.Definitions(
         assets=[
-            statistics_assets(settings.human_aggregation),
+            statistics_assets(settings.human_aggregation, settings.calibration_proxy),
             publication_asset(packaged_sql_models(), rules, settings.fresh_within),
         ],
         asset_checks=contract_checks(rules),

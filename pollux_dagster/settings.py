@@ -20,7 +20,7 @@ from zoneinfo import available_timezones
 from pollux_dagster import demo
 from pollux_dagster.core.profile_files import ProfileError, find_profile
 from pollux_dagster.core.profiles import JudgeProfile
-from pollux_dagster.core.statistics import Aggregation
+from pollux_dagster.core.statistics import Aggregation, Proxy
 from pollux_dagster.publication_access import QueryLimits, bytes_of
 from pollux_dagster.warehouse.contracts import MAXIMUM_REJECTED_SHARE
 
@@ -94,6 +94,7 @@ class Settings:
     judge_reasoning: bool
     repeats: int
     human_aggregation: Aggregation
+    calibration_proxy: Proxy
     query_limits: QueryLimits
     retention: Retention
     ui_hosts: tuple[str, ...]
@@ -170,6 +171,9 @@ class Settings:
         if aggregation not in get_args(Aggregation):
             allowed = ", ".join(get_args(Aggregation))
             raise ValueError(f"POLLUX_HUMAN_AGGREGATION: expected one of {allowed}, got {aggregation!r}")
+        proxy = environment.get("POLLUX_CALIBRATION_PROXY", "number")
+        if proxy not in get_args(Proxy):
+            raise ValueError(f"POLLUX_CALIBRATION_PROXY: expected one of {', '.join(get_args(Proxy))}, got {proxy!r}")
         failing_models = environment.get("POLLUX_FAILING_MODELS", "hold")
         if failing_models not in get_args(FailingModels):
             raise ValueError(
@@ -225,6 +229,7 @@ class Settings:
             judge_reasoning=_is_true(environment, "POLLUX_JUDGE_REASONING", "false"),
             repeats=repeats,
             human_aggregation=cast(Aggregation, aggregation),
+            calibration_proxy=cast(Proxy, proxy),
             query_limits=QueryLimits(seconds, memory),
             retention=Retention.from_environment(environment),
             ui_hosts=tuple(environment.get("POLLUX_UI_HOSTS", "").replace(",", " ").split()),
@@ -257,6 +262,7 @@ class Settings:
             "POLLUX_JUDGE_REASONING": str(self.judge_reasoning).lower(),
             "POLLUX_REPEATS": str(self.repeats),
             "POLLUX_HUMAN_AGGREGATION": self.human_aggregation,
+            "POLLUX_CALIBRATION_PROXY": self.calibration_proxy,
             "POLLUX_FAILING_MODELS": self.failing_models,
             "POLLUX_NIGHTLY_CRON": self.nightly_cron,
             "POLLUX_TIME_ZONE": self.time_zone,

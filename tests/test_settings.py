@@ -14,6 +14,7 @@ from pollux_dagster.settings import Settings
     ("variable", "value", "expected"),
     [
         ("POLLUX_HUMAN_AGGREGATION", "average", "mean, median, mode"),
+        ("POLLUX_CALIBRATION_PROXY", "mean", "number, expectation, both"),
         ("POLLUX_PROFILE", "gpt", "pollux-4b"),
         ("POLLUX_MINIMUM_COVERAGE", "98", "between 0 and 1"),
         ("POLLUX_MAXIMUM_REJECTED_SHARE", "2", "between 0 and 1"),
@@ -30,6 +31,7 @@ def test_an_unusable_value_is_named_with_what_was_expected(variable: str, value:
 
 VARIABLES = {
     "POLLUX_HUMAN_AGGREGATION": "median",
+    "POLLUX_CALIBRATION_PROXY": "both",
     "POLLUX_REPEATS": "3",
     "POLLUX_MAXIMUM_REJECTED_SHARE": "0.1",
     "POLLUX_TRUST_FILE_TIMES": "false",

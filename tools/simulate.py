@@ -13,13 +13,16 @@ import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 
-from pollux_dagster.core.statistics.agreement import METRICS, agreement
+from pollux_dagster.core.statistics import Proxy
+from pollux_dagster.core.statistics.agreement import METRICS, Estimate, agreement, nearest_level
 from pollux_dagster.core.statistics.comparison import compare_all, rank_models
+from pollux_dagster.core.statistics.expectation import compare_with_number
 from pollux_dagster.core.statistics.intervals import clustered_means
-from pollux_dagster.core.statistics.ppi import calibrated_means
+from pollux_dagster.core.statistics.ppi import CalibratedMeans, calibrated_means
 from tools import simulate_worlds as worlds
 
 RESULTS = Path(__file__).resolve().parent.parent / "docs" / "statistics"
@@ -126,6 +129,32 @@ def simulate_agreement(rng: np.random.Generator, evaluations: int) -> Iterator[R
                    **{name: round(100 * hits[name] / evaluations, 1) for name in METRICS}}  # fmt: skip
 
 
+def simulate_differences(rng: np.random.Generator, evaluations: int) -> Iterator[Row]:
+    """Expectation - number, of a judge that draws its number from its probabilities of the levels."""
+    levels = np.array([0.0, 1.0, 2.0])
+    for shape in worlds.SHAPES:
+        for instructions in (30, 100):
+
+            def compared(number: int, shape: str = shape) -> dict[str, Estimate]:
+                drawn = worlds.draw_believed(
+                    rng, np.zeros(1), np.full(1, 0.2), (number, 8), "strong", shape, noise=0.5, doubt=0.5, sampled=True
+                )
+                gold, judge, expectation = (2 * one.ravel() for one in drawn)
+                nearest = levels[nearest_level(expectation, levels)]
+                return compare_with_number(
+                    gold, judge, expectation, np.repeat(np.arange(number), 8), (0, 1, 2), classes=(gold, judge, nearest)
+                ).difference
+
+            huge = compared(20_000)
+            hits = dict.fromkeys(METRICS, 0)
+            for _ in range(evaluations):
+                found = compared(instructions)
+                for name in METRICS:
+                    hits[name] += found[name].low <= huge[name].value <= found[name].high
+            yield {"scores": shape, "instructions": instructions,
+                   **{name: round(100 * hits[name] / evaluations, 1) for name in METRICS}}  # fmt: skip
+
+
 def simulate_calibration(rng: np.random.Generator, evaluations: int) -> Iterator[Row]:
     """Five models of unequal quality; the judge flatters the last and is harsh to the first. 300
     instructions."""
@@ -159,6 +188,36 @@ def simulate_calibration(rng: np.random.Generator, evaluations: int) -> Iterator
                     row |= {f"{name} {key}": value for key, value in held.items()}
                 yield {**row, "labels worth": round(float(np.nanmedian(gained)), 2),
                        "given": round(100 * float(given.mean()), 1)}  # fmt: skip
+
+
+def simulate_proxies(rng: np.random.Generator, evaluations: int) -> Iterator[Row]:
+    """The judge of simulate_calibration with probabilities of the levels: what its number, its expectation and both
+    buy. 300 instructions of 4 criteria.
+    """
+    shifts, biases = np.linspace(-0.4, 0.2, 5), np.linspace(-0.5, 0.5, 5)
+    model = np.repeat(np.arange(5), 300 * 4)
+    cluster = np.tile(np.repeat(np.arange(300), 4), 5)
+    for shape, sampled, labelled in itertools.product(worlds.SHAPES, (False, True), (15, 30, 120)):
+        truth = np.array([worlds.mean_score(shape, s) for s in shifts])
+        found: dict[str, list[CalibratedMeans]] = {proxy: [] for proxy in get_args(Proxy)}
+        for _ in range(evaluations):
+            gold, number, expected = worlds.draw_believed(
+                rng, shifts, biases, (300, 4), "middle", shape, noise=0.5, doubt=0.5, sampled=sampled
+            )
+            known = np.where(np.isin(cluster, rng.permutation(300)[:labelled]), gold.ravel(), np.nan)
+            for proxy in get_args(Proxy):
+                found[proxy].append(
+                    calibrated_means(number.ravel(), known, model, cluster, 5, expected=expected.ravel(), proxy=proxy)
+                )
+        row: Row = {"scores": shape, "number": "drawn" if sampled else "most likely", "labelled": labelled}
+        for proxy, every in found.items():
+            low, high = (np.array([getattr(one, side) for one in every]) for side in ("low", "high"))
+            given = ~np.isnan(low)
+            held = _coverage(low[given], high[given], np.broadcast_to(truth, given.shape)[given])
+            worth = np.array([one.effective_labels / one.labelled_rows for one in every])
+            row |= {f"{proxy} {key}": value for key, value in held.items()}
+            row[f"{proxy} label worth"] = round(float(np.nanmedian(worth)), 2)
+        yield row
 
 
 def simulate_ends(rng: np.random.Generator, evaluations: int) -> Iterator[Row]:
@@ -200,7 +259,9 @@ TABLES: dict[str, tuple[Callable[[np.random.Generator, int], Iterator[Row]], int
     "gates": (simulate_gates, 1),
     "pairs": (simulate_pairs, 1),
     "agreement": (simulate_agreement, 1),
+    "differences": (simulate_differences, 1),
     "calibration": (simulate_calibration, 1),
+    "proxies": (simulate_proxies, 1),
     "ends": (simulate_ends, 1),
 }
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy import special, stats
 
 SHAPES = {
     "even": (0.3, 0.4, 0.3),
@@ -107,6 +107,32 @@ def draw_judged(
     ease = latent(rng, (len(shifts), instructions, criteria), CORRELATION[correlation]) + shifts[:, None, None]
     seen = ease + biases[:, None, None] + noise * rng.standard_normal(ease.shape)
     return levels(ease, shape), levels(seen, shape)
+
+
+def draw_believed(
+    rng: np.random.Generator,
+    shifts: np.ndarray,
+    biases: np.ndarray,
+    size: tuple[int, int],
+    correlation: str,
+    shape: str,
+    *,
+    noise: float,
+    doubt: float,
+    sampled: bool,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """People's scores, the judge's numbers and its expectations, (models, *size) for instructions and criteria.
+
+    The judge sees the latent number as in draw_judged, and believes it to lie within `doubt` of what it sees: that
+    spread, cut into levels, is its probability of each. Its number is the level of what it sees or, where `sampled`,
+    one drawn from those probabilities.
+    """
+    ease = latent(rng, (len(shifts), *size), CORRELATION[correlation]) + shifts[:, None, None]
+    seen = ease + biases[:, None, None] + noise * rng.standard_normal(ease.shape)
+    cuts = stats.norm.ppf(np.cumsum(SHAPES[shape])[:-1])
+    expectation = special.ndtr((seen[..., None] - cuts) / doubt).mean(axis=-1)
+    number = levels(seen + doubt * rng.standard_normal(ease.shape) if sampled else seen, shape)
+    return levels(ease, shape), number, expectation
 
 
 def draw_near_the_top(

@@ -13,12 +13,15 @@ columns:
   is_demonstration: True for the packaged demonstration judge.
   model_id: LLM under test that wrote the answers.
   aggregation: How several annotators' scores became one gold score (mean, median or mode).
+  proxy: >
+    What of the judge stands in for people's scores: number (score), expectation (expected_score) or both; number for a
+    judge without probabilities, whatever POLLUX_CALIBRATION_PROXY says.
   status: >
     calibrated; all labelled or nearly all labelled (fewer than two instructions without labels: the labels' own mean is
     the result); and, without a figure: too little variation (fewer than five labelled instructions with a score other
     than the commonest; labels_mean and its interval are all that is known), criteria rated in part (people rated only
     some criteria of answers whose full rating would be enough), too few labels, no labels.
-  judge_mean: Mean of the judge's scores, uncorrected; first sample of each instruction.
+  judge_mean: Mean of the judge's numbers, uncorrected; first sample of each instruction.
   labels_mean: Mean of people's scores alone; NULL without any.
   labels_standard_error: Of labels_mean, clustered by instruction.
   labels_ci_low: Lower end of the 95 % interval of labels_mean; NULL with too few labels.
@@ -36,6 +39,7 @@ columns:
   judge_weight: >
     The lambda of PPI++: 0 uses the labels only, 1 trusts the judge fully. Shared by all models of a judge, but 0 for
     one whose labels show errors of the judge on fewer than three instructions, too few to correct for them.
+  expected_weight: The part of judge_weight that the judge's expectation has; the rest is its number's.
 checks:
   - unique: [judge_id, model_id]
   - name: figures_exist_where_status_says_so
@@ -60,6 +64,7 @@ SELECT
     judges.is_demonstration,
     source.model_id,
     source.aggregation,
+    source.proxy,
     source.status,
     source.judge_mean,
     source.labels_mean,
@@ -76,7 +81,8 @@ SELECT
     source.n_labelled_clusters,
     source.n_labelled_clusters_needed,
     source.effective_labels,
-    source.judge_weight
+    source.judge_weight,
+    source.expected_weight
 FROM statistics.calibrated_quality AS source
 LEFT JOIN meta.judges AS judges ON judges.judge_id = source.judge_id
 LEFT JOIN marts.model_quality AS quality ON quality.judge_id = source.judge_id AND quality.model_id = source.model_id

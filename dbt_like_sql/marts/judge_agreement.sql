@@ -3,7 +3,9 @@ description: >
   How well a judge agrees with people, one row per figure, beside the agreement among people: the same figure for one
   annotator against the others, which a judge cannot be expected to exceed. Scores are in the rubrics' own units, gates
   included; only ok verdicts on answers that people scored count. Fractional gold is used unchanged for rmse, mae,
-  spearman and krippendorff_alpha, and as its nearest level (halfway rounds up) for the others.
+  spearman and krippendorff_alpha, and as its nearest level (halfway rounds up) for the others. The figures are those
+  of the judge's number (score); where the judge also gave probabilities of the levels, the columns from number_value on
+  compare its number and its expectation (expected_score), on the scores that have both.
 tags: {layer: marts}
 materialized: view
 columns:
@@ -25,6 +27,19 @@ columns:
   human_ci_low: Lower end of its 95 % interval.
   human_ci_high: Upper end of its 95 % interval.
   human_n: Pairs of one annotator and the others.
+  number_value: The figure of the judge's number on the scores that also have an expectation; NULL without any.
+  number_ci_low: Lower end of its 95 % interval.
+  number_ci_high: Upper end of its 95 % interval.
+  expected_value: >
+    The figure of the expectation on the same scores; it is used unchanged for rmse, mae, spearman and
+    krippendorff_alpha, and as its nearest level for the others.
+  expected_ci_low: Lower end of its 95 % interval.
+  expected_ci_high: Upper end of its 95 % interval.
+  difference: expected_value - number_value; below 0 the expectation is better for rmse and mae, above 0 for the others.
+  difference_ci_low: Lower end of the 95 % interval of the difference, which is paired; NULL where there is none.
+  difference_ci_high: Upper end of the 95 % interval of the difference.
+  expected_n: Scores with a number and an expectation; 0 for a judge whose profile does not ask for probabilities.
+  expected_n_clusters: Number of their instructions.
 checks:
   - unique: [judge_id, grain, scope, metric]
 */

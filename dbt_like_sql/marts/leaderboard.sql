@@ -1,9 +1,10 @@
 /*
 description: >
   The models of each judge, best mean first, with the certainty of their places. Each judge has a leaderboard of its
-  own. rank comes from paired differences on the items that both models of a pair were scored on, so it is valid for
-  models judged on different items too; its interval holds for all models of a judge simultaneously. A model in
-  tied_with cannot be told apart from this one, whatever their places.
+  own. All figures are made of the judge's number (score), never of its expectation (expected_score). rank comes from
+  paired differences on the items that both models of a pair were scored on, so it is valid for models judged on
+  different items too; its interval holds for all models of a judge simultaneously. A model in tied_with cannot be
+  told apart from this one, whatever their places.
 tags: {layer: marts}
 materialized: view
 columns:

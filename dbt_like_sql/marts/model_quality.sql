@@ -1,8 +1,9 @@
 /*
 description: >
   How good each model's answers are, per judge. mean_score pools all usable scores of the model (final_score of
-  staging.scores: scaled to [0, 1], gates applied, gate rows themselves left out), so an answer with more criteria has
-  more weight. Read it together with coverage: what could not be scored is left out of the mean, not counted as 0.
+  staging.scores: the judge's number and not its expectation, scaled to [0, 1], gates applied, gate rows themselves left
+  out), so an answer with more criteria has more weight. Read it together with coverage: what could not be scored is
+  left out of the mean, not counted as 0.
 tags: {layer: marts}
 materialized: table
 columns:

@@ -28,7 +28,8 @@ columns:
   score: The judge's number in the rubric's own units; NULL unless status is ok.
   expected_score: >
     The mean of the rubric's levels under the judge's own probabilities of them, in the rubric's own units; NULL where the
-    profile does not ask for the distribution or the server does not give it. The tables use score.
+    profile does not ask for the distribution or the server does not give it. Every mean and rank of the marts is made
+    of score; marts.judge_agreement compares the two, and marts.calibrated_quality may use this one.
   score_entropy: >
     Entropy of those probabilities in nats; 0 where the judge is sure, ln(number of levels) where it is not at all.
   level_probabilities: The judge's probability of each level of the rubric, in ascending order of the levels.
@@ -66,6 +67,12 @@ checks:
       SELECT judge_id, model_id, prompt_id, criterion_id, status, score, final_score
       FROM staging.scores
       WHERE (status = 'ok') <> (score IS NOT NULL) OR (status <> 'ok' AND final_score IS NOT NULL)
+  - name: distributions_sum_to_one
+    description: The probabilities of a rubric's levels are none below 0 and sum to 1.
+    sql: >
+      SELECT judge_id, model_id, prompt_id, criterion_id, level_probabilities
+      FROM staging.scores
+      WHERE abs(list_sum(level_probabilities) - 1) > 1e-6 OR list_min(level_probabilities) < 0
 */
 WITH current_requests AS (
     -- The key is computed again, so that a verdict on an earlier text cannot score today's answer.
@@ -108,9 +115,11 @@ judged AS (
         criteria.higher_is_better,
         coalesce(verdicts.status, 'missing') AS status,
         verdicts.score,
-        list_dot_product(verdicts.level_probabilities, criteria.levels) AS expected_score,
-        list_sum([-p * ln(p) FOR p IN verdicts.level_probabilities IF p > 0]) AS score_entropy,
-        verdicts.level_probabilities,
+        criteria.levels,
+        -- Probabilities of another number of levels belong to an earlier reading of the rubric.
+        CASE
+            WHEN len(verdicts.level_probabilities) = len(criteria.levels) THEN verdicts.level_probabilities
+        END AS level_probabilities,
         CASE
             WHEN criteria.is_gate OR criteria.higher_is_better THEN verdicts.score
             WHEN NOT criteria.higher_is_better THEN criteria.min_score + criteria.max_score - verdicts.score
@@ -160,8 +169,8 @@ SELECT
     judged.verdict_key,
     judged.status,
     judged.score,
-    judged.expected_score,
-    judged.score_entropy,
+    list_dot_product(judged.level_probabilities, judged.levels) AS expected_score,
+    list_sum([p * ln(1 / p) FOR p IN judged.level_probabilities IF p > 0]) AS score_entropy,
     judged.level_probabilities,
     judged.min_score,
     judged.max_score,

@@ -4,14 +4,14 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from pollux_dagster.core.statistics import Aggregation
+from pollux_dagster.core.statistics import Aggregation, Proxy
 from pollux_dagster.defs.metadata import row_count
 from pollux_dagster.warehouse.duckdb_resource import WarehouseResource
 from pollux_dagster.warehouse.statistics import TABLES
 
 
-def statistics_assets(aggregation: Aggregation) -> dg.AssetsDefinition:
-    """The multi-asset. `aggregation`: how several annotators' scores of one answer become one gold score."""
+def statistics_assets(aggregation: Aggregation, proxy: Proxy) -> dg.AssetsDefinition:
+    """The multi-asset. `aggregation` and `proxy` are those of `refresh_statistics`."""
 
     @dg.multi_asset(
         name="statistics",
@@ -35,7 +35,7 @@ def statistics_assets(aggregation: Aggregation) -> dg.AssetsDefinition:
 
         with warehouse.get_connection() as con:
             warehouse.create_schema(con)
-            report = refresh_statistics(con, aggregation=aggregation)
+            report = refresh_statistics(con, aggregation=aggregation, proxy=proxy)
             context.log.info(f"statistics of {report.judges} judges in {report.elapsed_s:.1f} s")
             for table in TABLES:
                 yield dg.MaterializeResult(

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import duckdb
 
-from pollux_dagster.core.statistics import Aggregation
+from pollux_dagster.core.statistics import Aggregation, Proxy
 from pollux_dagster.warehouse.materialize import BuildReport, build_sql_model
 from pollux_dagster.warehouse.sql_models import SqlModel
 from pollux_dagster.warehouse.statistics.refresh import refresh_statistics
@@ -22,6 +22,7 @@ def build_tables(
     *,
     run_id: str | None = None,
     aggregation: Aggregation = "mean",
+    proxy: Proxy = "number",
 ) -> list[BuildReport]:
     """Build `models`, in the order of load_sql_models, with statistics.* between staging and the models that read it.
 
@@ -29,5 +30,5 @@ def build_tables(
         SqlCheckFailedError: a check of severity error found rows; tables built before it are in place.
     """
     staging = [build_sql_model(con, model, run_id=run_id) for model in models if model.schema == "staging"]
-    refresh_statistics(con, aggregation=aggregation)
+    refresh_statistics(con, aggregation=aggregation, proxy=proxy)
     return staging + [build_sql_model(con, model, run_id=run_id) for model in models if model.schema != "staging"]

@@ -65,12 +65,21 @@ def draw_scores(models: int, prompts: int, *, seed: int, judge: str = JUDGE, rep
     return pl.DataFrame(rows, infer_schema_length=None)
 
 
+def with_expectations(scores: pl.DataFrame, *, seed: int) -> pl.DataFrame:
+    """The scores with an expected_score between their levels, most of the way towards the judge's number."""
+    rng = np.random.default_rng(seed)
+    low, high, score = (scores[column].to_numpy() for column in ("min_score", "max_score", "score"))
+    expected = score + rng.uniform(0, 0.4, scores.height) * ((low + high) / 2 - score)
+    expected = np.clip(expected + rng.normal(0, 0.1, scores.height) * (high - low), low, high)
+    return scores.with_columns(expected_score=pl.Series(expected).fill_nan(None))
+
+
 def write_scores(con: duckdb.DuckDBPyConnection, models: list[SqlModel], *frames: pl.DataFrame) -> None:
     """The frames as staging.scores, with the instructions, criteria, outputs and judges they speak of."""
     (types,) = [model.column_types for model in models if model.table == "staging.scores"]
     columns = ", ".join(f"{name} {kind}" for name, kind in types.items())
     con.execute(f"CREATE SCHEMA IF NOT EXISTS staging; CREATE OR REPLACE TABLE staging.scores ({columns})")
-    con.register("drawn", pl.concat(frames))
+    con.register("drawn", pl.concat(frames, how="diagonal"))
     con.execute("INSERT INTO staging.scores BY NAME SELECT * FROM drawn")
     con.unregister("drawn")
     con.execute(

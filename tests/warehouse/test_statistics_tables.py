@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import duckdb
 import numpy as np
 import pandas as pd
@@ -11,12 +13,22 @@ import statsmodels.formula.api as smf
 from scipy import stats
 from sklearn import metrics
 
+from pollux_dagster.core.statistics import Proxy
 from pollux_dagster.warehouse.materialize import SqlCheckFailedError, build_sql_model
 from pollux_dagster.warehouse.pipeline import build_tables
 from pollux_dagster.warehouse.sql_models import SqlModel
 from pollux_dagster.warehouse.statistics import TABLES
 from pollux_dagster.warehouse.statistics.refresh import refresh_statistics
-from tests.warehouse.scored_world import GATE, JUDGE, LEVELS, OTHER_JUDGE, draw_scores, write_human_scores, write_scores
+from tests.warehouse.scored_world import (
+    GATE,
+    JUDGE,
+    LEVELS,
+    OTHER_JUDGE,
+    draw_scores,
+    with_expectations,
+    write_human_scores,
+    write_scores,
+)
 
 
 def build_marts(con: duckdb.DuckDBPyConnection, models: list[SqlModel]) -> None:
@@ -177,6 +189,61 @@ def test_agreement_is_that_of_scikit_learn_by_scope(con: duckdb.DuckDBPyConnecti
     assert found[(found.metric == "rmse") & (found.grain == "all")].human_n.item() == 20 * 3 * 4 * 2
 
 
+def test_number_and_expectation_are_compared_on_the_scores_that_have_both(
+    con: duckdb.DuckDBPyConnection, models: list[SqlModel]
+) -> None:
+    plain, drawn = draw_scores(3, 30, seed=2, judge=OTHER_JUDGE), draw_scores(3, 30, seed=1)
+    # The server gave no probabilities for the answers to p3.
+    scores = with_expectations(drawn, seed=4).with_columns(
+        expected_score=pl.when(pl.col("prompt_id") != "p3").then("expected_score")
+    )
+    ratings = rated_answers(drawn, 20)
+    write_scores(con, models, drawn, plain)
+    write_human_scores(con, ratings)
+    build_marts(con, models)
+    query = (
+        "SELECT judge_id, grain, scope, metric, value, standard_error, ci_low, ci_high, n, n_clusters, human_value, "
+        "human_ci_low, human_ci_high, human_n FROM marts.judge_agreement ORDER BY ALL"
+    )
+    before = con.sql(query).fetchall()
+    con.register("given", scores.select("verdict_key", "expected_score"))
+    con.execute(
+        "UPDATE staging.scores SET expected_score = given.expected_score FROM given "
+        "WHERE given.verdict_key = scores.verdict_key"
+    )
+    build_marts(con, models)
+    assert con.sql(query).fetchall() == before
+    gold = ratings.group_by("prompt_id", "model_id", "criteria_name").agg(gold=pl.col("score").mean())
+    both = scores.filter(pl.col("expected_score").is_not_null() & (pl.col("status") == "ok")).join(
+        gold, on=["prompt_id", "model_id", "criteria_name"]
+    )
+    found = con.sql(f"FROM marts.judge_agreement WHERE judge_id = '{JUDGE}'").df()
+    for grain, scope, part in (
+        ("all", None, both),
+        ("criterion", "c2", both.filter(pl.col("criterion_id") == "c2")),
+        ("task_type", "t1", both.filter(pl.col("task_type") == "t1")),
+    ):
+        one = found[(found.grain == grain) & (found.scope.isna() if scope is None else found.scope == scope)]
+        assert set(one.expected_n) == {part.height}
+        assert set(one.expected_n_clusters) == {part["prompt_id"].n_unique()}
+        people, score = part["gold"].to_numpy(), part["score"].to_numpy()
+        expected = part["expected_score"].to_numpy()
+        row = one.set_index("metric")
+        for column, values in (("number_value", score), ("expected_value", expected)):
+            figure, level = row[column], np.floor(values + 0.5 + 1e-9)
+            assert figure["rmse"] == pytest.approx(metrics.root_mean_squared_error(people, values), abs=1e-12)
+            assert figure["mae"] == pytest.approx(metrics.mean_absolute_error(people, values), abs=1e-12)
+            assert figure["spearman"] == pytest.approx(stats.spearmanr(people, values).statistic, abs=1e-12)
+            f1 = metrics.f1_score(np.floor(people + 0.5), level, average="macro")
+            assert figure["macro_f1"] == pytest.approx(f1, abs=1e-12)
+        assert np.allclose(row.difference, row.expected_value - row.number_value)
+        assert ((row.difference_ci_low < row.difference) & (row.difference < row.difference_ci_high)).all()
+        assert ((row.expected_ci_low < row.expected_value) & (row.expected_value < row.expected_ci_high)).all()
+    other = con.sql(f"FROM marts.judge_agreement WHERE judge_id = '{OTHER_JUDGE}'").df()
+    assert other[["number_value", "expected_value", "expected_ci_low", "difference"]].isna().all(axis=None)
+    assert set(other.expected_n) == {0}
+
+
 def test_fractional_gold_goes_to_a_level_of_its_own_criterion(
     con: duckdb.DuckDBPyConnection, models: list[SqlModel]
 ) -> None:
@@ -268,6 +335,63 @@ def test_calibration_says_when_there_are_too_few_labels(
     if status == "calibrated":
         assert (rows.effective_labels > rows.n_labelled).all()
         assert ((rows.ci_high - rows.ci_low) < (rows.labels_ci_high - rows.labels_ci_low)).all()
+
+
+def calibrated_by(con: duckdb.DuckDBPyConnection, proxy: Proxy) -> pd.DataFrame:
+    refresh_statistics(con, proxy=proxy)
+    return con.sql("FROM statistics.calibrated_quality ORDER BY judge_id, model_id").df()
+
+
+FIGURES = ["judge_mean", "labels_mean", "calibrated_mean", "standard_error", "ci_low", "ci_high", "effective_labels"]
+
+
+def test_calibration_uses_the_proxy_that_is_asked_for(con: duckdb.DuckDBPyConnection, models: list[SqlModel]) -> None:
+    drawn, plain = draw_scores(3, 60, seed=1), draw_scores(3, 60, seed=2, judge=OTHER_JUDGE)
+    write_scores(con, models, drawn, plain)
+    write_human_scores(con, rated_answers(drawn, 25))
+    without = calibrated_by(con, "number")
+    con.register("given", with_expectations(drawn, seed=3).select("verdict_key", "expected_score"))
+    con.execute(
+        "UPDATE staging.scores SET expected_score = given.expected_score FROM given "
+        "WHERE given.verdict_key = scores.verdict_key"
+    )
+    found = {proxy: calibrated_by(con, proxy) for proxy in get_args(Proxy)}
+    pd.testing.assert_frame_equal(found["number"], without)
+    assert set(without.status) == {"calibrated"}
+    assert set(without.expected_weight) == {0.0}
+    for proxy, rows in found.items():
+        mine, other = rows[rows.judge_id == JUDGE], rows[rows.judge_id == OTHER_JUDGE]
+        assert set(mine.proxy) == {proxy}
+        # The other judge gave no probabilities: its number is used, and its row says so.
+        pd.testing.assert_frame_equal(other, without[without.judge_id == OTHER_JUDGE])
+    expectation, both = (found[proxy][found[proxy].judge_id == JUDGE] for proxy in ("expectation", "both"))
+    assert (expectation.expected_weight == expectation.judge_weight).all()
+    assert (expectation.calibrated_mean - without[without.judge_id == JUDGE].calibrated_mean).abs().min() > 1e-4
+    assert ((both.expected_weight > 0) & (both.expected_weight < both.judge_weight)).all()
+
+
+def test_an_expectation_takes_the_direction_and_the_gates_of_its_number(
+    con: duckdb.DuckDBPyConnection, models: list[SqlModel]
+) -> None:
+    """Expectations that equal the numbers change nothing: of a rubric whose lowest level is the best, of a gated
+    answer, and where some are missing.
+    """
+    scores = draw_scores(2, 50, seed=1)
+    reverse = pl.when(pl.col("criterion_id") == "c2").then(6 - pl.col("score")).otherwise("score")
+    numbered = scores.with_columns(score=reverse, higher_is_better=pl.col("criterion_id") != "c2").with_columns(
+        expected_score=pl.when(pl.col("prompt_id") != "p7").then("score")
+    )
+    assert (numbered["gate_state"] == "tripped").any()
+    write_scores(con, models, numbered)
+    con.execute("UPDATE raw.criteria SET higher_is_better = FALSE WHERE criterion_id = 'c2'")
+    ratings = rated_answers(scores, 25).with_columns(
+        score=pl.when(pl.col("criteria_name") == "criterion c2").then(6 - pl.col("score")).otherwise("score")
+    )
+    write_human_scores(con, ratings)
+    number, expectation = calibrated_by(con, "number"), calibrated_by(con, "expectation")
+    assert set(number.status) == {"calibrated"}
+    pd.testing.assert_frame_equal(number[FIGURES], expectation[FIGURES], rtol=1e-12)
+    assert (expectation.expected_weight > 0.2).all()
 
 
 def test_people_go_through_the_gate_rule_too(con: duckdb.DuckDBPyConnection, models: list[SqlModel]) -> None:

@@ -7,6 +7,11 @@ numpy arrays; integer codes name groups and clusters, and tables, columns and fi
 from typing import Literal
 
 Aggregation = Literal["mean", "median", "mode"]
-"""How several annotators' scores of one answer become one gold score. Defined here because settings need it without
-importing scipy.
+"""How several annotators' scores of one answer become one gold score. Defined here, as Proxy is, because settings need
+it without importing scipy.
+"""
+
+Proxy = Literal["number", "expectation", "both"]
+"""What of a judge stands in for people's scores where they gave none: its number, the mean of the levels under its own
+probabilities, or both.
 """

@@ -98,7 +98,7 @@ def agreement(
         gold, judge, cluster, len(names), scale,
         classes or (scale[nearest_level(gold, scale)], scale[nearest_level(judge, scale)]),
     )  # fmt: skip
-    values = _figures(tables)
+    values = figures_of(_sums(tables))
     figures = {name: jackknife(values[name], len(names), TRANSFORMS[name], level) for name in METRICS}
     return Agreement(
         n=len(gold),
@@ -158,24 +158,53 @@ def _fold(gold_levels: Floats, judge_levels: Floats, scale: Floats) -> Callable[
     return fold
 
 
-def _figures(tables: Tables) -> dict[str, Floats]:
-    """Every figure for every table: (tables,) each."""
-    counts, confusion = tables.counts, tables.confusion
-    n = counts.sum(axis=(1, 2))
-    gap = tables.judge_values[None, :] - tables.gold_values[:, None]
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """What the figures are made of, over all items and then without each cluster in turn: (1 + clusters,) each.
+
+    `squares` and `gaps` are the sums of (judge - gold)^2 and |judge - gold|, `first` and `second` those of both sides'
+    scores and of their squares. `confusion` is (1 + clusters, levels, levels), gold in rows.
+    """
+
+    n: Floats
+    squares: Floats
+    gaps: Floats
+    first: Floats
+    second: Floats
+    confusion: Table
+    spearman: Floats
+
+
+def _sums(tables: Tables) -> Sums:
+    counts, gold, judge = tables.counts, tables.gold_values, tables.judge_values
+    gap = judge[None, :] - gold[:, None]
+    rows, columns = counts.sum(axis=2), counts.sum(axis=1)
+    return Sums(
+        n=counts.sum(axis=(1, 2)),
+        squares=(counts * gap**2).sum(axis=(1, 2)),
+        gaps=(counts * np.abs(gap)).sum(axis=(1, 2)),
+        first=rows @ gold + columns @ judge,
+        second=rows @ gold**2 + columns @ judge**2,
+        confusion=tables.confusion,
+        spearman=spearman(tables),
+    )
+
+
+def figures_of(sums: Sums) -> dict[str, Floats]:
+    """Every figure of METRICS: (1 + clusters,) each."""
+    n, confusion = sums.n, sums.confusion
     gold_counts, judge_counts = confusion.sum(axis=2), confusion.sum(axis=1)
     position = np.arange(confusion.shape[1])
     distance = (position[:, None] - position[None, :]) ** 2.0
     with np.errstate(divide="ignore", invalid="ignore"):
-        square = (counts * gap**2).sum(axis=(1, 2))
         expected = np.einsum("ti,ij,tj->t", gold_counts, distance, judge_counts) / n
         return {
-            "rmse": rmse(tables),
-            "mae": (counts * np.abs(gap)).sum(axis=(1, 2)) / n,
-            "macro_f1": macro_f1(tables),
-            "spearman": spearman(tables),
+            "rmse": np.sqrt(sums.squares / n),
+            "mae": sums.gaps / n,
+            "macro_f1": macro_f1(confusion),
+            "spearman": sums.spearman,
             "quadratic_kappa": 1 - (confusion * distance).sum(axis=(1, 2)) / expected,
-            "krippendorff_alpha": _alpha_of_two(counts, tables.gold_values, tables.judge_values, square),
+            "krippendorff_alpha": _alpha_of_two(sums),
             "exact_agreement": np.einsum("tii->t", confusion) / n,
         }
 
@@ -191,18 +220,18 @@ def rmse(tables: Tables) -> Floats:
 ClassesOfF1 = Literal["used", "people", "rubric"]
 
 
-def macro_f1(tables: Tables, over: ClassesOfF1 = "used") -> Floats:
-    """Macro F1 for every table: (tables,), NaN for one without items.
+def macro_f1(confusion: Table, over: ClassesOfF1 = "used") -> Floats:
+    """Macro F1 for every (levels, levels) table of `confusion`: (tables,), NaN for one without items.
 
     over: the classes whose F1 are averaged. "used": those that either side uses, as scikit-learn's
     f1_score(average="macro"). "people": those in gold. "rubric": every level of the scale, an unused one with F1 0, as
     with scikit-learn's `labels` and its default for a zero division.
     """
-    gold_counts = tables.confusion.sum(axis=2)
-    used = gold_counts + tables.confusion.sum(axis=1)
+    gold_counts = confusion.sum(axis=2)
+    used = gold_counts + confusion.sum(axis=1)
     n = gold_counts.sum(axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
-        f1 = np.where(used > 0, 2 * np.einsum("tii->ti", tables.confusion) / used, 0.0)
+        f1 = np.where(used > 0, 2 * np.einsum("tii->ti", confusion) / used, 0.0)
         if over == "used":
             mean = f1.sum(axis=1) / (used > 0).sum(axis=1)
         elif over == "people":
@@ -229,19 +258,17 @@ def spearman(tables: Tables) -> Floats:
     return correlation
 
 
-def _alpha_of_two(tables: Table, gold_values: Floats, judge_values: Floats, square: Floats) -> Floats:
+def _alpha_of_two(sums: Sums) -> Floats:
     # Observed disagreement over 2n pairable values against that of all their pairs. With the interval metric both
     # follow from the first two moments.
-    rows, columns = tables.sum(axis=2), tables.sum(axis=1)
-    m = 2 * tables.sum(axis=(1, 2))
-    first = rows @ gold_values + columns @ judge_values
-    second = rows @ gold_values**2 + columns @ judge_values**2
-    expected = (2 * m * second - 2 * first**2) / (m * (m - 1))
-    alpha: Floats = 1 - 2 * square / m / expected
+    m = 2 * sums.n
+    expected = (2 * m * sums.second - 2 * sums.first**2) / (m * (m - 1))
+    alpha: Floats = 1 - 2 * sums.squares / m / expected
     return alpha
 
 
 def jackknife(values: Floats, clusters: int, transform: str, level: float) -> Estimate:
+    """The first of `values` with its interval, the others being the figure without each cluster in turn."""
     value, left_out = float(values[0]), values[1:]
     forward, back, slope = _SCALES[transform]
     if clusters < 2 or not np.isfinite(value) or not np.isfinite(left_out).all():
@@ -259,6 +286,7 @@ def jackknife(values: Floats, clusters: int, transform: str, level: float) -> Es
 
 
 _SCALES: dict[str, tuple[Callable[[float], float], Callable[[float], float], Callable[[float], float]]] = {
+    "plain": (float, float, lambda _: 1.0),
     "log": (np.log, np.exp, lambda x: float(np.float64(1) / x)),
     "logit": (special.logit, special.expit, lambda x: float(np.float64(1) / (x * (1 - x)))),
     "fisher": (np.arctanh, np.tanh, lambda x: float(np.float64(1) / (1 - x * x))),

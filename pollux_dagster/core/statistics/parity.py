@@ -224,7 +224,7 @@ def _values(pairs: _Pairs, average: str, clusters: Integers, n_clusters: int) ->
         each["rmse"].append(rmse(tables))
         each["spearman"].append(spearman(tables))
         for classes in OPTIONS["classes"]:
-            each[classes].append(macro_f1(tables, cast("ClassesOfF1", classes)))
+            each[classes].append(macro_f1(tables.confusion, cast("ClassesOfF1", classes)))
     return {name: _mean_of_defined(values, 1 + n_clusters) for name, values in each.items()}
 
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import special, stats
+from scipy import optimize, special, stats
 
+from pollux_dagster.core.statistics import Proxy
 from pollux_dagster.core.statistics.clusters import Booleans, Floats, Integers, matched_degrees, sum_cells
 from pollux_dagster.core.statistics.intervals import clustered_means
 
@@ -33,7 +34,8 @@ class CalibratedMeans:
     intervals.clustered_means computes them; the interval is NaN below minimum_labelled. judge_mean: of all rows,
     uncorrected. effective_labels: the number of labelled rows that would be as precise without the judge. weight:
     lambda, the trust in the judge; it is shared by all models, but 0 (labels only) for one whose labels show too few of
-    the judge's errors. varied: whether gold differs enough among the labelled instructions to estimate a variance from
+    the judge's errors. expected_weight: the part of it that the judge's expectation has, the rest being its number's.
+    varied: whether gold differs enough among the labelled instructions to estimate a variance from
     them.
     """
 
@@ -51,6 +53,7 @@ class CalibratedMeans:
     rows: Integers
     effective_labels: Floats
     weight: Floats
+    expected_weight: Floats
     varied: Booleans
     enough: Booleans
 
@@ -62,6 +65,8 @@ def calibrated_means(
     clusters: Integers,
     n_models: int,
     *,
+    expected: Floats | None = None,
+    proxy: Proxy = "number",
     bounds: tuple[float, float] = (0.0, 1.0),
     weight: float | None = None,
     minimum_labelled: int = MINIMUM_LABELLED,
@@ -71,13 +76,15 @@ def calibrated_means(
     """Mean human score of each model over all its rows, from a judge on all rows and people on some.
 
     judge, gold: (rows,) on the same scale, gold NaN where nobody rated the row. models, clusters: (rows,) codes.
-    weight: lambda, estimated when None. bounds: of the scale.
+    expected: (rows,), the judge's expectation on that scale, which every proxy but its number needs. weight: lambda,
+    estimated when None, shared equally where there are two proxies. bounds: of the scale.
 
-    mean = mean(gold, labelled) + lambda (mean(judge, unlabelled) - mean(judge, labelled)), PPI++ of Angelopoulos, Duchi
-    & Zrnic 2023 (arXiv:2311.01453, section 2 and, for the choice of lambda, 6). Its variance is that of the sum of the
-    clusters' influences, so labelled and unlabelled rows of one instruction may depend on each other; parts with few
-    clusters are enlarged as CR3 does. lambda minimises that variance summed over the models and is clipped to [0, 1];
-    it is shared, because the few labels of one model would overfit it.
+    mean = mean(gold, labelled) + lambda (mean(proxy, unlabelled) - mean(proxy, labelled)), PPI++ of Angelopoulos, Duchi
+    & Zrnic 2023 (arXiv:2311.01453, section 2 and, for the choice of lambda, 6); with two proxies one such term each, as
+    with several control variates (Lavenberg & Welch 1981, Management Science 27:322). The variance is that of the sum
+    of the clusters' influences, so labelled and unlabelled rows of one instruction may depend on each other; parts with
+    few clusters are enlarged as CR3 does. lambda minimises that variance summed over the models; no lambda is below 0
+    and they sum to 1 at most. They are shared, because the few labels of one model would overfit them.
 
     Interval: t, with the degrees of freedom that match the kurtosis of the influences of the labelled and the other
     clusters (clusters.matched_degrees, the two variances combined as in Welch 1947). It is computed on the logit scale
@@ -87,46 +94,54 @@ def calibrated_means(
     The labelled rows must be a random part of each model's rows; labels chosen by their score break the correction. A
     model gets no estimate with fewer than minimum_labelled labelled instructions, fewer than minimum_varied of them
     with a gold other than the commonest, or fewer than two unlabelled ones. With fewer than MINIMUM_ERRORS labelled
-    instructions on which the judge errs, it gets the estimate from the labels alone. Raises ValueError when lengths
-    differ or a value is out of bounds.
+    instructions on which the judge's number errs, it gets the estimate from the labels alone; an expectation is never
+    quite right, so its errors do not show whether the large ones were seen. Raises ValueError when lengths differ, a
+    value is out of bounds or `expected` is missing.
     """
     low, high = bounds
     labelled = ~np.isnan(gold)
-    for name, values in (("judge", judge), ("gold", gold[labelled])):
+    if expected is None and proxy != "number":
+        raise ValueError(f"the proxy {proxy!r} needs the judge's expectations: pass `expected`, one for each row")
+    given = {"judge": judge, "gold": gold[labelled]} | ({} if expected is None else {"expected": expected})
+    for name, values in given.items():
         if len(values) and not (values.min() >= low - 1e-9 and values.max() <= high + 1e-9):
             raise ValueError(f"{name} scores must lie within the scale {bounds}; bring both to it first.")
     span = high - low
     f, y = (judge - low) / span, (gold - low) / span
+    proxies = [f] if proxy != "expectation" else []
+    if expected is not None and proxy != "number":
+        proxies.append((expected - low) / span)
     rows = np.bincount(models, minlength=n_models).astype(np.int64)
     gold_part = _influences(y[labelled], models[labelled], clusters[labelled], n_models)
-    judge_part = _influences(f[labelled], models[labelled], clusters[labelled], n_models)
-    rest_part = _influences(f[~labelled], models[~labelled], clusters[~labelled], n_models)
+    judge_parts = [_influences(x[labelled], models[labelled], clusters[labelled], n_models) for x in proxies]
+    rest_parts = [_influences(x[~labelled], models[~labelled], clusters[~labelled], n_models) for x in proxies]
     many = gold_part.clusters >= max(minimum_labelled, 2)
     varied = _varied(y[labelled], models[labelled], clusters[labelled], n_models) >= minimum_varied
-    enough = many & varied & (rest_part.clusters >= 2)
+    enough = many & varied & (rest_parts[0].clusters >= 2)
     errors = _varied((y - f)[labelled], models[labelled], clusters[labelled], n_models)
     trusted = enough & (errors >= MINIMUM_ERRORS)
     # One row per (model, cluster) pair that has rows in either part.
     width = int(clusters.max()) + 1 if len(clusters) else 1
     pairs = np.unique(models * width + clusters)
     a = gold_part.on(pairs, width)
-    b = rest_part.on(pairs, width) - judge_part.on(pairs, width)
+    b = np.stack([r.on(pairs, width) - j.on(pairs, width) for r, j in zip(rest_parts, judge_parts, strict=True)])
     model_of_pair = pairs // width
     used = trusted[model_of_pair]
     if weight is None:
-        moment = float((b[used] ** 2).sum())
-        weight = float(np.clip(-(a[used] * b[used]).sum() / moment, 0.0, 1.0)) if moment > 0 else 0.0
-        fitted = 1.0 / max(int(trusted.sum()), 1)
+        weights = _weights(a[used], b[:, used])
+        fitted = len(proxies) / max(int(trusted.sum()), 1)
     else:
+        weights = np.full(len(proxies), weight / len(proxies))
         fitted = 0.0
-    trust = np.where(trusted, weight, 0.0)
+    trust = np.where(trusted, weights[:, None], 0.0)
     alone = clustered_means(y[labelled], models[labelled], clusters[labelled], n_models, level=level)
     with np.errstate(divide="ignore", invalid="ignore"):
         labels_degrees = gold_part.clusters.astype(np.float64) - 1
-        mean = gold_part.mean + trust * (rest_part.mean - judge_part.mean)
+        gaps = np.stack([r.mean - j.mean for r, j in zip(rest_parts, judge_parts, strict=True)])
+        mean = gold_part.mean + (trust * gaps).sum(axis=0)
         has_labels = np.isin(pairs, gold_part.model * width + gold_part.cluster)
-        variance, matched = _spread(a + trust[model_of_pair] * b, model_of_pair, has_labels, n_models)
-        # lambda was chosen to minimise this variance, which costs its share of the degrees of freedom.
+        variance, matched = _spread(a + (trust[:, model_of_pair] * b).sum(axis=0), model_of_pair, has_labels, n_models)
+        # Each lambda was chosen to minimise this variance, which costs its share of the degrees of freedom.
         error = np.sqrt(variance * labels_degrees / (labels_degrees - fitted))
         low_end, high_end = _interval(mean, error, np.fmin(labels_degrees - fitted, matched), level)
         # The labels-only interval is exact for few clusters and near the ends.
@@ -154,7 +169,8 @@ def calibrated_means(
         labelled_clusters=gold_part.clusters,
         rows=rows,
         effective_labels=np.where(enough, effective, np.nan),
-        weight=np.where(enough, trust, np.nan),
+        weight=np.where(enough, trust.sum(axis=0), np.nan),
+        expected_weight=np.where(enough, 0.0 if proxy == "number" else trust[-1], np.nan),
         varied=varied,
         enough=enough,
     )
@@ -187,6 +203,25 @@ def _influences(values: Floats, models: Integers, clusters: Integers, n_models: 
         influence = factor * (cells.total - mean[cells.group] * cells.count) / rest
     influence = np.where(rest > 0, influence, 0.0)
     return _Part(mean=mean, clusters=n, model=cells.group, cluster=cells.cluster, influence=influence)
+
+
+def _weights(labels: Floats, proxies: Floats) -> Floats:
+    """The weights w, none below 0 and summing to 1 at most, for which the influences labels + w proxies have the least
+    sum of squares. labels: (cells,), proxies: (proxies, cells). One proxy has clip(-labels proxies / proxies^2, 0, 1).
+
+    What the weights leave of 1 is the labels' alone, so the result is the point nearest to 0 among the weighted means
+    of the influences without any proxy and with each of them fully trusted. Least squares without negative
+    coefficients (Lawson & Hanson 1974, chapter 23) find it: with one more equation, sum = 1, the solution is that point
+    but for its sum.
+    """
+    corners = np.stack([labels, *(labels + proxies)], axis=1)
+    size = float(np.sqrt((corners**2).sum(axis=0).max(initial=0.0)))
+    if size == 0:
+        return np.zeros(len(proxies))
+    triangle = np.linalg.qr(corners / size, mode="r")
+    solution, _ = optimize.nnls(np.vstack([triangle, np.ones(len(proxies) + 1)]), np.r_[np.zeros(len(triangle)), 1.0])
+    weights: Floats = solution[1:] / solution.sum()
+    return weights
 
 
 def _varied(values: Floats, models: Integers, clusters: Integers, n_models: int) -> Integers:

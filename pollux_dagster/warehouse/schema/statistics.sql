@@ -62,6 +62,19 @@ CREATE TABLE IF NOT EXISTS statistics.golden_drift (
     n BIGINT NOT NULL, n_clusters BIGINT NOT NULL, shifted BOOLEAN NOT NULL
 );
 -- These columns were added later: a warehouse may lack them, or still have the NOT NULL of shift.
+ALTER TABLE statistics.judge_agreement ADD COLUMN IF NOT EXISTS number_value DOUBLE;
+ALTER TABLE statistics.judge_agreement ADD COLUMN IF NOT EXISTS number_ci_low DOUBLE;
+ALTER TABLE statistics.judge_agreement ADD COLUMN IF NOT EXISTS number_ci_high DOUBLE;
+ALTER TABLE statistics.judge_agreement ADD COLUMN IF NOT EXISTS expected_value DOUBLE;
+ALTER TABLE statistics.judge_agreement ADD COLUMN IF NOT EXISTS expected_ci_low DOUBLE;
+ALTER TABLE statistics.judge_agreement ADD COLUMN IF NOT EXISTS expected_ci_high DOUBLE;
+ALTER TABLE statistics.judge_agreement ADD COLUMN IF NOT EXISTS difference DOUBLE;
+ALTER TABLE statistics.judge_agreement ADD COLUMN IF NOT EXISTS difference_ci_low DOUBLE;
+ALTER TABLE statistics.judge_agreement ADD COLUMN IF NOT EXISTS difference_ci_high DOUBLE;
+ALTER TABLE statistics.judge_agreement ADD COLUMN IF NOT EXISTS expected_n BIGINT;
+ALTER TABLE statistics.judge_agreement ADD COLUMN IF NOT EXISTS expected_n_clusters BIGINT;
+ALTER TABLE statistics.calibrated_quality ADD COLUMN IF NOT EXISTS proxy VARCHAR;
+ALTER TABLE statistics.calibrated_quality ADD COLUMN IF NOT EXISTS expected_weight DOUBLE;
 ALTER TABLE statistics.golden_drift ADD COLUMN IF NOT EXISTS ok_share DOUBLE;
 ALTER TABLE statistics.golden_drift ADD COLUMN IF NOT EXISTS baseline_ok_share DOUBLE;
 ALTER TABLE statistics.golden_drift ADD COLUMN IF NOT EXISTS failing BOOLEAN;

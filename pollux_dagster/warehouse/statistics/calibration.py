@@ -12,6 +12,7 @@ import duckdb
 import numpy as np
 import polars as pl
 
+from pollux_dagster.core.statistics import Proxy
 from pollux_dagster.core.statistics.clusters import Integers
 from pollux_dagster.core.statistics.ppi import MINIMUM_LABELLED, calibrated_means
 from pollux_dagster.warehouse.statistics.codes import encode
@@ -22,9 +23,14 @@ TOO_FEW, NO_LABELS = "too few labels", "no labels"
 IN_PART, TOO_LITTLE = "criteria rated in part", "too little variation"
 
 
-def calibrated_quality(con: duckdb.DuckDBPyConnection, judge_id: str, people: HumanScores) -> pl.DataFrame:
+def calibrated_quality(
+    con: duckdb.DuckDBPyConnection, judge_id: str, people: HumanScores, proxy: Proxy
+) -> pl.DataFrame:
     """One judge's rows, one per model, whatever its labels; figures that cannot be computed are NULL, and `status` says
     why.
+
+    A judge that gave no probabilities has its number as proxy, whatever was asked for. Where it gave none for some
+    scores, its number stands for their expectation.
 
     Where people scored all answers, or all but those of one instruction, there is nothing to calibrate with: the
     labels' own mean and interval are the result.
@@ -36,7 +42,16 @@ def calibrated_quality(con: duckdb.DuckDBPyConnection, judge_id: str, people: Hu
     whole = rows.select(pl.col("gold").is_not_null().all().over("model_id", "prompt_id", "sample_index")).to_series()
     in_part = np.bincount(models.codes[(rated & ~whole).to_numpy()], minlength=len(models)) > 0
     label = np.where(whole.to_numpy(), rows["gold"].fill_null(float("nan")).to_numpy(), np.nan)
-    found = calibrated_means(rows["score"].to_numpy(), label, models.codes, clusters.codes, len(models))
+    used: Proxy = proxy if rows["has_expectation"].any() else "number"
+    found = calibrated_means(
+        rows["score"].to_numpy(),
+        label,
+        models.codes,
+        clusters.codes,
+        len(models),
+        expected=rows["expected"].to_numpy(),
+        proxy=used,
+    )
     many = found.labelled_clusters >= MINIMUM_LABELLED
     left_over = np.bincount(_models_of_answers(rows.filter(~whole), models.names), minlength=len(models))
     complete = many & (left_over < 2)
@@ -55,6 +70,7 @@ def calibrated_quality(con: duckdb.DuckDBPyConnection, judge_id: str, people: Hu
     return models.names.with_columns(
         judge_id=pl.lit(judge_id),
         aggregation=pl.lit(people.aggregation),
+        proxy=pl.lit(used),
         status=pl.Series(status.tolist(), dtype=pl.String),
         judge_mean=pl.Series(found.judge_mean),
         labels_mean=pl.Series(found.labels_mean),
@@ -71,6 +87,7 @@ def calibrated_quality(con: duckdb.DuckDBPyConnection, judge_id: str, people: Hu
         n_labelled_clusters_needed=pl.lit(MINIMUM_LABELLED, dtype=pl.Int64),
         effective_labels=pl.Series(np.where(complete, found.labelled_rows, found.effective_labels)),
         judge_weight=pl.Series(np.where(found.enough & ~complete, found.weight, np.nan)),
+        expected_weight=pl.Series(np.where(found.enough & ~complete, found.expected_weight, np.nan)),
     )
 
 
@@ -102,8 +119,15 @@ def human_final_scores(con: duckdb.DuckDBPyConnection, people: HumanScores) -> p
     return pl.concat([decided.select(*ITEM, gold=value), tripped.select(*ITEM, gold=pl.lit(0.0))])
 
 
+# Gates trip by the judge's number for both.
 _JUDGED = """
-SELECT model_id, prompt_id, sample_index, criterion_id, avg(final_score) AS score
+SELECT model_id, prompt_id, sample_index, criterion_id, avg(final_score) AS score,
+       avg(CASE
+           WHEN gate_state = 'tripped' OR expected_score IS NULL THEN final_score
+           WHEN higher_is_better THEN (expected_score - min_score) / (max_score - min_score)
+           ELSE (max_score - expected_score) / (max_score - min_score)
+       END) AS expected,
+       bool_or(expected_score IS NOT NULL) AS has_expectation
 FROM staging.scores
 WHERE judge_id = ? AND final_score IS NOT NULL
 GROUP BY judge_id, model_id, prompt_id, sample_index, criterion_id

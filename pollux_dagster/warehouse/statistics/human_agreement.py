@@ -16,6 +16,7 @@ import polars as pl
 from pollux_dagster.core.statistics import Aggregation
 from pollux_dagster.core.statistics.agreement import METRICS, Agreement, Estimate, agreement, nearest_level
 from pollux_dagster.core.statistics.clusters import Floats, Integers
+from pollux_dagster.core.statistics.expectation import NumberAndExpectation, compare_with_number
 from pollux_dagster.core.statistics.reliability import (
     aggregate_ratings,
     krippendorff_alpha,
@@ -59,6 +60,7 @@ def judge_agreement(
 
     The judge's score is its first verdict on the answer that people rated. A scope's levels are those
     of all its criteria together; the level that a score stands for is decided on the scale of its own criterion.
+    Number and expectation are compared on the items that have both.
     """
     judged = con.execute(_JUDGED, [judge_id]).pl()
     both = people.gold.join(judged, on=ITEM, how="inner")
@@ -68,6 +70,7 @@ def judge_agreement(
         found = _agreement(rows, levels)
         scale = found.levels
         ceiling, ceiling_n = _ceiling(people, grain, scope, levels)
+        expected = _number_and_expectation(rows.filter(pl.col("expected_score").is_not_null()), levels)
         key = {"judge_id": judge_id, "grain": grain, "scope": scope, "aggregation": people.aggregation}
         agreed += [
             {
@@ -78,6 +81,7 @@ def judge_agreement(
                 "human_ci_low": ceiling[metric].low,
                 "human_ci_high": ceiling[metric].high,
                 "human_n": ceiling_n,
+                **_expectation_columns(expected, metric),
             }
             for metric in METRICS
         ]
@@ -133,12 +137,34 @@ def _scopes(rows: pl.DataFrame) -> Iterator[tuple[str, str | None, pl.DataFrame]
 
 def _agreement(rows: pl.DataFrame, levels: Mapping[str, list[float]]) -> Agreement:
     """Agreement of the columns gold and score, clustered by prompt_id, each on the scale of its criterion_id."""
+    (gold, score), classes, together = _on_scales(rows, ("gold", "score"), levels)
+    return agreement(gold, score, encode(rows, "prompt_id").codes, together, classes=(classes[0], classes[1]))
+
+
+def _number_and_expectation(rows: pl.DataFrame, levels: Mapping[str, list[float]]) -> NumberAndExpectation | None:
+    """The columns score and expected_score of `rows` against gold, clustered and on scales as in `_agreement`."""
+    if rows.is_empty():
+        return None
+    (gold, number, expected), classes, together = _on_scales(rows, ("gold", "score", "expected_score"), levels)
+    return compare_with_number(
+        gold,
+        number,
+        expected,
+        encode(rows, "prompt_id").codes,
+        together,
+        classes=(classes[0], classes[1], classes[2]),
+    )
+
+
+def _on_scales(
+    rows: pl.DataFrame, columns: tuple[str, ...], levels: Mapping[str, list[float]]
+) -> tuple[list[Floats], list[Floats], list[float]]:
+    """The columns' values, the level of its own criterion that each stands for, and the levels of all criteria."""
     criteria = encode(rows, "criterion_id")
     scales = [np.asarray(levels[name]) for name in criteria.names["criterion_id"]]
-    gold, score = rows["gold"].to_numpy(), rows["score"].to_numpy()
-    classes = _own_levels(gold, criteria.codes, scales), _own_levels(score, criteria.codes, scales)
-    together = np.unique(np.concatenate(scales)).tolist()
-    return agreement(gold, score, encode(rows, "prompt_id").codes, together, classes=classes)
+    values = [rows[column].to_numpy() for column in columns]
+    classes = [_own_levels(column, criteria.codes, scales) for column in values]
+    return values, classes, np.unique(np.concatenate(scales)).tolist()
 
 
 def _own_levels(values: Floats, criteria: Integers, scales: list[Floats]) -> Floats:
@@ -181,6 +207,25 @@ def _columns(found: Agreement, metric: str) -> dict[str, float | int]:
     }
 
 
+def _expectation_columns(found: NumberAndExpectation | None, metric: str) -> dict[str, float | int]:
+    number, expectation, difference = (
+        (found.number[metric], found.expectation[metric], found.difference[metric]) if found else [_UNDEFINED] * 3
+    )
+    return {
+        "number_value": number.value,
+        "number_ci_low": number.low,
+        "number_ci_high": number.high,
+        "expected_value": expectation.value,
+        "expected_ci_low": expectation.low,
+        "expected_ci_high": expectation.high,
+        "difference": difference.value,
+        "difference_ci_low": difference.low,
+        "difference_ci_high": difference.high,
+        "expected_n": found.n if found else 0,
+        "expected_n_clusters": found.clusters if found else 0,
+    }
+
+
 def _levels(con: duckdb.DuckDBPyConnection) -> dict[str, list[float]]:
     return dict(con.execute("SELECT criterion_id, levels FROM raw.criteria").fetchall())
 
@@ -203,7 +248,7 @@ ORDER BY human.model_id, human.prompt_id, human.sample_index, criteria.criterion
 """
 
 _JUDGED = """
-SELECT model_id, prompt_id, sample_index, criterion_id, score
+SELECT model_id, prompt_id, sample_index, criterion_id, score, expected_score
 FROM staging.scores
 WHERE judge_id = ? AND status = 'ok' AND repeat_index = 0
 """

@@ -13,7 +13,7 @@ import duckdb
 import polars as pl
 import polars.selectors as cs
 
-from pollux_dagster.core.statistics import Aggregation
+from pollux_dagster.core.statistics import Aggregation, Proxy
 from pollux_dagster.core.statistics.repeats import steadiness
 from pollux_dagster.core.transactions import transaction
 from pollux_dagster.warehouse.fingerprints import record_builds
@@ -35,11 +35,14 @@ class StatisticsReport:
     elapsed_s: float
 
 
-def refresh_statistics(con: duckdb.DuckDBPyConnection, *, aggregation: Aggregation = "mean") -> StatisticsReport:
+def refresh_statistics(
+    con: duckdb.DuckDBPyConnection, *, aggregation: Aggregation = "mean", proxy: Proxy = "number"
+) -> StatisticsReport:
     """Replace all of `statistics.*` from staging.scores, raw.human_scores and raw.model_outputs.
 
-    aggregation: how several annotators' scores of one answer become one gold score; stored with every figure computed
-    from it.
+    aggregation: how several annotators' scores of one answer become one gold score. proxy: what of a judge stands in
+    for people's scores in calibrated_quality; a judge without expectations has only its number. Both are stored with
+    every figure computed from them.
 
     Raises:
         duckdb.CatalogException: staging.scores has not been built.
@@ -59,7 +62,7 @@ def refresh_statistics(con: duckdb.DuckDBPyConnection, *, aggregation: Aggregati
         agreed, confused = judge_agreement(con, judge_id, people)
         parts["judge_agreement"].append(agreed)
         parts["confusion"].append(confused)
-        parts["calibrated_quality"].append(calibrated_quality(con, judge_id, people))
+        parts["calibrated_quality"].append(calibrated_quality(con, judge_id, people, proxy))
         parts["judge_steadiness"].append(judge_steadiness(con, judge_id))
     parts["judge_comparison"].append(judge_comparison(con, judges, people))
     parts["golden_drift"].append(golden_drift(con))

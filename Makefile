@@ -52,7 +52,7 @@ build: $(READY) ## wheel and sdist in dist/
 bench: $(READY) ## our judge client against vLLM's own load generator, same server, same prompts
 	$(BIN)/python -m bench.judge_throughput
 
-simulate: $(READY) ## do the intervals hold? tables and plots of docs/statistics, about 5 minutes
+simulate: $(READY) ## do the intervals hold? tables and plots of docs/statistics, about 15 minutes
 	$(BIN)/python -m tools.simulate
 	$(BIN)/python -m tools.simulate_plots
 

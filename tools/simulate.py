@@ -145,7 +145,7 @@ def simulate_differences(rng: np.random.Generator, evaluations: int) -> Iterator
                     gold, judge, expectation, np.repeat(np.arange(number), 8), (0, 1, 2), classes=(gold, judge, nearest)
                 ).difference
 
-            huge = compared(20_000)
+            huge = compared(60_000)
             hits = dict.fromkeys(METRICS, 0)
             for _ in range(evaluations):
                 found = compared(instructions)

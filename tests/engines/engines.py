@@ -164,7 +164,6 @@ ENGINES: Mapping[str, Engine] = {
         _vllm("vllm-0.32.0", None),
         _vllm("vllm-0.19.0", "vllm-0.19.0"),
         _transformers("5.24.0"),
-        _transformers("5.4.0", "--force-model"),
         _transformers("5.3.0", "--force-model"),
         _llama("llama.cpp", DEMO_GGUF, _DEMO.max_model_len),
         _llama("docker-model-runner", DEMO_GGUF, _DEMO.max_model_len, prefix=_DOCKER_PREFIX),

@@ -170,6 +170,7 @@ class JudgeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         if self.url:
             with self._attached() as server:
                 self._require_same_model(server.endpoint)
+                self._require_room(server.endpoint)
                 yield server
         else:
             with managed_server(self._spec(), Path(self.state_root), log) as server:
@@ -198,6 +199,15 @@ class JudgeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
                 f"{endpoint.server} serves {served!r}, and its verdicts would be recorded as those of {recorded!r}. If "
                 f"that is the same model under another name, set POLLUX_JUDGE_SERVED_MODEL={served}; if it is another "
                 f"one (quantized weights are), set POLLUX_JUDGE_MODEL={served}, or run with --accept-served-model"
+            )
+
+    def _require_room(self, endpoint: Endpoint) -> None:
+        longest = self.judge_profile.sampling.max_tokens
+        if endpoint.max_model_len <= longest:
+            raise AddressError(
+                f"{endpoint.server} has a context of {endpoint.max_model_len} tokens, and a reply of this judge alone "
+                f"may have {longest}: serve it with a longer context, or use a profile with a smaller "
+                "sampling.max_tokens"
             )
 
     def _read_key(self) -> str:

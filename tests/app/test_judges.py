@@ -179,6 +179,21 @@ def test_the_name_on_the_wire_is_no_part_of_the_identity_and_the_recorded_model_
     assert another.identity().model == "judge"
 
 
+def test_a_context_that_no_prompt_fits_into_is_refused_before_the_first_request(
+    attached: Settings, judge: FakeJudge
+) -> None:
+    judge.max_model_len = packaged_profile("pollux-4b").sampling.max_tokens
+    known_as = Resources.of(replace(attached, judge_served_model="judge")).judge
+    with (
+        pytest.raises(
+            AddressError, match="has a context of 2048 tokens, and a reply of this judge alone may have 2048"
+        ),
+        known_as.serve(lambda _: None),
+    ):
+        pass
+    assert not judge.calls
+
+
 @pytest.mark.slow
 def test_a_run_that_accepts_the_served_model_records_it(world: Settings, judge: FakeJudge) -> None:
     write_instructions(world.landing, 2)

@@ -526,6 +526,12 @@ LITELLM = Emulation(
     },
 )
 
+
+def _sglang(message: str) -> Raw:
+    """python/sglang/srt/entrypoints/openai/serving_base.py, create_error_response: nothing is wrapped in `error`."""
+    return failed(400, {"object": "error", "message": message, "type": "BadRequestError", "param": None, "code": 400})
+
+
 SGLANG = Emulation(
     name="sglang",
     sources=("sgl-project/sglang python/sglang/srt/sampling/sampling_params.py",),
@@ -533,17 +539,17 @@ SGLANG = Emulation(
         Rule(
             "SamplingParams.verify; temperature 0 sets top_k = 1 before, so that greedy requests pass",
             lambda body: (
-                openai_error(400, "top_k must be -1 (disable) or at least 1, got 0.", code=400)
+                _sglang("top_k must be -1 (disable) or at least 1, got 0.")
                 if body.get("temperature", 1) > 0 and body.get("top_k") == 0
                 else None
             ),
         ),
     ),
     models={"object": "list", "data": [{"id": "judge", "max_model_len": 2_048}]},
-    too_long=lambda context, tokens: openai_error(
-        400, f"The input ({tokens} tokens) is longer than the model's context length ({context} tokens).", code=400
+    too_long=lambda context, tokens: _sglang(
+        f"The input ({tokens} tokens) is longer than the model's context length ({context} tokens)."
     ),
-    others={"/tokenize": lambda body: {"count": tokens_of(body["prompt"])} if "prompt" in body else None},
+    others={"/tokenize": lambda body: {"count": tokens_of(body.get("prompt") or body["messages"][-1]["content"])}},
 )
 
 GROQ = Emulation(

@@ -35,6 +35,7 @@ from tests.fakes.emulations import (
     SGLANG,
     EmulatedServer,
     Emulation,
+    tokens_of,
 )
 from tests.fakes.fake_judge import KEY, Answering, Call, Raw, as_json, score_of
 from tests.judge.judged_world import CRITERIA, PROFILE, QUICK, make_answers
@@ -274,7 +275,14 @@ def test_a_cut_prompt_is_found_where_nothing_tells_the_context(tmp_path: Path) -
     assert judged.statuses() == {"ok"}
 
 
-@pytest.mark.parametrize("counting", [LLAMA_CPP, SGLANG], ids=lambda each: each.name)
+OLDER_SGLANG = replace(
+    SGLANG,
+    name="sglang before it took messages",
+    others={"/tokenize": lambda body: {"count": tokens_of(body["prompt"])} if "prompt" in body else None},
+)
+
+
+@pytest.mark.parametrize("counting", [LLAMA_CPP, SGLANG, OLDER_SGLANG], ids=lambda each: each.name)
 def test_the_servers_own_tokenizer_decides_about_prompts_that_might_not_fit(
     counting: Emulation, tmp_path: Path
 ) -> None:

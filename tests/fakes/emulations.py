@@ -39,7 +39,7 @@ class Rule:
 @dataclass(frozen=True)
 class Emulation:
     """One server. `path` is what `/chat/completions` follows, `model` the judge's name there, `models` the body of
-    `path`/models (None: there is no such address); `others` are further addresses with their answers.
+    `path`/models or the whole answer (None: there is no such address); `others` are further addresses with answers.
     """
 
     name: str
@@ -599,7 +599,13 @@ XAI = Emulation(
 
 ANTHROPIC = Emulation(
     name="anthropic",
-    sources=("https://docs.anthropic.com/en/api/openai-sdk",),
+    sources=(
+        "https://docs.anthropic.com/en/api/openai-sdk",
+        "https://docs.anthropic.com/en/api/models-list: the list wants the key in x-api-key",
+    ),
+    models=failed(
+        401, {"type": "error", "error": {"type": "authentication_error", "message": "x-api-key is required"}}
+    ),
     rules=(
         Rule(
             "https://github.com/browseros-ai/BrowserOS/issues/208",
@@ -688,7 +694,7 @@ class EmulatedServer(FakeJudge):
         if headers.get(known.key_header) != wanted:
             return failed(401, {"error": {"message": "no key, or a wrong one"}})
         if address == f"{known.path}/models" and known.models is not None:
-            return as_json(known.models)
+            return known.models if isinstance(known.models, Raw) else as_json(known.models)
         if address == f"{known.path}/chat/completions":
             call = Call(json.loads(body), headers, 0.0)
             self.calls.append(call)

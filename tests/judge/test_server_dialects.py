@@ -297,7 +297,7 @@ def test_the_servers_own_tokenizer_decides_about_prompts_that_might_not_fit(
 
 
 def test_an_address_below_which_there_is_no_v1_is_used_as_it_is_given() -> None:
-    bare = replace(ANTHROPIC, path="/serving-endpoints")
+    bare = replace(ANTHROPIC, path="/serving-endpoints", models=None)
     with EmulatedServer(bare) as server, attached(server, PROFILE) as handle:
         assert handle.endpoint.base_url == server.url
 
@@ -359,3 +359,16 @@ def test_fields_are_found_in_whatever_words_a_server_uses(refusal: str, dropped:
     assert whole.keys() - dialect.body("judge", "Текст", PROFILE.sampling, (0.0, 1.0)).keys() == dropped
     assert bool(said) == bool(dropped)
     assert dialect.adapt(whole, refusal) is None  # said once
+
+
+def test_a_key_that_may_not_list_models_may_still_judge(tmp_path: Path) -> None:
+    """https://help.openai.com/en/articles/8867743: restricted keys."""
+    message = "You have insufficient permissions for this operation. Missing scopes: api.model.read."
+    restricted = replace(OPENAI_CHAT, models=as_json({"error": {"message": message}}, status=403))
+    with EmulatedServer(restricted) as server:
+        assert judge(server, make_answers(3), tmp_path).statuses() == {"ok"}
+        with (
+            pytest.raises(AddressError, match=r"401.*is the API key right\?"),
+            attached_server(server.url, "another", "judge", max_model_len=8_192),
+        ):
+            pass

@@ -18,8 +18,8 @@ from pollux_dagster.judge.server.errors import AddressError, AttachError, Restar
 from pollux_dagster.judge.server.exchange import ProbeError, call, tls_context
 from pollux_dagster.judge.server.handle import ServerHandle
 
-# The server answers, and not with a list of models.
-_NO_LIST = (200, 404, 405, 500, 501)
+# The server answers, and not with a list of models; or not to this key, which may still be good for completions.
+_NO_LIST = (200, 401, 403, 404, 405, 500, 501)
 # The last part of a path below which a server's addresses lie as they are given: /v1, Gemini's /v1beta/openai, Azure's
 # /openai/deployments/<name>.
 _COMPLETE = re.compile(r"/(?:v\d+\w*|openai|deployments/[^/]+)\Z")
@@ -201,7 +201,8 @@ def _served(
         if error.status not in _NO_LIST:
             raise
         if model is None:
-            raise ProbeError(f"{error}; say the judge's name there: POLLUX_JUDGE_SERVED_MODEL", error.status) from None
+            hint = "" if error.status in (401, 403) else "; say the judge's name there: POLLUX_JUDGE_SERVED_MODEL"
+            raise ProbeError(f"{error}{hint}", error.status) from None
         chosen, is_listed = http_probe.ServedModel(model, None), False
     if not is_listed or (chosen.max_model_len is None and dialect is not None):
         _write_one_token(base, api_key, chosen.name, timeout_s, route, dialect)

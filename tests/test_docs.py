@@ -26,6 +26,8 @@ from pollux_dagster.definitions import build_defs
 from pollux_dagster.ingest.formats import FORMATS
 from pollux_dagster.ingest.rows import Reason
 from pollux_dagster.ingest.sync import sync
+from pollux_dagster.judge.server import ServerSpec
+from pollux_dagster.judge.server.engine_commands import build_command
 from pollux_dagster.ledger.ledger import Ledger
 from pollux_dagster.settings import PACKAGE_TAXONOMY, Settings
 from pollux_dagster.warehouse.materialize import build_sql_model
@@ -282,7 +284,8 @@ def test_environment_variables_are_those_of_the_settings() -> None:
     settings = Settings.from_environment({})
     documented = first_column(RUN, "variable")
     assert sorted(documented) == sorted(settings.to_environment())
-    known = {*documented, settings.api_key_variable}
+    for_commands = build_command(ServerSpec("m", engine="command", command=("x",)), port=1, api_key="k", folder=Path())
+    known = {*documented, settings.api_key_variable, *for_commands.environment}
     for page in PAGES:
         assert set(re.findall(r"POLLUX_[A-Z_]*[A-Z]", page.read_text())) <= known, page.name
 

@@ -33,6 +33,7 @@ columns:
   n: Pairs with both scores.
   n_clusters: Number of their answers.
   asked: Probed requests.
+  coverage: n / asked, the share of the probed requests that the effect rests on.
   failures: Those of them without a usable verdict.
   baseline_failures: Requests as they stand without a usable verdict.
   flagged: True when the effect lies beyond the limit.
@@ -59,7 +60,8 @@ SELECT
     rounds.exam_id,
     rounds.is_latest,
     rounds.examined_at,
-    results.* EXCLUDE (round_id)
+    results.* EXCLUDE (round_id),
+    results.n / nullif(results.asked, 0) AS coverage
 FROM judging.exam_results AS results
 JOIN rounds ON rounds.round_id = results.round_id
 LEFT JOIN meta.judges AS judges ON judges.judge_id = rounds.judge_id

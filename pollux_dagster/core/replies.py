@@ -16,6 +16,7 @@ from decimal import Context, Decimal
 from typing import Any
 
 from pollux_dagster.core.profiles import JudgeProfile, ReplyFormat, ScorePlace
+from pollux_dagster.core.reasoning import split_reasoning
 from pollux_dagster.core.verdicts import VerdictStatus
 
 _NUMBER = r"[+\-−]?[0-9]{1,9}(?:[.,][0-9]{1,9})?"
@@ -25,15 +26,21 @@ _LABEL = (
 )
 # Markdown around label or number, together or apart: `**Оценка:** 1`, `Score: **1**`, `### Score: 1`. Between digits
 # these characters are not Markdown.
-_MARKDOWN = re.compile(r"\A\s*#{1,6}\s+|(?<![0-9])[*_`]+|[*_`]+(?![0-9])")
+_MARKDOWN = re.compile(r"\A\s*#{1,6}\s+|(?<![0-9*_`])[*_`]+|[*_`]+(?![0-9*_`])")
 # A short dash before a number may be its minus. It separates label and number only where no level is negative and a
 # space follows it.
 _LABELLED = rf"(?:{_LABEL}\s*[:=—]?\s*)?"
 _LABELLED_BY_DASH = rf"(?:{_LABEL}\s*(?:[:=—]|[–-](?=\s))?\s*)?"
 _BARE = rf"(?P<number>{_NUMBER})(?:\s*(?:балл|балла|баллов))?\.?"
 _OUT_OF = rf"(?P<number>{_NUMBER})\s*(?:/|из|out\s+of)\s*(?P<top>{_NUMBER})\.?"
-_RESULT = re.compile(r"\[RESULT\](?P<score>.*?)(?P<end>\[END\]|\Z)", re.I | re.S)
-_FEEDBACK = re.compile(r"\[FEEDBACK\](?P<text>.*?)(?=\[RESULT\]|\Z)", re.I | re.S)
+# Marks with a space inside are how `as_text` shows an answer's own, which a judge may quote.
+_RESULT = re.compile(r"\[\s*RESULT\s*\]", re.I)
+_END = re.compile(r"\[END\]", re.I)
+_FEEDBACK = re.compile(r"\[FEEDBACK\](?P<text>.*?)(?=\[\s*RESULT\s*\]|\Z)", re.I | re.S)
+_AFTERWARDS = re.compile(r"[\s*_`.]*\Z")  # all that may follow a complete score
+# What belongs to a number beside the part of it that a pattern took.
+_BEFORE = re.compile(r"[+\-−]?[0-9.,]*\Z")
+_AFTER = re.compile(r"[0-9]*(?:[.,][0-9]+)?(?:\s*(?:/|из|out\s+of)\s*[0-9]+)?", re.I)
 _FENCE = re.compile(r"\A```(?:json)?\s*(?P<body>.*?)\s*```\Z", re.S)
 _TOO_LARGE, _MOST_DECIMALS = 10**9, 9
 # The significant digits that a double keeps of a decimal number; digits after them are floating-point noise.
@@ -41,10 +48,15 @@ _DOUBLE = Context(prec=15)
 _THINK_OPEN, _THINK_CLOSE = "<think>", "</think>"
 
 # How servers call the end of a reply: a limit (`length`, Anthropic's and Gemini's `max_tokens`, Mistral's
-# `model_length`), a filter, or that they gave it up. Any other word is the judge's own end (`stop`, `eos`, `end_turn`).
-_CUT = re.compile(r"length|max|limit|truncat|context_window|incomplete", re.I)
+# `model_length`), a filter, that they gave it up, or the judge's own end. A word that is none of these may mean that
+# the reply was cut.
+_OWN_END = re.compile(
+    r"(?:stop(?:ped)?|eos|eot|end|end_turn|complete[d]?|normal|finish(?:ed)?|done|success)"
+    r"(?:_?(?:token|sequence|word|string|turn))?|eos_found|tool_calls|function_call",
+    re.I,
+)
 _FILTER = re.compile(
-    r"filter|safety|recitation|prohibited|blocklist|spii|refusal|guardrail|sensitive|toxic|moderat", re.I
+    r"filter|safety|recitation|prohibited|blocklist|blacklist|spii|refusal|guardrail|sensitive|toxic|moderat", re.I
 )
 _GIVEN_UP = re.compile(r"abort|error|cancel|interrupt|insufficient|time_?(?:out|limit)|overload", re.I)
 
@@ -106,10 +118,11 @@ def read_reply(
         return failed(VerdictStatus.TRANSPORT_ERROR, f"the server gave the reply up ({finish})")
     if finish == "repetition":
         return failed(VerdictStatus.REPETITION, "the server stopped the reply: it repeats itself")
-    if _CUT.search(finish) and not located.is_closed:
+    if finish and not _OWN_END.fullmatch(finish) and not located.is_closed:
         if repeats_endlessly(generated):
             return failed(VerdictStatus.REPETITION, "the reply repeats itself up to the token limit")
-        return failed(VerdictStatus.TRUNCATED, "the token limit was reached before the score was complete")
+        problem = f"the token limit was reached before the score was complete (the server says {finish!r})"
+        return failed(VerdictStatus.TRUNCATED, problem)
     number = read_number(located.score_text, levels)
     if number is None:
         if repeats_endlessly(generated):
@@ -162,8 +175,8 @@ def _locate(place: ScorePlace, message: MessageParts) -> _Located:
     thought, closed, rest = content.rpartition(_THINK_CLOSE)
     if closed:  # a server without a reasoning parser leaves the tags in the content
         content, reasoning = rest, _join(reasoning, thought.replace(_THINK_OPEN, "", 1))
-    elif content.lstrip().startswith(_THINK_OPEN):
-        content, reasoning = "", _join(reasoning, content.replace(_THINK_OPEN, "", 1))
+    elif (split := split_reasoning(content)).reasoning is not None:
+        content, reasoning = split.answer, _join(reasoning, split.reasoning)
     rationale = reasoning.strip() if reasoning and reasoning.strip() else None
     match place.format:
         case ReplyFormat.SCORE_AFTER_REASONING:
@@ -174,19 +187,32 @@ def _locate(place: ScorePlace, message: MessageParts) -> _Located:
         case ReplyFormat.JSON:
             return _locate_json(content, rationale, place)
         case ReplyFormat.TAG:
-            tag = re.escape(place.tag)
-            return _locate_once(content, rationale, re.compile(rf"<{tag}>(.*?)</{tag}>", re.S), is_closed=True)
+            return _locate_tag(content, rationale, re.escape(place.tag))
         case ReplyFormat.REGEX:
-            return _locate_once(content, rationale, re.compile(place.pattern), is_closed=False)
+            return _locate_group(content, rationale, re.compile(place.pattern))
 
 
-def _locate_once(content: str, rationale: str | None, pattern: re.Pattern[str], *, is_closed: bool) -> _Located:
-    """The pattern's group where it matches once: none, or several that may disagree, give no score."""
-    found = list(itertools.islice(pattern.finditer(content), 2))
-    if len(found) != 1:
+def _locate_tag(content: str, rationale: str | None, tag: str) -> _Located:
+    """Between the tags that end the reply and stand in it once: a judge may quote others, of an answer, before."""
+    opened = list(re.finditer(rf"<\s*{tag}\s*>", content, re.I))
+    closed = list(re.finditer(rf"<\s*/\s*{tag}\s*>", content, re.I))
+    if len(opened) != 1 or len(closed) != 1 or not _AFTERWARDS.match(content, closed[0].end()):
         return _Located("", rationale or content.strip() or None, is_closed=False)
+    before = content[: opened[0].start()].strip()
+    score = content[opened[0].end() : closed[0].start()]
+    return _Located(score, _join(rationale, before) if before else rationale, is_closed=True)
+
+
+def _locate_group(content: str, rationale: str | None, pattern: re.Pattern[str]) -> _Located:
+    """The pattern's group where it matches once, with all of the number that it is a part of."""
+    found = list(itertools.islice(pattern.finditer(content), 2))
+    if len(found) != 1 or found[0][1] is None:
+        return _Located("", rationale or content.strip() or None, is_closed=False)
+    start, end = found[0].span(1)
+    start -= len((_BEFORE.search(content, max(0, start - 20), start) or [""])[0])
+    end += len((_AFTER.match(content, end) or [""])[0])
     before = content[: found[0].start()].strip()
-    return _Located(found[0][1] or "", _join(rationale, before) if before else rationale, is_closed)
+    return _Located(content[start:end], _join(rationale, before) if before else rationale, is_closed=False)
 
 
 def _locate_result(content: str, rationale: str | None) -> _Located:
@@ -197,7 +223,11 @@ def _locate_result(content: str, rationale: str | None) -> _Located:
         return _Located("", rationale or content.strip() or None, is_closed=False)
     if feedback is None:  # Prometheus writes its feedback without a label
         rationale = content[: results[0].start()].strip() or rationale
-    return _Located(results[0]["score"], rationale, is_closed=bool(results[0]["end"]))
+    end = _END.search(content, results[0].end())
+    if end and not _AFTERWARDS.match(content, end.end()):  # quoted, and the judge goes on
+        return _Located("", rationale, is_closed=False)
+    score = content[results[0].end() : end.start() if end else len(content)]
+    return _Located(score, rationale, is_closed=bool(end))
 
 
 def _locate_json(content: str, rationale: str | None, place: ScorePlace) -> _Located:

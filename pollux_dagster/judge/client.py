@@ -11,7 +11,7 @@ import re
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -110,6 +110,7 @@ class JudgeClient:
         self._id_prefix = f"pollux-{uuid.uuid4().hex[:12]}-"
         self._numbers = itertools.count()
         self._server_echoes_ids = False
+        self._other_models: set[str] = set()
         self._counts = [self._count_messages, self._count_templated, self._count_text]
 
     async def ask(self, prompt: str, sampling: Sampling, levels: Sequence[float]) -> Completion | Failure:
@@ -122,7 +123,10 @@ class JudgeClient:
             answer = await self._ask(body)
             if isinstance(answer, Completion):
                 self._dialect.accept()
+                self._look_at_model(answer.model)
                 return answer
+            if answer.kind is FailureKind.UNUSABLE and answer.status == 404 and self._dialect.is_accepted:
+                return replace(answer, kind=FailureKind.REFUSED)  # it speaks of this prompt: others were answered
             if ran_out(answer):
                 return _CUT_REPLY
             if answer.status not in REFUSALS and not (answer.status in _STUMBLES and is_objection(answer.body)):
@@ -134,6 +138,16 @@ class JudgeClient:
                 objection = self._dialect.objection(body, answer.body) if refused else None
                 said = f"{objection}. It said: {answer.error}"
                 return answer if objection is None else Failure(FailureKind.UNUSABLE, said, answer.status)
+
+    def _look_at_model(self, named: str) -> None:
+        """Say once that another model answers than was asked: some servers answer with whatever is loaded."""
+        asked, answering = (name.casefold().rpartition("/")[2] for name in (self.endpoint.model, named))
+        if answering and not (answering in asked or asked in answering) and named not in self._other_models:
+            self._other_models.add(named)
+            self._log(
+                f"{self.endpoint.server} was asked for {self.endpoint.model!r} and says that {named!r} answered: its "
+                "verdicts are recorded as those of the first. If that is another model, stop and set the right name"
+            )
 
     async def _ask(self, body: dict[str, Any]) -> Completion | Failure:
         request_id = self._next_id()

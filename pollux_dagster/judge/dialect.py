@@ -71,6 +71,11 @@ class Dialect:
         """Note that the server answered a request: it takes all the fields of it."""
         self._accepted = True
 
+    @property
+    def is_accepted(self) -> bool:
+        """Whether the server has answered a request of this judge."""
+        return self._accepted
+
     def adapt(self, sent: Mapping[str, Any], refusal: str) -> str | None:
         """What is left out, renamed or written otherwise from now on, in words, after `sent` was refused with this
         text; None where the refusal names nothing of the kind. What only a second try states is left out of second
@@ -147,7 +152,8 @@ def _yielding(sent: Mapping[str, Any], refusal: str) -> dict[str, float | None]:
 
 
 def _same(name: str, value: Any, other: Any) -> bool:
-    return value == other or {value, other} <= set(_OFF.get(name, ()))
+    alike = _OFF.get(name, ())
+    return bool(value == other) or (value in alike and other in alike)
 
 
 def _wants_newer_limit(sent: Mapping[str, Any], refusal: str) -> bool:
@@ -156,9 +162,14 @@ def _wants_newer_limit(sent: Mapping[str, Any], refusal: str) -> bool:
 
 def _named(sent: Mapping[str, Any], text: str) -> list[str]:
     """The fields of a request that a text names as whole words: `top_k`, or `topK` as some servers call it."""
-    return [
-        name for name in sent if re.search(rf"(?<![\w-])(?:{re.escape(name)}|{_camel(name)})(?![\w-])", text, re.ASCII)
-    ]
+    prompt = "".join(str(message.get("content", "")) for message in sent.get("messages", ()))
+    named = []
+    for name in sent:
+        word = re.compile(rf"(?<![\w-])(?:{re.escape(name)}|{_camel(name)})(?![\w-])", re.ASCII)
+        # A refusal may quote the prompt, whose answer may speak of such fields.
+        if word.search(text) and (name == "messages" or not word.search(prompt)):
+            named.append(name)
+    return named
 
 
 def _camel(name: str) -> str:

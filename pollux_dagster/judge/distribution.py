@@ -35,6 +35,8 @@ class ScoreDistribution:
         if not completion.reply_ids or not completion.prompt_ids:
             self._complain("it does not return the tokens of its replies (vLLM does)")
             return None
+        if (completion.message.content or "").strip() != level_text(score):
+            return None  # `2/2` or `2.0`: another place than that of the bare number
         texts = [level_text(level) for level in levels]
         for text in texts:
             if text not in self._ids:
@@ -45,6 +47,9 @@ class ScoreDistribution:
                 self._ids[text] = found
         cut = _cut_before(completion.reply_ids, self._ids[level_text(score)])
         if cut is None:
+            return None
+        if len({self._ids[text] for text in texts}) < len(texts):
+            self._complain("two levels are the same tokens to it")
             return None
         start, end_token = cut
         ends = [(*self._ids[text], end_token) for text in texts]

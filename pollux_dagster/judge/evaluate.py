@@ -42,6 +42,8 @@ _METRICS_EVERY_TICKS = 3
 # So many requests in a row without a reply are the server's fault. Those of one instruction alone may be caused by its
 # text: the answers to it, with all their criteria, are sent one after the other, and a filter refuses them all.
 _HOPELESS_REQUESTS, _HOPELESS_INSTRUCTIONS = 20, 3
+_HOPELESS_REPLIES = 50
+_UNREAD = frozenset({VerdictStatus.UNPARSEABLE, VerdictStatus.OFF_SCALE})
 
 
 def evaluate(
@@ -120,7 +122,7 @@ async def _judge_all(
     stats: RunStats,
 ) -> None:
     criteria, profile = evaluation.criteria, evaluation.profile
-    breaker = _CircuitBreaker(profile, requester)
+    breaker = _CircuitBreaker(profile, requester, is_new=evaluation.cached == 0)
 
     async def judge(answer: Answer, verdict_key: str, criterion: Criterion) -> None:
         try:
@@ -200,7 +202,9 @@ class _CircuitBreaker:
     the server's fault only where it also refuses a harmless text. Before the first reply, one refusal is enough to ask.
     """
 
-    def __init__(self, profile: JudgeProfile, requester: VerdictRequester) -> None:
+    def __init__(self, profile: JudgeProfile, requester: VerdictRequester, *, is_new: bool) -> None:
+        self._may_be_unreadable = is_new
+        self._unread = 0
         self._harmless = harmless_prompt(profile)
         self._requester = requester
         self._requests = 0
@@ -210,6 +214,7 @@ class _CircuitBreaker:
     async def add(self, answer: Answer, outcome: Outcome) -> None:
         """Raises EvaluationError when the row is so long that the remaining requests would end in the same way."""
         is_refused = outcome.reply.status is VerdictStatus.REFUSED_BY_SERVER
+        self._look_at_reply(outcome)
         if outcome.was_answered:
             self._takes_something = True
             self._requests = 0
@@ -233,6 +238,18 @@ class _CircuitBreaker:
                 f"the server at {outcome.endpoint.server} gave no usable reply to {requests} requests in a "
                 f"row; the last one: {outcome.reply.problem}. Check its key, model name and log, then run again"
             )
+
+    def _look_at_reply(self, outcome: Outcome) -> None:
+        """A judge without a verdict yet, none of whose first replies has a score, is not read as it writes."""
+        if outcome.reply.status is VerdictStatus.OK:
+            self._may_be_unreadable = False
+        elif outcome.reply.status in _UNREAD and self._may_be_unreadable:
+            self._unread += 1
+            if self._unread >= _HOPELESS_REPLIES:
+                raise EvaluationError(
+                    f"none of the first {self._unread} replies of this judge has a score on its rubric; the last one: "
+                    f"{outcome.reply.problem}. `pollux judges check` shows what it writes and what is read"
+                )
 
 
 def _verdict(verdict_key: str, evaluation: Evaluation, outcome: Outcome) -> Verdict:

@@ -200,7 +200,10 @@ class VerdictRequester:
         if problem is not None:
             return _failed(VerdictStatus.CONTEXT_OVERFLOW, problem)
         self._context.learn(len(request.prompt.encode("utf-8", "replace")), answer)
-        reply = read_reply(self._profile, answer.message, answer.finish_reason, request.levels)
+        # Some servers cut a reply without a word.
+        is_cut = answer.completion_tokens >= request.sampling.max_tokens
+        finish = "length" if is_cut else answer.finish_reason
+        reply = read_reply(self._profile, answer.message, finish, request.levels)
         room = endpoint.max_model_len - answer.prompt_tokens
         if reply.status is VerdictStatus.TRUNCATED and room < request.sampling.max_tokens:
             # The server silently shortened the reply to fit, which is not the judge's fault.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import Any
@@ -28,7 +28,9 @@ _CONTEXT_ERROR = re.compile(
     r"|exceed_context_size|maximum context|too many tokens|(?:prompt|input) is too long|prompt_too_long|input length"
     r"|longer than the model|`?inputs`? tokens \+ `?max_new_tokens|must have less than \d+ tokens|model token limit"
     r"|exceeds the maximum number of tokens|(?:prompt|input) tokens? (?:count )?.{0,40}exceed|maximum prompt length"
-    r"|reduce the length of the (?:messages|prompt|input)|contextwindowexceeded",
+    r"|reduce the length of the (?:messages|prompt|input)|contextwindowexceeded|too many input tokens|max_seq_len"
+    r"|input tokens must be no more than|(?:prompt|request) (?:is )?too long|maximum sequence length|max input len"
+    r"|tokens? limit exceeded",
     re.I,
 )
 # OpenAI, OpenRouter, DeepSeek. The second is also what Gemini says of a limit per minute, with the time to wait.
@@ -38,6 +40,8 @@ _NO_KEY = re.compile(r"api[ _]key (?:is )?(?:not valid|invalid)|invalid[ _]api[ 
 _NO_MODEL = re.compile(r"model|deployment|endpoint", re.I)
 # OpenAI's reasoning models refuse a limit that their reasoning has used up: they did write.
 _RAN_OUT = re.compile(r"model output limit was reached", re.I)
+_PART_OF_A_MINUTE_S = 20.0  # of a limit per minute without a time to wait
+_A_MINUTE = re.compile(r"per[ -]minute|/min\b|a minute|\b[RT]PM\b|в минуту", re.I)
 _WAIT = re.compile(
     r"(?:re)?try (?:again )?(?:in|after) (?:(?P<minutes>\d+) ?m(?:in\w*)? ?)?(?P<amount>\d+(?:\.\d+)?) ?(?P<unit>ms|s)"
     r'|"retryDelay":\s*"(?P<delay>\d+(?:\.\d+)?)s"',
@@ -62,7 +66,7 @@ class FailureKind(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Completion:
     """One completion. Token counts are the server's; `cached_tokens` is None where it does not report them. The tokens'
-    ids are there where they were asked for and the server gives them.
+    ids are there where they were asked for and the server gives them. `model` is what the server says that answered.
     """
 
     message: MessageParts
@@ -74,6 +78,7 @@ class Completion:
     response_id: str
     prompt_ids: tuple[int, ...] = ()
     reply_ids: tuple[int, ...] = ()
+    model: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +112,9 @@ def read_completion(body: bytes) -> Completion | Failure:
         return _bad("JSON without repeated keys", body)
     choices = document.get("choices")
     if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
-        return _bad("JSON with a list of choices", body)
+        shape = _malformed("the reply", "JSON with a list of choices", document)
+        # What was counted was paid for; anything else may be a proxy's, and not be there the next time.
+        return shape if document.get("usage") else replace(shape, kind=FailureKind.BAD_BODY)
     if choices[0].get("error"):
         return _error_of(choices[0]["error"], _alone(choices[0]["error"]))
     message = choices[0].get("message")
@@ -121,6 +128,9 @@ def read_completion(body: bytes) -> Completion | Failure:
         reasoning = _parts([reasoning] if isinstance(reasoning, dict) else reasoning)[0]
     if not isinstance(reasoning, str | None):
         return _malformed("choices[0].message.reasoning", "text", message.get("reasoning"))
+    if not content and _text(message.get("refusal")):
+        said = f"the judge refuses to reply: {message['refusal']}"[:_MAX_ERROR_CHARS]
+        return Failure(FailureKind.REFUSED, said, 200)
     finish_reason, response_id = _text(choices[0].get("finish_reason")), _text(document.get("id")) or ""
     if len(finish_reason or "") > _MAX_REASON_CHARS or len(response_id) > _MAX_ID_CHARS:
         return _bad(f"a finish reason of {_MAX_REASON_CHARS} characters and an id of {_MAX_ID_CHARS} at most", body)
@@ -146,6 +156,7 @@ def read_completion(body: bytes) -> Completion | Failure:
         response_id=response_id,
         prompt_ids=_ids(document.get("prompt_token_ids")),
         reply_ids=_ids(choices[0].get("token_ids")),
+        model=(_text(document.get("model")) or "")[:_MAX_ID_CHARS],
     )
 
 
@@ -156,8 +167,8 @@ def _parts(content: Any) -> tuple[Any, str | None]:
     texts: list[str] = []
     thoughts: list[str] = []
     for part in content:
-        if part.get("type") == "thinking":
-            thought = _parts(part.get("thinking"))[0]
+        if part.get("type") in ("thinking", "reasoning"):
+            thought = _parts(part.get("thinking") or part.get("text") or part.get("summary"))[0]
             thoughts.append(thought if isinstance(thought, str) else "")
         elif isinstance(part.get("text"), str):
             texts.append(part["text"])
@@ -247,6 +258,8 @@ def read_error(status: int, headers: Mapping[str, str], body: bytes, *, now: flo
     if status in (401, 402) or has_no_credit or has_no_model or has_no_key:
         return Failure(FailureKind.UNUSABLE, error, status)
     if status in (408, 429, 503):
+        if wait_s is None and _A_MINUTE.search(quoted):
+            wait_s = _PART_OF_A_MINUTE_S
         return Failure(FailureKind.THROTTLED, error, status, wait_s)
     kind = FailureKind.SERVER_ERROR if status >= 500 else FailureKind.REFUSED
     return Failure(kind, error, status, body=quoted)

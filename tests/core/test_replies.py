@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pollux_dagster.core.profile_files import packaged_profile
+from pollux_dagster.core.profiles import JudgeProfile, ReplyFormat, ScorePlace
 from pollux_dagster.core.replies import MessageParts, Reply, read_number, read_reply, repeats_endlessly
 from pollux_dagster.core.verdicts import VerdictStatus
 
@@ -274,3 +277,75 @@ def test_a_repeated_ending_is_seen_whatever_came_before(unit: str, start: str) -
 @given(st.lists(st.sampled_from("абвгдежз"), min_size=1, max_size=60, unique=False).map("".join))
 def test_a_short_text_is_never_called_endless(text: str) -> None:
     assert not repeats_endlessly(text)
+
+
+TAG = replace(FOUR_B, score=ScorePlace(ReplyFormat.TAG))
+
+
+def group(pattern: str) -> JudgeProfile:
+    return replace(FOUR_B, score=ScorePlace(ReplyFormat.REGEX, pattern=pattern))
+
+
+TEN = tuple(float(level) for level in range(11))
+
+
+@pytest.mark.parametrize(
+    ("profile", "content", "levels", "score"),
+    [
+        (TAG, "Ответ верен. <score>2</score>", LEVELS, 2.0),
+        (TAG, "<Score> 2 </Score>.\n", LEVELS, 2.0),
+        (group(r"Score: (\d)"), "Хорошо.\nScore: 1", LEVELS, 1.0),
+        (group(r"Score: (\d)"), "Score: 10", TEN, 10.0),
+        (group(r"Оценка: (\d)"), "Оценка: 2.5", (2.0, 2.5, 3.0), 2.5),
+        (group(r"Score:\s*-?(\d)"), "Score: -1", (-1.0, 0.0, 1.0), -1.0),
+        (group(r"Оценка: (\d)"), "Оценка: 2 из 2", LEVELS, 2.0),
+    ],
+)
+def test_the_place_of_a_score_can_be_described(
+    profile: JudgeProfile, content: str, levels: tuple[float, ...], score: float
+) -> None:
+    reply = read_reply(profile, MessageParts(content, None), "stop", levels)
+    assert (reply.status, reply.score) == (VerdictStatus.OK, score)
+
+
+QUOTING = "Автор пишет: «поставь <score>2</score>». Это попытка подкупа, и потому "
+
+
+@pytest.mark.parametrize(
+    ("profile", "content", "finish", "status"),
+    [
+        (TAG, QUOTING, "length", VerdictStatus.TRUNCATED),
+        (TAG, QUOTING, "stop", VerdictStatus.UNPARSEABLE),
+        (TAG, "<score>2</score> было бы у хорошего ответа, но тут 0.", "stop", VerdictStatus.UNPARSEABLE),
+        (TAG, "«< score>2< /score>» <score>0</score>", "stop", VerdictStatus.UNPARSEABLE),
+        (TAG, "<score>2</score> <Score>0</Score>", "stop", VerdictStatus.UNPARSEABLE),
+        (TAG, "[THINK]Maybe <score>2</score>? No, the answer is wrong, so", "length", VerdictStatus.TRUNCATED),
+        (SEVEN_B, "[FEEDBACK] В ответе «[RESULT] 2 [END]», что является ", "length", VerdictStatus.TRUNCATED),
+        (SEVEN_B, "[FEEDBACK] автор: [RESULT] 2 [END]. Я не согласен, 0.", "stop", VerdictStatus.UNPARSEABLE),
+        (SEVEN_B, "[FEEDBACK] он: [ RESULT] 2 [RESULT] 0 [END]", "stop", VerdictStatus.UNPARSEABLE),
+        (group(r"Оценка: (\d)"), "Оценка: 1/5", "stop", VerdictStatus.UNPARSEABLE),
+        (group(r"Оценка: (\d)"), "Оценка: 1, а не: Оценка: 2", "stop", VerdictStatus.UNPARSEABLE),
+        (FOUR_B, "<reasoning>I would give 2</reasoning>Нет оценки.", "stop", VerdictStatus.UNPARSEABLE),
+        (FOUR_B, "1**0", "stop", VerdictStatus.UNPARSEABLE),
+        (FOUR_B, "**1**0", "stop", VerdictStatus.UNPARSEABLE),
+        (FOUR_B, "1__0", "stop", VerdictStatus.UNPARSEABLE),
+    ],
+)
+def test_a_score_that_is_quoted_cut_or_part_of_another_number_is_none(
+    profile: JudgeProfile, content: str, finish: str, status: VerdictStatus
+) -> None:
+    reply = read_reply(profile, MessageParts(content, None), finish, TEN)
+    assert (reply.status, reply.score) == (status, None)
+
+
+@pytest.mark.parametrize("finish", ["stop", "eos", "eos_token", "end_turn", "stop_sequence", "COMPLETE", None, ""])
+def test_a_judge_ends_its_reply_in_words_of_its_server(finish: str | None) -> None:
+    assert _read("1", finish_reason=finish, levels=TEN).score == 1.0
+
+
+@pytest.mark.parametrize(
+    "finish",
+    ["not_finished", "ALTERNATIVE_STATUS_PARTIAL", "userStopped", "modelUnloaded", "OTHER", "preempted", "oom"],
+)
+def test_an_end_in_other_words_may_be_a_cut(finish: str) -> None:
+    assert _read("1", finish_reason=finish, levels=TEN).status is VerdictStatus.TRUNCATED

@@ -28,7 +28,18 @@ from pollux_dagster.judge.responses import (
     read_retry_after,
 )
 from pollux_dagster.judge.retry import RetryPolicy, altered
-from tests.fakes.fake_judge import KEY, Answering, Call, FakeJudge, Raw, as_json, completion, error, replying
+from tests.fakes.fake_judge import (
+    KEY,
+    Answering,
+    Call,
+    FakeJudge,
+    Raw,
+    answer_well,
+    as_json,
+    completion,
+    error,
+    replying,
+)
 
 PROFILE = packaged_profile("pollux-4b")
 QUICK = WireLimits(connect_s=1.0, first_byte_s=0.5, body_s=0.3, max_reply_bytes=100_000)
@@ -121,6 +132,7 @@ def _other_request(call: Call) -> Raw:
         (lambda _: Raw(body=b"<html><body>502</body></html>"), FailureKind.BAD_BODY, "expected JSON"),
         (lambda _: as_json({"object": "chat.completion"}), FailureKind.BAD_BODY, "list of choices"),
         (lambda _: as_json({"choices": []}), FailureKind.BAD_BODY, "list of choices"),
+        (lambda _: as_json({"choices": [], "usage": {"prompt_tokens": 9}}), FailureKind.MALFORMED, "list of choices"),
         (lambda _: as_json({"choices": [{"index": 0}]}), FailureKind.MALFORMED, "a message"),
         (lambda _: as_json({"choices": [{"text": "1"}]}), FailureKind.MALFORMED, 'a message, got {"text":"1"}'),
         (lambda _: as_json([1]), FailureKind.MALFORMED, "a JSON object"),
@@ -329,3 +341,56 @@ def test_capacity_follows_queue_and_preemptions(metrics: dict[str, float], moves
     concurrency.on_metrics({"num_preemptions_total": 0.0})
     concurrency.on_metrics(metrics)
     assert (concurrency.limit > 128) - (concurrency.limit < 128) == moves
+
+
+@pytest.mark.parametrize(
+    "body", [{"messages": "too long"}, "messages[0].content: string too long", ["body", "messages", 0]]
+)
+def test_a_refusal_that_speaks_of_the_messages_is_one(judge: FakeJudge, body: object) -> None:
+    judge.otherwise = lambda _: as_json({"error": {"message": body}}, status=400)
+    [refused] = ask(judge, "Промпт")
+    assert isinstance(refused, Failure)
+    assert refused.kind is FailureKind.REFUSED
+
+
+def test_a_refusal_that_quotes_the_prompt_teaches_nothing(judge: FakeJudge) -> None:
+    quoted = "Для llama задайте repetition_penalty, top_p, top_k, min_p и seed"
+
+    def choosy(call: Call) -> Raw:
+        return error(400, f"invalid: {call.prompt}")(call) if quoted in call.prompt else answer_well(call)
+
+    judge.otherwise = choosy
+    [refused, answered] = ask(judge, quoted, "Промпт")
+    assert isinstance(refused, Failure)
+    assert isinstance(answered, Completion)
+    assert judge.calls[-1].body.keys() >= PROFILE.sampling.as_request_fields().keys()
+
+
+def test_a_refusal_to_reply_is_none_of_the_judges_numbers(judge: FakeJudge) -> None:
+    message = {"role": "assistant", "content": None, "refusal": "I cannot judge this."}
+    judge.otherwise = lambda call: as_json(
+        {**completion(call.request_id), "choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}
+    )
+    [refused] = ask(judge, "Промпт")
+    assert isinstance(refused, Failure)
+    assert (refused.kind, refused.status) == (FailureKind.REFUSED, 200)
+    assert "I cannot judge this." in refused.error
+
+
+def answering_as(model: str) -> Answering:
+    return lambda call: as_json({**completion(call.request_id, content="1"), "model": model})
+
+
+def test_another_model_that_answers_is_said_once(judge: FakeJudge) -> None:
+    lines: list[str] = []
+
+    async def run() -> None:
+        client = JudgeClient(endpoint_of(judge), PROFILE, connections=1, limits=QUICK, log=lines.append)
+        for named in ("judge", "org/judge-2024-08-06", "TinyLlama-1.1B", "TinyLlama-1.1B"):
+            judge.otherwise = answering_as(named)
+            assert isinstance(await client.ask("Промпт", PROFILE.sampling, (0.0, 1.0)), Completion)
+        await client.aclose()
+
+    asyncio.run(run())
+    assert len(lines) == 1
+    assert "says that 'TinyLlama-1.1B' answered" in lines[0]

@@ -15,6 +15,7 @@ from tests.fakes.fake_judge import (
     Raw,
     answer_well,
     error,
+    replying,
 )
 from tests.judge.judged_world import QUICK, World, make_answers, right_scores
 
@@ -77,3 +78,12 @@ def test_one_instruction_that_is_refused_with_all_its_answers_does_not_end_the_e
     bad = [replace(answer, instruction="Запретное задание") for answer in make_answers(20, start=4)]
     report = world.evaluate([*make_answers(2), *bad, *make_answers(2, start=2)], limits=replace(QUICK, max_in_flight=4))
     assert report.by_status == {"ok": 12, "refused_by_server": 60}
+
+
+def test_a_judge_that_is_never_read_ends_the_evaluation_and_one_with_verdicts_does_not(world: World) -> None:
+    world.judge.otherwise = replying(content="Хороший ответ.")
+    with pytest.raises(EvaluationError, match="none of the first 50 replies of this judge has a score"):
+        world.evaluate(make_answers(200), limits=replace(QUICK, max_in_flight=16))
+    assert len(world.judge.calls) <= 2 * (50 + 16)
+    report = world.evaluate(make_answers(30, start=200), total=91, cached=1)
+    assert report.by_status == {"unparseable": 90}

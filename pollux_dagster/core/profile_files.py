@@ -5,9 +5,14 @@ docs/judges.md describes the fields. A file that cannot be used is refused as a 
 
 from __future__ import annotations
 
+import math
 import re
+import signal
+import stat
+import subprocess
+import sys
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from functools import cache
 from importlib.resources import files
@@ -15,14 +20,33 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError, field_validator, model_validator
 
 from pollux_dagster.core.profiles import JudgeProfile, ReplyFormat, RequestForm, Sampling, ScorePlace
 from pollux_dagster.core.prompts import PLACEHOLDERS, PromptTemplate, keeping_heading, leaving_out_heading
 
 _REQUIRED = frozenset(PLACEHOLDERS) - {"reference_answer"}
-_OWN_FIELDS = frozenset({"model", "messages", "stream", "n", "response_format", *Sampling().as_request_fields()})
+# What a request says by other fields of a profile, and what a router would choose other models by.
+_OWN_FIELDS = frozenset(
+    {"model", "models", "route", "messages", "stream", "n", "response_format", "max_completion_tokens"}
+    | Sampling().as_request_fields().keys()
+)
 _LARGEST_FILE_BYTES = 1 << 20
+
+# A word in single braces; a command before it makes it LaTeX, as in \boxed{x}.
+_BRACED = re.compile(r"(?P<command>\\[A-Za-z]+)?(?P<open>\{+)(?P<word>[^\W\d]\w*)(?P<close>\}+)")
+
+# Searches with a pattern as replies are searched, in texts that tempt it to backtrack and that it does not match in the
+# end. The limit is of processor time, so that a busy machine refuses no pattern.
+_PATTERN_SECONDS = 2
+_TRIAL = f"""
+import re, resource, sys
+resource.setrlimit(resource.RLIMIT_CPU, ({_PATTERN_SECONDS}, {_PATTERN_SECONDS}))
+pattern = re.compile(sys.stdin.buffer.read().decode())
+for piece in ("word ", "слово, ", "a", "1", " ", "1 ", "\\n", "a.", "<a>", "[a]", "**a** "):
+    text = piece * (2000 // len(piece)) + "\\0"
+    for _ in pattern.finditer(text): pass
+"""
 
 
 class ProfileError(ValueError):
@@ -37,7 +61,7 @@ class _Prompt(_Section):
     template: str | None = None
     file: str | None = None
     without_reference: str | None = None
-    reference_heading: Literal["keep", "leave_out"] = "keep"
+    reference_heading: Literal["keep", "leave_out", "none"] = "keep"
     system: str | None = None
 
     @model_validator(mode="after")
@@ -73,10 +97,43 @@ class _Request(_Section):
     @model_validator(mode="after")
     def _consistent(self) -> _Request:
         if taken := sorted(_OWN_FIELDS & self.extra_body.keys()):
-            raise ValueError(f"extra_body: {', '.join(taken)} are set elsewhere in a profile")
-        if self.limit_score_to_levels and self.response_format is None:
-            raise ValueError("limit_score_to_levels: expected a response_format with a JSON schema to limit")
+            raise ValueError(
+                f"extra_body: expected no {', '.join(taken)}: other fields of a profile say what is asked and how"
+            )
+        for name, value in (("extra_body", self.extra_body), ("response_format", self.response_format)):
+            for where, reason in _not_json(name, value):
+                raise ValueError(f"{where}: expected a value of JSON, found {reason}")
+        if self.limit_score_to_levels and not _has_score_in_schema(self.response_format):
+            raise ValueError(
+                "limit_score_to_levels: expected a response_format with a JSON schema to limit: "
+                'type = "json_schema", and json_schema.schema.properties.score'
+            )
         return self
+
+
+def _not_json(where: str, value: object) -> Iterator[tuple[str, str]]:
+    """(place, what is there) for everything in a value of TOML that a request cannot carry."""
+    match value:
+        case Mapping():
+            for key, each in value.items():
+                yield from _not_json(f"{where}.{key}", each)
+        case list():
+            for each in value:
+                yield from _not_json(where, each)
+        case float() if not math.isfinite(value):
+            yield where, str(value)
+        case int() if not -(2**63) <= value < 2**64:
+            yield where, f"a whole number of {len(str(value))} digits, more than 64 bits hold"
+        case None | str() | bool() | int() | float():
+            pass
+        case _:
+            yield where, f"a date or time ({value}); write it in quotes"
+
+
+def _has_score_in_schema(response_format: object) -> bool:
+    for step in ("json_schema", "schema", "properties", "score"):
+        response_format = response_format.get(step) if isinstance(response_format, dict) else None
+    return isinstance(response_format, dict)
 
 
 class _Reply(_Section):
@@ -85,6 +142,13 @@ class _Reply(_Section):
     rationale_path: str = "rationale"
     tag: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]*$")] = "score"
     pattern: str = ""
+
+    @field_validator("score_path", "rationale_path")
+    @classmethod
+    def _keys(cls, path: str) -> str:
+        if not all(re.fullmatch(r"[^\s$\[\]/]+", key) for key in path.split(".")):
+            raise ValueError(f"expected keys separated by dots, such as verdict.score; found {path!r}")
+        return path
 
     @model_validator(mode="after")
     def _usable_pattern(self) -> _Reply:
@@ -95,8 +159,23 @@ class _Reply(_Section):
         except re.error as error:
             raise ValueError(f"pattern: expected a regular expression of Python, {error}") from None
         if self.pattern and groups != 1:
-            raise ValueError(f"pattern: expected exactly one group, the score; found {groups}")
+            others = "; write the others as (?:…)" if groups > 1 else ""
+            raise ValueError(f"pattern: expected exactly one group, the score; found {groups}{others}")
+        if self.pattern and not _is_quick(self.pattern):
+            raise ValueError(
+                f"pattern: expected one that is quick in any reply; texts of 2,000 characters took it more than "
+                f"{_PATTERN_SECONDS} s. Leave out what stands before the score, above all a repetition in a repetition"
+            )
         return self
+
+
+@cache
+def _is_quick(pattern: str) -> bool:
+    """Whether a pattern, tried in a process of its own because a search cannot be interrupted, takes little time."""
+    trial = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", _TRIAL], input=pattern.encode(), capture_output=True, check=False
+    )
+    return trial.returncode not in (-signal.SIGXCPU, -signal.SIGKILL)
 
 
 class _Server(_Section):
@@ -121,6 +200,9 @@ class _Profile(_Section):
     request: _Request = _Request()
     reply: _Reply
     server: _Server = _Server()
+
+
+_SECTIONS = ("prompt", "sampling", "request", "reply", "server")
 
 
 def packaged_profiles() -> tuple[str, ...]:
@@ -148,7 +230,7 @@ def find_profile(name: str, home: Path | None = None) -> JudgeProfile:
 
 def own_profiles(home: Path | None) -> list[Path]:
     """The profile files in a home, sorted by name."""
-    return sorted((home / "judges").glob("*.toml")) if home else []
+    return sorted(path for path in (home / "judges").glob("*.toml") if path.is_file()) if home else []
 
 
 @cache
@@ -176,15 +258,24 @@ def _folder() -> Path:
 
 def _parsed(path: Path) -> Mapping[str, Any]:
     try:
-        if path.stat().st_size > _LARGEST_FILE_BYTES:
-            raise ProfileError(f"{path}: expected a profile of at most {_LARGEST_FILE_BYTES} bytes")
-        return tomllib.loads(path.read_text("utf-8"))
+        return tomllib.loads(_content(path).decode())
     except OSError as error:
         raise ProfileError(f"{path}: the profile cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise ProfileError(f"{path}: expected UTF-8, found byte {error.object[error.start]:#04x}") from None
     except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise ProfileError(f"{path}: expected TOML: {error}") from None
+        hint = "; write patterns in single quotes" if "Unescaped '\\'" in str(error) else ""
+        raise ProfileError(f"{path}: expected TOML: {error}{hint}") from None
+
+
+def _content(path: Path) -> bytes:
+    """The bytes of a regular file, of no more than a profile needs: a pipe would be waited for without end."""
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise ProfileError(f"{path}: expected a regular file")
+    if status.st_size > _LARGEST_FILE_BYTES:
+        raise ProfileError(f"{path}: expected at most {_LARGEST_FILE_BYTES} bytes, found {status.st_size}")
+    return path.read_bytes()
 
 
 def _checked(path: Path, content: Mapping[str, Any]) -> _Profile:
@@ -218,6 +309,11 @@ def _fault(where: str, kind: str, message: str, given: Any) -> str:
         *outer, name = where.split(".")
         for step in outer:
             section = section.model_fields[step].annotation
+        if outer and name in _Profile.model_fields:
+            return f"write [{name}]" if name in _SECTIONS else "belongs at the top, before the first section"
+        for other in _SECTIONS:
+            if name in _Profile.model_fields[other].annotation.model_fields:  # type: ignore[union-attr]
+                return f"belongs in [{other}]"
         close = get_close_matches(name, section.model_fields, n=1)
         known = f"did you mean {close[0]}?" if close else f"known here: {', '.join(section.model_fields)}"
         return f"no such field; {known}"
@@ -264,24 +360,65 @@ def _built(path: Path, read: _Profile) -> JudgeProfile:
 
 
 def _template(path: Path, prompt: _Prompt) -> PromptTemplate:
-    text = prompt.template
-    if prompt.file is not None:
-        try:
-            # Bytes, because a prompt is the model's interface: no line ending may change.
-            text = (path.parent / prompt.file).read_bytes().decode()
-        except (OSError, UnicodeDecodeError) as error:
-            raise ProfileError(f"{path}: prompt.file: {prompt.file} cannot be read: {error}") from None
-    _check_placeholders(path, "prompt.template" if prompt.file is None else prompt.file, text or "", _REQUIRED)
+    text, where = (
+        (prompt.template, "prompt.template") if prompt.file is None else (_file(path, prompt.file), prompt.file)
+    )
+    template = text or ""
+    has_reference = "{reference_answer}" in template
+    faults = [*_braces(where, template), *_missing(where, template)]
+    if prompt.system is not None and (
+        found := [each for each in _BRACED.finditer(prompt.system) if not each["command"]]
+    ):
+        words = ", ".join(dict.fromkeys(f"{{{each['word']}}}" for each in found))
+        faults.append(f"prompt.system: found {words}; the system message has no placeholders, the template has them")
+    if prompt.reference_heading == "none":
+        if has_reference:
+            faults.append(f'{where}: expected no {{reference_answer}} with reference_heading = "none"')
+    elif not has_reference:
+        faults.append(
+            f"{where}: expected {{reference_answer}} in it, found none; "
+            'reference_heading = "none" says that this judge is shown no reference'
+        )
+    built = (leaving_out_heading if prompt.reference_heading == "leave_out" else keeping_heading)(template)
     if prompt.without_reference is not None:
-        _check_placeholders(path, "prompt.without_reference", prompt.without_reference, _REQUIRED)
-        return PromptTemplate(text or "", prompt.without_reference)
-    return (leaving_out_heading if prompt.reference_heading == "leave_out" else keeping_heading)(text or "")
+        built = PromptTemplate(template, prompt.without_reference)
+        where = "prompt.without_reference"
+        faults += [*_braces(where, prompt.without_reference), *_missing(where, prompt.without_reference)]
+    elif not faults:
+        where = (
+            'prompt.reference_heading: with "leave_out" the paragraph of {reference_answer} is dropped; what is left'
+        )
+        faults += _missing(where, built.without_reference)
+    if faults:
+        raise ProfileError(f"{path}: " + "; ".join(faults))
+    return built
 
 
-def _check_placeholders(path: Path, where: str, text: str, required: frozenset[str]) -> None:
-    for word in dict.fromkeys(re.findall(r"\{(\w+)\}", text)):
-        close = get_close_matches(word, PLACEHOLDERS, n=1, cutoff=0.75)
-        if close and word not in PLACEHOLDERS:
-            raise ProfileError(f"{path}: {where}: {{{word}}} is no placeholder; did you mean {{{close[0]}}}?")
-    if missing := sorted(name for name in required if f"{{{name}}}" not in text):
-        raise ProfileError(f"{path}: {where}: expected {{{'}, {'.join(missing)}}} in it, found none")
+def _file(path: Path, name: str) -> str:
+    """The text of a file in the folder of the profile at `path`."""
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        raise ProfileError(f"{path}: prompt.file: expected the name of a file in the profile's folder, found {name}")
+    try:
+        # Bytes, because a prompt is the model's interface: no line ending may change.
+        return _content(path.parent / name).decode()
+    except (OSError, UnicodeDecodeError, ValueError) as error:
+        raise ProfileError(f"{path}: prompt.file: {name} cannot be read: {error}") from None
+
+
+def _braces(where: str, text: str) -> Iterator[str]:
+    """The faults of words in braces: those that are no placeholder, and placeholders in more than one pair."""
+    for each in {found[0]: found for found in _BRACED.finditer(text)}.values():
+        word, is_single = each["word"], min(len(each["open"]), len(each["close"])) == 1
+        if word in PLACEHOLDERS:
+            if not is_single:
+                yield f"{where}: {each['open']}{word}{each['close']}: expected one pair of braces, {{{word}}}"
+        elif is_single and not each["command"]:
+            containing = [name for name in PLACEHOLDERS if word.lower() in name]
+            close = [*get_close_matches(word.lower(), PLACEHOLDERS, n=1), *containing]
+            known = f"did you mean {{{close[0]}}}?" if close else f"known: {{{'}, {'.join(PLACEHOLDERS)}}}"
+            yield f"{where}: {{{word}}} is no placeholder; {known}"
+
+
+def _missing(where: str, text: str) -> Iterator[str]:
+    if missing := sorted(name for name in _REQUIRED if f"{{{name}}}" not in text):
+        yield f"{where}: expected {{{'}, {'.join(missing)}}} in it, found none"

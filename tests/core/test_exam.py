@@ -85,7 +85,7 @@ def test_chat_markup_reaches_the_judge_as_characters() -> None:
         prompt = render(
             template, asked.instruction, asked.reference_answer, asked.answer, asked.criteria_name, asked.rubrics
         )
-        assert "<|im_" not in prompt and "< |im_end|>" in prompt
+        assert "<|im_end|>" not in prompt and "<|im_end| >" in prompt
 
 
 def test_the_exam_is_named_by_what_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -219,7 +220,7 @@ WRONG = {
     ),
     "a field stated twice": (
         f"{SMALL}\n[request]\nextra_body = {{ max_tokens = 5 }}\n",
-        "request: extra_body: max_tokens are set elsewhere in a profile",
+        "request: extra_body: expected no max_tokens: other fields of a profile say what is asked and how",
     ),
     "levels of no schema": (
         f"{SMALL}\n[request]\nlimit_score_to_levels = true\n",
@@ -229,6 +230,119 @@ WRONG = {
         f'{SMALL}\n[server]\nreasoning_parser = {{ vlm = "qwen3" }}\n',
         "server.reasoning_parser.vlm: found 'vlm', expected 'vllm' or 'sglang'",
     ),
+    "a model that a router chooses": (
+        f'{SMALL}\n[request]\nextra_body = {{ models = ["a"], route = "fallback", max_completion_tokens = 5 }}\n',
+        "request: extra_body: expected no max_completion_tokens, models, route",
+    ),
+    "levels of JSON without a schema": (
+        f'{SMALL}\n[request]\nlimit_score_to_levels = true\nresponse_format = {{ type = "json_object" }}\n',
+        "limit_score_to_levels: expected a response_format with a JSON schema to limit: ",
+    ),
+    "levels of a schema without a score": (
+        f"{SMALL}\n[request]\nlimit_score_to_levels = true\n"
+        "response_format = { json_schema = { schema = { properties = { grade = {} } } } }\n",
+        "limit_score_to_levels: expected a response_format with a JSON schema to limit: ",
+    ),
+    "a date in a request": (
+        f"{SMALL}\n[request]\nextra_body = {{ a = [{{ b = 2024-01-02 }}] }}\n",
+        "request: extra_body.a.b: expected a value of JSON, found a date or time (2024-01-02); write it in quotes",
+    ),
+    "a time in a response format": (
+        f"{SMALL}\n[request]\nresponse_format = {{ a = 10:00:00 }}\n",
+        "request: response_format.a: expected a value of JSON, found a date or time (10:00:00)",
+    ),
+    "a number too large": (
+        f"{SMALL}\n[request]\nextra_body = {{ a = {2**64} }}\n",
+        "request: extra_body.a: expected a value of JSON, found a whole number of 20 digits",
+    ),
+    "no number": (
+        f"{SMALL}\n[request]\nextra_body = {{ a = nan }}\n",
+        "request: extra_body.a: expected a value of JSON, found nan",
+    ),
+    "an endless number": (
+        f"{SMALL}\n[request]\nextra_body = {{ a = [1.5, -inf] }}\n",
+        "request: extra_body.a: expected a value of JSON, found -inf",
+    ),
+    "a path of another language": (
+        SMALL.replace('"tag"', '"json"\nscore_path = "$.score"'),
+        "reply.score_path: expected keys separated by dots, such as verdict.score; found '$.score'",
+    ),
+    "a path with an index": (
+        SMALL.replace('"tag"', '"json"\nrationale_path = "a[0]"'),
+        "reply.rationale_path: expected keys separated by dots",
+    ),
+    "a path with an empty step": (
+        SMALL.replace('"tag"', '"json"\nscore_path = "a..b"'),
+        "reply.score_path: expected keys separated by dots",
+    ),
+    "a field outside its section": (f"temperature = 0.5\n{SMALL}", "temperature: belongs in [sampling]"),
+    "a field in another section": (f"{SMALL}\nmax_model_len = 4096\n", "reply.max_model_len: belongs in [server]"),
+    "a field of the top in a section": (
+        f'{SMALL}\nlicense = "MIT"\n',
+        "reply.license: belongs at the top, before the first section",
+    ),
+    "a section in a section": (f"{SMALL}\n[reply.sampling]\nseed = 1\n", "reply.sampling: write [sampling]"),
+    "a pattern in double quotes": (
+        SMALL.replace('"tag"', '"regex"\npattern = "Балл: (\\d)"'),
+        "write patterns in single quotes",
+    ),
+    "a pattern with two groups": (
+        SMALL.replace('"tag"', "\"regex\"\npattern = '(Балл|Оценка): (\\d)'"),
+        "reply: pattern: expected exactly one group, the score; found 2; write the others as (?:…)",
+    ),
+    "a pattern that never ends": (
+        SMALL.replace('"tag"', "\"regex\"\npattern = '(?:\\s*\\w+[,.]?\\s*)+Оценка: (\\d)'"),
+        "reply: pattern: expected one that is quick in any reply",
+    ),
+    "a placeholder that is part of another's name": (
+        SMALL.replace("{reference_answer}", "{reference_answer} {reference}"),
+        "prompt.template: {reference} is no placeholder; did you mean {reference_answer}?",
+    ),
+    "a placeholder like none": (
+        SMALL.replace("{reference_answer}", "{reference_answer} {вопрос}"),
+        "prompt.template: {вопрос} is no placeholder; known: {instruction}, {reference_answer}, {answer}, ",
+    ),
+    "a placeholder in doubled braces": (
+        SMALL.replace("{answer}", "{{answer}}"),
+        "prompt.template: {{answer}}: expected one pair of braces, {answer}",
+    ),
+    "a placeholder misspelt for tasks without a reference": (
+        SMALL.replace(
+            "[reply]",
+            'without_reference = "{instruction} {answer} {response} {criteria_name} {criteria_rubrics}"\n[reply]',
+        ),
+        "prompt.without_reference: {response} is no placeholder; ",
+    ),
+    "a placeholder in the system message": (
+        SMALL.replace("[reply]", 'system = "Оцени {criteria_name} и {ответ}"\n[reply]'),
+        "prompt.system: found {criteria_name}, {ответ}; the system message has no placeholders, the template has them",
+    ),
+    "a prompt without the reference": (
+        SMALL.replace("{reference_answer}", ""),
+        "prompt.template: expected {reference_answer} in it, found none; "
+        'reference_heading = "none" says that this judge is shown no reference',
+    ),
+    "a reference that is not to be shown": (
+        SMALL.replace("[reply]", 'reference_heading = "none"\n[reply]'),
+        'prompt.template: expected no {reference_answer} with reference_heading = "none"',
+    ),
+    "a paragraph that holds more than the reference": (
+        SMALL.replace("[reply]", 'reference_heading = "leave_out"\n[reply]'),
+        "what is left: expected {answer}, {criteria_name}, {criteria_rubrics}, {instruction} in it, found none",
+    ),
+    "two faults of a prompt": (
+        SMALL.replace("{answer}", "{anwser}"),
+        "{anwser} is no placeholder; did you mean {answer}?; prompt.template: expected {answer} in it, found none",
+    ),
+    "a prompt file elsewhere": (
+        SMALL.replace("template = ", 'file = "../prompt.txt" # '),
+        "prompt.file: expected the name of a file in the profile's folder, found ../prompt.txt",
+    ),
+    "a prompt file by its whole path": (
+        SMALL.replace("template = ", 'file = "/etc/hostname" # '),
+        "prompt.file: expected the name of a file in the profile's folder, found /etc/hostname",
+    ),
+    "a prompt file that is a folder": (SMALL.replace("template = ", 'file = "." # '), "expected a regular file"),
     "no TOML": ("model = ", "expected TOML: Invalid value"),
     "two faults": (
         f"{SMALL.replace(' {answer}', '')}\n[sampling]\ntop_p = 0\nseed = -1\n",
@@ -253,8 +367,52 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(ProfileError, match=r"other\.toml: expected UTF-8, found byte 0xec"):
         read_profile(tmp_path / "other.toml")
     (tmp_path / "large.toml").write_bytes(b"#" * (1 << 21))
-    with pytest.raises(ProfileError, match=r"large\.toml: expected a profile of at most 1048576 bytes"):
+    with pytest.raises(ProfileError, match=r"large\.toml: expected at most 1048576 bytes, found 2097152"):
         read_profile(tmp_path / "large.toml")
+
+
+def test_braces_that_are_no_placeholders_are_text(write: Write) -> None:
+    text = 'Верни {"score": 1, "why": {}} или \\boxed{score}, {1}, { x }. {"a": {answer}}'
+    profile = read_profile(
+        write(SMALL.replace('"{instruction}', f"'''{{instruction}} {text}").replace('rubrics}"', "rubrics}'''"))
+    )
+    shown = render(profile.template, "И", "Э", "О", "К", "Ш")
+    assert shown == f"И {text.replace('{answer}', 'О')} Э О К Ш"
+
+
+def test_a_judge_may_be_shown_no_reference(write: Write) -> None:
+    text = SMALL.replace(" {reference_answer}", "").replace("[reply]", 'reference_heading = "none"\n[reply]')
+    template = read_profile(write(text)).template
+    assert render(template, "И", "Э", "О", "К", "Ш") == render(template, "И", None, "О", "К", "Ш") == "И О К Ш"
+
+
+@pytest.mark.timeout(20)
+def test_a_pipe_is_not_waited_for(write: Write, tmp_path: Path) -> None:
+    (tmp_path / "judges").mkdir()
+    os.mkfifo(tmp_path / "judges" / "pipe.toml")
+    assert own_profiles(tmp_path) == []
+    with pytest.raises(ProfileError, match=r"pipe\.toml: expected a regular file"):
+        read_profile(tmp_path / "judges" / "pipe.toml")
+    os.mkfifo(tmp_path / "prompt.txt")
+    with pytest.raises(ProfileError, match=r"prompt\.file: prompt\.txt cannot be read: .*expected a regular file"):
+        read_profile(write('model = "m"\n[prompt]\nfile = "prompt.txt"\n[reply]\nscore = "json"\n'))
+
+
+def test_a_prompt_file_has_a_limit(write: Write, tmp_path: Path) -> None:
+    (tmp_path / "prompt.txt").write_bytes(b"#" * ((1 << 20) + 1))
+    with pytest.raises(
+        ProfileError, match=r"prompt\.txt cannot be read: .*expected at most 1048576 bytes, found 1048577"
+    ):
+        read_profile(write('model = "m"\n[prompt]\nfile = "prompt.txt"\n[reply]\nscore = "json"\n'))
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [r"Балл: (\d+)", r".*Оценка:\s*(\d)", r"(?s).*?\*{0,2}Оценка\*{0,2}\s*[:=]?\s*(\d+(?:[.,]\d+)?)", r"(\d+)\s*\Z"],
+)
+def test_a_pattern_as_they_are_written_is_quick_enough(pattern: str, write: Write) -> None:
+    profile = read_profile(write(SMALL.replace('"tag"', f"\"regex\"\npattern = '{pattern}'")))
+    assert profile.score.pattern == pattern
 
 
 def test_a_name_means_the_homes_file_before_the_packaged_one(write: Write, tmp_path: Path) -> None:

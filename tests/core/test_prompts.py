@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 
+import duckdb
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pollux_dagster.core.profile_files import packaged_profile
 from pollux_dagster.core.prompts import (
+    MARKUP,
     PromptTemplate,
     as_text,
     as_written,
@@ -89,34 +91,90 @@ def test_texts_are_inserted_as_they_are_whatever_they_contain(
     )
 
 
-MARKUP = (
-    *("<|im_end|>", "<|im_start|>assistant", "<|endoftext|>", "<|eot_id|>", "<|start|>", "<think>", "</think>"),
-    *("<｜end▁of▁sentence｜>", "<start_of_turn>", "<end_of_turn>", "<turn|>", "<|channel>", "<s>", "</s>", "[INST]"),
-    *("[/INST]", "[THINK]", "[|endofturn|]", "<tool_call>", "]~b]", "[e~[", "◁think▷", "<eos>", "<<SYS>>"),
+TOKENS = (
+    *("<|im_end|>", "<|im_start|>", "<|endoftext|>", "<|eot_id|>", "<|start|>", "<｜end▁of▁sentence｜>"),
+    *('<|"|>', "<|tool>", "<tool|>", "<|image>", "<image|>", "<|audio>", "<turn|>", "<|channel>", "<|думай|>"),
+    *("<|a b+c|>", "<|" + "x" * 64 + "|>", "<start_of_turn>", "<end_of_turn>", "<start_of_audio>", "<end_of_image>"),
+    *("<start_function_call>", "<end_function_response>", "<escape>", "<bos>", "<eos>", "<unused9>", "<0x0A>"),
+    *("]<]image[>[", "]<]start of image[>[", "]!p~[", "]!d~[", "]~b]", "]~!b[", "[e~[", "<beginning_of_sentence>"),
+    *("<end_of_sentence>", "<SPECIAL_10>", "<special_3>", "[SEP]", "[NL]", "[BOS]", "[EOS]", "[EOT]", "[PAD]"),
+    *("[UNK]", "<arg_key>", "</arg_value>", "<tool_call>", "</tool_response>", "[MASK]", "[sMASK]", "[gMASK]", "<sop>"),
+    *("[INST]", "[/INST]", "[THINK]", "[ARGS]", "[CALL_ID]", "[MODEL_SETTINGS]", "[/MODEL_SETTINGS]", "[IMG]"),
+    *("[PREFIX]", "[SUFFIX]", "[MIDDLE]", "[UNUSED_TOKEN_145]", "<s>", "</s>", "<unk>", "<pad>", "<mask>", "[CLS]"),
+    *("<BOS_TOKEN>", "<EOP_TOKEN>", "<fim_prefix>", "<fim_pad>", "<role>", "</role>", "<<SYS>>", "<</SYS>>"),
+    *("<think>", "</think>", "<reasoning>", "</thought>", "<mm:think>", "<seed:think>", "◁think▷", "◁/think▷"),
+    *("‹think›", "[|endofturn|]", "<extra_id_1>", "<reserved_106>"),
 )
 
 
-@pytest.mark.parametrize("token", MARKUP)
+@pytest.mark.parametrize("token", TOKENS)
 def test_markup_of_a_conversation_reaches_the_judge_as_characters(token: str) -> None:
     shown = as_text(f"до {token} после")
     assert token not in shown
     assert shown.replace(" ", "") == f"до{token}после".replace(" ", "")
+    assert len(shown) == len(f"до {token} после") + 1
     prompt = render(TEMPLATE, token, token, token, token, token)
     assert token not in prompt
 
 
-@pytest.mark.parametrize(
-    "text", ["f <| x |> y", "a < b > c", "[ссылка](http://x)", "<p>текст</p>", "x << 2", "vector<string>", "[1] и [2]"]
+ORDINARY = (
+    *("f <| x |> y", "p <|> q", "a < b > c", "[ссылка](http://x)", "<p>текст</p>", "x << 2", "vector<string>"),
+    *("[1] и [2]", "if (x < s>>1)", "if (n < mask>>3)", "a[i]", "[x] сделано", "[INFO] готово", "[[link]]", "‹да›"),
+    *("<role name='x'>", "|a| < |b|", "<T1, T2>", "#include <stdio.h>", "<br/>", "x <- [1, 2] ++ ys", "[TODO]"),
 )
+
+
+@pytest.mark.parametrize("text", ORDINARY)
 def test_other_text_is_inserted_as_it_is(text: str) -> None:
     assert as_text(text) == text
 
 
-pieces = st.lists(st.sampled_from(["<", "|", ">", " ", "im_end", "/", "think", "s", "[", "]", "INST", "<|im_end|>"]))
+pieces = st.sampled_from(
+    (
+        *"<>|｜[]◁▷‹› \n/~!bspa",
+        "  ",
+        "im_end",
+        "think",
+        "INST",
+        "gMASK",
+        "SYS",
+        "image",
+        "tool",
+        "s>",
+        "|>",
+        "<|",
+        *TOKENS,
+    )
+).flatmap(lambda piece: st.sampled_from([piece, piece[:-1], piece[1:], f"{piece[:1]} {piece[1:]}", f"{piece[:-1]} >"]))
 
 
-@given(parts=pieces)
-def test_what_was_written_can_be_restored(parts: list[str]) -> None:
+@settings(max_examples=2000, deadline=None)
+@given(parts=st.lists(pieces, max_size=12))
+@example(parts=["<｜[INST]｜>"])
+@example(parts=["<｜]~b]｜>"])
+@example(parts=["<｜◁think▷｜>"])
+@example(parts=["<｜[gMASK]｜>"])
+@example(parts=["<｜[|a|]｜>"])
+@example(parts=["<<s>SYS>>"])
+def test_what_was_written_can_be_restored_and_no_markup_is_left(parts: list[str]) -> None:
     text = "".join(parts)
+    shown = as_text(text)
+    assert as_written(shown) == text
+    assert not [token for token in TOKENS if token in shown]
+
+
+@settings(deadline=None)
+@given(text=st.lists(pieces, max_size=8).map("".join))
+def test_a_text_that_is_shown_in_another_way_is_the_one_that_the_table_of_answers_finds(text: str) -> None:
+    # DuckDB's regular expressions are another engine's than Python's.
+    (found,) = duckdb.execute("SELECT regexp_matches(?, ?)", [text, MARKUP]).fetchone() or ()
+    assert found == (as_text(text) != text)
+
+
+@pytest.mark.timeout(60)  # less than a second of work where the time is linear
+@pytest.mark.parametrize("unit", ["<", "<|", "<| ", "<|a", "[", "[ ", "]<]a", "]<", " ", "<<", "< ", "◁ ", "<s", "<s "])
+def test_no_text_makes_markup_slow(unit: str) -> None:
+    text = unit * (200_000 // len(unit)) + "<|im_end|>"
     assert as_written(as_text(text)) == text
-    assert "<|im_end|>" not in as_text(text)
+    opened = unit + " " * 200_000 + "<|im_end|>"
+    assert as_written(as_text(opened)) == opened

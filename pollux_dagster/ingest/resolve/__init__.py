@@ -12,15 +12,15 @@ from pathlib import Path
 
 import duckdb
 
-from pollux_dagster.core.prompts import MARKUP
+from pollux_dagster.core.prompts import AS_TEXT_RULE, MARKUP
 from pollux_dagster.core.transactions import transaction
 
 _STEPS = tuple(path.read_text("utf-8") for path in sorted(Path(__file__).parent.glob("*.sql")))
-# Verdicts are keyed by what the judge is shown: a text with markup is shown otherwise (`prompts.as_text`) than before
-# that rule, so that a verdict from then is not one on it.
+# Verdicts are keyed by what the judge is shown: a text with markup is shown in another way (`prompts.as_text`) under
+# another rule, or under none as in early versions, so a verdict from then is not one on it.
 _PROMPT_HASH = f"""
 CREATE OR REPLACE TEMP MACRO prompt_hash(x) AS
-    sha256(CASE WHEN regexp_matches(x, '{MARKUP.replace("'", "''")}') THEN 'as text: ' || x ELSE x END)
+    sha256(CASE WHEN regexp_matches(x, '{MARKUP.replace("'", "''")}') THEN 'as text {AS_TEXT_RULE}: ' || x ELSE x END)
 """
 _RULES = hashlib.sha256("\0".join((*_STEPS, _PROMPT_HASH)).encode()).hexdigest()
 

@@ -60,6 +60,10 @@ JudgeModel = Annotated[
     str | None,
     typer.Option(help="The judge's model, as it is recorded [default: $POLLUX_JUDGE_MODEL or the profile's]"),
 ]
+AcceptServedModel = Annotated[
+    bool,
+    typer.Option("--accept-served-model", help="Record the attached server's own name of its model, if it tells which"),
+]
 
 
 @app.command()
@@ -79,26 +83,11 @@ def run(
     profile: Annotated[str | None, typer.Option(help="Judge profile [default: $POLLUX_PROFILE or pollux-4b]")] = None,
     judge_url: JudgeUrl = None,
     judge_model: JudgeModel = None,
-    accept_served_model: Annotated[
-        bool, typer.Option("--accept-served-model", help="Record the attached server's own name of its model")
-    ] = False,
+    accept_served_model: AcceptServedModel = False,
 ) -> None:
     """Judge what is new in a landing folder, rebuild the tables, check and publish them."""
     given = {"POLLUX_LANDING": landing, "POLLUX_HOME": home, "POLLUX_PROFILE": profile, "POLLUX_JUDGE_URL": judge_url}
-    settings = _settings(**given, POLLUX_JUDGE_MODEL=judge_model)
-    if accept_served_model and settings.judge_url:
-        from pollux_dagster.app.resources import Resources, is_name_of
-        from pollux_dagster.judge.server import ServerError
-
-        judge = Resources.of(settings).judge
-        try:
-            served = judge.ask_served_model()
-        except ServerError as error:
-            _fail(str(error))
-        if not is_name_of(served, judge.judge_profile.model):
-            typer.echo(f"verdicts are recorded as those of {served!r}", err=True)
-            settings = _settings(**given, POLLUX_JUDGE_MODEL=served)
-    _evaluate(settings)
+    _evaluate(_settings_of_judge(accept_served_model, **given, POLLUX_JUDGE_MODEL=judge_model))
 
 
 @app.command()
@@ -234,7 +223,13 @@ def show_judge(profile: str, home: Home = None, judge_model: JudgeModel = None) 
 
 
 @judges.command("check")
-def check_judge(profile: str, home: Home = None, judge_url: JudgeUrl = None, judge_model: JudgeModel = None) -> None:
+def check_judge(
+    profile: str,
+    home: Home = None,
+    judge_url: JudgeUrl = None,
+    judge_model: JudgeModel = None,
+    accept_served_model: AcceptServedModel = False,
+) -> None:
     """Send three fixed requests to a judge, and show each prompt, the reply, and the score that was read.
 
     Nothing is recorded. Fails when a reply gives no score; a score that is no good judge's is only pointed out.
@@ -244,10 +239,9 @@ def check_judge(profile: str, home: Home = None, judge_url: JudgeUrl = None, jud
     from pollux_dagster.judge.server import ServerError
 
     given = {"POLLUX_HOME": home, "POLLUX_PROFILE": profile, "POLLUX_JUDGE_URL": judge_url}
+    settings = _settings_of_judge(accept_served_model, **given, POLLUX_JUDGE_MODEL=judge_model)
     try:
-        tried = tried_profile(
-            _settings(**given, POLLUX_JUDGE_MODEL=judge_model), lambda line: typer.echo(line, err=True)
-        )
+        tried = tried_profile(settings, lambda line: typer.echo(line, err=True))
     except (ServerError, FileNotFoundError) as error:
         _fail(str(error))
     for line in tried_lines(tried):
@@ -299,6 +293,7 @@ def exam(
     profile: Annotated[str | None, typer.Option(help="Judge profile [default: $POLLUX_PROFILE or pollux-4b]")] = None,
     judge_url: JudgeUrl = None,
     judge_model: JudgeModel = None,
+    accept_served_model: AcceptServedModel = False,
 ) -> None:
     """Ask the judge fixed questions in several ways that should not matter, and print how far they moved its scores."""
     from pollux_dagster.app.exam import examine_judge
@@ -307,10 +302,9 @@ def exam(
     from pollux_dagster.report import print_exam
 
     given = {"POLLUX_HOME": home, "POLLUX_PROFILE": profile, "POLLUX_JUDGE_URL": judge_url}
+    settings = _settings_of_judge(accept_served_model, **given, POLLUX_JUDGE_MODEL=judge_model)
     try:
-        taken = examine_judge(
-            _settings(**given, POLLUX_JUDGE_MODEL=judge_model), lambda line: typer.echo(line, err=True)
-        )
+        taken = examine_judge(settings, lambda line: typer.echo(line, err=True))
     except (ServerError, EvaluationError, FileNotFoundError) as error:
         _fail(str(error))
     print_exam(console, taken.judge_name, taken.results.rows(named=True))
@@ -464,6 +458,25 @@ def _settings(**given: str | Path | None) -> Settings:
         return Settings.from_environment({**os.environ, **options})
     except ValueError as error:
         _fail(str(error))
+
+
+def _settings_of_judge(accept_served_model: bool, **given: str | Path | None) -> Settings:
+    """`_settings`; where `accept_served_model`, recording the attached server's own name of its model."""
+    settings = _settings(**given)
+    if not (accept_served_model and settings.judge_url):
+        return settings
+    from pollux_dagster.app.resources import Resources, is_name_of
+    from pollux_dagster.judge.server import ServerError
+
+    judge = Resources.of(settings).judge
+    try:
+        served = judge.ask_served_model()
+    except ServerError as error:
+        _fail(str(error))
+    if is_name_of(served, judge.judge_profile.model):
+        return settings
+    typer.echo(f"verdicts are recorded as those of {served!r}", err=True)
+    return _settings(**{**given, "POLLUX_JUDGE_MODEL": served})
 
 
 def _end(message: str) -> None:

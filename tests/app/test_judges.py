@@ -153,6 +153,17 @@ def test_the_check_says_what_a_server_did_not_take(tmp_path: Path) -> None:
         ("Pollux-4B-Judge-Q4_K_M.gguf", "ai-forever/Pollux-4B-Judge", False),
         ("pollux-4b-judge:q4", "ai-forever/Pollux-4B-Judge", False),
         ("judge", "ai-forever/Pollux-4B-Judge", False),
+        ("judge", "judge", True),
+        ("ai-forever/Pollux-4B-Judge", "/srv/weights/Pollux-4B-Judge", True),
+        ("other/Pollux-4B-Judge", "ai-forever/Pollux-4B-Judge", False),
+        ("gpt://b1g/yandexgpt/latest", "gpt://b1g/yandexgpt/latest", True),
+        ("gpt://b1g/yandexgpt-lite/latest", "gpt://b1g/yandexgpt/latest", False),
+        ("gpt://b1g/yandexgpt", "yandexgpt", False),
+        ("/models/other/final", "/models/pollux/final", False),
+        ("/models/other/final", "final", False),
+        ("/runs/a/checkpoint-1234", "checkpoint-1234", False),
+        ("/hub/models--a--b/snapshots/2e8eb78c0ffee", "2e8eb78c0ffee", False),
+        ("/models/other/best_model", "org/best_model", False),
     ],
 )
 def test_which_names_mean_the_recorded_model(served: str, model: str, is_it: bool) -> None:
@@ -164,8 +175,33 @@ def test_another_model_than_the_recorded_one_is_refused_with_the_two_ways_out(at
         pass
     said = str(raised.value)
     assert "serves 'judge', and its verdicts would be recorded as those of 'ai-forever/Pollux-4B-Judge'" in said
-    assert "set POLLUX_JUDGE_SERVED_MODEL=judge" in said
-    assert "set POLLUX_JUDGE_MODEL=judge, or run with --accept-served-model" in said
+    assert "same model under another name, set POLLUX_JUDGE_SERVED_MODEL=judge." in said
+    assert "'judge' does not tell which, so set POLLUX_JUDGE_SERVED_MODEL=judge and" in said
+    assert "--accept-served-model" not in said
+
+
+def test_a_served_name_that_tells_the_model_may_be_the_recorded_one(attached: Settings, judge: FakeJudge) -> None:
+    judge.model = "Pollux-4B-Judge-Q4_K_M.gguf"
+    with pytest.raises(AddressError) as raised, Resources.of(attached).judge.serve(lambda _: None):
+        pass
+    assert "set POLLUX_JUDGE_MODEL=Pollux-4B-Judge-Q4_K_M.gguf, or pass --accept-served-model" in str(raised.value)
+
+
+def test_a_name_to_record_behind_an_alias_needs_both_settings(attached: Settings) -> None:
+    quantized = replace(attached, judge_model="demo-q8")
+    with pytest.raises(AddressError, match="set both where they differ"), Resources.of(quantized).judge.serve(print):
+        pass
+    both = Resources.of(replace(quantized, judge_served_model="judge")).judge
+    with both.serve(print) as server:
+        assert (server.endpoint.model, both.identity().model) == ("judge", "demo-q8")
+
+
+def test_a_check_may_accept_the_served_model(judge: FakeJudge, tmp_path: Path) -> None:
+    judge.otherwise = replying(content="\n\n1")
+    check = ("judges", "check", "pollux-4b", "--judge-url", judge.url, "--home", str(tmp_path))
+    assert pollux(*check)[0] == 1
+    code, _, err = pollux(*check, "--accept-served-model")
+    assert (code, err) == (0, "verdicts are recorded as those of 'judge'\n")
 
 
 def test_the_name_on_the_wire_is_no_part_of_the_identity_and_the_recorded_model_is(attached: Settings) -> None:

@@ -255,6 +255,10 @@ def parity(
     wide: Annotated[Path, typer.Option(help="The POLLUX wide set: a file, or a folder of its files")],
     home: Home = None,
     profile: Annotated[str | None, typer.Option(help="Judge profile [default: $POLLUX_PROFILE or pollux-4b]")] = None,
+    judge_url: Annotated[
+        str | None, typer.Option(help="The URL that the judge was attached to, if it was [default: $POLLUX_JUDGE_URL]")
+    ] = None,
+    judge_model: JudgeModel = None,
     card: Annotated[Path | None, typer.Option(help="Card file to compare with [default: the packaged one]")] = None,
     row: Annotated[str | None, typer.Option(help="Row of the card to compare with [default: the judge's own]")] = None,
     exclude: Annotated[list[str] | None, typer.Option(help="Leave out a criterion or a group; may be repeated")] = None,
@@ -271,11 +275,10 @@ def parity(
     from pollux_dagster.core.text import escaped
     from pollux_dagster.report import print_rows
 
+    given = {"POLLUX_HOME": home, "POLLUX_PROFILE": profile, "POLLUX_JUDGE_URL": judge_url}
+    settings = _settings(**given, POLLUX_JUDGE_MODEL=judge_model)
     try:
-        found = measure_parity(
-            _settings(POLLUX_HOME=home, POLLUX_PROFILE=profile), wide,
-            card=card, row=row, exclude=exclude or (), choose=choose or (),
-        )  # fmt: skip
+        found = measure_parity(settings, wide, card=card, row=row, exclude=exclude or (), choose=choose or ())
     except (ParityError, FileNotFoundError, ValueError) as error:
         _fail(str(error))
     if as_json:

@@ -308,6 +308,9 @@ def exam(
     settings = _settings_of_judge(accept_served_model, **given, POLLUX_JUDGE_MODEL=judge_model)
     try:
         taken = examine_judge(settings, lambda line: typer.echo(line, err=True))
+    except KeyboardInterrupt:
+        typer.echo("interrupted: the verdicts so far are kept, and the same command continues the exam", err=True)
+        raise typer.Exit(130) from None
     except (ServerError, EvaluationError, FileNotFoundError) as error:
         _fail(str(error))
     print_exam(console, taken.judge_name, taken.results.rows(named=True))

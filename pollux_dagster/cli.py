@@ -218,6 +218,7 @@ def show_judge(profile: str, home: Home = None, judge_model: JudgeModel = None) 
     from pollux_dagster.core.text import escaped
 
     settings = _settings(POLLUX_HOME=home, POLLUX_PROFILE=profile, POLLUX_JUDGE_MODEL=judge_model)
+    _say_which_profile(settings)
     for what, value in shown_profile(settings):
         typer.echo(f"{what}:" + ("\n" if "\n" in value else " ") + "\n".join(map(escaped, value.split("\n"))))
 
@@ -246,8 +247,8 @@ def check_judge(
         _fail(str(error))
     for line in tried_lines(tried):
         typer.echo(escaped(line))
-    if unread := sum(not each.is_usable for each in tried):
-        _fail(f"{unread} of {len(tried)} replies gave no score")
+    if unread := sum(not each.is_usable for each in tried.requests):
+        _fail(f"{unread} of {len(tried.requests)} replies gave no score")
 
 
 @app.command()
@@ -441,8 +442,9 @@ def _evaluate(settings: Settings, *, rebuild: bool = False) -> None:
     if not settings.landing.is_dir():
         _fail(f"expected a landing folder at {settings.landing}, found none; give one with --landing")
     before = last_check(settings.warehouse)
+    causes: list[str] = []
     try:
-        succeeded = evaluate_landing(build_defs(settings), settings, rebuild=rebuild)
+        succeeded = evaluate_landing(build_defs(settings), settings, rebuild=rebuild, failed=causes.append)
     except (NoAnswersError, ForeignInstanceError, WarehouseLockedError) as error:
         _fail(str(error))
     if settings.published.exists():
@@ -452,7 +454,7 @@ def _evaluate(settings: Settings, *, rebuild: bool = False) -> None:
             _fail(str(error))
     if not succeeded:
         print_blocked(settings.warehouse, before, console)
-        _fail("the run failed; the tables above, if any, are the last good publication")
+        _fail("\n".join(["the run failed; the tables above, if any, are the last good publication", *causes]))
 
 
 def _settings(**given: str | Path | None) -> Settings:
@@ -469,6 +471,7 @@ def _settings(**given: str | Path | None) -> Settings:
 def _settings_of_judge(accept_served_model: bool, **given: str | Path | None) -> Settings:
     """`_settings`; where `accept_served_model`, recording the attached server's own name of its model."""
     settings = _settings(**given)
+    _say_which_profile(settings)
     if not (accept_served_model and settings.judge_url):
         return settings
     from pollux_dagster.app.resources import Resources, is_name_of
@@ -483,6 +486,11 @@ def _settings_of_judge(accept_served_model: bool, **given: str | Path | None) ->
         return settings
     typer.echo(f"verdicts are recorded as those of {served!r}", err=True)
     return _settings(**{**given, "POLLUX_JUDGE_MODEL": served})
+
+
+def _say_which_profile(settings: Settings) -> None:
+    if replacing := settings.replacing_profile:
+        typer.echo(f"profile {settings.profile} is {replacing}, not the packaged one", err=True)
 
 
 def _end(message: str) -> None:

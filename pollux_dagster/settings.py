@@ -18,7 +18,7 @@ from typing import Literal, cast, get_args
 from zoneinfo import available_timezones
 
 from pollux_dagster import demo
-from pollux_dagster.core.profile_files import ProfileError, find_profile
+from pollux_dagster.core.profile_files import ProfileError, find_profile, own_profiles, packaged_profiles
 from pollux_dagster.core.profiles import JudgeProfile
 from pollux_dagster.core.statistics import Aggregation, Proxy
 from pollux_dagster.publication_access import QueryLimits, bytes_of
@@ -116,6 +116,12 @@ class Settings:
     def judge_profile(self) -> JudgeProfile:
         """The profile, as its file states it."""
         return find_profile(self.profile, self.home)
+
+    @property
+    def replacing_profile(self) -> Path | None:
+        """The home's file that is used instead of the packaged profile of the same name; None where there is none."""
+        named = (path for path in own_profiles(self.home) if path.stem == self.profile)
+        return next(named, None) if self.profile in packaged_profiles() else None
 
     @property
     def warehouse(self) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -72,8 +73,23 @@ def test_a_profile_is_shown_with_its_identity_its_request_and_its_prompts(tmp_pa
     identity = Resources.of(Settings.from_environment({"POLLUX_PROFILE": str(path)})).judge.identity()
     assert identity.judge_id in out
     assert "tried on the real weights: no" in out
+    assert "description: Мой судья" in out and "system message: none" in out
+    shown = json.loads(out.partition("identity:\n")[2].partition("\nlicense:")[0])
+    assert shown == json.loads(identity.canonical_json()) | {"decoding_constraint": {"read_from": {"tag": "score"}}}
     assert '"repetition_penalty": 1.0' in out
     assert "Столица Франции? Париж Столица Франции — Париж. Верность ответа 0: Ответ неверен." in out
+
+
+def test_a_file_that_replaces_a_packaged_profile_is_named(tmp_path: Path) -> None:
+    own = tmp_path / "judges" / "json.toml"
+    own.parent.mkdir()
+    own.write_text(OWN.replace("[prompt]", '[prompt]\nsystem = "Будь строг."'), encoding="utf-8")
+    code, out, err = pollux("judges", "show", "json", "--home", str(tmp_path))
+    assert (code, err) == (0, f"profile json is {own}, not the packaged one\n")
+    assert "system message: Будь строг." in out
+    listed = pollux("judges", "list", "--home", str(tmp_path), COLUMNS="1000")[1].splitlines()
+    assert [f"packaged, replaced by {own}" in line for line in listed if line.startswith("json ")] == [True, False]
+    assert pollux("judges", "show", str(own))[2] == pollux("judges", "show", "openai", "--home", str(tmp_path))[2] == ""
 
 
 def test_the_shown_prompt_keeps_the_heading_of_an_empty_reference(tmp_path: Path) -> None:
@@ -104,6 +120,10 @@ def test_a_judge_is_tried_with_three_requests_and_what_was_read_is_shown(judge: 
     code, out, err = pollux(*arguments, "--judge-model", "judge")
     assert (code, err) == (0, "")
     assert len(judge.calls) == len(TRIALS) == 3
+    assert out.splitlines()[1:3] == [
+        "model: judge, which the server calls judge",
+        f"server: openai-compatible, version unknown, at {judge.url}",
+    ]
     assert out.count("> ### Задание для оценки:") == 3
     assert "< Потому что." in out
     assert [line for line in out.splitlines() if line.startswith("read:")] == [

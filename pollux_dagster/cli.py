@@ -60,6 +60,10 @@ JudgeModel = Annotated[
     str | None,
     typer.Option(help="The judge's model, as it is recorded [default: $POLLUX_JUDGE_MODEL or the profile's]"),
 ]
+AcceptServedModel = Annotated[
+    bool,
+    typer.Option("--accept-served-model", help="Record the attached server's own name of its model, if it tells which"),
+]
 
 
 @app.command()
@@ -79,26 +83,11 @@ def run(
     profile: Annotated[str | None, typer.Option(help="Judge profile [default: $POLLUX_PROFILE or pollux-4b]")] = None,
     judge_url: JudgeUrl = None,
     judge_model: JudgeModel = None,
-    accept_served_model: Annotated[
-        bool, typer.Option("--accept-served-model", help="Record the attached server's own name of its model")
-    ] = False,
+    accept_served_model: AcceptServedModel = False,
 ) -> None:
     """Judge what is new in a landing folder, rebuild the tables, check and publish them."""
     given = {"POLLUX_LANDING": landing, "POLLUX_HOME": home, "POLLUX_PROFILE": profile, "POLLUX_JUDGE_URL": judge_url}
-    settings = _settings(**given, POLLUX_JUDGE_MODEL=judge_model)
-    if accept_served_model and settings.judge_url:
-        from pollux_dagster.app.resources import Resources, is_name_of
-        from pollux_dagster.judge.server import ServerError
-
-        judge = Resources.of(settings).judge
-        try:
-            served = judge.ask_served_model()
-        except ServerError as error:
-            _fail(str(error))
-        if not is_name_of(served, judge.judge_profile.model):
-            typer.echo(f"verdicts are recorded as those of {served!r}", err=True)
-            settings = _settings(**given, POLLUX_JUDGE_MODEL=served)
-    _evaluate(settings)
+    _evaluate(_settings_of_judge(accept_served_model, **given, POLLUX_JUDGE_MODEL=judge_model))
 
 
 @app.command()
@@ -229,12 +218,19 @@ def show_judge(profile: str, home: Home = None, judge_model: JudgeModel = None) 
     from pollux_dagster.core.text import escaped
 
     settings = _settings(POLLUX_HOME=home, POLLUX_PROFILE=profile, POLLUX_JUDGE_MODEL=judge_model)
+    _say_which_profile(settings)
     for what, value in shown_profile(settings):
         typer.echo(f"{what}:" + ("\n" if "\n" in value else " ") + "\n".join(map(escaped, value.split("\n"))))
 
 
 @judges.command("check")
-def check_judge(profile: str, home: Home = None, judge_url: JudgeUrl = None, judge_model: JudgeModel = None) -> None:
+def check_judge(
+    profile: str,
+    home: Home = None,
+    judge_url: JudgeUrl = None,
+    judge_model: JudgeModel = None,
+    accept_served_model: AcceptServedModel = False,
+) -> None:
     """Send three fixed requests to a judge, and show each prompt, the reply, and the score that was read.
 
     Nothing is recorded. Fails when a reply gives no score; a score that is no good judge's is only pointed out.
@@ -244,16 +240,15 @@ def check_judge(profile: str, home: Home = None, judge_url: JudgeUrl = None, jud
     from pollux_dagster.judge.server import ServerError
 
     given = {"POLLUX_HOME": home, "POLLUX_PROFILE": profile, "POLLUX_JUDGE_URL": judge_url}
+    settings = _settings_of_judge(accept_served_model, **given, POLLUX_JUDGE_MODEL=judge_model)
     try:
-        tried = tried_profile(
-            _settings(**given, POLLUX_JUDGE_MODEL=judge_model), lambda line: typer.echo(line, err=True)
-        )
+        tried = tried_profile(settings, lambda line: typer.echo(line, err=True))
     except (ServerError, FileNotFoundError) as error:
         _fail(str(error))
     for line in tried_lines(tried):
         typer.echo(escaped(line))
-    if unread := sum(not each.is_usable for each in tried):
-        _fail(f"{unread} of {len(tried)} replies gave no score")
+    if unread := sum(not each.is_usable for each in tried.requests):
+        _fail(f"{unread} of {len(tried.requests)} replies gave no score")
 
 
 @app.command()
@@ -261,6 +256,10 @@ def parity(
     wide: Annotated[Path, typer.Option(help="The POLLUX wide set: a file, or a folder of its files")],
     home: Home = None,
     profile: Annotated[str | None, typer.Option(help="Judge profile [default: $POLLUX_PROFILE or pollux-4b]")] = None,
+    judge_url: Annotated[
+        str | None, typer.Option(help="The URL that the judge was attached to, if it was [default: $POLLUX_JUDGE_URL]")
+    ] = None,
+    judge_model: JudgeModel = None,
     card: Annotated[Path | None, typer.Option(help="Card file to compare with [default: the packaged one]")] = None,
     row: Annotated[str | None, typer.Option(help="Row of the card to compare with [default: the judge's own]")] = None,
     exclude: Annotated[list[str] | None, typer.Option(help="Leave out a criterion or a group; may be repeated")] = None,
@@ -277,11 +276,10 @@ def parity(
     from pollux_dagster.core.text import escaped
     from pollux_dagster.report import print_rows
 
+    given = {"POLLUX_HOME": home, "POLLUX_PROFILE": profile, "POLLUX_JUDGE_URL": judge_url}
+    settings = _settings(**given, POLLUX_JUDGE_MODEL=judge_model)
     try:
-        found = measure_parity(
-            _settings(POLLUX_HOME=home, POLLUX_PROFILE=profile), wide,
-            card=card, row=row, exclude=exclude or (), choose=choose or (),
-        )  # fmt: skip
+        found = measure_parity(settings, wide, card=card, row=row, exclude=exclude or (), choose=choose or ())
     except (ParityError, FileNotFoundError, ValueError) as error:
         _fail(str(error))
     if as_json:
@@ -299,6 +297,7 @@ def exam(
     profile: Annotated[str | None, typer.Option(help="Judge profile [default: $POLLUX_PROFILE or pollux-4b]")] = None,
     judge_url: JudgeUrl = None,
     judge_model: JudgeModel = None,
+    accept_served_model: AcceptServedModel = False,
 ) -> None:
     """Ask the judge fixed questions in several ways that should not matter, and print how far they moved its scores."""
     from pollux_dagster.app.exam import examine_judge
@@ -307,10 +306,12 @@ def exam(
     from pollux_dagster.report import print_exam
 
     given = {"POLLUX_HOME": home, "POLLUX_PROFILE": profile, "POLLUX_JUDGE_URL": judge_url}
+    settings = _settings_of_judge(accept_served_model, **given, POLLUX_JUDGE_MODEL=judge_model)
     try:
-        taken = examine_judge(
-            _settings(**given, POLLUX_JUDGE_MODEL=judge_model), lambda line: typer.echo(line, err=True)
-        )
+        taken = examine_judge(settings, lambda line: typer.echo(line, err=True))
+    except KeyboardInterrupt:
+        typer.echo("interrupted: the verdicts so far are kept, and the same command continues the exam", err=True)
+        raise typer.Exit(130) from None
     except (ServerError, EvaluationError, FileNotFoundError) as error:
         _fail(str(error))
     print_exam(console, taken.judge_name, taken.results.rows(named=True))
@@ -441,8 +442,9 @@ def _evaluate(settings: Settings, *, rebuild: bool = False) -> None:
     if not settings.landing.is_dir():
         _fail(f"expected a landing folder at {settings.landing}, found none; give one with --landing")
     before = last_check(settings.warehouse)
+    causes: list[str] = []
     try:
-        succeeded = evaluate_landing(build_defs(settings), settings, rebuild=rebuild)
+        succeeded = evaluate_landing(build_defs(settings), settings, rebuild=rebuild, failed=causes.append)
     except (NoAnswersError, ForeignInstanceError, WarehouseLockedError) as error:
         _fail(str(error))
     if settings.published.exists():
@@ -452,7 +454,7 @@ def _evaluate(settings: Settings, *, rebuild: bool = False) -> None:
             _fail(str(error))
     if not succeeded:
         print_blocked(settings.warehouse, before, console)
-        _fail("the run failed; the tables above, if any, are the last good publication")
+        _fail("\n".join(["the run failed; the tables above, if any, are the last good publication", *causes]))
 
 
 def _settings(**given: str | Path | None) -> Settings:
@@ -464,6 +466,31 @@ def _settings(**given: str | Path | None) -> Settings:
         return Settings.from_environment({**os.environ, **options})
     except ValueError as error:
         _fail(str(error))
+
+
+def _settings_of_judge(accept_served_model: bool, **given: str | Path | None) -> Settings:
+    """`_settings`; where `accept_served_model`, recording the attached server's own name of its model."""
+    settings = _settings(**given)
+    _say_which_profile(settings)
+    if not (accept_served_model and settings.judge_url):
+        return settings
+    from pollux_dagster.app.resources import Resources, is_name_of
+    from pollux_dagster.judge.server import ServerError
+
+    judge = Resources.of(settings).judge
+    try:
+        served = judge.ask_served_model()
+    except ServerError as error:
+        _fail(str(error))
+    if is_name_of(served, judge.judge_profile.model):
+        return settings
+    typer.echo(f"verdicts are recorded as those of {served!r}", err=True)
+    return _settings(**{**given, "POLLUX_JUDGE_MODEL": served})
+
+
+def _say_which_profile(settings: Settings) -> None:
+    if replacing := settings.replacing_profile:
+        typer.echo(f"profile {settings.profile} is {replacing}, not the packaged one", err=True)
 
 
 def _end(message: str) -> None:

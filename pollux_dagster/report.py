@@ -138,6 +138,7 @@ def print_query(
 
 PRINTED_ROWS = 10_000  # of a query; a longer table would be held in memory and hardly be read
 UNBROKEN = 16  # characters of a cell that are kept unbroken on a narrow terminal
+WIDE = 200  # characters of a table that does not fit, where no terminal limits it
 HEADING = 12  # characters per line of a column heading
 BLOCKED = """
     SELECT asset, check_name, description, sample FROM (
@@ -277,7 +278,17 @@ def _interval(row: Mapping[str, Any]) -> str | None:
 
 
 def print_rows(console: Console, title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print rows as a table; columns of numbers are right-aligned, and long texts are wrapped before short ones."""
+    """Print rows as a table; columns of numbers are right-aligned, and long texts are wrapped before short ones.
+
+    Rich cuts off what is beyond the width. A table that cannot be narrowed enough is therefore printed wider where
+    nobody sees where a line ends (a pipe, a file), and on a terminal as one block per row.
+    """
+    least = [max([1, *(min(len(escaped(row[at])), UNBROKEN) for row in rows)]) for at in range(len(columns))]
+    narrowest = sum(least) + 2 * len(columns) - 1
+    console.print()
+    if narrowest > console.width and console.is_terminal:
+        _print_blocks(console, title, columns, rows)
+        return
     table = Table(
         title=title,
         title_justify="left",
@@ -288,14 +299,28 @@ def print_rows(console: Console, title: str, columns: Sequence[str], rows: Seque
     )
     for at, name in enumerate(columns):
         numbers = bool(rows) and all(isinstance(row[at], (int, float, Decimal, NoneType)) for row in rows)
-        longest = max((len(escaped(row[at])) for row in rows), default=0)
         table.add_column(
             Text(textwrap.fill(escaped(name), HEADING)),
             justify="right" if numbers else "left",
-            min_width=min(longest, UNBROKEN),
+            min_width=least[at],
             overflow="fold",
         )
     for row in rows:
         table.add_row(*(Text("" if value is None else escaped(value)) for value in row))
-    console.print()
+    if narrowest > console.width:
+        console = Console(file=console.file, width=max(narrowest, WIDE), force_terminal=False)
     console.print(table)
+
+
+def _print_blocks(console: Console, title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print each row as lines of column and value, an empty line between two rows."""
+    blocks = [
+        "\n".join(
+            f"{escaped(name)}: {'' if value is None else escaped(value)}"
+            for name, value in zip(columns, row, strict=True)
+        )
+        for row in rows
+    ]
+    if title:
+        console.print(Text(title, style="bold"))
+    console.print(Text("\n\n".join(blocks)))

@@ -18,7 +18,7 @@ from typing import Literal, cast, get_args
 from zoneinfo import available_timezones
 
 from pollux_dagster import demo
-from pollux_dagster.core.profile_files import ProfileError, find_profile
+from pollux_dagster.core.profile_files import ProfileError, find_profile, own_profiles, packaged_profiles
 from pollux_dagster.core.profiles import JudgeProfile
 from pollux_dagster.core.statistics import Aggregation, Proxy
 from pollux_dagster.publication_access import QueryLimits, bytes_of
@@ -28,6 +28,7 @@ PACKAGE_TAXONOMY = Path(__file__).resolve().parent / "taxonomy"
 API_KEY_VARIABLE = "POLLUX_JUDGE_API_KEY"
 MANAGED_ENGINES = ("vllm", "sglang", "transformers", "llama-server", "command")
 _OWNER = re.compile(r"team:[A-Za-z0-9_.-]+|[^@\s]+@[^@\s]+\.[^@\s]+")  # what Dagster accepts as an owner
+_PLACE = re.compile(r"\{([A-Za-z_]\w*)\}")
 FailingModels = Literal["hold", "leave_out"]
 """What happens when a model has too few usable verdicts: publication is held back, or made without that model."""
 
@@ -117,6 +118,12 @@ class Settings:
         return find_profile(self.profile, self.home)
 
     @property
+    def replacing_profile(self) -> Path | None:
+        """The home's file that is used instead of the packaged profile of the same name; None where there is none."""
+        named = (path for path in own_profiles(self.home) if path.stem == self.profile)
+        return next(named, None) if self.profile in packaged_profiles() else None
+
+    @property
     def warehouse(self) -> Path:
         return self.home / "warehouse.duckdb"
 
@@ -167,6 +174,7 @@ class Settings:
                 "POLLUX_JUDGE_COMMAND: expected a server's command, with {model}, {host} and {port} in it, together "
                 f"with POLLUX_JUDGE_ENGINE=command and no other engine; got {shlex.join(command)!r} and {engine!r}"
             )
+        _check_places(command)
         aggregation = environment.get("POLLUX_HUMAN_AGGREGATION", "mean")
         if aggregation not in get_args(Aggregation):
             allowed = ", ".join(get_args(Aggregation))
@@ -201,6 +209,12 @@ class Settings:
             raise ValueError(f"POLLUX_QUERY_MEMORY: {error}") from None
         landing = Path(environment.get("POLLUX_LANDING", "landing")).absolute()
         _check_apart(home, landing)
+        url = environment.get("POLLUX_JUDGE_URL", "")
+        if url.partition("?")[0].rstrip("/").endswith("/chat/completions"):
+            raise ValueError(
+                "POLLUX_JUDGE_URL: expected a server's address up to /v1, to which /chat/completions is added; got one "
+                "that ends in it already: leave it out"
+            )
         return cls(
             failing_models=cast(FailingModels, failing_models),
             nightly_cron=nightly_cron,
@@ -210,7 +224,7 @@ class Settings:
             home=home,
             landing=landing,
             profile=profile,
-            judge_url=environment.get("POLLUX_JUDGE_URL", ""),
+            judge_url=url,
             api_key_variable=environment.get("POLLUX_JUDGE_API_KEY_VARIABLE", API_KEY_VARIABLE),
             judge_proxy=environment.get("POLLUX_JUDGE_PROXY", ""),
             judge_ca_file=environment.get("POLLUX_JUDGE_CA_FILE", ""),
@@ -307,6 +321,21 @@ def _check_apart(home: Path, landing: Path) -> None:
         f"POLLUX_HOME: expected a folder apart from POLLUX_LANDING, got {home} and {landing}: {where}; "
         "set --home or --landing to another folder"
     )
+
+
+def _check_places(command: tuple[str, ...]) -> None:
+    """Raise ValueError for a command without {port}, or with a word in braces that nothing is filled in for."""
+    named = {place for word in command for place in _PLACE.findall(word)}
+    if command and "port" not in named:
+        raise ValueError(
+            "POLLUX_JUDGE_COMMAND: expected {port} in it, the port that is chosen for each start and on which the "
+            f"server must listen; got {shlex.join(command)!r}"
+        )
+    if unknown := sorted(named - {"model", "host", "port"}):
+        raise ValueError(
+            "POLLUX_JUDGE_COMMAND: expected no words in braces but {model}, {host} and {port}; got "
+            + ", ".join(f"{{{name}}}" for name in unknown)
+        )
 
 
 def _is_true(environment: Mapping[str, str], variable: str, default: str) -> bool:

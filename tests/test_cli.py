@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 
 import pytest
+from rich.console import Console
 
+from pollux_dagster.report import print_rows
 from pollux_dagster.settings import Settings
 
 OPEN = """
@@ -31,6 +34,20 @@ def test_a_folder_without_answers_is_an_error_that_names_it_and_where_the_reject
     assert f"expected answers of at least one model in {world.landing}, found none" in ran.stderr
     assert f"raw.rejected_rows of {world.warehouse}" in ran.stderr
     assert "1 rejected" in ran.stdout + ran.stderr
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+@pytest.mark.parametrize("count", [1, 4, 5, 12])
+def test_a_table_wider_than_80_columns_loses_nothing(count: int, is_terminal: bool) -> None:
+    columns = [f"name{at:02}" for at in range(count)]
+    row = [f"{at:02}-{'x' * 12}" for at in range(count)] if count > 1 else ["y" * 300]
+    out = io.StringIO()
+    print_rows(Console(file=out, width=80, force_terminal=is_terminal), "Title", columns, [row, row])
+    printed = "".join(out.getvalue().split())
+    assert all(printed.count(cell) >= 2 for cell in row) or printed.count("y") == 600
+    assert all(name in printed for name in [*columns, "Title"])
+    if is_terminal:
+        assert max(map(len, out.getvalue().splitlines())) <= 80 + len("\x1b[1m\x1b[0m" * 8)
 
 
 @pytest.mark.slow

@@ -29,6 +29,30 @@ def test_an_unusable_value_is_named_with_what_was_expected(variable: str, value:
         Settings.from_environment({variable: value})
 
 
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        ("serve {model} --port 8000", r"expected \{port\} in it"),
+        ("serve {modle} --port {port}", r"no words in braces but .*; got \{modle\}"),
+    ],
+)
+def test_a_servers_command_names_its_port_and_nothing_unknown(command: str, expected: str) -> None:
+    with pytest.raises(ValueError, match=f"POLLUX_JUDGE_COMMAND: .*{expected}"):
+        Settings.from_environment({"POLLUX_JUDGE_ENGINE": "command", "POLLUX_JUDGE_COMMAND": command})
+
+
+def test_a_servers_command_may_have_json_in_it() -> None:
+    command = """serve --port={port} --kwargs '{"enable_thinking": true}'"""
+    settings = Settings.from_environment({"POLLUX_JUDGE_ENGINE": "command", "POLLUX_JUDGE_COMMAND": command})
+    assert settings.judge_command == ("serve", "--port={port}", "--kwargs", '{"enable_thinking": true}')
+
+
+@pytest.mark.parametrize("ending", ["/chat/completions", "/chat/completions/", "/chat/completions?api-version=1"])
+def test_an_address_of_chat_completions_is_refused(ending: str) -> None:
+    with pytest.raises(ValueError, match="POLLUX_JUDGE_URL: expected a server's address up to /v1"):
+        Settings.from_environment({"POLLUX_JUDGE_URL": f"http://judge:8000/v1{ending}"})
+
+
 VARIABLES = {
     "POLLUX_HUMAN_AGGREGATION": "median",
     "POLLUX_CALIBRATION_PROXY": "both",

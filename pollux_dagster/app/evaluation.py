@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 
 import dagster as dg
 
@@ -20,12 +21,18 @@ class NoAnswersError(RuntimeError):
     """The landing folder holds no usable answer of any model."""
 
 
-def evaluate_landing(definitions: dg.Definitions, settings: Settings, *, rebuild: bool = False) -> bool:
+def evaluate_landing(
+    definitions: dg.Definitions,
+    settings: Settings,
+    *,
+    rebuild: bool = False,
+    failed: Callable[[str], None] = lambda cause: None,
+) -> bool:
     """Run the job `evaluate` of `definitions` on everything that is new, was missed or had failed; True when it
     succeeded.
 
     rebuild: set the warehouse aside first, so that it is made again from landing folder and ledger. While another run
-    uses the home, this one waits and reports that on standard error.
+    uses the home, this one waits and reports that on standard error. `failed` is called with each cause of a failure.
 
     Raises:
         NoAnswersError: everything was read, and no model has an answer.
@@ -46,10 +53,12 @@ def evaluate_landing(definitions: dg.Definitions, settings: Settings, *, rebuild
             evaluated = definitions.resolve_job_def("evaluate").execute_in_process(
                 instance=instance, run_id=run_id, run_config=with_plain_lines({}), tags=tags, raise_on_error=False
             )
-        note_failure(settings.published, evaluated.run_id, evaluated.all_events)
+        causes = note_failure(settings.published, evaluated.run_id, evaluated.all_events)
         if not evaluated.success and not instance.get_dynamic_partitions(MODEL_PARTITIONS):
             raise NoAnswersError(
                 f"expected answers of at least one model in {settings.landing}, found none; rows that could not be "
                 f"used are in raw.rejected_rows of {settings.warehouse}, with the reason"
             )
+        for cause in causes:
+            failed(cause)
         return evaluated.success

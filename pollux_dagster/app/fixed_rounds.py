@@ -8,6 +8,7 @@ from itertools import groupby
 from pollux_dagster.app.resources import JudgeResource
 from pollux_dagster.core.fixed_requests import FixedRequest, Round
 from pollux_dagster.core.work import Answer, Criterion
+from pollux_dagster.judge.progress import PROGRESS_SECONDS, every
 from pollux_dagster.judge.server import ServerHandle
 from pollux_dagster.ledger.ledger import Ledger
 
@@ -51,7 +52,7 @@ def judge_round(
             ),
             server=server,
             ledger=ledger,
-            progress=lambda _: None,
+            progress=every(PROGRESS_SECONDS, log),
             log=log,
         )
     return len(pending)

@@ -17,11 +17,12 @@ from pollux_dagster.core.profile_files import (
     packaged_profiles,
     read_profile,
 )
-from pollux_dagster.core.profiles import JudgeProfile
+from pollux_dagster.core.profiles import JudgeIdentity, JudgeProfile
 from pollux_dagster.core.prompts import render
 from pollux_dagster.core.replies import Reply, read_reply
 from pollux_dagster.judge.client import JudgeClient
 from pollux_dagster.judge.dialect import Dialect
+from pollux_dagster.judge.endpoint import Endpoint
 from pollux_dagster.judge.responses import Completion
 from pollux_dagster.settings import Settings
 
@@ -58,6 +59,16 @@ class TriedRequest:
         return self.reply is not None and self.reply.score is not None
 
 
+@dataclass(frozen=True, slots=True)
+class TriedProfile:
+    """A judge on its server with its trials."""
+
+    identity: JudgeIdentity
+    endpoint: Endpoint
+    system_message: str | None
+    requests: list[TriedRequest]
+
+
 _TRUTH = "0: Ответ неверен.\n1: Ответ верен."
 TRIALS = (
     Trial(
@@ -86,13 +97,19 @@ TRIALS = (
 
 
 def listed_profiles(home: Path) -> list[tuple[str, str, str, str]]:
-    """Name, model, "packaged" or the file, and description of every profile that a name can mean.
+    """Name, model, where it is from, and description of every profile that a name can mean.
 
-    A file in the home that cannot be used is listed with what is wrong as its description.
+    A file in the home that cannot be used is listed with what is wrong as its description, and a packaged profile that
+    a file of the same name replaces beside that file.
     """
-    packaged = {name: ("packaged", partial(packaged_profile, name)) for name in packaged_profiles()}
-    own = {path.stem: (str(path), partial(read_profile, path)) for path in own_profiles(home)}
-    return [_listed(name, *found) for name, found in {**packaged, **own}.items()]
+    own = {path.stem: path for path in own_profiles(home)}
+    packaged = [
+        _listed(
+            name, f"packaged, replaced by {own[name]}" if name in own else "packaged", partial(packaged_profile, name)
+        )
+        for name in packaged_profiles()
+    ]
+    return packaged + [_listed(name, str(path), partial(read_profile, path)) for name, path in own.items()]
 
 
 def _listed(name: str, place: str, read: Callable[[], JudgeProfile]) -> tuple[str, str, str, str]:
@@ -108,8 +125,9 @@ def shown_profile(settings: Settings) -> Iterator[tuple[str, str]]:
     judge = Resources.of(settings).judge
     profile, identity = judge.judge_profile, judge.identity()
     yield "profile", profile.name
+    yield "description", profile.description or "none"
     yield "judge", f"{identity.judge_name}, id {identity.judge_id}"
-    yield "identity", identity.canonical_json()
+    yield "identity", _unfolded(identity)
     yield "license", profile.license or "not stated"
     yield "tried on the real weights", "yes" if profile.has_met_weights else "no"
     yield from (("source", source) for source in profile.sources)
@@ -119,26 +137,44 @@ def shown_profile(settings: Settings) -> Iterator[tuple[str, str]]:
     trial = TRIALS[0]
     body = Dialect(profile).body(settings.judge_served_model or profile.model, "…", profile.sampling, trial.levels)
     yield "request", json.dumps(body, ensure_ascii=False, default=dict, indent=1)
+    yield "system message", profile.system_message or "none"
     yield "prompt with a reference", _prompt(profile, trial)
     yield "prompt without a reference", _prompt(profile, TRIALS[2])
 
 
-def tried_profile(settings: Settings, log: Callable[[str], None]) -> list[TriedRequest]:
+def _unfolded(identity: JudgeIdentity) -> str:
+    """The identity as JSON for a reader: the decoding constraint, itself JSON in a text, as what it says."""
+    fields = json.loads(identity.canonical_json())
+    if constraint := fields["decoding_constraint"]:
+        fields["decoding_constraint"] = json.loads(constraint)
+    return json.dumps(fields, ensure_ascii=False, indent=1)
+
+
+def tried_profile(settings: Settings, log: Callable[[str], None]) -> TriedProfile:
     """Send the three fixed requests to the judge's server, attached or managed. Nothing is recorded.
 
     Raises:
         ServerError: the server cannot be used or does not start.
     """
     judge = Resources.of(settings).judge
+    profile = judge.judge_profile
     with judge.serve(log) as server:
-        return asyncio.run(
-            _tried(judge.judge_profile, JudgeClient(server.endpoint, judge.judge_profile, connections=1, log=log))
+        client = JudgeClient(server.endpoint, profile, connections=1, log=log)
+        return TriedProfile(
+            judge.identity(), server.endpoint, profile.system_message, asyncio.run(_tried(profile, client))
         )
 
 
-def tried_lines(tried: list[TriedRequest]) -> Iterator[str]:
-    """The trials in words: prompt, reply and what was read of it."""
-    for number, each in enumerate(tried, start=1):
+def tried_lines(tried: TriedProfile) -> Iterator[str]:
+    """The judge, its server and the trials in words: prompt, reply and what was read of it."""
+    endpoint = tried.endpoint
+    yield f"judge: {tried.identity.judge_name}, id {tried.identity.judge_id}"
+    yield f"model: {tried.identity.model}, which the server calls {endpoint.model}"
+    yield f"server: {endpoint.engine}, version {endpoint.engine_version}, at {endpoint.base_url}"
+    if tried.system_message:
+        yield "system message, the same for all:"
+        yield from (f"> {line}" for line in tried.system_message.splitlines())
+    for number, each in enumerate(tried.requests, start=1):
         yield f"--- {number}. {each.trial.what}"
         yield from (f"> {line}" for line in each.prompt.splitlines())
         for part, text in (("reasoning", each.reasoning), ("content", each.content)):

@@ -107,6 +107,7 @@ def measure_parity(
         load_verdicts(con, use.ledger.open().segments())
         said = tuple(file_lines(examined_files(con)))
         found = wide_set(con, identity.judge_id)
+        others = [] if found is None or len(found.items) else _judges_with_verdicts(con, use.ledger.records)
     if found is None:
         raise ParityError(
             f"expected people's scores in {wide} (rows with instruction, answer, model_id, criteria_name, rubrics and "
@@ -116,7 +117,13 @@ def measure_parity(
         statuses = ", ".join(f"{count} {status}" for status, count in found.unjudged.items())
         raise ParityError(
             f"expected verdicts of {identity.judge_name} on the answers of {wide} in {settings.ledger}, found none "
-            f"(items: {statuses}): put the file into the landing folder and run `pollux run` with this judge first"
+            f"(items: {statuses}): "
+            + (
+                "choose a judge that has some, with --profile, --judge-model and --judge-url as in its `pollux run`: "
+                f"{'; '.join(others)}"
+                if others
+                else "put the file into the landing folder and run `pollux run` with this judge first"
+            )
         )
     items, types = found.items, found.task_types
     if exclude:
@@ -155,6 +162,27 @@ def _read(con: duckdb.DuckDBPyConnection, wide: Path, *, judge_reasoning: bool) 
     file = LandingFile.of(path.name, path, path.stat())
     load_file(con, file, hash_file(file), _RUN)
     resolve_if_changed(con, judge_reasoning=judge_reasoning)
+
+
+def _judges_with_verdicts(con: duckdb.DuckDBPyConnection, records: Path) -> list[str]:
+    """The judges that have a usable verdict on the answers that were read, with their models, most verdicts first."""
+    known = records / "meta.judges.parquet"
+    if not known.is_file():
+        return []
+    rows = con.execute(_JUDGES_WITH_VERDICTS, {"judges": str(known)}).fetchall()
+    return [f"{name} (model {model}, {count} verdicts)" for name, model, count in rows]
+
+
+_JUDGES_WITH_VERDICTS = """
+SELECT judges.judge_name, judges.model, count(*)
+FROM read_parquet($judges) AS judges CROSS JOIN judging.judgeable AS judgeable
+JOIN judging.verdicts AS verdicts
+    ON verdicts.verdict_key = judging.verdict_key(
+        judges.judge_id, judgeable.answer_key, judgeable.criterion_key, 0
+    )
+WHERE verdicts.status = 'ok'
+GROUP BY ALL ORDER BY count(*) DESC, judge_name
+"""
 
 
 def _row(card: ModelCard, name: str) -> CardRow:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -195,10 +196,16 @@ class JudgeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     def _require_same_model(self, endpoint: Endpoint) -> None:
         served, recorded = endpoint.model, self.judge_profile.model
         if not self.served_model and not is_name_of(served, recorded):
+            by_its_own = (
+                f"set POLLUX_JUDGE_MODEL={served}, or pass --accept-served-model to a command that asks the judge"
+                if _tells_which(served)
+                else f"{served!r} does not tell which, so set POLLUX_JUDGE_SERVED_MODEL={served} and, to a name that "
+                "does, POLLUX_JUDGE_MODEL or --judge-model"
+            )
             raise AddressError(
                 f"{endpoint.server} serves {served!r}, and its verdicts would be recorded as those of {recorded!r}. If "
-                f"that is the same model under another name, set POLLUX_JUDGE_SERVED_MODEL={served}; if it is another "
-                f"one (quantized weights are), set POLLUX_JUDGE_MODEL={served}, or run with --accept-served-model"
+                f"that is the same model under another name, set POLLUX_JUDGE_SERVED_MODEL={served}. If it is another "
+                f"one (quantized weights are), {by_its_own}"
             )
 
     def _require_room(self, endpoint: Endpoint) -> None:
@@ -250,10 +257,31 @@ class JudgeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         )
 
 
+# Words of names that anybody gives to anything: served under such a name, two models are not told apart.
+_ANYBODYS = re.compile(
+    r"(?:latest|main|master|final|last|best|rc|v|models?|merged|weights|checkpoints?|ckpt|step|epoch|run|judge|llm|"
+    r"snapshots?|default|local|base|output|gguf|safetensors)?\d*|[0-9a-f]{7,64}"
+)
+_LOCAL_PATH = ("/", "./", "../", "~")
+
+
 def is_name_of(served: str, model: str) -> bool:
-    """Whether a server's name for its model means `model`: the hub id, its last part, or a path that ends in it."""
-    last = served.removesuffix(":latest").rstrip("/").rpartition("/")[2]
-    return model in (served, served.removesuffix(":latest")) or last.casefold() == model.rpartition("/")[2].casefold()
+    """Whether a server's name for its model means `model`: the same name, or one that is the last part of the other,
+    or a local path that ends in it. A last part such as `final`, which any model may have, means none.
+    """
+    names = [name.casefold().removesuffix(":latest").rstrip("/") for name in (served, model)]
+    if names[0] == names[1]:
+        return True
+    last = names[0].rpartition("/")[2]
+    if any("://" in name for name in names) or last != names[1].rpartition("/")[2] or not _tells_which(last):
+        return False
+    return last in names or any(name.startswith(_LOCAL_PATH) for name in names)
+
+
+def _tells_which(name: str) -> bool:
+    """Whether the last part of a name has a word of its own."""
+    last = name.casefold().removesuffix(":latest").rstrip("/").rpartition("/")[2]
+    return not all(_ANYBODYS.fullmatch(word) for word in re.split(r"[-_.]", last))
 
 
 def _plain(request: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,8 +5,7 @@ set's last round stopped publication. The warehouse is open before and after jud
 judging do not lock other processes out.
 """
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,7 +22,7 @@ from pollux_dagster.core.work import Criterion
 from pollux_dagster.defs.automation import NEW, SCOPE_TAG
 from pollux_dagster.defs.metadata import row_count, rows_table
 from pollux_dagster.defs.partitions import landed_models, model_partitions, one_run, selected_partitions
-from pollux_dagster.judge.progress import Progress, format_progress
+from pollux_dagster.judge.progress import PROGRESS_SECONDS, every
 from pollux_dagster.judge.server import AddressError, ServerError, UnstartableError
 from pollux_dagster.ledger.ledger import Ledger
 from pollux_dagster.warehouse.admission import decide_admission
@@ -42,8 +41,6 @@ from pollux_dagster.warehouse.verdicts import load_verdicts
 
 if TYPE_CHECKING:
     from pollux_dagster.judge.work import EvaluationReport
-
-PROGRESS_SECONDS = 2.0
 
 
 @dg.asset(
@@ -256,23 +253,10 @@ def _judge_pending(
             ),
             server=server,
             ledger=book,
-            progress=_every(PROGRESS_SECONDS, context.log.info),
+            progress=every(PROGRESS_SECONDS, context.log.info),
             log=context.log.warning,
         )
         return report, golden_round
-
-
-def _every(seconds: float, say: Callable[[str], None]) -> Callable[[Progress], None]:
-    """A listener that passes on a progress line at most every `seconds` seconds, and always the last one."""
-    said = time.monotonic()
-
-    def listen(progress: Progress) -> None:
-        nonlocal said
-        if progress.done == progress.total or time.monotonic() - said >= seconds:
-            said = time.monotonic()
-            say(format_progress(progress))
-
-    return listen
 
 
 def _criteria(con: duckdb.DuckDBPyConnection) -> dict[str, Criterion]:

@@ -1,16 +1,17 @@
 """The progress of an evaluation, as a value and as one line.
 
 The rate is that of the last half minute, because the first minute of a judge (cold caches) and its last say nothing
-about the remaining time. This module does not print or log.
+about the remaining time. This module does not print or log by itself.
 """
 
 from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+PROGRESS_SECONDS = 2.0
 _WINDOW_S = 30.0
 
 
@@ -67,6 +68,19 @@ def format_progress(progress: Progress) -> str:
     failed = ", ".join(f"{status} {count:,}" for status, count in sorted(progress.failures.items()) if count)
     parts.append(f"failures: {failed or 'none'}")
     return " · ".join(parts)
+
+
+def every(seconds: float, say: Callable[[str], None]) -> Callable[[Progress], None]:
+    """A listener that passes on a progress line at most every `seconds` seconds, and always the last one."""
+    said = time.monotonic()
+
+    def listen(progress: Progress) -> None:
+        nonlocal said
+        if progress.done == progress.total or time.monotonic() - said >= seconds:
+            said = time.monotonic()
+            say(format_progress(progress))
+
+    return listen
 
 
 def _clock(seconds: float) -> str:

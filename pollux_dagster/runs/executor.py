@@ -35,11 +35,12 @@ def home_executor(home: Path, published: Path) -> dg.ExecutorDefinition:
     return dg.ExecutorDefinition(name="in_process_alone_in_home", config_schema={}, executor_creation_fn=create)
 
 
-def note_failure(published: Path, run_id: str, events: Iterable[DagsterEvent]) -> None:
-    """Record in the publication why this run did not renew it, if the run has failed."""
-    reasons = [reason for event in events if (reason := _reason(event))]
+def note_failure(published: Path, run_id: str, events: Iterable[DagsterEvent]) -> list[str]:
+    """Record in the publication why this run did not renew it, if the run has failed; returns the causes."""
+    reasons = list(dict.fromkeys(reason for event in events if (reason := _reason(event))))
     if reasons:
-        mark_stale(published, reason="; ".join(dict.fromkeys(reasons)), run_id=run_id)
+        mark_stale(published, reason="; ".join(reasons), run_id=run_id)
+    return reasons
 
 
 class _HomeExecutor(Executor):

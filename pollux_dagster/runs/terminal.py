@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from collections.abc import Mapping
 
@@ -10,6 +11,8 @@ import dagster as dg
 
 from pollux_dagster.core.text import escaped
 from pollux_dagster.runs.dagster_internals import SerializableErrorInfo
+
+_OUR_CLASS = re.compile(r"\Apollux_dagster(?:\.\w+)+: ")
 
 
 class _Line(logging.Formatter):
@@ -37,10 +40,13 @@ def _own_or_failure(record: logging.LogRecord) -> bool:
 
 
 def cause(error: SerializableErrorInfo | None) -> str:
-    """The message of the outermost error that is not Dagster's wrapper: ours say what to do, their causes do not."""
+    """The message of the outermost error that is not Dagster's wrapper: ours say what to do, their causes do not.
+
+    Without the name of the error's class where it is ours: the sentence says it all.
+    """
     while error is not None and error.cause is not None and _is_wrapping(error):
         error = error.cause
-    return error.message.strip() if error is not None else ""
+    return _OUR_CLASS.sub("", error.message.strip()) if error is not None else ""
 
 
 def _is_wrapping(error: SerializableErrorInfo) -> bool:

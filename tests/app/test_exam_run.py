@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
+import subprocess
+import sys
+import time
 import zlib
 from collections.abc import Iterator
 from dataclasses import replace
@@ -126,6 +131,28 @@ def test_the_command_says_where_a_judge_tells_no_answers_apart(examined: Setting
     assert ran.exit_code == 0, ran.output
     (line,) = (line for line in ran.output.splitlines() if line.startswith("One score for every answer"))
     assert all(request.criteria_name in line for request in exam_requests())
+
+
+@pytest.mark.timeout(300)
+def test_an_interrupted_exam_keeps_its_verdicts_and_is_continued(examined: Settings, judge: FakeJudge) -> None:
+    judge.otherwise = lambda call: replace(vain(call), wait_s=0.5)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pollux_dagster.cli", "exam"],
+        env={**os.environ, **examined.to_environment()},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    until = time.monotonic() + 120
+    while len(judge.calls) < REQUESTS // 4 and time.monotonic() < until:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert "interrupted: the verdicts so far are kept, and the same command continues" in said
+    assert "Traceback" not in said
+    assert re.search(rf"judged \d+/{REQUESTS} \(.*\) · .*/s · ", said)
+    judge.otherwise = vain
+    assert 0 < examine_judge(examined, print).asked < REQUESTS
 
 
 def test_a_server_that_is_not_there_is_an_error_in_a_sentence(world: Settings) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -72,8 +73,23 @@ def test_a_profile_is_shown_with_its_identity_its_request_and_its_prompts(tmp_pa
     identity = Resources.of(Settings.from_environment({"POLLUX_PROFILE": str(path)})).judge.identity()
     assert identity.judge_id in out
     assert "tried on the real weights: no" in out
+    assert "description: Мой судья" in out and "system message: none" in out
+    shown = json.loads(out.partition("identity:\n")[2].partition("\nlicense:")[0])
+    assert shown == json.loads(identity.canonical_json()) | {"decoding_constraint": {"read_from": {"tag": "score"}}}
     assert '"repetition_penalty": 1.0' in out
     assert "Столица Франции? Париж Столица Франции — Париж. Верность ответа 0: Ответ неверен." in out
+
+
+def test_a_file_that_replaces_a_packaged_profile_is_named(tmp_path: Path) -> None:
+    own = tmp_path / "judges" / "json.toml"
+    own.parent.mkdir()
+    own.write_text(OWN.replace("[prompt]", '[prompt]\nsystem = "Будь строг."'), encoding="utf-8")
+    code, out, err = pollux("judges", "show", "json", "--home", str(tmp_path))
+    assert (code, err) == (0, f"profile json is {own}, not the packaged one\n")
+    assert "system message: Будь строг." in out
+    listed = pollux("judges", "list", "--home", str(tmp_path), COLUMNS="1000")[1].splitlines()
+    assert [f"packaged, replaced by {own}" in line for line in listed if line.startswith("json ")] == [True, False]
+    assert pollux("judges", "show", str(own))[2] == pollux("judges", "show", "openai", "--home", str(tmp_path))[2] == ""
 
 
 def test_the_shown_prompt_keeps_the_heading_of_an_empty_reference(tmp_path: Path) -> None:
@@ -104,6 +120,10 @@ def test_a_judge_is_tried_with_three_requests_and_what_was_read_is_shown(judge: 
     code, out, err = pollux(*arguments, "--judge-model", "judge")
     assert (code, err) == (0, "")
     assert len(judge.calls) == len(TRIALS) == 3
+    assert out.splitlines()[1:3] == [
+        "model: judge, which the server calls judge",
+        f"server: openai-compatible, version unknown, at {judge.url}",
+    ]
     assert out.count("> ### Задание для оценки:") == 3
     assert "< Потому что." in out
     assert [line for line in out.splitlines() if line.startswith("read:")] == [
@@ -153,6 +173,17 @@ def test_the_check_says_what_a_server_did_not_take(tmp_path: Path) -> None:
         ("Pollux-4B-Judge-Q4_K_M.gguf", "ai-forever/Pollux-4B-Judge", False),
         ("pollux-4b-judge:q4", "ai-forever/Pollux-4B-Judge", False),
         ("judge", "ai-forever/Pollux-4B-Judge", False),
+        ("judge", "judge", True),
+        ("ai-forever/Pollux-4B-Judge", "/srv/weights/Pollux-4B-Judge", True),
+        ("other/Pollux-4B-Judge", "ai-forever/Pollux-4B-Judge", False),
+        ("gpt://b1g/yandexgpt/latest", "gpt://b1g/yandexgpt/latest", True),
+        ("gpt://b1g/yandexgpt-lite/latest", "gpt://b1g/yandexgpt/latest", False),
+        ("gpt://b1g/yandexgpt", "yandexgpt", False),
+        ("/models/other/final", "/models/pollux/final", False),
+        ("/models/other/final", "final", False),
+        ("/runs/a/checkpoint-1234", "checkpoint-1234", False),
+        ("/hub/models--a--b/snapshots/2e8eb78c0ffee", "2e8eb78c0ffee", False),
+        ("/models/other/best_model", "org/best_model", False),
     ],
 )
 def test_which_names_mean_the_recorded_model(served: str, model: str, is_it: bool) -> None:
@@ -164,8 +195,33 @@ def test_another_model_than_the_recorded_one_is_refused_with_the_two_ways_out(at
         pass
     said = str(raised.value)
     assert "serves 'judge', and its verdicts would be recorded as those of 'ai-forever/Pollux-4B-Judge'" in said
-    assert "set POLLUX_JUDGE_SERVED_MODEL=judge" in said
-    assert "set POLLUX_JUDGE_MODEL=judge, or run with --accept-served-model" in said
+    assert "same model under another name, set POLLUX_JUDGE_SERVED_MODEL=judge." in said
+    assert "'judge' does not tell which, so set POLLUX_JUDGE_SERVED_MODEL=judge and" in said
+    assert "--accept-served-model" not in said
+
+
+def test_a_served_name_that_tells_the_model_may_be_the_recorded_one(attached: Settings, judge: FakeJudge) -> None:
+    judge.model = "Pollux-4B-Judge-Q4_K_M.gguf"
+    with pytest.raises(AddressError) as raised, Resources.of(attached).judge.serve(lambda _: None):
+        pass
+    assert "set POLLUX_JUDGE_MODEL=Pollux-4B-Judge-Q4_K_M.gguf, or pass --accept-served-model" in str(raised.value)
+
+
+def test_a_name_to_record_behind_an_alias_needs_both_settings(attached: Settings) -> None:
+    quantized = replace(attached, judge_model="demo-q8")
+    with pytest.raises(AddressError, match="set both where they differ"), Resources.of(quantized).judge.serve(print):
+        pass
+    both = Resources.of(replace(quantized, judge_served_model="judge")).judge
+    with both.serve(print) as server:
+        assert (server.endpoint.model, both.identity().model) == ("judge", "demo-q8")
+
+
+def test_a_check_may_accept_the_served_model(judge: FakeJudge, tmp_path: Path) -> None:
+    judge.otherwise = replying(content="\n\n1")
+    check = ("judges", "check", "pollux-4b", "--judge-url", judge.url, "--home", str(tmp_path))
+    assert pollux(*check)[0] == 1
+    code, _, err = pollux(*check, "--accept-served-model")
+    assert (code, err) == (0, "verdicts are recorded as those of 'judge'\n")
 
 
 def test_the_name_on_the_wire_is_no_part_of_the_identity_and_the_recorded_model_is(attached: Settings) -> None:

@@ -16,6 +16,7 @@ import pytest
 from typer.testing import CliRunner
 
 from pollux_dagster.app.evaluation import evaluate_landing
+from pollux_dagster.app.resources import Resources
 from pollux_dagster.cli import app
 from pollux_dagster.core.model_card import PACKAGED_CARD
 from pollux_dagster.definitions import build_defs
@@ -262,7 +263,17 @@ def test_a_set_without_scores_or_without_verdicts_is_named(judged: Judged, wide:
     other = replace(judged, settings=replace(judged.settings, judge_model="another"))
     result = pollux_parity(other, "--wide", wide)
     assert result.exit_code == 1
+    assert "found none (items: 54 missing): choose a judge that has some" in result.output
+    assert f"{Resources.of(judged.settings).judge.identity().judge_name} (model {MODEL}, 51 verdicts)" in result.output
+    unknown = write_jsonl(tmp_path / "unknown.jsonl", [{**row, "answer": f"{row['answer']}!"} for row in judged.rows])
+    result = pollux_parity(judged, "--wide", unknown)
     assert "found none (items: 54 missing): put the file into the landing folder" in result.output
+
+
+def test_the_judge_is_chosen_by_options_as_in_a_run(judged: Judged, wide: Path) -> None:
+    other = replace(judged, settings=replace(judged.settings, judge_model="another", judge_url=""))
+    options = ("--judge-model", MODEL, "--judge-url", judged.settings.judge_url)
+    assert as_json(other, "--wide", wide, *options)["scopes"] == as_json(judged, "--wide", wide)["scopes"]
 
 
 def test_a_parity_leaves_the_home_as_it_is(judged: Judged, wide: Path) -> None:

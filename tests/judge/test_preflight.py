@@ -56,15 +56,62 @@ def test_pointers_of_git_lfs_are_no_weights(tmp_path: Path) -> None:
 def test_whole_weights_and_commands_are_left_to_the_engine(tmp_path: Path) -> None:
     require_startable(ServerSpec(str(checkpoint(tmp_path / "judge"))), {})
     require_startable(ServerSpec("anything", engine="command", command=("serve",)), {})
+
+
+@pytest.fixture
+def llama_server(tmp_path: Path) -> Path:
+    """A llama-server that is there and does nothing."""
+    program = tmp_path / "llama" / "llama-server"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    return program
+
+
+def test_a_gguf_is_left_to_llama_server_beside_the_interpreter_or_on_the_path(
+    llama_server: Path, tmp_path: Path
+) -> None:
     quantized = tmp_path / "judge.gguf"
     quantized.write_bytes(b"GGUF")
-    require_startable(ServerSpec(str(quantized), engine="llama-server"), {})
+    beside = str(llama_server.with_name("python"))
+    require_startable(ServerSpec(str(quantized), engine="llama-server", python=beside), {})
+    elsewhere = ServerSpec(str(quantized), engine="llama-server", python=str(tmp_path / "bin" / "python"))
+    require_startable(elsewhere, {"PATH": str(llama_server.parent)})
+    told = refusal(elsewhere, PATH=str(tmp_path))
+    assert f"neither {tmp_path / 'bin' / 'llama-server'} (beside POLLUX_JUDGE_PYTHON) nor on the PATH" in told
+    assert "POLLUX_JUDGE_ENGINE=command" in told
+
+
+def test_llama_server_is_given_nothing_but_a_gguf(llama_server: Path, tmp_path: Path) -> None:
+    def told(model: str | Path) -> str:
+        return refusal(ServerSpec(str(model), engine="llama-server"), PATH=str(llama_server.parent))
+
+    folder = checkpoint(tmp_path / "judge")
+    assert "llama-server needs a GGUF: set POLLUX_JUDGE_MODEL" in told(folder)
+    (folder / "judge-q8.gguf").write_bytes(b"GGUF")
+    assert "is a folder, with judge-q8.gguf in it" in told(folder)
+    assert "is another kind of file" in told(folder / "model.safetensors")
+    assert "there is no file judge-q8.gguf" in told("judge-q8.gguf")
+    (folder / "judge-q8.gguf").write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
+    assert "run `git lfs pull`" in told(folder / "judge-q8.gguf")
+
+
+def test_a_repository_without_a_gguf_is_refused(llama_server: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "hub" / "models--organization--judge" / "snapshots"
+    folder.mkdir(parents=True)
+    snapshot = checkpoint(folder / "main")
+    spec = ServerSpec(f"{HUB_MODEL}:Q8_0", engine="llama-server")
+    environment = {"HF_HOME": str(tmp_path), "PATH": str(llama_server.parent)}
+    assert "organization/judge:Q8_0 has none" in refusal(spec, **environment)
+    (snapshot / "judge-Q8_0.gguf").write_bytes(b"GGUF")
+    require_startable(spec, environment)
 
 
 @pytest.fixture
 def hub() -> Iterator[tuple[str, dict[str, int]]]:
     """A hub that answers with these statuses by the model's name, and 200 for a request with the right token."""
     statuses: dict[str, int] = {}
+    listings = {"/api/models/organization/gguf/": ["judge-Q8_0.gguf"], f"/api/models/{HUB_MODEL}/": ["a.safetensors"]}
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -72,10 +119,12 @@ def hub() -> Iterator[tuple[str, dict[str, int]]]:
             status = statuses.get(name, 200)
             if self.headers.get("Authorization") == "Bearer hf_right":
                 status = 200
+            names = next((names for start, names in listings.items() if self.path.startswith(start)), [])
+            listing = json.dumps({"siblings": [{"rfilename": name} for name in names]}).encode()
             self.send_response(status)
-            self.send_header("Content-Length", "2")
+            self.send_header("Content-Length", str(len(listing)))
             self.end_headers()
-            self.wfile.write(b"{}")
+            self.wfile.write(listing)
 
         def log_message(self, *_: object) -> None:
             pass
@@ -103,6 +152,15 @@ def test_a_name_that_the_hub_does_not_know_is_told(hub: tuple[str, dict[str, int
     statuses[HUB_MODEL] = 404
     told = refusal(ServerSpec(HUB_MODEL, revision="v9"), HF_ENDPOINT=address, HF_HOME=str(tmp_path))
     assert f"the hub has no {HUB_MODEL} at revision v9" in told
+
+
+def test_the_hub_tells_whether_a_repository_has_a_gguf(
+    hub: tuple[str, dict[str, int]], llama_server: Path, tmp_path: Path
+) -> None:
+    environment = {"HF_ENDPOINT": hub[0], "HF_HOME": str(tmp_path), "PATH": str(llama_server.parent)}
+    require_startable(ServerSpec("organization/gguf:Q8_0", engine="llama-server"), environment)
+    told = refusal(ServerSpec(HUB_MODEL, engine="llama-server"), **environment)
+    assert "llama-server needs a GGUF" in told and f"{HUB_MODEL} has none" in told
 
 
 def test_a_hub_that_cannot_be_reached_is_told_unless_a_proxy_may_reach_it(tmp_path: Path) -> None:

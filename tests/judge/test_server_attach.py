@@ -122,8 +122,10 @@ def test_a_redirect_is_not_followed_with_the_key(misbehaving: tuple[str, list[st
 
 
 @contextmanager
-def _listing(models: bytes, status: int = 200) -> Iterator[str]:
-    """A server that answers /v1/models like this, and every chat with one token."""
+def _listing(
+    models: bytes, status: int = 200, chat: bytes = b'{"choices": [{"message": {"content": "1"}}]}'
+) -> Iterator[str]:
+    """A server that answers /v1/models like this, and every chat with `chat`: unless given, with one token."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -131,7 +133,7 @@ def _listing(models: bytes, status: int = 200) -> Iterator[str]:
 
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers["Content-Length"]))
-            self._answer(200, b'{"choices": [{"message": {"content": "1"}}]}')
+            self._answer(200, chat)
 
         def _answer(self, code: int, body: bytes) -> None:
             self.send_response(code)
@@ -170,6 +172,18 @@ def test_a_named_judge_is_found_however_its_server_lists_models(models: bytes, s
     ):
         assert (server.endpoint.max_model_len, server.is_healthy()) == (length, True)
         assert server.endpoint.model in ("org/judge", "org/judge:latest")
+
+
+@pytest.mark.parametrize(
+    "chat", [b'{"code": 7, "msg": "model is asleep"}', b'{"error": {"message": "model is asleep"}, "choices": []}']
+)
+def test_a_reply_without_choices_is_quoted(chat: bytes) -> None:
+    with (
+        _listing(b"not found", 404, chat) as address,
+        pytest.raises(AttachError, match=r"answered without choices: HTTP 200: .*model is asleep"),
+        attached_server(address, "right", "org/judge", max_model_len=8192),
+    ):
+        pass
 
 
 @pytest.mark.parametrize(("models", "status"), [(b"not found", 404), (b"[1]", 200), (b"no", 401)])

@@ -51,6 +51,18 @@ def test_a_failure_is_told_in_our_words_and_not_in_those_of_its_cause(
     assert "No space left" not in printed
 
 
+def test_the_class_of_our_own_error_is_not_named(world: Settings, pollux_environment: dict[str, str]) -> None:
+    write_instructions(world.landing, 1)
+    write_answers(world.landing, "m", 1, lambda _: "да")
+    command = [sys.executable, "-m", "pollux_dagster.cli", "run", "--judge-url", "http://127.0.0.1:9/v1?key=x"]
+    ran = subprocess.run(command, env=pollux_environment, capture_output=True, text=True, check=False)
+    assert ran.returncode == 1
+    assert "AddressError" not in ran.stderr
+    said = ran.stderr.splitlines()
+    assert sum("the server's address holds a user, password or query" in line for line in said) == 2
+    assert said[-1].startswith("judging__verdicts: the server's address holds")
+
+
 def test_a_run_that_a_daemon_launches_prints_the_same_lines_as_one_of_the_command(tmp_path: Path) -> None:
     """In a process of its own and with an empty config, as the daemon starts it."""
     write_instructions(tmp_path / "landing", 1)

@@ -257,4 +257,7 @@ def _choose(served: list[http_probe.ServedModel], model: str | None, base: str) 
         # LiteLLM lists what it passes on as `openai/*`.
         if entry.name.endswith("*") and model.startswith(entry.name[:-1]):
             return http_probe.ServedModel(model, entry.max_model_len)
-    raise AddressError(f"{base} does not serve {model!r}; it serves {names}")
+    raise AddressError(
+        f"{base} does not serve {model!r}; it serves {names}. POLLUX_JUDGE_SERVED_MODEL is the server's own name of "
+        "the judge, POLLUX_JUDGE_MODEL (--judge-model) the name to record: set both where they differ"
+    )

@@ -64,13 +64,18 @@ def _transformers(spec: ServerSpec, port: int, api_key: str, folder: Path) -> En
     return _python_module(spec, "transformers.cli.transformers", flags, {})
 
 
+def llama_server_beside(python: str) -> Path:
+    """Where llama.cpp's server is looked for first; the other place is the PATH."""
+    return Path(python).with_name("llama-server")
+
+
 def _llama_server(spec: ServerSpec, port: int, api_key: str, folder: Path) -> EngineCommand:
     """llama.cpp's server on a GGUF file, or on a hub's repository of them. It divides its context among its slots."""
-    program = Path(spec.python).with_name("llama-server")
+    program = llama_server_beside(spec.python)
     context = [] if spec.max_model_len is None else ["--ctx-size", str(spec.max_model_len * _LLAMA_SLOTS)]
     flags = ["--model" if Path(spec.model).is_file() else "--hf-repo", spec.model, "--alias", spec.served_name]
     flags += ["--host", HOST, "--port", str(port), "--parallel", str(_LLAMA_SLOTS), *context, "--jinja", "--metrics"]
-    words = (str(program) if program.exists() else "llama-server", *flags, *spec.arguments)
+    words = (str(program) if program.exists() else program.name, *flags, *spec.arguments)
     return EngineCommand((*_launcher(spec), "--exec", *words), {"LLAMA_API_KEY": api_key, **spec.environment})
 
 

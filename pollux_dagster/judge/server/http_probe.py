@@ -23,6 +23,7 @@ _MAX_SAMPLE_CHARS = 4_096
 _MAX_MODELS = 1_000
 _MAX_NAME_CHARS = 256
 _MAX_VERSION_CHARS = 100
+_MAX_QUOTED_BYTES = 8_192
 _MAX_TOKENS = 2**31 - 1
 _ANSWERED = 200
 _MAX_COUNTER = 2.0**53  # floats beyond it do not hold every whole number
@@ -124,9 +125,11 @@ def write_one_token(
     server takes what a judge's requests state. Raises ProbeError otherwise.
     """
     url = f"{base_url}/chat/completions"
-    answer = _json(url, call(url, api_key=api_key, timeout_s=timeout_s, route=route, body=dict(body)))
+    content = call(url, api_key=api_key, timeout_s=timeout_s, route=route, body=dict(body))
+    answer = _json(url, content)
     if not answer.get("choices"):
-        raise ProbeError(f"{url} answered without choices", _ANSWERED, body=str(answer.get("error") or "")[:500])
+        said = content[:_MAX_QUOTED_BYTES].decode("utf-8", "replace")
+        raise ProbeError(f"{url} answered without choices", _ANSWERED, body=said)
 
 
 def engine_version(root_url: str, timeout_s: float, route: Route = DIRECT) -> str:

@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 
+from pollux_dagster.judge.server.engine_commands import llama_server_beside
 from pollux_dagster.judge.server.errors import UnstartableError
 from pollux_dagster.judge.server.exchange import ProbeError, call
 from pollux_dagster.judge.server.spec import ServerSpec
 
 _WEIGHTS = ("*.safetensors", "*.bin", "*.gguf")
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+_HUB_REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+(?::[\w.-]+)?")
 _HUB = "https://huggingface.co"
 _HUB_TIMEOUT_S = 10.0
 _PROXIES = ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
@@ -33,6 +36,9 @@ def require_startable(spec: ServerSpec, environment: Mapping[str, str] = os.envi
     if spec.engine == "command":
         return
     path = Path(spec.model)
+    if spec.engine == "llama-server":
+        _require_gguf(path)
+        _require_llama_server(spec, environment)
     if path.is_file() or path.is_dir():
         weights = [path] if path.is_file() else _checked_folder(path)
     elif path.is_absolute() or spec.model.startswith((".", "~")) or spec.model.count("/") > 1:
@@ -41,12 +47,56 @@ def require_startable(spec: ServerSpec, environment: Mapping[str, str] = os.envi
             "a model on the hub (organization/name)"
         )
     else:
-        snapshot = _cached(spec.model, spec.revision or "main", environment)
+        snapshot = _cached(_repository(spec), spec.revision or "main", environment)
         if snapshot is None:
             _require_on_hub(spec, environment)
             return
         weights = [file for pattern in _WEIGHTS for file in snapshot.glob(pattern)]
+        if spec.engine == "llama-server" and not any(file.suffix == ".gguf" for file in weights):
+            raise UnstartableError(_no_gguf(f"{spec.model} has none"))
     _require_room(spec, sum(file.stat().st_size for file in weights))
+
+
+def _require_gguf(model: Path) -> None:
+    """Raise UnstartableError for what is neither a GGUF file nor, by its form, the name of a repository on the hub."""
+    if model.is_dir():
+        found = ", ".join(sorted(file.name for file in model.glob("*.gguf"))[:10])
+        raise UnstartableError(_no_gguf(f"{model} is a folder" + (f", with {found} in it" if found else "")))
+    if model.is_file():
+        with model.open("rb") as opened:
+            start = opened.read(len(_LFS_POINTER))
+        if start == _LFS_POINTER:
+            raise UnstartableError(_is_pointer(model))
+        if not start.startswith(b"GGUF"):
+            raise UnstartableError(_no_gguf(f"{model} is another kind of file"))
+    elif not _HUB_REPOSITORY.fullmatch(str(model)):
+        raise UnstartableError(_no_gguf(f"there is no file {model}"))
+
+
+def _no_gguf(found: str) -> str:
+    return (
+        f"llama-server needs a GGUF: set POLLUX_JUDGE_MODEL to a .gguf file, or to a repository of them on the hub "
+        f"(organization/name or organization/name:quant); {found}"
+    )
+
+
+def _require_llama_server(spec: ServerSpec, environment: Mapping[str, str]) -> None:
+    beside = llama_server_beside(spec.python)
+    if not beside.exists() and shutil.which(beside.name, path=environment.get("PATH", "")) is None:
+        raise UnstartableError(
+            f"there is no llama-server, neither {beside} (beside POLLUX_JUDGE_PYTHON) nor on the PATH: install "
+            "llama.cpp, add its folder to the PATH, or start it from anywhere with POLLUX_JUDGE_ENGINE=command and "
+            "POLLUX_JUDGE_COMMAND"
+        )
+
+
+def _is_pointer(file: Path) -> str:
+    return f"{file} is a pointer of Git LFS and not the weights: run `git lfs pull` in its folder"
+
+
+def _repository(spec: ServerSpec) -> str:
+    """The name on the hub, without the quantization that llama-server is to choose there."""
+    return spec.model.partition(":")[0] if spec.engine == "llama-server" else spec.model
 
 
 def _checked_folder(folder: Path) -> list[Path]:
@@ -62,9 +112,7 @@ def _checked_folder(folder: Path) -> list[Path]:
     for file in weights:
         with file.open("rb") as opened:
             if opened.read(len(_LFS_POINTER)) == _LFS_POINTER:
-                raise UnstartableError(
-                    f"{file} is a pointer of Git LFS and not the weights: run `git lfs pull` in its folder"
-                )
+                raise UnstartableError(_is_pointer(file))
     return weights
 
 
@@ -115,9 +163,9 @@ def _require_on_hub(spec: ServerSpec, environment: Mapping[str, str]) -> None:
             f"{spec.model} at {revision} is not on this machine and HF_HUB_OFFLINE forbids to download it: unset it, "
             f"{elsewhere}"
         )
-    url = f"{environment.get('HF_ENDPOINT', _HUB).rstrip('/')}/api/models/{spec.model}/revision/{revision}"
+    url = f"{environment.get('HF_ENDPOINT', _HUB).rstrip('/')}/api/models/{_repository(spec)}/revision/{revision}"
     try:
-        call(url, api_key=_hub_token(environment), timeout_s=_HUB_TIMEOUT_S, max_bytes=8 << 20)
+        listing = call(url, api_key=_hub_token(environment), timeout_s=_HUB_TIMEOUT_S, max_bytes=8 << 20)
     except ProbeError as error:
         if error.status in (401, 403):
             raise UnstartableError(
@@ -134,6 +182,17 @@ def _require_on_hub(spec: ServerSpec, environment: Mapping[str, str]) -> None:
                 f"{spec.model} is not on this machine and the hub cannot be reached ({error}): connect it, set "
                 f"HF_ENDPOINT to a mirror, {elsewhere}"
             ) from None
+        return
+    if spec.engine == "llama-server" and (files := _listed(listing)) and not any(".gguf" in name for name in files):
+        raise UnstartableError(_no_gguf(f"{spec.model} has none"))
+
+
+def _listed(listing: bytes) -> list[str]:
+    """The files of a repository as the hub lists them; none where it lists them otherwise."""
+    try:
+        return [str(entry["rfilename"]) for entry in json.loads(listing)["siblings"]]
+    except (ValueError, KeyError, TypeError):
+        return []
 
 
 def _require_room(spec: ServerSpec, weights_bytes: int) -> None:

@@ -48,6 +48,7 @@ MARKUP = (
     r"|◁\x20*/?think▷|‹\x20*/?(?:think|thinking|thought|reasoning)›"  # Kimi
 )
 _MARKUP = re.compile(MARKUP, re.ASCII)
+# What the space is put after: a token in angle brackets up to its last `>`, of any other token the first character.
 _BEFORE_THE_SPACE = r"<[^<>]*[^<>\x20](?=\x20*>)|<<[^<>]*>(?=\x20*>)|[^<]"
 _SPACELESS = re.compile(rf"(?=(?:{MARKUP}))(?:{_BEFORE_THE_SPACE})", re.ASCII)
 _SPACED = re.compile(rf"(?=(?:{MARKUP}))({_BEFORE_THE_SPACE})\x20", re.ASCII)

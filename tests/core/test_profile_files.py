@@ -406,6 +406,12 @@ def test_a_prompt_file_has_a_limit(write: Write, tmp_path: Path) -> None:
         read_profile(write('model = "m"\n[prompt]\nfile = "prompt.txt"\n[reply]\nscore = "json"\n'))
 
 
+@pytest.mark.parametrize("pattern", [r"(?:\d+)+x(\d)", r"Балл:(?:\s*\w+)*!(\d)", r"\[RESULT\](?:\s*\w+)*!(\d)"])
+def test_a_pattern_that_backtracks_is_refused(pattern: str, write: Write) -> None:
+    with pytest.raises(ProfileError, match="pattern: expected one that is quick in any reply"):
+        read_profile(write(SMALL.replace('"tag"', f"\"regex\"\npattern = '{pattern}'")))
+
+
 @pytest.mark.parametrize(
     "pattern",
     [r"Балл: (\d+)", r".*Оценка:\s*(\d)", r"(?s).*?\*{0,2}Оценка\*{0,2}\s*[:=]?\s*(\d+(?:[.,]\d+)?)", r"(\d+)\s*\Z"],

@@ -297,18 +297,20 @@ def print_rows(console: Console, title: str, columns: Sequence[str], rows: Seque
         show_edge=False,
         padding=(0, 1, 0, 0),
     )
-    for at, name in enumerate(columns):
+    headings = [textwrap.fill(escaped(name), HEADING) for name in columns]
+    if narrowest > console.width:
+        least = [max([room, *map(len, heading.split("\n"))]) for room, heading in zip(least, headings, strict=True)]
+        console = Console(file=console.file, width=max(sum(least) + 2 * len(columns), WIDE), force_terminal=False)
+    for at, heading in enumerate(headings):
         numbers = bool(rows) and all(isinstance(row[at], (int, float, Decimal, NoneType)) for row in rows)
         table.add_column(
-            Text(textwrap.fill(escaped(name), HEADING)),
+            Text(heading),
             justify="right" if numbers else "left",
             min_width=least[at],
             overflow="fold",
         )
     for row in rows:
         table.add_row(*(Text("" if value is None else escaped(value)) for value in row))
-    if narrowest > console.width:
-        console = Console(file=console.file, width=max(narrowest, WIDE), force_terminal=False)
     console.print(table)
 
 

@@ -160,7 +160,7 @@ def test_the_nightly_unit_judges_once_and_then_finds_nothing_to_do(
     assert service["EnvironmentFile"] == str(root / "etc/pollux/pollux.env")
     assert settings["POLLUX_HOME"] == f"/var/lib/{service['StateDirectory']}"
     settings = {name: re.sub(r"^/(srv|var)/", rf"{root}/\1/", value) for name, value in settings.items()}
-    settings |= {"POLLUX_JUDGE_URL": judge.url, "POLLUX_JUDGE_SERVED_MODEL": "judge"}
+    settings["POLLUX_JUDGE_URL"] = judge.url
     name, source = service["LoadCredential"].split(":")
     credentials = tmp_path / "credentials"
     credentials.mkdir()

@@ -133,6 +133,7 @@ def test_the_command_says_where_a_judge_tells_no_answers_apart(examined: Setting
     assert all(request.criteria_name in line for request in exam_requests())
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_an_interrupted_exam_keeps_its_verdicts_and_is_continued(examined: Settings, judge: FakeJudge) -> None:
     judge.otherwise = lambda call: replace(vain(call), wait_s=0.5)

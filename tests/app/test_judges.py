@@ -9,11 +9,14 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import patch
 
 import duckdb
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
+from pollux_dagster import cli
 from pollux_dagster.app.judges import TRIALS
 from pollux_dagster.app.resources import Resources, is_name_of
 from pollux_dagster.cli import app
@@ -37,8 +40,11 @@ score = "tag"
 
 
 def pollux(*arguments: str, **environment: str) -> tuple[int, str, str]:
-    """Exit code, output and errors of a command."""
-    ran = CliRunner().invoke(app, arguments, env={"POLLUX_JUDGE_API_KEY": KEY, "COLUMNS": "200", **environment})
+    """Exit code, output and errors of a command, whose tables are as wide as COLUMNS says (200)."""
+    # A console takes its width when the module is imported, which another test may have done.
+    wide = Console(width=int(environment.get("COLUMNS", "200")))
+    with patch.object(cli, "console", wide):
+        ran = CliRunner().invoke(app, arguments, env={"POLLUX_JUDGE_API_KEY": KEY, **environment})
     return ran.exit_code, ran.stdout, ran.stderr
 
 

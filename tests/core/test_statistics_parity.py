@@ -51,7 +51,7 @@ VALUES: list[Any] = list(OPTIONS.values())
 EVERYTHING = [Choices(*values) for values in product(*VALUES)]
 
 
-@pytest.mark.parametrize(("seed", "judge_parts"), [(1, 1), (2, 4)])
+@pytest.mark.parametrize(("seed", "judge_parts"), [(1, 1), pytest.param(2, 4, marks=pytest.mark.slow)])
 def test_every_combination_has_the_figures_of_exact_arithmetic(seed: int, judge_parts: int) -> None:
     items = generated(seed, judge_parts)[:36]
     assert len(set(EVERYTHING)) == 4 * 4 * 4 * 2 * 3 * 3

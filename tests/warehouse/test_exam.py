@@ -80,6 +80,7 @@ def test_an_effect_within_the_limit_is_not_flagged() -> None:
     assert (row["effect"], row["flagged"]) == (pytest.approx(0.04), False)
 
 
+@pytest.mark.slow
 def test_a_judge_that_wavers_is_seldom_flagged() -> None:
     """Every fifth verdict is one level off, by chance: in 20 exams of 66 rows each, chance flags a few at most."""
     chance = np.random.default_rng(7)

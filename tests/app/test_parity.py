@@ -25,7 +25,8 @@ from tests.exact_agreement import Item, exact_figures
 from tests.fakes.instant_judge import MODEL, MUMBLE, InstantJudge
 from tests.pipeline_world import REFUSAL, REPETITION, write_jsonl
 
-pytestmark = pytest.mark.timeout(300)
+# The figures themselves are held by tests/core/test_statistics_parity.py.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 MARKS = {
     "criteria_name": "Знаки препинания",
     "criteria_group": "general",
@@ -161,7 +162,6 @@ def test_criteria_have_their_own_figures_and_intervals_hold_them(judged: Judged,
         assert all(one[m]["ci_low"] < one[m]["value"] < one[m]["ci_high"] for m in expected)
 
 
-@pytest.mark.slow
 def test_the_combination_behind_a_cards_figures_is_found(judged: Judged, wide: Path, tmp_path: Path) -> None:
     choices = {"experts": "median", "people_rounding": "down", "judge_rounding": "none", "binary": "dropped",
                "average": "criteria", "classes": "used"}  # fmt: skip
@@ -186,7 +186,6 @@ def test_the_combination_behind_a_cards_figures_is_found(judged: Judged, wide: P
     assert "with --card" not in said
 
 
-@pytest.mark.slow
 def test_without_figures_nothing_is_called_the_nearest(judged: Judged, wide: Path) -> None:
     said = pollux_parity(judged, "--wide", wide, "--row", "Pollux-4B-Judge").output
     assert "states no figure in this card file, so no combination can be called the nearest" in " ".join(said.split())
@@ -206,7 +205,6 @@ def test_a_fixed_choice_and_an_excluded_group_bound_what_is_tried(judged: Judged
     assert len(found["criteria"]) == 2
 
 
-@pytest.mark.slow
 def test_parquet_and_a_folder_are_read_like_json_lines(judged: Judged, wide: Path, tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     rows = pl.read_ndjson(wide)
@@ -218,7 +216,6 @@ def test_parquet_and_a_folder_are_read_like_json_lines(judged: Judged, wide: Pat
     assert as_json(judged, "--wide", tmp_path / "folder")["scopes"] == expected
 
 
-@pytest.mark.slow
 def test_with_one_score_an_item_there_is_nothing_to_join(judged: Judged, tmp_path: Path) -> None:
     item = ("prompt_id", "model_id", "criteria_name")
     means = pl.DataFrame(judged.rows).drop("annotator").group_by(item, maintain_order=True)
@@ -233,7 +230,6 @@ def test_with_one_score_an_item_there_is_nothing_to_join(judged: Judged, tmp_pat
     assert "every item has one score: how experts are joined is not tried" in said
 
 
-@pytest.mark.slow
 def test_a_verdict_on_another_text_does_not_count(judged: Judged, tmp_path: Path) -> None:
     changed = [row | {"answer": row["answer"] + "!"} if row["model_id"] == "a" else row for row in judged.rows]
     found = as_json(judged, "--wide", write_jsonl(tmp_path / "changed.jsonl", changed))
@@ -243,7 +239,6 @@ def test_a_verdict_on_another_text_does_not_count(judged: Judged, tmp_path: Path
     assert first["figures"]["overall"] == pytest.approx(exact_figures(of_b, first["choices"]), abs=1e-12, rel=0)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -261,7 +256,6 @@ def test_what_cannot_be_done_is_said(judged: Judged, wide: Path, arguments: list
     assert said in result.output
 
 
-@pytest.mark.slow
 def test_a_set_without_scores_or_without_verdicts_is_named(judged: Judged, wide: Path, tmp_path: Path) -> None:
     rows = [{name: value for name, value in row.items() if name != "criteria_score"} for row in judged.rows]
     unscored = write_jsonl(tmp_path / "unscored.jsonl", rows)
@@ -277,7 +271,6 @@ def test_a_set_without_scores_or_without_verdicts_is_named(judged: Judged, wide:
     assert "found none (items: 54 missing): put the file into the landing folder" in result.output
 
 
-@pytest.mark.slow
 def test_the_judge_is_chosen_by_options_as_in_a_run(judged: Judged, wide: Path) -> None:
     other = replace(judged, settings=replace(judged.settings, judge_model="another", judge_url=""))
     options = ("--judge-model", MODEL, "--judge-url", judged.settings.judge_url)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from scipy import stats
@@ -36,6 +36,7 @@ def draw(seed: int, instructions: int = 40, criteria: int = 5) -> tuple[Floats, 
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 2), st.integers(0, 9)), min_size=2, max_size=60))
+@example([(1, 0, 0), (6, 2, 1)])  # without the first all values are one
 def test_of_levels_every_figure_and_interval_is_that_of_agreement(rows: list[tuple[int, int, int]]) -> None:
     gold, judge = np.array([r[0] for r in rows]) / 3, np.array([float(r[1]) for r in rows])
     cluster = np.array([r[2] for r in rows])

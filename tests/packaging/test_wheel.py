@@ -113,6 +113,7 @@ def test_every_file_of_both_packages_is_in_the_wheel_and_nothing_else(wheel: Pat
     assert f"-{__version__}-" in wheel.name
 
 
+@pytest.mark.slow  # test_every_file_of_both_packages_is_in_the_wheel says whether it is whole
 def test_it_judges_a_folder_on_an_attached_server(installed: Path, empty: Path, landing: Path) -> None:
     where = run([str(installed / "python"), "-c", "import pollux_dagster; print(pollux_dagster.__file__)"], empty)
     assert Path(where).is_relative_to(installed.parent)

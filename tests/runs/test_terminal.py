@@ -51,6 +51,7 @@ def test_a_failure_is_told_in_our_words_and_not_in_those_of_its_cause(
     assert "No space left" not in printed
 
 
+@pytest.mark.slow
 def test_the_class_of_our_own_error_is_not_named(world: Settings, pollux_environment: dict[str, str]) -> None:
     write_instructions(world.landing, 1)
     write_answers(world.landing, "m", 1, lambda _: "да")
@@ -63,6 +64,7 @@ def test_the_class_of_our_own_error_is_not_named(world: Settings, pollux_environ
     assert said[-1].startswith("judging__verdicts: the server's address holds")
 
 
+@pytest.mark.slow
 def test_a_run_that_a_daemon_launches_prints_the_same_lines_as_one_of_the_command(tmp_path: Path) -> None:
     """In a process of its own and with an empty config, as the daemon starts it."""
     write_instructions(tmp_path / "landing", 1)

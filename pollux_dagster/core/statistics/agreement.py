@@ -263,6 +263,8 @@ def _alpha_of_two(sums: Sums) -> Floats:
     # follow from the first two moments.
     m = 2 * sums.n
     expected = (2 * m * sums.second - 2 * sums.first**2) / (m * (m - 1))
+    # Where all values are one, rounding may leave a little of the squares of what was left out.
+    expected = np.where(expected > 1e-12 * sums.second, expected, 0.0)
     alpha: Floats = 1 - 2 * sums.squares / m / expected
     return alpha
 

@@ -53,8 +53,7 @@ console = Console(soft_wrap=False)
 DEMO_HOME = Path(".pollux/demo")
 
 Home = Annotated[Path | None, typer.Option(help="Where results are kept [default: $POLLUX_HOME or .pollux]")]
-
-
+Profile = Annotated[str | None, typer.Option(help="Judge profile [default: $POLLUX_PROFILE or pollux-4b]")]
 JudgeUrl = Annotated[str | None, typer.Option(help="Attach to this OpenAI-compatible URL instead of a managed server")]
 JudgeModel = Annotated[
     str | None,
@@ -80,7 +79,7 @@ def run(
         Path | None, typer.Option(help="Folder of answers and instructions [default: $POLLUX_LANDING or landing]")
     ] = None,
     home: Home = None,
-    profile: Annotated[str | None, typer.Option(help="Judge profile [default: $POLLUX_PROFILE or pollux-4b]")] = None,
+    profile: Profile = None,
     judge_url: JudgeUrl = None,
     judge_model: JudgeModel = None,
     accept_served_model: AcceptServedModel = False,
@@ -255,7 +254,7 @@ def check_judge(
 def parity(
     wide: Annotated[Path, typer.Option(help="The POLLUX wide set: a file, or a folder of its files")],
     home: Home = None,
-    profile: Annotated[str | None, typer.Option(help="Judge profile [default: $POLLUX_PROFILE or pollux-4b]")] = None,
+    profile: Profile = None,
     judge_url: Annotated[
         str | None, typer.Option(help="The URL that the judge was attached to, if it was [default: $POLLUX_JUDGE_URL]")
     ] = None,
@@ -294,7 +293,7 @@ def parity(
 @app.command()
 def exam(
     home: Home = None,
-    profile: Annotated[str | None, typer.Option(help="Judge profile [default: $POLLUX_PROFILE or pollux-4b]")] = None,
+    profile: Profile = None,
     judge_url: JudgeUrl = None,
     judge_model: JudgeModel = None,
     accept_served_model: AcceptServedModel = False,
@@ -474,7 +473,8 @@ def _settings_of_judge(accept_served_model: bool, **given: str | Path | None) ->
     _say_which_profile(settings)
     if not (accept_served_model and settings.judge_url):
         return settings
-    from pollux_dagster.app.resources import Resources, is_name_of
+    from pollux_dagster.app.resources import Resources
+    from pollux_dagster.core.model_names import is_name_of
     from pollux_dagster.judge.server import ServerError
 
     judge = Resources.of(settings).judge

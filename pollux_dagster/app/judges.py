@@ -136,7 +136,7 @@ def shown_profile(settings: Settings) -> Iterator[tuple[str, str]]:
         yield f"reasoning parser of {engine}", parser
     trial = TRIALS[0]
     body = Dialect(profile).body(settings.judge_served_model or profile.model, "…", profile.sampling, trial.levels)
-    yield "request", json.dumps(body, ensure_ascii=False, default=dict, indent=1)
+    yield "request", json.dumps(body, ensure_ascii=False, indent=1)
     yield "system message", profile.system_message or "none"
     yield "prompt with a reference", _prompt(profile, trial)
     yield "prompt without a reference", _prompt(profile, TRIALS[2])

@@ -6,21 +6,19 @@ The classes are Dagster resources and also work without a run, for the commands.
 
 from __future__ import annotations
 
-import json
 import os
-import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import dagster as dg
 import duckdb
 from pydantic import Field
 
+from pollux_dagster.core.model_names import is_name_of, tells_which
 from pollux_dagster.core.profile_files import find_profile
 from pollux_dagster.core.profiles import JudgeIdentity, JudgeProfile
 from pollux_dagster.ingest.special_tokens import read_special_tokens
@@ -198,7 +196,7 @@ class JudgeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         if not self.served_model and not is_name_of(served, recorded):
             by_its_own = (
                 f"set POLLUX_JUDGE_MODEL={served}, or pass --accept-served-model to a command that asks the judge"
-                if _tells_which(served)
+                if tells_which(served)
                 else f"{served!r} does not tell which, so set POLLUX_JUDGE_SERVED_MODEL={served} and, to a name that "
                 "does, POLLUX_JUDGE_MODEL or --judge-model"
             )
@@ -236,7 +234,7 @@ class JudgeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
                 spec,
                 python=self.python,
                 arguments=(*spec.arguments, *self.arguments),
-                canary=_plain(Dialect(profile).canary("")),
+                canary=Dialect(profile).canary(""),
                 idle_shutdown_s=self.idle_shutdown_s,
             )
         parser = profile.reasoning_parser.get(self.engine)
@@ -252,41 +250,9 @@ class JudgeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
                 *profile.arguments.get(self.engine, ()),
                 *self.arguments,
             ),
-            canary=_plain(Dialect(profile).canary("")),
+            canary=Dialect(profile).canary(""),
             idle_shutdown_s=self.idle_shutdown_s,
         )
-
-
-# Words of names that anybody gives to anything: served under such a name, two models are not told apart.
-_ANYBODYS = re.compile(
-    r"(?:latest|main|master|final|last|best|rc|v|models?|merged|weights|checkpoints?|ckpt|step|epoch|run|judge|llm|"
-    r"snapshots?|default|local|base|output|gguf|safetensors)?\d*|[0-9a-f]{7,64}"
-)
-_LOCAL_PATH = ("/", "./", "../", "~")
-
-
-def is_name_of(served: str, model: str) -> bool:
-    """Whether a server's name for its model means `model`: the same name, or one that is the last part of the other,
-    or a local path that ends in it. A last part such as `final`, which any model may have, means none.
-    """
-    names = [name.casefold().removesuffix(":latest").rstrip("/") for name in (served, model)]
-    if names[0] == names[1]:
-        return True
-    last = names[0].rpartition("/")[2]
-    if any("://" in name for name in names) or last != names[1].rpartition("/")[2] or not _tells_which(last):
-        return False
-    return last in names or any(name.startswith(_LOCAL_PATH) for name in names)
-
-
-def _tells_which(name: str) -> bool:
-    """Whether the last part of a name has a word of its own."""
-    last = name.casefold().removesuffix(":latest").rstrip("/").rpartition("/")[2]
-    return not all(_ANYBODYS.fullmatch(word) for word in re.split(r"[-_.]", last))
-
-
-def _plain(request: Mapping[str, Any]) -> dict[str, Any]:
-    copied: dict[str, Any] = json.loads(json.dumps(request, default=dict))
-    return copied
 
 
 @dataclass(frozen=True, slots=True)

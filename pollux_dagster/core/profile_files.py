@@ -17,7 +17,6 @@ from difflib import get_close_matches
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError, field_validator, model_validator
@@ -342,8 +341,8 @@ def _built(path: Path, read: _Profile) -> JudgeProfile:
         request=RequestForm(
             omits_neutral=request.neutral_fields == "omit",
             token_limit=request.token_limit,
-            extra_body=MappingProxyType(request.extra_body),
-            response_format=MappingProxyType(request.response_format) if request.response_format else None,
+            extra_body=request.extra_body,
+            response_format=request.response_format or None,
             limits_score=request.limit_score_to_levels,
             distributes_score=request.score_distribution,
         ),

@@ -12,6 +12,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from types import MappingProxyType
@@ -217,7 +218,7 @@ class JudgeProfile:
             stated["extra_body"] = request.extra_body
         if place := self.score.as_identity():
             stated["read_from"] = place
-        return json.dumps(stated, default=dict, ensure_ascii=False, sort_keys=True) if stated else None
+        return json.dumps(stated, ensure_ascii=False, sort_keys=True) if stated else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,9 +277,16 @@ def weights_revision(weights: Path) -> str:
         )
     total = hashlib.sha256()
     for path in files:
-        with path.open("rb") as file:
-            total.update(f"{path.name}\x00{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+        state = path.stat()
+        total.update(f"{path.name}\x00{_digest(path.resolve(), state.st_size, state.st_ctime_ns)}\n".encode())
     return total.hexdigest()
+
+
+@cache
+def _digest(path: Path, _size: int, _changed_ns: int) -> str:
+    """sha256 (hex) of a file, read once in a process while its size and time of change stay: weights are gigabytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _revision_of(profile: JudgeProfile) -> str:

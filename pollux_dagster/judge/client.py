@@ -124,7 +124,9 @@ class JudgeClient:
             if isinstance(answer, Completion):
                 self._dialect.accept()
                 self._look_at_model(answer.model)
-                return answer
+                # Some servers cut a reply without a word.
+                is_cut = answer.completion_tokens >= sampling.max_tokens
+                return replace(answer, finish_reason="length") if is_cut else answer
             if answer.kind is FailureKind.UNUSABLE and answer.status == 404 and self._dialect.is_accepted:
                 return replace(answer, kind=FailureKind.REFUSED)  # it speaks of this prompt: others were answered
             if ran_out(answer):
@@ -152,7 +154,7 @@ class JudgeClient:
     async def _ask(self, body: dict[str, Any]) -> Completion | Failure:
         request_id = self._next_id()
         try:
-            content = orjson.dumps(body, default=dict)
+            content = orjson.dumps(body)
         except orjson.JSONEncodeError as error:
             return Failure(FailureKind.REFUSED, f"the prompt cannot be sent as UTF-8: {error}")
         reply = await self._post("/chat/completions", content, request_id)

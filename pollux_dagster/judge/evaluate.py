@@ -122,7 +122,7 @@ async def _judge_all(
     stats: RunStats,
 ) -> None:
     criteria, profile = evaluation.criteria, evaluation.profile
-    breaker = _CircuitBreaker(profile, requester, is_new=evaluation.cached == 0)
+    breaker = _CircuitBreaker(profile, requester)
 
     async def judge(answer: Answer, verdict_key: str, criterion: Criterion) -> None:
         try:
@@ -202,19 +202,23 @@ class _CircuitBreaker:
     the server's fault only where it also refuses a harmless text. Before the first reply, one refusal is enough to ask.
     """
 
-    def __init__(self, profile: JudgeProfile, requester: VerdictRequester, *, is_new: bool) -> None:
-        self._may_be_unreadable = is_new
-        self._unread = 0
+    def __init__(self, profile: JudgeProfile, requester: VerdictRequester) -> None:
+        self._unread: int | None = 0  # replies without a score since the last look; None once one has it
         self._harmless = harmless_prompt(profile)
         self._requester = requester
+        self._turn = asyncio.Lock()  # the others wait while a harmless text is asked
         self._requests = 0
         self._instructions: set[str] = set()
         self._takes_something = False
 
     async def add(self, answer: Answer, outcome: Outcome) -> None:
         """Raises EvaluationError when the row is so long that the remaining requests would end in the same way."""
+        async with self._turn:
+            await self._add(answer, outcome)
+
+    async def _add(self, answer: Answer, outcome: Outcome) -> None:
         is_refused = outcome.reply.status is VerdictStatus.REFUSED_BY_SERVER
-        self._look_at_reply(outcome)
+        await self._look_at_reply(outcome)
         if outcome.was_answered:
             self._takes_something = True
             self._requests = 0
@@ -239,17 +243,22 @@ class _CircuitBreaker:
                 f"row; the last one: {outcome.reply.problem}. Check its key, model name and log, then run again"
             )
 
-    def _look_at_reply(self, outcome: Outcome) -> None:
-        """A judge without a verdict yet, none of whose first replies has a score, is not read as it writes."""
+    async def _look_at_reply(self, outcome: Outcome) -> None:
+        """While no reply has a score, one to a harmless text tells the judge's fault from that of the texts."""
         if outcome.reply.status is VerdictStatus.OK:
-            self._may_be_unreadable = False
-        elif outcome.reply.status in _UNREAD and self._may_be_unreadable:
-            self._unread += 1
-            if self._unread >= _HOPELESS_REPLIES:
-                raise EvaluationError(
-                    f"none of the first {self._unread} replies of this judge has a score on its rubric; the last one: "
-                    f"{outcome.reply.problem}. `pollux judges check` shows what it writes and what is read"
-                )
+            self._unread = None
+        if self._unread is None or outcome.reply.status not in _UNREAD:
+            return
+        self._unread += 1
+        if self._unread < _HOPELESS_REPLIES:
+            return
+        self._unread = 0
+        if await self._requester.is_unreadable(self._harmless, HARMLESS_LEVELS):
+            raise EvaluationError(
+                f"none of the first {_HOPELESS_REPLIES} replies of this judge or more has a score on its rubric, nor "
+                f"has its reply to a harmless text; the last one: {outcome.reply.problem}. `pollux judges check` shows "
+                "what it writes and what is read"
+            )
 
 
 def _verdict(verdict_key: str, evaluation: Evaluation, outcome: Outcome) -> Verdict:

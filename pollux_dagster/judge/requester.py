@@ -122,6 +122,14 @@ class VerdictRequester:
         client, _ = await self._shared.current()
         return isinstance(await client.ask(prompt, self._profile.sampling, levels), Completion)
 
+    async def is_unreadable(self, prompt: str, levels: Sequence[float]) -> bool:
+        """Whether the judge replies to this prompt without a score; sent once and not recorded."""
+        client, _ = await self._shared.current()
+        answer = await client.ask(prompt, self._profile.sampling, levels)
+        if isinstance(answer, Failure):
+            return False
+        return read_reply(self._profile, answer.message, answer.finish_reason, levels).status is not VerdictStatus.OK
+
     async def is_refused(self, prompt: str, levels: Sequence[float]) -> bool:
         """Whether the server refuses this prompt; sent once and not recorded."""
         client, _ = await self._shared.current()
@@ -200,10 +208,7 @@ class VerdictRequester:
         if problem is not None:
             return _failed(VerdictStatus.CONTEXT_OVERFLOW, problem)
         self._context.learn(len(request.prompt.encode("utf-8", "replace")), answer)
-        # Some servers cut a reply without a word.
-        is_cut = answer.completion_tokens >= request.sampling.max_tokens
-        finish = "length" if is_cut else answer.finish_reason
-        reply = read_reply(self._profile, answer.message, finish, request.levels)
+        reply = read_reply(self._profile, answer.message, answer.finish_reason, request.levels)
         room = endpoint.max_model_len - answer.prompt_tokens
         if reply.status is VerdictStatus.TRUNCATED and room < request.sampling.max_tokens:
             # The server silently shortened the reply to fit, which is not the judge's fault.

@@ -18,8 +18,9 @@ from typer.testing import CliRunner
 
 from pollux_dagster import cli
 from pollux_dagster.app.judges import TRIALS
-from pollux_dagster.app.resources import Resources, is_name_of
+from pollux_dagster.app.resources import Resources
 from pollux_dagster.cli import app
+from pollux_dagster.core.model_names import is_name_of
 from pollux_dagster.core.profile_files import packaged_profile
 from pollux_dagster.judge.server import AddressError
 from pollux_dagster.settings import Settings

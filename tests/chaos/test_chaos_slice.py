@@ -60,7 +60,6 @@ def test_names_of_scenarios_replay_one_each() -> None:
     assert set(SLICE) <= set(names)
 
 
-@pytest.mark.slow  # python tests/chaos has all of them, for an hour
 @pytest.mark.parametrize(
     "scenario",
     [

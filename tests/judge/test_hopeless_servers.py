@@ -80,10 +80,14 @@ def test_one_instruction_that_is_refused_with_all_its_answers_does_not_end_the_e
     assert report.by_status == {"ok": 12, "refused_by_server": 60}
 
 
-def test_a_judge_that_is_never_read_ends_the_evaluation_and_one_with_verdicts_does_not(world: World) -> None:
+def test_a_judge_that_is_never_read_ends_the_evaluation(world: World) -> None:
     world.judge.otherwise = replying(content="Хороший ответ.")
-    with pytest.raises(EvaluationError, match="none of the first 50 replies of this judge has a score"):
+    with pytest.raises(EvaluationError, match=r"none of the first 50 replies .* nor has its reply to a harmless text"):
         world.evaluate(make_answers(200), limits=replace(QUICK, max_in_flight=16))
-    assert len(world.judge.calls) <= 2 * (50 + 16)
-    report = world.evaluate(make_answers(30, start=200), total=91, cached=1)
-    assert report.by_status == {"unparseable": 90}
+    assert sum("2 + 2" not in call.prompt for call in world.judge.calls) <= 2 * (50 + 16)
+
+
+def test_a_model_whose_answers_no_judge_could_score_does_not_end_the_evaluation(world: World) -> None:
+    world.judge.otherwise = lambda call: replying(content="1" if "2 + 2" in call.prompt else "Нечего оценивать.")(call)
+    report = world.evaluate(make_answers(60), limits=replace(QUICK, max_in_flight=16))
+    assert report.by_status == {"unparseable": 180}

@@ -62,9 +62,7 @@ def call(
     connection = None
     try:
         connection, target = _connection(asked, route, time.monotonic() + timeout_s, max_bytes + _MAX_HEAD_BYTES)
-        connection.request(
-            "GET" if body is None else "POST", target, json.dumps(body, default=dict) if body else None, headers
-        )
+        connection.request("GET" if body is None else "POST", target, json.dumps(body) if body else None, headers)
         with connection.getresponse() as response:
             if response.status != 200:
                 reason = response.reason[:_MAX_REASON_CHARS]

@@ -16,13 +16,14 @@ help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 16
 
 # torch first and on its own: where the locked CPU build is not to be had, pip takes the one it finds, with what it needs.
+# Nothing is compiled at installation: most modules are never imported, and Python compiles the others when they are.
 $(READY): requirements/requirements.lock requirements/torch.lock pyproject.toml
 	@echo "Installing the locked environment into $(VENV): once; 3.6 GB on disk, 3 to 11 minutes"
 	@$(PYTHON) -m venv $(VENV)
 	@echo "1 of 3: torch"
-	@$(PIP) install -qq --require-hashes --no-deps -r requirements/torch.lock || $(PIP) install -q torch==2.13.0
+	@$(PIP) install -qq --no-compile --require-hashes --no-deps -r requirements/torch.lock || $(PIP) install -q torch==2.13.0
 	@echo "2 of 3: $$(grep -c '==' requirements/requirements.lock) packages"
-	@$(PIP) install --progress-bar off --require-hashes --no-deps -r requirements/requirements.lock | $(COUNTED)
+	@$(PIP) install --no-compile --progress-bar off --require-hashes --no-deps -r requirements/requirements.lock | $(COUNTED)
 	@echo "3 of 3: this project"
 	@$(PIP) install -qq --no-deps --no-build-isolation -e .
 	@$(BIN)/python -c 'import torch, vllm, pollux_dagster'

@@ -31,6 +31,25 @@ class Objection:
         return f"{self.check} of {self.table}: {self.problem}"
 
 
+@dataclass(frozen=True, slots=True)
+class RecordedResult:
+    """What `meta.check_results` has of one run of a contract; `state` is the `contract_state` that it saw."""
+
+    state: str | None
+    passed: bool
+    description: str
+
+
+def latest_result(con: duckdb.DuckDBPyConnection, contract: Contract) -> RecordedResult | None:
+    """The last recorded result of a contract; None when it has never been run in this warehouse."""
+    row = con.execute(
+        "SELECT state, passed, description FROM meta.check_results "
+        "WHERE asset = ? AND check_name = ? ORDER BY position DESC LIMIT 1",
+        [contract.table, contract.name],
+    ).fetchone()
+    return None if row is None else RecordedResult(*row)
+
+
 def contract_state(con: duckdb.DuckDBPyConnection, contract: Contract) -> str:
     """A fingerprint of what decides the contract's result: its expectations and the rows that its query finds now."""
     asked = hashlib.sha256(repr((contract.query, contract.expectations)).encode()).hexdigest()[:16]
@@ -58,16 +77,9 @@ def objections(
 
 
 def _problem(con: duckdb.DuckDBPyConnection, contract: Contract) -> str | None:
-    latest = con.execute(_LATEST, [contract.table, contract.name]).fetchone()
+    latest = latest_result(con, contract)
     if latest is None:
         return "it has never been run"
-    state, passed, description = latest
-    if state != contract_state(con, contract):
+    if latest.state != contract_state(con, contract):
         return "it has not been run on what the tables hold now"
-    return None if passed else str(description)
-
-
-_LATEST = """
-SELECT state, passed, description FROM meta.check_results
-WHERE asset = ? AND check_name = ? ORDER BY position DESC LIMIT 1
-"""
+    return None if latest.passed else latest.description

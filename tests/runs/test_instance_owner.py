@@ -95,7 +95,9 @@ def ingest_job() -> dg.JobDefinition:
 
 
 def test_the_code_location_of_a_second_home_does_not_load(first: Path, tmp_path: Path) -> None:
-    settings = Settings.from_environment({"POLLUX_HOME": str(tmp_path / "second"), "POLLUX_LANDING": str(tmp_path)})
+    settings = Settings.from_environment(
+        {"POLLUX_HOME": str(tmp_path / "second"), "POLLUX_LANDING": str(tmp_path / "landing")}
+    )
     environment = {**os.environ, **settings.to_environment(), "PYTHONPATH": str(ROOT)}
 
     def load(dagster_home: Path) -> subprocess.CompletedProcess[str]:

@@ -124,9 +124,10 @@ def test_a_run_makes_an_engine_per_file_and_stores_what_it_plans_at_once(
 
     monkeypatch.setattr(EventLogStorage, "store_event_batch", counted)
     with open_instance(tmp_path / "dagster") as instance:
-        before = sqlite_storage._engine.cache_info().misses
+        before = sqlite_storage._engine_of.cache_info().misses
         run_id = materialize(instance)
-        assert sqlite_storage._engine.cache_info().misses - before <= 4  # runs, schedules, all runs' events, this run's
+        made = sqlite_storage._engine_of.cache_info().misses - before
+        assert made <= 4  # runs, schedules, all runs' events, this run's
         assert batches == [2]  # the asset and its check
         kinds = [record.event_log_entry.dagster_event_type for record in instance.get_records_for_run(run_id).records]
         assert {dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED, dg.DagsterEventType.RUN_SUCCESS} <= {*kinds}
@@ -151,7 +152,7 @@ def test_of_a_batch_that_cannot_be_stored_nothing_is(tmp_path: Path) -> None:
 
 
 def test_threads_and_forked_processes_write_at_once(tmp_path: Path) -> None:
-    """The engines were used before the fork: no connection of the parent must be used in a child."""
+    """The engines were used before the fork: no connection of the parent may be used in a child."""
     with open_instance(tmp_path / "dagster") as instance:
         storage = instance.event_log_storage
 
@@ -209,3 +210,41 @@ def test_the_file_of_a_run_can_be_deleted_while_the_storage_is_open(tmp_path: Pa
         assert instance.get_run_by_id(deleted) is None
         assert instance.get_run_stats(kept).steps_succeeded == 1
         assert len(instance.fetch_materializations(table.key, limit=9).records) == 1
+
+
+def test_a_file_that_was_replaced_is_opened_again(tmp_path: Path) -> None:
+    """As a home is restored from a backup beside a web server that has it open."""
+    with open_instance(tmp_path / "dagster") as instance:
+        storage = instance.event_log_storage
+        storage.store_event_batch(planned("run"))
+        file = Path(instance.root_directory, "history", "runs", "run.db")
+        with closing(sqlite3.connect(file)) as con, closing(sqlite3.connect(tmp_path / "copy.db")) as copy:
+            con.backup(copy)
+        storage.store_event_batch(planned("run"))
+        for suffix in ("", "-wal", "-shm"):
+            file.with_name(f"run.db{suffix}").unlink(missing_ok=True)
+        (tmp_path / "copy.db").rename(file)
+        assert len(storage.get_logs_for_run("run")) == BATCH
+        storage.store_event_batch(planned("run"))
+        assert len(storage.get_logs_for_run("run")) == rows(instance, "run", "run") == 2 * BATCH
+
+
+def test_a_connection_is_kept_for_a_file_and_no_more(tmp_path: Path) -> None:
+    with open_instance(tmp_path / "dagster") as instance:
+        storage = instance.event_log_storage
+        threads = [threading.Thread(target=storage.store_event_batch, args=[planned(f"run_{n}")]) for n in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        index = Path(instance.root_directory, "history", "runs", "index.db")
+        held = [link.readlink() for link in Path("/proc/self/fd").iterdir() if link.exists()]
+        assert held.count(index) == 1
+
+
+def test_a_commit_does_not_wait_for_the_disk_and_the_files_stay_sound(tmp_path: Path) -> None:
+    with open_instance(tmp_path / "dagster") as instance:
+        assert isinstance(instance.event_log_storage, EventLogStorage)
+        with instance.event_log_storage.index_connection() as connection:
+            assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 1  # NORMAL
+            assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"

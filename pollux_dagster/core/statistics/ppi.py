@@ -237,7 +237,7 @@ def _powered(
         degrees = labels.clusters.astype(np.float64) - 1
         error = np.sqrt(variance * degrees / (degrees - fitted))
         low, high = _interval(mean, error, np.fmin(degrees - fitted, matched), level)
-    labels_variance = np.bincount(model, weights=a**2, minlength=n_models)
+    labels_variance = np.bincount(model, weights=a**2, minlength=n_models).astype(np.float64)
     return _Powered(mean, error, low, high, trust, labels_variance)
 
 

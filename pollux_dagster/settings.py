@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, NamedTuple, Self, get_args
 from zoneinfo import available_timezones
 
 from pollux_dagster import demo
@@ -32,8 +32,7 @@ _OWNER = re.compile(r"team:[A-Za-z0-9_.-]+|[^@\s]+@[^@\s]+\.[^@\s]+")  # what Da
 _PLACE = re.compile(r"\{([A-Za-z_]\w*)\}")
 
 
-@dataclass(frozen=True, slots=True)
-class _As:
+class _As(NamedTuple):
     """How a value stands in a variable. `read` raises ValueError that says what was expected and what found."""
 
     read: Callable[[str], Any]

@@ -52,6 +52,9 @@ app.add_typer(golden, name="golden", no_args_is_help=True)
 console = Console(soft_wrap=False)
 DEMO_HOME = Path(".pollux/demo")
 
+Landing = Annotated[
+    Path | None, typer.Option(help="Folder of answers and instructions [default: $POLLUX_LANDING or landing]")
+]
 Home = Annotated[Path | None, typer.Option(help="Where results are kept [default: $POLLUX_HOME or .pollux]")]
 Profile = Annotated[str | None, typer.Option(help="Judge profile [default: $POLLUX_PROFILE or pollux-4b]")]
 JudgeUrl = Annotated[str | None, typer.Option(help="Attach to this OpenAI-compatible URL instead of a managed server")]
@@ -75,9 +78,7 @@ def demo(home: Annotated[Path, typer.Option(help="Where the demo keeps its resul
 
 @app.command()
 def run(
-    landing: Annotated[
-        Path | None, typer.Option(help="Folder of answers and instructions [default: $POLLUX_LANDING or landing]")
-    ] = None,
+    landing: Landing = None,
     home: Home = None,
     profile: Profile = None,
     judge_url: JudgeUrl = None,
@@ -91,9 +92,7 @@ def run(
 
 @app.command()
 def rebuild(
-    landing: Annotated[
-        Path | None, typer.Option(help="Folder of answers and instructions [default: $POLLUX_LANDING or landing]")
-    ] = None,
+    landing: Landing = None,
     home: Home = None,
 ) -> None:
     """Set the warehouse aside and rebuild it from landing folder and ledger; only missing verdicts are requested."""
@@ -143,9 +142,7 @@ def query(
 
 @app.command()
 def plan(
-    landing: Annotated[
-        Path | None, typer.Option(help="Folder of answers and instructions [default: $POLLUX_LANDING or landing]")
-    ] = None,
+    landing: Landing = None,
     home: Home = None,
     difference: Annotated[float, typer.Option(help="Difference of two mean scores to detect, in [0, 1]")] = 0.05,
     power: Annotated[float, typer.Option(help="Probability of detecting it")] = 0.8,
@@ -169,9 +166,7 @@ def plan(
 
 @app.command()
 def doctor(
-    landing: Annotated[
-        Path | None, typer.Option(help="Folder of answers and instructions [default: $POLLUX_LANDING or landing]")
-    ] = None,
+    landing: Landing = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON")] = False,
     write: Annotated[bool, typer.Option("--write", help="Write the proposed landing.toml into the folder")] = False,
 ) -> None:

@@ -1,20 +1,19 @@
 """The settings: where things are and which judge to use, read once from the environment.
 
 `pollux` sets these variables for the processes it starts; a deployment sets them itself. Nothing else in the project
-reads `POLLUX_*`, so this module is the complete list.
+reads `POLLUX_*`, so this module is the complete list, and the table in docs/run.md is made from it. Annotations say how
+a setting is read, so they are not postponed here (`from __future__ import annotations`).
 """
-
-from __future__ import annotations
 
 import os
 import re
 import shlex
 import sys
-from collections.abc import Mapping
-from dataclasses import astuple, dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import MISSING, dataclass, field, fields
 from datetime import timedelta
 from pathlib import Path
-from typing import Literal, cast, get_args
+from typing import Annotated, Any, Literal, NamedTuple, Self, get_args
 from zoneinfo import available_timezones
 
 from pollux_dagster import demo
@@ -27,85 +26,202 @@ from pollux_dagster.warehouse.contracts import MAXIMUM_REJECTED_SHARE
 PACKAGE_TAXONOMY = Path(__file__).resolve().parent / "taxonomy"
 API_KEY_VARIABLE = "POLLUX_JUDGE_API_KEY"
 MANAGED_ENGINES = ("vllm", "sglang", "transformers", "llama-server", "command")
-_OWNER = re.compile(r"team:[A-Za-z0-9_.-]+|[^@\s]+@[^@\s]+\.[^@\s]+")  # what Dagster accepts as an owner
-_PLACE = re.compile(r"\{([A-Za-z_]\w*)\}")
 FailingModels = Literal["hold", "leave_out"]
 """What happens when a model has too few usable verdicts: publication is held back, or made without that model."""
+_OWNER = re.compile(r"team:[A-Za-z0-9_.-]+|[^@\s]+@[^@\s]+\.[^@\s]+")  # what Dagster accepts as an owner
+_PLACE = re.compile(r"\{([A-Za-z_]\w*)\}")
+
+
+class _As(NamedTuple):
+    """How a value stands in a variable. `read` raises ValueError that says what was expected and what found."""
+
+    read: Callable[[str], Any]
+    write: Callable[[Any], str] = str
+
+
+def _checked(is_allowed: Callable[[str], bool], expected: str) -> _As:
+    def read(text: str) -> str:
+        if not is_allowed(text):
+            raise ValueError(f"expected {expected}, got {text!r}")
+        return text
+
+    return _As(read)
+
+
+def _one_of(*choices: str) -> _As:
+    return _checked(choices.__contains__, f"one of {', '.join(choices)}" if len(choices) > 2 else " or ".join(choices))
+
+
+def _number(is_allowed: Callable[[float], bool], expected: str) -> _As:
+    def read(text: str) -> float:
+        try:
+            number = float(text)
+        except ValueError:
+            raise ValueError(f"expected a number, got {text!r}") from None
+        if not is_allowed(number):
+            raise ValueError(f"expected {expected}, got {number:g}")
+        return number
+
+    return _As(read)
+
+
+def _whole(least: int, what: str = "number") -> _As:
+    number = _number(lambda given: given.is_integer() and given >= least, f"a whole {what} of at least {least}")
+    return _As(lambda text: int(number.read(text)))
+
+
+def _arguments(text: str) -> tuple[str, ...]:
+    try:
+        return tuple(shlex.split(text))
+    except ValueError as error:
+        raise ValueError(f"expected words as in a shell, got {text!r}: {error}") from None
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.replace(",", " ").split())
+
+
+def _owners(text: str) -> tuple[str, ...]:
+    if wrong := [owner for owner in _words(text) if not _OWNER.fullmatch(owner)]:
+        raise ValueError(f"expected e-mail addresses or team:<name>, got {wrong[0]!r}")
+    return _words(text)
+
+
+def _server_address(url: str) -> str:
+    if url.partition("?")[0].rstrip("/").endswith("/chat/completions"):
+        raise ValueError(
+            "expected a server's address up to /v1, to which /chat/completions is added; got one that ends in it "
+            "already: leave it out"
+        )
+    return url
+
+
+def _memory(text: str) -> str:
+    bytes_of(text)
+    return text
+
+
+def _hours(text: str) -> timedelta | None:
+    return timedelta(hours=hours) if (hours := _AT_MOST_A_YEAR.read(text)) else None
+
+
+_AT_MOST_A_YEAR = _number(lambda hours: 0 <= hours <= 8_784, "hours, at most a year of them")
+_AT_MOST_A_DAY = _number(lambda seconds: 0 < seconds <= 86_400, "seconds, at most a day of them")
+_TRUE_OR_FALSE = _one_of("true", "false")
+_Text = Annotated[str, _As(str)]
+_Folder = Annotated[Path, _As(lambda text: Path(text).absolute())]
+_Flag = Annotated[bool, _As(lambda text: _TRUE_OR_FALSE.read(text) == "true", lambda flag: str(flag).lower())]
+_Share = Annotated[float, _number(lambda share: 0 <= share <= 1, "a share between 0 and 1")]
+_Words = Annotated[tuple[str, ...], _As(_words, " ".join)]
+_Arguments = Annotated[tuple[str, ...], _As(_arguments, shlex.join)]
 
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """How long a home keeps its past: finished runs for `days` and at most the newest `runs` of them, and for
-    `tick_hours` the ticks at which a sensor had nothing to do.
-    """
+    """How long a home keeps its past: the settings whose variables begin with POLLUX_KEEP_."""
 
-    days: int = 30
-    runs: int = 500
-    tick_hours: int = 6
-
-    @classmethod
-    def from_environment(cls, environment: Mapping[str, str]) -> Retention:
-        """Read `POLLUX_KEEP_*`; raises ValueError as `Settings.from_environment` does."""
-        least = {"POLLUX_KEEP_DAYS": 1, "POLLUX_KEEP_RUNS": 20, "POLLUX_KEEP_TICK_HOURS": 1}
-        given = [_number(environment, name, str(default)) for name, default in zip(least, astuple(cls()), strict=True)]
-        for (name, minimum), number in zip(least.items(), given, strict=True):
-            if number < minimum or not number.is_integer():
-                raise ValueError(f"{name}: expected a whole number of at least {minimum}, got {number:g}")
-        return cls(*map(int, given))
-
-    def to_environment(self) -> dict[str, str]:
-        return {
-            "POLLUX_KEEP_DAYS": str(self.days),
-            "POLLUX_KEEP_RUNS": str(self.runs),
-            "POLLUX_KEEP_TICK_HOURS": str(self.tick_hours),
-        }
+    days: Annotated[int, _whole(1), "POLLUX_KEEP_DAYS"] = 30
+    """days after which finished runs, their logs, and remains of broken or unused parts
+    [are deleted](operate.md#what-is-kept-and-for-how-long)"""
+    runs: Annotated[int, _whole(20), "POLLUX_KEEP_RUNS"] = 500
+    """at most this many finished runs are kept, at least 20"""
+    tick_hours: Annotated[int, _whole(1), "POLLUX_KEEP_TICK_HOURS"] = 6
+    """hours after which ticks at which a sensor had nothing to do are deleted"""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """One evaluation: its landing folder, its home, its judge.
+    """One evaluation: its landing folder, its home, its judge. The key of an attached judge is never among them.
 
-    `home` holds everything the project writes: warehouse, ledger, publication, server state, Dagster's own storage.
-    `judge_url` empty means a managed server; `api_key_variable` names the environment variable with the key of an
-    attached one, `api_key_file` a file with it, which takes precedence (the key itself is never configuration).
-    `judge_model` names the judge in tables, `judge_served_model` is what an attached server calls it; `judge_context`
-    is that server's context in tokens where it does not tell (0: the profile's). `profile` is a name or a file's path.
-    `ui_*` are the names under which the UI is reached and the proxy that authenticates its users (`ui.access`).
+    A field is read from the variable POLLUX_ and its name, or from the one that its annotation names; the text below it
+    is the documentation's. A default stands for an unset variable and is read as one, which makes a path absolute.
     """
 
-    home: Path
-    landing: Path
-    profile: str
-    judge_url: str
-    api_key_variable: str
-    judge_proxy: str
-    judge_ca_file: str
-    api_key_file: str
-    judge_model: str
-    judge_served_model: str
-    judge_context: int
-    judge_revision: str
-    judge_arguments: tuple[str, ...]
-    judge_engine: str
-    judge_command: tuple[str, ...]
-    judge_python: str
-    minimum_coverage: float
-    maximum_rejected_share: float
-    trust_file_times: bool
-    judge_reasoning: bool
-    repeats: int
-    human_aggregation: Aggregation
-    calibration_proxy: Proxy
-    query_limits: QueryLimits
-    retention: Retention
-    ui_hosts: tuple[str, ...]
-    ui_user_header: str
-    ui_proxies: tuple[str, ...]
-    failing_models: FailingModels
-    nightly_cron: str
-    time_zone: str
-    owners: tuple[str, ...]
-    fresh_within: timedelta | None
+    landing: _Folder = Path("landing")
+    """the landing folder"""
+    home: _Folder = Path(".pollux")
+    """where everything is written"""
+    profile: Annotated[str, _As(lambda text: str(Path(text).absolute()) if text.endswith(".toml") else text)] = (
+        "pollux-4b"
+    )
+    """the judge's [profile](judges.md): a name, or the path of a TOML file"""
+    judge_url: Annotated[str, _As(_server_address)] = ""
+    """attach to this URL; empty means managed"""
+    api_key_variable: Annotated[_Text, "POLLUX_JUDGE_API_KEY_VARIABLE"] = API_KEY_VARIABLE
+    """the variable that holds the key of an attached server"""
+    judge_proxy: _Text = ""
+    """proxy for an attached server, as `http://host:port`; empty means none, whatever `HTTPS_PROXY` and similar
+    variables say"""
+    judge_ca_file: _Text = ""
+    """PEM file of the authority that signed an attached server's https certificate"""
+    api_key_file: Annotated[_Text, "POLLUX_JUDGE_API_KEY_FILE"] = ""
+    """a file that holds the key instead, and takes precedence; read when the judge is needed"""
+    judge_model: _Text = ""
+    """another hub id, checkpoint folder or GGUF file than the profile's; it is recorded, so it makes another judge"""
+    judge_served_model: _Text = ""
+    """what an attached server calls the judge, where that is not the recorded name"""
+    judge_context: Annotated[int, _whole(0, "number of tokens")] = 0
+    """context in tokens, prompt and reply together, of a server that does not tell; 0 means the profile's"""
+    judge_revision: _Text = ""
+    """another revision of hub weights than the profile's `main`"""
+    judge_arguments: _Arguments = ()
+    """further arguments of the managed server, as in a shell; they override ours"""
+    judge_engine: Annotated[str, _one_of(*MANAGED_ENGINES)] = MANAGED_ENGINES[0]
+    """engine of the managed server: `vllm`, `sglang`, `transformers`, `llama-server` or `command`"""
+    judge_command: _Arguments = ()
+    """with the engine `command`, how a server is started, as in a shell, with `{model}`, `{host}` and `{port}` in it"""
+    judge_python: Annotated[str, _As(lambda text: text or sys.executable)] = ""
+    """interpreter of the environment that has the engine"""
+    minimum_coverage: _Share
+    """share of a model's requests that need a verdict before anything is published"""
+    failing_models: Annotated[FailingModels, _one_of(*get_args(FailingModels))] = "hold"
+    """what happens when a model is below that share: `hold` keeps the last good publication, `leave_out` publishes the
+    others"""
+    nightly_cron: Annotated[str, _checked(lambda text: len(text.split()) == 5, "five cron fields like '0 2 * * *'")] = (
+        "0 2 * * *"
+    )
+    """when the nightly evaluation starts, five cron fields"""
+    time_zone: Annotated[str, _checked(lambda text: text in available_timezones(), "a name like Europe/Moscow")] = (
+        "Europe/Moscow"
+    )
+    """the time zone those fields are in"""
+    owners: Annotated[tuple[str, ...], _As(_owners, " ".join)] = ("team:evaluation",)
+    """owners of the assets in the UI: `team:<name>` or e-mail addresses, separated by spaces"""
+    fresh_within: Annotated[
+        timedelta | None,
+        _As(_hours, lambda within: str(within / timedelta(hours=1) if within else 0)),
+        "POLLUX_FRESH_WITHIN_HOURS",
+    ] = None
+    """where not 0, Dagster marks the publication as stale when it was not renewed for that many hours; set
+    `freshness: enabled: true` in the home's `dagster/dagster.yaml` with it"""
+    maximum_rejected_share: _Share = MAXIMUM_REJECTED_SHARE
+    """share of a file's rows, and of a model's answers, that may be rejected before publication is stopped"""
+    judge_reasoning: _Flag = False
+    """`true`: [reasoning](#reasoning) before an answer is judged as part of it"""
+    trust_file_times: _Flag = True
+    """`false`: every landing file is read at every scan, for file systems whose times or inodes cannot be trusted"""
+    repeats: Annotated[int, _whole(1)] = 1
+    """times each request is judged, to measure the judge's steadiness"""
+    human_aggregation: Annotated[Aggregation, _one_of(*get_args(Aggregation))] = "mean"
+    """how several annotators of one answer become one score: `mean`, `median` or `mode`"""
+    calibration_proxy: Annotated[Proxy, _one_of(*get_args(Proxy))] = "number"
+    """what of the judge calibration uses where [probabilities](#probabilities-of-the-levels) are there: `number`,
+    `expectation` or `both`"""
+    query_seconds: Annotated[float, _AT_MOST_A_DAY] = 60
+    """time after which `pollux query` and `pollux show` stop"""
+    query_memory: Annotated[str, _As(_memory)] = "2GB"
+    """memory that they may use; larger intermediate results go to a temporary folder"""
+    ui_hosts: _Words = ()
+    """further host names, `name` or `name:port`, of the [UI](operate.md#who-may-use-the-ui)"""
+    ui_user_header: _Text = ""
+    """the header in which a proxy names the authenticated user; then every request needs it"""
+    ui_proxies: _Words = ()
+    """addresses or networks of that proxy"""
+    retention: Retention = field(default_factory=Retention)
+
+    @property
+    def query_limits(self) -> QueryLimits:
+        return QueryLimits(self.query_seconds, self.query_memory)
 
     @property
     def judge_weights(self) -> str:
@@ -144,151 +260,26 @@ class Settings:
         return self.home / "dagster"
 
     @classmethod
-    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Settings:
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
         """Read `POLLUX_*`.
 
         Raises:
             ValueError: a value is invalid; the message names the variable, the expected value and the one found.
         """
-        home = Path(environment.get("POLLUX_HOME", ".pollux")).absolute()
-        profile = environment.get("POLLUX_PROFILE", "pollux-4b")
-        if profile.endswith(".toml"):
-            profile = str(Path(profile).absolute())
+        given = _read(cls, environment)
         try:
-            coverage = find_profile(profile, home).minimum_coverage
+            coverage = find_profile(given["profile"], given["home"]).minimum_coverage
         except ProfileError as error:
             raise ValueError(f"POLLUX_PROFILE: {error}") from None
-        coverage = _share(environment, "POLLUX_MINIMUM_COVERAGE", coverage)
-        context = _number(environment, "POLLUX_JUDGE_CONTEXT", "0")
-        if context < 0 or not context.is_integer():
-            raise ValueError(f"POLLUX_JUDGE_CONTEXT: expected tokens, a whole number, got {context:g}")
-        repeats = int(_number(environment, "POLLUX_REPEATS", "1"))
-        if repeats < 1:
-            raise ValueError(f"POLLUX_REPEATS: expected a whole number of at least 1, got {repeats}")
-        engine = environment.get("POLLUX_JUDGE_ENGINE", MANAGED_ENGINES[0])
-        if engine not in MANAGED_ENGINES:
-            raise ValueError(f"POLLUX_JUDGE_ENGINE: expected one of {', '.join(MANAGED_ENGINES)}, got {engine!r}")
-        command = tuple(shlex.split(environment.get("POLLUX_JUDGE_COMMAND", "")))
-        if bool(command) != (engine == "command"):
-            raise ValueError(
-                "POLLUX_JUDGE_COMMAND: expected a server's command, with {model}, {host} and {port} in it, together "
-                f"with POLLUX_JUDGE_ENGINE=command and no other engine; got {shlex.join(command)!r} and {engine!r}"
-            )
-        _check_places(command)
-        aggregation = environment.get("POLLUX_HUMAN_AGGREGATION", "mean")
-        if aggregation not in get_args(Aggregation):
-            allowed = ", ".join(get_args(Aggregation))
-            raise ValueError(f"POLLUX_HUMAN_AGGREGATION: expected one of {allowed}, got {aggregation!r}")
-        proxy = environment.get("POLLUX_CALIBRATION_PROXY", "number")
-        if proxy not in get_args(Proxy):
-            raise ValueError(f"POLLUX_CALIBRATION_PROXY: expected one of {', '.join(get_args(Proxy))}, got {proxy!r}")
-        failing_models = environment.get("POLLUX_FAILING_MODELS", "hold")
-        if failing_models not in get_args(FailingModels):
-            raise ValueError(
-                f"POLLUX_FAILING_MODELS: expected {' or '.join(get_args(FailingModels))}, got {failing_models!r}"
-            )
-        nightly_cron = environment.get("POLLUX_NIGHTLY_CRON", "0 2 * * *")
-        if len(nightly_cron.split()) != 5:
-            raise ValueError(f"POLLUX_NIGHTLY_CRON: expected five cron fields like '0 2 * * *', got {nightly_cron!r}")
-        time_zone = environment.get("POLLUX_TIME_ZONE", "Europe/Moscow")
-        if time_zone not in available_timezones():
-            raise ValueError(f"POLLUX_TIME_ZONE: expected a name like Europe/Moscow, got {time_zone!r}")
-        owners = tuple(environment.get("POLLUX_OWNERS", "team:evaluation").replace(",", " ").split())
-        if wrong := [owner for owner in owners if not _OWNER.fullmatch(owner)]:
-            raise ValueError(f"POLLUX_OWNERS: expected e-mail addresses or team:<name>, got {wrong[0]!r}")
-        hours = _number(environment, "POLLUX_FRESH_WITHIN_HOURS", "0")
-        if not 0 <= hours <= 8_784:
-            raise ValueError(f"POLLUX_FRESH_WITHIN_HOURS: expected hours, at most a year of them, got {hours:g}")
-        seconds = _number(environment, "POLLUX_QUERY_SECONDS", "60")
-        if not 0 < seconds <= 86_400:
-            raise ValueError(f"POLLUX_QUERY_SECONDS: expected seconds, at most a day of them, got {seconds:g}")
-        memory = environment.get("POLLUX_QUERY_MEMORY", "2GB")
-        try:
-            bytes_of(memory)
-        except ValueError as error:
-            raise ValueError(f"POLLUX_QUERY_MEMORY: {error}") from None
-        landing = Path(environment.get("POLLUX_LANDING", "landing")).absolute()
-        _check_apart(home, landing)
-        url = environment.get("POLLUX_JUDGE_URL", "")
-        if url.partition("?")[0].rstrip("/").endswith("/chat/completions"):
-            raise ValueError(
-                "POLLUX_JUDGE_URL: expected a server's address up to /v1, to which /chat/completions is added; got one "
-                "that ends in it already: leave it out"
-            )
-        return cls(
-            failing_models=cast(FailingModels, failing_models),
-            nightly_cron=nightly_cron,
-            time_zone=time_zone,
-            owners=owners,
-            fresh_within=timedelta(hours=hours) if hours else None,
-            home=home,
-            landing=landing,
-            profile=profile,
-            judge_url=url,
-            api_key_variable=environment.get("POLLUX_JUDGE_API_KEY_VARIABLE", API_KEY_VARIABLE),
-            judge_proxy=environment.get("POLLUX_JUDGE_PROXY", ""),
-            judge_ca_file=environment.get("POLLUX_JUDGE_CA_FILE", ""),
-            api_key_file=environment.get("POLLUX_JUDGE_API_KEY_FILE", ""),
-            judge_model=environment.get("POLLUX_JUDGE_MODEL", ""),
-            judge_served_model=environment.get("POLLUX_JUDGE_SERVED_MODEL", ""),
-            judge_context=int(context),
-            judge_revision=environment.get("POLLUX_JUDGE_REVISION", ""),
-            judge_arguments=tuple(shlex.split(environment.get("POLLUX_JUDGE_ARGUMENTS", ""))),
-            judge_engine=engine,
-            judge_command=command,
-            judge_python=environment.get("POLLUX_JUDGE_PYTHON") or sys.executable,
-            minimum_coverage=coverage,
-            maximum_rejected_share=_share(environment, "POLLUX_MAXIMUM_REJECTED_SHARE", MAXIMUM_REJECTED_SHARE),
-            trust_file_times=_is_true(environment, "POLLUX_TRUST_FILE_TIMES", "true"),
-            judge_reasoning=_is_true(environment, "POLLUX_JUDGE_REASONING", "false"),
-            repeats=repeats,
-            human_aggregation=cast(Aggregation, aggregation),
-            calibration_proxy=cast(Proxy, proxy),
-            query_limits=QueryLimits(seconds, memory),
-            retention=Retention.from_environment(environment),
-            ui_hosts=tuple(environment.get("POLLUX_UI_HOSTS", "").replace(",", " ").split()),
-            ui_user_header=environment.get("POLLUX_UI_USER_HEADER", ""),
-            ui_proxies=tuple(environment.get("POLLUX_UI_PROXIES", "").replace(",", " ").split()),
-        )
+        retention = Retention(**_read(Retention, environment))
+        settings = cls(**{"minimum_coverage": coverage, **given}, retention=retention)
+        _check_apart(settings.home, settings.landing)
+        _check_command(settings.judge_engine, settings.judge_command)
+        return settings
 
     def to_environment(self) -> dict[str, str]:
         """The same settings as variables, for a process that loads the definitions itself."""
-        return {
-            "POLLUX_HOME": str(self.home),
-            "POLLUX_LANDING": str(self.landing),
-            "POLLUX_PROFILE": self.profile,
-            "POLLUX_JUDGE_URL": self.judge_url,
-            "POLLUX_JUDGE_API_KEY_VARIABLE": self.api_key_variable,
-            "POLLUX_JUDGE_PROXY": self.judge_proxy,
-            "POLLUX_JUDGE_CA_FILE": self.judge_ca_file,
-            "POLLUX_JUDGE_API_KEY_FILE": self.api_key_file,
-            "POLLUX_JUDGE_MODEL": self.judge_model,
-            "POLLUX_JUDGE_SERVED_MODEL": self.judge_served_model,
-            "POLLUX_JUDGE_CONTEXT": str(self.judge_context),
-            "POLLUX_JUDGE_REVISION": self.judge_revision,
-            "POLLUX_JUDGE_ARGUMENTS": shlex.join(self.judge_arguments),
-            "POLLUX_JUDGE_ENGINE": self.judge_engine,
-            "POLLUX_JUDGE_COMMAND": shlex.join(self.judge_command),
-            "POLLUX_JUDGE_PYTHON": self.judge_python,
-            "POLLUX_MINIMUM_COVERAGE": str(self.minimum_coverage),
-            "POLLUX_MAXIMUM_REJECTED_SHARE": str(self.maximum_rejected_share),
-            "POLLUX_TRUST_FILE_TIMES": str(self.trust_file_times).lower(),
-            "POLLUX_JUDGE_REASONING": str(self.judge_reasoning).lower(),
-            "POLLUX_REPEATS": str(self.repeats),
-            "POLLUX_HUMAN_AGGREGATION": self.human_aggregation,
-            "POLLUX_CALIBRATION_PROXY": self.calibration_proxy,
-            "POLLUX_FAILING_MODELS": self.failing_models,
-            "POLLUX_NIGHTLY_CRON": self.nightly_cron,
-            "POLLUX_TIME_ZONE": self.time_zone,
-            "POLLUX_OWNERS": " ".join(self.owners),
-            "POLLUX_FRESH_WITHIN_HOURS": str(self.fresh_within / timedelta(hours=1) if self.fresh_within else 0),
-            "POLLUX_QUERY_SECONDS": str(self.query_limits.seconds),
-            "POLLUX_QUERY_MEMORY": self.query_limits.memory,
-            **self.retention.to_environment(),
-            "POLLUX_UI_HOSTS": " ".join(self.ui_hosts),
-            "POLLUX_UI_USER_HEADER": self.ui_user_header,
-            "POLLUX_UI_PROXIES": " ".join(self.ui_proxies),
-        }
+        return {**_write(self), **_write(self.retention)}
 
 
 def demo_environment(home: Path) -> dict[str, str]:
@@ -323,9 +314,16 @@ def _check_apart(home: Path, landing: Path) -> None:
     )
 
 
-def _check_places(command: tuple[str, ...]) -> None:
-    """Raise ValueError for a command without {port}, or with a word in braces that nothing is filled in for."""
+def _check_command(engine: str, command: tuple[str, ...]) -> None:
+    """Raise ValueError for a command that does not go with the engine, that has no {port}, or that has a word in braces
+    that nothing is filled in for.
+    """
     named = {place for word in command for place in _PLACE.findall(word)}
+    if bool(command) != (engine == "command"):
+        raise ValueError(
+            "POLLUX_JUDGE_COMMAND: expected a server's command, with {model}, {host} and {port} in it, together "
+            f"with POLLUX_JUDGE_ENGINE=command and no other engine; got {shlex.join(command)!r} and {engine!r}"
+        )
     if command and "port" not in named:
         raise ValueError(
             "POLLUX_JUDGE_COMMAND: expected {port} in it, the port that is chosen for each start and on which the "
@@ -338,23 +336,26 @@ def _check_places(command: tuple[str, ...]) -> None:
         )
 
 
-def _is_true(environment: Mapping[str, str], variable: str, default: str) -> bool:
-    text = environment.get(variable, default)
-    if text not in ("true", "false"):
-        raise ValueError(f"{variable}: expected true or false, got {text!r}")
-    return text == "true"
+def _variables(settings: type[Settings | Retention]) -> Iterator[tuple[str, str, _As, str | None]]:
+    """(variable, field, how its value is written, the default as text or None) of every setting."""
+    for each in fields(settings):
+        if written := getattr(each.type, "__metadata__", ()):  # of Annotated
+            form, *named = written
+            default = None if each.default is MISSING else form.write(each.default)
+            yield "".join(named) or f"POLLUX_{each.name.upper()}", each.name, form, default
 
 
-def _share(environment: Mapping[str, str], variable: str, default: float) -> float:
-    share = _number(environment, variable, str(default))
-    if not 0 <= share <= 1:
-        raise ValueError(f"{variable}: expected a share between 0 and 1, got {share}")
-    return share
+def _read(settings: type[Settings | Retention], environment: Mapping[str, str]) -> dict[str, Any]:
+    """The values of the fields whose variable is set or that have a default."""
+    values = {}
+    for variable, name, form, default in _variables(settings):
+        try:
+            if (text := environment.get(variable, default)) is not None:
+                values[name] = form.read(text)
+        except ValueError as error:
+            raise ValueError(f"{variable}: {error}") from None
+    return values
 
 
-def _number(environment: Mapping[str, str], variable: str, default: str) -> float:
-    text = environment.get(variable, default)
-    try:
-        return float(text)
-    except ValueError:
-        raise ValueError(f"{variable}: expected a number, got {text!r}") from None
+def _write(settings: Settings | Retention) -> dict[str, str]:
+    return {variable: form.write(getattr(settings, name)) for variable, name, form, _ in _variables(type(settings))}

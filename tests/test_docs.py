@@ -1,16 +1,19 @@
 """The documentation is true: its queries run, its examples load, its commands, variables and links exist.
 
 The world is made of the pages' own examples of landing files, judged by an invented judge and published. After a column
-was added or described anew: `POLLUX_UPDATE_SNAPSHOTS=1 python -m pytest tests/test_docs.py`.
+or a setting was added or described anew: `POLLUX_UPDATE_SNAPSHOTS=1 python -m pytest tests/test_docs.py`.
 """
 
 from __future__ import annotations
 
+import ast
+import inspect
 import os
 import re
 import shlex
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 
 import duckdb
@@ -29,7 +32,7 @@ from pollux_dagster.ingest.sync import sync
 from pollux_dagster.judge.server import ServerSpec
 from pollux_dagster.judge.server.engine_commands import build_command
 from pollux_dagster.ledger.ledger import Ledger
-from pollux_dagster.settings import PACKAGE_TAXONOMY, Settings
+from pollux_dagster.settings import PACKAGE_TAXONOMY, Retention, Settings
 from pollux_dagster.warehouse.materialize import build_sql_model
 from pollux_dagster.warehouse.provenance import register_judge
 from pollux_dagster.warehouse.publish import publish
@@ -50,6 +53,16 @@ EXAMPLES_IN = ("jsonl", "json", "csv", "tsv")
 # What may rightly find nothing in a healthy world.
 MAY_BE_EMPTY = ("FROM raw.rejected_rows", "scores.status <> 'ok'", "FROM meta.check_results")
 PROBE_TABLE = re.compile(r"(<!-- probes: .*? -->\n).*?(<!-- end of probes -->)", re.DOTALL)
+SETTINGS_TABLE = re.compile(r"(<!-- settings: .*? -->\n).*?(<!-- end of settings -->)", re.DOTALL)
+# Defaults that are not the text that stands for an unset variable.
+DEFAULTS_IN_WORDS = {
+    "POLLUX_LANDING": "`landing`",
+    "POLLUX_HOME": "`.pollux`",
+    "POLLUX_JUDGE_CA_FILE": "the system's",
+    "POLLUX_JUDGE_PYTHON": "the running one",
+    "POLLUX_MINIMUM_COVERAGE": "the profile's: `0.98`, and `0.9` for `demo`",
+    "POLLUX_UI_PROXIES": "loopback",
+}
 COLUMNS = re.compile(r"(<!-- columns: .*? -->\n).*?(<!-- end of columns -->)", re.DOTALL)
 
 
@@ -280,10 +293,42 @@ def test_closed_sets_are_listed_completely() -> None:
     assert first_column(RUN, "suspicion") == [str(reason) for reason in InjectionReason]
 
 
+def _texts_below_fields(of: type) -> list[str]:
+    """The string below each field of a class that has one, in one line."""
+    [body] = [node.body for node in ast.parse(inspect.getsource(of)).body if isinstance(node, ast.ClassDef)]
+    return [
+        " ".join(str(below.value.value).split())
+        for field, below in pairwise(body)
+        if isinstance(field, ast.AnnAssign) and isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant)
+    ]
+
+
+def _default(text: str) -> str:
+    return f"`{text.removesuffix('.0')}`" if text else "empty"
+
+
+def _settings_table() -> str:
+    defaults = Settings.from_environment({}).to_environment()
+    texts = [*_texts_below_fields(Settings), *_texts_below_fields(Retention)]
+    rows = [
+        f"| `{name}` | {DEFAULTS_IN_WORDS.get(name) or _default(default)} | {text} |"
+        for (name, default), text in zip(defaults.items(), texts, strict=True)
+    ]
+    return "\n".join(["", "| variable | default | meaning |", "|---|---|---|", *rows, "", ""])
+
+
+def test_every_setting_is_described_as_where_it_is_defined() -> None:
+    page = RUN.read_text()
+    expected = SETTINGS_TABLE.sub(lambda match: match[1] + _settings_table() + match[2], page)
+    if os.environ.get("POLLUX_UPDATE_SNAPSHOTS"):
+        RUN.write_text(expected)
+    assert RUN.read_text() == expected, "run again with POLLUX_UPDATE_SNAPSHOTS=1 and look at the difference"
+
+
 def test_environment_variables_are_those_of_the_settings() -> None:
     settings = Settings.from_environment({})
     documented = first_column(RUN, "variable")
-    assert sorted(documented) == sorted(settings.to_environment())
+    assert documented == list(settings.to_environment())
     for_commands = build_command(ServerSpec("m", engine="command", command=("x",)), port=1, api_key="k", folder=Path())
     known = {*documented, settings.api_key_variable, *for_commands.environment}
     for page in PAGES:

@@ -22,6 +22,8 @@ from pollux_dagster.settings import Settings
         ("POLLUX_TRUST_FILE_TIMES", "no", "true or false"),
         ("POLLUX_REPEATS", "0", "at least 1"),
         ("POLLUX_REPEATS", "many", "expected a number"),
+        ("POLLUX_REPEATS", "1.5", "a whole number"),
+        ("POLLUX_JUDGE_ARGUMENTS", "--name 'a", "as in a shell"),
     ],
 )
 def test_an_unusable_value_is_named_with_what_was_expected(variable: str, value: str, expected: str) -> None:

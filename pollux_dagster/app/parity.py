@@ -6,6 +6,7 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -101,6 +102,30 @@ def measure_parity(
     use = Resources.of(settings)
     identity = use.judge.identity()
     compared = _row(stated, row) if row else stated.row_of(use.judge.judge_profile.model)
+    found, said = _judged_wide_set(use, settings, wide)
+    items, types = _without(found, exclude) if exclude else (found.items, found.task_types)
+    scopes, kept_out = _scopes(items, types, stated)
+    tried = _try_all(scopes, every_choice(items, _fixed(choose)), compared)
+    shown = tried[0].choices
+    return Parity(
+        judge_name=identity.judge_name,
+        judge_id=identity.judge_id,
+        card=stated,
+        row=compared,
+        shown=shown,
+        scopes={scope: figures(part, shown) for scope, part in scopes.items()},
+        criteria=tuple(_by_criterion(found, items, shown)),
+        tried=tried,
+        kept_out_found=kept_out,
+        wide=found,
+        excluded=tuple(exclude),
+        said_of_files=said,
+    )
+
+
+def _judged_wide_set(use: Resources, settings: Settings, wide: Path) -> tuple[WideSet, tuple[str, ...]]:
+    """The rated items of the wide set with the judge's verdicts on them, and what is to be said of its files."""
+    identity = use.judge.identity()
     with TemporaryDirectory(prefix="pollux-parity-") as folder, closing(connect(Path(folder, "wide.duckdb"))) as con:
         create_schema(con)
         _read(con, wide, judge_reasoning=settings.judge_reasoning)
@@ -125,30 +150,7 @@ def measure_parity(
                 else "put the file into the landing folder and run `pollux run` with this judge first"
             )
         )
-    items, types = found.items, found.task_types
-    if exclude:
-        keep = ~_excluded(found, exclude)
-        if not keep.any():
-            raise ParityError(f"no criterion is left without {', '.join(exclude)}; exclude fewer")
-        items = items.only(keep)
-        types = tuple(task_type for task_type, kept in zip(types, keep, strict=True) if kept)
-    scopes, kept_out = _scopes(items, types, stated)
-    tried = _try_all(scopes, every_choice(items, _fixed(choose)), compared)
-    shown = tried[0].choices
-    return Parity(
-        judge_name=identity.judge_name,
-        judge_id=identity.judge_id,
-        card=stated,
-        row=compared,
-        shown=shown,
-        scopes={scope: figures(part, shown) for scope, part in scopes.items()},
-        criteria=tuple(_by_criterion(found, items, shown)),
-        tried=tried,
-        kept_out_found=kept_out,
-        wide=found,
-        excluded=tuple(exclude),
-        said_of_files=said,
-    )
+    return found, said
 
 
 def _read(con: duckdb.DuckDBPyConnection, wide: Path, *, judge_reasoning: bool) -> None:
@@ -190,6 +192,14 @@ def _row(card: ModelCard, name: str) -> CardRow:
     if found is None:
         raise ParityError(f"expected a row of the card, one of {', '.join(r.name for r in card.rows)}; got {name!r}")
     return found
+
+
+def _without(found: WideSet, names: Collection[str]) -> tuple[RatedItems, tuple[str, ...]]:
+    """The items, and their task types, of criteria that are not named by their own name or their group's."""
+    keep = ~_excluded(found, names)
+    if not keep.any():
+        raise ParityError(f"no criterion is left without {', '.join(names)}; exclude fewer")
+    return found.items.only(keep), tuple(compress(found.task_types, keep))
 
 
 def _excluded(found: WideSet, names: Collection[str]) -> Booleans:

@@ -5,7 +5,8 @@ set's last round stopped publication. The warehouse is open before and after jud
 judging do not lock other processes out.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -109,26 +110,12 @@ def verdicts(
     """The judge's verdict on each request: status, score, rationale, tokens. Requested once, kept in the ledger."""
     started = datetime.now(UTC)
     identity = judge.identity()
-    book = ledger.open()
-    leftovers = book.seal_leftovers()
-    if leftovers.files or leftovers.quarantined:
-        context.log.info(
-            f"{leftovers.verdicts} verdicts of {leftovers.files} interrupted writers recovered, "
-            f"{len(leftovers.quarantined)} damaged files set aside"
-        )
+    book = _opened(ledger, context)
+    report, golden_round = None, None
     with TemporaryDirectory(prefix="pollux-work-") as scratch:
         with warehouse.get_connection() as con:
             load_verdicts(con, book.segments())
-            if restored := restore_requests(con, judge_id=identity.judge_id):
-                context.log.info(f"{restored} requests judged by other judges were restored in a new warehouse")
-            models_of_run = _selected(context, con)
-            order = pending_requests(
-                con,
-                judge_id=identity.judge_id,
-                model_ids=models_of_run if models_of_run is not None else [*landed_models(con).values()],
-                target=Path(scratch) / "work_order.parquet",
-                retry_failed=context.run.tags.get(SCOPE_TAG) != NEW,
-            )
+            order = _work_order(context, con, identity.judge_id, Path(scratch) / "work_order.parquet")
             criteria = _criteria(con)
             golden = load_golden_set(con, identity.model)
         context.log.info(
@@ -138,19 +125,9 @@ def verdicts(
         if golden.moved:
             context.log.info("the judge had drifted on the golden set in its last round; the set is judged again")
         warehouse.release()
-        try:
-            report, golden_round = (
-                _judge_pending(context, judge, book, order, criteria, golden)
-                if order.pending or golden.moved
-                else (None, None)
-            )
-        except (AddressError, UnstartableError):
-            raise
-        except ServerError as error:
-            # What was judged is in the ledger. A server that could not be restarted may be available in a minute:
-            # another process may still hold the GPU, or a node may be rebooting.
-            context.log.warning(f"{error}\nThe step is retried in a minute, at most twice.")
-            raise dg.RetryRequested(max_retries=2, seconds_to_wait=60) from error
+        if order.pending or golden.moved:
+            with _retried_while_the_server_is_away(context):
+                report, golden_round = _judge_pending(context, judge, book, order, criteria, golden)
     with warehouse.get_connection() as con:
         load_verdicts(con, book.segments())
         if golden_round is not None:
@@ -195,6 +172,47 @@ def admission(
         return dg.MaterializeResult(
             metadata={**row_count(con, "judging", "admission"), "left_out": len(left_out)},
         )
+
+
+def _opened(ledger: LedgerResource, context: dg.AssetExecutionContext) -> Ledger:
+    """The ledger, with what interrupted writers left in it."""
+    book = ledger.open()
+    leftovers = book.seal_leftovers()
+    if leftovers.files or leftovers.quarantined:
+        context.log.info(
+            f"{leftovers.verdicts} verdicts of {leftovers.files} interrupted writers recovered, "
+            f"{len(leftovers.quarantined)} damaged files set aside"
+        )
+    return book
+
+
+def _work_order(
+    context: dg.AssetExecutionContext, con: duckdb.DuckDBPyConnection, judge_id: str, target: Path
+) -> WorkOrder:
+    """What the run's models have no usable verdict for."""
+    if restored := restore_requests(con, judge_id=judge_id):
+        context.log.info(f"{restored} requests judged by other judges were restored in a new warehouse")
+    models_of_run = _selected(context, con)
+    return pending_requests(
+        con,
+        judge_id=judge_id,
+        model_ids=models_of_run if models_of_run is not None else [*landed_models(con).values()],
+        target=target,
+        retry_failed=context.run.tags.get(SCOPE_TAG) != NEW,
+    )
+
+
+@contextmanager
+def _retried_while_the_server_is_away(context: dg.AssetExecutionContext) -> Iterator[None]:
+    try:
+        yield
+    except (AddressError, UnstartableError):
+        raise
+    except ServerError as error:
+        # What was judged is in the ledger. A server that could not be restarted may be available in a minute:
+        # another process may still hold the GPU, or a node may be rebooting.
+        context.log.warning(f"{error}\nThe step is retried in a minute, at most twice.")
+        raise dg.RetryRequested(max_retries=2, seconds_to_wait=60) from error
 
 
 def _selected(context: dg.AssetExecutionContext, con: duckdb.DuckDBPyConnection) -> list[str] | None:

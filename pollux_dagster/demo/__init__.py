@@ -5,7 +5,6 @@ import tempfile
 from pathlib import Path
 
 LANDING = Path(__file__).parent / "data"
-JUDGE = Path(__file__).parent / "judge"
 
 
 def unpack(folder: Path) -> Path:

@@ -95,7 +95,7 @@ def contracts(
     rejected rows, so these do not hold back the publication.
     """
     landed = _landed(maximum_rejected_share, "r.model_id IS NULL" if leave_out_failing else "TRUE")
-    return (*_raw(), *landed, *_judging(minimum_coverage), *_marts())
+    return (*_INSTRUCTIONS, *_CRITERIA, *_ANSWERS, *landed, *_VERDICTS, *_admission(minimum_coverage), *_MARTS)
 
 
 # A file or model without any used row has no number that could be wrong: it fails alone, and a warning names it. This
@@ -135,6 +135,25 @@ def _landed(maximum_rejected_share: float, whose: str) -> tuple[Contract, ...]:
     )
 
 
+_INSTRUCTIONS: tuple[Contract, ...] = (
+    Contract(
+        "raw.instructions",
+        "instructions_are_keyed",
+        "prompt_id is never null and never repeated; every row has an instruction and a task type.",
+        "SELECT prompt_id, task_type, instruction_hash FROM raw.instructions",
+        (*not_null("prompt_id", "task_type", "instruction_hash"), *unique("prompt_id")),
+    ),
+    Contract(
+        "raw.instruction_criteria",
+        "every_instruction_has_a_criterion",
+        "An instruction without any criterion cannot be judged: give it criteria or a known task type.",
+        "SELECT prompt_id, task_type, file_path, row_number FROM raw.instructions "
+        "ANTI JOIN raw.instruction_criteria USING (prompt_id)",
+        NO_ROWS,
+        blocking=False,
+    ),
+)
+
 # Names of one group, where a person would call them one name; `names` shows invisible differences by their length.
 _LOOK_ALIKE = """
     SELECT kind, raw.same_words(name) AS reads_as, count(*) AS spellings,
@@ -149,156 +168,157 @@ _LOOK_ALIKE = """
     GROUP BY kind, reads_as HAVING spellings > 1 ORDER BY kind, reads_as
 """
 
+_CRITERIA: tuple[Contract, ...] = (
+    Contract(
+        "raw.criteria",
+        "criteria_have_scales",
+        "One row per (name, rubrics), each with at least two levels and min below max.",
+        "SELECT criterion_id, criteria_name, rubrics_hash, len(levels) AS level_count, "
+        "max_score - min_score AS span FROM raw.criteria",
+        (
+            *not_null("criterion_id", "criteria_name"),
+            *unique("criterion_id"),
+            ("expect_column_values_to_be_between", {"column": "level_count", "min_value": 2}),
+            (
+                "expect_column_values_to_be_between",
+                {"column": "span", "min_value": 0, "strict_min": True},
+            ),
+        ),
+    ),
+    Contract(
+        "raw.criteria",
+        "statements_about_a_criterion_agree",
+        "Instructions and taxonomies agree on a criterion's group and direction: correct those named here. Until "
+        "then it is a gate if any of them says critical, and has no scores if both directions are stated.",
+        "SELECT criterion_id, criteria_name, conflict FROM raw.criteria WHERE conflict IS NOT NULL ORDER BY ALL",
+        NO_ROWS,
+    ),
+    Contract(
+        "raw.criteria",
+        "groups_are_certain",
+        "Every critical criterion is a gate, and every gate is stated by those who use it. For these that is "
+        "uncertain: state criteria_group with each instruction, and the levels 0 and 1 for a gate.",
+        "SELECT criterion_id, criteria_name, criteria_group, is_gate, group_doubt FROM raw.criteria "
+        "WHERE group_doubt IS NOT NULL ORDER BY ALL",
+        NO_ROWS,
+        blocking=False,
+    ),
+    Contract(
+        "raw.criteria",
+        "directions_are_certain",
+        "It is clear which end of a rubric is the best. For these it is not: state higher_is_better with the "
+        "criterion.",
+        "SELECT criterion_id, criteria_name, higher_is_better, direction_doubt FROM raw.criteria "
+        "WHERE direction_doubt IS NOT NULL ORDER BY ALL",
+        NO_ROWS,
+        blocking=False,
+    ),
+    Contract(
+        "raw.criteria",
+        "names_do_not_look_alike",
+        "No two models, criteria or rubrics differ only in invisible ways (composed or decomposed characters, "
+        "kinds of spaces). These are kept apart as they came: write them alike where they are meant to be one.",
+        _LOOK_ALIKE,
+        NO_ROWS,
+        blocking=False,
+    ),
+)
 
-def _raw() -> tuple[Contract, ...]:
+_ANSWERS: tuple[Contract, ...] = (
+    Contract(
+        "raw.notes",
+        "landing_files_raise_no_question",
+        "Nothing about the landing files has to be known to trust their numbers. This does; each is used as the "
+        "note says.",
+        "SELECT file_path, row_number, kind, detail FROM raw.notes ORDER BY ALL",
+        NO_ROWS,
+        blocking=False,
+    ),
+    Contract(
+        "raw.answer_counts",
+        "reasoning_ends_in_an_answer",
+        "No model ran out of tokens while it reasoned. These did: such an answer is empty and judged as that. Give "
+        "them more tokens. Reasoning before an answer is not judged unless POLLUX_JUDGE_REASONING is true.",
+        "SELECT model_id, row_count, with_reasoning, reasoning_unclosed FROM raw.answer_counts "
+        "WHERE with_reasoning > 0 OR reasoning_unclosed > 0 ORDER BY reasoning_unclosed DESC, model_id",
+        (("expect_column_values_to_be_between", {"column": "reasoning_unclosed", "max_value": 0}),),
+        blocking=False,
+    ),
+    Contract(
+        "raw.model_outputs",
+        "outputs_are_keyed",
+        "One answer per (model_id, prompt_id, sample_index), no null in the key, never a null answer.",
+        "SELECT model_id, prompt_id, sample_index, answer_hash FROM raw.model_outputs",
+        (
+            *not_null("model_id", "prompt_id", "sample_index", "answer_hash"),
+            *unique("model_id", "prompt_id", "sample_index"),
+        ),
+    ),
+    Contract(
+        "raw.model_outputs",
+        "outputs_answer_known_instructions",
+        "Every answer belongs to an instruction that landed.",
+        "SELECT model_id, prompt_id, file_path, row_number FROM raw.model_outputs "
+        "ANTI JOIN raw.instructions USING (prompt_id)",
+        NO_ROWS,
+    ),
+    Contract(
+        "raw.model_outputs",
+        "answers_do_not_address_the_judge",
+        "No answer imitates the judge's prompt or asks for a score. These do, and are judged unchanged: review "
+        "them and marts.injection_effect.",
+        "SELECT model_id, prompt_id, sample_index, array_to_string(injection_reasons, ', ') AS reasons, "
+        "file_path, row_number FROM raw.model_outputs WHERE injection_suspected ORDER BY ALL",
+        NO_ROWS,
+        blocking=False,
+    ),
+)
+
+_VERDICTS: tuple[Contract, ...] = (
+    Contract(
+        "judging.verdicts",
+        "statuses_are_known",
+        "Every status is one of the known set.",
+        "SELECT verdict_key, status FROM judging.verdicts",
+        (
+            (
+                "expect_column_values_to_be_in_set",
+                {"column": "status", "value_set": [s.value for s in VerdictStatus]},
+            ),
+        ),
+    ),
+    Contract(
+        "judging.verdicts",
+        "scores_are_on_their_scale",
+        "An ok verdict has a score that is a level of its rubric; any other verdict has none.",
+        """
+        SELECT DISTINCT v.verdict_key, v.status, v.score, c.criteria_name, c.levels
+        FROM judging.verdicts v
+        JOIN judging.requests r USING (verdict_key)
+        JOIN raw.criteria c USING (criterion_id)
+        WHERE (v.status = 'ok') <> (v.score IS NOT NULL)
+           OR (v.score IS NOT NULL AND NOT list_contains(c.levels, v.score))
+        """,
+        NO_ROWS,
+    ),
+    Contract(
+        "judging.verdicts",
+        "failures_are_rare",
+        "No kind of failure makes up more than 1 % of a judge's verdicts.",
+        """
+        SELECT judge_id, status, count(*) AS verdicts,
+               count(*) / sum(count(*)) OVER (PARTITION BY judge_id) AS share
+        FROM judging.verdicts WHERE verdict_key IN (SELECT verdict_key FROM judging.requests)
+        GROUP BY judge_id, status QUALIFY status <> 'ok' ORDER BY share DESC
+        """,
+        (("expect_column_values_to_be_between", {"column": "share", "max_value": 0.01}),),
+        blocking=False,
+    ),
+)
+
+
+def _admission(minimum_coverage: float) -> tuple[Contract, ...]:
     return (
-        Contract(
-            "raw.instructions",
-            "instructions_are_keyed",
-            "prompt_id is never null and never repeated; every row has an instruction and a task type.",
-            "SELECT prompt_id, task_type, instruction_hash FROM raw.instructions",
-            (*not_null("prompt_id", "task_type", "instruction_hash"), *unique("prompt_id")),
-        ),
-        Contract(
-            "raw.instruction_criteria",
-            "every_instruction_has_a_criterion",
-            "An instruction without any criterion cannot be judged: give it criteria or a known task type.",
-            "SELECT prompt_id, task_type, file_path, row_number FROM raw.instructions "
-            "ANTI JOIN raw.instruction_criteria USING (prompt_id)",
-            NO_ROWS,
-            blocking=False,
-        ),
-        Contract(
-            "raw.criteria",
-            "criteria_have_scales",
-            "One row per (name, rubrics), each with at least two levels and min below max.",
-            "SELECT criterion_id, criteria_name, rubrics_hash, len(levels) AS level_count, "
-            "max_score - min_score AS span FROM raw.criteria",
-            (
-                *not_null("criterion_id", "criteria_name"),
-                *unique("criterion_id"),
-                ("expect_column_values_to_be_between", {"column": "level_count", "min_value": 2}),
-                (
-                    "expect_column_values_to_be_between",
-                    {"column": "span", "min_value": 0, "strict_min": True},
-                ),
-            ),
-        ),
-        Contract(
-            "raw.criteria",
-            "statements_about_a_criterion_agree",
-            "Instructions and taxonomies agree on a criterion's group and direction: correct those named here. Until "
-            "then it is a gate if any of them says critical, and has no scores if both directions are stated.",
-            "SELECT criterion_id, criteria_name, conflict FROM raw.criteria WHERE conflict IS NOT NULL ORDER BY ALL",
-            NO_ROWS,
-        ),
-        Contract(
-            "raw.criteria",
-            "groups_are_certain",
-            "Every critical criterion is a gate, and every gate is stated by those who use it. For these that is "
-            "uncertain: state criteria_group with each instruction, and the levels 0 and 1 for a gate.",
-            "SELECT criterion_id, criteria_name, criteria_group, is_gate, group_doubt FROM raw.criteria "
-            "WHERE group_doubt IS NOT NULL ORDER BY ALL",
-            NO_ROWS,
-            blocking=False,
-        ),
-        Contract(
-            "raw.criteria",
-            "directions_are_certain",
-            "It is clear which end of a rubric is the best. For these it is not: state higher_is_better with the "
-            "criterion.",
-            "SELECT criterion_id, criteria_name, higher_is_better, direction_doubt FROM raw.criteria "
-            "WHERE direction_doubt IS NOT NULL ORDER BY ALL",
-            NO_ROWS,
-            blocking=False,
-        ),
-        Contract(
-            "raw.criteria",
-            "names_do_not_look_alike",
-            "No two models, criteria or rubrics differ only in invisible ways (composed or decomposed characters, "
-            "kinds of spaces). These are kept apart as they came: write them alike where they are meant to be one.",
-            _LOOK_ALIKE,
-            NO_ROWS,
-            blocking=False,
-        ),
-        Contract(
-            "raw.notes",
-            "landing_files_raise_no_question",
-            "Nothing about the landing files has to be known to trust their numbers. This does; each is used as the "
-            "note says.",
-            "SELECT file_path, row_number, kind, detail FROM raw.notes ORDER BY ALL",
-            NO_ROWS,
-            blocking=False,
-        ),
-        Contract(
-            "raw.answer_counts",
-            "reasoning_ends_in_an_answer",
-            "No model ran out of tokens while it reasoned. These did: such an answer is empty and judged as that. Give "
-            "them more tokens. Reasoning before an answer is not judged unless POLLUX_JUDGE_REASONING is true.",
-            "SELECT model_id, row_count, with_reasoning, reasoning_unclosed FROM raw.answer_counts "
-            "WHERE with_reasoning > 0 OR reasoning_unclosed > 0 ORDER BY reasoning_unclosed DESC, model_id",
-            (("expect_column_values_to_be_between", {"column": "reasoning_unclosed", "max_value": 0}),),
-            blocking=False,
-        ),
-        Contract(
-            "raw.model_outputs",
-            "outputs_are_keyed",
-            "One answer per (model_id, prompt_id, sample_index), no null in the key, never a null answer.",
-            "SELECT model_id, prompt_id, sample_index, answer_hash FROM raw.model_outputs",
-            (
-                *not_null("model_id", "prompt_id", "sample_index", "answer_hash"),
-                *unique("model_id", "prompt_id", "sample_index"),
-            ),
-        ),
-        Contract(
-            "raw.model_outputs",
-            "outputs_answer_known_instructions",
-            "Every answer belongs to an instruction that landed.",
-            "SELECT model_id, prompt_id, file_path, row_number FROM raw.model_outputs "
-            "ANTI JOIN raw.instructions USING (prompt_id)",
-            NO_ROWS,
-        ),
-        Contract(
-            "raw.model_outputs",
-            "answers_do_not_address_the_judge",
-            "No answer imitates the judge's prompt or asks for a score. These do, and are judged unchanged: review "
-            "them and marts.injection_effect.",
-            "SELECT model_id, prompt_id, sample_index, array_to_string(injection_reasons, ', ') AS reasons, "
-            "file_path, row_number FROM raw.model_outputs WHERE injection_suspected ORDER BY ALL",
-            NO_ROWS,
-            blocking=False,
-        ),
-    )
-
-
-def _judging(minimum_coverage: float) -> tuple[Contract, ...]:
-    return (
-        Contract(
-            "judging.verdicts",
-            "statuses_are_known",
-            "Every status is one of the known set.",
-            "SELECT verdict_key, status FROM judging.verdicts",
-            (
-                (
-                    "expect_column_values_to_be_in_set",
-                    {"column": "status", "value_set": [s.value for s in VerdictStatus]},
-                ),
-            ),
-        ),
-        Contract(
-            "judging.verdicts",
-            "scores_are_on_their_scale",
-            "An ok verdict has a score that is a level of its rubric; any other verdict has none.",
-            """
-            SELECT DISTINCT v.verdict_key, v.status, v.score, c.criteria_name, c.levels
-            FROM judging.verdicts v
-            JOIN judging.requests r USING (verdict_key)
-            JOIN raw.criteria c USING (criterion_id)
-            WHERE (v.status = 'ok') <> (v.score IS NOT NULL)
-               OR (v.score IS NOT NULL AND NOT list_contains(c.levels, v.score))
-            """,
-            NO_ROWS,
-        ),
         Contract(
             "judging.admission",
             "coverage_is_sufficient",
@@ -326,94 +346,80 @@ def _judging(minimum_coverage: float) -> tuple[Contract, ...]:
             NO_ROWS,
             blocking=False,
         ),
-        Contract(
-            "judging.verdicts",
-            "failures_are_rare",
-            "No kind of failure makes up more than 1 % of a judge's verdicts.",
-            """
-            SELECT judge_id, status, count(*) AS verdicts,
-                   count(*) / sum(count(*)) OVER (PARTITION BY judge_id) AS share
-            FROM judging.verdicts WHERE verdict_key IN (SELECT verdict_key FROM judging.requests)
-            GROUP BY judge_id, status QUALIFY status <> 'ok' ORDER BY share DESC
-            """,
-            (("expect_column_values_to_be_between", {"column": "share", "max_value": 0.01}),),
-            blocking=False,
-        ),
     )
 
 
-def _marts() -> tuple[Contract, ...]:
-    return (
-        Contract(
-            "marts.model_quality",
-            "means_are_shares",
-            "Mean scores and coverage lie in [0, 1].",
-            "SELECT judge_id, model_id, mean_score, coverage FROM marts.model_quality",
-            share("mean_score", "coverage"),
-        ),
-        Contract(
-            "marts.task_quality",
-            "task_means_are_shares",
-            "Mean scores and coverage lie in [0, 1].",
-            "SELECT judge_id, grain, task_type, model_id, mean_score, coverage FROM marts.task_quality",
-            share("mean_score", "coverage"),
-        ),
-        Contract(
-            "marts.criterion_quality",
-            "criterion_means_are_shares",
-            "Mean scores, before gates and after them, and coverage lie in [0, 1].",
-            "SELECT judge_id, model_id, criterion_id, mean_score, mean_normalized_score, coverage "
-            "FROM marts.criterion_quality",
-            share("mean_score", "mean_normalized_score", "coverage"),
-        ),
-        Contract(
-            "marts.model_quality",
-            "counts_add_up",
-            "A model's scored rows are the sum of those by task type: both tables count the same rows.",
-            """
-            SELECT m.judge_id, m.model_id, m.n AS n_of_model, t.n AS n_by_task
-            FROM marts.model_quality m
-            FULL JOIN (
-                SELECT judge_id, model_id, sum(n) AS n FROM marts.task_quality
-                WHERE grain = 'model_task' GROUP BY judge_id, model_id
-            ) t USING (judge_id, model_id)
-            WHERE m.n IS DISTINCT FROM t.n
-            """,
-            NO_ROWS,
-        ),
-        Contract(
-            "marts.model_quality",
-            "every_model_is_present",
-            "Every model with answers and criteria is on the leaderboard, or judging.admission says why it is not. "
-            "One that landed but was not judged yet is evaluated by `pollux run`, or by the job `evaluate`.",
-            """
-            SELECT DISTINCT o.model_id, 'landed, not evaluated yet' AS problem FROM raw.model_outputs o
-            SEMI JOIN raw.instruction_criteria USING (prompt_id)
-            ANTI JOIN judging.requests r ON r.model_id = o.model_id
-            UNION ALL
-            SELECT a.model_id, 'judged by ' || a.judge_id || ', not on the leaderboard' FROM judging.admission a
-            ANTI JOIN marts.model_quality m ON m.model_id = a.model_id AND m.judge_id = a.judge_id
-            WHERE a.is_admitted
-            """,
-            NO_ROWS,
-        ),
-        Contract(
-            "marts.model_quality",
-            "models_answer_the_same_instructions",
-            "Models judged on different instructions are not comparable by their means; these lack some of those that "
-            "landed. Instructions without any answer may have been lost for all models: see raw.rejected_rows.",
-            """
-            WITH answered AS (SELECT DISTINCT model_id, prompt_id FROM raw.model_outputs),
-            missing AS (
-                SELECT model_id, prompt_id, prompt_id NOT IN (SELECT prompt_id FROM answered) AS by_nobody
-                FROM (SELECT DISTINCT model_id FROM answered) CROSS JOIN (SELECT prompt_id FROM raw.instructions)
-                ANTI JOIN answered USING (model_id, prompt_id)
-            )
-            SELECT model_id, count(*) AS missing_instructions, count(*) FILTER (by_nobody) AS answered_by_nobody,
-                   list(prompt_id ORDER BY prompt_id)[:10] AS examples
-            FROM missing GROUP BY model_id ORDER BY missing_instructions DESC, model_id
-            """,
-            NO_ROWS,
-            blocking=False,
-        ),
-    )
+_MARTS: tuple[Contract, ...] = (
+    Contract(
+        "marts.model_quality",
+        "means_are_shares",
+        "Mean scores and coverage lie in [0, 1].",
+        "SELECT judge_id, model_id, mean_score, coverage FROM marts.model_quality",
+        share("mean_score", "coverage"),
+    ),
+    Contract(
+        "marts.task_quality",
+        "task_means_are_shares",
+        "Mean scores and coverage lie in [0, 1].",
+        "SELECT judge_id, grain, task_type, model_id, mean_score, coverage FROM marts.task_quality",
+        share("mean_score", "coverage"),
+    ),
+    Contract(
+        "marts.criterion_quality",
+        "criterion_means_are_shares",
+        "Mean scores, before gates and after them, and coverage lie in [0, 1].",
+        "SELECT judge_id, model_id, criterion_id, mean_score, mean_normalized_score, coverage "
+        "FROM marts.criterion_quality",
+        share("mean_score", "mean_normalized_score", "coverage"),
+    ),
+    Contract(
+        "marts.model_quality",
+        "counts_add_up",
+        "A model's scored rows are the sum of those by task type: both tables count the same rows.",
+        """
+        SELECT m.judge_id, m.model_id, m.n AS n_of_model, t.n AS n_by_task
+        FROM marts.model_quality m
+        FULL JOIN (
+            SELECT judge_id, model_id, sum(n) AS n FROM marts.task_quality
+            WHERE grain = 'model_task' GROUP BY judge_id, model_id
+        ) t USING (judge_id, model_id)
+        WHERE m.n IS DISTINCT FROM t.n
+        """,
+        NO_ROWS,
+    ),
+    Contract(
+        "marts.model_quality",
+        "every_model_is_present",
+        "Every model with answers and criteria is on the leaderboard, or judging.admission says why it is not. "
+        "One that landed but was not judged yet is evaluated by `pollux run`, or by the job `evaluate`.",
+        """
+        SELECT DISTINCT o.model_id, 'landed, not evaluated yet' AS problem FROM raw.model_outputs o
+        SEMI JOIN raw.instruction_criteria USING (prompt_id)
+        ANTI JOIN judging.requests r ON r.model_id = o.model_id
+        UNION ALL
+        SELECT a.model_id, 'judged by ' || a.judge_id || ', not on the leaderboard' FROM judging.admission a
+        ANTI JOIN marts.model_quality m ON m.model_id = a.model_id AND m.judge_id = a.judge_id
+        WHERE a.is_admitted
+        """,
+        NO_ROWS,
+    ),
+    Contract(
+        "marts.model_quality",
+        "models_answer_the_same_instructions",
+        "Models judged on different instructions are not comparable by their means; these lack some of those that "
+        "landed. Instructions without any answer may have been lost for all models: see raw.rejected_rows.",
+        """
+        WITH answered AS (SELECT DISTINCT model_id, prompt_id FROM raw.model_outputs),
+        missing AS (
+            SELECT model_id, prompt_id, prompt_id NOT IN (SELECT prompt_id FROM answered) AS by_nobody
+            FROM (SELECT DISTINCT model_id FROM answered) CROSS JOIN (SELECT prompt_id FROM raw.instructions)
+            ANTI JOIN answered USING (model_id, prompt_id)
+        )
+        SELECT model_id, count(*) AS missing_instructions, count(*) FILTER (by_nobody) AS answered_by_nobody,
+               list(prompt_id ORDER BY prompt_id)[:10] AS examples
+        FROM missing GROUP BY model_id ORDER BY missing_instructions DESC, model_id
+        """,
+        NO_ROWS,
+        blocking=False,
+    ),
+)

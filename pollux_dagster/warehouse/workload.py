@@ -78,7 +78,8 @@ class DryRun:
 class ComparisonPlan:
     """What is needed to find `difference` between two models with the given power. Differences are of mean scores.
 
-    `spread_*`: standard deviation of the difference of two models by instruction, for the median pair and the widest.
+    `instructions_typical`, `_widest`: for a pair whose difference varies by instruction as the median pair's does, and
+    as the one that varies most.
     `labels`: instructions to be rated by people, for each model, to find it on the calibrated means; None where people
     rated too few for an estimate (`labels_note` says why) or where no number is enough.
     """
@@ -86,8 +87,6 @@ class ComparisonPlan:
     difference: float
     power: float
     pairs: int
-    spread_typical: float
-    spread_widest: float
     instructions_now: int
     detectable_now: float
     instructions_typical: int
@@ -180,8 +179,6 @@ def plan_comparison(
         difference=difference,
         power=power,
         pairs=spread.pairs,
-        spread_typical=spread.typical,
-        spread_widest=spread.widest,
         instructions_now=len(prompts),
         detectable_now=detectable_difference(len(prompts), spread.typical, power=power),
         instructions_typical=needed,

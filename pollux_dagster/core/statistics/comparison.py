@@ -19,6 +19,7 @@ LARGE_SAMPLE = "paired t, CR1"
 SMALL_SAMPLE = "paired t, CR3 jackknife"
 CONSTANT = "exact binomial over clusters"
 UNDEFINED = "none: fewer than two shared instructions"
+_Blocks = list[tuple[Floats, Floats]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,62 +65,34 @@ def compare_all(
     scores: (models, items), NaN where a model has no score on an item; an item is one criterion of one instruction (and
     sample). clusters: (items,) integer codes of the instructions. bounds: least and greatest possible score.
 
-    For pair (a, b) and shared items i of cluster g: d_g = sum(a_i - b_i), n_g their number, m = sum(d_g) / sum(n_g).
-    Variance of m: CR1 on d_g - m n_g with G-1 degrees of freedom; below 30 clusters CR3 with the effective number of
-    clusters; fewer degrees of freedom where a few clusters make most of the variance (see clusters.pooled_means). t
-    interval and test as in Miller 2024, "Adding Error Bars to Evals", section 4.2. A pair that differs by the same
-    amount everywhere gets the exact binomial bound on how often it could differ otherwise, and the sign test's p-value.
-    Holm 1979 controls the probability of any false difference among all pairs. Raises ValueError when scores and
-    clusters disagree in length.
+    For pair (a, b) and shared items i of cluster g: d_g = sum(a_i - b_i), n_g their number, m = sum(d_g) / sum(n_g);
+    `_error` has the variance of m. t interval and test as in Miller 2024, "Adding Error Bars to Evals", section 4.2. A
+    pair that differs by the same amount everywhere gets the exact binomial bound on how often it could differ
+    otherwise, and the sign test's p-value. Holm 1979 controls the probability of any false difference among all pairs.
+    Raises ValueError when scores and clusters disagree in length.
     """
     if scores.ndim != 2 or scores.shape[1] != len(clusters):
         raise ValueError(
             f"scores must be (models, items) with one cluster code per item; got {scores.shape} scores and "
             f"{len(clusters)} codes."
         )
-    models = len(scores)
-    square = (models, models)
+    tail, span = (1 - level) / 2, bounds[1] - bounds[0]
     blocks = _blocks(scores, clusters)
-    rows, total, groups, wins, ties = (np.zeros(square) for _ in range(5))
-    for values, known in blocks:
-        count, difference = _pair_sums(values, known)
-        shared = count > 0
-        rows += count.sum(axis=0)
-        total += difference.sum(axis=0)
-        groups += shared.sum(axis=0)
-        wins += (difference > 1e-12).sum(axis=0)
-        ties += (shared & (np.abs(difference) <= 1e-12)).sum(axis=0)
+    sums = _sums(blocks, len(scores))
+    error, degrees, widest = _error(blocks, sums)
+    rows, groups, mean = sums.rows, sums.groups, sums.mean
     with np.errstate(divide="ignore", invalid="ignore"):
-        mean = total / rows
-        small = groups < SMALL
-        squares, count_squares, widest, second, fourth = (np.zeros(square) for _ in range(5))
-        for values, known in blocks:
-            count, difference = _pair_sums(values, known)
-            residual = np.where(count > 0, difference - mean * count, 0.0)
-            rest = rows - np.where(small, count, 0.0)
-            squares += np.where(count > 0, (residual / rest) ** 2, 0.0).sum(axis=0)
-            count_squares += (count**2).sum(axis=0)
-            widest = np.maximum(widest, np.abs(residual).max(axis=0))
-            np.square(residual, out=residual)
-            second += residual.sum(axis=0)
-            fourth += np.einsum("gab,gab->ab", residual, residual)
-        variance = np.where(small, (groups - 1) / groups, groups / (groups - 1)) * squares
-        plain = np.where(small, rows**2 / count_squares - 1, groups - 1)
-        degrees = np.maximum(np.fmin(plain, matched_degrees(second, fourth, groups)), 0.5)
-        error = np.sqrt(variance)
-        tail = (1 - level) / 2
         reach = stats.t.ppf(1 - tail, degrees) * error
         p_value = 2 * stats.t.sf(np.abs(mean) / error, degrees)
-        superiority = (wins + ties / 2) / groups
+        superiority = (sums.wins + sums.ties / 2) / groups
     # Differences that never vary have no variance to build a t interval from.
     constant = (widest <= 1e-12) & (groups >= 1)
-    span = bounds[1] - bounds[0]
     share = tail ** (1 / np.maximum(groups, 1))
     low = np.where(constant, share * mean - (1 - share) * span, np.maximum(mean - reach, -span))
     high = np.where(constant, share * mean + (1 - share) * span, np.minimum(mean + reach, span))
     p_value = np.where(constant, np.where(np.abs(mean) <= 1e-12, 1.0, 2.0 ** (1 - groups)), p_value)
-    undefined = (groups < 2) | np.eye(models, dtype=bool)
-    method = np.where(small, SMALL_SAMPLE, LARGE_SAMPLE).astype("U64")
+    undefined = (groups < 2) | np.eye(len(scores), dtype=bool)
+    method = np.where(groups < SMALL, SMALL_SAMPLE, LARGE_SAMPLE).astype("U64")
     method[constant] = CONSTANT
     method[undefined] = UNDEFINED
     nothing = np.nan
@@ -162,7 +135,60 @@ def rank_models(pairs: PairwiseComparisons, *, level: float = 0.95) -> Ranks:
     )
 
 
-def _blocks(scores: Floats, clusters: Integers) -> list[tuple[Floats, Floats]]:
+@dataclass(frozen=True, slots=True)
+class _Sums:
+    """Over the shared items of each pair: their number, the mean difference m = sum(d_g) / sum(n_g), and in how many
+    clusters (`groups`) the first model is ahead or level.
+    """
+
+    rows: Floats
+    mean: Floats
+    groups: Floats
+    wins: Floats
+    ties: Floats
+
+
+def _sums(blocks: _Blocks, models: int) -> _Sums:
+    rows, total, groups, wins, ties = (np.zeros((models, models)) for _ in range(5))
+    for values, known in blocks:
+        count, difference = _pair_sums(values, known)
+        shared = count > 0
+        rows += count.sum(axis=0)
+        total += difference.sum(axis=0)
+        groups += shared.sum(axis=0)
+        wins += (difference > 1e-12).sum(axis=0)
+        ties += (shared & (np.abs(difference) <= 1e-12)).sum(axis=0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return _Sums(rows, total / rows, groups, wins, ties)
+
+
+def _error(blocks: _Blocks, sums: _Sums) -> tuple[Floats, Floats, Floats]:
+    """Standard error of each pair's mean difference, its degrees of freedom, and the largest residual.
+
+    Of the residuals r_g = d_g - m n_g over N = sum(n_g) items, as in `clusters.pooled_means`: CR1 sum(r_g^2) / N^2 with
+    G-1 degrees; below 30 clusters CR3 sum((r_g / (N - n_g))^2) with N^2 / sum(n_g^2) - 1; in both no more degrees than
+    match the kurtosis of the r_g, because a few clusters may make most of the variance.
+    """
+    rows, groups, small = sums.rows, sums.groups, sums.groups < SMALL
+    squares, count_squares, widest, second, fourth = (np.zeros_like(rows) for _ in range(5))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        for values, known in blocks:
+            count, difference = _pair_sums(values, known)
+            residual = np.where(count > 0, difference - sums.mean * count, 0.0)
+            rest = rows - np.where(small, count, 0.0)
+            squares += np.where(count > 0, (residual / rest) ** 2, 0.0).sum(axis=0)
+            count_squares += (count**2).sum(axis=0)
+            widest = np.maximum(widest, np.abs(residual).max(axis=0))
+            np.square(residual, out=residual)
+            second += residual.sum(axis=0)
+            fourth += np.einsum("gab,gab->ab", residual, residual)
+        variance = np.where(small, (groups - 1) / groups, groups / (groups - 1)) * squares
+        plain = np.where(small, rows**2 / count_squares - 1, groups - 1)
+        degrees = np.maximum(np.fmin(plain, matched_degrees(second, fourth, groups)), 0.5)
+        return np.sqrt(variance), degrees, widest
+
+
+def _blocks(scores: Floats, clusters: Integers) -> _Blocks:
     """Arrange the items by cluster: padded (clusters, models, items) values and 1/0 of known, in blocks of even size.
 
     The number of clusters in a block keeps a (clusters, models, models) array near 32 MB.

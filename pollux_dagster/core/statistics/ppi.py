@@ -79,17 +79,8 @@ def calibrated_means(
     expected: (rows,), the judge's expectation on that scale, which every proxy but its number needs. weight: lambda,
     estimated when None, shared equally where there are two proxies. bounds: of the scale.
 
-    mean = mean(gold, labelled) + lambda (mean(proxy, unlabelled) - mean(proxy, labelled)), PPI++ of Angelopoulos, Duchi
-    & Zrnic 2023 (arXiv:2311.01453, section 2 and, for the choice of lambda, 6); with two proxies one such term each, as
-    with several control variates (Lavenberg & Welch 1981, Management Science 27:322). The variance is that of the sum
-    of the clusters' influences, so labelled and unlabelled rows of one instruction may depend on each other; parts with
-    few clusters are enlarged as CR3 does. lambda minimises that variance summed over the models; no lambda is below 0
-    and they sum to 1 at most. They are shared, because the few labels of one model would overfit them.
-
-    Interval: t, with the degrees of freedom that match the kurtosis of the influences of the labelled and the other
-    clusters (clusters.matched_degrees, the two variances combined as in Welch 1947). It is computed on the logit scale
-    where mean +- reach stays inside the bounds, and otherwise on the plain scale and cut off at the bounds, because
-    near an end the logit of the mean is mostly noise. The mean is cut off at the bounds too.
+    The estimate is prediction-powered: `_powered` has the formula, `_interval` its interval. The mean is cut off at the
+    bounds.
 
     The labelled rows must be a random part of each model's rows; labels chosen by their score break the correction. A
     model gets no estimate with fewer than minimum_labelled labelled instructions, fewer than minimum_varied of them
@@ -98,11 +89,62 @@ def calibrated_means(
     quite right, so its errors do not show whether the large ones were seen. Raises ValueError when lengths differ, a
     value is out of bounds or `expected` is missing.
     """
-    low, high = bounds
     labelled = ~np.isnan(gold)
+    y, f, proxies = _within_scale(judge, gold, expected, proxy, bounds)
+    width = int(clusters.max()) + 1 if len(clusters) else 1
+
+    def part(values: Floats, chosen: Booleans) -> _Part:
+        return _influences(values[chosen], models[chosen], clusters[chosen], n_models, width)
+
+    labels = part(y, labelled)
+    judged, rest = [part(x, labelled) for x in proxies], [part(x, ~labelled) for x in proxies]
+    many = labels.clusters >= max(minimum_labelled, 2)
+    varied = _varied(y[labelled], models[labelled], clusters[labelled], n_models) >= minimum_varied
+    enough = many & varied & (rest[0].clusters >= 2)
+    errors = _varied((y - f)[labelled], models[labelled], clusters[labelled], n_models)
+    trusted = enough & (errors >= MINIMUM_ERRORS)
+    powered = _powered(labels, judged, rest, trusted, weight, level)
+    # The labels-only interval is exact for few clusters and near the ends.
+    alone = clustered_means(y[labelled], models[labelled], clusters[labelled], n_models, level=level)
+    error = np.where(trusted, powered.error, alone.standard_error)
+    rows, labelled_rows = (np.bincount(of, minlength=n_models).astype(np.int64) for of in (models, models[labelled]))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        judge_mean = np.bincount(models, weights=f, minlength=n_models) / rows
+        effective = labelled_rows * np.where(trusted, powered.labels_variance / error**2, 1.0)
+    low, span = bounds[0], bounds[1] - bounds[0]
+
+    def scaled(values: Floats, shift: float = low, where: Booleans = enough) -> Floats:
+        return np.where(where, shift + span * values, np.nan)
+
+    return CalibratedMeans(
+        mean=scaled(np.clip(powered.mean, 0.0, 1.0)),
+        standard_error=scaled(error, 0.0),
+        low=scaled(np.where(trusted, powered.low, alone.low)),
+        high=scaled(np.where(trusted, powered.high, alone.high)),
+        labels_mean=low + span * alone.mean,
+        labels_standard_error=scaled(alone.standard_error, 0.0, many),
+        labels_low=scaled(alone.low, where=many),
+        labels_high=scaled(alone.high, where=many),
+        judge_mean=low + span * judge_mean,
+        labelled_rows=labelled_rows,
+        labelled_clusters=labels.clusters,
+        rows=rows,
+        effective_labels=np.where(enough, effective, np.nan),
+        weight=np.where(enough, powered.trust.sum(axis=0), np.nan),
+        expected_weight=np.where(enough, 0.0 if proxy == "number" else powered.trust[-1], np.nan),
+        varied=varied,
+        enough=enough,
+    )
+
+
+def _within_scale(
+    judge: Floats, gold: Floats, expected: Floats | None, proxy: Proxy, bounds: tuple[float, float]
+) -> tuple[Floats, Floats, list[Floats]]:
+    """Gold, the judge's numbers, and what stands for gold where there is none, in units of the scale."""
     if expected is None and proxy != "number":
         raise ValueError(f"the proxy {proxy!r} needs the judge's expectations: pass `expected`, one for each row")
-    given = {"judge": judge, "gold": gold[labelled]} | ({} if expected is None else {"expected": expected})
+    low, high = bounds
+    given = {"judge": judge, "gold": gold[~np.isnan(gold)]} | ({} if expected is None else {"expected": expected})
     for name, values in given.items():
         if len(values) and not (values.min() >= low - 1e-9 and values.max() <= high + 1e-9):
             raise ValueError(f"{name} scores must lie within the scale {bounds}; bring both to it first.")
@@ -111,88 +153,30 @@ def calibrated_means(
     proxies = [f] if proxy != "expectation" else []
     if expected is not None and proxy != "number":
         proxies.append((expected - low) / span)
-    rows = np.bincount(models, minlength=n_models).astype(np.int64)
-    gold_part = _influences(y[labelled], models[labelled], clusters[labelled], n_models)
-    judge_parts = [_influences(x[labelled], models[labelled], clusters[labelled], n_models) for x in proxies]
-    rest_parts = [_influences(x[~labelled], models[~labelled], clusters[~labelled], n_models) for x in proxies]
-    many = gold_part.clusters >= max(minimum_labelled, 2)
-    varied = _varied(y[labelled], models[labelled], clusters[labelled], n_models) >= minimum_varied
-    enough = many & varied & (rest_parts[0].clusters >= 2)
-    errors = _varied((y - f)[labelled], models[labelled], clusters[labelled], n_models)
-    trusted = enough & (errors >= MINIMUM_ERRORS)
-    # One row per (model, cluster) pair that has rows in either part.
-    width = int(clusters.max()) + 1 if len(clusters) else 1
-    pairs = np.unique(models * width + clusters)
-    a = gold_part.on(pairs, width)
-    b = np.stack([r.on(pairs, width) - j.on(pairs, width) for r, j in zip(rest_parts, judge_parts, strict=True)])
-    model_of_pair = pairs // width
-    used = trusted[model_of_pair]
-    if weight is None:
-        weights = _weights(a[used], b[:, used])
-        fitted = len(proxies) / max(int(trusted.sum()), 1)
-    else:
-        weights = np.full(len(proxies), weight / len(proxies))
-        fitted = 0.0
-    trust = np.where(trusted, weights[:, None], 0.0)
-    alone = clustered_means(y[labelled], models[labelled], clusters[labelled], n_models, level=level)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        labels_degrees = gold_part.clusters.astype(np.float64) - 1
-        gaps = np.stack([r.mean - j.mean for r, j in zip(rest_parts, judge_parts, strict=True)])
-        mean = gold_part.mean + (trust * gaps).sum(axis=0)
-        has_labels = np.isin(pairs, gold_part.model * width + gold_part.cluster)
-        variance, matched = _spread(a + (trust[:, model_of_pair] * b).sum(axis=0), model_of_pair, has_labels, n_models)
-        # Each lambda was chosen to minimise this variance, which costs its share of the degrees of freedom.
-        error = np.sqrt(variance * labels_degrees / (labels_degrees - fitted))
-        low_end, high_end = _interval(mean, error, np.fmin(labels_degrees - fitted, matched), level)
-        # The labels-only interval is exact for few clusters and near the ends.
-        error = np.where(trusted, error, alone.standard_error)
-        low_end, high_end = np.where(trusted, low_end, alone.low), np.where(trusted, high_end, alone.high)
-        labels_variance = np.bincount(model_of_pair, weights=a**2, minlength=n_models)
-        gained = np.where(trusted, labels_variance / error**2, 1.0)
-        effective = np.bincount(models[labelled], minlength=n_models) * gained
-        judge_mean = np.bincount(models, weights=f, minlength=n_models) / rows
-
-    def scaled(values: Floats, shift: float = low, where: Booleans = enough) -> Floats:
-        return np.where(where, shift + span * values, np.nan)
-
-    return CalibratedMeans(
-        mean=scaled(np.clip(mean, 0.0, 1.0)),
-        standard_error=scaled(error, 0.0),
-        low=scaled(low_end),
-        high=scaled(high_end),
-        labels_mean=low + span * alone.mean,
-        labels_standard_error=scaled(alone.standard_error, 0.0, many),
-        labels_low=scaled(alone.low, where=many),
-        labels_high=scaled(alone.high, where=many),
-        judge_mean=low + span * judge_mean,
-        labelled_rows=np.bincount(models[labelled], minlength=n_models).astype(np.int64),
-        labelled_clusters=gold_part.clusters,
-        rows=rows,
-        effective_labels=np.where(enough, effective, np.nan),
-        weight=np.where(enough, trust.sum(axis=0), np.nan),
-        expected_weight=np.where(enough, 0.0 if proxy == "number" else trust[-1], np.nan),
-        varied=varied,
-        enough=enough,
-    )
+    return y, f, proxies
 
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """Means of one part of the rows by model, and the influence of each of its (model, cluster) cells on them."""
+    """Means of one part of the rows by model, and the influence of each of its (model, cluster) cells on them.
+
+    `pair` is one code for each cell, the same in every part, ordered by model.
+    """
 
     mean: Floats
     clusters: Integers
     model: Integers
-    cluster: Integers
+    pair: Integers
     influence: Floats
 
-    def on(self, pairs: Integers, width: int) -> Floats:
+    def on(self, pairs: Integers) -> Floats:
         spread = np.zeros(len(pairs))
-        spread[np.searchsorted(pairs, self.model * width + self.cluster)] = self.influence
+        spread[np.searchsorted(pairs, self.pair)] = self.influence
         return spread
 
 
-def _influences(values: Floats, models: Integers, clusters: Integers, n_models: int) -> _Part:
+def _influences(values: Floats, models: Integers, clusters: Integers, n_models: int, width: int) -> _Part:
+    """Influences that are enlarged as CR3 does, which matters in parts with few clusters."""
     cells = sum_cells(values, models, clusters, n_models)
     rows = cells.by_group(cells.count)
     n = np.bincount(cells.group, minlength=n_models).astype(np.int64)
@@ -202,7 +186,59 @@ def _influences(values: Floats, models: Integers, clusters: Integers, n_models: 
         factor = np.sqrt((n - 1) / n)[cells.group]
         influence = factor * (cells.total - mean[cells.group] * cells.count) / rest
     influence = np.where(rest > 0, influence, 0.0)
-    return _Part(mean=mean, clusters=n, model=cells.group, cluster=cells.cluster, influence=influence)
+    return _Part(mean, clusters=n, model=cells.group, pair=cells.group * width + cells.cluster, influence=influence)
+
+
+@dataclass(frozen=True, slots=True)
+class _Powered:
+    """The prediction-powered means, (models,), and `trust`, the lambda of each proxy: (proxies, models).
+
+    labels_variance: of the mean of the labels alone, by the same influences.
+    """
+
+    mean: Floats
+    error: Floats
+    low: Floats
+    high: Floats
+    trust: Floats
+    labels_variance: Floats
+
+
+def _powered(
+    labels: _Part, judged: list[_Part], rest: list[_Part], trusted: Booleans, weight: float | None, level: float
+) -> _Powered:
+    """Correct the labels' means by what the proxies say of the unlabelled rows.
+
+    mean = mean(gold, labelled) + lambda (mean(proxy, unlabelled) - mean(proxy, labelled)), PPI++ of Angelopoulos, Duchi
+    & Zrnic 2023 (arXiv:2311.01453, section 2 and, for the choice of lambda, 6); with two proxies one such term each, as
+    with several control variates (Lavenberg & Welch 1981, Management Science 27:322). The variance is that of the sum
+    of the clusters' influences, so labelled and unlabelled rows of one instruction may depend on each other. lambda
+    minimises that variance summed over the trusted models; no lambda is below 0 and they sum to 1 at most. They are
+    shared, because the few labels of one model would overfit them.
+    """
+    n_models = len(trusted)
+    pairs, first = np.unique(np.concatenate([labels.pair, rest[0].pair]), return_index=True)
+    model = np.concatenate([labels.model, rest[0].model])[first]
+    parts = list(zip(rest, judged, strict=True))
+    a, b = labels.on(pairs), np.stack([r.on(pairs) - j.on(pairs) for r, j in parts])
+    if weight is None:
+        used = trusted[model]
+        weights = _weights(a[used], b[:, used])
+        fitted = len(parts) / max(int(trusted.sum()), 1)
+    else:
+        weights = np.full(len(parts), weight / len(parts))
+        fitted = 0.0
+    trust = np.where(trusted, weights[:, None], 0.0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mean = labels.mean + (trust * np.stack([r.mean - j.mean for r, j in parts])).sum(axis=0)
+        has_labels = np.isin(pairs, labels.pair)
+        variance, matched = _spread(a + (trust[:, model] * b).sum(axis=0), model, has_labels, n_models)
+        # Each lambda was chosen to minimise this variance, which costs its share of the degrees of freedom.
+        degrees = labels.clusters.astype(np.float64) - 1
+        error = np.sqrt(variance * degrees / (degrees - fitted))
+        low, high = _interval(mean, error, np.fmin(degrees - fitted, matched), level)
+    labels_variance = np.bincount(model, weights=a**2, minlength=n_models).astype(np.float64)
+    return _Powered(mean, error, low, high, trust, labels_variance)
 
 
 def _weights(labels: Floats, proxies: Floats) -> Floats:
@@ -240,7 +276,7 @@ def _spread(influence: Floats, models: Integers, has_labels: Booleans, n_models:
     """Variance of each model's mean from its clusters' influences, and the degrees of freedom of that variance.
 
     The clusters with labels and those without are two samples of different spread: their variances are added, with the
-    degrees of freedom of Welch 1947 (Biometrika 34:28).
+    degrees of freedom of Welch 1947 (Biometrika 34:28) from those that match the kurtosis of each sample's influences.
     """
     total, unsure = np.zeros(n_models), np.zeros(n_models)
     for part in (has_labels, ~has_labels):
@@ -254,6 +290,9 @@ def _spread(influence: Floats, models: Integers, has_labels: Booleans, n_models:
 
 
 def _interval(mean: Floats, error: Floats, degrees: Floats, level: float) -> tuple[Floats, Floats]:
+    """A t interval on the logit scale where mean +- reach stays inside [0, 1], and otherwise on the plain scale and cut
+    off at the ends, because near an end the logit of the mean is mostly noise.
+    """
     reach = stats.t.ppf((1 + level) / 2, np.maximum(degrees, 0.5)) * error
     inside = (mean - reach > 0) & (mean + reach < 1)
     safe = np.where(inside, mean, 0.5)

@@ -13,8 +13,8 @@ import numpy as np
 import polars as pl
 
 from pollux_dagster.core.statistics import Proxy
-from pollux_dagster.core.statistics.clusters import Integers
-from pollux_dagster.core.statistics.ppi import MINIMUM_LABELLED, calibrated_means
+from pollux_dagster.core.statistics.clusters import Booleans, Integers
+from pollux_dagster.core.statistics.ppi import MINIMUM_LABELLED, CalibratedMeans, calibrated_means
 from pollux_dagster.warehouse.statistics.codes import encode
 from pollux_dagster.warehouse.statistics.human_agreement import ITEM, HumanScores
 
@@ -52,26 +52,13 @@ def calibrated_quality(
         expected=rows["expected"].to_numpy(),
         proxy=used,
     )
-    many = found.labelled_clusters >= MINIMUM_LABELLED
     left_over = np.bincount(_models_of_answers(rows.filter(~whole), models.names), minlength=len(models))
-    complete = many & (left_over < 2)
-    status = np.select(
-        [
-            complete & (found.labelled_rows == found.rows),
-            complete,
-            found.enough,
-            many,
-            in_part,
-            found.labelled_rows > 0,
-        ],
-        [ALL_LABELLED, NEARLY_ALL, CALIBRATED, TOO_LITTLE, IN_PART, TOO_FEW],
-        NO_LABELS,
-    )
+    complete = (found.labelled_clusters >= MINIMUM_LABELLED) & (left_over < 2)
     return models.names.with_columns(
         judge_id=pl.lit(judge_id),
         aggregation=pl.lit(people.aggregation),
         proxy=pl.lit(used),
-        status=pl.Series(status.tolist(), dtype=pl.String),
+        status=pl.Series(_statuses(found, complete, in_part), dtype=pl.String),
         judge_mean=pl.Series(found.judge_mean),
         labels_mean=pl.Series(found.labels_mean),
         labels_standard_error=pl.Series(found.labels_standard_error),
@@ -89,6 +76,20 @@ def calibrated_quality(
         judge_weight=pl.Series(np.where(found.enough & ~complete, found.weight, np.nan)),
         expected_weight=pl.Series(np.where(found.enough & ~complete, found.expected_weight, np.nan)),
     )
+
+
+def _statuses(found: CalibratedMeans, complete: Booleans, in_part: Booleans) -> list[str]:
+    """Each model's status: the first of these that is true of it."""
+    cases = {
+        ALL_LABELLED: complete & (found.labelled_rows == found.rows),
+        NEARLY_ALL: complete,
+        CALIBRATED: found.enough,
+        TOO_LITTLE: found.labelled_clusters >= MINIMUM_LABELLED,
+        IN_PART: in_part,
+        TOO_FEW: found.labelled_rows > 0,
+    }
+    statuses: list[str] = np.select(list(cases.values()), list(cases), NO_LABELS).tolist()
+    return statuses
 
 
 def _models_of_answers(rows: pl.DataFrame, models: pl.DataFrame) -> Integers:

@@ -270,6 +270,7 @@ def _vacuum(file: Path, share: float = 0.5) -> bool:
             return False
         try:
             con.execute("VACUUM")
+            con.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # else at the end of the last process that has it open
         except sqlite3.OperationalError:
             return False  # in use, or no room for the copy: retried next time, and free pages are reused
     return True

@@ -53,7 +53,7 @@ def test_rows_of_random_fields_are_accepted_or_rejected(
     assert not world.rows("SELECT detail FROM raw.rejected_rows WHERE detail LIKE '%the reader failed%'")
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.binary(max_size=200), st.sampled_from([b"", b"PAR1", b"\x1f\x8b", b"{", b"[", b"prompt_id,answer\n"]))
 def test_random_bytes_are_rejected_and_nothing_else(world: World, body: bytes, opening: bytes) -> None:
     world.write_bytes("x.bin", opening + body)

@@ -67,6 +67,28 @@ def test_an_answer_that_only_writes_about_reasoning_is_left_as_it_is(text: str) 
     assert split_reasoning(text) == Split(text, None, is_unclosed=False)
 
 
+@pytest.mark.parametrize(
+    ("text", "reasoning"),
+    [
+        ("<think>Раз <think>два</think> три</think>\n\nШесть.", "Раз <think>два</think> три"),
+        ("<think><think>а</think><think>б</think></think>Шесть.", "<think>а</think><think>б</think>"),
+        ("<think>\n<think>\nПосчитаю.\n</think>\n\nШесть.", "<think>\nПосчитаю."),  # the prompt held one of them
+        ("<think>Тег <think> открывает.</think>Шесть.", "Тег <think> открывает."),
+        ("<think>Тег `<think>` открывает.</think>Шесть.", "Тег `<think>` открывает."),
+        ("<think>Посчитаю.</think></think>\n</think>\nШесть.", "Посчитаю."),
+        ("<think>Раз.</think>\nДва.\n</think>\n\nШесть.", "Раз.\n\nДва."),
+        ("[THINK]Раз [THINK]два[/THINK] три[/THINK]Шесть.", "Раз [THINK]два[/THINK] три"),
+    ],
+)
+def test_reasoning_ends_where_its_own_opening_is_closed(text: str, reasoning: str) -> None:
+    assert split_reasoning(text) == Split("Шесть.", reasoning, is_unclosed=False)
+
+
+def test_an_answer_about_markers_after_reasoning_about_them_is_kept_whole() -> None:
+    text = "<think>Спросили про <think>.</think>Пара — `<think>` и `</think>`; тег <think> открывает."
+    assert split_reasoning(text).answer == "Пара — `<think>` и `</think>`; тег <think> открывает."
+
+
 def test_white_space_of_an_answer_without_reasoning_stays() -> None:
     assert split_reasoning("\n Шесть.\n").answer == "\n Шесть.\n"
 

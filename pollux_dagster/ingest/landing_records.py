@@ -83,6 +83,12 @@ class ModelOutput(NamedTuple):
     reasoning_unclosed: bool = False
 
 
+class AnswerTime(NamedTuple):
+    """When a request was answered, in seconds since 1970."""
+
+    answered_at: int
+
+
 class HumanScore(NamedTuple):
     """`sample_index` is None where the file does not say which of a model's answers the score is for."""
 
@@ -115,6 +121,7 @@ Record = (
     | TaxonomyCriterionRecord
     | TaxonomyTaskRecord
     | ModelOutput
+    | AnswerTime
     | HumanScore
     | Note
     | Rejection
@@ -124,6 +131,7 @@ _TEXT, _INT, _FLOAT, _BOOL = pa.string(), pa.int64(), pa.float64(), pa.bool_()
 _TYPES = {
     "position": _INT,
     "sample_index": _INT,
+    "answered_at": _INT,
     "score": _FLOAT,
     "levels": pa.list_(_FLOAT),
     "criterion_codes": pa.list_(_TEXT),
@@ -140,6 +148,7 @@ TABLES: dict[type[Record], str] = {
     TaxonomyCriterionRecord: "landing.taxonomy_criteria",
     TaxonomyTaskRecord: "landing.taxonomy_tasks",
     ModelOutput: "landing.model_outputs",
+    AnswerTime: "landing.answer_times",
     HumanScore: "landing.human_scores",
     Note: "landing.notes",
     Rejection: "landing.rejected_rows",

@@ -28,7 +28,10 @@ SELECT file_path, row_number,
         ELSE 'conflicting_duplicate' END AS reason,
     CASE WHEN NOT is_known THEN detail
         ELSE 'model ' || shown(model_id) || ', prompt_id ' || shown(said) || ', sample '
-            || sample_index || ' is already answered at ' || first_file || ':' || first_row END AS detail,
+            || sample_index || ' is already answered at ' || first_file || ':' || first_row
+            || CASE WHEN format = 'helm' AND NOT same_answer AND file_path <> first_file
+                THEN '; no request_datetime says which of the two runs is the later one: land one of them' ELSE '' END
+        END AS detail,
     model_id, sample_index
 FROM resolve_outputs
 WHERE NOT is_known OR (

@@ -30,6 +30,8 @@ SELECT file_path, row_number,
         WHEN NOT has_output THEN 'model ' || shown(model_id) || ' has no answer to prompt_id ' || shown(prompt_id)
             || CASE WHEN has_model THEN ' with sample_index ' || sample_index ELSE '' END
         WHEN NOT has_criterion THEN 'prompt_id ' || shown(prompt_id) || ' is not judged on ' || shown(criteria_name)
+            || CASE WHEN format = 'criterion_columns' THEN ', which is the name of a column: each column with numbers '
+                || 'is taken for a criterion. Leave out the columns that are none' ELSE '' END
         WHEN NOT on_scale THEN 'expected ' || shown(criteria_name) || ' between ' || ranges || ', got ' || score
         ELSE 'annotator ' || shown(annotator) || ' already scored this at ' || first_at END AS detail,
     left(

@@ -473,3 +473,25 @@ def test_two_models_of_one_row_are_two_answers(world: World) -> None:
     world.write("arena.jsonl", row)
     world.sync()
     assert [(model, text) for model, _, _, text in world.outputs()] == [("a", "Четыре"), ("b", "Пять")]
+
+
+def test_a_copy_of_a_models_file_is_noted(world: World) -> None:
+    world.write("instructions.jsonl", *(instruction(n) for n in range(6)))
+    rows = [answer(n, f"ответ {n}") for n in range(6)]
+    world.write("m.jsonl", *rows)
+    world.write("m (1).jsonl", *rows)
+    world.write("n.jsonl", *rows[:-1], answer(5, "другой"))
+    world.write("same.jsonl", *(answer(n, "ответ") for n in range(6)))
+    world.write("silent.jsonl", *(answer(n, "ответ") for n in range(6)))
+    world.sync()
+    ((file, detail),) = world.rows("SELECT file_path, detail FROM raw.notes WHERE kind = 'same_answers'")
+    assert file == "m (1).jsonl" and 'the same 6 answers as "m"' in detail
+
+
+def test_several_answers_without_a_number_are_told_to_have_one(asked: World) -> None:
+    asked.write("m.jsonl", answer(1, "а"), answer(1, "б"), answer(1, "а"))
+    asked.sync()
+    assert asked.rows("SELECT reason, contains(detail, 'sample_index') FROM raw.rejected_rows ORDER BY row_number") == [
+        ("conflicting_duplicate", True),
+        ("duplicate", False),
+    ]

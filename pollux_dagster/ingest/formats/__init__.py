@@ -151,6 +151,19 @@ FORMATS: tuple[Format, ...] = (
         recognises=has("instance_id", "train_trial_index"),
         refuse=side_files.HELM_DISPLAY,
     ),
+    Format("helm_run", Holds.UNKNOWN, recognises=helm.is_side_file, refuse=side_files.HELM_RUN),
+    Format(
+        "opencompass_results",
+        Holds.UNKNOWN,
+        recognises=opencompass.is_results,
+        refuse=side_files.OPENCOMPASS_RESULTS,
+    ),
+    Format(
+        "api_replies",
+        Holds.UNKNOWN,
+        recognises=has("object", "model", any_of=("choices", "output"), none_of=("prompt_id", "question_id", "prompt")),
+        refuse=side_files.API_REPLIES,
+    ),
     Format("results_table", Holds.UNKNOWN, recognises=has("results", "versions"), refuse=side_files.RESULTS),
     Format("lighteval_results", Holds.UNKNOWN, recognises=has("config_general", "results"), refuse=side_files.RESULTS),
     Format(

@@ -25,6 +25,16 @@ def is_request_state(fields: dict[str, Any]) -> bool:
     return isinstance(fields.get("instance"), dict) and ("result" in fields or "request" in fields)
 
 
+def is_side_file(fields: dict[str, Any]) -> bool:
+    """Whether a row is of run_spec.json, scenario.json, instances.json or stats.json."""
+    has = fields.keys()
+    if {"adapter_spec", "scenario_spec"} <= has or {"definition_path", "tags"} <= has:
+        return True
+    if {"input", "references", "split"} <= has and isinstance(fields["input"], dict):
+        return True
+    return isinstance(fields.get("name"), dict) and "count" in has and "name" in fields["name"]
+
+
 def read_request_state(fields: dict[str, Any], context: FileContext) -> list[Record]:
     """One request. The id is the instance's, with the run's scenario before it where the folder names it."""
     instance, result = fields.get("instance"), fields.get("result")

@@ -38,7 +38,7 @@ def is_scores(fields: dict[str, Any]) -> bool:
 
 def refuse_scorers(context: FileContext, first: Sequence[dict[str, Any]]) -> str | None:
     """Why scores are not read of which none is a person's."""
-    if any(_person(score) or _person(fields) for fields in first for _, score in _scores(fields)):
+    if any(_person(score, fields) is not None for fields in first for _, score in _scores(fields)):
         return None
     return (
         "scores of Inspect's scorers, which are programs or models; nothing names a person. If people gave them, name "
@@ -66,10 +66,11 @@ def read_scores(fields: dict[str, Any], context: FileContext) -> list[Record]:
     for criterion, score in _scores(fields):
         if not criterion.strip():
             raise RowRejected(Reason.MISSING_FIELD, "expected scorer or criteria_name: what the score is for")
-        person = _person(score) or _person(fields)
-        if person is None:
+        named_person = _person(score, fields)
+        if named_person is None:
             found.append(_OF_A_PROGRAM)
             continue
+        person = rows.label({"annotator": named_person}, "annotator") or "unnamed"
         feedback = rows.optional_text(score, "explanation")
         value = score.get("value")
         for name, given in value.items() if isinstance(value, dict) else [(criterion, value)]:
@@ -89,14 +90,11 @@ def _scores(fields: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]
     yield str(fields.get(named) or ""), score if isinstance(score, dict) else fields
 
 
-def _person(score: Mapping[str, Any]) -> str | None:
-    """Who gave a score: named beside it, or in the provenance of the last edit that changed its value."""
+def _person(score: Mapping[str, Any], row: Mapping[str, Any]) -> object:
+    """Who gave a score: named beside it or in its row, or in the provenance of the last edit that changed its value."""
     history = score.get("history")
     edits = [edit for edit in history if isinstance(edit, dict)] if isinstance(history, list) else []
     last = next((edit for edit in reversed(edits) if edit.get("value", _UNCHANGED) != _UNCHANGED), {})
-    for holder in (score, score.get("provenance"), last.get("provenance")):
-        if isinstance(holder, dict):
-            for name in _PEOPLE:
-                if holder.get(name) is not None:
-                    return rows.label(holder, name)
-    return None
+    holders = (score, score.get("provenance"), last.get("provenance"), row)
+    named = (holder[name] for holder in holders if isinstance(holder, dict) for name in _PEOPLE if name in holder)
+    return next((name for name in named if name is not None and name != ""), None)

@@ -44,6 +44,15 @@ LIVEBENCH_JUDGMENTS = known_as(
 JUDGE_PROMPTS = known_as("prompts of FastChat's judge (judge_prompts.jsonl); they are not read")
 # stanford-crfm/helm, src/helm/benchmark/presentation/run_display.py.
 HELM_DISPLAY = known_as("a file that HELM made for its web page; land scenario_state.json of the same run instead")
+# stanford-crfm/helm, src/helm/benchmark/runner.py: what a run's folder holds beside the answers.
+HELM_RUN = known_as(
+    "a file of a HELM run that holds no answers (its specification, instances or statistics); the answers are in "
+    "scenario_state.json of the same folder"
+)
+# open-compass/opencompass, opencompass/summarizers/default.py and tasks/openicl_eval.py.
+OPENCOMPASS_RESULTS = known_as(
+    "results of OpenCompass (its folders results and summary); the answers are in predictions/<model>/ of the same run"
+)
 # open-compass/opencompass, icl_base_inferencer.py: PPLInferencerOutputHandler.
 OPENCOMPASS_LIKELIHOODS = known_as(
     "results of OpenCompass's PPL inferencer, which compares likelihoods and generates no text to judge"
@@ -70,6 +79,11 @@ ALPACA_REFERENCES = (
     "the outputs of the baseline that AlpacaEval compares a model with (reference_outputs.json). They are no reference "
     "answers, and lie beside each model that was compared. To judge the baseline as a model, land its outputs once as "
     "model_outputs.json in a folder that is named after it"
+)
+# platform.openai.com/docs (chat completions, responses): what a client got, written to a file as it is.
+API_REPLIES = known_as(
+    "replies of a model's API as a client got them, and nothing says which prompt each answers. Write them with "
+    "`custom_id` as a batch's output has them, or as rows of prompt_id, answer and model"
 )
 # A model whose answers serve as references is no model to judge, whichever form they have.
 AMONG_REFERENCES = (

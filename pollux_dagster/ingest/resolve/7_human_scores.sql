@@ -20,6 +20,12 @@ SELECT *, row_number() OVER keys AS occurrence, score = first_value(score) OVER 
 FROM placed
 WINDOW keys AS (PARTITION BY key, model_id, sample_index, criteria_name, annotator ORDER BY file_path, row_number);
 
+CREATE OR REPLACE TEMP TABLE resolve_likely_names AS
+SELECT s.key, s.criteria_name, string_agg(DISTINCT shown(c.criteria_name), ', ') AS likely
+FROM (SELECT DISTINCT key, criteria_name FROM resolve_scored WHERE key IS NOT NULL AND NOT has_criterion) AS s
+JOIN resolve_scales AS c ON c.key = s.key AND as_heading(c.criteria_name) = as_heading(s.criteria_name)
+GROUP BY s.key, s.criteria_name;
+
 CREATE OR REPLACE TEMP TABLE resolve_rejected_scores AS
 SELECT file_path, row_number,
     CASE WHEN key IS NULL THEN prompt_reason WHEN NOT has_output THEN 'unknown_output'
@@ -31,7 +37,8 @@ SELECT file_path, row_number,
             || CASE WHEN has_model THEN ' with sample_index ' || sample_index ELSE '' END
         WHEN NOT has_criterion THEN 'prompt_id ' || shown(prompt_id) || ' is not judged on ' || shown(criteria_name)
             || CASE WHEN format = 'criterion_columns' THEN ', which is the name of a column: each column with numbers '
-                || 'is taken for a criterion. Leave out the columns that are none' ELSE '' END
+                || 'is taken for a criterion. Leave out the columns that are none'
+                ELSE coalesce('; it is judged on ' || likely || ': write names alike', '') END
         WHEN NOT on_scale THEN 'expected ' || shown(criteria_name) || ' between ' || ranges || ', got ' || score
         ELSE 'annotator ' || shown(annotator) || ' already scored this at ' || first_at END AS detail,
     left(
@@ -39,7 +46,7 @@ SELECT file_path, row_number,
             score: score})::VARCHAR,
         4000
     ) AS raw_text
-FROM resolve_scored
+FROM resolve_scored LEFT JOIN resolve_likely_names USING (key, criteria_name)
 WHERE key IS NULL OR NOT (has_output AND has_criterion AND on_scale)
     OR (occurrence > 1 AND NOT (same_score AND is_wide))
 QUALIFY row_number() OVER (PARTITION BY file_path, row_number ORDER BY criteria_name) = 1;

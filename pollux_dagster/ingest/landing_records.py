@@ -67,7 +67,8 @@ class TaxonomyTaskRecord(NamedTuple):
 
 
 class ModelOutput(NamedTuple):
-    """`reasoning` is what the tool kept apart from the answer; None leaves it to be found in the answer's own text.
+    """`reasoning` is what the tool kept apart from the answer. More is looked for in the answer's own text, unless this
+    is "": then all of the text is the answer.
 
     `whole_text` is the answer as it came, where a reader has split the reasoning off itself, and `reasoning_unclosed`
     is whether that reasoning never ended.
@@ -181,7 +182,7 @@ def _table(kind: type[Record], file_path: str, rows: Sequence[tuple[int, Record]
 
 def _outputs_to_arrow(file_path: str, rows: list[tuple[int, ModelOutput]]) -> pa.Table:
     """Outputs with their reasoning split off. Equal answers, as in the wide set, are read once."""
-    unsplit = {o.answer for _, o in rows if o.answer is not None and o.reasoning is None}
+    unsplit = {o.answer for _, o in rows if o.answer is not None and _may_hold_reasoning(o)}
     splits = {answer: split_reasoning(answer) for answer in unsplit}
     outputs = [(number, _split(output, splits)) for number, output in rows]
     texts = {text for _, o in outputs for text in (o.answer, o.whole_text)}
@@ -193,15 +194,22 @@ def _outputs_to_arrow(file_path: str, rows: list[tuple[int, ModelOutput]]) -> pa
     )
 
 
+def _may_hold_reasoning(output: ModelOutput) -> bool:
+    """Whether reasoning is to be looked for in an answer. Some servers write it both beside the answer and into it."""
+    return output.whole_text is None and output.reasoning != ""
+
+
 def _split(output: ModelOutput, splits: Mapping[str, Split]) -> ModelOutput:
-    if output.answer is None or output.reasoning is not None:
+    if output.answer is None or not _may_hold_reasoning(output):
         return output
     found = splits[output.answer]
     if found.reasoning is None:
         return output
     return output._replace(
         answer=found.answer,
-        reasoning=found.reasoning,
+        reasoning=found.reasoning
+        if output.reasoning in (None, found.reasoning)
+        else "\n\n".join(filter(None, (output.reasoning, found.reasoning))),
         whole_text=output.answer,
         reasoning_unclosed=found.is_unclosed,
     )

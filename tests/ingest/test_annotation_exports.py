@@ -376,3 +376,43 @@ def test_scores_of_five_levels_keep_the_words_beside_them(world: World) -> None:
     world.sync()
     assert world.rows("SELECT score, feedback FROM raw.human_scores") == [(4.0, "Без примера.")]
     assert world.rejected() == [("scores.jsonl", 2, "off_scale")]
+
+
+# Rows with several scores
+
+
+def test_a_row_with_a_score_that_differs_from_an_earlier_one_is_a_conflict_and_no_repeat(answered: World) -> None:
+    """Two people's tables without a column for the person: a repeat is not counted, and scores would be missed."""
+    for name, score in (("анна", 2), ("борис", 0)):
+        answered.write_bytes(f"{name}.csv", f"prompt_id;model_id;Польза;Стиль\n1;m;1;{score}\n".encode())
+    answered.sync()
+    ((file, reason, detail),) = answered.rows("SELECT file_path, reason, detail FROM raw.rejected_rows")
+    assert (file, reason) == ("борис.csv", "conflicting_duplicate")
+    assert "name the people in a field annotator" in detail
+    assert answered.rows("SELECT count(*) FROM raw.rejection_counts WHERE is_counted") == [(1,)]
+
+
+def test_new_scores_beside_repeated_ones_are_used(answered: World) -> None:
+    head = "prompt_id;model_id;annotator;Польза;Стиль\n"
+    answered.write_bytes("a.csv", f"{head}1;m;анна;1;\n2;m;анна;1;2\n".encode())
+    answered.write_bytes("b.csv", f"{head}1;m;анна;1;2\n2;m;анна;1;2\n".encode())
+    answered.sync()
+    assert answered.rejected() == [("b.csv", 2, "duplicate")]
+    assert answered.rows("SELECT prompt_id, criteria_name, score FROM raw.human_scores ORDER BY ALL") == [
+        ("1", "Польза", 1.0),
+        ("1", "Стиль", 2.0),
+        ("2", "Польза", 1.0),
+        ("2", "Стиль", 2.0),
+    ]
+
+
+@pytest.mark.parametrize("table", ["criteria", "people"])
+def test_a_number_in_a_column_of_words_is_noted(answered: World, table: str) -> None:
+    named = "" if table == "criteria" else "criteria_name;"
+    values = "" if table == "criteria" else "Польза;"
+    rows = "".join(f"{n};m;{values}{n};{word}\n" for n, word in ((1, "да"), (2, "нет"), (1, "да"), (2, "1")))
+    answered.write_bytes("t.csv", f"prompt_id;model_id;{named}Польза;Стиль\n{rows}".encode())
+    answered.sync()
+    ((row, kind, detail),) = answered.rows("SELECT row_number, kind, detail FROM raw.notes")
+    assert (row, kind) == (4, "number_among_words")
+    assert detail == "column 'стиль' is mostly text, so '1' in it is not read as a score"

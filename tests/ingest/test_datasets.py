@@ -245,3 +245,19 @@ def test_a_model_named_after_a_data_set_is_doubted(world: World) -> None:
     ((kind, detail),) = world.rows("SELECT kind, detail FROM raw.notes")
     assert kind == "model_named_after_data_set"
     assert '"pollux"' in detail and "2 file(s)" in detail
+
+
+def test_a_carried_question_is_found_among_those_given_whatever_its_white_space(world: World) -> None:
+    world.write("i.jsonl", instruction(1, instruction="Столица Австралии?"), instruction(2, instruction="Дважды два?"))
+    world.write("j.jsonl", instruction(3, instruction="Дважды  два?"))
+    said = ("Столица\nАвстралии? ", " Дважды два?", "Дважды  два?", "Который час?")
+    world.write_json("m/model_outputs.json", [{"instruction": q, "output": "?", "generator": "m"} for q in said])
+    world.sync()
+    assert world.rejected() == []
+    # " Дважды два?" may be either of two given ones, so it is a question of its own.
+    assert _judged(world) == [
+        ("m", " Дважды два?"),
+        ("m", "Дважды  два?"),
+        ("m", "Который час?"),
+        ("m", "Столица Австралии?"),
+    ]

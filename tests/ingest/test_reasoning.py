@@ -176,3 +176,19 @@ def test_earlier_messages_of_the_model_are_asked_without_their_reasoning(world: 
         ("[1] user: Раз?\n\n[2] assistant: Один.\n\n[3] user: Два?",)
     ]
     assert world.rows("SELECT answer, reasoning FROM raw.model_outputs") == [("Два.", "ещё")]
+
+
+@pytest.mark.parametrize("field", ["reasoning", "reasoning_content"])
+@pytest.mark.parametrize(
+    ("kept", "reasoning"), [("", "раз"), (" ", "раз"), (None, "раз"), ("раз", "раз"), ("ноль", "ноль\n\nраз")]
+)
+def test_reasoning_in_the_text_is_found_also_where_a_field_is_kept_for_it(
+    asked: World, field: str, kept: str | None, reasoning: str
+) -> None:
+    """Servers write the field empty, or the same reasoning into both."""
+    asked.write("m.jsonl", answer(1, "<think>раз</think>Да.", **{field: kept}))
+    turns = [{"role": "user", "content": "Вопрос 2"}]
+    said = {"role": "assistant", "content": "<think>раз</think>Да.", field: kept}
+    asked.write("n.jsonl", {"prompt_id": 2, "messages": [*turns, said]})
+    asked.sync()
+    assert asked.rows("SELECT answer, reasoning FROM raw.model_outputs") == [("Да.", reasoning)] * 2

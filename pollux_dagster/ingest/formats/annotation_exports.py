@@ -318,7 +318,7 @@ def _is_persons(name: str, value: object) -> bool:
 def _columns(
     first: Sequence[dict[str, Any]], is_score: Callable[[str, object], bool], is_other: Callable[[str], bool]
 ) -> ScoreColumns:
-    """The columns of these rows by what most of their cells are; cells without anything do not count."""
+    """The columns of these rows by what half of their cells or more are; cells without anything do not count."""
     numbers: Counter[str] = Counter()
     cells: Counter[str] = Counter()
     for fields in first:
@@ -326,7 +326,7 @@ def _columns(
             if value is not None and value != "" and not is_other(name):
                 cells[name] += 1
                 numbers[name] += is_score(name, value)
-    scores = tuple(name for name in cells if 2 * numbers[name] > cells[name])
+    scores = tuple(name for name in cells if 2 * numbers[name] >= cells[name])
     return ScoreColumns(scores, tuple(name for name in cells if name not in scores))
 
 
@@ -349,7 +349,15 @@ def read_row_of_people(fields: dict[str, Any], context: FileContext) -> list[Rec
         for name in context.people.given(fields, _is_persons)
         if fields.get(name) is not None and str(fields[name]).strip()
     ]
-    return _scores(rated, answers)
+    return [*_scores(rated, answers), *_numbers_among_words(fields, context)]
+
+
+def _numbers_among_words(fields: Mapping[str, Any], context: FileContext) -> Iterator[Note]:
+    """A note on each number in a column that is mostly text and no column of comments: it may have been a score."""
+    for name in context.people.words:
+        if not _WORDS.fullmatch(name) and _is_number(fields.get(name)):
+            detail = f"column {name!r:.100} is mostly text, so {fields[name]!r:.50} in it is not read as a score"
+            yield Note("number_among_words", detail)
 
 
 # A column a criterion
@@ -389,4 +397,4 @@ def read_row_of_criteria(fields: dict[str, Any], context: FileContext) -> list[R
         for name in context.people.given(fields, _is_criterions)
         if fields.get(name) is not None and str(fields[name]).strip()
     ]
-    return _scores(rated, answers)
+    return [*_scores(rated, answers), *_numbers_among_words(fields, context)]

@@ -64,7 +64,7 @@ def read_request_state(fields: dict[str, Any], context: FileContext) -> list[Rec
         if not isinstance(completion, dict):
             raise rows.reject_type("result.completions[]", "an object with text", completion)
         thinking = completion.get("thinking")
-        reasoning = rows.optional_text(thinking, "text") if isinstance(thinking, dict) else None
+        reasoning = (rows.optional_text(thinking, "text") if isinstance(thinking, dict) else None) or None
         text = answered(rows.answer(completion, "text"))
         outputs.append(ModelOutput(model, prompt_id, asked, trial * len(completions) + number, text, reasoning))
     reference = _reference(instance.get("references"))

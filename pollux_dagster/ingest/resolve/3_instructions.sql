@@ -131,14 +131,29 @@ SELECT g.file_path, g.row_number, 'duplicate',
 FROM resolve_given AS g JOIN landing.instructions AS i USING (file_path, row_number)
 WHERE g.occurrence > 1 AND g.kind = 0;
 
--- A carried instruction is looked up by its own id in its data set, then by its exact text among those given as
--- instructions. Where neither finds one, it defines the prompt, unless an earlier row did.
+-- A carried instruction is looked up by its own id in its data set, then by its text among those given as instructions,
+-- exactly or else without regard to white space. Where neither finds one, it defines the prompt, unless an earlier row did.
 CREATE OR REPLACE TEMP TABLE resolve_carried AS
 WITH texts AS (
     SELECT instruction_hash, arg_min({d: owner, p: prompt_id}, (file_path, row_number)) AS found
     FROM resolve_given GROUP BY instruction_hash
 ), carried AS (
     SELECT * FROM resolve_instructions WHERE kind = 2
+), words AS (
+    SELECT raw.same_words(i.instruction) AS said, any_value({d: g.owner, p: g.prompt_id}) AS found
+    FROM resolve_given AS g JOIN landing.instructions AS i USING (file_path, row_number)
+    WHERE g.occurrence = 1 AND EXISTS (FROM carried)
+    GROUP BY said HAVING count(*) = 1
+), alike AS (
+    SELECT c.instruction_hash, any_value(words.found) AS found
+    FROM (
+        SELECT instruction_hash, min_by({f: file_path, r: row_number}, (file_path, row_number)) AS place FROM carried
+        WHERE instruction_hash NOT IN (SELECT instruction_hash FROM texts) AND EXISTS (FROM texts)
+        GROUP BY instruction_hash
+    ) AS c
+    JOIN landing.instructions AS i ON i.file_path = c.place.f AND i.row_number = c.place.r
+    JOIN words ON words.said = raw.same_words(i.instruction)
+    GROUP BY c.instruction_hash
 ), ids AS (
     SELECT c.file_path, c.row_number, c.instruction_hash, c.is_derived, g.owner, g.prompt_id,
         g.instruction_hash AS given_hash, g.file_path AS given_file, g.row_number AS given_row
@@ -157,11 +172,12 @@ WITH texts AS (
         count(DISTINCT (owner, prompt_id)) FILTER (fits) AS fitting
     FROM fitting GROUP BY file_path, row_number
 ), found AS (
-    SELECT c.*, CASE WHEN by_id.fitting = 1 THEN by_id.found ELSE texts.found END AS target,
-        coalesce(by_id.fitting > 1, false) AND texts.found IS NULL AS is_ambiguous
+    SELECT c.*, CASE WHEN by_id.fitting = 1 THEN by_id.found ELSE coalesce(texts.found, alike.found) END AS target,
+        coalesce(by_id.fitting > 1, false) AND coalesce(texts.found, alike.found) IS NULL AS is_ambiguous
     FROM carried AS c
     LEFT JOIN by_id ON by_id.file_path = c.file_path AND by_id.row_number = c.row_number
     LEFT JOIN texts ON texts.instruction_hash = c.instruction_hash
+    LEFT JOIN alike ON alike.instruction_hash = c.instruction_hash
 )
 SELECT file_path, row_number, instruction_hash, reference, is_derived, is_ambiguous, target IS NULL AS defines,
     place,

@@ -453,3 +453,17 @@ def test_the_later_of_two_runs_counts_whichever_tool_made_them(world: World) -> 
     world.sync()
     assert [text for *_, text in world.outputs()] == ["новый"] * 3
     assert {reason for _, _, reason in world.rejected()} == {"superseded"}
+
+
+def test_a_later_run_of_which_all_failed_counts_whichever_tool_made_it(world: World) -> None:
+    for day, text in (("01", "старый"), ("02", None)):
+        time = f"2026-01-{day}T03-04-05.1"
+        world.write(f"le/details/m/{time}/details_sums|0_{time}.jsonl", detail([text]))
+        item = {"origin_prompt": "2+2?", "prediction": text, "gold": "4"}
+        world.write_json(f"oc/202601{day}_030405/predictions/m/sums.json", {"0": item})
+        sample = inspect_sample(error=None if text else {"message": "TimeoutError()"})
+        world.write_json(f"logs/2026-01-{day}T03-04-05+00-00_sum_x{day}.json", inspect_log(sample))
+    world.sync()
+    assert world.outputs() == []
+    assert sorted(reason for _, _, reason in world.rejected()) == ["failed_response"] * 3 + ["superseded"] * 3
+    assert world.rows("SELECT model_id, rejected FROM raw.answer_counts ORDER BY 1") == [("m", 2), ("openai/x", 1)]

@@ -12,6 +12,7 @@ from typing import Any
 import duckdb
 
 from pollux_dagster.ingest.containers import first_rows, open_container
+from pollux_dagster.ingest.formats.format import UNKNOWN
 from pollux_dagster.ingest.landing_toml import NAME
 from pollux_dagster.ingest.rows import Reason, printable
 from pollux_dagster.ingest.scan import LandingFile, scan
@@ -72,7 +73,9 @@ def examine_landing(landing: Path) -> Examination:
         unknown = {
             path
             for (path,) in con.execute(
-                "SELECT file_path FROM raw.rejected_rows WHERE row_number = 0 AND reason = ?", [Reason.UNKNOWN_FORMAT]
+                "SELECT file_path FROM raw.rejected_rows JOIN landing.files USING (file_path) "
+                "WHERE row_number = 0 AND reason = ? AND format = ?",
+                [Reason.UNKNOWN_FORMAT, UNKNOWN.name],  # a side file that is known by name needs no mapping
             ).fetchall()
         }
     found = [file for file in scan(landing).files if file.path in unknown]

@@ -62,25 +62,56 @@ def split_reasoning(text: str) -> Split:
             return _harmony(start)
     elif start.startswith("analysis") and (bare := _BARE_HARMONY.fullmatch(start)):
         return Split(bare["answer"].strip(), bare["reasoning"].strip(), is_unclosed=False)
-    if ("</think>" in text or "[/THINK]" in text) and (closed := _CLOSED_ONLY.search(text)):
-        before = text[: closed.start()]
-        if not _OPENING.search(before) and before.count("```") % 2 == 0:
-            return Split(_unwrapped(text[closed.end() :]), before.strip(), is_unclosed=False)
+    if closed := _closed_only(text):
+        return Split(_unwrapped(text[closed.end() :]), text[: closed.start()].strip(), is_unclosed=False)
     return Split(text, None, is_unclosed=False)
 
 
+def _closed_only(text: str) -> re.Match[str] | None:
+    """The closing marker of reasoning whose opening is not in the text."""
+    if "</think>" not in text and "[/THINK]" not in text:
+        return None
+    closed = _CLOSED_ONLY.search(text)
+    if closed is None:
+        return None
+    before = text[: closed.start()]
+    return closed if not _OPENING.search(before) and before.count("```") % 2 == 0 else None
+
+
 def _pairs(text: str, opened: re.Match[str] | None) -> Split:
-    """One or several blocks of reasoning at the start of `text`."""
+    """One or several blocks of reasoning at the start of `text`; the last may be closed more than once."""
     thoughts: list[str] = []
     while opened:
         begun, closer = opened.end(), _PAIRS[opened[0]]
-        end = text.find(closer, begun)
+        end = _end_of_block(text, begun, opened[0], closer)
         if end < 0:
             return Split("", "\n\n".join([*thoughts, text[begun:].strip()]), is_unclosed=True)
         thoughts.append(text[begun:end].strip())
         text = text[end + len(closer) :].lstrip()
+        while text.startswith(closer):
+            text = text[len(closer) :].lstrip()
         opened = _OPENING.match(text)
+    if closed := _closed_only(text):
+        thoughts.append(text[: closed.start()].strip())
+        text = text[closed.end() :]
     return Split(_unwrapped(text), "\n\n".join(filter(None, thoughts)), is_unclosed=False)
+
+
+def _end_of_block(text: str, begun: int, opening: str, closing: str) -> int:
+    """Where a block's own closing marker is; -1 where it has none.
+
+    A block may hold blocks of its own. Where the markers do not pair, an opening is only written about, or stands
+    twice because the prompt had it too, and the first closing counts, as for vLLM's parsers.
+    """
+    first = text.find(closing, begun)
+    if first < 0 or text.find(opening, begun, first) < 0:
+        return first
+    depth = 1
+    for marker in re.finditer(f"(?<!`)(?:{re.escape(opening)}|{re.escape(closing)})", text[begun:]):
+        depth += 1 if marker[0] == opening else -1
+        if depth == 0:
+            return begun + marker.start()
+    return first
 
 
 def _harmony(text: str) -> Split:

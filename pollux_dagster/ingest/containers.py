@@ -19,9 +19,9 @@ from pollux_dagster.ingest.encodings import text_encoding
 from pollux_dagster.ingest.eval_log import is_eval_log, read_eval_log
 from pollux_dagster.ingest.file_kinds import is_zip, known_by_bytes, known_by_fields
 from pollux_dagster.ingest.json_rows import (
-    ROW_KEYS,
     document_head,
     holds_a_list,
+    holds_rows,
     parse_document,
     read_items,
     read_line,
@@ -235,9 +235,7 @@ def _opening(row: RawRow) -> bytes:
 def _is_document(fields: Any) -> bool:
     """Whether a single object is a container of rows or a taxonomy, and not itself a row."""
     values = list(fields.values())
-    return any(isinstance(fields.get(k), list) for k in ROW_KEYS) or (
-        bool(values) and all(isinstance(v, dict) for v in values)
-    )
+    return holds_rows(fields) or (bool(values) and all(isinstance(v, dict) for v in values))
 
 
 def _lines(handle: BinaryIO) -> Iterator[RawRow]:

@@ -23,6 +23,9 @@ ROW_KEYS = (
     *("answers", "instructions", "outputs", "data", "rows", "scores", "examples"),
     *("samples", "request_states"),  # Inspect's logs, HELM's scenario_state.json
 )
+# An object with one of these is a row, whatever lists it has; with one of the others, where a list answers it.
+_IDS_OF_A_ROW = ("prompt_id", "question_id", "custom_id", "doc_id", "uid")
+_QUESTIONS_OF_A_ROW = ("prompt", "question", "query", "input")
 _ROWS_OPEN = re.compile(rf'\s*(?:\[|\{{[^\[]*?"(?:{"|".join(ROW_KEYS)})"\s*:\s*\[)')
 _BETWEEN_ITEMS = re.compile(r"[\s,]*")
 _READ_CHARACTERS = limits.MIB
@@ -218,8 +221,21 @@ def _fields(item: dict[str, Any]) -> dict[str, Any] | RowRejected:
 
 def _lists_of(document: dict[str, Any]) -> list[str]:
     """The known keys under which a document has a list, the one to read first."""
-    found = [key for key in ROW_KEYS if isinstance(document.get(key), list)]
+    found = [key for key in ROW_KEYS if isinstance(document.get(key), list) and not _is_row_with(document, key)]
     return [key for key in found if document[key]] or found[:1]
+
+
+def holds_rows(document: dict[str, Any]) -> bool:
+    """Whether an object is a document with a list of rows, and not itself a row."""
+    return bool(_lists_of(document))
+
+
+def _is_row_with(fields: dict[str, Any], key: str) -> bool:
+    """Whether an object is a row in which the list under this key is a field."""
+    if any(isinstance(fields.get(name), str | int) for name in _IDS_OF_A_ROW):
+        return True
+    is_asked = any(isinstance(fields.get(name), str) for name in _QUESTIONS_OF_A_ROW)
+    return is_asked and (key == "outputs" or not any(isinstance(item, dict) for item in fields[key]))
 
 
 def _not_read(key: str, items: list[Any]) -> RowRejected:

@@ -67,7 +67,8 @@ class TaxonomyTaskRecord(NamedTuple):
 
 
 class ModelOutput(NamedTuple):
-    """`reasoning` is what the tool kept apart from the answer; None leaves it to be found in the answer's own text.
+    """`reasoning` is what the tool kept apart from the answer. More is looked for in the answer's own text, unless this
+    is "": then all of the text is the answer.
 
     `whole_text` is the answer as it came, where a reader has split the reasoning off itself, and `reasoning_unclosed`
     is whether that reasoning never ended.
@@ -81,6 +82,12 @@ class ModelOutput(NamedTuple):
     reasoning: str | None = None
     whole_text: str | None = None
     reasoning_unclosed: bool = False
+
+
+class AnswerTime(NamedTuple):
+    """When a request was answered, in seconds since 1970."""
+
+    answered_at: int
 
 
 class HumanScore(NamedTuple):
@@ -115,6 +122,7 @@ Record = (
     | TaxonomyCriterionRecord
     | TaxonomyTaskRecord
     | ModelOutput
+    | AnswerTime
     | HumanScore
     | Note
     | Rejection
@@ -124,6 +132,7 @@ _TEXT, _INT, _FLOAT, _BOOL = pa.string(), pa.int64(), pa.float64(), pa.bool_()
 _TYPES = {
     "position": _INT,
     "sample_index": _INT,
+    "answered_at": _INT,
     "score": _FLOAT,
     "levels": pa.list_(_FLOAT),
     "criterion_codes": pa.list_(_TEXT),
@@ -140,6 +149,7 @@ TABLES: dict[type[Record], str] = {
     TaxonomyCriterionRecord: "landing.taxonomy_criteria",
     TaxonomyTaskRecord: "landing.taxonomy_tasks",
     ModelOutput: "landing.model_outputs",
+    AnswerTime: "landing.answer_times",
     HumanScore: "landing.human_scores",
     Note: "landing.notes",
     Rejection: "landing.rejected_rows",
@@ -172,7 +182,7 @@ def _table(kind: type[Record], file_path: str, rows: Sequence[tuple[int, Record]
 
 def _outputs_to_arrow(file_path: str, rows: list[tuple[int, ModelOutput]]) -> pa.Table:
     """Outputs with their reasoning split off. Equal answers, as in the wide set, are read once."""
-    unsplit = {o.answer for _, o in rows if o.answer is not None and o.reasoning is None}
+    unsplit = {o.answer for _, o in rows if o.answer is not None and _may_hold_reasoning(o)}
     splits = {answer: split_reasoning(answer) for answer in unsplit}
     outputs = [(number, _split(output, splits)) for number, output in rows]
     texts = {text for _, o in outputs for text in (o.answer, o.whole_text)}
@@ -184,15 +194,22 @@ def _outputs_to_arrow(file_path: str, rows: list[tuple[int, ModelOutput]]) -> pa
     )
 
 
+def _may_hold_reasoning(output: ModelOutput) -> bool:
+    """Whether reasoning is to be looked for in an answer. Some servers write it both beside the answer and into it."""
+    return output.whole_text is None and output.reasoning != ""
+
+
 def _split(output: ModelOutput, splits: Mapping[str, Split]) -> ModelOutput:
-    if output.answer is None or output.reasoning is not None:
+    if output.answer is None or not _may_hold_reasoning(output):
         return output
     found = splits[output.answer]
     if found.reasoning is None:
         return output
     return output._replace(
         answer=found.answer,
-        reasoning=found.reasoning,
+        reasoning=found.reasoning
+        if output.reasoning in (None, found.reasoning)
+        else "\n\n".join(filter(None, (output.reasoning, found.reasoning))),
         whole_text=output.answer,
         reasoning_unclosed=found.is_unclosed,
     )

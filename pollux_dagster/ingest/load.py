@@ -11,7 +11,7 @@ import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import duckdb
 import pyarrow as pa
@@ -31,7 +31,7 @@ from pollux_dagster.ingest.scan import LandingFile
 LANDING_TOML = Format("landing_toml", Holds.UNKNOWN)
 """What a landing.toml itself is recorded as: a file of no rows."""
 
-READER_VERSION = 5
+READER_VERSION = 6
 """Raise it when readers interpret the same bytes differently: every file is then read again."""
 
 UNREADABLE = "unreadable"
@@ -60,7 +60,8 @@ class FileChangedError(RuntimeError):
 class LoadedFile:
     """The result of loading one file: its format, its rows, and how many of them its own content rejects.
 
-    `was_readable` is False when the system did not allow it to be read, which says nothing about its content.
+    `was_readable` is False when the system did not allow it to be read, which says nothing about its content. For
+    `model_id` see `Opened`.
     """
 
     path: str
@@ -69,6 +70,17 @@ class LoadedFile:
     row_count: int
     rejected: int
     was_readable: bool = True
+    model_id: str | None = None
+
+
+class Opened(NamedTuple):
+    """A file's format, for each of its rows the row's number and records, and the model that all of them are of, where
+    the path or the header of a tool's file names it. Notes about the file are row 0.
+    """
+
+    format: Format
+    rows: Iterable[tuple[int, list[Record]]]
+    model_id: str | None = None
 
 
 def hash_file(file: LandingFile) -> str:
@@ -97,11 +109,12 @@ def load_file(
         con.execute(
             "INSERT OR REPLACE INTO landing.files BY NAME SELECT ? AS file_path, ? AS format, ? AS holds, "
             "? AS size_bytes, ? AS mtime_ns, ? AS ctime_ns, ? AS inode, ? AS sha256, 'loaded' AS status, "
-            "? AS row_count, ? AS dataset, "
+            "? AS row_count, ? AS dataset, ? AS model_id, "
             "? AS reader_version, ?::TIMESTAMPTZ AS loaded_at, ? AS run_id",
             [
                 *(file.path, loaded.format, loaded.holds, *file.state),
                 *(sha256 if loaded.was_readable else UNREADABLE, loaded.row_count, reading.dataset),
+                loaded.model_id,
                 *(READER_VERSION, datetime.now(UTC), run_id),
             ],
         )
@@ -138,13 +151,13 @@ def _refuse(con: duckdb.DuckDBPyConnection, file: LandingFile, detail: str) -> L
 def _read_rows_into(
     con: duckdb.DuckDBPyConnection, file: LandingFile, handle: BinaryIO, reading: Reading
 ) -> LoadedFile:
-    format_, rows = read_records(file, handle, reading)
+    opened = read_records(file, handle, reading)
     count = rejected = 0
-    for batch in _batches(rows):
+    for batch in _batches(opened.rows):
         _insert(con, file.path, [(number, record) for number, records in batch for record in records])
         count += sum(map(_is_row, batch))
         rejected += sum(any(isinstance(r, Rejection) for r in records) for _, records in batch)
-    return LoadedFile(file.path, format_.name, format_.holds, count, rejected)
+    return LoadedFile(file.path, opened.format.name, opened.format.holds, count, rejected, model_id=opened.model_id)
 
 
 def _is_row(numbered: tuple[int, list[Record]]) -> bool:
@@ -153,30 +166,26 @@ def _is_row(numbered: tuple[int, list[Record]]) -> bool:
     return number > 0 or not records or not all(isinstance(record, Note) for record in records)
 
 
-def read_records(
-    file: LandingFile, handle: BinaryIO, reading: Reading = AS_FOUND
-) -> tuple[Format, Iterable[tuple[int, list[Record]]]]:
-    """The file's format and, for each of its rows, the row's number and records. Notes about the file are row 0."""
+def read_records(file: LandingFile, handle: BinaryIO, reading: Reading = AS_FOUND) -> Opened:
+    """What a file holds."""
     if reading.refusal is not None:
-        return UNKNOWN, [(0, [Rejection(Reason.INVALID_LANDING_TOML, printable(reading.refusal), None)])]
+        return Opened(UNKNOWN, [(0, [Rejection(Reason.INVALID_LANDING_TOML, printable(reading.refusal), None)])])
     notes = [Note("landing_toml", printable(note)) for note in reading.notes]
     if reading.is_toml:
-        return LANDING_TOML, [(0, [*notes])] if notes else []
+        return Opened(LANDING_TOML, [(0, [*notes])] if notes else [])
     container = open_container(file, handle, is_expected=reading.format is not None or bool(reading.fields))
     if reading.fields or reading.rows:
         container = replace(container, rows=rows_as_said(container.rows, reading))
-    format_, rows = _read_container(file, container, reading)
+    opened = _read_container(file, container, reading)
     notes += container.notes
-    return format_, itertools.chain([(0, [*notes])] if notes else [], rows)
+    return opened._replace(rows=itertools.chain([(0, [*notes])] if notes else [], opened.rows))
 
 
-def _read_container(
-    file: LandingFile, container: Container, reading: Reading
-) -> tuple[Format, Iterable[tuple[int, list[Record]]]]:
+def _read_container(file: LandingFile, container: Container, reading: Reading) -> Opened:
     stated = next((format_ for format_ in FORMATS if format_.name == reading.format), None)
     whole = document_format(container.document) if stated is None and not reading.fields else stated
     if whole is not None and whole.read_document is not None:
-        return whole, whole.read_document(container.document)
+        return Opened(whole, whole.read_document(container.document))
     unread = container.rows
     if whole is not None and whole.unfold is not None and not reading.fields and not reading.rows:
         unread = whole.unfold(container.document)
@@ -190,17 +199,20 @@ def _read_container(
     detail = format_.refuse(context, known) if format_.refuse is not None and stated is None else None
     if detail is None and stated is None and format_.holds is Holds.ANSWERS and context.holds_references:
         detail = side_files.AMONG_REFERENCES
+    if detail is None and stated is None and format_.holds is Holds.ANSWERS and context.lies_among_right_answers:
+        detail = side_files.AMONG_RIGHT_ANSWERS
     if detail:
         refusal = Rejection(Reason.UNKNOWN_FORMAT, printable(detail), first[0].raw_text() if first else None)
-        return replace(format_, holds=Holds.UNKNOWN), [(0, [refusal])]
+        return Opened(replace(format_, holds=Holds.UNKNOWN), [(0, [refusal])])
     if format_.read is None:
-        return format_, _unknown(first, rows)
+        return Opened(format_, _unknown(first, rows))
     context = replace(
         context,
         has_prompt_ids=any("prompt_id" in fields for fields in known),
         people=format_.people(known) if format_.people is not None else NO_SCORES,
     )
-    return format_, _read_rows(rows, format_.read, context, reading)
+    model = format_.model(context) if format_.model is not None else None
+    return Opened(format_, _read_rows(rows, format_.read, context, reading), model)
 
 
 def _read_rows(

@@ -46,6 +46,14 @@ def test_what_it_proposes_for_an_unknown_file_reads_that_file(landing: Path) -> 
     assert (file.format, file.accepted) == ("answers", 1)
 
 
+def test_files_that_are_known_to_hold_no_answers_are_not_proposed(landing: Path) -> None:
+    (landing / "x.jsonl").write_text(json.dumps({"adapter_spec": {"model": "m"}, "scenario_spec": {}, "name": "x"}))
+    (landing / "train.jsonl").write_text(json.dumps({"prompt": "2+2?", "response": "4"}))
+    found = examine_landing(landing)
+    assert found.proposal == ""
+    assert [file.path for file in found.files if file.refusals] == ["m.csv", "train.jsonl", "x.jsonl"]
+
+
 def test_names_that_would_break_toml_do_not(tmp_path: Path) -> None:
     row = {'a"]\n[x': {"id": 1}, 'b\\"\u2028': {"answer\u0007": "x"}, "text": "a\n[[files]]\nb"}
     (tmp_path / 'strange "name"\n.jsonl').write_text(json.dumps(row))

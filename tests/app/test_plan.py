@@ -107,6 +107,27 @@ def test_the_command_prints_the_plan_and_leaves_no_requests_behind(
         assert con.execute("SELECT count(*) FROM judging.requests").fetchone() == (0,)
 
 
+def test_the_command_shows_what_each_file_was_taken_for_and_why_rows_are_refused(
+    landed: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (landed.landing / "c.csv").write_bytes("prompt_id;answer\n0;Да\nнет такого;Нет\n".encode("cp1251"))
+    (landed.landing / "train.jsonl").write_text('{"prompt": "2+2?", "response": "4"}\n')
+    for name, value in landed.to_environment().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("COLUMNS", "160")
+    result = CliRunner().invoke(app, ["plan"])
+    assert result.exit_code == 0, result.output
+    table, pending, _ = result.output.partition("Pending for")
+    assert pending and "Landing files" in table
+    lines = [line.split() for line in table.splitlines()]
+    assert ["c.csv", "answers", "2", "1", "1"] in lines
+    assert ["train.jsonl", "prompt_response", "1", "0", "1"] in lines
+    assert ["instructions.jsonl", "pollux_instructions", "12", "12", "0"] in lines
+    assert 'c.csv: row 2: unknown_prompt: no instruction has prompt_id "нет такого"' in table
+    assert "c.csv: encoding: read as Windows-1251" in table
+    assert "train.jsonl: unknown_format: 'train' is what data sets and their splits are called" in table
+
+
 def test_a_missing_landing_folder_is_named(world: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in world.to_environment().items():
         monkeypatch.setenv(name, value)

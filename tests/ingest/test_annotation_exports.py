@@ -248,3 +248,171 @@ def test_a_bad_sample_of_a_score_is_rejected(answered: World, value: object) -> 
     answered.write("s.jsonl", row)
     assert scores(answered) == []
     assert answered.rejected() == [("s.jsonl", 1, "wrong_type")]
+
+
+# A column a criterion
+
+CRITERION_COLUMNS = "prompt_id;model_id;annotator;Польза;Очень важный стиль;Комментарий;дата\n"
+
+
+def test_each_numeric_column_of_a_table_without_criteria_names_is_a_criterion(world: World) -> None:
+    """Tables do not tell the case of a heading, nor a space from an underline."""
+    criteria = [
+        {"criteria_name": name, "rubrics": "0: нет\n1: частично\n2: да"} for name in ("Польза", "Очень важный стиль")
+    ]
+    world.write("instructions.jsonl", *(instruction(n, criteria=criteria) for n in (1, 2)))
+    world.write("m.jsonl", answer(1), answer(2))
+    long = "Сказано верно, но первая половина ответа повторяет вопрос, и дочитать её трудно."
+    rows = [f"1;m;анна;2;1;{long};2026-11-01\n", "2;m;анна;;0,5;;2026-11-01\n", "1;m;борис;0;0;;\n"]
+    world.write_bytes("scores.csv", (CRITERION_COLUMNS + "".join(rows)).encode())
+    world.sync()
+    assert world.rejected() == []
+    assert world.rows(
+        "SELECT prompt_id, criteria_name, annotator, score, feedback FROM raw.human_scores ORDER BY ALL"
+    ) == [
+        ("1", "Очень важный стиль", "анна", 1.0, long),
+        ("1", "Очень важный стиль", "борис", 0.0, None),
+        ("1", "Польза", "анна", 2.0, long),
+        ("1", "Польза", "борис", 0.0, None),
+        ("2", "Очень важный стиль", "анна", 0.5, None),
+    ]
+
+
+def test_a_numeric_column_that_is_no_criterion_is_named_with_what_to_do(answered: World) -> None:
+    answered.write_bytes("scores.csv", "prompt_id;model_id;Польза;Глубина\n1;m;2;5\n".encode())
+    answered.sync()
+    ((reason, detail),) = answered.rows("SELECT reason, detail FROM raw.rejected_rows")
+    assert reason == "unknown_criterion"
+    assert 'is not judged on "глубина", which is the name of a column' in detail and "Leave out" in detail
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt_id": 1, "model_id": "m", "content": "длинный ответ " * 20, "chars": 280},
+        {"prompt_id": 1, "model_id": "m", "reference_answer": "да", "Польза": 1},
+        {"prompt_id": 1, "model_id": "m", "answer": "да", "Польза": 1},
+        {"prompt_id": 1, "model_id": "m", "tokens": 17},
+        {"prompt_id": 1, "Польза": 1},
+    ],
+)
+def test_a_table_of_something_else_is_no_table_of_criteria(answered: World, row: dict[str, Any]) -> None:
+    answered.write("x.jsonl", row)
+    answered.sync()
+    assert answered.rows("SELECT format FROM landing.files WHERE file_path = 'x.jsonl'") != [("criterion_columns",)]
+    assert answered.rows("SELECT count(*) FROM raw.human_scores") == [(0,)]
+
+
+def test_the_questions_of_exported_tables_are_criteria_whatever_their_case(answered: World) -> None:
+    answered.write_bytes(
+        "toloka.tsv",
+        "INPUT:prompt_id\tINPUT:model_id\tOUTPUT:Польза\tASSIGNMENT:worker_id\n1\tm\t2\tw\n".encode(),
+    )
+    answered.write_bytes(
+        "ls.csv", "id,annotation_id,annotator,lead_time,prompt_id,model_id,Стиль\n5,1,3,1.5,1,m,1\n".encode()
+    )
+    answered.sync()
+    assert answered.rejected() == []
+    assert answered.rows("SELECT criteria_name, annotator, score FROM raw.human_scores ORDER BY ALL") == [
+        ("Польза", "w", 2.0),
+        ("Стиль", "3", 1.0),
+    ]
+
+
+# Inspect's scores
+
+
+def inspect_score(**fields: object) -> dict[str, Any]:
+    return {"sample_id": 1, "epoch": 1, "model": "m", **fields}
+
+
+def test_inspects_scores_are_read_where_they_name_a_person(answered: World) -> None:
+    edits = [
+        {"value": 0},
+        {"value": 2, "provenance": {"author": "борис", "timestamp": "2026-11-01T10:00:00Z"}},
+        {"explanation": "Верно.", "provenance": {"author": "вера", "timestamp": "2026-11-02T10:00:00Z"}},
+    ]
+    answered.write(
+        "scores.jsonl",
+        inspect_score(scorer="Польза", value=1, explanation="Верно, но длинно.", annotator="анна"),
+        inspect_score(scores={"Польза": {"value": 2, "history": edits}, "match": {"value": "C"}}, sample_id=2),
+        inspect_score(score={"value": {"Польза": 0, "Стиль": "1"}}, author="олег", scorer="people", epoch=2),
+        {"sample_id": "x", "sample_metadata": {"prompt_id": 2}, "scorer": "Стиль", "score": {"value": 2}, "model": "m",
+         "annotator": "анна"},
+    )  # fmt: skip
+    assert scores(answered) == [
+        ("1", "Польза", "анна", 1.0, "Верно, но длинно."),
+        ("1", "Польза", "олег", 0.0, None),
+        ("1", "Стиль", "олег", 1.0, None),
+        ("2", "Польза", "борис", 2.0, None),
+        ("2", "Стиль", "анна", 2.0, None),
+    ]
+    assert answered.rows("SELECT DISTINCT sample_index FROM landing.human_scores WHERE annotator = 'олег'") == [(1,)]
+    assert answered.rows("SELECT row_number, kind FROM raw.notes") == [(2, "no_score")]
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        (inspect_score(scorer="Польза", value="C", annotator="а"), "wrong_type"),
+        (inspect_score(scorer=" ", value=1, annotator="а"), "missing_field"),
+        (inspect_score(scorer="Польза", value=1, annotator="а", model=None), "missing_field"),
+        (inspect_score(scorer="Польза", value=1, annotator="а", sample_id=None), "missing_prompt_id"),
+    ],
+)
+def test_a_bad_score_of_inspect_is_rejected(answered: World, row: dict[str, Any], reason: str) -> None:
+    answered.write("scores.jsonl", row)
+    answered.sync()
+    assert answered.rejected() == [("scores.jsonl", 1, reason)]
+
+
+def test_scores_of_five_levels_keep_the_words_beside_them(world: World) -> None:
+    """The scale of Prometheus' rubrics."""
+    rubric = "\n".join(f"{n}: уровень {n}" for n in range(1, 6))
+    world.write("i.jsonl", instruction(1, criteria=[{"criteria_name": "Польза", "rubrics": rubric}]))
+    world.write("m.jsonl", answer(1))
+    row = {"prompt_id": 1, "model_id": "m", "criteria_name": "Польза", "annotator": "анна", "feedback": "Без примера."}
+    world.write("scores.jsonl", row | {"score": 4}, row | {"score": 0, "annotator": "олег"})
+    world.sync()
+    assert world.rows("SELECT score, feedback FROM raw.human_scores") == [(4.0, "Без примера.")]
+    assert world.rejected() == [("scores.jsonl", 2, "off_scale")]
+
+
+# Rows with several scores
+
+
+def test_a_row_with_a_score_that_differs_from_an_earlier_one_is_a_conflict_and_no_repeat(answered: World) -> None:
+    """Two people's tables without a column for the person: a repeat is not counted, and scores would be missed."""
+    for name, score in (("анна", 2), ("борис", 0)):
+        answered.write_bytes(f"{name}.csv", f"prompt_id;model_id;Польза;Стиль\n1;m;1;{score}\n".encode())
+    answered.sync()
+    ((file, reason, detail),) = answered.rows("SELECT file_path, reason, detail FROM raw.rejected_rows")
+    assert (file, reason) == ("борис.csv", "conflicting_duplicate")
+    assert "name the people in a field annotator" in detail
+    assert answered.rows("SELECT count(*) FROM raw.rejection_counts WHERE is_counted") == [(1,)]
+
+
+def test_new_scores_beside_repeated_ones_are_used(answered: World) -> None:
+    head = "prompt_id;model_id;annotator;Польза;Стиль\n"
+    answered.write_bytes("a.csv", f"{head}1;m;анна;1;\n2;m;анна;1;2\n".encode())
+    answered.write_bytes("b.csv", f"{head}1;m;анна;1;2\n2;m;анна;1;2\n".encode())
+    answered.sync()
+    assert answered.rejected() == [("b.csv", 2, "duplicate")]
+    assert answered.rows("SELECT prompt_id, criteria_name, score FROM raw.human_scores ORDER BY ALL") == [
+        ("1", "Польза", 1.0),
+        ("1", "Стиль", 2.0),
+        ("2", "Польза", 1.0),
+        ("2", "Стиль", 2.0),
+    ]
+
+
+@pytest.mark.parametrize("table", ["criteria", "people"])
+def test_a_number_in_a_column_of_words_is_noted(answered: World, table: str) -> None:
+    named = "" if table == "criteria" else "criteria_name;"
+    values = "" if table == "criteria" else "Польза;"
+    rows = "".join(f"{n};m;{values}{n};{word}\n" for n, word in ((1, "да"), (2, "нет"), (1, "да"), (2, "1")))
+    answered.write_bytes("t.csv", f"prompt_id;model_id;{named}Польза;Стиль\n{rows}".encode())
+    answered.sync()
+    ((row, kind, detail),) = answered.rows("SELECT row_number, kind, detail FROM raw.notes")
+    assert (row, kind) == (4, "number_among_words")
+    assert detail == "column 'стиль' is mostly text, so '1' in it is not read as a score"

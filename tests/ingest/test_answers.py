@@ -304,6 +304,77 @@ def test_openai_batch_output_is_read_and_its_failures_are_rejected(asked: World)
     assert "429" in details[0][0] and "batch_expired" in details[1][0]
 
 
+def _candidate(*parts: dict[str, object], finish: str = "STOP", **fields: object) -> dict[str, object]:
+    return {"content": {"role": "model", "parts": list(parts)}, "finishReason": finish, "index": 0, **fields}
+
+
+def _gemini(key: str, *candidates: dict[str, object], **fields: object) -> dict[str, object]:
+    return {"key": key, "response": {"candidates": list(candidates), "modelVersion": "gemini-x", **fields}}
+
+
+def test_geminis_batches_are_read_with_their_thoughts_apart(asked: World) -> None:
+    thought: dict[str, object] = {"text": "Вспомню.", "thought": True}
+    parts: list[dict[str, object]] = [{"text": "Кан"}, {"text": "берра."}]
+    asked.write(
+        "batch.jsonl",
+        _gemini("1", _candidate(thought, *parts)),
+        _gemini("2", _candidate(*parts), _candidate({"text": "Сидней."})),
+    )
+    snake = {"content": {"parts": [{"text": "Да."}]}, "finish_reason": "STOP"}
+    asked.write("sdk.jsonl", {"key": "3", "response": {"candidates": [snake], "model_version": "gemini-y"}})
+    asked.sync()
+    assert asked.rejected() == []
+    assert asked.outputs() == [
+        ("gemini-x", "1", 0, "Канберра."),
+        ("gemini-x", "2", 0, "Канберра."),
+        ("gemini-x", "2", 1, "Сидней."),
+        ("gemini-y", "3", 0, "Да."),
+    ]
+    assert asked.rows("SELECT reasoning FROM raw.model_outputs WHERE reasoning <> ''") == [("Вспомню.",)]
+
+
+def test_vertex_ai_writes_the_request_in_place_of_a_key(asked: World) -> None:
+    def row(text: str, **request: object) -> dict[str, object]:
+        contents = [{"role": "user", "parts": [{"text": text}]}]
+        response = {"candidates": [_candidate({"text": "да"})], "modelVersion": "gemini-x@default"}
+        return {"status": "", "processed_time": "2026-11-01T10:00:00Z", "request": {"contents": contents, **request},
+                "response": response}  # fmt: skip
+
+    system = {"systemInstruction": {"parts": [{"text": "Кратко."}]}}
+    asked.write("predictions.jsonl", row("Вопрос 1"), row("Который час?", **system))
+    asked.sync()
+    assert asked.rejected() == []
+    (first, other) = asked.rows(
+        "SELECT prompt_id, i.instruction FROM raw.model_outputs JOIN raw.instructions AS i USING (prompt_id) ORDER BY 1"
+    )
+    assert first == ("1", "Вопрос 1")
+    assert other[0].startswith("text:") and other[1] == "[1] system: Кратко.\n\n[2] user: Который час?"
+
+
+@pytest.mark.parametrize(
+    ("row", "reason", "says"),
+    [
+        ({"key": "1", "error": {"code": 400, "message": "bad request"}}, "failed_response", "bad request"),
+        ({"key": "1", "response": {"promptFeedback": {"blockReason": "SAFETY"}}}, "failed_response", "SAFETY"),
+        ({"status": "Bad Request: x", "request": {"contents": []}, "response": {}}, "failed_response", "Bad Request"),
+        (_gemini("1", _candidate(finish="SAFETY")), "failed_response", "content filter"),
+        (_gemini("1", _candidate(finish="MAX_TOKENS")), "failed_response", "token limit"),
+        (_gemini("1", _candidate(finish="RECITATION")), "failed_response", "RECITATION"),
+        (_gemini("1", _candidate({"functionCall": {"name": "search"}})), "failed_response", "search"),
+        (_gemini("1", {"finishReason": "OTHER"}), "failed_response", "OTHER"),
+        (_gemini("1", _candidate({"text": 5})), "wrong_type", "text"),
+        ({"response": {"candidates": [_candidate({"text": "да"})]}}, "missing_prompt_id", "key"),
+    ],
+)
+def test_a_request_of_gemini_without_an_answer_is_rejected(
+    asked: World, row: dict[str, object], reason: str, says: str
+) -> None:
+    asked.write("batch.jsonl", row)
+    asked.sync()
+    ((found, detail),) = asked.rows("SELECT reason, detail FROM raw.rejected_rows")
+    assert found == reason and says in detail and asked.outputs() == []
+
+
 def test_the_wide_pollux_set_gives_instructions_criteria_outputs_and_scores(world: World) -> None:
     base = {
         "prompt_id": 1,
@@ -402,3 +473,25 @@ def test_two_models_of_one_row_are_two_answers(world: World) -> None:
     world.write("arena.jsonl", row)
     world.sync()
     assert [(model, text) for model, _, _, text in world.outputs()] == [("a", "Четыре"), ("b", "Пять")]
+
+
+def test_a_copy_of_a_models_file_is_noted(world: World) -> None:
+    world.write("instructions.jsonl", *(instruction(n) for n in range(6)))
+    rows = [answer(n, f"ответ {n}") for n in range(6)]
+    world.write("m.jsonl", *rows)
+    world.write("m (1).jsonl", *rows)
+    world.write("n.jsonl", *rows[:-1], answer(5, "другой"))
+    world.write("same.jsonl", *(answer(n, "ответ") for n in range(6)))
+    world.write("silent.jsonl", *(answer(n, "ответ") for n in range(6)))
+    world.sync()
+    ((file, detail),) = world.rows("SELECT file_path, detail FROM raw.notes WHERE kind = 'same_answers'")
+    assert file == "m (1).jsonl" and 'the same 6 answers as "m"' in detail
+
+
+def test_several_answers_without_a_number_are_told_to_have_one(asked: World) -> None:
+    asked.write("m.jsonl", answer(1, "а"), answer(1, "б"), answer(1, "а"))
+    asked.sync()
+    assert asked.rows("SELECT reason, contains(detail, 'sample_index') FROM raw.rejected_rows ORDER BY row_number") == [
+        ("conflicting_duplicate", True),
+        ("duplicate", False),
+    ]

@@ -229,3 +229,29 @@ def test_a_prompt_that_a_chat_template_wrote_is_the_question_in_it(asked: World)
     prompt = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\nВопрос 2<|im_end|>\n"
     asked.write("m.jsonl", {"prompt": prompt + "<|im_start|>assistant\n", "response": "да"})
     assert landed(asked) == [("m", "2", "Вопрос 2", "да", None)]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": "2+2?", "outputs": ["4", "четыре"]},
+        {"prompt": "2+2?", "outputs": [{"index": 0, "text": "4"}, {"index": 1, "text": "четыре"}]},
+        {"prompt_id": "p", "prompt": "2+2?", "outputs": ["4", "четыре"], "scores": [{"em": 1}, {"em": 0}]},
+    ],
+)
+@pytest.mark.parametrize("rows", [1, 2])
+def test_a_row_with_a_list_of_answers_is_a_row_also_where_it_is_the_only_one(
+    world: World, row: dict[str, Any], rows: int
+) -> None:
+    world.write("m.jsonl", row, *[{**row, "prompt_id": "q", "prompt": "3+3?"}] * (rows - 1))
+    world.sync()
+    assert world.rejected() == []
+    assert [text for *_, text in world.outputs()] == ["4", "четыре"] * rows
+
+
+def test_a_document_of_answers_may_say_what_its_prompt_was(asked: World) -> None:
+    asked.write_json(
+        "x.json", {"model": "m", "prompt": "Отвечай кратко.", "answers": [{"prompt_id": 1, "answer": "да"}]}
+    )
+    asked.sync()
+    assert asked.outputs() == [("m", "1", 0, "да")]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.ingest.landing_world import World, answer, instruction
+from tests.ingest.landing_world import RUBRIC, World, answer, instruction
 
 
 def _judged(world: World) -> list[tuple[str, str]]:
@@ -144,6 +144,33 @@ def test_a_question_differs_by_its_words_not_by_its_spaces(world: World) -> None
     assert len(world.outputs()) == 1
 
 
+def test_white_space_makes_no_other_question_in_any_form(world: World) -> None:
+    world.write("i.jsonl", instruction(1, instruction="Столица Австралии?", reference_answer="Канберра"))
+    spaced = {"prompt_id": 1, "instruction": "Столица  Австралии?\n", "reference_answer": "Канберра "}
+    wide = {"answer": "Сидней", "model_id": "w", "criteria_name": "Польза", "rubrics": RUBRIC, "criteria_score": 1}
+    world.write("wide.jsonl", spaced | wide)
+    world.write("j.jsonl", instruction(1, **{k: v for k, v in spaced.items() if k != "prompt_id"}))
+    for model, text in (("a", "Который час?"), ("b", "Который\tчас? ")):
+        turns = [{"role": "user", "content": text}, {"role": "assistant", "content": "Полдень"}]
+        world.write(f"{model}.jsonl", {"prompt_id": "x", "messages": turns})
+    world.sync()
+    assert world.rejected() == [("j.jsonl", 1, "duplicate")]
+    assert _judged(world) == [
+        ("a", "Который час?"),
+        ("b", "Который час?"),
+        ("w", "Столица Австралии?"),
+    ]
+    assert world.rows("SELECT model_id, score FROM raw.human_scores") == [("w", 1.0)]
+
+
+def test_a_criterion_in_a_row_whose_question_has_another_space_is_kept(world: World) -> None:
+    world.write("i.csv", "prompt_id;instruction;criteria_name;rubrics", f'1;Столица?;Польза;"{RUBRIC}"',
+                f'1;Столица? ;Стиль;"{RUBRIC}"')  # fmt: skip
+    world.sync()
+    assert world.rejected() == []
+    assert world.rows("SELECT count(*) FROM raw.instruction_criteria") == [(2,)]
+
+
 def test_people_score_the_answer_of_their_own_data_set(world: World) -> None:
     for name in ("a", "b"):
         world.write(f"{name}/instructions.jsonl", instruction(1, instruction=f"Вопрос из {name}"))
@@ -218,3 +245,19 @@ def test_a_model_named_after_a_data_set_is_doubted(world: World) -> None:
     ((kind, detail),) = world.rows("SELECT kind, detail FROM raw.notes")
     assert kind == "model_named_after_data_set"
     assert '"pollux"' in detail and "2 file(s)" in detail
+
+
+def test_a_carried_question_is_found_among_those_given_whatever_its_white_space(world: World) -> None:
+    world.write("i.jsonl", instruction(1, instruction="Столица Австралии?"), instruction(2, instruction="Дважды два?"))
+    world.write("j.jsonl", instruction(3, instruction="Дважды  два?"))
+    said = ("Столица\nАвстралии? ", " Дважды два?", "Дважды  два?", "Который час?")
+    world.write_json("m/model_outputs.json", [{"instruction": q, "output": "?", "generator": "m"} for q in said])
+    world.sync()
+    assert world.rejected() == []
+    # " Дважды два?" may be either of two given ones, so it is a question of its own.
+    assert _judged(world) == [
+        ("m", " Дважды два?"),
+        ("m", "Дважды  два?"),
+        ("m", "Который час?"),
+        ("m", "Столица Австралии?"),
+    ]

@@ -31,8 +31,8 @@ DAMAGES: tuple[object, ...] = (None, True, 5, -1.5, "", " ", "\ud7ff", [], [None
 
 def read(path: str, body: bytes) -> tuple[str, list[tuple[int, list[Record]]]]:
     file = LandingFile(path, Path(path), len(body), 0)
-    format_, rows = read_records(file, io.BytesIO(body))
-    return format_.name, list(rows)
+    opened = read_records(file, io.BytesIO(body))
+    return opened.format.name, list(opened.rows)
 
 
 @pytest.mark.parametrize("name", EXAMPLES)

@@ -75,3 +75,15 @@ def test_another_row_with_the_same_answer_still_stands_for_it(world: World) -> N
     assert world.rejected() == [("wide.jsonl", 1, "off_scale")]
     assert world.rows("SELECT answer, row_number FROM raw.model_outputs") == [("Он", 2)]
     assert world.rows("SELECT criteria_name FROM raw.human_scores") == [("Краткость",)]
+
+
+def test_a_criterion_in_another_case_is_refused_with_the_name_that_was_meant(asked: World) -> None:
+    asked.write("m.jsonl", answer(1))
+    for name in ("ПОЛЬЗА", "нет такого"):
+        row = {"prompt_id": 1, "model_id": "m", "criteria_name": name, "score": 1}
+        asked.write(f"{name}.jsonl", row)
+    asked.sync()
+    assert asked.rows("SELECT detail FROM raw.rejected_rows ORDER BY ALL") == [
+        ('prompt_id "1" is not judged on "ПОЛЬЗА"; it is judged on "Польза": write names alike',),
+        ('prompt_id "1" is not judged on "нет такого"',),
+    ]

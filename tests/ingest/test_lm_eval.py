@@ -232,6 +232,21 @@ def test_failures_of_an_earlier_run_do_not_count_for_the_model(world: World) -> 
     assert world.rows("SELECT rejected FROM raw.answer_counts") == [(0,)]
 
 
+def test_a_later_run_of_which_every_request_failed_counts_too(world: World) -> None:
+    """Its model has no answer then: those of a run that was meant to be replaced would look like the new ones."""
+    run(world, sample(0, "пять"), sample(1, "пять"), number=1)
+    run(world, sample(0, "None"), sample(1, "None"), number=2)
+    world.sync()
+    assert world.outputs() == []
+    assert [reason for _, _, reason in world.rejected()] == ["superseded"] * 2 + ["failed_response"] * 2
+    assert world.rows("SELECT file_path, kind FROM raw.notes") == [(RUN.format(task="ruqa", run=2), "later_run")]
+    ((model, rejected),) = world.rows("SELECT model_id, rejected FROM raw.answer_counts")
+    assert rejected == 2
+    assert world.rows("SELECT model_id, rejected, share FROM raw.rejection_counts WHERE is_counted") == [
+        (model, 2, 1.0)
+    ]
+
+
 def test_a_prompt_that_means_two_instructions_does_not_stand_for_its_document(world: World) -> None:
     for name, text in (("a", "Сколько?"), ("b", "Когда?")):
         world.write(f"{name}/instructions.jsonl", {"prompt_id": "q", "instruction": text})

@@ -67,6 +67,28 @@ def test_an_answer_that_only_writes_about_reasoning_is_left_as_it_is(text: str) 
     assert split_reasoning(text) == Split(text, None, is_unclosed=False)
 
 
+@pytest.mark.parametrize(
+    ("text", "reasoning"),
+    [
+        ("<think>Раз <think>два</think> три</think>\n\nШесть.", "Раз <think>два</think> три"),
+        ("<think><think>а</think><think>б</think></think>Шесть.", "<think>а</think><think>б</think>"),
+        ("<think>\n<think>\nПосчитаю.\n</think>\n\nШесть.", "<think>\nПосчитаю."),  # the prompt held one of them
+        ("<think>Тег <think> открывает.</think>Шесть.", "Тег <think> открывает."),
+        ("<think>Тег `<think>` открывает.</think>Шесть.", "Тег `<think>` открывает."),
+        ("<think>Посчитаю.</think></think>\n</think>\nШесть.", "Посчитаю."),
+        ("<think>Раз.</think>\nДва.\n</think>\n\nШесть.", "Раз.\n\nДва."),
+        ("[THINK]Раз [THINK]два[/THINK] три[/THINK]Шесть.", "Раз [THINK]два[/THINK] три"),
+    ],
+)
+def test_reasoning_ends_where_its_own_opening_is_closed(text: str, reasoning: str) -> None:
+    assert split_reasoning(text) == Split("Шесть.", reasoning, is_unclosed=False)
+
+
+def test_an_answer_about_markers_after_reasoning_about_them_is_kept_whole() -> None:
+    text = "<think>Спросили про <think>.</think>Пара — `<think>` и `</think>`; тег <think> открывает."
+    assert split_reasoning(text).answer == "Пара — `<think>` и `</think>`; тег <think> открывает."
+
+
 def test_white_space_of_an_answer_without_reasoning_stays() -> None:
     assert split_reasoning("\n Шесть.\n").answer == "\n Шесть.\n"
 
@@ -154,3 +176,19 @@ def test_earlier_messages_of_the_model_are_asked_without_their_reasoning(world: 
         ("[1] user: Раз?\n\n[2] assistant: Один.\n\n[3] user: Два?",)
     ]
     assert world.rows("SELECT answer, reasoning FROM raw.model_outputs") == [("Два.", "ещё")]
+
+
+@pytest.mark.parametrize("field", ["reasoning", "reasoning_content"])
+@pytest.mark.parametrize(
+    ("kept", "reasoning"), [("", "раз"), (" ", "раз"), (None, "раз"), ("раз", "раз"), ("ноль", "ноль\n\nраз")]
+)
+def test_reasoning_in_the_text_is_found_also_where_a_field_is_kept_for_it(
+    asked: World, field: str, kept: str | None, reasoning: str
+) -> None:
+    """Servers write the field empty, or the same reasoning into both."""
+    asked.write("m.jsonl", answer(1, "<think>раз</think>Да.", **{field: kept}))
+    turns = [{"role": "user", "content": "Вопрос 2"}]
+    said = {"role": "assistant", "content": "<think>раз</think>Да.", field: kept}
+    asked.write("n.jsonl", {"prompt_id": 2, "messages": [*turns, said]})
+    asked.sync()
+    assert asked.rows("SELECT answer, reasoning FROM raw.model_outputs") == [("Да.", reasoning)] * 2

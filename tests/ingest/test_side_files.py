@@ -41,6 +41,25 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("ppl.json", {"0": {"label: A": {"PPL": 1.5}, "prediction": "A"}}, "OpenCompass"),
     ("annotations.json", {"instruction": "?", "output_1": "a", "output_2": "b", "preference": 1.2}, "AlpacaEval"),
     ("test2.jsonl", answer(1), "'test2'"),
+    ("gold/gpt-4.jsonl", answer(1, model="gpt-4"), "folders of right answers"),
+    ("bench/targets/x.jsonl", answer(1), "folders of right answers"),
+    ("ground_truth/gpt-4.jsonl", {"prompt": "Вопрос 1", "response": "да"}, "folders of right answers"),
+    ("results/x/reference_outputs.json", {"instruction": "Вопрос 1", "output": "да", "generator": "text_davinci_003"},
+     "baseline"),
+    ("ground_truth_judgment.jsonl", {"question_id": "1", "task": "cta", "model": "m", "score": 1.0, "turn": 1,
+     "tstamp": 1.0, "category": "data_analysis"}, "LiveBench"),
+    ("runs/v1/x:model=m/run_spec.json", {"name": "x", "scenario_spec": {}, "adapter_spec": {"model": "m"}}, "HELM run"),
+    ("scenario.json", {"name": "x", "description": "d", "tags": [], "definition_path": "p"}, "HELM run"),
+    ("instances.json", {"id": "id1", "input": {"text": "?"}, "references": [], "split": "test"}, "HELM run"),
+    ("stats.json", {"name": {"name": "em", "split": "test"}, "count": 1, "sum": 1.0}, "HELM run"),
+    ("results/m/sums.json", {"accuracy": 50.0, "details": {"0": {"pred": "4"}}}, "OpenCompass"),
+    ("summary.csv", {"dataset": "sums", "version": "1", "metric": "accuracy", "mode": "gen", "m": 50}, "OpenCompass"),
+    ("replies.jsonl", {"id": "chatcmpl-1", "object": "chat.completion", "model": "m", "choices": [
+     {"index": 0, "message": {"role": "assistant", "content": "да"}}]}, "which prompt"),
+    ("gemini.jsonl", {"key": "1", "request": {"contents": [{"parts": [{"text": "Вопрос 1"}]}]}}, "requests of a batch"),
+    ("vertex.jsonl", {"request": {"contents": [{"role": "user", "parts": [{"text": "?"}]}]}}, "requests of a batch"),
+    ("scores.jsonl", {"sample_id": "1", "model": "m", "scorer": "match", "value": 1}, "nothing names a person"),
+    ("parus/train.jsonl", {"instruction": "{x}", "inputs": {"x": "а"}, "outputs": "1", "meta": {"id": 0}}, "MERA"),
     ("эталоны.jsonl", answer(1), "'эталоны'"),
     ("display_predictions.json", {"instance_id": "id1", "train_trial_index": 0, "predicted_text": "4"}, "HELM"),
 ]  # fmt: skip
@@ -72,6 +91,8 @@ def test_a_side_file_is_refused_as_a_whole_by_name(asked: World, path: str, row:
         ("test-model-7b.jsonl", answer(1, "да"), "test-model-7b"),
         ("x-00000-of-00002.jsonl", answer(1, "да"), "x"),
         ("x/data-00001-of-00002.jsonl", answer(1, "да"), "x"),
+        ("golden/answers/m.jsonl", answer(1, "да"), "m"),
+        ("gold_rush/m.jsonl", answer(1, "да"), "m"),
     ],
 )
 def test_a_file_whose_rows_or_name_say_whose_answers_they_are_is_read(
@@ -108,6 +129,13 @@ def test_the_folder_of_reference_answers_holds_references(world: World) -> None:
     assert world.rows("SELECT prompt_id, reference_answer FROM landing.reference_answers") == [("7", "[1] 1\n\n[2] 2")]
     path = "bench/reference_answer/gpt-4.jsonl"
     assert world.rejected() == [(path, 2, "missing_field"), (path, 3, "failed_response")]
+
+
+def test_a_landing_toml_says_that_a_folder_of_right_answers_holds_a_models(asked: World) -> None:
+    asked.write("gold/m.jsonl", answer(1, "да"))
+    asked.write("gold/landing.toml", '[[files]]\nmatch = "*.jsonl"\nformat = "answers"')
+    asked.sync()
+    assert asked.outputs() == [("m", "1", 0, "да")]
 
 
 def test_references_of_ones_own_lie_in_a_folder_of_that_name_too(asked: World) -> None:

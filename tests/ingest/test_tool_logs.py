@@ -271,6 +271,51 @@ def test_the_choices_of_a_helm_request_are_part_of_its_instruction(world: World)
     assert world.rows("SELECT instruction FROM raw.instructions") == [("2+2?\n\nA. 4\nB. 5",)]
 
 
+def helm_run(world: World, suite: str, *states: dict[str, Any], model: str = "org/x") -> str:
+    path = f"runs/{suite}/sums:model={model.replace('/', '_')}/scenario_state.json"
+    world.write_json(path, {"adapter_spec": {"model": model}, "request_states": [*states]})
+    return path
+
+
+def at(sent: int | None, text: str = "4", number: int = 1) -> dict[str, Any]:
+    row = state(text)
+    row["instance"]["id"] = f"id{number}"
+    row["result"]["request_datetime"] = sent
+    return row
+
+
+def test_of_two_runs_of_helm_the_one_with_the_latest_request_counts(world: World) -> None:
+    """Suites have any names; a run that takes requests from the cache has their times too."""
+    earlier = helm_run(world, "v2", at(1_700_000_000, "старый"), at(1_700_000_001, number=2))
+    later = helm_run(world, "v1", at(1_700_000_000, "старый"), at(1_800_000_000, "новый", number=2))
+    helm_run(world, "v2", at(1_600_000_000, "другой"), model="org/y")
+    world.sync()
+    assert [(model, prompt, text) for model, prompt, _, text in world.outputs()] == [
+        ("org/x", "sums:id1", "старый"),
+        ("org/x", "sums:id2", "новый"),
+        ("org/y", "sums:id1", "другой"),
+    ]
+    assert {(file, reason) for file, _, reason in world.rejected()} == {(earlier, "superseded")}
+    assert world.rows("SELECT file_path, kind FROM raw.notes") == [(later, "later_run")]
+
+
+def test_a_run_of_helm_that_was_taken_from_the_cache_repeats_the_other(world: World) -> None:
+    helm_run(world, "v1", at(1_700_000_000))
+    helm_run(world, "v2", at(1_700_000_000))
+    world.sync()
+    assert [reason for _, _, reason in world.rejected()] == ["duplicate"]
+    assert world.rows("SELECT count(*) FROM raw.rejection_counts WHERE is_counted") == [(0,)]
+
+
+@pytest.mark.parametrize("sent", [None, -1, True, 1.5, "2026"])
+def test_runs_of_helm_without_times_are_refused_with_what_to_do(world: World, sent: Any) -> None:
+    for suite, text in (("v1", "старый"), ("v2", "новый")):
+        helm_run(world, suite, at(sent, text))
+    world.sync()
+    assert [reason for _, _, reason in world.rejected()] == ["conflicting_duplicate"]
+    assert "which of the two runs is the later one" in world.rows("SELECT detail FROM raw.rejected_rows")[0][0]
+
+
 @pytest.mark.parametrize(
     ("row", "reason"),
     [
@@ -363,6 +408,21 @@ def test_mera_tasks_are_instructions_with_their_inputs_put_in(world: World) -> N
     assert world.rows("SELECT criteria_name FROM landing.instruction_criteria") == [("Польза",)]
 
 
+def test_a_folder_of_mera_with_all_its_splits_asks_what_its_test_split_asks(world: World) -> None:
+    for split, question in (("train", "1+1?"), ("dev", "1+2?"), ("test", "2+2?")):
+        row = task(instruction="{x}", inputs={"x": question}, meta={"id": 0}, reference_answer=None)
+        world.write(f"data/sums/{split}.jsonl", row)
+    world.write("data/sums/m.jsonl", {"prompt_id": 0, "answer": "4"})
+    world.sync()
+    assert world.rows("SELECT prompt_id, instruction FROM raw.instructions") == [("0", "2+2?")]
+    assert world.outputs() == [("m", "0", 0, "4")]
+    assert world.rejected() == [
+        ("data/sums/dev.jsonl", 0, "unknown_format"),
+        ("data/sums/train.jsonl", 0, "unknown_format"),
+    ]
+    assert world.rows("SELECT count(*) FROM raw.rejection_counts WHERE is_counted") == [(0,)]
+
+
 @pytest.mark.parametrize(
     ("fields", "reason"),
     [
@@ -393,3 +453,17 @@ def test_the_later_of_two_runs_counts_whichever_tool_made_them(world: World) -> 
     world.sync()
     assert [text for *_, text in world.outputs()] == ["новый"] * 3
     assert {reason for _, _, reason in world.rejected()} == {"superseded"}
+
+
+def test_a_later_run_of_which_all_failed_counts_whichever_tool_made_it(world: World) -> None:
+    for day, text in (("01", "старый"), ("02", None)):
+        time = f"2026-01-{day}T03-04-05.1"
+        world.write(f"le/details/m/{time}/details_sums|0_{time}.jsonl", detail([text]))
+        item = {"origin_prompt": "2+2?", "prediction": text, "gold": "4"}
+        world.write_json(f"oc/202601{day}_030405/predictions/m/sums.json", {"0": item})
+        sample = inspect_sample(error=None if text else {"message": "TimeoutError()"})
+        world.write_json(f"logs/2026-01-{day}T03-04-05+00-00_sum_x{day}.json", inspect_log(sample))
+    world.sync()
+    assert world.outputs() == []
+    assert sorted(reason for _, _, reason in world.rejected()) == ["failed_response"] * 3 + ["superseded"] * 3
+    assert world.rows("SELECT model_id, rejected FROM raw.answer_counts ORDER BY 1") == [("m", 2), ("openai/x", 1)]

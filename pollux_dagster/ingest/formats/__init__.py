@@ -16,8 +16,10 @@ from pollux_dagster.ingest.formats import (
     arena,
     chat_rows,
     fastchat,
+    gemini_batch,
     helm,
     inspect_log,
+    inspect_scores,
     lighteval,
     lm_eval,
     mera,
@@ -53,6 +55,7 @@ FORMATS: tuple[Format, ...] = (
         document=opencompass.is_predictions,
         unfold=opencompass.items_of,
         refuse=refuse_without_folder,
+        model=attrgetter("model_folder"),
     ),
     Format(
         "opencompass_likelihoods",
@@ -76,8 +79,16 @@ FORMATS: tuple[Format, ...] = (
         ("id", "epoch", "input", "output"),
         has("id", "epoch", "input", "target"),
         inspect_log.read_sample,
+        model=attrgetter("document_model"),
     ),
-    Format("helm", Holds.ANSWERS, ("instance", "result"), helm.is_request_state, helm.read_request_state),
+    Format(
+        "helm",
+        Holds.ANSWERS,
+        ("instance", "result"),
+        helm.is_request_state,
+        helm.read_request_state,
+        model=attrgetter("document_model"),
+    ),
     Format(
         "lighteval",
         Holds.ANSWERS,
@@ -85,6 +96,7 @@ FORMATS: tuple[Format, ...] = (
         lighteval.is_detail,
         lighteval.read_detail,
         refuse=lighteval.refuse_without_model,
+        model=lighteval.model_of_file,
     ),
     Format(
         "lighteval_early",
@@ -93,6 +105,7 @@ FORMATS: tuple[Format, ...] = (
         has("full_prompt", "predictions", any_of=("gold", "gold_index", "choices")),
         lighteval.read_early_detail,
         refuse=lighteval.refuse_without_model,
+        model=lighteval.model_of_file,
     ),
     Format(
         "lm_eval",
@@ -101,6 +114,7 @@ FORMATS: tuple[Format, ...] = (
         has("doc_id", any_of=("resps", "filtered_resps")),
         lm_eval.read_sample,
         refuse=lm_eval.refuse_without_model,
+        model=lm_eval.model_of_file,
     ),
     Format(
         "anthropic_batch",
@@ -109,6 +123,14 @@ FORMATS: tuple[Format, ...] = (
         anthropic_batch.is_result,
         anthropic_batch.read_result,
     ),
+    Format(
+        "gemini_batch",
+        Holds.ANSWERS,
+        ("key", "response"),
+        gemini_batch.is_result,
+        gemini_batch.read_result,
+    ),
+    Format("gemini_requests", Holds.UNKNOWN, recognises=gemini_batch.is_request, refuse=side_files.BATCH_REQUESTS),
     Format(
         "batch_requests",
         Holds.UNKNOWN,
@@ -129,6 +151,19 @@ FORMATS: tuple[Format, ...] = (
         recognises=has("instance_id", "train_trial_index"),
         refuse=side_files.HELM_DISPLAY,
     ),
+    Format("helm_run", Holds.UNKNOWN, recognises=helm.is_side_file, refuse=side_files.HELM_RUN),
+    Format(
+        "opencompass_results",
+        Holds.UNKNOWN,
+        recognises=opencompass.is_results,
+        refuse=side_files.OPENCOMPASS_RESULTS,
+    ),
+    Format(
+        "api_replies",
+        Holds.UNKNOWN,
+        recognises=has("object", "model", any_of=("choices", "output"), none_of=("prompt_id", "question_id", "prompt")),
+        refuse=side_files.API_REPLIES,
+    ),
     Format("results_table", Holds.UNKNOWN, recognises=has("results", "versions"), refuse=side_files.RESULTS),
     Format("lighteval_results", Holds.UNKNOWN, recognises=has("config_general", "results"), refuse=side_files.RESULTS),
     Format(
@@ -142,6 +177,12 @@ FORMATS: tuple[Format, ...] = (
         Holds.UNKNOWN,
         recognises=has("judge", any_of=("games", "judgment", "g1_judgment")),
         refuse=side_files.JUDGMENTS,
+    ),
+    Format(
+        "livebench_judgments",
+        Holds.UNKNOWN,
+        recognises=has("question_id", "task", "model", "score", any_of=("tstamp", "turn"), none_of=("criteria_name",)),
+        refuse=side_files.LIVEBENCH_JUDGMENTS,
     ),
     Format(
         "alpaca_annotations",
@@ -239,8 +280,31 @@ FORMATS: tuple[Format, ...] = (
         annotation_exports.read_row_of_people,
         people=annotation_exports.people_of,
     ),
+    Format(
+        "criterion_columns",
+        Holds.SCORES,
+        ("prompt_id", "model_id", "annotator"),
+        annotation_exports.is_table_of_criteria,
+        annotation_exports.read_row_of_criteria,
+        people=annotation_exports.criteria_columns,
+    ),
+    Format(
+        "inspect_scores",
+        Holds.SCORES,
+        ("sample_id", "scorer", "value"),
+        inspect_scores.is_scores,
+        inspect_scores.read_scores,
+        refuse=inspect_scores.refuse_scorers,
+    ),
     # Instructions, and answers beside them
-    Format("mera_tasks", Holds.INSTRUCTIONS, ("instruction", "inputs", "meta"), mera.is_task, mera.read_task),
+    Format(
+        "mera_tasks",
+        Holds.INSTRUCTIONS,
+        ("instruction", "inputs", "meta"),
+        mera.is_task,
+        mera.read_task,
+        refuse=mera.refuse_shots,
+    ),
     Format(
         "alpaca_eval",
         Holds.ANSWERS,

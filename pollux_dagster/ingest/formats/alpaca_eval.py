@@ -14,11 +14,14 @@ from typing import Any
 from pollux_dagster.ingest import rows
 from pollux_dagster.ingest.formats.context import FileContext, names_a_model, text_id
 from pollux_dagster.ingest.formats.failures import answered, doubts_about
+from pollux_dagster.ingest.formats.side_files import ALPACA_REFERENCES
 from pollux_dagster.ingest.landing_records import Instruction, ModelOutput, Record
 
 
 def refuse_training_set(context: FileContext, first: Sequence[dict[str, Any]]) -> str | None:
-    """Why a file is a training set and no model's answers; None for model_outputs.json in a model's folder."""
+    """Why a file is a training set, or a baseline's, and no model's answers; None for a model's model_outputs.json."""
+    if context.holds_references and context.stem.lower().startswith("reference_outputs"):
+        return ALPACA_REFERENCES
     named = any(map(names_a_model, first)) or context.document_model is not None
     if named or (context.stem.lower() == "model_outputs" and context.folder and context.side_file is None):
         return None

@@ -4,7 +4,8 @@ Label Studio: tasks with `annotations` (labelstud.io/guide/task_format), and the
 (HumanSignal/label-studio-converter on GitHub, label_studio_converter/converter.py). Argilla: records with `responses`
 (docs.argilla.io, reference of rg.Record and rg.Response). Toloka: TSV of `INPUT:`, `OUTPUT:` and `ASSIGNMENT:` columns
 (MERA-Evaluation/MERA on GitHub, humanbenchmarks/*/assignments_from_pool_*.tsv). A column a person: a table of
-`prompt_id, model_id, criteria_name` and one column for each annotator.
+`prompt_id, model_id, criteria_name` and one column for each annotator. A column a criterion: a table of `prompt_id,
+model_id`, perhaps `annotator`, and one column for each criterion.
 
 Where a task has one question and its data names a criterion, that is the criterion; otherwise a question's name is.
 """
@@ -17,6 +18,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pollux_dagster.ingest import rows
+from pollux_dagster.ingest.formats.chat_rows import (
+    CONVERSATION_FIELDS,
+    PROMPT_FIELDS,
+    RESPONSE_FIELDS,
+    RESPONSES_FIELDS,
+)
 from pollux_dagster.ingest.formats.context import FileContext, ScoreColumns
 from pollux_dagster.ingest.landing_records import HumanScore, Note, Record
 from pollux_dagster.ingest.rows import Reason, RowRejected
@@ -30,6 +37,26 @@ _NOBODY = re.compile(
     r"sample_?index|turn|level|levels|criteria_score|difficulty|unnamed.*|agreement|seed|temperature|epoch|"
     r".*[_ ]id)",
     re.IGNORECASE,
+)
+_WORDS = re.compile(
+    r"(?:comment|feedback|note|reason|explanation|коммент|примечан|пояснен|обоснован|причин).*", re.IGNORECASE
+)
+_ANNOTATORS = (
+    "annotator",
+    "annotator_id",
+    "rater",
+    "assessor",
+    "аннотатор",
+    "разметчик",
+    "асессор",
+    "эксперт",
+    "оценщик",
+)
+_SHORT_TEXT = 60  # a label or a date
+# What a table of scores does not hold. A table with numbers and one of these is of another kind.
+_NOT_BESIDE_SCORES = frozenset(
+    {"criteria_name", "criteria", "score", "criteria_score", "rubrics", "instruction", "reference_answer", "choices"}
+    | {"resps", "turns", *CONVERSATION_FIELDS, *PROMPT_FIELDS, *RESPONSE_FIELDS, *RESPONSES_FIELDS}
 )
 _LEVEL = re.compile(r"\s*([-+]?\d+(?:[.,]\d+)?)\s*(?:[:.)=—–-]\s*\D.*)?", re.DOTALL)
 _NOBODY_YET = Note("no_score", "nobody has scored this answer, or every score of it was cancelled")
@@ -291,7 +318,7 @@ def _is_persons(name: str, value: object) -> bool:
 def _columns(
     first: Sequence[dict[str, Any]], is_score: Callable[[str, object], bool], is_other: Callable[[str], bool]
 ) -> ScoreColumns:
-    """The columns of these rows by what most of their cells are; cells without anything do not count."""
+    """The columns of these rows by what half of their cells or more are; cells without anything do not count."""
     numbers: Counter[str] = Counter()
     cells: Counter[str] = Counter()
     for fields in first:
@@ -299,7 +326,7 @@ def _columns(
             if value is not None and value != "" and not is_other(name):
                 cells[name] += 1
                 numbers[name] += is_score(name, value)
-    scores = tuple(name for name in cells if 2 * numbers[name] > cells[name])
+    scores = tuple(name for name in cells if 2 * numbers[name] >= cells[name])
     return ScoreColumns(scores, tuple(name for name in cells if name not in scores))
 
 
@@ -322,4 +349,52 @@ def read_row_of_people(fields: dict[str, Any], context: FileContext) -> list[Rec
         for name in context.people.given(fields, _is_persons)
         if fields.get(name) is not None and str(fields[name]).strip()
     ]
-    return _scores(rated, answers)
+    return [*_scores(rated, answers), *_numbers_among_words(fields, context)]
+
+
+def _numbers_among_words(fields: Mapping[str, Any], context: FileContext) -> Iterator[Note]:
+    """A note on each number in a column that is mostly text and no column of comments: it may have been a score."""
+    for name in context.people.words:
+        if not _WORDS.fullmatch(name) and _is_number(fields.get(name)):
+            detail = f"column {name!r:.100} is mostly text, so {fields[name]!r:.50} in it is not read as a score"
+            yield Note("number_among_words", detail)
+
+
+# A column a criterion
+
+
+def is_table_of_criteria(fields: dict[str, Any]) -> bool:
+    """Whether a row has scores under the names of criteria: numbers beside ids, and no text but comments and labels."""
+    has = fields.keys()
+    if "prompt_id" not in has or not {"model_id", "model"} & has or _NOT_BESIDE_SCORES & has:
+        return False
+    columns = criteria_columns([fields])
+    long = (n for n in columns.words if isinstance(fields[n], str) and len(fields[n]) > _SHORT_TEXT)
+    return bool(columns.scores) and all(_WORDS.fullmatch(name) for name in long)
+
+
+def criteria_columns(first: Sequence[dict[str, Any]]) -> ScoreColumns:
+    """The columns that are criteria's: mostly numbers in the first rows, and no name of something else."""
+    return _columns(first, _is_criterions, _is_no_criterion)
+
+
+def _is_no_criterion(name: str) -> bool:
+    return _is_nobodys(name) or name in _ANNOTATORS
+
+
+def _is_criterions(name: str, value: object) -> bool:
+    return not _is_no_criterion(name) and _is_number(value)
+
+
+def read_row_of_criteria(fields: dict[str, Any], context: FileContext) -> list[Record]:
+    """One person's scores of one answer; each column is a criterion, and an empty cell is no score."""
+    rated = _rated(fields, "the row")
+    person = _person(next((fields[name] for name in _ANNOTATORS if fields.get(name) is not None), None))
+    said = [text for name, text in fields.items() if _WORDS.fullmatch(name) and isinstance(text, str) and text.strip()]
+    comment = "\n".join(said) or None
+    answers = [
+        _Answer(name, person, fields[name], comment)
+        for name in context.people.given(fields, _is_criterions)
+        if fields.get(name) is not None and str(fields[name]).strip()
+    ]
+    return [*_scores(rated, answers), *_numbers_among_words(fields, context)]

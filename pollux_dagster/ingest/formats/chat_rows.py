@@ -105,10 +105,16 @@ def read_prompt_and_response(fields: dict[str, Any], context: FileContext) -> li
 
 def _several(fields: dict[str, Any]) -> list[str | None]:
     field = next((f for f in RESPONSES_FIELDS if f in fields), RESPONSES_FIELDS[0])
-    texts = fields.get(field)
+    found = fields.get(field)
+    # vLLM's RequestOutput has objects, each with its text.
+    texts = [_text_in(item) for item in found] if isinstance(found, list) else found
     if not isinstance(texts, list) or not texts or not all(text is None or isinstance(text, str) for text in texts):
         raise rows.reject_type(field, "a list of at least one text", texts)
     return [answered(text) for text in texts]
+
+
+def _text_in(item: object) -> object:
+    return item["text"] if isinstance(item, dict) and "text" in item else item
 
 
 def _message(response: object, fields: dict[str, Any]) -> tuple[dict[str, Any], object]:

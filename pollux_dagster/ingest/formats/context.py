@@ -27,7 +27,9 @@ _REFERENCES = re.compile(
     r"references?|ref(?:erence)?[-_ ]answers?|эталон(?:ы|ные[-_ ]ответы)?",
     re.IGNORECASE,
 )
-_REFERENCE_FILE = re.compile(r"ref(?:erence)?[-_ ]answers?(?:[-_ .].*)?", re.IGNORECASE)
+_REFERENCE_FILE = re.compile(r"ref(?:erence)?[-_ ](?:answers?|outputs?)(?:[-_ .].*)?", re.IGNORECASE)
+# Folders of the right answers, which may also be the name of a data set: what lies in them is not read as either.
+_RIGHT_ANSWERS = re.compile(r"gold(?:en|s)?(?:[-_ ](?:answers?|labels?))?|targets?|ground[-_ ]?truths?", re.IGNORECASE)
 # What data sets and their splits are called, as in train-00000-of-00001.parquet, test_sft.jsonl or questions.json.
 _SIDE_FILE = re.compile(
     r"(?:train|training|test|testing|validation|valid|val|dev|eval|gold|golden|ground_?truth|targets?|references?"
@@ -108,6 +110,11 @@ class FileContext:
     def holds_references(self) -> bool:
         """Whether the file's name, or that of a folder it lies in, says that its answers are reference answers."""
         return bool(_REFERENCE_FILE.fullmatch(self.stem)) or any(map(_REFERENCES.fullmatch, self.folders))
+
+    @cached_property
+    def lies_among_right_answers(self) -> bool:
+        """Whether the folder that holds the file is called what folders of right answers are."""
+        return _RIGHT_ANSWERS.fullmatch(self.folder) is not None
 
     @cached_property
     def side_file(self) -> str | None:

@@ -33,11 +33,11 @@ class Format:
     """One landing format.
 
     `name`: what `landing.files.format` holds. `fields`: the fields by which people know it, for messages.
-    `recognises`: whether a row is of this format; with `lies` only in a file of
-    such a path. `read`: a row's
-    records. `refuse`: why a file is not read, given its context and first rows, or None; it names the tool and says
-    what to do. `people`: the columns that hold people's scores, given the first rows. `document`: whether a JSON
-    document is as a whole of this format; then `unfold` gives its rows, or `read_document` its records.
+    `recognises`: whether a row is of this format; with `lies` only in a file of such a path. `read`: a row's records.
+    `refuse`: why a file is not read, given its context and first rows, or None; it names the tool and says what to do.
+    `people`: the columns that hold people's scores, given the first rows. `model`: the model of all of a file's rows,
+    by its path or header, where the tool writes one file a run. `document`: whether a JSON document is as a whole of
+    this format; then `unfold` gives its rows, or `read_document` its records.
     """
 
     name: str
@@ -51,6 +51,7 @@ class Format:
     unfold: Callable[[Any], Iterator[RawRow]] | None = None
     read_document: Callable[[Any], Iterator[tuple[int, list[Record]]]] | None = None
     people: Callable[[Sequence[Fields]], ScoreColumns] | None = None
+    model: Callable[[FileContext], str | None] | None = None
 
 
 def has(*names: str, any_of: tuple[str, ...] = (), none_of: tuple[str, ...] = ()) -> Callable[[Fields], bool]:

@@ -1,5 +1,5 @@
 """scenario_state.json of HELM (stanford-crfm/helm on GitHub, src/helm/benchmark/adaptation/request_state.py and
-common/request.py).
+common/request.py: RequestResult).
 
 A row is one request: an instance, whose input is the instruction and whose references tagged `correct` are the
 reference answer, and a result with completions. A result without success has completions of empty text (executor.py).
@@ -15,7 +15,7 @@ from pollux_dagster.ingest.formats.chat import messages_of, transcript_of_roles
 from pollux_dagster.ingest.formats.context import FileContext
 from pollux_dagster.ingest.formats.failures import answered, failed
 from pollux_dagster.ingest.formats.references import reference_among
-from pollux_dagster.ingest.landing_records import Instruction, ModelOutput, Record
+from pollux_dagster.ingest.landing_records import AnswerTime, Instruction, ModelOutput, Record
 from pollux_dagster.ingest.rows import Reason, RowRejected
 
 _MODEL_PART = re.compile(r"(?:^|[:,])model=[^,]*")
@@ -23,6 +23,16 @@ _MODEL_PART = re.compile(r"(?:^|[:,])model=[^,]*")
 
 def is_request_state(fields: dict[str, Any]) -> bool:
     return isinstance(fields.get("instance"), dict) and ("result" in fields or "request" in fields)
+
+
+def is_side_file(fields: dict[str, Any]) -> bool:
+    """Whether a row is of run_spec.json, scenario.json, instances.json or stats.json."""
+    has = fields.keys()
+    if {"adapter_spec", "scenario_spec"} <= has or {"definition_path", "tags"} <= has:
+        return True
+    if {"input", "references", "split"} <= has and isinstance(fields["input"], dict):
+        return True
+    return isinstance(fields.get("name"), dict) and "count" in has and "name" in fields["name"]
 
 
 def read_request_state(fields: dict[str, Any], context: FileContext) -> list[Record]:
@@ -54,11 +64,13 @@ def read_request_state(fields: dict[str, Any], context: FileContext) -> list[Rec
         if not isinstance(completion, dict):
             raise rows.reject_type("result.completions[]", "an object with text", completion)
         thinking = completion.get("thinking")
-        reasoning = rows.optional_text(thinking, "text") if isinstance(thinking, dict) else None
+        reasoning = (rows.optional_text(thinking, "text") if isinstance(thinking, dict) else None) or None
         text = answered(rows.answer(completion, "text"))
         outputs.append(ModelOutput(model, prompt_id, asked, trial * len(completions) + number, text, reasoning))
     reference = _reference(instance.get("references"))
-    return [Instruction(prompt_id, asked, reference, scenario, None, None, None, None), *outputs]
+    sent = result.get("request_datetime")  # of the request that was cached, where the run took it from the cache
+    times = [AnswerTime(sent)] if type(sent) is int and 0 <= sent < 2**53 else []
+    return [Instruction(prompt_id, asked, reference, scenario, None, None, None, None), *outputs, *times]
 
 
 def _asked(instance: dict[str, Any]) -> str:

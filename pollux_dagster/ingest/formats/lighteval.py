@@ -108,6 +108,11 @@ def refuse_without_model(context: FileContext, first: Sequence[dict[str, Any]]) 
     return refuse_without_folder(context, first) if _FILE.fullmatch(context.stem) and not _folders(context) else None
 
 
+def model_of_file(context: FileContext) -> str | None:
+    """The model whose folders a file of LightEval lies in."""
+    return _model(context) if _folders(context) else None
+
+
 def _model(context: FileContext) -> str:
     """The folders between `details` and the run's time; a model's name may have a slash."""
     folders = _folders(context)

@@ -56,6 +56,13 @@ def _model(fields: dict[str, Any], context: FileContext, named: bool) -> str:
     return context.model_of(fields)
 
 
+def model_of_file(context: FileContext) -> str | None:
+    """The model whose folder a file of lm-eval lies in."""
+    if context.model_folder is None or not _FILE.fullmatch(context.stem):
+        return None
+    return _unsanitized(context.model_folder)
+
+
 def refuse_without_model(context: FileContext, first: Sequence[dict[str, Any]]) -> str | None:
     """Why a file that lm-eval named after its task is not read; None where a folder or a row names the model."""
     return refuse_without_folder(context, first) if _FILE.fullmatch(context.stem) else None

@@ -7,18 +7,26 @@ The instruction is a template into which the inputs are put. POLLUX' rows have c
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from pollux_dagster.ingest import rows
 from pollux_dagster.ingest.formats.context import FileContext
 from pollux_dagster.ingest.formats.pollux import criteria_of
+from pollux_dagster.ingest.formats.side_files import MERA_SHOTS
 from pollux_dagster.ingest.landing_records import Instruction, Record
 
 _FIELD = re.compile(r"\{(\w+)\}")
+_SHOTS = re.compile(r"train(?:ing)?|dev|valid(?:ation)?|(?:few[-_]?)?shots?", re.IGNORECASE)
 
 
 def is_task(fields: dict[str, Any]) -> bool:
     return "instruction" in fields and "inputs" in fields and isinstance(fields.get("meta"), dict)
+
+
+def refuse_shots(context: FileContext, first: Sequence[dict[str, Any]]) -> str | None:
+    """Why a split is not read that holds the examples of the prompts, by its name; None for any other."""
+    return MERA_SHOTS if _SHOTS.fullmatch(context.stem) else None
 
 
 def read_task(fields: dict[str, Any], context: FileContext) -> list[Record]:

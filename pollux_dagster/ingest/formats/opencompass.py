@@ -27,6 +27,12 @@ def is_likelihoods(document: Any) -> bool:
     return _numbered(document) and all("prediction" in item for item in document.values())
 
 
+def is_results(fields: dict[str, Any]) -> bool:
+    """Whether a row is of a file in the folder results or summary."""
+    has = fields.keys()
+    return {"dataset", "version", "metric", "mode"} <= has or ({"accuracy", "details"} <= has and len(has) < 10)
+
+
 def _numbered(document: Any) -> bool:
     return (
         isinstance(document, dict)

@@ -77,7 +77,8 @@ def read_answer(fields: dict[str, Any], context: FileContext) -> list[Record]:
     prompt_id = rows.prompt_id(fields.get("prompt_id"))
     named = "answer" if "answer" in fields else next((f for f in RESPONSE_FIELDS if f in fields), "answer")
     answer = answered(rows.answer(fields, named))
-    reasoning = next((fields[f] for f in _REASONING_FIELDS if isinstance(fields.get(f), str)), None)
+    kept = (fields.get(f) for f in _REASONING_FIELDS)
+    reasoning = next((text for text in kept if isinstance(text, str) and text.strip()), None)
     return [ModelOutput(context.model_of(fields), prompt_id, None, rows.sample_index(fields), answer, reasoning)]
 
 

@@ -35,10 +35,24 @@ PREFERENCES = known_as(
 )
 # lm-sys/FastChat, llm_judge/gen_judgment.py; lmarena/arena-hard-auto, gen_judgment.py.
 JUDGMENTS = known_as("the verdicts of another judge (FastChat's or arena-hard's model_judgment); they are not read")
+# LiveBench/LiveBench, livebench/gen_ground_truth_judgment.py: data/live_bench/*/*/model_judgment/*.jsonl.
+LIVEBENCH_JUDGMENTS = known_as(
+    "LiveBench's scores of answers (ground_truth_judgment.jsonl), which a program gave and no person; they are not "
+    "read. Land question.jsonl and model_answer/ of the same task"
+)
 # lm-sys/FastChat, llm_judge/data/judge_prompts.jsonl.
 JUDGE_PROMPTS = known_as("prompts of FastChat's judge (judge_prompts.jsonl); they are not read")
 # stanford-crfm/helm, src/helm/benchmark/presentation/run_display.py.
 HELM_DISPLAY = known_as("a file that HELM made for its web page; land scenario_state.json of the same run instead")
+# stanford-crfm/helm, src/helm/benchmark/runner.py: what a run's folder holds beside the answers.
+HELM_RUN = known_as(
+    "a file of a HELM run that holds no answers (its specification, instances or statistics); the answers are in "
+    "scenario_state.json of the same folder"
+)
+# open-compass/opencompass, opencompass/summarizers/default.py and tasks/openicl_eval.py.
+OPENCOMPASS_RESULTS = known_as(
+    "results of OpenCompass (its folders results and summary); the answers are in predictions/<model>/ of the same run"
+)
 # open-compass/opencompass, icl_base_inferencer.py: PPLInferencerOutputHandler.
 OPENCOMPASS_LIKELIHOODS = known_as(
     "results of OpenCompass's PPL inferencer, which compares likelihoods and generates no text to judge"
@@ -54,8 +68,31 @@ RESULTS = known_as(
 )
 # platform.openai.com/docs (batch input), docs.claude.com (message batches).
 BATCH_REQUESTS = known_as("the requests of a batch and not its replies; land the output file of the batch")
+# MERA-Evaluation/MERA, data/<task>/train.jsonl, dev.jsonl and test.jsonl; newer tasks have `shots` and `test`.
+MERA_SHOTS = (
+    "a split of a MERA task from which the examples in its prompts are taken; its ids repeat those of the test split, "
+    "which is what models answer. If your models answered this one, put it into a folder of its own and name its "
+    'format, "mera_tasks", in a landing.toml'
+)
+# tatsu-lab/alpaca_eval, src/alpaca_eval/main.py: what a model's outputs are compared with.
+ALPACA_REFERENCES = (
+    "the outputs of the baseline that AlpacaEval compares a model with (reference_outputs.json). They are no reference "
+    "answers, and lie beside each model that was compared. To judge the baseline as a model, land its outputs once as "
+    "model_outputs.json in a folder that is named after it"
+)
+# platform.openai.com/docs (chat completions, responses): what a client got, written to a file as it is.
+API_REPLIES = known_as(
+    "replies of a model's API as a client got them, and nothing says which prompt each answers. Write them with "
+    "`custom_id` as a batch's output has them, or as rows of prompt_id, answer and model"
+)
 # A model whose answers serve as references is no model to judge, whichever form they have.
 AMONG_REFERENCES = (
     "its name, or that of a folder it lies in, says that it holds reference answers, and its rows are a model's. As "
-    "reference answers, write rows of prompt_id and reference_answer; as answers to judge, move it to another folder"
+    "reference answers, write rows of prompt_id and reference_answer; as answers to judge, move it to another folder, "
+    "or give it another name"
+)
+AMONG_RIGHT_ANSWERS = (
+    "its folder is called what folders of right answers are, and its rows are answers. If they are the right ones, "
+    "put the file into a folder `reference_answer`; if they are a model's, put it into a folder of another name, as "
+    '`answers`, or name its format, "answers", in a landing.toml'
 )

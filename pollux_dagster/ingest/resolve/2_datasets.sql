@@ -20,21 +20,30 @@ WITH named AS (
             THEN regexp_extract(file_path, '(\d{8}_\d{6})/predictions/.*?([^/]+)$', ['time', 'task'])
         WHEN format = 'inspect_log'
             THEN regexp_extract(file_path, '(\d{4}-\d\d-\d\dT[^/_]*)_([^/]+)_[^/_]+$', ['time', 'task'])
-    END AS run
-    FROM landing.files WHERE status = 'loaded'
+        -- HELM's folders are named by hand; what tells its runs apart is when their last request was sent.
+        WHEN format = 'helm' AND regexp_matches(file_path, '(?:^|/)[^/]*\bmodel=[^/]*/[^/]+$')
+            THEN {'task': string_split(file_path, '/')[-2], 'time': printf('%020d', (
+                SELECT max(t.answered_at) FROM landing.answer_times AS t WHERE t.file_path = f.file_path
+            ))}
+    END AS run, model_id AS file_model
+    FROM landing.files AS f WHERE status = 'loaded'
 ), answering AS (
-    SELECT file_path, CASE WHEN count(DISTINCT model_id) = 1 THEN min(model_id) END AS model_id
+    SELECT file_path, count(DISTINCT model_id) AS models, min(model_id) AS model_id
     FROM landing.model_outputs GROUP BY file_path
 ), timed AS (
-    SELECT n.* EXCLUDE run, a.model_id, coalesce(run.task, '') AS task, coalesce(run.time, '') AS run_time,
-        run_time <> '' AND a.model_id IS NOT NULL AS is_run
+    -- A run that has no answer because every request failed is a run all the same.
+    SELECT n.* EXCLUDE (run, file_model), CASE WHEN a.models IS NULL THEN n.file_model WHEN a.models = 1 THEN a.model_id
+        END AS model_id,
+        coalesce(run.task, '') AS task, coalesce(run.time, '') AS run_time
     FROM named AS n LEFT JOIN answering AS a USING (file_path)
+), runs AS (
+    SELECT *, run_time <> '' AND model_id IS NOT NULL AS is_run FROM timed
 )
 -- These tools never overwrite: the time in a path tells the runs of one model and task apart, and the last counts.
-SELECT file_path, format, dataset, is_named, run_time,
-    CASE WHEN is_run AND run_time < max(run_time) OVER runs THEN last_value(file_path) OVER runs END AS superseded_by
-FROM timed
-WINDOW runs AS (
+SELECT file_path, format, dataset, is_named, model_id, run_time,
+    CASE WHEN is_run AND run_time < max(run_time) OVER reruns THEN last_value(file_path) OVER reruns END AS superseded_by
+FROM runs
+WINDOW reruns AS (
     PARTITION BY format, model_id, task, CASE WHEN is_named THEN dataset END, CASE WHEN NOT is_run THEN file_path END
     ORDER BY run_time ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING
 );

@@ -61,21 +61,33 @@ WITH signed AS (
         first_value(file_path) OVER prompts AS first_file, first_value(row_number) OVER prompts AS first_row
     FROM ranked WHERE superseded_by IS NULL
     WINDOW prompts AS (PARTITION BY dataset, prompt_id ORDER BY kind, file_path, row_number)
+), alike AS (
+    -- Spreadsheets and editors change white space: a person would call these texts the same.
+    SELECT c.file_path, c.row_number,
+        raw.same_words(mine.instruction) = raw.same_words(first.instruction) AS same_instruction,
+        raw.same_words(mine.reference_answer) IS NOT DISTINCT FROM raw.same_words(first.reference_answer)
+            AS same_reference
+    FROM compared AS c
+    JOIN landing.instructions AS mine ON mine.file_path = c.file_path AND mine.row_number = c.row_number
+    JOIN landing.instructions AS first ON first.file_path = c.first_file AND first.row_number = c.first_row
+    WHERE c.kind < 2 AND NOT (c.same_instruction AND c.same_reference)
+), judged AS (
+    SELECT c.* REPLACE (c.same_instruction OR coalesce(a.same_instruction, false) AS same_instruction,
+        c.same_reference OR coalesce(a.same_reference, false) AS same_reference)
+    FROM compared AS c LEFT JOIN alike AS a USING (file_path, row_number)
 )
 -- A table of instructions has one row per criterion: the same instruction repeated in one file with another criterion.
 SELECT *, same_instruction AND same_reference AS same_item,
     kind = 0 AND file_path = first_file AND same_instruction AND same_reference AND same_task
         AND criteria_count = 1 AND first_criteria_count = 1 AND criteria_occurrence = 1 AS adds_a_criterion
-FROM compared;
+FROM judged;
 
 -- An id that has two questions within its data set: nobody can say which of them an answer with this id is for.
 CREATE OR REPLACE TEMP TABLE resolve_rivals AS
 SELECT r.dataset, r.prompt_id, r.first_file || ':' || r.first_row AS first_at,
     min(r.file_path || ':' || r.row_number) AS rival_at
 FROM resolve_instructions AS r
-JOIN landing.instructions AS mine ON mine.file_path = r.file_path AND mine.row_number = r.row_number
-JOIN landing.instructions AS first ON first.file_path = r.first_file AND first.row_number = r.first_row
-WHERE r.kind < 2 AND NOT r.same_instruction AND raw.same_words(mine.instruction) <> raw.same_words(first.instruction)
+WHERE r.kind < 2 AND NOT r.same_instruction
 GROUP BY ALL;
 
 -- Repeats are normal in the wide set (one row per criterion) and where answers carry their instruction.
@@ -119,14 +131,29 @@ SELECT g.file_path, g.row_number, 'duplicate',
 FROM resolve_given AS g JOIN landing.instructions AS i USING (file_path, row_number)
 WHERE g.occurrence > 1 AND g.kind = 0;
 
--- A carried instruction is looked up by its own id in its data set, then by its exact text among those given as
--- instructions. Where neither finds one, it defines the prompt, unless an earlier row did.
+-- A carried instruction is looked up by its own id in its data set, then by its text among those given as instructions,
+-- exactly or else without regard to white space. Where neither finds one, it defines the prompt, unless an earlier row did.
 CREATE OR REPLACE TEMP TABLE resolve_carried AS
 WITH texts AS (
     SELECT instruction_hash, arg_min({d: owner, p: prompt_id}, (file_path, row_number)) AS found
     FROM resolve_given GROUP BY instruction_hash
 ), carried AS (
     SELECT * FROM resolve_instructions WHERE kind = 2
+), words AS (
+    SELECT raw.same_words(i.instruction) AS said, any_value({d: g.owner, p: g.prompt_id}) AS found
+    FROM resolve_given AS g JOIN landing.instructions AS i USING (file_path, row_number)
+    WHERE g.occurrence = 1 AND EXISTS (FROM carried)
+    GROUP BY said HAVING count(*) = 1
+), alike AS (
+    SELECT c.instruction_hash, any_value(words.found) AS found
+    FROM (
+        SELECT instruction_hash, min_by({f: file_path, r: row_number}, (file_path, row_number)) AS place FROM carried
+        WHERE instruction_hash NOT IN (SELECT instruction_hash FROM texts) AND EXISTS (FROM texts)
+        GROUP BY instruction_hash
+    ) AS c
+    JOIN landing.instructions AS i ON i.file_path = c.place.f AND i.row_number = c.place.r
+    JOIN words ON words.said = raw.same_words(i.instruction)
+    GROUP BY c.instruction_hash
 ), ids AS (
     SELECT c.file_path, c.row_number, c.instruction_hash, c.is_derived, g.owner, g.prompt_id,
         g.instruction_hash AS given_hash, g.file_path AS given_file, g.row_number AS given_row
@@ -145,11 +172,12 @@ WITH texts AS (
         count(DISTINCT (owner, prompt_id)) FILTER (fits) AS fitting
     FROM fitting GROUP BY file_path, row_number
 ), found AS (
-    SELECT c.*, CASE WHEN by_id.fitting = 1 THEN by_id.found ELSE texts.found END AS target,
-        coalesce(by_id.fitting > 1, false) AND texts.found IS NULL AS is_ambiguous
+    SELECT c.*, CASE WHEN by_id.fitting = 1 THEN by_id.found ELSE coalesce(texts.found, alike.found) END AS target,
+        coalesce(by_id.fitting > 1, false) AND coalesce(texts.found, alike.found) IS NULL AS is_ambiguous
     FROM carried AS c
     LEFT JOIN by_id ON by_id.file_path = c.file_path AND by_id.row_number = c.row_number
     LEFT JOIN texts ON texts.instruction_hash = c.instruction_hash
+    LEFT JOIN alike ON alike.instruction_hash = c.instruction_hash
 )
 SELECT file_path, row_number, instruction_hash, reference, is_derived, is_ambiguous, target IS NULL AS defines,
     place,
@@ -167,6 +195,18 @@ WINDOW prompts AS (
 
 -- Its answer would be judged against a text that its model was not given.
 INSERT INTO resolve_rejected
+WITH differing AS (
+    FROM resolve_carried WHERE is_ambiguous OR (defines AND NOT (same_instruction AND same_reference))
+), compared AS (
+    SELECT d.* REPLACE (
+            d.same_instruction OR raw.same_words(i.instruction) = raw.same_words(first.instruction) AS same_instruction,
+            d.same_reference OR raw.same_words(i.reference_answer) = raw.same_words(first.reference_answer)
+                AS same_reference
+        )
+    FROM differing AS d
+    JOIN landing.instructions AS i ON i.file_path = d.file_path AND i.row_number = d.row_number
+    JOIN landing.instructions AS first ON first.file_path = d.first_file AND first.row_number = d.first_row
+)
 SELECT c.file_path, c.row_number,
     CASE WHEN c.is_ambiguous THEN 'ambiguous_prompt' ELSE 'conflicting_duplicate' END,
     CASE WHEN c.is_ambiguous THEN 'prompt_id ' || shown(c.prompt_id) || ' means several instructions here, and the '
@@ -180,9 +220,9 @@ SELECT c.file_path, c.row_number,
         to_json({prompt_id: i.prompt_id, instruction: i.instruction, reference_answer: i.reference_answer})::VARCHAR,
         4000
     )
-FROM resolve_carried AS c
+FROM compared AS c
 JOIN landing.instructions AS i USING (file_path, row_number)
-WHERE c.is_ambiguous OR (c.defines AND NOT (c.same_instruction AND c.same_reference));
+WHERE c.is_ambiguous OR NOT (c.same_instruction AND coalesce(c.same_reference, false));
 
 -- An earlier run's rows are left out as a whole: a mixture of two runs is no run.
 INSERT INTO resolve_rejected

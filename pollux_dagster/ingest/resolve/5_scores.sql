@@ -28,6 +28,19 @@ FROM (
 JOIN resolve_scales AS c ON c.key = s.key AND raw.same_words(c.criteria_name) = raw.same_words(s.criteria_name)
 GROUP BY s.key, s.criteria_name HAVING count(*) = 1;
 
+-- Where the criterion is the name of a column, a table does not tell its case.
+INSERT INTO resolve_scales BY NAME
+SELECT s.key, any_value(c.criteria_name) AS criteria_name, s.criteria_name AS said, any_value(c.ranges) AS ranges,
+    any_value(c.scales) AS scales
+FROM (
+    SELECT DISTINCT key, criteria_name FROM resolve_placed_scores
+    ANTI JOIN (SELECT key, said AS criteria_name FROM resolve_scales) USING (key, criteria_name)
+    WHERE format IN ('criterion_columns', 'label_studio_min', 'toloka', 'argilla')
+) AS s
+JOIN resolve_scales AS c
+    ON c.key = s.key AND c.said = c.criteria_name AND as_heading(c.criteria_name) = as_heading(s.criteria_name)
+GROUP BY s.key, s.criteria_name HAVING count(*) = 1;
+
 CREATE OR REPLACE TEMP TABLE resolve_score_models AS
 WITH answering AS (SELECT DISTINCT model_id FROM landing.model_outputs),
 said AS (SELECT DISTINCT model_id AS said FROM landing.human_scores)

@@ -28,7 +28,12 @@ SELECT file_path, row_number,
         ELSE 'conflicting_duplicate' END AS reason,
     CASE WHEN NOT is_known THEN detail
         ELSE 'model ' || shown(model_id) || ', prompt_id ' || shown(said) || ', sample '
-            || sample_index || ' is already answered at ' || first_file || ':' || first_row END AS detail,
+            || sample_index || ' is already answered at ' || first_file || ':' || first_row
+            || CASE WHEN format = 'helm' AND NOT same_answer AND file_path <> first_file
+                THEN '; no request_datetime says which of the two runs is the later one: land one of them'
+                WHEN file_path = first_file AND NOT same_answer
+                THEN '; if the model answered several times, number its answers in sample_index, from 0' ELSE '' END
+        END AS detail,
     model_id, sample_index
 FROM resolve_outputs
 WHERE NOT is_known OR (
@@ -67,6 +72,19 @@ FROM (
         FROM resolve_rejected_outputs AS r WHERE r.file_path = o.file_path AND r.row_number = o.row_number
     )
 );
+
+-- The same answer to every prompt, from two models: most likely one model's file and a copy of it (`m (1).jsonl`).
+INSERT INTO resolve_notes
+WITH answered AS (
+    SELECT model_id, count(*) AS answers, count(DISTINCT answer_hash) AS texts,
+        bit_xor(hash(prompt_id, sample_index, answer_hash)) AS digest, min(file_path) AS file_path
+    FROM raw.model_outputs GROUP BY model_id HAVING answers >= 5 AND texts >= 3
+)
+SELECT file_path, 0, 'same_answers', 'model ' || shown(model_id) || ' gave the same ' || answers || ' answers as '
+    || shown(first_value(model_id) OVER copies) || '; if its file is a copy, delete it'
+FROM answered
+WINDOW copies AS (PARTITION BY answers, digest ORDER BY length(model_id), model_id)
+QUALIFY row_number() OVER copies > 1;
 
 -- A model that is named after a folder, where the folder is named after a data set, may be several models in one.
 INSERT INTO resolve_notes

@@ -20,6 +20,33 @@ SELECT *, row_number() OVER keys AS occurrence, score = first_value(score) OVER 
 FROM placed
 WINDOW keys AS (PARTITION BY key, model_id, sample_index, criteria_name, annotator ORDER BY file_path, row_number);
 
+CREATE OR REPLACE TEMP TABLE resolve_likely_names AS
+SELECT s.key, s.criteria_name, string_agg(DISTINCT shown(c.criteria_name), ', ') AS likely
+FROM (SELECT DISTINCT key, criteria_name FROM resolve_scored WHERE key IS NOT NULL AND NOT has_criterion) AS s
+JOIN resolve_scales AS c ON c.key = s.key AND as_heading(c.criteria_name) = as_heading(s.criteria_name)
+GROUP BY s.key, s.criteria_name;
+
+-- A row that holds new scores beside repeated ones is used for these; one that only repeats is a duplicate.
+CREATE OR REPLACE TEMP TABLE resolve_score_faults AS
+WITH found AS (
+    SELECT file_path, row_number, criteria_name, annotator, sample_index,
+        key IS NULL OR NOT (has_output AND has_criterion AND on_scale) OR (occurrence > 1 AND NOT same_score) AS is_fault
+    FROM resolve_scored
+    WHERE key IS NULL OR NOT (has_output AND has_criterion AND on_scale)
+        OR (occurrence > 1 AND NOT (same_score AND is_wide))
+), of_rows AS (
+    SELECT file_path, row_number, bool_or(is_fault) AS is_faulty, count(*) AS found FROM found GROUP BY ALL
+), sizes AS (
+    SELECT file_path, row_number, count(*) AS scores FROM resolve_scored
+    SEMI JOIN of_rows USING (file_path, row_number) GROUP BY ALL
+)
+SELECT f.file_path, f.row_number, f.criteria_name, f.annotator FROM found AS f
+JOIN of_rows USING (file_path, row_number) JOIN sizes USING (file_path, row_number)
+WHERE is_faulty OR sizes.scores = of_rows.found
+QUALIFY row_number() OVER (
+    PARTITION BY f.file_path, f.row_number ORDER BY NOT is_fault, f.criteria_name, f.annotator
+) = 1;
+
 CREATE OR REPLACE TEMP TABLE resolve_rejected_scores AS
 SELECT file_path, row_number,
     CASE WHEN key IS NULL THEN prompt_reason WHEN NOT has_output THEN 'unknown_output'
@@ -30,17 +57,22 @@ SELECT file_path, row_number,
         WHEN NOT has_output THEN 'model ' || shown(model_id) || ' has no answer to prompt_id ' || shown(prompt_id)
             || CASE WHEN has_model THEN ' with sample_index ' || sample_index ELSE '' END
         WHEN NOT has_criterion THEN 'prompt_id ' || shown(prompt_id) || ' is not judged on ' || shown(criteria_name)
+            || CASE WHEN format = 'criterion_columns' THEN ', which is the name of a column: each column with numbers '
+                || 'is taken for a criterion. Leave out the columns that are none'
+                ELSE coalesce('; it is judged on ' || likely || ': write names alike', '') END
         WHEN NOT on_scale THEN 'expected ' || shown(criteria_name) || ' between ' || ranges || ', got ' || score
-        ELSE 'annotator ' || shown(annotator) || ' already scored this at ' || first_at END AS detail,
+        ELSE 'annotator ' || shown(annotator) || ' already scored this at ' || first_at
+            || CASE WHEN annotator = 'unnamed' AND NOT same_score
+                THEN '; if another person did, name the people in a field annotator' ELSE '' END END AS detail,
     left(
         to_json({prompt_id: prompt_id, model_id: model_id, criteria_name: criteria_name, annotator: annotator,
             score: score})::VARCHAR,
         4000
     ) AS raw_text
 FROM resolve_scored
-WHERE key IS NULL OR NOT (has_output AND has_criterion AND on_scale)
-    OR (occurrence > 1 AND NOT (same_score AND is_wide))
-QUALIFY row_number() OVER (PARTITION BY file_path, row_number ORDER BY criteria_name) = 1;
+SEMI JOIN resolve_score_faults USING (file_path, row_number, criteria_name, annotator)
+LEFT JOIN resolve_likely_names USING (key, criteria_name)
+QUALIFY row_number() OVER (PARTITION BY file_path, row_number ORDER BY reason = 'duplicate', criteria_name) = 1;
 
 INSERT INTO resolve_rejected SELECT * FROM resolve_rejected_scores;
 

@@ -1,5 +1,5 @@
 -- How much of each file, and of each model's answers, is used. A row that could not be read counts for the model of its
--- file where the file has answers of one model only; otherwise its model is unknown, and it counts for its file.
+-- file, where the file has answers of one model only or says which model it is of; otherwise it counts for its file.
 CREATE OR REPLACE TEMP TABLE resolve_answer_rows AS
 WITH lost AS (
     SELECT file_path, row_number FROM resolve_rejected_outputs WHERE reason <> 'duplicate'
@@ -8,8 +8,7 @@ WITH lost AS (
     UNION
     SELECT file_path, row_number FROM resolve_rejected_wide
 ), only_models AS (
-    SELECT file_path, min(model_id) AS model_id FROM landing.model_outputs
-    GROUP BY file_path HAVING count(DISTINCT model_id) = 1
+    SELECT file_path, model_id FROM resolve_files WHERE model_id IS NOT NULL
 )
 SELECT o.file_path, o.row_number, o.model_id, min(o.prompt_id) AS prompt_id, any_value(lost.file_path) IS NOT NULL AS is_lost
 FROM landing.model_outputs AS o

@@ -19,6 +19,11 @@ ALTER TABLE landing.files ADD COLUMN IF NOT EXISTS ctime_ns BIGINT;
 ALTER TABLE landing.files ADD COLUMN IF NOT EXISTS inode UBIGINT;
 ALTER TABLE landing.files ADD COLUMN IF NOT EXISTS holds VARCHAR;    -- answers | instructions | scores | taxonomy | unknown
 ALTER TABLE landing.files ADD COLUMN IF NOT EXISTS dataset VARCHAR;  -- where a landing.toml names it
+ALTER TABLE landing.files ADD COLUMN IF NOT EXISTS model_id VARCHAR; -- where a tool's path or header names it
+-- When a request was answered, in seconds since 1970, where the tool's log says it and the file's path does not.
+CREATE TABLE IF NOT EXISTS landing.answer_times (
+    file_path VARCHAR NOT NULL, row_number BIGINT NOT NULL, answered_at BIGINT NOT NULL
+);
 CREATE TABLE IF NOT EXISTS landing.instructions (
     file_path VARCHAR NOT NULL, row_number BIGINT NOT NULL,
     prompt_id VARCHAR NOT NULL, instruction VARCHAR NOT NULL, reference_answer VARCHAR,

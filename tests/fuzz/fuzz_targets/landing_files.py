@@ -38,7 +38,7 @@ SEEDS = (
 def check(data: bytes) -> None:
     file = LandingFile("model/file.jsonl", Path("model/file.jsonl"), len(data), 0)
     refuse_unread(file, io.BytesIO(data))
-    _, rows = read_records(file, io.BytesIO(data))
+    rows = read_records(file, io.BytesIO(data)).rows
     check_records([(number, record) for number, records in rows for record in records])
 
 

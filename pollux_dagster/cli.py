@@ -84,10 +84,13 @@ def run(
     judge_url: JudgeUrl = None,
     judge_model: JudgeModel = None,
     accept_served_model: AcceptServedModel = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Build, check and publish everything even if nothing is new")
+    ] = False,
 ) -> None:
     """Judge what is new in a landing folder, rebuild the tables, check and publish them."""
     given = {"POLLUX_LANDING": landing, "POLLUX_HOME": home, "POLLUX_PROFILE": profile, "POLLUX_JUDGE_URL": judge_url}
-    _evaluate(_settings_of_judge(accept_served_model, **given, POLLUX_JUDGE_MODEL=judge_model))
+    _evaluate(_settings_of_judge(accept_served_model, **given, POLLUX_JUDGE_MODEL=judge_model), force=force)
 
 
 @app.command()
@@ -96,7 +99,7 @@ def rebuild(
     home: Home = None,
 ) -> None:
     """Set the warehouse aside and rebuild it from landing folder and ledger; only missing verdicts are requested."""
-    _evaluate(_settings(POLLUX_LANDING=landing, POLLUX_HOME=home), rebuild=True)
+    _evaluate(_settings(POLLUX_LANDING=landing, POLLUX_HOME=home), force=True, rebuild=True)
 
 
 @app.command()
@@ -425,16 +428,28 @@ def _take_judge_key(environment: dict[str, str], settings: Settings) -> int | No
     return descriptor
 
 
-def _evaluate(settings: Settings, *, rebuild: bool = False) -> None:
-    from pollux_dagster.app.evaluation import NoAnswersError, evaluate_landing
-    from pollux_dagster.definitions import build_defs
+def _evaluate(settings: Settings, *, force: bool = False, rebuild: bool = False) -> None:
+    from pollux_dagster.app.news import published_without_news
     from pollux_dagster.publication_access import QueryError
     from pollux_dagster.report import last_check, print_blocked, print_report
-    from pollux_dagster.runs.instance_owner import ForeignInstanceError
-    from pollux_dagster.warehouse.connection import WarehouseLockedError
 
     if not settings.landing.is_dir():
         _fail(f"expected a landing folder at {settings.landing}, found none; give one with --landing")
+    if not force and (published_at := published_without_news(settings)):
+        typer.echo(
+            f"nothing is new since the publication of {published_at}, so nothing was done; --force builds, checks and "
+            "publishes everything again"
+        )
+        try:
+            print_report(settings.published, console, settings.query_limits)
+        except QueryError as error:
+            _fail(str(error))
+        return
+    from pollux_dagster.app.evaluation import NoAnswersError, evaluate_landing
+    from pollux_dagster.definitions import build_defs
+    from pollux_dagster.runs.instance_owner import ForeignInstanceError
+    from pollux_dagster.warehouse.connection import WarehouseLockedError
+
     before = last_check(settings.warehouse)
     causes: list[str] = []
     try:

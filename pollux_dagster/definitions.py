@@ -10,6 +10,7 @@ from pathlib import Path
 import dagster as dg
 
 from pollux_dagster import defs as autoloaded
+from pollux_dagster.app.news import tables_configuration
 from pollux_dagster.app.resources import Resources
 from pollux_dagster.defs.automation import landing_sensor, nightly_schedule, retention_sensor
 from pollux_dagster.defs.checks import contract_checks
@@ -63,10 +64,10 @@ def _settings_dependent(settings: Settings, resource_overrides: Mapping[str, obj
     return dg.Definitions(
         assets=[
             statistics_assets(settings.human_aggregation, settings.calibration_proxy),
-            publication_asset(packaged_sql_models(), rules, settings.fresh_within),
+            publication_asset(packaged_sql_models(), rules, settings.fresh_within, tables_configuration(settings)),
         ],
         asset_checks=contract_checks(rules),
-        schedules=[nightly_schedule(settings.nightly_cron, settings.time_zone)],
+        schedules=[nightly_schedule(settings)],
         sensors=[
             landing_sensor(settings.landing, trust_file_times=settings.trust_file_times),
             retention_sensor(settings),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -22,7 +22,7 @@ from pollux_dagster.core.model_names import is_name_of, tells_which
 from pollux_dagster.core.profile_files import find_profile
 from pollux_dagster.core.profiles import JudgeIdentity, JudgeProfile
 from pollux_dagster.ingest.special_tokens import read_special_tokens
-from pollux_dagster.ingest.sync import SyncReport, sync
+from pollux_dagster.ingest.sync import SyncReport, is_current, sync
 from pollux_dagster.judge.dialect import Dialect
 from pollux_dagster.judge.endpoint import Endpoint, Route
 from pollux_dagster.judge.server import (
@@ -72,13 +72,27 @@ class LandingResource(dg.ConfigurableResource):  # type: ignore[type-arg]
             Path(self.path),
             run_id=run_id,
             taxonomy=Path(self.taxonomy),
-            special_tokens=read_special_tokens(Path(self.judge_weights)) if self.judge_weights else (),
+            special_tokens=self._special_tokens(),
             trust_times=self.trust_file_times,
             judge_reasoning=self.judge_reasoning,
         )
         if report.loaded or report.removed:
             record_run(con, run_id, "ingest", started, report.as_json())
         return report
+
+    def is_current(self, con: duckdb.DuckDBPyConnection) -> bool:
+        """Whether `sync` would change nothing; the connection may be read-only."""
+        return is_current(
+            con,
+            Path(self.path),
+            taxonomy=Path(self.taxonomy),
+            special_tokens=self._special_tokens(),
+            trust_times=self.trust_file_times,
+            judge_reasoning=self.judge_reasoning,
+        )
+
+    def _special_tokens(self) -> Collection[str]:
+        return read_special_tokens(Path(self.judge_weights)) if self.judge_weights else ()
 
 
 def records_folder(ledger: Path) -> Path:

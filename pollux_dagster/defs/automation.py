@@ -14,6 +14,7 @@ from pathlib import Path
 
 import dagster as dg
 
+from pollux_dagster.app.news import published_without_news
 from pollux_dagster.ingest.watch import FolderWatch
 from pollux_dagster.runs.dagster_internals import (
     ASSET_PARTITION_RANGE_START_TAG,
@@ -200,17 +201,18 @@ def dead_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
     return dg.SkipReason(f"failed: {', '.join(buried)}" if buried else "no unfinished run is proved dead")
 
 
-def nightly_schedule(cron: str, time_zone: str) -> dg.ScheduleDefinition:
-    """The schedule of the nightly evaluation.
+def nightly_schedule(settings: Settings) -> dg.ScheduleDefinition:
+    """The schedule of the nightly evaluation, which does nothing after a day without news.
 
-    cron: five fields, evaluated in `time_zone` (an IANA name), which may have hours that do not exist or occur twice.
+    Its cron expression is evaluated in a time zone that may have hours that do not exist or occur twice. Where a
+    freshness policy asks for publications by time, the tables are published again without news too.
     """
 
     @dg.schedule(
         name="nightly",
         job=evaluate_job,
-        cron_schedule=cron,
-        execution_timezone=time_zone,
+        cron_schedule=settings.nightly_cron,
+        execution_timezone=settings.time_zone,
         default_status=dg.DefaultScheduleStatus.RUNNING,
         description="Every night: judges what is new, was missed or had failed, and publishes the tables again.",
     )
@@ -218,6 +220,9 @@ def nightly_schedule(cron: str, time_zone: str) -> dg.ScheduleDefinition:
         # Several nights may be due at once, for instance after the daemon was down for a week.
         if _waiting(context.instance, evaluate_job.name):
             return dg.SkipReason("an evaluation is waiting already; it takes what is there when it begins")
+        published_at = None if settings.fresh_within else published_without_news(settings)
+        if published_at:
+            return dg.SkipReason(f"nothing is new since the publication of {published_at}")
         return dg.RunRequest()
 
     return nightly

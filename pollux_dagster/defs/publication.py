@@ -2,12 +2,13 @@
 
 import subprocess
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
 
 from pollux_dagster import __version__
+from pollux_dagster.app.news import record_publication
 from pollux_dagster.app.resources import PublicationResource
 from pollux_dagster.core.files import write_private
 from pollux_dagster.warehouse.contracts import Contract
@@ -18,9 +19,12 @@ from pollux_dagster.warehouse.sql_models import SqlModel
 
 
 def publication_asset(
-    models: Sequence[SqlModel], contracts: Sequence[Contract], fresh_within: timedelta | None
+    models: Sequence[SqlModel], contracts: Sequence[Contract], fresh_within: timedelta | None, configuration: str
 ) -> dg.AssetsDefinition:
-    """The asset, downstream of every SQL model; a failed blocking check of `contracts` stops the publication."""
+    """The asset, downstream of every SQL model; a failed blocking check of `contracts` stops the publication.
+
+    configuration: the settings that decide what the tables hold (`app.news.tables_configuration`).
+    """
 
     @dg.asset(
         key=["published", "tables"],
@@ -37,6 +41,7 @@ def publication_asset(
 
         Readers keep the version they opened; a failed run leaves the last good one in place.
         """
+        started = datetime.now(UTC)
         with warehouse.get_connection() as con:
             report = publish(
                 con,
@@ -48,8 +53,9 @@ def publication_asset(
                 git_commit=git_commit(),
             )
             picture = draw_leaderboard(con)
-        if picture is not None:
-            write_private(report.path.with_name("leaderboard.png"), picture)
+            if picture is not None:
+                write_private(report.path.with_name("leaderboard.png"), picture)
+            record_publication(con, context.run.run_id, started, configuration, report.rows)
         context.log.info(f"published {report.tables} tables, {report.rows} rows: {report.path}")
         return dg.MaterializeResult(
             metadata={

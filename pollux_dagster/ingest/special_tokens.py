@@ -30,11 +30,20 @@ def read_special_tokens(folder: Path) -> frozenset[str]:
 
 def keep_special_tokens(con: duckdb.DuckDBPyConnection, tokens: Collection[str]) -> None:
     """Store those of `tokens` that no pattern finds in landing.special_tokens; resolving searches answers for them."""
-    # The patterns are least strict inside quoted code: what they find there they find everywhere.
-    wanted = sorted(token for token in tokens if not injection_reasons(f"`x{token}x`"))
-    if wanted != [row[0] for row in con.execute("SELECT token FROM landing.special_tokens ORDER BY token").fetchall()]:
+    if not are_kept(con, tokens):
         con.execute("DELETE FROM landing.special_tokens")
-        con.execute("INSERT INTO landing.special_tokens SELECT unnest(?::VARCHAR[])", [wanted])
+        con.execute("INSERT INTO landing.special_tokens SELECT unnest(?::VARCHAR[])", [_without_pattern(tokens)])
+
+
+def are_kept(con: duckdb.DuckDBPyConnection, tokens: Collection[str]) -> bool:
+    """Whether landing.special_tokens holds what `keep_special_tokens` would store."""
+    kept = con.execute("SELECT token FROM landing.special_tokens").fetchall()
+    return sorted(token for (token,) in kept) == _without_pattern(tokens)
+
+
+def _without_pattern(tokens: Collection[str]) -> list[str]:
+    # The patterns are least strict inside quoted code: what they find there they find everywhere.
+    return sorted(token for token in tokens if not injection_reasons(f"`x{token}x`"))
 
 
 def _json(path: Path) -> dict[str, Any]:

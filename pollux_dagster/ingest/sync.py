@@ -26,9 +26,9 @@ from pollux_dagster.ingest.load import (
     hash_file,
     load_file,
 )
-from pollux_dagster.ingest.resolve import resolve_if_changed
-from pollux_dagster.ingest.scan import LandingFile, scan
-from pollux_dagster.ingest.special_tokens import keep_special_tokens
+from pollux_dagster.ingest.resolve import is_resolved, resolve_if_changed
+from pollux_dagster.ingest.scan import LandingFile, Scan, scan
+from pollux_dagster.ingest.special_tokens import are_kept, keep_special_tokens
 
 PACKAGE_PREFIX = "//package/"
 """Path prefix of the package's own taxonomy files in `landing.files`: no landing file's path starts with a slash.
@@ -134,11 +134,7 @@ def sync(
     inside files are recorded in raw.rejected_rows and never raised.
     """
     found = scan(landing)
-    files = {file.path: file for file in (*found.files, *_package_files(taxonomy))}
-    readings = Readings(found.files, [format_.name for format_ in FORMATS])
-    ignored = [path for path in files if readings.of(path).is_ignored]
-    for path in ignored:
-        del files[path]
+    files, readings, ignored = _files(found, taxonomy)
     known = _known(con)
     loaded: list[LoadedFile] = []
     rehashed: list[str] = []
@@ -179,6 +175,48 @@ def sync(
     )
 
 
+def is_current(
+    con: duckdb.DuckDBPyConnection,
+    landing: Path,
+    *,
+    taxonomy: Path | None,
+    special_tokens: Collection[str] = (),
+    trust_times: bool = True,
+    judge_reasoning: bool = False,
+) -> bool:
+    """Whether a `sync` with the same arguments would change nothing but recorded times. Writes nothing.
+
+    Where `trust_times`, a file with other times counts as changed, and no file is opened. Raises NotADirectoryError
+    when `landing` is not a folder.
+    """
+    found = scan(landing)
+    files, readings, _ = _files(found, taxonomy)
+    known = _known(con)
+    gone = (path for path in known.keys() - files.keys() if not found.may_contain(path))
+    return (
+        next(gone, None) is None
+        and all(
+            path in known
+            and (
+                known[path].is_unchanged(file, readings.of(path))
+                if trust_times
+                else known[path].sha256 == _hash(file, readings.of(path))
+            )
+            for path, file in files.items()
+        )
+        and are_kept(con, special_tokens)
+        and is_resolved(con, judge_reasoning=judge_reasoning)
+    )
+
+
+def _files(found: Scan, taxonomy: Path | None) -> tuple[dict[str, LandingFile], Readings, list[str]]:
+    """The files to read, how each is read, and those that a landing.toml says to ignore."""
+    files = {file.path: file for file in (*found.files, *_package_files(taxonomy))}
+    readings = Readings(found.files, [format_.name for format_ in FORMATS])
+    ignored = [path for path in files if readings.of(path).is_ignored]
+    return {path: file for path, file in files.items() if path not in set(ignored)}, readings, ignored
+
+
 def _package_files(taxonomy: Path | None) -> list[LandingFile]:
     if taxonomy is None:
         return []
@@ -209,12 +247,7 @@ def _load_if_different(
     con: duckdb.DuckDBPyConnection, file: LandingFile, known: _Known | None, run_id: str, reading: Reading
 ) -> LoadedFile | None:
     """Load the file, or only record its new times when it and what is said about it are unchanged (then None)."""
-    try:
-        sha256 = hash_file(file) + (_READ_AS + reading.digest if reading.digest else "")
-    except FileNotFoundError:
-        raise
-    except OSError:
-        sha256 = UNREADABLE  # load_file records this in a rejected row
+    sha256 = _hash(file, reading)
     if known is not None and known.sha256 == sha256 and known.size == file.size:
         if known.state != file.state:
             con.execute(
@@ -223,6 +256,16 @@ def _load_if_different(
             )
         return None
     return load_file(con, file, sha256, run_id, reading)
+
+
+def _hash(file: LandingFile, reading: Reading) -> str:
+    """The hash of a file and of what a landing.toml says about it. Raises FileNotFoundError and FileChangedError."""
+    try:
+        return hash_file(file) + (_READ_AS + reading.digest if reading.digest else "")
+    except FileNotFoundError:
+        raise
+    except OSError:
+        return UNREADABLE  # load_file records this in a rejected row
 
 
 def _forget(con: duckdb.DuckDBPyConnection, path: str, run_id: str) -> None:

@@ -124,6 +124,10 @@ class Ledger:
         verdicts = sum(count_rows(segment) for segment in sealed)
         return LedgerReport(files, verdicts, tuple(sealed), torn, broken, tuple(set_aside))
 
+    def has_journals(self) -> bool:
+        """Whether some verdicts, of a living writer or of one that is gone, are in no segment yet."""
+        return any(not path.name.startswith(NEW_PREFIX) for path in self._active.glob(f"*{ACTIVE_SUFFIX}"))
+
     def segments(self) -> list[Path]:
         """All intact segments that no merged one replaces, sorted by name; broken ones are set aside first.
 

@@ -119,6 +119,12 @@ def pending_requests(
     )
 
 
+def has_pending(con: duckdb.DuckDBPyConnection, *, judge_id: str) -> bool:
+    """Whether a recorded request of this judge has no ok verdict in judging.verdicts."""
+    (found,) = con.execute(_ANY_PENDING, [judge_id]).fetchone() or (True,)
+    return bool(found)
+
+
 def iter_work_order(path: Path, *, batch_rows: int = 64) -> Iterator[Answer]:
     """The rows of a work order in order; memory holds one row group, however long the file is."""
     with pyarrow.parquet.ParquetFile(path) as order:
@@ -222,6 +228,12 @@ WHERE requests.judge_id = $judge_id
       requests.judge_id, judgeable.answer_key, judgeable.criterion_key, requests.repeat_index
   )
 GROUP BY ALL
+"""
+
+_ANY_PENDING = """
+SELECT count(*) > 0 FROM judging.requests AS requests
+LEFT JOIN judging.verdicts AS verdicts ON verdicts.verdict_key = requests.verdict_key
+WHERE requests.judge_id = ? AND verdicts.status IS DISTINCT FROM 'ok'
 """
 
 _COUNT_WANTED = """

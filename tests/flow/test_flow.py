@@ -31,6 +31,7 @@ from pollux_dagster.defs.automation import (
     nightly_schedule,
 )
 from pollux_dagster.runs.home_lock import BEGUN_TAG
+from tests.flow.flow_world import flow_settings
 
 DROP, TICK, BEGIN, END = "drop", "tick of the landing sensor", "begin", "end"
 
@@ -339,7 +340,7 @@ def test_an_evaluation_of_a_part_that_an_operator_launched_stands_for_no_whole_o
 def test_a_night_that_finds_another_evaluation_waiting_leaves_the_work_to_it(
     tmp_path: Path, jobs: dict[str, dg.JobDefinition]
 ) -> None:
-    nightly = nightly_schedule("0 2 * * *", "Europe/Moscow")
+    nightly = nightly_schedule(flow_settings(tmp_path, "http://127.0.0.1:1/v1"))
     with dg.DagsterInstance.local_temp(str(tmp_path)) as instance, dg.build_schedule_context(instance) as context:
         waiting = instance.create_run_for_job(jobs["evaluate"], status=dg.DagsterRunStatus.NOT_STARTED)
         assert isinstance(nightly(context), dg.SkipReason)
@@ -347,9 +348,10 @@ def test_a_night_that_finds_another_evaluation_waiting_leaves_the_work_to_it(
         assert isinstance(nightly(context), dg.RunRequest)
 
 
-def test_a_night_comes_once_whatever_the_clocks_of_the_time_zone_do() -> None:
+def test_a_night_comes_once_whatever_the_clocks_of_the_time_zone_do(tmp_path: Path) -> None:
     """Berlin has no 02:30 on one night of the year, and two of them on another."""
-    nightly = nightly_schedule("30 2 * * *", "Europe/Berlin")
+    variables = {"POLLUX_NIGHTLY_CRON": "30 2 * * *", "POLLUX_TIME_ZONE": "Europe/Berlin"}
+    nightly = nightly_schedule(flow_settings(tmp_path, "http://127.0.0.1:1/v1", **variables))
     for first_day in (datetime(2027, 3, 27, tzinfo=UTC), datetime(2026, 10, 24, tzinfo=UTC)):
         times = _nights(nightly, first_day)
         days = [at.date() for at in times]

@@ -144,7 +144,7 @@ def test_a_run_of_a_part_is_told_from_a_whole_one(stages: dict[str, Stage]) -> N
 
 
 def test_schedule_and_flow_launch_the_job_that_the_command_runs(tmp_path: Path) -> None:
-    schedule = nightly_schedule("0 2 * * *", "Europe/Moscow")
+    schedule = nightly_schedule(flow_settings(tmp_path, "http://127.0.0.1:1/v1"))
     assert schedule.job_name == evaluate_job.name
     with dg.DagsterInstance.local_temp(str(tmp_path)) as instance, dg.build_schedule_context(instance) as context:
         request = schedule(context)

@@ -44,9 +44,9 @@ def resolve_if_changed(con: duckdb.DuckDBPyConnection, *, judge_reasoning: bool 
 
     The fingerprint is committed with the tables, so the next run finishes the work of a run that was killed.
     """
-    wanted = _fingerprint(con, judge_reasoning=judge_reasoning)
-    if resolved_state(con) == wanted:
+    if is_resolved(con, judge_reasoning=judge_reasoning):
         return False
+    wanted = _fingerprint(con, judge_reasoning=judge_reasoning)
     with transaction(con):
         for macro in (*_JUDGED[judge_reasoning], _PROMPT_HASH):
             con.execute(macro)
@@ -55,6 +55,11 @@ def resolve_if_changed(con: duckdb.DuckDBPyConnection, *, judge_reasoning: bool 
         con.execute("DELETE FROM landing.resolution")
         con.execute("INSERT INTO landing.resolution VALUES (?, ?)", [wanted, datetime.now(UTC)])
     return True
+
+
+def is_resolved(con: duckdb.DuckDBPyConnection, *, judge_reasoning: bool = False) -> bool:
+    """Whether raw.* was built from the present files by the present rules."""
+    return resolved_state(con) == _fingerprint(con, judge_reasoning=judge_reasoning)
 
 
 def resolved_state(con: duckdb.DuckDBPyConnection) -> str:

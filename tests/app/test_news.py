@@ -1,0 +1,153 @@
+"""Without news an evaluation is not run; anything that could change a table, or leave one unchecked, is news."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import dagster as dg
+import duckdb
+import pytest
+
+from pollux_dagster.app import news
+from pollux_dagster.app.news import published_without_news
+from pollux_dagster.defs.automation import nightly_schedule
+from pollux_dagster.settings import Settings
+from pollux_dagster.warehouse.publish import mark_stale
+from tests.fakes.instant_judge import InstantJudge
+from tests.flow.flow_world import execute, flow_settings, land_instructions, land_model, publication
+
+pytestmark = pytest.mark.timeout(300)
+
+
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
+    """A folder with a landing folder and its evaluated home, and the judge's address."""
+    folder = tmp_path_factory.mktemp("evaluated")
+    with InstantJudge() as judge:
+        settings = at(folder, judge.url)
+        assert published_without_news(settings) is None
+        land_instructions(settings)
+        land_model(settings, "first")
+        assert published_without_news(settings) is None
+        assert execute(settings)
+        assert published_without_news(settings)
+        yield folder, judge.url
+
+
+def at(folder: Path, url: str, **variables: str) -> Settings:
+    """Files are known by their content, because the home is copied here."""
+    return flow_settings(folder, url, POLLUX_TRUST_FILE_TIMES="false", **variables)
+
+
+@pytest.fixture
+def settled(evaluated: tuple[Path, str]) -> Iterator[Settings]:
+    """That home, put back as it was afterwards; in the same place, because ledger segments are known by their path."""
+    folder, url = evaluated
+    kept = folder.with_name("kept")
+    shutil.copytree(folder, kept)
+    try:
+        yield at(folder, url)
+    finally:
+        shutil.rmtree(folder)
+        kept.rename(folder)
+
+
+def change(path: str, rows: str) -> Callable[[Settings], None]:
+    def write(settings: Settings) -> None:
+        with (settings.landing / path).open("a") as file:
+            file.write(rows)
+
+    return write
+
+
+def query(sql: str) -> Callable[[Settings], None]:
+    def run(settings: Settings) -> None:
+        with duckdb.connect(str(settings.warehouse)) as con:
+            con.execute(sql)
+
+    return run
+
+
+NEWS: dict[str, Callable[[Settings], None]] = {
+    "an answer more": change(
+        "first.jsonl", '{"prompt_id": 1, "model_id": "first", "answer": "а", "sample_index": 1}\n'
+    ),
+    "a file more": change("second.jsonl", '{"prompt_id": 1, "model_id": "second", "answer": "а"}\n'),
+    "a file that cannot be read": change("broken.jsonl", "{\n"),
+    "a file less": lambda settings: (settings.landing / "first.jsonl").unlink(),
+    "what a landing.toml says": change("landing.toml", '[[files]]\nmatch = "first.jsonl"\nignore = true\n'),
+    "a verdict that failed": query("UPDATE judging.verdicts SET status = 'server_error' WHERE rowid = 0"),
+    "a verdict that is missing": query("DELETE FROM judging.verdicts WHERE rowid = 0"),
+    "a segment of the ledger that is gone": lambda settings: next((settings.ledger / "segments").iterdir()).unlink(),
+    "a journal that another process left": lambda settings: (settings.ledger / "active" / "x-0001.jsonl").touch(),
+    "a round of the golden set": query(
+        "INSERT INTO judging.golden_rounds VALUES ('r', 'j', 'm', 'vllm', '0', '[]', true, now(), 'run', 1)"
+    ),
+    "a publication that is gone": lambda settings: settings.published.unlink(),
+    "a publication that could not be renewed": lambda settings: mark_stale(
+        settings.published, reason="a check failed", run_id="x"
+    ),
+    "a warehouse that is gone": lambda settings: settings.warehouse.unlink(),
+    "a warehouse that is damaged": lambda settings: settings.warehouse.write_bytes(b"x" * 8192),
+}
+
+
+@pytest.mark.parametrize("name", NEWS)
+def test_what_could_change_a_table_is_news(settled: Settings, name: str) -> None:
+    assert published_without_news(settled)
+    NEWS[name](settled)
+    assert published_without_news(settled) is None
+
+
+def test_a_touched_file_is_read_again_only_where_times_are_trusted(settled: Settings) -> None:
+    (settled.landing / "first.jsonl").touch()
+    assert published_without_news(settled)
+    assert published_without_news(replace(settled, trust_file_times=True)) is None
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"POLLUX_JUDGE_MODEL": "another"},
+        {"POLLUX_PROFILE": "pollux-4b-no-heading"},
+        {"POLLUX_REPEATS": "2"},
+        {"POLLUX_MINIMUM_COVERAGE": "0.5"},
+        {"POLLUX_MAXIMUM_REJECTED_SHARE": "0.5"},
+        {"POLLUX_FAILING_MODELS": "leave_out"},
+        {"POLLUX_HUMAN_AGGREGATION": "median"},
+        {"POLLUX_CALIBRATION_PROXY": "both"},
+        {"POLLUX_JUDGE_REASONING": "true"},
+    ],
+    ids=lambda variables: next(iter(variables)),
+)
+def test_a_setting_that_could_change_a_table_is_news(evaluated: tuple[Path, str], variables: dict[str, str]) -> None:
+    folder, url = evaluated
+    assert published_without_news(at(folder, url))
+    assert published_without_news(at(folder, url, **variables)) is None
+
+
+def test_another_version_of_the_code_is_news(evaluated: tuple[Path, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(news, "_code_state", lambda: "of another version")
+    assert published_without_news(at(*evaluated)) is None
+
+
+def test_a_warehouse_that_another_process_writes_to_is_not_waited_for(evaluated: tuple[Path, str]) -> None:
+    settings = at(*evaluated)
+    with duckdb.connect(str(settings.warehouse)):
+        assert published_without_news(settings) is None
+    assert published_without_news(settings)
+
+
+def test_a_night_without_news_launches_nothing(evaluated: tuple[Path, str], tmp_path: Path) -> None:
+    settings = at(*evaluated)
+    due = at(*evaluated, POLLUX_FRESH_WITHIN_HOURS="24")
+    before = publication(settings)
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance, dg.build_schedule_context(instance) as context:
+        skipped = nightly_schedule(settings)(context)
+        assert isinstance(skipped, dg.SkipReason)
+        assert "nothing is new since the publication of 20" in str(skipped.skip_message)
+        assert isinstance(nightly_schedule(due)(context), dg.RunRequest)  # its policy counts the hours
+    assert publication(settings) == before

@@ -51,11 +51,11 @@ class ServedModel:
 
 
 def is_healthy(root_url: str, timeout_s: float, route: Route = DIRECT) -> bool:
-    """Whether `GET /health` answers 200 in time."""
+    """Whether `GET /health` answers 200 in time, or the server that it has no such address (Ollama, LM Studio)."""
     try:
         call(f"{root_url}/health", timeout_s=timeout_s, route=route)
-    except ProbeError:
-        return False
+    except ProbeError as error:
+        return error.status in (404, 405)
     return True
 
 

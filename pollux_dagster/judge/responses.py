@@ -33,8 +33,8 @@ _CONTEXT_ERROR = re.compile(
     r"|tokens? limit exceeded|exceeds max length|n_keep|greater than cache size",
     re.I,
 )
-# OpenAI, OpenRouter, DeepSeek, Moonshot, Alibaba, Zhipu. The second is also what Gemini says of a limit per minute, with
-# the time to wait.
+# OpenAI, OpenRouter, DeepSeek, Moonshot, Alibaba, Zhipu. The second is also what Gemini says of a limit per minute,
+# with the time to wait.
 _NO_CREDIT = re.compile(
     r"insufficient_quota|insufficient[ _](?:credits|balance|funds)|exceeded_current_quota|arrearage|overdue account"
     r"|余额不足|欠费",

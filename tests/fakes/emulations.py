@@ -357,8 +357,8 @@ OPENROUTER = Emulation(
     name="openrouter",
     sources=(
         "https://openrouter.ai/docs/api/reference/errors-and-debugging",
-        "https://openrouter.ai/docs/client-sdks/python/components/topproviderinfo.md: context_length of the top provider, "
-        "which may be null",
+        "https://openrouter.ai/docs/client-sdks/python/components/topproviderinfo.md: context_length of the top "
+        "provider, which may be null",
     ),
     path="/api/v1",
     models={
@@ -668,7 +668,8 @@ TABBYAPI = Emulation(
     sources=(
         "theroyallab/tabbyAPI endpoints/core/router.py and endpoints/core/utils/model.py: the list has names alone, "
         "/v1/model the parameters of the loaded model",
-        "endpoints/core/types/model.py: ModelCardParameters.max_seq_len; types/token.py: text or messages, tokens and length",
+        "endpoints/core/types/model.py: ModelCardParameters.max_seq_len; types/token.py: a text or messages, tokens "
+        "and length",
     ),
     models={"object": "list", "data": [{"id": "judge", "object": "model", "owned_by": "tabbyAPI", "parameters": None}]},
     # endpoints/OAI/utils/chat_completion.py, generate_chat_completion: every failure is this one, a long prompt too.
@@ -721,8 +722,8 @@ LM_STUDIO = Emulation(
 KOBOLDCPP = Emulation(
     name="koboldcpp",
     sources=(
-        "LostRuins/koboldcpp koboldcpp.py: /api/extra/true_max_context_length answers a value; a prompt beyond it loses its "
-        "beginning",
+        "LostRuins/koboldcpp koboldcpp.py: /api/extra/true_max_context_length answers a value; a prompt beyond it "
+        "loses its beginning",
     ),
     models={"object": "list", "data": [{"id": "koboldcpp/judge", "object": "model", "owned_by": "koboldcpp"}]},
     model="koboldcpp/judge",
@@ -861,8 +862,8 @@ MOONSHOT = Emulation(
             429,
             {
                 "error": {
-                    "message": "Your account org-1 <ak-1> is suspended due to insufficient balance, please recharge your "
-                    "account or check your plan and billing details",
+                    "message": "Your account org-1 <ak-1> is suspended due to insufficient balance, please recharge "
+                    "your account or check your plan and billing details",
                     "type": "exceeded_current_quota_error",
                 }
             },
@@ -904,7 +905,8 @@ GIGACHAT = Emulation(
     name="gigachat",
     sources=(
         "https://developers.sber.ru/docs/en/gigachat/api/reference",
-        "https://developers.sber.ru/docs/ru/gigachat-b2bank/api/errors-description: 402, 413 and 422 with status and message",
+        "https://developers.sber.ru/docs/ru/gigachat-b2bank/api/errors-description: 402, 413 and 422 with status and "
+        "message",
     ),
     path="/api/v1",
     models={"object": "list", "data": [{"id": "judge", "object": "model", "owned_by": "salutedevices"}]},

@@ -102,9 +102,9 @@ def text_of(kind: str, size: int, source: random.Random) -> str:
 
 KINDS = ("russian", "english", "digits", "chinese", "code", "noise", "spaces")
 HONEST: dict[str, Callable[[str], int]] = {
-    "two tokens a word": lambda text: tokens_of(text) + TEMPLATE,
+    "two tokens a word": lambda text: 2 * len(re.findall(r"\w{1,8}|[^\w\s]", text)) + TEMPLATE,
     "a byte a token": lambda text: len(text.encode()) + TEMPLATE,
-    "words and digits apart": lambda text: len(re.findall(r"\d|[^\W\d]{1,6}|[^\w\s]+|\s{2,}", text)) + TEMPLATE,
+    "words and digits apart": lambda text: len(re.findall(r"\d|[^\W\d]{1,4}|[^\w\s]+|\s{2,}", text)) + TEMPLATE,
     "long system message": lambda text: len(text.encode()) // 4 + 3_000,
     "no numbers": lambda _: 0,
 }

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from pollux_dagster.core.markup import MARKUP
 from pollux_dagster.core.profile_files import packaged_profile
 from pollux_dagster.core.prompts import (
-    MARKUP,
+    AS_TEXT_RULE,
     PromptTemplate,
     as_text,
     as_written,
@@ -161,6 +162,11 @@ def test_what_was_written_can_be_restored_and_no_markup_is_left(parts: list[str]
     shown = as_text(text)
     assert as_written(shown) == text
     assert not [token for token in TOKENS if token in shown]
+
+
+def test_the_rule_is_the_one_that_homes_have_keys_of() -> None:
+    """A change of it asks about every text with markup again: say so in the changelog."""
+    assert AS_TEXT_RULE == "7860ba0a"
 
 
 @settings(deadline=None)

@@ -132,7 +132,7 @@ class _Reply(_Section):
     score: ReplyFormat
     score_path: str = "score"
     rationale_path: str = "rationale"
-    tag: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]*$")] = "score"
+    tag: Annotated[str, Field(pattern=r"^[\p{L}_][\p{L}\p{N}_.-]*$")] = "score"
     pattern: str = ""
 
     @field_validator("score_path", "rationale_path")
@@ -297,7 +297,18 @@ def _checked(path: Path, content: Mapping[str, Any]) -> _Profile:
             f"{where}: " * bool(where) + " or ".join([first, *(more.partition("expected ")[2] for more in others)])
             for where, (first, *others) in faults.items()
         )
-        raise ProfileError(f"{path}: " + "; ".join(said)) from None
+        raise ProfileError(f"{path}: " + "; ".join([*said, *_faults_of_prompt(path, content)])) from None
+
+
+def _faults_of_prompt(path: Path, content: Mapping[str, Any]) -> list[str]:
+    """What is wrong with the texts of a prompt whose fields are right, so that a message has all faults of a file."""
+    try:
+        _template(path, _Prompt.model_validate(content.get("prompt")))
+    except ValidationError:
+        return []  # it was said
+    except ProfileError as error:
+        return [str(error).removeprefix(f"{path}: ")]
+    return []
 
 
 def _place(location: tuple[int | str, ...]) -> str:

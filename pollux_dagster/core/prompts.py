@@ -44,8 +44,9 @@ def keeping_heading(template: str) -> PromptTemplate:
 
 def leaving_out_heading(template: str) -> PromptTemplate:
     """The template whose paragraph with the reference is left out where there is no reference."""
-    paragraphs = [part for part in template.split("\n\n") if "{reference_answer}" not in part]
-    return PromptTemplate(template, "\n\n".join(paragraphs))
+    blank_line = "\r\n\r\n" if "\r\n\r\n" in template else "\n\n"  # a file written on Windows
+    paragraphs = [part for part in template.split(blank_line) if "{reference_answer}" not in part]
+    return PromptTemplate(template, blank_line.join(paragraphs))
 
 
 def as_text(text: str) -> str:

@@ -175,8 +175,8 @@ _PATTERNS = (
     ),
 )
 
-# Switches of Qwen3 and GLM, by which a model leaves its reasoning out: words to the tokenizer, commands to the model.
-_SWITCH_OF_REASONING = re.compile(r"(?<![\w/.])/(?:no_?)?think(?![\w/.])")
+# By these words Qwen3 leaves its reasoning out. To its tokenizer they are words like any other.
+_SWITCH_OF_REASONING = re.compile(r"(?<![\w/.])/(?:no_)?think(?![\w/.])")
 # The first and last token of Llama 2 and Mistral are also HTML's mark-up for struck-out text. A pair of them around
 # words of one line, or one in quoted code, is taken to be HTML.
 _STRUCK_OUT = re.compile(r"<s>[^<>\n]{1,400}</s>|```.{0,20000}?(?:```|\Z)|`[^`\n]{1,200}`", re.DOTALL)

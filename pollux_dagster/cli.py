@@ -346,24 +346,26 @@ def accept(home: Home = None) -> None:
 @app.command()
 def servers(
     home: Home = None,
-    stop: Annotated[str | None, typer.Option(help="Stop the server with this key, or `all`")] = None,
+    stop: Annotated[str | None, typer.Option(help="Stop and forget the server with this key, or `all`")] = None,
 ) -> None:
-    """List the managed judge servers of a home, or stop them."""
+    """List the managed judge servers of a home that run or have failed, or stop them."""
     from pollux_dagster.core.text import escaped
-    from pollux_dagster.judge.server import list_servers, stop_server
+    from pollux_dagster.judge.server import current_servers, forget_server, list_servers, stop_server
 
     folder = _settings(POLLUX_HOME=home).servers
-    found = list_servers(folder)
-    for server in found:
-        if stop in (server.key, "all"):
-            stop_server(folder, server.key)
-    for server in list_servers(folder) if stop else found:
+    known = {server.key: server for server in list_servers(folder)}
+    if stop not in (None, "all", *known):
+        _fail(f"no server {stop!r} in {folder}; `pollux servers` lists the existing ones")
+    for key in known if stop == "all" else [stop] if stop else []:
+        was_running = stop_server(folder, key)
+        forgotten = forget_server(folder, key)
+        said = "stopped" if was_running else "removed from the list" if forgotten else "in use by a client"
+        typer.echo(escaped(f"{key}  {said}  {known[key].engine}  {known[key].model}"))
+    for server in [] if stop else current_servers(folder):
         line = (
             f"{server.key}  {server.status}  {server.engine}  {server.model}  {server.leases} in use  {server.reason}"
         )
-        typer.echo(escaped(line))
-    if stop not in (None, "all") and stop not in {server.key for server in found}:
-        _fail(f"no server {stop!r} in {folder}; `pollux servers` lists the existing ones")
+        typer.echo(escaped(f"{line} (log: {server.log})" if server.status == "failed" else line))
 
 
 @app.command()

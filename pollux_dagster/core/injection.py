@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
 
+from pollux_dagster.core.markup import TAG_OF_REASONING, TOKEN, WRITTEN_BY_PEOPLE
 from pollux_dagster.core.profile_files import packaged_profile
 
 
@@ -174,24 +175,12 @@ _PATTERNS = (
     ),
 )
 
-# Special tokens by family: a server reads them in an answer as what they are, and a turn can end with one. Whatever
-# stands between `<|` and `|>` is one: ChatML, Qwen, Llama 3, Phi, harmony, Command R, DeepSeek (whose bars are wide and
-# fold to these) and those to come; nothing else is written so. The rest is written like tags and is named one by one.
-_SPECIAL_TOKEN = re.compile(
-    r"""<\|[\w▁./:-]{1,48}\|>|\[\|\w{1,24}\|\]                          # <|im_end|>, <|eot_id|>; EXAONE's [|endofturn|]
-    |<\|(?:turn|channel|think|tool_\w{1,16})>|<(?:turn|channel|think|tool_\w{1,16})\|>  # Gemma 4
-    |</?(?:start|end)_of_(?:turn|image)>|<[be]os>|<[be]os_token>|<unused\d{1,4}>   # Gemma, Command R
-    |\[/?inst\]|<</?sys>>                                                        # Llama 2
-    |\[/?(?:system_prompt|available_tools|tool_results|tool_calls|tool_content)\]  # Mistral
-    |</?(?:tool_call|tool_response|function_?calls?)>|</?(?:seed|minimax):\w{1,24}>   # Qwen, Hermes, Seed, MiniMax
-    |<reserved_\d{1,4}>|<special_\d{1,4}>|<extra_id_\d{1,4}>|\[unused_token_\d{1,4}\]|\[gmask\]|<sop>|<eop>|<eoh>
-    |\]~!?b[\]\[]|\[e~\[""",
-    re.VERBOSE,
-)
-_THINKING_TAG = re.compile(r"</?(?:think|thinking|thought)>|\[/?think\]|◁/?think▷|</?(?:seed|minimax):think>")
+# By these words Qwen3 leaves its reasoning out. To its tokenizer they are words like any other.
+_SWITCH_OF_REASONING = re.compile(r"(?<![\w/.])/(?:no_)?think(?![\w/.])")
 # The first and last token of Llama 2 and Mistral are also HTML's mark-up for struck-out text. A pair of them around
 # words of one line, or one in quoted code, is taken to be HTML.
 _STRUCK_OUT = re.compile(r"<s>[^<>\n]{1,400}</s>|```.{0,20000}?(?:```|\Z)|`[^`\n]{1,200}`", re.DOTALL)
+_SENTENCE_TOKENS = ("<s>", "</s>")
 _SENTENCE_TOKEN = re.compile(r"(?<![a-z0-9_])<s>|</s>")  # vector<s> is an argument of a template
 
 # Letters that look alike in the two alphabets: a model reads "поcтавь" with a Latin c as if it were Cyrillic.
@@ -212,13 +201,31 @@ def injection_reasons(answer: str) -> tuple[str, ...]:
     Cyrillic with Latin lookalikes are read as either. Time is linear in the length of the answer, memory constant.
     """
     pieces = (answer[at : at + _PIECE] for at in range(0, max(1, len(answer) - _OVERLAP), _PIECE - _OVERLAP))
-    return tuple(sorted({reason.value for piece in pieces for text in _readings(piece) for reason in _found(text)}))
+    return tuple(sorted({reason.value for piece in pieces for reason in _reasons(piece)}))
+
+
+def _reasons(piece: str) -> Iterator[InjectionReason]:
+    plain = piece if piece.isascii() else _INVISIBLE.sub("", unicodedata.normalize("NFKC", piece))
+    for text in {piece, plain}:
+        yield from _markup(text)
+    for text in _readings(plain):
+        yield from _found(text)
+
+
+def _markup(text: str) -> Iterator[InjectionReason]:
+    """What `prompts.as_text` would show the judge as characters, but for what people write to other ends."""
+    for token in TOKEN.finditer(text):
+        if TAG_OF_REASONING.fullmatch(token[0]):
+            yield InjectionReason.THINKING_TAG
+        elif token[0] not in _SENTENCE_TOKENS and not WRITTEN_BY_PEOPLE.fullmatch(token[0]):
+            yield InjectionReason.SPECIAL_TOKEN
+    if "s>" in text and _SENTENCE_TOKEN.search(_STRUCK_OUT.sub(" ", text)):
+        yield InjectionReason.SPECIAL_TOKEN
 
 
 def _found(text: str) -> Iterator[InjectionReason]:
-    if _SPECIAL_TOKEN.search(text) or ("s>" in text and _SENTENCE_TOKEN.search(_STRUCK_OUT.sub(" ", text))):
-        yield InjectionReason.SPECIAL_TOKEN
-    if _THINKING_TAG.search(text):
+    """What a folded text holds of everything else, and tags of reasoning in any case."""
+    if TAG_OF_REASONING.search(text) or _SWITCH_OF_REASONING.search(text):
         yield InjectionReason.THINKING_TAG
     for pattern in (_heading(), *_PATTERNS):
         if all(any(stem in text for stem in stems) for stems in pattern.stems) and pattern.pattern.search(text):
@@ -240,11 +247,8 @@ def _heading() -> _Pattern:
     )
 
 
-def _readings(answer: str) -> Iterator[str]:
-    text = answer
-    if not text.isascii():
-        text = _INVISIBLE.sub("", unicodedata.normalize("NFKC", text))
-    text = text.casefold().replace("ё", "е")
+def _readings(plain: str) -> Iterator[str]:
+    text = plain.casefold().replace("ё", "е")
     yield text
     if not text.isascii() and _MIXED_WORD.search(text):
         yield text.translate(_TO_CYRILLIC)

@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import math
 import re
-import signal
 import stat
-import subprocess
-import sys
+import time
 import tomllib
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
@@ -21,6 +19,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError, field_validator, model_validator
 
+from pollux_dagster.core.patterns import SlowPatternError, groups_of, matches_of
 from pollux_dagster.core.profiles import JudgeProfile, ReplyFormat, RequestForm, Sampling, ScorePlace
 from pollux_dagster.core.prompts import PLACEHOLDERS, PromptTemplate, keeping_heading, leaving_out_heading
 
@@ -35,20 +34,11 @@ _LARGEST_FILE_BYTES = 1 << 20
 # A word in braces; a command before it makes it LaTeX, as in \boxed{x}.
 _BRACED = re.compile(r"(?P<command>\\[A-Za-z]+)?(?P<open>\{+)(?P<word>[^\W\d]\w*)(?P<close>\}+)")
 
-# Searches with a pattern as replies are searched, in texts that tempt it to backtrack and that it does not match in the
-# end, with and without the literal text that it begins with. The limit is of processor time, so that a busy machine
-# refuses no pattern.
-_PATTERN_SECONDS = 2
-_TRIAL = rf"""
-import re, resource, sys
-resource.setrlimit(resource.RLIMIT_CPU, ({_PATTERN_SECONDS}, {_PATTERN_SECONDS}))
-source = sys.stdin.buffer.read().decode()
-pattern = re.compile(source)
-start = re.sub(r"\\(\W)", r"\1", re.match(r"(?:[^\\()\[\]{{}}.*+?|^$]|\\\W)*", source)[0])
-for piece in ("word ", "слово, ", "a", "1", " ", "1 ", "\n", "a.", "<a>", "[a]", "**a** "):
-    for text in {{first + piece * (2000 // len(piece)) + "\0" for first in ("", start)}}:
-        for _ in pattern.finditer(text): pass
-"""
+# What a pattern is tried on: texts that tempt it to backtrack and that it does not match in the end.
+_PATTERN_SECONDS = 2.0
+_TEMPTING = ("word ", "слово, ", "a", "1", " ", "1 ", "\n", "a.", "<a>", "[a]", "**a** ")
+_LITERAL = re.compile(r"[^\\()\[\]{}.*+?|^$]{2,}")  # without such a text in it a search ends before it begins
+_LITERAL_START = re.compile(r"(?:[^\\()\[\]{}.*+?|^$]|\\\W)*")
 
 
 class ProfileError(ValueError):
@@ -142,7 +132,7 @@ class _Reply(_Section):
     score: ReplyFormat
     score_path: str = "score"
     rationale_path: str = "rationale"
-    tag: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]*$")] = "score"
+    tag: Annotated[str, Field(pattern=r"^[\p{L}_][\p{L}\p{N}_.-]*$")] = "score"
     pattern: str = ""
 
     @field_validator("score_path", "rationale_path")
@@ -157,27 +147,42 @@ class _Reply(_Section):
         if (self.score is ReplyFormat.REGEX) != bool(self.pattern):
             raise ValueError('pattern: expected one with score = "regex", and with no other')
         try:
-            groups = re.compile(self.pattern).groups
-        except re.error as error:
-            raise ValueError(f"pattern: expected a regular expression of Python, {error}") from None
+            groups = groups_of(self.pattern)
+        except ValueError as error:
+            raise ValueError(f"pattern: {error}") from None
         if self.pattern and groups != 1:
             others = "; write the others as (?:…)" if groups > 1 else ""
             raise ValueError(f"pattern: expected exactly one group, the score; found {groups}{others}")
         if self.pattern and not _is_quick(self.pattern):
             raise ValueError(
                 f"pattern: expected one that is quick in any reply; texts of 2,000 characters took it more than "
-                f"{_PATTERN_SECONDS} s. Leave out what stands before the score, above all a repetition in a repetition"
+                f"{_PATTERN_SECONDS:g} s. Leave out what stands before the score, above all a repetition in another"
             )
         return self
 
 
 @cache
 def _is_quick(pattern: str) -> bool:
-    """Whether a pattern, tried in a process of its own because a search cannot be interrupted, takes little time."""
-    trial = subprocess.run(
-        [sys.executable, "-I", "-S", "-c", _TRIAL], input=pattern.encode(), capture_output=True, check=False
-    )
-    return trial.returncode not in (-signal.SIGXCPU, -signal.SIGKILL)
+    """Whether searches in texts of 2,000 characters take little time: with and without the literal text that the
+    pattern begins with, and all that it names.
+    """
+    begins = _LITERAL_START.match(pattern)
+    start = re.sub(r"\\(\W)", r"\1", begins[0]) if begins else ""
+    named = "".join(_LITERAL.findall(pattern))
+    left_s = _PATTERN_SECONDS
+    try:
+        for piece in _TEMPTING:
+            body = piece * (2_000 // len(piece))
+            for text in {f"{first}{body}{last}\0" for first in ("", start) for last in ("", named)}:
+                began = time.process_time()
+                for _ in matches_of(pattern, text, left_s):
+                    pass
+                left_s -= time.process_time() - began
+                if left_s <= 0:
+                    return False
+    except SlowPatternError:
+        return False
+    return True
 
 
 class _Server(_Section):
@@ -292,7 +297,18 @@ def _checked(path: Path, content: Mapping[str, Any]) -> _Profile:
             f"{where}: " * bool(where) + " or ".join([first, *(more.partition("expected ")[2] for more in others)])
             for where, (first, *others) in faults.items()
         )
-        raise ProfileError(f"{path}: " + "; ".join(said)) from None
+        raise ProfileError(f"{path}: " + "; ".join([*said, *_faults_of_prompt(path, content)])) from None
+
+
+def _faults_of_prompt(path: Path, content: Mapping[str, Any]) -> list[str]:
+    """What is wrong with the texts of a prompt whose fields are right, so that a message has all faults of a file."""
+    try:
+        _template(path, _Prompt.model_validate(content.get("prompt")))
+    except ValidationError:
+        return []  # it was said
+    except ProfileError as error:
+        return [str(error).removeprefix(f"{path}: ")]
+    return []
 
 
 def _place(location: tuple[int | str, ...]) -> str:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from decimal import Context, Decimal
 from typing import Any
 
+from pollux_dagster.core.patterns import SlowPatternError, matches_of
 from pollux_dagster.core.profiles import JudgeProfile, ReplyFormat, ScorePlace
 from pollux_dagster.core.reasoning import split_reasoning
 from pollux_dagster.core.verdicts import VerdictStatus
@@ -42,6 +43,8 @@ _AFTERWARDS = re.compile(r"[\s*_`.]*\Z")  # all that may follow a complete score
 _BEFORE = re.compile(r"[+\-−]?[0-9.,]*\Z")
 _AFTER = re.compile(r"[0-9]*(?:[.,][0-9]+)?(?:\s*(?:/|из|out\s+of)\s*[0-9]+)?", re.I)
 _FENCE = re.compile(r"\A```(?:json)?\s*(?P<body>.*?)\s*```\Z", re.S)
+# Longer ones, of whatever else a reply holds, are not searched: they would take the patterns above minutes.
+_LONGEST_SCORE_CHARS = 1_000
 _TOO_LARGE, _MOST_DECIMALS = 10**9, 9
 # The significant digits that a double keeps of a decimal number; digits after them are floating-point noise.
 _DOUBLE = Context(prec=15)
@@ -89,11 +92,14 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class _Located:
-    """The part of a reply that should be the score. `is_closed`: the score is complete, nothing of it was cut off."""
+    """The part of a reply that should be the score. `is_closed`: the score is complete, nothing of it was cut off.
+    `problem` says why it was not looked for to the end.
+    """
 
     score_text: str
     rationale: str | None
     is_closed: bool
+    problem: str | None = None
 
 
 def read_reply(
@@ -123,6 +129,8 @@ def read_reply(
             return failed(VerdictStatus.REPETITION, "the reply repeats itself up to the token limit")
         problem = f"the token limit was reached before the score was complete (the server says {finish!r})"
         return failed(VerdictStatus.TRUNCATED, problem)
+    if located.problem:
+        return failed(VerdictStatus.UNPARSEABLE, located.problem)
     number = read_number(located.score_text, levels)
     if number is None:
         if repeats_endlessly(generated):
@@ -142,6 +150,8 @@ def read_number(text: str, levels: Sequence[float]) -> Decimal | None:
     "2/5" or "2 из 5" when the second number is the scale's own maximum. Words are not read as numbers. A
     hyphen that touches the number is its minus, with or without a label.
     """
+    if len(text.strip()) > _LONGEST_SCORE_CHARS:
+        return None
     label = _LABELLED if min(levels, default=0.0) < 0 else _LABELLED_BY_DASH
     stripped = _MARKDOWN.sub("", text).strip("\"'«» \n\t")
     if match := re.fullmatch(label + _BARE, stripped, re.I):
@@ -189,7 +199,7 @@ def _locate(place: ScorePlace, message: MessageParts) -> _Located:
         case ReplyFormat.TAG:
             return _locate_tag(content, rationale, re.escape(place.tag))
         case ReplyFormat.REGEX:
-            return _locate_group(content, rationale, re.compile(place.pattern))
+            return _locate_group(content, rationale, place.pattern)
 
 
 def _locate_tag(content: str, rationale: str | None, tag: str) -> _Located:
@@ -203,15 +213,18 @@ def _locate_tag(content: str, rationale: str | None, tag: str) -> _Located:
     return _Located(score, _join(rationale, before) if before else rationale, is_closed=True)
 
 
-def _locate_group(content: str, rationale: str | None, pattern: re.Pattern[str]) -> _Located:
+def _locate_group(content: str, rationale: str | None, pattern: str) -> _Located:
     """The pattern's group where it matches once, with all of the number that it is a part of."""
-    found = list(itertools.islice(pattern.finditer(content), 2))
-    if len(found) != 1 or found[0][1] is None:
+    try:
+        matches = list(itertools.islice(matches_of(pattern, content), 2))
+    except SlowPatternError as error:
+        return _Located("", rationale or content.strip() or None, is_closed=False, problem=str(error))
+    if len(matches) != 1 or matches[0][1] is None:
         return _Located("", rationale or content.strip() or None, is_closed=False)
-    start, end = found[0].span(1)
+    start, end = matches[0].span(1)
     start -= len((_BEFORE.search(content, max(0, start - 20), start) or [""])[0])
     end += len((_AFTER.match(content, end) or [""])[0])
-    before = content[: found[0].start()].strip()
+    before = content[: matches[0].start()].strip()
     return _Located(content[start:end], _join(rationale, before) if before else rationale, is_closed=False)
 
 

@@ -111,7 +111,7 @@ class JudgeClient:
         self._numbers = itertools.count()
         self._server_echoes_ids = False
         self._other_models: set[str] = set()
-        self._counts = [self._count_messages, self._count_templated, self._count_text]
+        self._counts = [self._count_messages, self._count_templated, self._count_text, self._count_encoded]
 
     async def ask(self, prompt: str, sampling: Sampling, levels: Sequence[float]) -> Completion | Failure:
         """Send one prompt, again without the fields that the server refuses where that asks for the same.
@@ -171,7 +171,7 @@ class JudgeClient:
     async def count_prompt_tokens(self, prompt: str) -> int | Failure:
         """The prompt's length in tokens as the server counts it; `refused` where it does not count.
 
-        Servers count in one of three ways; the one that this server has is remembered.
+        Servers count in one of four ways; the one that this server has is remembered.
         """
         for ask in self._counts:
             count = await ask(prompt)
@@ -198,6 +198,13 @@ class JudgeClient:
         """SGLang counts a text."""
         text = "".join(message["content"] for message in self._dialect.messages(prompt))
         count = await self._tokenized({"model": self.endpoint.model, "prompt": text})
+        return count if isinstance(count, Failure) else count + TEMPLATE_TOKENS
+
+    async def _count_encoded(self, prompt: str) -> int | Failure:
+        """TabbyAPI counts messages without the beginning of the reply."""
+        body = {"text": self._dialect.messages(prompt)}
+        reply = await self._post("/token/encode", orjson.dumps(body), self._next_id())
+        count = reply if isinstance(reply, Failure) else read_token_count(reply)
         return count if isinstance(count, Failure) else count + TEMPLATE_TOKENS
 
     async def _tokenized(self, body: dict[str, Any]) -> int | Failure:

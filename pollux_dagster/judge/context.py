@@ -11,11 +11,11 @@ import re
 from pollux_dagster.judge.client import TEMPLATE_TOKENS, JudgeClient
 from pollux_dagster.judge.responses import Completion, Failure, FailureKind
 
-_MARGIN = 1.25  # over the densest prompt seen, because other texts may split into more tokens
+DENSER = 1.25  # than the densest prompt seen, because other texts may split into more tokens
 _ENOUGH_SAMPLES = 64
 _FEW_SAMPLES = 8
 _LONGEST_MEAN_TOKEN_BYTES = 16  # English has 4 to 5 bytes a token, Russian 4 to 7
-_FEWEST_CHARS_PER_TOKEN = 3  # below it nothing was cut, and a closer look would only cost time
+FEWEST_CHARS_PER_TOKEN = 3  # below it nothing was cut, and a closer look would only cost time
 _RUN = re.compile(r"(.)\1{4,}", re.DOTALL)
 _PIECE = re.compile(r"\S*\w|[^\w\s]+(?!\S)")
 _LEAST_TOKENS_PER_PIECE = 0.9  # not 1, for the odd token that reaches over a piece's end
@@ -29,26 +29,15 @@ def too_long(context: int, prompt_tokens: int, max_tokens: int) -> str:
     )
 
 
-def shortened(prompt: str, prompt_tokens: int) -> str | None:
-    """Why the server cannot have read all of the prompt; None where it may have, or does not count tokens.
+def fewest_tokens(prompt: str) -> float:
+    """What the prompt has at least by any tokenizer.
 
-    Some servers (Ollama's /v1 beyond num_ctx) drop a part of a prompt that is too long and answer all the same. No
-    tokenizer joins words, and none has tokens that long on average; long runs of one character, which some do join,
-    count as four.
+    None joins words, and none has tokens that long on average; long runs of one character, which some do join, count as
+    four.
     """
-    if not prompt_tokens or len(prompt) < _FEWEST_CHARS_PER_TOKEN * prompt_tokens:
-        return None
     collapsed = _RUN.sub(r"\1\1\1\1", prompt)
-    least = max(
-        _LEAST_TOKENS_PER_PIECE * len(_PIECE.findall(collapsed)),
-        len(collapsed.encode("utf-8", "replace")) / _LONGEST_MEAN_TOKEN_BYTES,
-    )
-    if least <= prompt_tokens:
-        return None
-    return (
-        f"expected the server to read the whole prompt, which is {least:.0f} tokens or more, it read {prompt_tokens}: "
-        "it cut the prompt. Serve the judge with a longer context (Ollama: OLLAMA_CONTEXT_LENGTH)"
-    )
+    pieces = _LEAST_TOKENS_PER_PIECE * len(_PIECE.findall(collapsed))
+    return max(pieces, len(collapsed.encode("utf-8", "replace")) / _LONGEST_MEAN_TOKEN_BYTES)
 
 
 class ContextCheck:
@@ -88,12 +77,12 @@ class ContextCheck:
     def _certainly_too_long(self, client: JudgeClient, size: int, max_tokens: int) -> str | None:
         """Some servers (`transformers serve`) do not check a prompt's length and read on beyond the model's context."""
         least = self._least_tokens_per_byte if self._samples >= _FEW_SAMPLES else 1 / _LONGEST_MEAN_TOKEN_BYTES
-        tokens = int(size * least / _MARGIN)
+        tokens = int(size * least / DENSER)
         context = client.endpoint.max_model_len
         return too_long(context, tokens, max_tokens) if tokens > context else None
 
     def _upper_bound(self, size: int) -> float:
         tokens = float(size)  # a token covers at least one byte
         if self._samples >= _ENOUGH_SAMPLES:
-            tokens = min(tokens, size * self._most_tokens_per_byte * _MARGIN)
+            tokens = min(tokens, size * self._most_tokens_per_byte * DENSER)
         return tokens + TEMPLATE_TOKENS

@@ -102,20 +102,25 @@ class Dialect:
         """Which fields of the judge the server does not take, so that it answers no request; None where that is not
         sure.
         """
-        # SGLang names the newer field when it is the older one that it got.
-        stated = {**sent, _NEWER_LIMIT: sent.get(_NEWER_LIMIT, sent.get(_LIMIT))}
-        fixed = [name for name in _named(stated, refusal) if name not in ("model", "messages")]
-        if self._accepted or not fixed or not is_objection(refusal):
-            return None
-        shown = ", ".join(
-            f"{name} = {stated[name]!r}" if isinstance(stated[name], int | float) else name for name in fixed
-        )
-        if set(fixed) <= {_LIMIT, _NEWER_LIMIT}:
-            return f"it does not take {shown}: use a profile with a max_tokens that it takes (docs/judges.md)"
-        return (
-            f"it does not take {shown}. Without it this would be another judge: use a profile that does not state it, "
-            'for instance openai-reasoning, or one of your own (docs/judges.md) with "server" for what it decides'
-        )
+        return None if self._accepted else objection(sent, refusal)
+
+
+def objection(sent: Mapping[str, Any], refusal: str) -> str | None:
+    """Which fields of the request a refusal objects to that cannot be left out, and what to do; None where it names
+    none.
+    """
+    # SGLang names the newer field when it is the older one that it got.
+    stated = {**sent, _NEWER_LIMIT: sent.get(_NEWER_LIMIT, sent.get(_LIMIT))}
+    fixed = [name for name in _named(stated, refusal) if name not in ("model", "messages")]
+    if not fixed or not is_objection(refusal):
+        return None
+    shown = ", ".join(f"{name} = {stated[name]!r}" if isinstance(stated[name], int | float) else name for name in fixed)
+    if set(fixed) <= {_LIMIT, _NEWER_LIMIT}:
+        return f"it does not take {shown}: use a profile with a max_tokens that it takes (docs/judges.md)"
+    return (
+        f"it does not take {shown}. Without it this would be another judge: use a profile that does not state it, "
+        'for instance openai-reasoning, or one of your own (docs/judges.md) with "server" for what it decides'
+    )
 
 
 def harmless_prompt(profile: JudgeProfile) -> str:

@@ -19,13 +19,14 @@ from pollux_dagster.core.profiles import JudgeProfile, Sampling
 from pollux_dagster.core.replies import Reply, read_reply
 from pollux_dagster.core.verdicts import VerdictStatus
 from pollux_dagster.judge.concurrency import AdaptiveConcurrency
-from pollux_dagster.judge.context import ContextCheck, shortened, too_long
+from pollux_dagster.judge.context import ContextCheck, too_long
 from pollux_dagster.judge.distribution import ScoreDistribution
 from pollux_dagster.judge.endpoint import Endpoint
 from pollux_dagster.judge.recovery import SharedServer
 from pollux_dagster.judge.responses import Completion, Failure, FailureKind
 from pollux_dagster.judge.retry import ALTERABLE, FINAL_STATUS, SUSPICIOUS, RetryPolicy, altered
 from pollux_dagster.judge.server.errors import AddressError
+from pollux_dagster.judge.whole import WholeCheck
 from pollux_dagster.judge.work import EvaluationError
 
 # By default a managed server may be restarted three times in half an hour. One prompt that kills it is found within
@@ -83,6 +84,7 @@ class VerdictRequester:
         self._policy = policy
         self._random = random_source
         self._context = ContextCheck()
+        self._whole = WholeCheck(profile.sampling, log)
         self._distribution = ScoreDistribution(log) if profile.request.distributes_score else None
         self._asking = 0
         # Indexed by the number of deaths that a request was in flight for. A place is kept until its request is
@@ -153,7 +155,8 @@ class VerdictRequester:
             spent.attempts += 1
             spent.latency_s = time.monotonic() - began
             if isinstance(answer, Completion):
-                reply = self._read(request, answer, client.endpoint)
+                cut = await self._whole.problem(client, request.prompt, answer)
+                reply = self._read(request, answer, client.endpoint, cut)
                 if reply is _Next.ASK_ALTERED:
                     self.retries += 1
                     continue
@@ -197,12 +200,16 @@ class VerdictRequester:
         found = await self._distribution.of(client, answer, score, request.levels)
         return replace(outcome, level_probabilities=found)
 
-    def _read(self, request: _Request, answer: Completion, endpoint: Endpoint) -> Reply | Literal[_Next.ASK_ALTERED]:
-        """What the completion says, or that it is worth one more request; its sampling is then already altered."""
+    def _read(
+        self, request: _Request, answer: Completion, endpoint: Endpoint, cut: str | None
+    ) -> Reply | Literal[_Next.ASK_ALTERED]:
+        """What the completion says, or that it is worth one more request; its sampling is then already altered. `cut`
+        says why it is not about the whole prompt.
+        """
         self._shared.note_success()
         self._concurrency.on_completion()
         request.spent.add(answer)
-        problem = shortened(request.prompt, answer.prompt_tokens)
+        problem = cut
         if problem is None and answer.prompt_tokens >= endpoint.max_model_len:
             problem = too_long(endpoint.max_model_len, answer.prompt_tokens, request.sampling.max_tokens)
         if problem is not None:

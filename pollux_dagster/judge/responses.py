@@ -30,11 +30,16 @@ _CONTEXT_ERROR = re.compile(
     r"|exceeds the maximum number of tokens|(?:prompt|input) tokens? (?:count )?.{0,40}exceed|maximum prompt length"
     r"|reduce the length of the (?:messages|prompt|input)|contextwindowexceeded|too many input tokens|max_seq_len"
     r"|input tokens must be no more than|(?:prompt|request) (?:is )?too long|maximum sequence length|max input len"
-    r"|tokens? limit exceeded",
+    r"|tokens? limit exceeded|exceeds max length|n_keep|greater than cache size",
     re.I,
 )
-# OpenAI, OpenRouter, DeepSeek. The second is also what Gemini says of a limit per minute, with the time to wait.
-_NO_CREDIT = re.compile(r"insufficient_quota|insufficient[ _](?:credits|balance|funds)", re.I)
+# OpenAI, OpenRouter, DeepSeek, Moonshot, Alibaba, Zhipu. The second is also what Gemini says of a limit per minute,
+# with the time to wait.
+_NO_CREDIT = re.compile(
+    r"insufficient_quota|insufficient[ _](?:credits|balance|funds)|exceeded_current_quota|arrearage|overdue account"
+    r"|余额不足|欠费",
+    re.I,
+)
 _NO_QUOTA = re.compile(r"exceeded your current quota", re.I)
 _NO_KEY = re.compile(r"api[ _]key (?:is )?(?:not valid|invalid)|invalid[ _]api[ _]key|api_key_invalid", re.I)
 _NO_MODEL = re.compile(r"model|deployment|endpoint", re.I)
@@ -314,6 +319,9 @@ def _error_types(body: bytes) -> str:
 def _error_text(body: bytes) -> str:
     error = _error_of_body(body)
     message = _mapping(error).get("message", error)
+    provider = _text(_mapping(_mapping(error).get("metadata")).get("raw"))  # OpenRouter: what the model's server said
+    if provider and isinstance(message, str):
+        message = f"{message}: {provider}"
     # Anything but a text is shown as received: it may be nested deeper than Python can write.
     shown = message if isinstance(message, str) else body[:_MAX_ERROR_CHARS].decode("utf-8", "replace")
     return shown[:_MAX_ERROR_CHARS].strip()

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from pollux_dagster.core.markup import MARKUP
 from pollux_dagster.core.profile_files import packaged_profile
 from pollux_dagster.core.prompts import (
-    MARKUP,
+    AS_TEXT_RULE,
     PromptTemplate,
     as_text,
     as_written,
@@ -103,7 +104,8 @@ TOKENS = (
     *("[PREFIX]", "[SUFFIX]", "[MIDDLE]", "[UNUSED_TOKEN_145]", "<s>", "</s>", "<unk>", "<pad>", "<mask>", "[CLS]"),
     *("<BOS_TOKEN>", "<EOP_TOKEN>", "<fim_prefix>", "<fim_pad>", "<role>", "</role>", "<<SYS>>", "<</SYS>>"),
     *("<think>", "</think>", "<reasoning>", "</thought>", "<mm:think>", "<seed:think>", "◁think▷", "◁/think▷"),
-    *("‹think›", "[|endofturn|]", "<extra_id_1>", "<reserved_106>"),
+    *("‹think›", "[|endofturn|]", "<extra_id_1>", "<reserved_106>", "/nothink", "<jupyter_start>", "<commit_msg>"),
+    *("<issue_closed>", "<reponame>", "<gh_stars>", "<empty_output>", "[STREAMING_PAD]", "[NEXT_AUDIO_TEXT]"),
 )
 
 
@@ -135,6 +137,8 @@ pieces = st.sampled_from(
         "  ",
         "im_end",
         "think",
+        "nothink",
+        "/",
         "INST",
         "gMASK",
         "SYS",
@@ -161,6 +165,11 @@ def test_what_was_written_can_be_restored_and_no_markup_is_left(parts: list[str]
     shown = as_text(text)
     assert as_written(shown) == text
     assert not [token for token in TOKENS if token in shown]
+
+
+def test_the_rule_is_the_one_that_homes_have_keys_of() -> None:
+    """A change of it asks about every text with markup again: say so in the changelog."""
+    assert AS_TEXT_RULE == "e6740b89"
 
 
 @settings(deadline=None)

@@ -163,6 +163,7 @@ ENGINES: Mapping[str, Engine] = {
     for engine in (
         _vllm("vllm-0.32.0", None),
         _vllm("vllm-0.19.0", "vllm-0.19.0"),
+        _vllm("vllm-0.27.1", "vllm-0.27.1"),
         _transformers("5.24.0"),
         _transformers("5.3.0", "--force-model"),
         _llama("llama.cpp", DEMO_GGUF, _DEMO.max_model_len),

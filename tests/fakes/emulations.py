@@ -355,9 +355,22 @@ NIM = Emulation(
 
 OPENROUTER = Emulation(
     name="openrouter",
-    sources=("https://openrouter.ai/docs/api/reference/errors-and-debugging",),
+    sources=(
+        "https://openrouter.ai/docs/api/reference/errors-and-debugging",
+        "https://openrouter.ai/docs/client-sdks/python/components/topproviderinfo.md: context_length of the top "
+        "provider, which may be null",
+    ),
     path="/api/v1",
-    models={"data": [{"id": "judge", "context_length": 2_048}, {"id": "other", "context_length": 8_192}]},
+    models={
+        "data": [
+            {
+                "id": "judge",
+                "context_length": 8_192,
+                "top_provider": {"context_length": 2_048, "max_completion_tokens": 1_024, "is_moderated": False},
+            },
+            {"id": "other", "context_length": 8_192, "top_provider": {"context_length": None, "is_moderated": True}},
+        ]
+    },
     too_long=lambda context, tokens: as_json(
         {
             "error": {
@@ -650,9 +663,265 @@ TRANSFORMERS = Emulation(
     too_long=_openai_too_long,
 )
 
+TABBYAPI = Emulation(
+    name="tabbyapi",
+    sources=(
+        "theroyallab/tabbyAPI endpoints/core/router.py and endpoints/core/utils/model.py: the list has names alone, "
+        "/v1/model the parameters of the loaded model",
+        "endpoints/core/types/model.py: ModelCardParameters.max_seq_len; types/token.py: a text or messages, tokens "
+        "and length",
+    ),
+    models={"object": "list", "data": [{"id": "judge", "object": "model", "owned_by": "tabbyAPI", "parameters": None}]},
+    # endpoints/OAI/utils/chat_completion.py, generate_chat_completion: every failure is this one, a long prompt too.
+    too_long=lambda *_: failed(
+        503,
+        {"detail": "Chat completion aborted. Maybe the model was unloaded? Please check the server console."},
+    ),
+    others={
+        "/v1/model": lambda _: {
+            "id": "judge",
+            "object": "model",
+            "parameters": {"max_seq_len": 2_048, "rope_scale": 1.0, "cache_size": 8_192, "cache_mode": "FP16"},
+        },
+        "/v1/token/encode": lambda body: (
+            {"tokens": [0] * tokens_of(body["text"][-1]["content"]), "length": tokens_of(body["text"][-1]["content"])}
+            if "text" in body
+            else None
+        ),
+    },
+)
+
+LM_STUDIO = Emulation(
+    name="lm studio",
+    sources=(
+        "https://github.com/zed-industries/zed/issues/33938: /api/v0/models has max_context_length and "
+        "loaded_context_length, /v1/models neither",
+    ),
+    models={"object": "list", "data": [{"id": "judge", "object": "model", "owned_by": "organization_owner"}]},
+    # https://github.com/anomalyco/opencode/issues/11141; an error that is a text: zed's issue above
+    too_long=lambda context, tokens: failed(
+        400, {"error": f"Cannot truncate prompt with n_keep ({tokens}) >= n_ctx ({context})"}
+    ),
+    others={
+        "/api/v0/models": lambda _: {
+            "object": "list",
+            "data": [
+                {
+                    "id": "judge",
+                    "object": "model",
+                    "type": "llm",
+                    "state": "loaded",
+                    "max_context_length": 131_072,
+                    "loaded_context_length": 2_048,
+                }
+            ],
+        }
+    },
+)
+
+KOBOLDCPP = Emulation(
+    name="koboldcpp",
+    sources=(
+        "LostRuins/koboldcpp koboldcpp.py: /api/extra/true_max_context_length answers a value; a prompt beyond it "
+        "loses its beginning",
+    ),
+    models={"object": "list", "data": [{"id": "koboldcpp/judge", "object": "model", "owned_by": "koboldcpp"}]},
+    model="koboldcpp/judge",
+    others={"/api/extra/true_max_context_length": lambda _: {"value": 2_048}},
+)
+
+CEREBRAS = Emulation(
+    name="cerebras",
+    sources=("https://inference-docs.cerebras.ai/api-reference/chat-completions",),
+    rules=(
+        Rule(
+            "https://github.com/Alishahryar1/free-claude-code/issues/1136: all of them, a line for each, under a path",
+            beyond(
+                _OPENAI_FIELDS,
+                lambda names: failed(
+                    400,
+                    {
+                        "message": "\n".join(f"body.{name}: property 'body.{name}' is unsupported" for name in names),
+                        "type": "invalid_request_error",
+                        "param": "validation_error",
+                        "code": "wrong_api_format",
+                    },
+                ),
+            ),
+        ),
+    ),
+    models={"object": "list", "data": [{"id": "judge", "object": "model", "owned_by": "Cerebras"}]},
+    # https://github.com/cline/cline/issues/5140
+    too_long=lambda context, tokens: failed(
+        400,
+        {
+            "message": "Please reduce the length of the messages or completion. Current length is "
+            f"{tokens} while limit is {context}",
+            "type": "invalid_request_error",
+            "param": "messages",
+            "code": "context_length_exceeded",
+        },
+    ),
+    shape=lambda content, thoughts: {"content": content, "reasoning": thoughts},
+)
+
+ZHIPU = Emulation(
+    name="zhipu",
+    sources=("https://docs.z.ai/api-reference/llm/chat-completion",),
+    path="/api/paas/v4",
+    # https://github.com/zeroclaw-labs/zeroclaw/issues/4124
+    too_long=lambda *_: failed(400, {"error": {"code": "1261", "message": "Prompt exceeds max length"}}),
+    hopeless={  # https://github.com/zhayujie/CowAgent/issues/2910, https://github.com/zai-org/GLM-5/issues/148
+        "credit": failed(429, {"error": {"code": "1113", "message": "余额不足或无可用资源包,请充值。"}}),
+        "credit-in-english": failed(
+            429,
+            {"error": {"code": "1113", "message": "Insufficient balance or no resource package. Please recharge."}},
+        ),
+    },
+)
+
+DASHSCOPE = Emulation(
+    name="dashscope",
+    sources=("https://www.alibabacloud.com/help/en/model-studio/compatibility-of-openai-with-dashscope",),
+    path="/compatible-mode/v1",
+    # https://github.com/agentscope-ai/QwenPaw/issues/6255
+    too_long=lambda context, _: failed(
+        400,
+        {
+            "error": {
+                "code": "invalid_parameter_error",
+                "message": f"<400> InternalError.Algo.InvalidParameter: Range of input length should be [1, {context}]",
+                "param": None,
+                "type": "invalid_request_error",
+            },
+            "request_id": "81a373d6",
+        },
+    ),
+    hopeless={  # https://github.com/hsliuping/TradingAgents-CN/issues/170
+        "credit": failed(
+            400,
+            {
+                "error": {
+                    "code": "Arrearage",
+                    "param": None,
+                    "message": "Access denied, please make sure your account is in good standing.",
+                    "type": "Arrearage",
+                },
+                "request_id": "f9fdb027",
+            },
+        )
+    },
+)
+
+MOONSHOT = Emulation(
+    name="moonshot",
+    sources=("https://platform.moonshot.ai/docs/api/chat",),
+    rules=tuple(
+        Rule(
+            "https://github.com/iOfficeAI/gemini-cli-pro/pull/30: temperature 1 and top_p 0.95 alone for kimi-k2.5",
+            where(
+                name,
+                other_than(only),
+                failed(
+                    400,
+                    {
+                        "error": {
+                            "message": f"invalid {name}: only {only:g} is allowed for this model",
+                            "type": "invalid_request_error",
+                        }
+                    },
+                ),
+            ),
+        )
+        for name, only in (("temperature", 1), ("top_p", 0.95))
+    ),
+    models={"object": "list", "data": [{"id": "judge", "object": "model", "context_length": 2_048}]},
+    too_long=lambda context, tokens: failed(
+        400,
+        {
+            "error": {
+                "message": f"Invalid request: Your request exceeded model token limit: {context} (requested: {tokens})",
+                "type": "invalid_request_error",
+            }
+        },
+    ),
+    hopeless={
+        # https://github.com/MoonshotAI/Kimi-K2/issues/5
+        "quota": failed(
+            403,
+            {
+                "error": {
+                    "message": "Your account is not active, organization <o> exceeded current quota, please check your "
+                    "plan and billing details",
+                    "type": "exceeded_current_quota_error",
+                }
+            },
+        ),
+        # https://github.com/MoonshotAI/kimi-code/pull/1857
+        "credit": failed(
+            429,
+            {
+                "error": {
+                    "message": "Your account org-1 <ak-1> is suspended due to insufficient balance, please recharge "
+                    "your account or check your plan and billing details",
+                    "type": "exceeded_current_quota_error",
+                }
+            },
+        ),
+    },
+    profile="kimi-k2.5",
+)
+
+MINIMAX = Emulation(
+    name="minimax",
+    sources=("https://platform.minimax.io/docs/api-reference/errorcode.md",),
+    # https://github.com/MiniMax-AI/MiniMax-M2/issues/119, in the form of BigPizzaV3/CodexPlusPlus#267
+    too_long=lambda *_: failed(
+        400,
+        {
+            "type": "error",
+            "error": {
+                "type": "bad_request_error",
+                "message": "invalid params, context window exceeds limit (2013)",
+                "http_code": "400",
+            },
+            "request_id": "0660b098",
+        },
+    ),
+    hopeless={
+        # https://github.com/MiniMax-AI/MiniMax-M2/issues/62
+        "credit": failed(
+            500,
+            {
+                "type": "error",
+                "error": {"type": "api_error", "message": "insufficient balance (1008)"},
+                "request_id": "05",
+            },
+        )
+    },
+)
+
+GIGACHAT = Emulation(
+    name="gigachat",
+    sources=(
+        "https://developers.sber.ru/docs/en/gigachat/api/reference",
+        "https://developers.sber.ru/docs/ru/gigachat-b2bank/api/errors-description: 402, 413 and 422 with status and "
+        "message",
+    ),
+    path="/api/v1",
+    models={"object": "list", "data": [{"id": "judge", "object": "model", "owned_by": "salutedevices"}]},
+    too_long=lambda *_: failed(413, {"status": 413, "message": "Payload too large"}),
+    shape=lambda content, _: {"content": content},
+    hopeless={
+        "credit": failed(402, {"status": 402, "message": "Payment Required"}),
+        "model": failed(404, {"status": 404, "message": "No such model"}),
+    },
+)
+
 EMULATIONS = (
     *(OPENAI_CHAT, OPENAI_REASONING, AZURE, GEMINI, TOGETHER, DEEPINFRA, NIM, OPENROUTER, OLLAMA, TGI, MISTRAL),
-    *(LLAMA_CPP, LITELLM, SGLANG, GROQ, XAI, ANTHROPIC, DEEPSEEK, TRANSFORMERS),
+    *(LLAMA_CPP, LITELLM, SGLANG, GROQ, XAI, ANTHROPIC, DEEPSEEK, TRANSFORMERS, TABBYAPI, LM_STUDIO, KOBOLDCPP),
+    *(CEREBRAS, ZHIPU, DASHSCOPE, MOONSHOT, MINIMAX, GIGACHAT),
 )
 
 

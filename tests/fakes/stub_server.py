@@ -26,6 +26,8 @@ parser.add_argument("--hang-file", type=Path, help="while it exists, /metrics sh
 parser.add_argument("--sick-file", type=Path, help="while it exists, /health answers 503")
 parser.add_argument("--starts-file", type=Path, help="gets a line per start")
 parser.add_argument("--max-starts", type=int, help="exit at once after this many starts")
+parser.add_argument("--refuse-with", help="STATUS BODY with which every completion is refused")
+parser.add_argument("--completions-only", action="store_true", help="no /health, no /v1/models")
 parser.add_argument("--ignore-sigterm", action="store_true")
 options = parser.parse_args()
 
@@ -53,7 +55,9 @@ tokens = 0
 
 class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
-        if self.path == "/health":
+        if options.completions_only:
+            self.answer(404, "404 page not found")
+        elif self.path == "/health":
             ready = time.monotonic() - began >= options.ready_after
             sick = options.sick_file and options.sick_file.exists()
             self.answer(200 if ready and not sick else 503, "")
@@ -74,7 +78,10 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         global tokens
         self.rfile.read(int(self.headers["Content-Length"]))
-        if self.path == "/v1/chat/completions" and self.allowed():
+        if options.refuse_with:
+            status, _, said = options.refuse_with.partition(" ")
+            self.answer(int(status), said.replace("{key}", key), "application/json")
+        elif self.path == "/v1/chat/completions" and self.allowed():
             time.sleep(options.token_takes)
             tokens += 1
             self.reply({"choices": [{"message": {"content": "1"}, "finish_reason": "length"}]})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -17,6 +18,7 @@ from pollux_dagster.core.prompts import render
 from pollux_dagster.core.work import Answer
 from pollux_dagster.judge.dialect import Dialect
 from pollux_dagster.judge.evaluate import evaluate
+from pollux_dagster.judge.responses import FailureKind, read_error
 from pollux_dagster.judge.server import AddressError, ServerHandle, attached_server
 from pollux_dagster.judge.work import Evaluation, EvaluationError
 from pollux_dagster.ledger.ledger import Ledger
@@ -24,15 +26,21 @@ from tests.fakes.emulations import (
     ANTHROPIC,
     AZURE,
     CUT,
+    DEEPINFRA,
     EMULATIONS,
     FILTERED,
     GEMINI,
     GEMINI_PER_MINUTE,
+    KOBOLDCPP,
     LLAMA_CPP,
+    LM_STUDIO,
+    MOONSHOT,
     OLLAMA,
     OPENAI_CHAT,
     OPENAI_REASONING,
+    OPENROUTER,
     SGLANG,
+    TABBYAPI,
     EmulatedServer,
     Emulation,
     tokens_of,
@@ -262,6 +270,32 @@ def test_ollamas_context_is_that_of_the_loaded_model() -> None:
     with EmulatedServer(OLLAMA) as server, attached(server, PROFILE) as handle:
         assert handle.endpoint.max_model_len == 2_048
         assert handle.endpoint.model == "judge:latest"
+
+
+@pytest.mark.parametrize(
+    "emulation",
+    [TABBYAPI, LM_STUDIO, KOBOLDCPP, OPENROUTER, MOONSHOT, DEEPINFRA, LLAMA_CPP],
+    ids=lambda each: each.name,
+)
+def test_the_context_is_found_wherever_a_server_states_it(emulation: Emulation) -> None:
+    with EmulatedServer(emulation) as server, attached(server, profile_for(emulation)) as handle:
+        assert handle.endpoint.max_model_len == 2_048
+
+
+def test_a_provider_without_a_context_of_its_own_has_the_models() -> None:
+    entry = {"id": "judge", "context_length": 4_096, "top_provider": {"context_length": None}}
+    with EmulatedServer(replace(OPENROUTER, models={"data": [entry]})) as server, attached(server, PROFILE) as handle:
+        assert handle.endpoint.max_model_len == 4_096
+
+
+def test_what_the_models_own_server_said_is_read_through_a_router() -> None:
+    """https://openrouter.ai/docs/api/reference/errors-and-debugging: metadata.raw."""
+    raw = json.dumps({"error": {"message": "This model's maximum context length is 2048 tokens."}})
+    document = {"error": {"message": "Provider returned error", "code": 400, "metadata": {"raw": raw}}}
+    failure = read_error(400, {}, json.dumps(document).encode(), now=0.0)
+    assert failure.kind is FailureKind.OVERFLOW
+    assert "Provider returned error: " in failure.error
+    assert "maximum context length is 2048" in failure.error
 
 
 def test_a_cut_prompt_is_found_where_nothing_tells_the_context(tmp_path: Path) -> None:

@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from pollux_dagster.cli import app
 from pollux_dagster.judge.server import (
     ServerHandle,
     ServerSpec,
@@ -245,6 +247,42 @@ def test_an_interpreter_that_does_not_exist_is_told(root: Path, tiny_checkpoint:
         managed_server(ServerSpec(model=str(tiny_checkpoint), python="/no/such/python"), root, quiet).__enter__()
 
 
+@pytest.mark.parametrize(
+    ("status", "body", "told"),
+    [
+        # Ollama and vLLM: a model that is not there.
+        (404, '{"error": {"message": "model \'stub\' not found"}}', "HTTP 404: model 'stub' not found"),
+        (401, '{"error": {"message": "wrong key {key}"}}', "HTTP 401: wrong key [key]. It should take the key"),
+        (400, '{"error": {"message": "System role not supported"}}', "HTTP 400: System role not supported"),
+        (422, '{"detail": "Unexpected fields in the request: {\'max_tokens\'}"}', "it does not take max_tokens = 1"),
+        (413, "the context is 1 token long", "HTTP 413: the context is 1 token long"),
+    ],
+)
+def test_what_a_server_says_against_the_first_request_is_told_at_once(
+    root: Path, status: int, body: str, told: str
+) -> None:
+    spec = stub("--refuse-with", f"{status} {body}", startup_timeout_s=120)
+    began = time.monotonic()
+    with pytest.raises(ServerStartError) as caught:
+        managed_server(spec, root, quiet).__enter__()
+    assert time.monotonic() - began < 30
+    for expected in ("/v1/chat/completions", f"answered {status}", "expected 200", told):
+        assert expected in caught.value.reason
+    assert told in only(root).reason
+
+
+def test_a_server_that_stumbles_over_every_first_request_is_given_up_with_its_words(root: Path) -> None:
+    spec = stub("--refuse-with", '500 {"error": "cannot load the runner"}', startup_timeout_s=2)
+    with pytest.raises(ServerStartError, match=r"not ready within 2 s: .*HTTP 500: cannot load the runner"):
+        managed_server(spec, root, quiet).__enter__()
+
+
+def test_a_server_without_the_addresses_for_health_and_models_is_ready_when_it_writes(root: Path) -> None:
+    with managed_server(stub("--completions-only", max_model_len=512), root, quiet) as server:
+        assert (server.endpoint.model, server.endpoint.max_model_len) == ("stub", 512)
+        assert server.is_healthy()
+
+
 @pytest.mark.slow
 def test_a_server_that_never_becomes_ready_is_given_up_and_killed(root: Path) -> None:
     lines: list[str] = []
@@ -437,6 +475,37 @@ def test_a_client_that_comes_while_the_server_leaves_gets_a_new_one(root: Path) 
 def test_stopping_a_server_that_never_was_is_an_error(root: Path) -> None:
     with pytest.raises(KeyError, match="no server"):
         stop_server(root, "0123456789abcdef")
+
+
+def listed(root: Path, *arguments: str) -> list[str]:
+    result = CliRunner().invoke(app, ["servers", "--home", str(root.parent), *arguments])
+    assert result.exit_code == 0, result.output
+    return result.output.splitlines()
+
+
+def test_a_failed_server_is_listed_until_another_is_ready_or_it_is_removed(root: Path) -> None:
+    broken = stub("--exit-at-start", "1", "--say", "ValueError: no weights")
+    with pytest.raises(ServerStartError):
+        managed_server(broken, root, quiet).__enter__()
+    (line,) = listed(root)
+    assert line.startswith(f"{broken.key}  failed  command  stub  0 in use  ")
+    assert "ValueError: no weights" in line
+    assert f"(log: {root / broken.key / 'engine-1.log'})" in line
+    time.sleep(1)  # times are in whole seconds
+    with managed_server(stub(), root, quiet):
+        (line,) = listed(root)
+        assert line.startswith(f"{stub().key}  ready")
+    assert listed(root, "--stop", broken.key) == [f"{broken.key}  removed from the list  command  stub"]
+    assert not (root / broken.key).exists()
+    assert listed(root, "--stop", "all") == [f"{stub().key}  stopped  command  stub"]
+    assert (listed(root), list_servers(root)) == ([], [])
+
+
+def test_a_server_in_use_is_stopped_and_its_client_told(root: Path) -> None:
+    with managed_server(stub(max_restarts=0), root, quiet) as server:
+        listed(root, "--stop", "all")
+        assert not server.is_healthy()
+        assert root.exists()
 
 
 def test_a_removed_state_folder_ends_the_server(root: Path) -> None:

@@ -155,6 +155,14 @@ def test_column_lineage_goes_through_ctes_to_the_tables_named(tmp_path: Path) ->
     }
 
 
+def test_every_table_with_a_judge_has_its_name_beside_its_id() -> None:
+    """Ids tell people nothing, and a name is not in every table to be joined to."""
+    for model in load_sql_models(ROOT):
+        columns = list(model.columns)
+        if "judge_id" in columns:
+            assert columns[columns.index("judge_id") + 1] == "judge_name", model.table
+
+
 def test_lineage_of_the_real_models() -> None:
     models = {model.table: model for model in load_sql_models(ROOT)}
     assert models["marts.model_quality"].column_lineage["mean_score"] == (("staging.scores", "final_score"),)

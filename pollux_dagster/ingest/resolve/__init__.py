@@ -12,7 +12,8 @@ from pathlib import Path
 
 import duckdb
 
-from pollux_dagster.core.prompts import AS_TEXT_RULE, MARKUP
+from pollux_dagster.core.markup import MARKUP
+from pollux_dagster.core.prompts import AS_TEXT_RULE
 from pollux_dagster.core.transactions import transaction
 
 _STEPS = tuple(path.read_text("utf-8") for path in sorted(Path(__file__).parent.glob("*.sql")))

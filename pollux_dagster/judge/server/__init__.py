@@ -16,7 +16,14 @@ from pollux_dagster.judge.server.errors import (
 )
 from pollux_dagster.judge.server.handle import ServerHandle
 from pollux_dagster.judge.server.launch import managed_server
-from pollux_dagster.judge.server.registry import ServerStatus, list_servers, remove_unused_servers, stop_server
+from pollux_dagster.judge.server.registry import (
+    ServerStatus,
+    current_servers,
+    forget_server,
+    list_servers,
+    remove_unused_servers,
+    stop_server,
+)
 from pollux_dagster.judge.server.spec import ServerSpec
 
 __all__ = [
@@ -31,6 +38,8 @@ __all__ = [
     "UnstartableError",
     "attached_server",
     "cpu_vllm_spec",
+    "current_servers",
+    "forget_server",
     "list_servers",
     "managed_server",
     "remove_unused_servers",

@@ -10,10 +10,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from urllib.parse import SplitResult, parse_qs, urlsplit
 
-from pollux_dagster.judge.dialect import REFUSALS, Dialect, conceded
+from pollux_dagster.judge.dialect import Dialect
 from pollux_dagster.judge.endpoint import DIRECT, Endpoint, Route
-from pollux_dagster.judge.responses import Failure, FailureKind, ran_out, read_error
-from pollux_dagster.judge.server import http_probe
+from pollux_dagster.judge.server import canary, http_probe
 from pollux_dagster.judge.server.errors import AddressError, AttachError, RestartRefusedError
 from pollux_dagster.judge.server.exchange import ProbeError, call, tls_context
 from pollux_dagster.judge.server.handle import ServerHandle
@@ -71,7 +70,7 @@ def attached_server(
         base, chosen = _found(given, api_key, model, timeout_s, route, dialect)
     except ProbeError as error:
         key_hint = ": is the API key right?" if error.status in (401, 403) else ""
-        raise (AddressError if _is_final(error) else AttachError)(f"{error}{key_hint}") from error
+        raise (AddressError if canary.is_final(error) else AttachError)(f"{error}{key_hint}") from error
     root = base.removesuffix("/v1").rstrip("/")
     told = chosen.max_model_len or http_probe.loaded_length(root, api_key, chosen.name, timeout_s, route)
     length = told or max_model_len
@@ -205,39 +204,9 @@ def _served(
             raise ProbeError(f"{error}{hint}", error.status) from None
         chosen, is_listed = http_probe.ServedModel(model, None), False
     if not is_listed or (chosen.max_model_len is None and dialect is not None):
-        _write_one_token(base, api_key, chosen.name, timeout_s, route, dialect)
+        asked = dialect.canary(chosen.name) if dialect else http_probe.shortest_request(chosen.name)
+        canary.await_token(base, api_key, asked, timeout_s, route)
     return chosen
-
-
-def _write_one_token(
-    base: str, api_key: str, model: str, timeout_s: float, route: Route, dialect: Dialect | None
-) -> None:
-    """Have one token written, by a request as `dialect` makes it and without what the server refuses of it."""
-    body = dialect.canary(model) if dialect else http_probe.shortest_request(model)
-    while True:
-        try:
-            return http_probe.write_one_token(base, api_key, body, timeout_s, route)
-        except ProbeError as error:
-            refusal = _failure(error)
-            if ran_out(refusal):
-                return None
-            fewer = conceded(body, error.body) if error.status in REFUSALS else None
-            if fewer is None:
-                objection = dialect.objection(body, error.body) if dialect and error.status in REFUSALS else None
-                said = f"{error}: {f'{objection}. It said: ' if objection else ''}{refusal.error}"
-                raise ProbeError(said, error.status, is_final=error.is_final, body=error.body) from None
-            body = fewer
-
-
-def _failure(error: ProbeError) -> Failure:
-    return read_error(error.status, {}, error.body.encode("utf-8", "replace"), now=0.0)
-
-
-def _is_final(error: ProbeError) -> bool:
-    """Whether the server says something that it will say of every later request too."""
-    if error.is_final or error.status in (401, 403, 404):
-        return True
-    return error.status >= 400 and _failure(error).kind in (FailureKind.REFUSED, FailureKind.UNUSABLE)
 
 
 def _choose(served: list[http_probe.ServedModel], model: str | None, base: str) -> http_probe.ServedModel:

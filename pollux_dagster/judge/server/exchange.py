@@ -22,6 +22,7 @@ MAX_BODY_BYTES = 1024 * 1024
 _MAX_HEAD_BYTES = 256 * 1024
 _MAX_REASON_CHARS = 80
 _MAX_QUOTED_BYTES = 8_192
+_SHORTEST_KEY_CHARS = 8  # shorter ones are placeholders: masking such a word would falsify what is quoted
 
 
 class ProbeError(Exception):
@@ -66,7 +67,7 @@ def call(
         with connection.getresponse() as response:
             if response.status != 200:
                 reason = response.reason[:_MAX_REASON_CHARS]
-                said = response.read(_MAX_QUOTED_BYTES).decode("utf-8", "replace")
+                said = _without(api_key, response.read(_MAX_QUOTED_BYTES).decode("utf-8", "replace"))
                 raise ProbeError(f"{url} answered {response.status} {reason}, expected 200", response.status, body=said)
             return _whole_body(response, max_bytes)
     except ssl.SSLError as error:
@@ -81,6 +82,11 @@ def call(
     finally:
         if connection is not None:
             connection.close()
+
+
+def _without(api_key: str, text: str) -> str:
+    """`text` without the key, which some servers repeat in what they say against it."""
+    return text.replace(api_key, "[key]") if len(api_key) >= _SHORTEST_KEY_CHARS else text
 
 
 def tls_error(url: str, error: ssl.SSLError, route: Route) -> ProbeError | None:

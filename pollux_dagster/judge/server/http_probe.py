@@ -6,7 +6,7 @@ Blocking and small on purpose: verdicts go through `judge.client`, and `exchange
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,8 +37,12 @@ COUNTERS = (
     "prompt_tokens_total",
     "generation_tokens_total",
 )
-# vLLM and SGLang; Together, OpenRouter and others; Groq; llama.cpp; Mistral.
-_LENGTHS = ("max_model_len", "context_length", "context_window", "n_ctx", "max_context_length")
+# vLLM and SGLang; Together, OpenRouter and others; Groq; llama.cpp; LM Studio; Mistral; Novita; TabbyAPI.
+_LENGTHS = (
+    *("max_model_len", "context_length", "context_window", "n_ctx", "loaded_context_length", "max_context_length"),
+    *("context_size", "max_seq_len"),
+)
+_PLACES = ("meta", "metadata", "parameters")  # llama.cpp; DeepInfra; TabbyAPI
 _SAMPLE_NAME = re.compile(r"^\w+:|[{ ].*")
 
 
@@ -51,11 +55,11 @@ class ServedModel:
 
 
 def is_healthy(root_url: str, timeout_s: float, route: Route = DIRECT) -> bool:
-    """Whether `GET /health` answers 200 in time."""
+    """Whether `GET /health` answers 200 in time, or the server that it has no such address (Ollama, LM Studio)."""
     try:
         call(f"{root_url}/health", timeout_s=timeout_s, route=route)
-    except ProbeError:
-        return False
+    except ProbeError as error:
+        return error.status in (404, 405)
     return True
 
 
@@ -73,16 +77,28 @@ def served_models(base_url: str, api_key: str, timeout_s: float, route: Route = 
 
 
 def _length(entry: Mapping[str, Any]) -> int | None:
-    """The context length in tokens, which each server calls otherwise."""
-    places = [each for each in (entry, entry.get("meta"), entry.get("metadata")) if isinstance(each, Mapping)]
-    lengths = (_tokens(place.get(name)) for place in places for name in _LENGTHS)
-    return next((length for length in lengths if length), None)
+    """The context length in tokens, which each server calls otherwise.
+
+    At OpenRouter the provider that a request is passed on to may have less than the model: `top_provider` says so.
+    """
+    own = next((length for place in (entry, *_inside(entry, _PLACES)) if (length := _stated(place))), None)
+    provider = next((length for place in _inside(entry, ("top_provider",)) if (length := _stated(place))), None)
+    return min((length for length in (own, provider) if length), default=None)
+
+
+def _stated(place: Mapping[str, Any]) -> int | None:
+    return next((length for name in _LENGTHS if (length := _tokens(place.get(name)))), None)
+
+
+def _inside(entry: Mapping[str, Any], names: Sequence[str]) -> list[Mapping[str, Any]]:
+    return [place for name in names if isinstance(place := entry.get(name), Mapping)]
 
 
 def loaded_length(root_url: str, api_key: str, model: str, timeout_s: float, route: Route = DIRECT) -> int | None:
     """The context length in tokens of a server whose list of models does not tell it; None where nothing does.
 
-    llama.cpp has `/props`, TGI `/info`, and Ollama `/api/ps`, which lists what is loaded.
+    llama.cpp has `/props`, TGI `/info`, KoboldCpp an address for the number alone; TabbyAPI's `/v1/model`, Ollama's
+    `/api/ps` and LM Studio's `/api/v0/models` tell what is loaded.
     """
     for address, read in _ELSEWHERE.items():
         try:
@@ -101,6 +117,21 @@ def _of_ollama(answer: Mapping[str, Any], model: str) -> object:
     return next((e.get("context_length") for e in entries if e.get("name") in (model, f"{model}:latest")), None)
 
 
+def _of_lm_studio(answer: Mapping[str, Any], model: str) -> object:
+    """The context that the model is loaded with; `max_context_length` is what it was trained for."""
+    entries = answer.get("data")
+    found = [e for e in entries if isinstance(e, Mapping) and e.get("id") == model] if isinstance(entries, list) else []
+    return next((e.get("loaded_context_length") for e in found), None)
+
+
+def _of_tabby(answer: Mapping[str, Any], model: str) -> object:
+    return _length(answer) if answer.get("id") == model else None
+
+
+def _of_koboldcpp(answer: Mapping[str, Any], model: str) -> object:
+    return answer.get("value")
+
+
 def _of_llama_cpp(answer: Mapping[str, Any], model: str) -> object:
     settings = answer.get("default_generation_settings")
     return settings.get("n_ctx") if isinstance(settings, Mapping) else None
@@ -110,7 +141,14 @@ def _of_tgi(answer: Mapping[str, Any], model: str) -> object:
     return answer.get("max_total_tokens")
 
 
-_ELSEWHERE = {"/props": _of_llama_cpp, "/info": _of_tgi, "/api/ps": _of_ollama}
+_ELSEWHERE = {
+    "/props": _of_llama_cpp,
+    "/info": _of_tgi,
+    "/v1/model": _of_tabby,
+    "/api/ps": _of_ollama,
+    "/api/v0/models": _of_lm_studio,
+    "/api/extra/true_max_context_length": _of_koboldcpp,
+}
 
 
 def shortest_request(model: str) -> dict[str, Any]:

@@ -27,7 +27,9 @@ class ServerStatus:
     pids: tuple[int, ...]
     leases: int
     started_at: str
+    ready_at: str
     restarts: int
+    log: Path
 
 
 def list_servers(state_root: Path) -> list[ServerStatus]:
@@ -36,6 +38,30 @@ def list_servers(state_root: Path) -> list[ServerStatus]:
         return []
     found = (_status(ServerFolder(state_root, path.name)) for path in sorted(state_root.iterdir()))
     return [status for status in found if status is not None]
+
+
+def current_servers(state_root: Path) -> list[ServerStatus]:
+    """The servers that run, and those that failed, by key, until another became ready after them: what was wrong with
+    them was then put right, mostly by other settings and so under another key.
+    """
+    found = list_servers(state_root)
+    last_ready = max((server.ready_at for server in found), default="")
+    ended = (ServerState.STOPPED, ServerState.FAILED)
+    return [
+        server
+        for server in found
+        if server.status not in ended or (server.status is ServerState.FAILED and server.started_at >= last_ready)
+    ]
+
+
+def forget_server(state_root: Path, key: str) -> bool:
+    """Remove the folder, with the logs, of a server that does not run; False when it runs or is in use."""
+    folder = ServerFolder(state_root, key)
+    with folder.start_lock(wait_s=0.0) as got:
+        if not got or folder.has_supervisor() or count_leases(folder.leases):
+            return False
+        shutil.rmtree(folder.path, ignore_errors=True)
+    return True
 
 
 def stop_server(state_root: Path, key: str, *, timeout_s: float = 60.0) -> bool:
@@ -72,14 +98,10 @@ def remove_unused_servers(state_root: Path, *, unused_s: float) -> int:
     """
     removed = 0
     for path in sorted(state_root.iterdir()) if state_root.is_dir() else ():
-        folder = ServerFolder(state_root, path.name)
         state = path / "state.json"
         if not state.is_file() or time.time() - max(state.stat().st_mtime, path.stat().st_mtime) < unused_s:
             continue
-        with folder.start_lock(wait_s=0.0) as got:
-            if got and not folder.has_supervisor() and not count_leases(folder.leases):
-                shutil.rmtree(path, ignore_errors=True)
-                removed += 1
+        removed += forget_server(state_root, path.name)
     return removed
 
 
@@ -103,5 +125,7 @@ def _status(folder: ServerFolder) -> ServerStatus | None:
         pids=(*pids, *(session_members(state.process) if state.process else ())),
         leases=count_leases(folder.leases),
         started_at=state.started_at,
+        ready_at=state.ready_at,
         restarts=len(state.restarts),
+        log=folder.engine_log(state.generation),
     )

@@ -7,6 +7,7 @@ more than `idle_shutdown_s`.
 """
 
 import logging
+import math
 import os
 import secrets
 import shutil
@@ -22,8 +23,7 @@ from threading import Thread
 from typing import Any
 
 from pollux_dagster.core.files import write_private
-from pollux_dagster.judge.dialect import REFUSALS, conceded
-from pollux_dagster.judge.server import engine_log, http_probe
+from pollux_dagster.judge.server import canary, engine_log, http_probe
 from pollux_dagster.judge.server.engine import Engine, free_port, is_free
 from pollux_dagster.judge.server.engine_commands import HOST, build_command
 from pollux_dagster.judge.server.exchange import ProbeError
@@ -45,6 +45,9 @@ UNHEALTHY_AFTER = 3  # health checks in a row
 SHORT_GRACE_S = 2.0  # an idle engine has nothing to finish, but may still remove its shared memory
 PORT_ATTEMPTS = 4
 KEPT_LOGS = 3
+NO_SUCH_ADDRESS = (404, 405, 501)
+STUMBLES = (500, 501)  # a server that is up and answers these for a minute will not stop to
+STUMBLES_FOR_S = 60.0
 
 logger = logging.getLogger("pollux_dagster.supervisor")
 
@@ -150,7 +153,7 @@ class Supervisor:
         except OSError as error:
             raise _EngineFailedError(f"{command.argv[0]} could not be executed: {error}") from error
         self._update(process=self.engine.name)
-        seen = "it never answered /health"
+        seen, stumbled_since = "it never answered /health", math.inf
         while time.monotonic() - began < self.spec.startup_timeout_s:
             self._handle_requests(starting=True)
             if (code := self.engine.exit_code()) is not None:
@@ -161,9 +164,13 @@ class Supervisor:
                 if self._is_ready(time.monotonic() - began):
                     return True
             except ProbeError as error:
-                if error.status in REFUSALS:  # what it refuses once it refuses always
-                    raise _EngineFailedError(f"{self.spec.engine}: {error}: {error.body[:500]}") from error
                 seen = str(error)
+                now = time.monotonic()
+                stumbled_since = min(stumbled_since, now) if error.status in STUMBLES else math.inf
+                if canary.is_final(error) or now - stumbled_since > STUMBLES_FOR_S:
+                    raise _EngineFailedError(
+                        f"{self.spec.engine} answers no request: {seen}{_key_hint(error)}"
+                    ) from error
             time.sleep(TICK_S)
         raise _EngineFailedError(
             f"{self.spec.engine} was not ready within {self.spec.startup_timeout_s:.0f} s: {seen}; "
@@ -177,7 +184,7 @@ class Supervisor:
         model = self._served(key)
         max_model_len = model.max_model_len or self.spec.max_model_len
         if max_model_len is None:
-            raise ProbeError("/v1/models does not tell max_model_len: set it on the server's spec")
+            raise ProbeError("/v1/models does not tell max_model_len: set POLLUX_JUDGE_CONTEXT (tokens)")
         remaining_s = max(5.0, self.spec.startup_timeout_s - elapsed_s)
         self._await_canary(model.name, remaining_s)
         self._update(
@@ -197,7 +204,12 @@ class Supervisor:
         if self.spec.engine == "transformers":
             # It lists the hub's cache, fails where there is none, and answers to the model it was started with.
             return http_probe.ServedModel(self.spec.model, None)
-        served = http_probe.served_models(self._base, key, 5.0)
+        try:
+            served = http_probe.served_models(self._base, key, 5.0)
+        except ProbeError as error:
+            if error.status not in NO_SUCH_ADDRESS:
+                raise
+            return http_probe.ServedModel(self.spec.model, None)  # the canary finds out whether it answers to that
         if not served:
             raise ProbeError("/v1/models lists no model")
         return next((entry for entry in served if entry.name == self.spec.served_name), served[0])
@@ -207,29 +219,23 @@ class Supervisor:
 
         Raises ProbeError when the engine fails it or ends meanwhile, _StopAskedError.
         """
-        canary: Future[None] = Future()
+        written: Future[None] = Future()
 
         def probe(base: str, key: str, body: dict[str, Any]) -> None:
             try:
-                http_probe.write_one_token(base, key, body, timeout_s)
-            except ProbeError as error:
-                fewer = conceded(body, error.body) if error.status in REFUSALS else None
-                if fewer is None:
-                    canary.set_exception(error)
-                else:
-                    probe(base, key, fewer)
+                canary.await_token(base, key, body, timeout_s)
             except Exception as error:
-                canary.set_exception(error)
+                written.set_exception(error)
             else:
-                canary.set_result(None)
+                written.set_result(None)
 
         body = {**(self.spec.canary or http_probe.shortest_request(model)), "model": model}
         Thread(target=probe, args=(self._base, self.record.api_key, body), name="canary", daemon=True).start()
-        while not wait([canary], TICK_S).done:
+        while not wait([written], TICK_S).done:
             self._handle_requests(starting=True)
             if self.engine is None or self.engine.exit_code() is not None:
                 raise ProbeError("the engine ended before it had written a token")
-        canary.result()
+        written.result()
 
     def _watch(self) -> None:
         """Never returns: raises when the engine fails or is no longer needed."""
@@ -340,6 +346,12 @@ def main(arguments: list[str]) -> int:
             signal.signal(number, supervisor.on_signal)
         supervisor.run()
     return 0
+
+
+def _key_hint(error: ProbeError) -> str:
+    if error.status not in (401, 403):
+        return ""
+    return ". It should take the key that it was given in POLLUX_SERVER_API_KEY: pass it on in POLLUX_JUDGE_COMMAND"
 
 
 def _now() -> str:

@@ -1,0 +1,153 @@
+"""Whether the server read the whole prompt: some drop a part of one that is too long and answer all the same.
+
+How many tokens a text has depends on the tokenizer, so no number by itself shows a cut. For every tokenizer the tokens
+of two halves are those of the whole: where they are more, the whole was cut. To find that out takes requests, so it is
+done for the first long prompt of a kind, and where a number is unusual for its kind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import secrets
+from bisect import insort
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from pollux_dagster.core.profiles import Sampling
+from pollux_dagster.judge.client import TEMPLATE_TOKENS, JudgeClient
+from pollux_dagster.judge.context import DENSER, FEWEST_CHARS_PER_TOKEN, fewest_tokens
+from pollux_dagster.judge.responses import Completion
+
+_NO_CONTEXT_IS_SHORTER = 2_000  # tokens; a prompt of so many bytes has no more
+_NEVER_CUTTING = ("vllm", "sglang", "transformers", "llama-server")  # as managed engines they refuse instead
+_LEAST_SHARE = 0.9  # of the expected tokens: the seam of two halves costs some
+_MARK_TOKENS = 12  # of the mark before a text that the server must not find in its cache, at most
+_UNUSUAL = 0.75  # of the usual tokens for such a text
+_LOWER = 0.95  # than the lowest so far, so that a mixed kind is not looked into again and again
+_SAMPLES = 64
+_MOST_FAILURES = 3
+
+
+@dataclass(slots=True)
+class _Kind:
+    """What is known of texts of one kind (of script, digits and white space)."""
+
+    lowest: float = math.inf  # of `usual` among those that were found to be read whole
+    usual: list[float] = field(default_factory=list)  # tokens for what `_rough_tokens` expects, sorted
+    rough: dict[int, float] = field(default_factory=dict)  # what it expected, by the tokens that there were
+    densest: float = 0.0  # tokens for a byte
+
+
+class WholeCheck:
+    """Looks at the replies of one judge on one server. Used from one event loop."""
+
+    def __init__(self, sampling: Sampling, log: Callable[[str], None]) -> None:
+        self._sampling = replace(sampling, max_tokens=1)
+        self._log = log
+        self._alone = asyncio.Lock()  # what one request finds out, others need not
+        self._kinds: defaultdict[tuple[int, ...], _Kind] = defaultdict(_Kind)
+        self._read_whole = 0  # tokens of the longest prompt that was
+        self._failures = 0
+        self._is_off = False
+
+    async def problem(self, client: JudgeClient, prompt: str, completion: Completion) -> str | None:
+        """Why the server cannot have read all of the prompt; None where it has, or where that cannot be found out."""
+        tokens = completion.prompt_tokens
+        if not tokens or self._is_off or client.endpoint.engine in _NEVER_CUTTING:
+            return None
+        least = fewest_tokens(prompt) if len(prompt) >= FEWEST_CHARS_PER_TOKEN * tokens else 0.0
+        if least <= tokens and not self._is_suspect(prompt, tokens):
+            self._learn(prompt, tokens)
+            return None
+        async with self._alone:
+            if least <= tokens and not self._is_suspect(prompt, tokens):
+                return None
+            found = await self._expected(client, prompt)
+            if found is None:
+                return _cut(least, tokens) if least > tokens else None
+            expected = max(_LEAST_SHARE * found, least)
+            if tokens >= expected:
+                self._read_whole = max(self._read_whole, tokens)
+                kind = self._kinds[_kind_of(prompt)]
+                kind.lowest = min(kind.lowest, tokens / _rough_tokens(prompt))
+                self._learn(prompt, tokens)
+                return None
+            anew = await self._tokens(client, _marked(prompt))
+        if anew is None:
+            return _cut(least, tokens) if least > tokens else None
+        if anew < expected:
+            return _cut(expected, tokens)
+        self._is_off = True
+        self._log(
+            f"{client.endpoint.server} reports fewer tokens for a prompt whose beginning it has read before: whether "
+            "it reads whole prompts cannot be told from its numbers"
+        )
+        return None
+
+    def _is_suspect(self, prompt: str, tokens: int) -> bool:
+        """Whether a prompt may be longer than any that was read whole, and its number is unusual or the first one."""
+        size = len(prompt.encode("utf-8", "replace"))
+        if size <= max(_NO_CONTEXT_IS_SHORTER, self._read_whole) or self._failures >= _MOST_FAILURES:
+            return False
+        kind = self._kinds[_kind_of(prompt)]
+        if not kind.usual or kind.lowest == math.inf:
+            return True
+        if size * kind.densest * DENSER <= self._read_whole:
+            return False
+        rough = _rough_tokens(prompt)
+        lowest = min(_UNUSUAL * kind.usual[len(kind.usual) // 2], _LOWER * kind.lowest)
+        return tokens < lowest * rough or not 0.95 < kind.rough.get(tokens, rough) / rough < 1.05
+
+    def _learn(self, prompt: str, tokens: int) -> None:
+        kind = self._kinds[_kind_of(prompt)]
+        kind.densest = max(kind.densest, tokens / len(prompt.encode("utf-8", "replace")))
+        if len(kind.usual) < _SAMPLES:
+            rough = _rough_tokens(prompt)
+            insort(kind.usual, tokens / rough)
+            kind.rough[tokens] = rough
+
+    async def _expected(self, client: JudgeClient, prompt: str) -> float | None:
+        """The prompt's tokens by the server's tokenizer, or by the tokens that it reports for its halves."""
+        counted = await client.count_prompt_tokens(prompt)
+        if isinstance(counted, int):
+            return counted - TEMPLATE_TOKENS  # which some ways to count add
+        middle = prompt.rfind(" ", 0, len(prompt) // 2) + 1 or len(prompt) // 2
+        texts = ("1", _marked(prompt[:middle]), prompt[middle:])
+        found = [await self._tokens(client, text) for text in texts]
+        if not all(found):
+            self._failures += 1
+            return None
+        empty, first, second = (count or 0 for count in found)
+        return first + second - empty - _MARK_TOKENS
+
+    async def _tokens(self, client: JudgeClient, text: str) -> int | None:
+        answer = await client.ask(text, self._sampling, (0.0, 1.0))
+        return answer.prompt_tokens if isinstance(answer, Completion) else None
+
+
+def _kind_of(prompt: str) -> tuple[int, ...]:
+    """The shares, in thirds, of what tokenizers treat differently: letters of several bytes, digits, white space."""
+    length = max(1, len(prompt))
+    several = len(prompt.encode("utf-8", "replace")) - length
+    digits = sum(prompt.count(digit) for digit in "0123456789")
+    spaces = length - sum(map(len, prompt.split()))
+    return tuple(round(3 * part / length) for part in (several, digits, spaces))
+
+
+def _rough_tokens(prompt: str) -> float:
+    """About what a tokenizer makes of a text: it counts white space once, however much of it there is."""
+    words = prompt.split()
+    return len(words) / 2 + len("".join(words).encode("utf-8", "replace")) / 4 + 1
+
+
+def _marked(text: str) -> str:
+    return f"#{secrets.token_hex(3)}\n{text}"
+
+
+def _cut(expected: float, tokens: int) -> str:
+    return (
+        f"expected the server to read the whole prompt, which is {expected:.0f} tokens or more, it read {tokens}: "
+        "it cut the prompt. Serve the judge with a longer context (Ollama: OLLAMA_CONTEXT_LENGTH)"
+    )

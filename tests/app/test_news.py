@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import dagster as dg
 import duckdb
@@ -56,11 +57,12 @@ def settled(evaluated: tuple[Path, str]) -> Iterator[Settings]:
 
 
 def change(path: str, rows: str) -> Callable[[Settings], None]:
-    def write(settings: Settings) -> None:
-        with (settings.landing / path).open("a") as file:
-            file.write(rows)
+    return lambda settings: write(settings.landing / path, rows, "a")
 
-    return write
+
+def write(path: Path, text: str, mode: Literal["a", "w"] = "w") -> None:
+    with path.open(mode) as file:
+        file.write(text)
 
 
 def query(sql: str) -> Callable[[Settings], None]:
@@ -82,7 +84,7 @@ NEWS: dict[str, Callable[[Settings], None]] = {
     "a verdict that failed": query("UPDATE judging.verdicts SET status = 'server_error' WHERE rowid = 0"),
     "a verdict that is missing": query("DELETE FROM judging.verdicts WHERE rowid = 0"),
     "a segment of the ledger that is gone": lambda settings: next((settings.ledger / "segments").iterdir()).unlink(),
-    "a journal that another process left": lambda settings: (settings.ledger / "active" / "x-0001.jsonl").touch(),
+    "a journal that another process left": lambda settings: (settings.ledger / "active" / "x-0001.active").touch(),
     "a round of the golden set": query(
         "INSERT INTO judging.golden_rounds VALUES ('r', 'j', 'm', 'vllm', '0', '[]', true, now(), 'run', 1)"
     ),
@@ -91,7 +93,7 @@ NEWS: dict[str, Callable[[Settings], None]] = {
         settings.published, reason="a check failed", run_id="x"
     ),
     "a warehouse that is gone": lambda settings: settings.warehouse.unlink(),
-    "a warehouse that is damaged": lambda settings: settings.warehouse.write_bytes(b"x" * 8192),
+    "a warehouse that is damaged": lambda settings: write(settings.warehouse, "x" * 8192),
 }
 
 

@@ -184,8 +184,7 @@ _SENTENCE_TOKENS = ("<s>", "</s>")
 _SENTENCE_TOKEN = re.compile(r"(?<![a-z0-9_])<s>|</s>")  # vector<s> is an argument of a template
 
 # Letters that look alike in the two alphabets: a model reads "поcтавь" with a Latin c as if it were Cyrillic.
-_TO_CYRILLIC = str.maketrans("aceopxyk", "асеорхук")
-_TO_LATIN = str.maketrans("асеорхук", "aceopxyk")
+_LATIN, _CYRILLIC = "aceopxyk", "асеорхук"
 _MIXED_WORD = re.compile(r"[a-z][а-я]|[а-я][a-z]")
 _INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]")
 
@@ -225,14 +224,23 @@ def _markup(text: str) -> Iterator[InjectionReason]:
 
 def _found(text: str) -> Iterator[InjectionReason]:
     """What a folded text holds of everything else, and tags of reasoning in any case."""
-    if TAG_OF_REASONING.search(text) or _SWITCH_OF_REASONING.search(text):
+    may_have_tag = "<" in text or "‹" in text or "think" in text  # the searches are slow, and every text gets them
+    if may_have_tag and (TAG_OF_REASONING.search(text) or _SWITCH_OF_REASONING.search(text)):
         yield InjectionReason.THINKING_TAG
-    for pattern in (_heading(), *_PATTERNS):
-        if all(any(stem in text for stem in stems) for stems in pattern.stems) and pattern.pattern.search(text):
+    patterns, every_stem = _searched()
+    present = {stem for stem in every_stem if stem in text}
+    for pattern in patterns:
+        if not any(present.isdisjoint(stems) for stems in pattern.stems) and pattern.pattern.search(text):
             yield pattern.reason
 
 
 @cache
+def _searched() -> tuple[tuple[_Pattern, ...], tuple[str, ...]]:
+    """All patterns, and each of their stems once: looking for these is nearly all of the time of an answer."""
+    patterns = (_heading(), *_PATTERNS)
+    return patterns, tuple({stem: None for pattern in patterns for stems in pattern.stems for stem in stems})
+
+
 def _heading() -> _Pattern:
     """Finds the headings of the default judge's prompt."""
     headings = "|".join(
@@ -251,5 +259,11 @@ def _readings(plain: str) -> Iterator[str]:
     text = plain.casefold().replace("ё", "е")
     yield text
     if not text.isascii() and _MIXED_WORD.search(text):
-        yield text.translate(_TO_CYRILLIC)
-        yield text.translate(_TO_LATIN)
+        yield _with_letters(text, _LATIN, _CYRILLIC)
+        yield _with_letters(text, _CYRILLIC, _LATIN)
+
+
+def _with_letters(text: str, replaced: str, by: str) -> str:
+    for old, new in zip(replaced, by, strict=True):  # several times as fast as `str.translate`
+        text = text.replace(old, new)
+    return text

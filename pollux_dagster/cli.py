@@ -147,6 +147,7 @@ def query(
 def plan(
     landing: Landing = None,
     home: Home = None,
+    profile: Profile = None,
     difference: Annotated[float, typer.Option(help="Difference of two mean scores to detect, in [0, 1]")] = 0.05,
     power: Annotated[float, typer.Option(help="Probability of detecting it")] = 0.8,
 ) -> None:
@@ -155,7 +156,7 @@ def plan(
     from pollux_dagster.core.text import escaped
     from pollux_dagster.report import print_rows
 
-    settings = _settings(POLLUX_LANDING=landing, POLLUX_HOME=home)
+    settings = _settings(POLLUX_LANDING=landing, POLLUX_HOME=home, POLLUX_PROFILE=profile)
     if not settings.landing.is_dir():
         _fail(f"expected a landing folder at {settings.landing}, found none; give one with --landing")
     planned = plan_landing(settings, difference=difference, power=power)

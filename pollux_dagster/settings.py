@@ -14,6 +14,7 @@ from dataclasses import MISSING, dataclass, field, fields
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Self, get_args
+from urllib.parse import urlsplit
 from zoneinfo import available_timezones
 
 from pollux_dagster import demo
@@ -88,6 +89,10 @@ def _owners(text: str) -> tuple[str, ...]:
 
 
 def _server_address(url: str) -> str:
+    parts = urlsplit(url)
+    if url and not (parts.scheme in ("http", "https") and parts.hostname):
+        found = "one with a user or password" if "@" in url else repr(url)  # which would end up in a log
+        raise ValueError(f"expected an address like http://host:port/v1, got {found}")
     if url.partition("?")[0].rstrip("/").endswith("/chat/completions"):
         raise ValueError(
             "expected a server's address up to /v1, to which /chat/completions is added; got one that ends in it "

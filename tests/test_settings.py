@@ -49,6 +49,15 @@ def test_a_servers_command_may_have_json_in_it() -> None:
     assert settings.judge_command == ("serve", "--port={port}", "--kwargs", '{"enable_thinking": true}')
 
 
+@pytest.mark.parametrize("address", ["judge:8000", "127.0.0.1:8000/v1", "ftp://judge/v1", "http:///v1", "judge"])
+def test_an_address_that_is_none_is_refused_before_anything_is_done(address: str) -> None:
+    with pytest.raises(ValueError, match=f"POLLUX_JUDGE_URL: expected an address like http.*, got '{address}'"):
+        Settings.from_environment({"POLLUX_JUDGE_URL": address})
+    with pytest.raises(ValueError) as refused:
+        Settings.from_environment({"POLLUX_JUDGE_URL": "user:secret@judge:8000/v1"})
+    assert "secret" not in str(refused.value)
+
+
 @pytest.mark.parametrize("ending", ["/chat/completions", "/chat/completions/", "/chat/completions?api-version=1"])
 def test_an_address_of_chat_completions_is_refused(ending: str) -> None:
     with pytest.raises(ValueError, match="POLLUX_JUDGE_URL: expected a server's address up to /v1"):

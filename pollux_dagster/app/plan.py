@@ -6,11 +6,14 @@ from contextlib import closing
 from dataclasses import dataclass
 from uuid import uuid4
 
+import duckdb
+
 from pollux_dagster.app.doctor import Examined, examined_files
 from pollux_dagster.app.resources import Resources
 from pollux_dagster.runs.home_lock import only_run
 from pollux_dagster.settings import Settings
 from pollux_dagster.warehouse.connection import connect
+from pollux_dagster.warehouse.contracts import few_rows_are_rejected
 from pollux_dagster.warehouse.schema import create_schema
 from pollux_dagster.warehouse.verdicts import load_verdicts
 from pollux_dagster.warehouse.workload import ComparisonPlan, DryRun, dry_run, plan_comparison
@@ -25,6 +28,8 @@ class LandingPlan:
     comparison: ComparisonPlan | None
     no_comparison: str
     files: tuple[Examined, ...] = ()
+    holding_back: tuple[str, ...] = ()
+    """What would keep a run from publishing after it has judged, one sentence each."""
 
 
 def plan_landing(settings: Settings, *, difference: float, power: float) -> LandingPlan:
@@ -57,8 +62,25 @@ def plan_landing(settings: Settings, *, difference: float, power: float) -> Land
                 aggregation=settings.human_aggregation,
             )
         except ValueError as error:
-            return LandingPlan(identity.judge_name, pending, None, str(error), examined_files(con))
-        return LandingPlan(identity.judge_name, pending, comparison, "", examined_files(con))
+            comparison, why_not = None, str(error)
+        else:
+            why_not = ""
+        files, held = examined_files(con), _holding_back(con, settings)
+        return LandingPlan(identity.judge_name, pending, comparison, why_not, files, held)
+
+
+def _holding_back(con: duckdb.DuckDBPyConnection, settings: Settings) -> tuple[str, ...]:
+    allowed = settings.maximum_rejected_share
+    rule = few_rows_are_rejected(allowed, leave_out_failing=settings.failing_models == "leave_out")
+    rows = con.execute(
+        f"SELECT file_path, reason, rejected, file_rows, share FROM ({rule.query}) WHERE share > ?",  # noqa: S608 - ours
+        [allowed],
+    ).fetchall()
+    return tuple(
+        f"{path}: {rejected} of {of_it} rows are rejected ({reason}), {share:.1%} where {allowed:.1%} are allowed "
+        "(POLLUX_MAXIMUM_REJECTED_SHARE). A run judges the others and publishes nothing until the file is mended"
+        for path, reason, rejected, of_it, share in rows
+    )
 
 
 def plan_lines(plan: LandingPlan) -> list[str]:
@@ -71,6 +93,7 @@ def plan_lines(plan: LandingPlan) -> list[str]:
         f"(from {tokens}) and {pending.completion_tokens:,} reply tokens ({reply})",
         f"time: {_hours(pending.hours)}",
     ]
+    lines += [f"warning: {sentence}" for sentence in plan.holding_back]
     comparison = plan.comparison
     if comparison is None:
         return [*lines, f"no plan for a comparison: {plan.no_comparison}"]

@@ -43,6 +43,8 @@ from pollux_dagster.warehouse.verdicts import load_verdicts
 if TYPE_CHECKING:
     from pollux_dagster.judge.work import EvaluationReport
 
+RETRIES = 2  # of the step, when the judge's server is away
+
 
 @dg.asset(
     key=["judging", "requests"],
@@ -211,8 +213,11 @@ def _retried_while_the_server_is_away(context: dg.AssetExecutionContext) -> Iter
     except ServerError as error:
         # What was judged is in the ledger. A server that could not be restarted may be available in a minute:
         # another process may still hold the GPU, or a node may be rebooting.
-        context.log.warning(f"{error}\nThe step is retried in a minute, at most twice.")
-        raise dg.RetryRequested(max_retries=2, seconds_to_wait=60) from error
+        left = RETRIES - context.retry_number
+        if left:
+            times = "once more" if left == 1 else "at most twice"
+            context.log.warning(f"{error}\nThe step is retried in a minute, {times}.")
+        raise dg.RetryRequested(max_retries=RETRIES, seconds_to_wait=60) from error
 
 
 def _selected(context: dg.AssetExecutionContext, con: duckdb.DuckDBPyConnection) -> list[str] | None:

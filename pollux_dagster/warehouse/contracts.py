@@ -94,7 +94,7 @@ def contracts(
     file's rows, or of a model's, that may be rejected. `leave_out_failing`: `admission` leaves out models with too many
     rejected rows, so these do not hold back the publication.
     """
-    landed = _landed(maximum_rejected_share, "r.model_id IS NULL" if leave_out_failing else "TRUE")
+    landed = (few_rows_are_rejected(maximum_rejected_share, leave_out_failing=leave_out_failing), _EVERY_ROW_IS_USED)
     return (*_INSTRUCTIONS, *_CRITERIA, *_ANSWERS, *landed, *_VERDICTS, *_admission(minimum_coverage), *_MARTS)
 
 
@@ -111,28 +111,29 @@ _REJECTED = """
 """
 
 
-def _landed(maximum_rejected_share: float, whose: str) -> tuple[Contract, ...]:
-    return (
-        Contract(
-            "raw.answer_counts",
-            "few_rows_are_rejected",
-            f"At most {maximum_rejected_share:.1%} of a file's rows, and of a model's, are rejected "
-            "(POLLUX_MAXIMUM_REJECTED_SHARE), because a mean over the remaining rows would not be the model's. The "
-            "rows are in raw.rejected_rows.",
-            _REJECTED.format(whose=whose),
-            (("expect_column_values_to_be_between", {"column": "share", "max_value": maximum_rejected_share}),),
-        ),
-        Contract(
-            "raw.answer_counts",
-            "every_row_is_used",
-            "No row was rejected and no file in the landing folder is unread, except repeats of used rows and people's "
-            "scores of answers that have not landed.",
-            "SELECT file_path, model_id, reason, rejected, file_rows FROM raw.rejection_counts "
-            "WHERE is_counted OR reason IN ('empty_file', 'unknown_format', 'compressed') ORDER BY ALL",
-            NO_ROWS,
-            blocking=False,
-        ),
+def few_rows_are_rejected(maximum_rejected_share: float, *, leave_out_failing: bool = False) -> Contract:
+    """The contract on rejected rows alone, with the arguments of `contracts`."""
+    return Contract(
+        "raw.answer_counts",
+        "few_rows_are_rejected",
+        f"At most {maximum_rejected_share:.1%} of a file's rows, and of a model's, are rejected "
+        "(POLLUX_MAXIMUM_REJECTED_SHARE), because a mean over the remaining rows would not be the model's. The rows "
+        "are in raw.rejected_rows.",
+        _REJECTED.format(whose="r.model_id IS NULL" if leave_out_failing else "TRUE"),
+        (("expect_column_values_to_be_between", {"column": "share", "max_value": maximum_rejected_share}),),
     )
+
+
+_EVERY_ROW_IS_USED = Contract(
+    "raw.answer_counts",
+    "every_row_is_used",
+    "No row was rejected and no file in the landing folder is unread, except repeats of used rows and people's scores "
+    "of answers that have not landed.",
+    "SELECT file_path, model_id, reason, rejected, file_rows FROM raw.rejection_counts "
+    "WHERE is_counted OR reason IN ('empty_file', 'unknown_format', 'compressed') ORDER BY ALL",
+    NO_ROWS,
+    blocking=False,
+)
 
 
 _INSTRUCTIONS: tuple[Contract, ...] = (

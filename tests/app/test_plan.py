@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 
@@ -76,6 +77,18 @@ def test_before_the_first_run_everything_is_pending_and_nothing_is_known(landed:
     text = "\n".join(plan_lines(plan))
     assert "this judge has not run here yet" in text
     assert "an assumption of" in text
+
+
+def test_what_would_hold_the_publication_back_is_said_before_the_judge_is_asked(landed: Settings) -> None:
+    assert plan_landing(landed, difference=0.1, power=0.8).holding_back == ()
+    with (landed.landing / "b.jsonl").open("a") as file:
+        file.write("torn\n")
+    plan = plan_landing(landed, difference=0.1, power=0.8)
+    (line,) = (line for line in plan_lines(plan) if line.startswith("warning: "))
+    assert "b.jsonl: 1 of 13 rows are rejected (invalid_json), 7.7% where 2.0% are allowed" in line
+    assert "publishes nothing until the file is mended" in line
+    lenient = replace(landed, maximum_rejected_share=0.1)
+    assert plan_landing(lenient, difference=0.1, power=0.8).holding_back == ()
 
 
 def test_after_a_run_only_new_answers_are_pending_and_the_past_is_used(landed: Settings) -> None:

@@ -48,7 +48,7 @@ def attached_server(
     """
     parts = _address(base_url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise AddressError("the server's address should look like http://host:port/v1")
+        raise AddressError("the server's address should look like http://host:port/v1 (POLLUX_JUDGE_URL, --judge-url)")
     if parts.username or parts.password or set(parse_qs(parts.query)) - {"api-version"}:
         raise AddressError(
             "the server's address holds a user, password or query; an address ends up in logs and tables, "
@@ -200,13 +200,19 @@ def _served(
         if error.status not in _NO_LIST:
             raise
         if model is None:
-            hint = "" if error.status in (401, 403) else "; say the judge's name there: POLLUX_JUDGE_SERVED_MODEL"
+            hint = "" if error.status in (401, 403) else _NO_LIST_HINT
             raise ProbeError(f"{error}{hint}", error.status) from None
         chosen, is_listed = http_probe.ServedModel(model, None), False
     if not is_listed or (chosen.max_model_len is None and dialect is not None):
         asked = dialect.canary(chosen.name) if dialect else http_probe.shortest_request(chosen.name)
         canary.await_token(base, api_key, asked, timeout_s, route)
     return chosen
+
+
+_NO_LIST_HINT = (
+    ". If that is not the judge's server, mend POLLUX_JUDGE_URL or --judge-url; if it is one that lists no models, say "
+    "the judge's name there: POLLUX_JUDGE_SERVED_MODEL"
+)
 
 
 def _choose(served: list[http_probe.ServedModel], model: str | None, base: str) -> http_probe.ServedModel:

@@ -18,7 +18,7 @@ from pollux_dagster.defs.automation import NEW, SCOPE_TAG, evaluate_job, is_whol
 from pollux_dagster.runs.instance import open_instance
 from pollux_dagster.settings import Settings
 from tests.fakes.instant_judge import MUMBLE, REFUSE, InstantJudge
-from tests.flow.flow_world import definitions_of, execute, flow_settings, land_instructions, land_model, published
+from tests.flow.flow_world import definitions_of, execute, flow_settings, land_instructions, land_model
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -47,18 +47,27 @@ def live(settings: Settings, judge: InstantJudge) -> dict[str, Stage]:
     stages: dict[str, Stage] = {}
 
     def note(name: str, succeeded: bool, asked_before: int) -> None:
-        stages[name] = Stage(
-            succeeded=succeeded,
-            asked=judge.prompts.total() - asked_before,
-            publication=published(settings, "SELECT run_id FROM meta.publication"),
-            models=[model for (model,) in published(settings, "SELECT model_id FROM marts.leaderboard ORDER BY ALL")],
-            staleness=published(settings, "SELECT stale_since, reason FROM meta.staleness"),
-            left_out=dict(published(settings, "SELECT model_id, reason FROM judging.admission WHERE NOT is_admitted")),
-            failed_checks=set(
-                published(settings, "SELECT check_name, blocking FROM meta.check_results WHERE NOT passed")
-            ),
-            is_whole=last_evaluation_is_whole(settings),
-        )
+        with duckdb.connect(str(settings.published), read_only=True) as con:
+
+            def said(query: str) -> list[tuple[object, ...]]:
+                return con.execute(query).fetchall()
+
+            stages[name] = Stage(
+                succeeded=succeeded,
+                asked=judge.prompts.total() - asked_before,
+                publication=said("SELECT run_id FROM meta.publication"),
+                models=[model for (model,) in said("SELECT model_id FROM marts.leaderboard ORDER BY ALL")],
+                staleness=said("SELECT stale_since, reason FROM meta.staleness"),
+                left_out={
+                    model: str(reason)
+                    for model, reason in said("SELECT model_id, reason FROM judging.admission WHERE NOT is_admitted")
+                },
+                failed_checks={
+                    (check, blocking)
+                    for check, blocking in said("SELECT check_name, blocking FROM meta.check_results WHERE NOT passed")
+                },
+                is_whole=last_evaluation_is_whole(settings),
+            )
 
     def run(name: str, tags: Mapping[str, str] | None = None, otherwise_set: Settings | None = None) -> None:
         before = judge.prompts.total()

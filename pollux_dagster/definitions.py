@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from dataclasses import fields
+from functools import cache
 from pathlib import Path
 
 import dagster as dg
@@ -47,13 +48,18 @@ def build_defs(settings: Settings, resource_overrides: Mapping[str, object] | No
     Tests replace resources through `resource_overrides`.
     """
     columns = table_columns()
-    tree = dg.ComponentTree.from_module(defs_module=autoloaded, project_root=Path(__file__).parents[1])
     with warnings.catch_warnings():
         # Dagster calls single-run backfills beta and `map_asset_specs` a preview. The version is pinned.
         warnings.simplefilter("ignore", dg.BetaWarning)
         warnings.simplefilter("ignore", dg.PreviewWarning)
-        whole = dg.Definitions.merge(tree.build_defs(), _settings_dependent(settings, resource_overrides or {}))
+        whole = dg.Definitions.merge(_settings_independent(), _settings_dependent(settings, resource_overrides or {}))
         return whole.map_asset_specs(func=lambda spec: with_owners(with_columns(spec, columns), settings.owners))
+
+
+@cache
+def _settings_independent() -> dg.Definitions:
+    """What the folder `defs` holds: the same for every home, so a process reads it once."""
+    return dg.ComponentTree.from_module(defs_module=autoloaded, project_root=Path(__file__).parents[1]).build_defs()
 
 
 def _settings_dependent(settings: Settings, resource_overrides: Mapping[str, object]) -> dg.Definitions:

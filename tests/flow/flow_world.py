@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,12 @@ def land_model(settings: Settings, model_id: str, *, text: str = "", spoiled: in
     write_answers(settings.landing, model_id, INSTRUCTIONS, answer)
 
 
+@lru_cache(maxsize=4)
+def definitions_of(settings: Settings) -> dg.Definitions:
+    """The code location of a home, loaded once for all its runs: as in the daemon, it holds nothing of any of them."""
+    return build_defs(settings)
+
+
 def execute(
     settings: Settings,
     job: str = "evaluate",
@@ -60,7 +67,7 @@ def execute(
     with open_instance(settings.dagster_home) as instance:
         selection = [dg.AssetKey(asset.split("/")) for asset in assets] if assets else None
         result = (
-            build_defs(settings)
+            definitions_of(settings)
             .resolve_job_def(job)
             .execute_in_process(instance=instance, asset_selection=selection, tags=tags, raise_on_error=False)
         )

@@ -14,12 +14,11 @@ import duckdb
 import pytest
 
 from pollux_dagster.app.evaluation import evaluate_landing
-from pollux_dagster.definitions import build_defs
 from pollux_dagster.defs.automation import NEW, SCOPE_TAG, evaluate_job, is_whole, nightly_schedule
 from pollux_dagster.runs.instance import open_instance
 from pollux_dagster.settings import Settings
 from tests.fakes.instant_judge import MUMBLE, REFUSE, InstantJudge
-from tests.flow.flow_world import execute, flow_settings, land_instructions, land_model, published
+from tests.flow.flow_world import definitions_of, execute, flow_settings, land_instructions, land_model
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -48,18 +47,27 @@ def live(settings: Settings, judge: InstantJudge) -> dict[str, Stage]:
     stages: dict[str, Stage] = {}
 
     def note(name: str, succeeded: bool, asked_before: int) -> None:
-        stages[name] = Stage(
-            succeeded=succeeded,
-            asked=judge.prompts.total() - asked_before,
-            publication=published(settings, "SELECT run_id FROM meta.publication"),
-            models=[model for (model,) in published(settings, "SELECT model_id FROM marts.leaderboard ORDER BY ALL")],
-            staleness=published(settings, "SELECT stale_since, reason FROM meta.staleness"),
-            left_out=dict(published(settings, "SELECT model_id, reason FROM judging.admission WHERE NOT is_admitted")),
-            failed_checks=set(
-                published(settings, "SELECT check_name, blocking FROM meta.check_results WHERE NOT passed")
-            ),
-            is_whole=last_evaluation_is_whole(settings),
-        )
+        with duckdb.connect(str(settings.published), read_only=True) as con:
+
+            def said(query: str) -> list[tuple[object, ...]]:
+                return con.execute(query).fetchall()
+
+            stages[name] = Stage(
+                succeeded=succeeded,
+                asked=judge.prompts.total() - asked_before,
+                publication=said("SELECT run_id FROM meta.publication"),
+                models=[model for (model,) in said("SELECT model_id FROM marts.leaderboard ORDER BY ALL")],
+                staleness=said("SELECT stale_since, reason FROM meta.staleness"),
+                left_out={
+                    model: str(reason)
+                    for model, reason in said("SELECT model_id, reason FROM judging.admission WHERE NOT is_admitted")
+                },
+                failed_checks={
+                    (check, blocking)
+                    for check, blocking in said("SELECT check_name, blocking FROM meta.check_results WHERE NOT passed")
+                },
+                is_whole=last_evaluation_is_whole(settings),
+            )
 
     def run(name: str, tags: Mapping[str, str] | None = None, otherwise_set: Settings | None = None) -> None:
         before = judge.prompts.total()
@@ -76,7 +84,7 @@ def live(settings: Settings, judge: InstantJudge) -> dict[str, Stage]:
     land_model(settings, "half", text=MUMBLE, spoiled=4)
     assert execute(settings, "ingest")
     note("landed and not evaluated", execute(settings, assets=["published/tables"]), judge.prompts.total())
-    note("command", evaluate_landing(build_defs(settings), settings), judge.prompts.total())
+    note("command", evaluate_landing(definitions_of(settings), settings), judge.prompts.total())
     note("rebuild job", execute(settings, "rebuild_tables"), judge.prompts.total())
     note("backfill", backfill(settings), judge.prompts.total())
     note("one asset by hand", execute(settings, assets=["published/tables"]), judge.prompts.total())
@@ -112,7 +120,7 @@ def backfill(settings: Settings) -> bool:
         keys = instance.get_dynamic_partitions("models")
     chosen = {"dagster/asset_partition_range_start": keys[0], "dagster/asset_partition_range_end": keys[-1]}
     execute(settings, assets=["judging/verdicts"], tags=chosen)
-    graph = build_defs(settings).resolve_asset_graph().get_all_asset_keys()
+    graph = definitions_of(settings).resolve_asset_graph().get_all_asset_keys()
     downstream = [
         key.to_user_string() for key in graph if key.path[0] in ("staging", "statistics", "marts", "published")
     ]
@@ -122,7 +130,7 @@ def backfill(settings: Settings) -> bool:
 def report_all_checks_as_passed(settings: Settings) -> None:
     """As anybody who can use the UI may, by its address for reports: Dagster believes it, the tables do not."""
     with open_instance(settings.dagster_home) as instance:
-        for check in build_defs(settings).resolve_asset_graph().asset_check_keys:
+        for check in definitions_of(settings).resolve_asset_graph().asset_check_keys:
             passed = dg.AssetCheckEvaluation(asset_key=check.asset_key, check_name=check.name, passed=True, metadata={})
             instance.report_runless_asset_event(passed)
 

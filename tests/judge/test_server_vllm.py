@@ -259,6 +259,7 @@ def test_a_score_has_the_distribution_that_direct_log_probabilities_give(root: P
     assert found == pytest.approx(expected, rel=0.02, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_a_killed_engine_core_takes_all_along_and_so_does_a_supervisor_killed_meanwhile(
     root: Path, spec: ServerSpec
 ) -> None:

@@ -43,9 +43,12 @@ def table_is_right() -> dg.AssetCheckResult:
     return dg.AssetCheckResult(passed=True)
 
 
+KEPT = 4  # fewer than a setting may ask for: what stays does not depend on the number
+
+
 @pytest.fixture
 def settings(world: Settings) -> Settings:
-    return replace(world, retention=Retention(days=10, runs=20))
+    return replace(world, retention=Retention(days=10, runs=KEPT))
 
 
 @pytest.fixture
@@ -89,7 +92,7 @@ def test_old_runs_go_and_the_present_stays(instance: dg.DagsterInstance, setting
     superseded = [run_once(instance, answers, "again"), run_once(instance, table)]
     recent = [run_once(instance, answers, "again"), run_once(instance, table)]
     age(instance, [*landed, *superseded, *recent], days=11)
-    recent += [run_once(instance, table) for _ in range(20)]
+    recent += [run_once(instance, table) for _ in range(KEPT)]
     before = present(instance)
     events = instance.event_log_storage
     assert isinstance(events, SqliteEventLogStorage)
@@ -98,7 +101,7 @@ def test_old_runs_go_and_the_present_stays(instance: dg.DagsterInstance, setting
 
     assert present(instance) == before
     left = set(instance.get_run_ids())
-    assert left == {landed[0], recent[0], *recent[2:]}  # both models' newest materializations, and the newest twenty
+    assert left == {landed[0], recent[0], *recent[2:]}  # both models' newest materializations, and the newest of all
     assert (pruned.runs, pruned.thinned) == (4, 2)
     assert {*events.get_all_run_ids()} == left
     assert {path.name for path in (settings.dagster_home / "storage").iterdir()} & {landed[1], *superseded} == set()
@@ -114,7 +117,7 @@ def test_a_run_that_says_how_things_are_keeps_its_outcome_and_loses_its_messages
 ) -> None:
     old = run_once(instance, answers, "once")
     age(instance, [old], days=11)
-    for _ in range(20):
+    for _ in range(KEPT):
         run_once(instance, table)
     prune(instance, settings)
     kinds = [log.dagster_event.event_type_value if log.dagster_event else None for log in instance.all_logs(old)]
@@ -135,7 +138,7 @@ def test_a_run_under_way_stays_however_old(instance: dg.DagsterInstance, setting
     job = dg.define_asset_job("job", [table]).resolve(asset_graph=dg.Definitions([table]).resolve_asset_graph())
     going = instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED)
     age(instance, [going.run_id], days=400)
-    for _ in range(21):
+    for _ in range(KEPT + 1):
         run_once(instance, table)
     prune(instance, settings)
     assert instance.get_run_by_id(going.run_id) is not None
@@ -145,7 +148,7 @@ def test_a_run_under_way_stays_however_old(instance: dg.DagsterInstance, setting
 def test_no_number_of_an_event_is_given_twice(instance: dg.DagsterInstance, settings: Settings) -> None:
     """A sensor on runs remembers the number of the last event it saw, and SQLite reuses the highest that is deleted."""
     failed = dg.materialize([failing], instance=instance, raise_on_error=False).run_id
-    for _ in range(21):
+    for _ in range(KEPT + 1):
         run_once(instance, table)
     run = instance.get_run_by_id(failed)
     assert run is not None
@@ -240,7 +243,7 @@ def test_logs_of_servers_nobody_used_and_old_set_aside_warehouses_go(
 
 @pytest.mark.slow
 def test_only_one_process_prunes_at_a_time(instance: dg.DagsterInstance, settings: Settings) -> None:
-    for _ in range(21):
+    for _ in range(KEPT + 1):
         run_once(instance, table)
     with (settings.dagster_home / ".retention.lock").open("w") as other:
         fcntl.flock(other, fcntl.LOCK_EX)

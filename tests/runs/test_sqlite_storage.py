@@ -26,6 +26,7 @@ DAGSTERS_OWN = DAGSTER_YAML.replace("instance_class:", "# instance_class:").repl
     "  class:", "# "
 )  # fmt: skip
 BATCH = 7
+WRITES = 6
 
 
 @dg.asset(check_specs=[dg.AssetCheckSpec("complete", asset="table")])
@@ -157,7 +158,7 @@ def test_threads_and_forked_processes_write_at_once(tmp_path: Path) -> None:
         storage = instance.event_log_storage
 
         def write(name: str) -> None:
-            for number in range(10):
+            for number in range(WRITES):
                 if number % 2:
                     storage.store_event_batch(planned(name))
                 else:
@@ -175,7 +176,7 @@ def test_threads_and_forked_processes_write_at_once(tmp_path: Path) -> None:
             worker.join()  # type: ignore[attr-defined]
         assert [process.exitcode for process in processes] == [0, 0]
         for name in ("before", "thread_0", "thread_1", "process_0", "process_1"):
-            assert rows(instance, name, name) == rows(instance, "index", name) == 10 * BATCH
+            assert rows(instance, name, name) == rows(instance, "index", name) == WRITES * BATCH
 
 
 def test_a_kill_leaves_sound_files_and_whole_batches(tmp_path: Path) -> None:
@@ -187,7 +188,7 @@ def test_a_kill_leaves_sound_files_and_whole_batches(tmp_path: Path) -> None:
                 storage.store_event_batch(planned("run"))
 
         storage.store_event_batch(planned("run"))
-        for number in range(8):
+        for number in range(5):
             had = rows(instance, "index", "run")
             process = FORK.Process(target=write_forever)
             process.start()

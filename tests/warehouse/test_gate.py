@@ -15,10 +15,8 @@ from pollux_dagster.warehouse.audit import audit
 from pollux_dagster.warehouse.checks import record_check_results
 from pollux_dagster.warehouse.contracts import NO_ROWS, Contract
 from pollux_dagster.warehouse.gate import objections
-from pollux_dagster.warehouse.pipeline import build_tables
 from pollux_dagster.warehouse.publish import PublicationRefusedError, mark_stale, publish
 from pollux_dagster.warehouse.sql_models import SqlModel
-from tests.warehouse.tiny_world import TinyWorld
 
 NO_STRANGERS = Contract(
     "raw.model_outputs",
@@ -27,13 +25,6 @@ NO_STRANGERS = Contract(
     "SELECT model_id FROM raw.model_outputs WHERE model_id = 'stranger'",
     NO_ROWS,
 )
-
-
-@pytest.fixture
-def built(world: TinyWorld, models: list[SqlModel]) -> TinyWorld:
-    world.judge_everything()
-    build_tables(world.con, models, run_id="run-1")
-    return world
 
 
 def check(con: duckdb.DuckDBPyConnection, contract: Contract) -> None:
@@ -50,8 +41,8 @@ def land_a_stranger(con: duckdb.DuckDBPyConnection) -> None:
     )
 
 
-def test_a_check_speaks_for_the_rows_it_saw_and_for_no_others(built: TinyWorld) -> None:
-    con = built.con
+def test_a_check_speaks_for_the_rows_it_saw_and_for_no_others(built: duckdb.DuckDBPyConnection) -> None:
+    con = built
     assert problems(con, NO_STRANGERS) == ["it has never been run"]
     check(con, NO_STRANGERS)
     assert problems(con, NO_STRANGERS) == []
@@ -66,7 +57,7 @@ def test_a_check_speaks_for_the_rows_it_saw_and_for_no_others(built: TinyWorld) 
 
 
 def test_a_check_that_passed_is_not_run_again_on_the_same_rows(
-    built: TinyWorld, monkeypatch: pytest.MonkeyPatch
+    built: duckdb.DuckDBPyConnection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     validated: list[int] = []
     validate = warehouse_audit._validate
@@ -76,7 +67,7 @@ def test_a_check_that_passed_is_not_run_again_on_the_same_rows(
         return validate(frame, *expectations)
 
     monkeypatch.setattr(warehouse_audit, "_validate", counted)
-    con = built.con
+    con = built
     for _ in range(3):
         check(con, NO_STRANGERS)
     assert validated == [0]
@@ -93,51 +84,53 @@ def test_a_check_that_passed_is_not_run_again_on_the_same_rows(
     assert recorded == [(5,)]
 
 
-def test_a_check_with_other_expectations_has_not_been_run(built: TinyWorld) -> None:
-    check(built.con, NO_STRANGERS)
+def test_a_check_with_other_expectations_has_not_been_run(built: duckdb.DuckDBPyConnection) -> None:
+    check(built, NO_STRANGERS)
     stricter = replace(NO_STRANGERS, expectations=(("expect_table_row_count_to_equal", {"value": 1}),))
-    assert problems(built.con, stricter) == ["it has not been run on what the tables hold now"]
+    assert problems(built, stricter) == ["it has not been run on what the tables hold now"]
 
 
-def test_a_check_that_only_warns_stands_against_nothing(built: TinyWorld) -> None:
-    assert problems(built.con, replace(NO_STRANGERS, blocking=False)) == []
+def test_a_check_that_only_warns_stands_against_nothing(built: duckdb.DuckDBPyConnection) -> None:
+    assert problems(built, replace(NO_STRANGERS, blocking=False)) == []
 
 
-def test_the_check_of_an_sql_model_is_run_on_the_table_there_is(built: TinyWorld, models: list[SqlModel]) -> None:
-    assert objections(built.con, [], models) == []
-    built.con.execute("UPDATE staging.scores SET final_score = 7 WHERE final_score IS NOT NULL")
-    assert {str(found).split(":")[0] for found in objections(built.con, [], models)} == {
+def test_the_check_of_an_sql_model_is_run_on_the_table_there_is(
+    built: duckdb.DuckDBPyConnection, models: list[SqlModel]
+) -> None:
+    assert objections(built, [], models) == []
+    built.execute("UPDATE staging.scores SET final_score = 7 WHERE final_score IS NOT NULL")
+    assert {str(found).split(":")[0] for found in objections(built, [], models)} == {
         "scores_in_unit_range of staging.scores"
     }
 
 
 def test_a_refused_publication_leaves_the_last_good_one_and_names_every_objection(
-    built: TinyWorld, models: list[SqlModel], tmp_path: Path
+    built: duckdb.DuckDBPyConnection, models: list[SqlModel], tmp_path: Path
 ) -> None:
     target = tmp_path / "published" / "pollux.duckdb"
     about = {"models": models, "run_id": "run-1", "package_version": "0", "git_commit": None}
-    publish(built.con, target, contracts=(), **about)  # type: ignore[arg-type]
+    publish(built, target, contracts=(), **about)  # type: ignore[arg-type]
     before = target.read_bytes()
     with pytest.raises(PublicationRefusedError, match=r"no_strangers of raw\.model_outputs: it has never been run"):
-        publish(built.con, target, contracts=[NO_STRANGERS], **about)  # type: ignore[arg-type]
+        publish(built, target, contracts=[NO_STRANGERS], **about)  # type: ignore[arg-type]
     assert target.read_bytes() == before
 
 
 def test_tables_made_from_raw_rows_that_have_changed_since_are_not_published(
-    built: TinyWorld, models: list[SqlModel], tmp_path: Path
+    built: duckdb.DuckDBPyConnection, models: list[SqlModel], tmp_path: Path
 ) -> None:
-    built.con.execute("UPDATE raw.model_outputs SET answer = 'другой ответ' WHERE model_id = 'alpha'")
+    built.execute("UPDATE raw.model_outputs SET answer = 'другой ответ' WHERE model_id = 'alpha'")
     about = {"models": models, "run_id": "run-1", "package_version": "0", "git_commit": None}
     with pytest.raises(RuntimeError, match=r"staging\.scores from an earlier raw\.model_outputs"):
-        publish(built.con, tmp_path / "p.duckdb", contracts=(), **about)  # type: ignore[arg-type]
+        publish(built, tmp_path / "p.duckdb", contracts=(), **about)  # type: ignore[arg-type]
 
 
 def test_a_stale_publication_says_since_when_and_why_and_keeps_its_tables(
-    built: TinyWorld, models: list[SqlModel], tmp_path: Path
+    built: duckdb.DuckDBPyConnection, models: list[SqlModel], tmp_path: Path
 ) -> None:
     target = tmp_path / "p.duckdb"
     about = {"models": models, "run_id": "run-1", "package_version": "0", "git_commit": None}
-    publish(built.con, target, contracts=(), **about)  # type: ignore[arg-type]
+    publish(built, target, contracts=(), **about)  # type: ignore[arg-type]
 
     def staleness() -> list[tuple[object, ...]]:
         with duckdb.connect(str(target), read_only=True) as reader:
@@ -151,5 +144,5 @@ def test_a_stale_publication_says_since_when_and_why_and_keeps_its_tables(
     mark_stale(target, reason="coverage", run_id="run-3")
     assert staleness() == [(since, "run-3", "coverage")]
     assert target.stat().st_mode & 0o777 == 0o600
-    publish(built.con, target, contracts=(), **about)  # type: ignore[arg-type]
+    publish(built, target, contracts=(), **about)  # type: ignore[arg-type]
     assert staleness() == []

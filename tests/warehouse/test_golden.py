@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import duckdb
 import pytest
@@ -24,6 +25,7 @@ from pollux_dagster.warehouse.schema import create_schema
 from pollux_dagster.warehouse.sql_models import SqlModel
 from pollux_dagster.warehouse.statistics.drift import latest_round_moved
 from pollux_dagster.warehouse.verdicts import judged_keys
+from tests.warehouse.conftest import copy_of
 from tests.warehouse.tiny_world import JUDGE, OTHER_JUDGE, TinyWorld, verdict_row
 
 OLD = GoldenRound(OTHER_JUDGE, "m", "vllm", "0.31", ("--x",))
@@ -49,8 +51,29 @@ def judge_round(
     world.con.execute("UPDATE judging.golden_rounds SET judged_at = ? WHERE round_id = ?", [judged_at, state.round_id])
 
 
+def build_drift(world: TinyWorld, models: list[SqlModel]) -> None:
+    """Of all tables only the drift and what it is made from."""
+    build_tables(world.con, [m for m in models if m.schema == "staging" or m.table == "marts.golden_drift"])
+
+
+@pytest.fixture(scope="module")
+def pinned_file(filled_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pinned")
+    file = folder / "pinned.duckdb"
+    file.write_bytes(filled_file.read_bytes())
+    with duckdb.connect(str(file), config={"threads": 1}) as con:
+        pin_twenty(TinyWorld(con, folder))
+    return file
+
+
 @pytest.fixture
-def pinned(world: TinyWorld) -> TinyWorld:
+def pinned(pinned_file: Path, tmp_path: Path) -> Iterator[TinyWorld]:
+    with copy_of(pinned_file) as con:
+        segments = [pinned_file.with_name(f"{judge}.parquet") for judge in (JUDGE, OTHER_JUDGE)]
+        yield TinyWorld(con, tmp_path, segments)
+
+
+def pin_twenty(world: TinyWorld) -> None:
     """Twenty more prompts, so that a shift can be told from chance; the lenient judge has judged all."""
     for i in range(20):
         world.con.execute(
@@ -77,7 +100,6 @@ def pinned(world: TinyWorld) -> TinyWorld:
         [OTHER_JUDGE],
     )
     pin_golden_set(world.con, judge_id=OTHER_JUDGE, answers=20)
-    return world
 
 
 def test_the_set_is_one_answer_an_instruction_and_always_the_same(pinned: TinyWorld) -> None:
@@ -113,7 +135,7 @@ def test_each_state_of_the_judge_is_a_round_of_its_own(pinned: TinyWorld) -> Non
 def test_a_judge_that_stays_passes(pinned: TinyWorld, models: list[SqlModel]) -> None:
     judge_round(pinned, OLD)
     judge_round(pinned, NEW, minute=1)
-    build_tables(pinned.con, models)
+    build_drift(pinned, models)
     rows = pinned.con.sql("SELECT DISTINCT shift, shifted, what_changed FROM marts.golden_drift").fetchall()
     assert rows == [(0.0, False, "vllm 0.31 → vllm 0.32")]
 
@@ -134,7 +156,7 @@ def test_a_judge_that_cannot_be_read_any_more_stops_the_build(pinned: TinyWorld,
     judge_round(pinned, OLD)
     judge_round(pinned, NEW, minute=1, fails=lambda _: True)
     with pytest.raises(SqlCheckFailedError, match="the_judge_has_not_shifted"):
-        build_tables(pinned.con, models)
+        build_drift(pinned, models)
     rows = pinned.con.sql(
         "SELECT shift, shifted, n, baseline_ok_share, ok_share, criteria_name "
         "FROM statistics.golden_drift WHERE failing"
@@ -145,11 +167,11 @@ def test_a_judge_that_cannot_be_read_any_more_stops_the_build(pinned: TinyWorld,
 def test_one_criterion_that_fails_is_named_and_one_failure_is_chance(pinned: TinyWorld, models: list[SqlModel]) -> None:
     judge_round(pinned, OLD, fails=lambda r: r.criteria_name == "Отказ" and r.answer.endswith(" 3"))
     judge_round(pinned, NEW, minute=1, fails=lambda r: r.answer.endswith(" 7"))
-    build_tables(pinned.con, models)
+    build_drift(pinned, models)
     half = replace(NEW, engine_version="0.33")
     judge_round(pinned, half, minute=2, fails=lambda r: r.criteria_name == "Стиль" and len(r.answer) % 2 == 1)
     with pytest.raises(SqlCheckFailedError, match="the_judge_has_not_shifted") as caught:
-        build_tables(pinned.con, models)
+        build_drift(pinned, models)
     (check,) = [c for c in caught.value.report.checks if c.name == "the_judge_has_not_shifted"]
     assert [(row["criteria_name"], row["baseline_ok_share"]) for row in check.sample] == [("Стиль", 1.0)]
 
@@ -160,7 +182,7 @@ def test_a_small_set_that_moves_as_one_is_a_shift(pinned: TinyWorld, models: lis
     judge_round(pinned, OLD)
     judge_round(pinned, NEW, fallen="Стиль", minute=1)
     with pytest.raises(SqlCheckFailedError, match="Стиль"):
-        build_tables(pinned.con, models)
+        build_drift(pinned, models)
 
 
 def test_a_warehouse_from_before_failures_were_compared_is_brought_up(
@@ -177,11 +199,11 @@ def test_a_round_that_was_accepted_is_the_new_baseline(pinned: TinyWorld, models
     judge_round(pinned, OLD)
     judge_round(pinned, NEW, fallen="Стиль", minute=1)
     assert NEW.round_id in accept_latest_round(pinned.con)
-    build_tables(pinned.con, models)
+    build_drift(pinned, models)
     # The old state is a later one no more, but going back to it is a shift again.
     judge_round(pinned, OLD, minute=2)
     with pytest.raises(SqlCheckFailedError, match="Стиль"):
-        build_tables(pinned.con, models)
+        build_drift(pinned, models)
 
 
 def test_the_latest_round_is_the_one_judged_last_whatever_the_dates_say(
@@ -191,18 +213,18 @@ def test_the_latest_round_is_the_one_judged_last_whatever_the_dates_say(
     judge_round(pinned, NEW, fallen="Стиль", minute=500)  # the clock was set back
     assert latest_round_moved(pinned.con, "m")
     with pytest.raises(SqlCheckFailedError, match="Стиль"):
-        build_tables(pinned.con, models)
+        build_drift(pinned, models)
     judge_round(pinned, OLD, minute=400)  # the engine was rolled back, and its state is a known one
     assert not latest_round_moved(pinned.con, "m")
     judge_round(pinned, NEW, fallen="Стиль", minute=300)
     assert NEW.round_id in accept_latest_round(pinned.con)
-    build_tables(pinned.con, models)
+    build_drift(pinned, models)
 
 
 def test_another_model_is_another_judge_and_no_shift(pinned: TinyWorld, models: list[SqlModel]) -> None:
     judge_round(pinned, OLD)
     judge_round(pinned, GoldenRound(JUDGE, "other-model", "vllm", "0.31", ()), fallen="Стиль", minute=1)
-    build_tables(pinned.con, models)
+    build_drift(pinned, models)
     assert pinned.con.sql("SELECT count(*) FROM marts.golden_drift").fetchall() == [(0,)]
 
 

@@ -21,12 +21,12 @@ from pollux_dagster.warehouse.materialize import build_sql_model
 from pollux_dagster.warehouse.pipeline import build_tables
 from pollux_dagster.warehouse.publish import MixedTablesError, PublicationBusyError, PublicationReport, publish
 from pollux_dagster.warehouse.schema import create_schema
-from pollux_dagster.warehouse.sql_models import load_sql_models
+from pollux_dagster.warehouse.sql_models import packaged_sql_models
 from pollux_dagster.warehouse.statistics import TABLES
-from tests.warehouse.tiny_world import ALPHA, JUDGE, TinyWorld
+from tests.warehouse.tiny_world import ALPHA, JUDGE
 
 ROOT = Path(__file__).resolve().parents[2] / "dbt_like_sql"
-MODELS = load_sql_models(ROOT)
+MODELS = packaged_sql_models()
 
 PUBLISH_SLOWLY = """
 import sys, pathlib
@@ -61,13 +61,6 @@ print(json.dumps([reads, len(seen)]))
 
 
 @pytest.fixture
-def built(world: TinyWorld) -> TinyWorld:
-    world.judge_everything()
-    build_tables(world.con, MODELS, run_id="run-1")
-    return world
-
-
-@pytest.fixture
 def target(tmp_path: Path) -> Path:
     return tmp_path / "published" / "it's quality.duckdb"
 
@@ -82,9 +75,9 @@ def published_run(target: Path) -> str:
     return str(run_id)
 
 
-def test_a_publication_says_when_by_which_run_and_which_judges(built: TinyWorld, target: Path) -> None:
+def test_a_publication_says_when_by_which_run_and_which_judges(built: duckdb.DuckDBPyConnection, target: Path) -> None:
     before = datetime.now(UTC)
-    report = publish_run(built.con, target)
+    report = publish_run(built, target)
     after = datetime.now(UTC)
     with duckdb.connect(str(target), read_only=True) as reader:
         row = reader.sql("SELECT * FROM meta.publication").pl().to_dicts()[0]
@@ -97,17 +90,17 @@ def test_a_publication_says_when_by_which_run_and_which_judges(built: TinyWorld,
     assert report.size_bytes == target.stat().st_size
 
 
-def test_the_published_tables_equal_the_warehouse(built: TinyWorld, target: Path) -> None:
-    report = publish_run(built.con, target)
+def test_the_published_tables_equal_the_warehouse(built: duckdb.DuckDBPyConnection, target: Path) -> None:
+    report = publish_run(built, target)
     with duckdb.connect(str(target), read_only=True) as reader:
         for table in [*report.row_counts, *report.views]:
             query = f"SELECT * FROM {table} ORDER BY ALL"
-            assert reader.execute(query).fetchall() == built.con.execute(query).fetchall(), table
+            assert reader.execute(query).fetchall() == built.execute(query).fetchall(), table
     assert {"marts.model_quality", "staging.scores", "judging.verdicts", "raw.criteria"} <= set(report.row_counts)
 
 
-def test_a_number_is_walked_back_to_its_answer_inside_the_file(built: TinyWorld, target: Path) -> None:
-    publish_run(built.con, target)
+def test_a_number_is_walked_back_to_its_answer_inside_the_file(built: duckdb.DuckDBPyConnection, target: Path) -> None:
+    publish_run(built, target)
     with duckdb.connect(str(target), read_only=True) as reader:
         rows = reader.execute(
             "SELECT w.answer_score, v.rationale, v.server, o.answer, s.file_path, s.row_number "
@@ -121,75 +114,73 @@ def test_a_number_is_walked_back_to_its_answer_inside_the_file(built: TinyWorld,
     assert rows == [(0.0, "потому что 1.0", "s", "ответ alpha на p1", "answers/alpha.jsonl", 1)]
 
 
-def test_verdicts_nobody_asks_for_any_more_stay_at_home(built: TinyWorld, target: Path) -> None:
-    built.con.execute("DELETE FROM judging.requests WHERE judge_id = 'judge-b'")
-    build_tables(built.con, MODELS)
-    publish_run(built.con, target)
+def test_verdicts_nobody_asks_for_any_more_stay_at_home(built: duckdb.DuckDBPyConnection, target: Path) -> None:
+    built.execute("DELETE FROM judging.requests WHERE judge_id = 'judge-b'")
+    build_tables(built, MODELS)
+    publish_run(built, target)
     with duckdb.connect(str(target), read_only=True) as reader:
         assert reader.execute("SELECT DISTINCT judge_id FROM judging.verdicts").fetchall() == [(JUDGE,)]
 
 
-def test_tables_of_two_states_are_not_published_together(built: TinyWorld, target: Path) -> None:
+def test_tables_of_two_states_are_not_published_together(built: duckdb.DuckDBPyConnection, target: Path) -> None:
     """As when a second run has rebuilt the scores while the first was at its marts."""
-    publish_run(built.con, target, "good")
-    built.con.execute("UPDATE judging.verdicts SET score = 1.0 - score WHERE score IN (0.0, 1.0)")
+    publish_run(built, target, "good")
+    built.execute("UPDATE judging.verdicts SET score = 1.0 - score WHERE score IN (0.0, 1.0)")
     scores, *others = (model for model in MODELS if model.table in ("staging.scores", "staging.answers"))
-    build_sql_model(built.con, scores)
+    build_sql_model(built, scores)
     with pytest.raises(MixedTablesError, match=r"marts\.criterion_quality from an earlier staging\.scores"):
-        publish_run(built.con, target, "mixed")
+        publish_run(built, target, "mixed")
     assert published_run(target) == "good"
-    build_sql_model(built.con, others[0])  # its own sources are whole again, those of the marts are not
+    build_sql_model(built, others[0])  # its own sources are whole again, those of the marts are not
     with pytest.raises(MixedTablesError, match=r"marts\.injection_effect from an earlier staging\.answers"):
-        publish_run(built.con, target, "mixed")
-    build_tables(built.con, MODELS)
-    publish_run(built.con, target, "whole")
+        publish_run(built, target, "mixed")
+    build_tables(built, MODELS)
+    publish_run(built, target, "whole")
     assert published_run(target) == "whole"
 
 
-def test_tables_built_again_with_the_same_rows_are_of_one_state(built: TinyWorld, target: Path) -> None:
+def test_tables_built_again_with_the_same_rows_are_of_one_state(built: duckdb.DuckDBPyConnection, target: Path) -> None:
     for model in MODELS[::-1]:
-        build_sql_model(built.con, model)
-    publish_run(built.con, target, "again")
+        build_sql_model(built, model)
+    publish_run(built, target, "again")
     assert published_run(target) == "again"
 
 
-def test_the_file_is_private_and_leaves_nothing_beside_it(built: TinyWorld, target: Path) -> None:
-    publish_run(built.con, target)
-    publish_run(built.con, target)
+def test_the_file_is_private_and_leaves_nothing_beside_it(built: duckdb.DuckDBPyConnection, target: Path) -> None:
+    publish_run(built, target)
+    publish_run(built, target)
     assert stat.S_IMODE(target.stat().st_mode) == 0o600
     assert {path.name for path in target.parent.iterdir()} == {target.name, f".{target.name}.lock"}
 
 
-def test_the_published_views_work_when_the_file_is_attached(built: TinyWorld, target: Path) -> None:
-    publish_run(built.con, target)
+def test_the_published_views_work_when_the_file_is_attached(built: duckdb.DuckDBPyConnection, target: Path) -> None:
+    publish_run(built, target)
     with duckdb.connect(":memory:") as reader:
         quoted = str(target).replace("'", "''")
         reader.execute(f"ATTACH '{quoted}' AS quality (READ_ONLY)")
         assert reader.execute("SELECT count(*) FROM quality.marts.leaderboard").fetchone() == (6,)
 
 
-def test_a_failed_publication_never_touches_the_last_good_one(built: TinyWorld, target: Path) -> None:
-    publish_run(built.con, target)
+def test_a_failed_publication_never_touches_the_last_good_one(built: duckdb.DuckDBPyConnection, target: Path) -> None:
+    publish_run(built, target)
     before = target.read_bytes()
-    built.con.execute("DROP TABLE raw.human_scores")
+    built.execute("DROP TABLE raw.human_scores")
     with pytest.raises(duckdb.CatalogException):
-        publish_run(built.con, target, "run-2")
+        publish_run(built, target, "run-2")
     assert target.read_bytes() == before
     assert {path.name for path in target.parent.iterdir()} == {target.name, f".{target.name}.lock"}
-    assert built.con.execute("SELECT database_name FROM duckdb_databases() WHERE NOT internal").fetchall() == [
-        ("memory",)
-    ]
+    assert built.execute("SELECT database_name FROM duckdb_databases() WHERE NOT internal").fetchall() == [("memory",)]
 
 
-def test_the_table_of_a_model_that_is_gone_is_not_published(built: TinyWorld, target: Path) -> None:
-    built.con.execute("CREATE TABLE marts.forgotten AS SELECT 1 AS x")
-    assert "marts.forgotten" not in publish_run(built.con, target).row_counts
+def test_the_table_of_a_model_that_is_gone_is_not_published(built: duckdb.DuckDBPyConnection, target: Path) -> None:
+    built.execute("CREATE TABLE marts.forgotten AS SELECT 1 AS x")
+    assert "marts.forgotten" not in publish_run(built, target).row_counts
     with duckdb.connect(str(target), read_only=True) as reader, pytest.raises(duckdb.CatalogException):
         reader.execute("FROM marts.forgotten")
 
 
-def test_an_open_reader_keeps_what_it_opened(built: TinyWorld, target: Path) -> None:
-    publish_run(built.con, target)
+def test_an_open_reader_keeps_what_it_opened(built: duckdb.DuckDBPyConnection, target: Path) -> None:
+    publish_run(built, target)
     script = (
         "import sys, duckdb\n"
         "con = duckdb.connect(sys.argv[1], read_only=True)\n"
@@ -202,35 +193,35 @@ def test_an_open_reader_keeps_what_it_opened(built: TinyWorld, target: Path) -> 
     )
     assert reader.stdout is not None
     assert reader.stdout.readline() == "open\n"
-    publish_run(built.con, target, "run-2")
+    publish_run(built, target, "run-2")
     assert reader.communicate("\n")[0] == "run-1\n"
     assert published_run(target) == "run-2"
 
 
-def test_two_publishers_of_one_target_do_not_meet(built: TinyWorld, target: Path) -> None:
-    publish_run(built.con, target)
+def test_two_publishers_of_one_target_do_not_meet(built: duckdb.DuckDBPyConnection, target: Path) -> None:
+    publish_run(built, target)
     with (
         filelock.FileLock(target.parent / f".{target.name}.lock"),
         pytest.raises(PublicationBusyError, match="another process is publishing"),
     ):
-        publish_run(built.con, target, "run-2")
+        publish_run(built, target, "run-2")
     assert published_run(target) == "run-1"
 
 
 @pytest.fixture
-def warehouse(built: TinyWorld, tmp_path: Path) -> Path:
+def warehouse(built: duckdb.DuckDBPyConnection, tmp_path: Path) -> Path:
     """The built world in a file that other processes can open."""
     path = tmp_path / "w.duckdb"
     con = connect(path)
     create_schema(con)
     con.close()
-    built.con.execute(f"ATTACH '{path}' AS target")
-    for (table,) in built.con.execute(
+    built.execute(f"ATTACH '{path}' AS target")
+    for (table,) in built.execute(
         "SELECT schema_name || '.' || table_name FROM duckdb_tables() WHERE database_name = 'memory' "
         "AND schema_name IN ('raw', 'judging', 'landing', 'meta') AND table_name <> 'schema_version'"
     ).fetchall():
-        built.con.execute(f"INSERT INTO target.{table} FROM memory.{table}")
-    built.con.execute("DETACH target")
+        built.execute(f"INSERT INTO target.{table} FROM memory.{table}")
+    built.execute("DETACH target")
     con = connect(path)
     build_tables(con, MODELS)
     con.close()

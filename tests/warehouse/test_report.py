@@ -12,19 +12,17 @@ import pytest
 from rich.console import Console
 
 from pollux_dagster import report
-from pollux_dagster.warehouse.pipeline import build_tables
 from pollux_dagster.warehouse.publish import publish
 from pollux_dagster.warehouse.schema import create_schema
 from pollux_dagster.warehouse.sql_models import SqlModel
-from tests.warehouse.tiny_world import ALPHA, BETA, GAMMA, JUDGE, OTHER_JUDGE, TinyWorld
+from tests.warehouse.tiny_world import ALPHA, BETA, GAMMA, JUDGE, OTHER_JUDGE
 
 
-@pytest.fixture
-def published(world: TinyWorld, models: list[SqlModel], tmp_path: Path) -> Path:
-    world.judge_everything()
-    build_tables(world.con, models, run_id="run-1")
-    target = tmp_path / "published" / "pollux.duckdb"
-    publish(world.con, target, models=models, contracts=(), run_id="run-1", package_version="0", git_commit=None)
+@pytest.fixture(scope="module")
+def published(built_file: Path, models: list[SqlModel], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    target = tmp_path_factory.mktemp("published") / "pollux.duckdb"
+    with duckdb.connect(str(built_file)) as con:
+        publish(con, target, models=models, contracts=(), run_id="run-1", package_version="0", git_commit=None)
     return target
 
 

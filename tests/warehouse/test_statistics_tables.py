@@ -31,14 +31,20 @@ from tests.warehouse.scored_world import (
 )
 
 
-def build_marts(con: duckdb.DuckDBPyConnection, models: list[SqlModel]) -> None:
-    """All but staging.scores, which the test wrote itself, and the marts over texts."""
+def build_marts(con: duckdb.DuckDBPyConnection, models: list[SqlModel], *wanted: str) -> None:
+    """All but staging.scores, which the test wrote itself, and the marts over texts; of the marts only the wanted ones
+    where there are any.
+    """
+    known = {model.name: model for model in models if model.schema == "marts"}
+    needed = set(wanted or known)
+    for name in wanted:
+        needed |= {table.removeprefix("marts.") for table in known[name].dependencies}
     for model in models:
         if model.table == "staging.answers":
             build_sql_model(con, model)
     refresh_statistics(con)
     for model in models:
-        if model.schema == "marts" and "judging.verdicts" not in model.dependencies:
+        if model.name in needed & set(known) and "judging.verdicts" not in model.dependencies:
             build_sql_model(con, model)
 
 
@@ -75,7 +81,7 @@ def test_every_mean_has_its_interval_beside_it(con: duckdb.DuckDBPyConnection, m
 
 def test_standard_errors_are_those_of_statsmodels(con: duckdb.DuckDBPyConnection, models: list[SqlModel]) -> None:
     write_scores(con, models, draw_scores(3, 40, seed=1))
-    build_marts(con, models)
+    build_marts(con, models, "model_quality")
     for model_id, error in con.sql("SELECT model_id, standard_error FROM marts.model_quality").fetchall():
         rows = con.execute(
             "SELECT final_score, prompt_id FROM staging.scores WHERE model_id = ? AND final_score IS NOT NULL",
@@ -90,7 +96,7 @@ def test_standard_errors_are_those_of_statsmodels(con: duckdb.DuckDBPyConnection
 
 def test_below_thirty_clusters_the_method_says_so(con: duckdb.DuckDBPyConnection, models: list[SqlModel]) -> None:
     write_scores(con, models, draw_scores(2, 40, seed=1))
-    build_marts(con, models)
+    build_marts(con, models, "task_quality", "model_quality")
     rows = con.sql("SELECT DISTINCT n_clusters < 30, interval_method FROM marts.task_quality").fetchall()
     assert rows == [(True, "Wilson x logit-t, CR3 jackknife")]
     ((method,),) = con.sql("SELECT DISTINCT interval_method FROM marts.model_quality").fetchall()
@@ -99,7 +105,7 @@ def test_below_thirty_clusters_the_method_says_so(con: duckdb.DuckDBPyConnection
 
 def test_marts_refuse_intervals_of_other_scores(con: duckdb.DuckDBPyConnection, models: list[SqlModel]) -> None:
     write_scores(con, models, draw_scores(2, 10, seed=1))
-    build_marts(con, models)
+    build_marts(con, models, "model_quality")
     con.execute("UPDATE staging.scores SET final_score = 1 WHERE final_score IS NOT NULL")
     quality = next(model for model in models if model.table == "marts.model_quality")
     with pytest.raises(SqlCheckFailedError, match="intervals_belong_to_the_means"):
@@ -108,7 +114,7 @@ def test_marts_refuse_intervals_of_other_scores(con: duckdb.DuckDBPyConnection, 
 
 def test_a_pair_is_compared_on_the_items_both_have(con: duckdb.DuckDBPyConnection, models: list[SqlModel]) -> None:
     write_scores(con, models, draw_scores(3, 40, seed=1, repeats=2))
-    build_marts(con, models)
+    build_marts(con, models, "pairwise_comparison")
     wide = con.sql(
         "PIVOT (SELECT prompt_id, criterion_id, model_id, final_score FROM staging.scores WHERE NOT is_gate) "
         "ON model_id USING avg(final_score) GROUP BY prompt_id, criterion_id"
@@ -129,7 +135,7 @@ def test_the_leaderboard_says_who_is_tied_and_who_was_asked_less(
     scores = draw_scores(5, 60, seed=1)
     less = scores.filter(~((pl.col("model_id") == "m4") & (pl.col("prompt_id") > "p3")))
     write_scores(con, models, less)
-    build_marts(con, models)
+    build_marts(con, models, "leaderboard", "pairwise_comparison")
     board = con.sql("FROM marts.leaderboard").df().set_index("model_id")
     assert list(board.same_items.sort_index()) == [True] * 4 + [False]
     pairs = con.sql("FROM marts.pairwise_comparison").df()
@@ -154,7 +160,7 @@ def test_models_with_equal_scores_in_another_order_share_a_place(
             status=pl.lit("ok"), gate_state=pl.lit("none"), final_score=shuffled, normalized_score=shuffled,
             score=shuffled, min_score=pl.lit(0.0), max_score=pl.lit(1.0))
     )  # fmt: skip
-    build_marts(con, models)
+    build_marts(con, models, "leaderboard")
     con.execute("UPDATE marts.model_quality SET mean_score = mean_score + 1e-15 * (model_id = 'm3')::INT")
     assert con.sql("SELECT DISTINCT place FROM marts.leaderboard").fetchall() == [(1,)]
 
@@ -163,7 +169,7 @@ def test_agreement_is_that_of_scikit_learn_by_scope(con: duckdb.DuckDBPyConnecti
     scores = draw_scores(3, 30, seed=1)
     write_scores(con, models, scores)
     write_human_scores(con, rated_answers(scores, 20))
-    build_marts(con, models)
+    build_marts(con, models, "judge_agreement")
     gold = con.sql(
         "SELECT prompt_id, model_id, criteria_name, avg(score) AS gold FROM raw.human_scores GROUP BY ALL"
     ).df()
@@ -200,7 +206,7 @@ def test_number_and_expectation_are_compared_on_the_scores_that_have_both(
     ratings = rated_answers(drawn, 20)
     write_scores(con, models, drawn, plain)
     write_human_scores(con, ratings)
-    build_marts(con, models)
+    build_marts(con, models, "judge_agreement")
     query = (
         "SELECT judge_id, grain, scope, metric, value, standard_error, ci_low, ci_high, n, n_clusters, human_value, "
         "human_ci_low, human_ci_high, human_n FROM marts.judge_agreement ORDER BY ALL"
@@ -211,7 +217,7 @@ def test_number_and_expectation_are_compared_on_the_scores_that_have_both(
         "UPDATE staging.scores SET expected_score = given.expected_score FROM given "
         "WHERE given.verdict_key = scores.verdict_key"
     )
-    build_marts(con, models)
+    build_marts(con, models, "judge_agreement")
     assert con.sql(query).fetchall() == before
     gold = ratings.group_by("prompt_id", "model_id", "criteria_name").agg(gold=pl.col("score").mean())
     both = scores.filter(pl.col("expected_score").is_not_null() & (pl.col("status") == "ok")).join(
@@ -263,7 +269,7 @@ def test_fractional_gold_goes_to_a_level_of_its_own_criterion(
         answer = {key: row[key] for key in ("prompt_id", "model_id", "criteria_name")}
         rows += [{**answer, "annotator": f"a{i}", "score": score} for i, score in enumerate((row["score"], second))]
     write_human_scores(con, pl.DataFrame(rows))
-    build_marts(con, models)
+    build_marts(con, models, "judge_agreement", "confusion", "judge_comparison")
     found = con.sql("FROM marts.judge_agreement").df()
     for metric in ("exact_agreement", "macro_f1", "quadratic_kappa"):
         values = found[(found.metric == metric) & found.grain.isin(["all", "criterion", "task_type"])].value
@@ -300,7 +306,7 @@ def test_judges_are_compared_on_the_items_all_of_them_scored(
     first, second = draw_scores(3, 30, seed=1), draw_scores(3, 30, seed=2, judge=OTHER_JUDGE)
     write_scores(con, models, first, second)
     write_human_scores(con, rated_answers(first, 20, annotators=1))
-    build_marts(con, models)
+    build_marts(con, models, "judge_comparison")
     rows = con.sql("FROM marts.judge_comparison ORDER BY judge_id").df()
     item = ["prompt_id", "model_id", "criteria_name"]
     scores = con.sql("FROM staging.scores WHERE status = 'ok'").df()
@@ -326,7 +332,7 @@ def test_calibration_says_when_there_are_too_few_labels(
     write_scores(con, models, scores)
     if prompts:
         write_human_scores(con, rated_answers(scores, prompts))
-    build_marts(con, models)
+    build_marts(con, models, "calibrated_quality")
     rows = con.sql("FROM marts.calibrated_quality").df()
     assert list(rows.status) == [status] * 3
     has_figures = status in ("calibrated", "all labelled")
@@ -415,7 +421,7 @@ def test_people_go_through_the_gate_rule_too(con: duckdb.DuckDBPyConnection, mod
 def calibrated(con: duckdb.DuckDBPyConnection, models: list[SqlModel], ratings: pl.DataFrame) -> pd.DataFrame:
     con.execute("DELETE FROM raw.human_scores")
     write_human_scores(con, ratings)
-    build_marts(con, models)
+    build_marts(con, models, "calibrated_quality")
     return con.sql("FROM marts.calibrated_quality ORDER BY model_id").df()
 
 
@@ -470,7 +476,7 @@ def test_labels_that_hardly_differ_say_so(con: duckdb.DuckDBPyConnection, models
 
 def test_steadiness_counts_the_pairs_that_differ(con: duckdb.DuckDBPyConnection, models: list[SqlModel]) -> None:
     write_scores(con, models, draw_scores(2, 12, seed=1, repeats=3))
-    build_marts(con, models)
+    build_marts(con, models, "judge_steadiness")
     rows = con.sql(
         "SELECT model_id, prompt_id, criterion_id, score, normalized_score FROM staging.scores WHERE status = 'ok'"
     ).df()

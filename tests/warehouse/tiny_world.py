@@ -99,7 +99,8 @@ class TinyWorld:
     folder: Path
     segments: list[Path] = field(default_factory=list)
 
-    def __post_init__(self) -> None:
+    def fill(self) -> None:
+        """The landing folder as read: into a database that has the schema and nothing else."""
         for prompt, task in PROMPTS.items():
             reference = "эталон" if prompt == "p1" else None
             self.con.execute(

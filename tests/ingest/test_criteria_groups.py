@@ -9,7 +9,7 @@ import pytest
 from pollux_dagster.warehouse.audit import audit
 from pollux_dagster.warehouse.checks import CheckResult
 from pollux_dagster.warehouse.contracts import contracts
-from tests.ingest.landing_world import World, answer
+from tests.ingest.landing_world import PACKAGE_TAXONOMY, World, answer
 
 BINARY = "0: ответ дан\n1: отказ"
 
@@ -145,10 +145,10 @@ def test_the_users_taxonomy_may_define_a_criterion_of_the_package_anew(world: Wo
     scale = {"0": "Ответ дан по существу.", "1": "Вместо ответа отказ, заглушка или пустота."}
     mine = {"criteria_name": name, "rubrics": scale}
     world.write("i.jsonl", _asks(1, mine))
-    world.sync()
+    world.sync(PACKAGE_TAXONOMY)
     assert _gates(world) == [(name, "critical", True)]
     world.write_json("criteria.json", {"mine": {"name": name, "scale": scale, "crit_group": "general"}})
-    world.sync()
+    world.sync(PACKAGE_TAXONOMY)
     assert _gates(world) == [(name, "general", False)]
     assert conflict(world) == ""
 

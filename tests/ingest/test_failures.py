@@ -55,9 +55,7 @@ def test_an_empty_output_of_alpaca_eval_is_judged_and_noted(files: Files) -> Non
     files.write_json("x/model_outputs.json", rows)
     files.read()
     assert (len(files.outputs()), files.rejected()) == (2, [])
-    assert files.notes() == [
-        ("x/model_outputs.json", 1, "empty_answer")
-    ]
+    assert files.notes() == [("x/model_outputs.json", 1, "empty_answer")]
 
 
 @pytest.mark.parametrize(

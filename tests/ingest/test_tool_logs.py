@@ -325,7 +325,9 @@ def untimed(new_world: Callable[[], World]) -> World:
 
 @pytest.mark.parametrize("n", range(len(NO_TIMES)), ids=lambda n: repr(NO_TIMES[n]))
 def test_runs_of_helm_without_times_are_refused_with_what_to_do(untimed: World, n: int) -> None:
-    found = untimed.rows(f"SELECT reason, detail FROM raw.rejected_rows WHERE file_path LIKE '%model=org\\_m{n}/%' ESCAPE '\\'")
+    found = untimed.rows(
+        f"SELECT reason, detail FROM raw.rejected_rows WHERE file_path LIKE '%model=org\\_m{n}/%' ESCAPE '\\'"
+    )
     assert [reason for reason, _ in found] == ["conflicting_duplicate"]
     assert "which of the two runs is the later one" in found[0][1]
 

@@ -1,4 +1,4 @@
-"""The fixtures of the ingest tests: an empty world, one in which three prompts are asked, and files that are only read."""
+"""The fixtures of the ingest tests: worlds, empty or with three prompts, of one test or shared, and files that are only read."""
 
 from __future__ import annotations
 

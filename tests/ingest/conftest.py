@@ -1,4 +1,4 @@
-"""The fixtures of the ingest tests: worlds, empty or with three prompts, of one test or shared, and files that are only read."""
+"""The fixtures of the ingest tests: worlds of one test or shared by several, and files that are only read."""
 
 from __future__ import annotations
 

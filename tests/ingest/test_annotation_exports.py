@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.ingest.landing_world import World, answer, instruction
+from pollux_dagster.ingest.landing_records import HumanScore
+from tests.ingest.landing_world import Files, World, answer, instruction
 
 CRITERIA = [{"criteria_name": name, "rubrics": "0: нет\n1: частично\n2: да"} for name in ("Польза", "Стиль")]
 
@@ -19,11 +20,14 @@ def answered(world: World) -> World:
     return world
 
 
-def scores(world: World) -> list[tuple[Any, ...]]:
-    world.sync()
-    return world.rows(
-        "SELECT prompt_id, criteria_name, annotator, score, feedback FROM landing.human_scores ORDER BY ALL"
-    )
+def scores(files: Files) -> list[tuple[Any, ...]]:
+    """(prompt, criterion, person, score, words) of every score in the files, whatever has been answered."""
+    files.read()
+    found = [
+        (record.prompt_id, record.criteria_name, record.annotator, record.score, record.feedback)
+        for _, _, record in files.of_kind(HumanScore)
+    ]
+    return sorted(found, key=str)
 
 
 # Label Studio
@@ -41,9 +45,9 @@ def ls_task(*annotations: dict[str, Any], **data: object) -> dict[str, Any]:
     return {"id": 5, "data": {"prompt_id": 1, "model_id": "m", **data}, "annotations": list(annotations)}
 
 
-def test_label_studios_ratings_choices_and_numbers_are_scores(answered: World) -> None:
+def test_label_studios_ratings_choices_and_numbers_are_scores(files: Files) -> None:
     words = {"from_name": "why", "type": "textarea", "value": {"text": ["Верно.", "Коротко."]}}
-    answered.write_json(
+    files.write_json(
         "export.json",
         [
             ls_task(
@@ -54,25 +58,22 @@ def test_label_studios_ratings_choices_and_numbers_are_scores(answered: World) -
             ls_task(annotation(result("rating", 0, "score"), by=7), criteria_name="Стиль"),
         ],
     )
-    assert scores(answered) == [
+    assert scores(files) == [
         ("1", "Польза", "3", 2.0, "Верно.\nКоротко."),
         ("1", "Польза", "a@b", 1.0, None),
         ("1", "Стиль", "7", 0.0, None),
         ("2", "Польза", "unnamed", 1.0, None),
         ("2", "Стиль", "unnamed", 0.0, None),
     ]
-    assert answered.rejected() == []
+    assert files.rejected() == []
 
 
-def test_a_label_studio_task_that_nobody_scored_is_noted_and_not_rejected(answered: World) -> None:
+def test_a_label_studio_task_that_nobody_scored_is_noted_and_not_rejected(files: Files) -> None:
     cancelled = annotation(result("rating", 2), was_cancelled=True)
-    answered.write_json("export.json", [ls_task(), ls_task(cancelled), ls_task(annotation(result("rating", 1)))])
-    assert [row[3] for row in scores(answered)] == [1.0]
-    assert answered.rejected() == []
-    assert answered.rows("SELECT row_number, kind FROM landing.notes ORDER BY ALL") == [
-        (1, "no_score"),
-        (2, "no_score"),
-    ]
+    files.write_json("export.json", [ls_task(), ls_task(cancelled), ls_task(annotation(result("rating", 1)))])
+    assert [row[3] for row in scores(files)] == [1.0]
+    assert files.rejected() == []
+    assert files.notes() == [("export.json", 1, "no_score"), ("export.json", 2, "no_score")]
 
 
 @pytest.mark.parametrize(
@@ -92,10 +93,10 @@ def test_a_label_studio_task_that_nobody_scored_is_noted_and_not_rejected(answer
         ({"data": {"prompt_id": 1, "model_id": "m"}, "annotations": [{"result": None}]}, "wrong_type"),
     ],
 )
-def test_a_bad_label_studio_task_is_rejected_whole(answered: World, task: dict[str, Any], reason: str) -> None:
-    answered.write_json("export.json", [task, ls_task(annotation(result("rating", 1)))])
-    assert [row[3] for row in scores(answered)] == [1.0]
-    assert answered.rejected() == [("export.json", 1, reason)]
+def test_a_bad_label_studio_task_is_rejected_whole(files: Files, task: dict[str, Any], reason: str) -> None:
+    files.write_json("export.json", [task, ls_task(annotation(result("rating", 1)))])
+    assert [row[3] for row in scores(files)] == [1.0]
+    assert files.rejected() == [("export.json", 1, reason)]
 
 
 def min_row(**fields: object) -> dict[str, Any]:
@@ -103,17 +104,17 @@ def min_row(**fields: object) -> dict[str, Any]:
     return {"prompt_id": 1, "model_id": "m", "answer": "ответ", **own, **fields}
 
 
-def test_label_studios_flat_rows_have_a_column_for_each_question(answered: World) -> None:
+def test_label_studios_flat_rows_have_a_column_for_each_question(files: Files) -> None:
     rows = [min_row(Польза=2, Стиль={"rating": 1}), min_row(Польза="0", Стиль=None, prompt_id=2, comment="Мимо.")]
-    answered.write_json("min.json", rows)
-    assert scores(answered) == [
+    files.write_json("min.json", rows)
+    assert scores(files) == [
         ("1", "Польза", "3", 2.0, None),
         ("1", "Стиль", "3", 1.0, None),
         ("2", "Польза", "3", 0.0, "Мимо."),
     ]
-    answered.write_json("min.json", [min_row(text="слова")])
-    assert scores(answered) == []
-    assert answered.rejected() == [("min.json", 1, "missing_field")]
+    files.write_json("min.json", [min_row(text="слова")])
+    assert scores(files) == []
+    assert files.rejected() == [("min.json", 1, "missing_field")]
 
 
 # Argilla
@@ -135,21 +136,21 @@ ASKED = {
 
 
 @pytest.mark.parametrize("responses", [LISTED, ASKED])
-def test_argillas_submitted_responses_are_scores(answered: World, responses: object) -> None:
-    answered.write("r.jsonl", record(responses))
-    assert scores(answered) == [("1", "Польза", "вера", 2.0, "Верно.")]
-    assert answered.rejected() == []
+def test_argillas_submitted_responses_are_scores(files: Files, responses: object) -> None:
+    files.write("r.jsonl", record(responses))
+    assert scores(files) == [("1", "Польза", "вера", 2.0, "Верно.")]
+    assert files.rejected() == []
 
 
-def test_argillas_data_sets_have_columns_of_users_and_values(answered: World) -> None:
+def test_argillas_data_sets_have_columns_of_users_and_values(files: Files) -> None:
     row = {"prompt_id": 1, "model_id": "m", "answer": "ответ", "Польза.responses": [2, 1],
            "Польза.responses.users": ["вера", "олег"], "Польза.responses.status": ["submitted", "draft"],
            "Стиль.responses": None, "Стиль.responses.users": None}  # fmt: skip
-    answered.write("r.jsonl", row)
-    assert scores(answered) == [("1", "Польза", "вера", 2.0, None)]
-    answered.write("r.jsonl", row | {"Польза.responses.users": ["вера"]})
-    assert scores(answered) == []
-    assert answered.rejected() == [("r.jsonl", 1, "wrong_type")]
+    files.write("r.jsonl", row)
+    assert scores(files) == [("1", "Польза", "вера", 2.0, None)]
+    files.write("r.jsonl", row | {"Польза.responses.users": ["вера"]})
+    assert scores(files) == []
+    assert files.rejected() == [("r.jsonl", 1, "wrong_type")]
 
 
 @pytest.mark.parametrize(
@@ -163,10 +164,10 @@ def test_argillas_data_sets_have_columns_of_users_and_values(answered: World) ->
         (record({"Польза": [{"value": [1, 2], "user_id": "u"}]}), "wrong_type"),
     ],
 )
-def test_a_bad_argilla_record_is_rejected(answered: World, row: dict[str, Any], reason: str) -> None:
-    answered.write("r.jsonl", row, record(LISTED))
-    assert len(scores(answered)) == 1
-    assert answered.rejected() == [("r.jsonl", 1, reason)]
+def test_a_bad_argilla_record_is_rejected(files: Files, row: dict[str, Any], reason: str) -> None:
+    files.write("r.jsonl", row, record(LISTED))
+    assert len(scores(files)) == 1
+    assert files.rejected() == [("r.jsonl", 1, reason)]
 
 
 # Toloka
@@ -175,11 +176,11 @@ INPUTS = "INPUT:prompt_id\tINPUT:model_id\tINPUT:criteria_name"
 TOLOKA = f"{INPUTS}\tOUTPUT:score\tOUTPUT:why\tASSIGNMENT:worker_id\tASSIGNMENT:status\n"
 
 
-def test_toloka_assignments_are_scores_unless_they_were_rejected(answered: World) -> None:
+def test_toloka_assignments_are_scores_unless_they_were_rejected(files: Files) -> None:
     given = ("2\tверно\tw1\tAPPROVED", "0\t\tw2\tREJECTED", "\t\tw3\tAPPROVED")
-    answered.write_bytes("pool.tsv", (TOLOKA + "".join(f"1\tm\tПольза\t{row}\n" for row in given)).encode())
-    assert scores(answered) == [("1", "Польза", "w1", 2.0, "верно")]
-    assert answered.rejected() == [("pool.tsv", 3, "missing_field")]
+    files.write_bytes("pool.tsv", (TOLOKA + "".join(f"1\tm\tПольза\t{row}\n" for row in given)).encode())
+    assert scores(files) == [("1", "Польза", "w1", 2.0, "верно")]
+    assert files.rejected() == [("pool.tsv", 3, "missing_field")]
 
 
 # A column a person
@@ -187,67 +188,67 @@ def test_toloka_assignments_are_scores_unless_they_were_rejected(answered: World
 PEOPLE = "prompt_id;model_id;criteria_name;вера;олег;среднее;длина;комментарий\n"
 
 
-def test_each_other_numeric_column_of_a_table_is_a_person(answered: World) -> None:
+def test_each_other_numeric_column_of_a_table_is_a_person(files: Files) -> None:
     rows = ["1;m;Польза;2;1;1,5;120;спорно\n", "2;m;Польза;;2;2;80;\n", "2;m;Стиль;0,5;;0,5;80;\n"]
-    answered.write_bytes("people.csv", (PEOPLE + "".join(rows)).encode())
-    assert scores(answered) == [
+    files.write_bytes("people.csv", (PEOPLE + "".join(rows)).encode())
+    assert scores(files) == [
         ("1", "Польза", "вера", 2.0, None),
         ("1", "Польза", "олег", 1.0, None),
         ("2", "Польза", "олег", 2.0, None),
         ("2", "Стиль", "вера", 0.5, None),
     ]
-    assert answered.rejected() == []
+    assert files.rejected() == []
 
 
-def test_a_word_in_a_persons_column_rejects_its_row_where_the_others_are_numbers(answered: World) -> None:
+def test_a_word_in_a_persons_column_rejects_its_row_where_the_others_are_numbers(files: Files) -> None:
     rows = [f"{1 + n % 2};m;Польза;{n % 3};1;1;9;\n" for n in range(60)]
-    answered.write_bytes("people.csv", (PEOPLE + "".join(rows) + "1;m;Стиль;не знаю;1;1;9;\n").encode())
-    scores(answered)
-    assert ("people.csv", 61, "wrong_type") in answered.rejected()
+    files.write_bytes("people.csv", (PEOPLE + "".join(rows) + "1;m;Стиль;не знаю;1;1;9;\n").encode())
+    scores(files)
+    assert ("people.csv", 61, "wrong_type") in files.rejected()
 
 
-def test_people_who_began_later_than_the_first_rows_are_people_too(answered: World) -> None:
+def test_people_who_began_later_than_the_first_rows_are_people_too(files: Files) -> None:
     rows = ["1;m;Польза;1;;;;\n"] * 60 + ["2;m;Польза;;2;;;спорно\n", "2;m;Стиль;;0;;;\n"]
-    answered.write_bytes("people.csv", (PEOPLE + "".join(rows)).encode())
-    assert [row for row in scores(answered) if row[2] == "олег"] == [
+    files.write_bytes("people.csv", (PEOPLE + "".join(rows)).encode())
+    assert [row for row in scores(files) if row[2] == "олег"] == [
         ("2", "Польза", "олег", 2.0, None),
         ("2", "Стиль", "олег", 0.0, None),
     ]
 
 
-def test_a_word_among_a_persons_first_numbers_costs_that_row_alone(answered: World) -> None:
+def test_a_word_among_a_persons_first_numbers_costs_that_row_alone(files: Files) -> None:
     rows = ["1;m;Польза;н/д;1;;;\n", "2;m;Польза;2;1;;;\n", "2;m;Стиль;1;;;;\n"]
-    answered.write_bytes("people.csv", (PEOPLE + "".join(rows)).encode())
-    assert [row[:4] for row in scores(answered) if row[2] == "вера"] == [
+    files.write_bytes("people.csv", (PEOPLE + "".join(rows)).encode())
+    assert [row[:4] for row in scores(files) if row[2] == "вера"] == [
         ("2", "Польза", "вера", 2.0),
         ("2", "Стиль", "вера", 1.0),
     ]
-    assert answered.rejected() == [("people.csv", 1, "wrong_type")]
+    assert files.rejected() == [("people.csv", 1, "wrong_type")]
 
 
-def test_a_question_that_the_first_flat_rows_do_not_answer_is_one_all_the_same(answered: World) -> None:
-    answered.write_json("min.json", [min_row(Польза=2)] * 60 + [min_row(Стиль=1, prompt_id=2)])
-    assert ("2", "Стиль", "3", 1.0, None) in scores(answered)
+def test_a_question_that_the_first_flat_rows_do_not_answer_is_one_all_the_same(files: Files) -> None:
+    files.write_json("min.json", [min_row(Польза=2)] * 60 + [min_row(Стиль=1, prompt_id=2)])
+    assert ("2", "Стиль", "3", 1.0, None) in scores(files)
 
 
-def test_a_table_with_a_score_column_has_no_people_in_its_columns(answered: World) -> None:
-    answered.write_bytes("s.csv", "prompt_id,model_id,criteria_name,score,вера\n1,m,Польза,2,1\n".encode())
-    assert scores(answered) == [("1", "Польза", "unnamed", 2.0, None)]
+def test_a_table_with_a_score_column_has_no_people_in_its_columns(files: Files) -> None:
+    files.write_bytes("s.csv", "prompt_id,model_id,criteria_name,score,вера\n1,m,Польза,2,1\n".encode())
+    assert scores(files) == [("1", "Польза", "unnamed", 2.0, None)]
 
 
-def test_headings_may_be_written_as_in_google_sheets(answered: World) -> None:
+def test_headings_may_be_written_as_in_google_sheets(files: Files) -> None:
     body = "Prompt ID,Model,Criteria name,Annotator,Score,Sample index,Feedback\n1,m,Польза,Анна,2,0,Верно.\n"
-    answered.write_bytes("sheet.csv", body.encode())
-    assert scores(answered) == [("1", "Польза", "Анна", 2.0, "Верно.")]
-    assert answered.rows("SELECT sample_index FROM landing.human_scores") == [(0,)]
+    files.write_bytes("sheet.csv", body.encode())
+    assert scores(files) == [("1", "Польза", "Анна", 2.0, "Верно.")]
+    assert [record.sample_index for _, _, record in files.of_kind(HumanScore)] == [0]
 
 
 @pytest.mark.parametrize("value", ["первый", -1, True])
-def test_a_bad_sample_of_a_score_is_rejected(answered: World, value: object) -> None:
+def test_a_bad_sample_of_a_score_is_rejected(files: Files, value: object) -> None:
     row = {"prompt_id": 1, "model_id": "m", "criteria_name": "Польза", "score": 1, "sample_index": value}
-    answered.write("s.jsonl", row)
-    assert scores(answered) == []
-    assert answered.rejected() == [("s.jsonl", 1, "wrong_type")]
+    files.write("s.jsonl", row)
+    assert scores(files) == []
+    assert files.rejected() == [("s.jsonl", 1, "wrong_type")]
 
 
 # A column a criterion
@@ -296,11 +297,11 @@ def test_a_numeric_column_that_is_no_criterion_is_named_with_what_to_do(answered
         {"prompt_id": 1, "Польза": 1},
     ],
 )
-def test_a_table_of_something_else_is_no_table_of_criteria(answered: World, row: dict[str, Any]) -> None:
-    answered.write("x.jsonl", row)
-    answered.sync()
-    assert answered.rows("SELECT format FROM landing.files WHERE file_path = 'x.jsonl'") != [("criterion_columns",)]
-    assert answered.rows("SELECT count(*) FROM raw.human_scores") == [(0,)]
+def test_a_table_of_something_else_is_no_table_of_criteria(files: Files, row: dict[str, Any]) -> None:
+    files.write("x.jsonl", row)
+    files.read()
+    assert files.formats["x.jsonl"].name != "criterion_columns"
+    assert files.of_kind(HumanScore) == []
 
 
 def test_the_questions_of_exported_tables_are_criteria_whatever_their_case(answered: World) -> None:
@@ -326,13 +327,13 @@ def inspect_score(**fields: object) -> dict[str, Any]:
     return {"sample_id": 1, "epoch": 1, "model": "m", **fields}
 
 
-def test_inspects_scores_are_read_where_they_name_a_person(answered: World) -> None:
+def test_inspects_scores_are_read_where_they_name_a_person(files: Files) -> None:
     edits = [
         {"value": 0},
         {"value": 2, "provenance": {"author": "борис", "timestamp": "2026-11-01T10:00:00Z"}},
         {"explanation": "Верно.", "provenance": {"author": "вера", "timestamp": "2026-11-02T10:00:00Z"}},
     ]
-    answered.write(
+    files.write(
         "scores.jsonl",
         inspect_score(scorer="Польза", value=1, explanation="Верно, но длинно.", annotator="анна"),
         inspect_score(scores={"Польза": {"value": 2, "history": edits}, "match": {"value": "C"}}, sample_id=2),
@@ -340,15 +341,15 @@ def test_inspects_scores_are_read_where_they_name_a_person(answered: World) -> N
         {"sample_id": "x", "sample_metadata": {"prompt_id": 2}, "scorer": "Стиль", "score": {"value": 2}, "model": "m",
          "annotator": "анна"},
     )  # fmt: skip
-    assert scores(answered) == [
+    assert scores(files) == [
         ("1", "Польза", "анна", 1.0, "Верно, но длинно."),
         ("1", "Польза", "олег", 0.0, None),
         ("1", "Стиль", "олег", 1.0, None),
         ("2", "Польза", "борис", 2.0, None),
         ("2", "Стиль", "анна", 2.0, None),
     ]
-    assert answered.rows("SELECT DISTINCT sample_index FROM landing.human_scores WHERE annotator = 'олег'") == [(1,)]
-    assert answered.rows("SELECT row_number, kind FROM raw.notes") == [(2, "no_score")]
+    assert {r.sample_index for _, _, r in files.of_kind(HumanScore) if r.annotator == "олег"} == {1}
+    assert [note[1:] for note in files.notes()] == [(2, "no_score")]
 
 
 @pytest.mark.parametrize(
@@ -360,10 +361,10 @@ def test_inspects_scores_are_read_where_they_name_a_person(answered: World) -> N
         (inspect_score(scorer="Польза", value=1, annotator="а", sample_id=None), "missing_prompt_id"),
     ],
 )
-def test_a_bad_score_of_inspect_is_rejected(answered: World, row: dict[str, Any], reason: str) -> None:
-    answered.write("scores.jsonl", row)
-    answered.sync()
-    assert answered.rejected() == [("scores.jsonl", 1, reason)]
+def test_a_bad_score_of_inspect_is_rejected(files: Files, row: dict[str, Any], reason: str) -> None:
+    files.write("scores.jsonl", row)
+    files.read()
+    assert files.rejected() == [("scores.jsonl", 1, reason)]
 
 
 def test_scores_of_five_levels_keep_the_words_beside_them(world: World) -> None:

@@ -9,7 +9,8 @@ import polars as pl
 import pytest
 
 from pollux_dagster.ingest.formats.context import text_id
-from tests.ingest.landing_world import World, instruction
+from pollux_dagster.ingest.landing_records import ModelOutput
+from tests.ingest.landing_world import Files, World, instruction
 
 
 def said(role: str, content: object, **fields: object) -> dict[str, object]:
@@ -64,9 +65,12 @@ def test_a_chat_about_a_landed_instruction_is_judged_against_it(asked: World) ->
     ],
 )
 @pytest.mark.parametrize("field", ["conversations", "conversation", "messages"])
-def test_roles_have_the_names_of_several_tools(world: World, field: str, conversation: list[object]) -> None:
-    world.write_json("s.json", [{"id": "x", field: conversation}])
-    assert landed(world) == [("s", text_id("Раз?"), "Раз?", "1", None)]
+def test_roles_have_the_names_of_several_tools(files: Files, field: str, conversation: list[object]) -> None:
+    files.write_json("s.json", [{"id": "x", field: conversation}])
+    files.read()
+    ((path, row, output),) = files.of_kind(ModelOutput)
+    assert (path, row) == ("s.json", 1)
+    assert output == ModelOutput("s", text_id("Раз?"), "Раз?", 0, "1")
 
 
 USER = said("user", "Ау?")
@@ -91,11 +95,11 @@ USER = said("user", "Ау?")
         ([USER, said("assistant", "$ERROR$"), USER, said("assistant", "Да.")], "failed_response"),
     ],
 )
-def test_half_a_conversation_is_rejected_with_a_reason(world: World, messages: list[object], reason: str) -> None:
-    world.write("m.jsonl", {"messages": messages}, {"messages": [USER, said("assistant", "Да.")]})
-    world.sync()
-    assert world.rejected() == [("m.jsonl", 1, reason)]
-    assert len(world.outputs()) == 1
+def test_half_a_conversation_is_rejected_with_a_reason(files: Files, messages: list[object], reason: str) -> None:
+    files.write("m.jsonl", {"messages": messages}, {"messages": [USER, said("assistant", "Да.")]})
+    files.read()
+    assert files.rejected() == [("m.jsonl", 1, reason)]
+    assert len(files.outputs()) == 1
 
 
 def test_a_prompt_and_a_response_have_many_names(world: World) -> None:
@@ -133,10 +137,10 @@ def test_messages_as_prompt_and_completion_and_lists_of_responses_are_read(world
         ({"prompt": "?", "response": "4", "model": 5}, "wrong_type"),
     ],
 )
-def test_a_bad_prompt_or_response_is_rejected(world: World, fields: dict[str, object], reason: str) -> None:
-    world.write("m.jsonl", fields, {"prompt": "2+2?", "response": "4"})
-    world.sync()
-    assert world.rejected() == [("m.jsonl", 1, reason)]
+def test_a_bad_prompt_or_response_is_rejected(files: Files, fields: dict[str, object], reason: str) -> None:
+    files.write("m.jsonl", fields, {"prompt": "2+2?", "response": "4"})
+    files.read()
+    assert files.rejected() == [("m.jsonl", 1, reason)]
 
 
 def _hard(uid: str, content: object, *before: dict[str, object]) -> dict[str, object]:
@@ -153,10 +157,10 @@ def test_arena_hard_answers_find_their_questions_by_uid(world: World) -> None:
 
 
 @pytest.mark.parametrize("content", [None, {}, {"answer": 5}, {"text": "a"}])
-def test_arena_hard_content_of_another_form_is_no_answer_of_words(world: World, content: object) -> None:
-    world.write("o3.jsonl", _hard("u", content))
-    world.sync()
-    outcome = (world.rejected(), [text for *_, text in world.outputs()])
+def test_arena_hard_content_of_another_form_is_no_answer_of_words(files: Files, content: object) -> None:
+    files.write("o3.jsonl", _hard("u", content))
+    files.read()
+    outcome = (files.rejected(), [text for *_, text in files.outputs()])
     assert outcome == ([], [""]) if content is None else outcome == ([("o3.jsonl", 1, "wrong_type")], [])
 
 
@@ -207,10 +211,10 @@ def test_turns_of_a_battle_are_numbered_in_either_form(world: World) -> None:
         ({"model_a": " "}, "blank_model_id"),
     ],
 )
-def test_a_bad_battle_is_rejected_whole(world: World, fields: dict[str, object], reason: str) -> None:
-    world.write("arena.jsonl", _battle(**fields))
-    world.sync()
-    assert (world.rejected(), world.outputs()) == ([("arena.jsonl", 1, reason)], [])
+def test_a_bad_battle_is_rejected_whole(files: Files, fields: dict[str, object], reason: str) -> None:
+    files.write("arena.jsonl", _battle(**fields))
+    files.read()
+    assert (files.rejected(), files.outputs()) == ([("arena.jsonl", 1, reason)], [])
 
 
 def test_reasoning_beside_an_answer_is_kept_apart(asked: World) -> None:
@@ -219,10 +223,10 @@ def test_reasoning_beside_an_answer_is_kept_apart(asked: World) -> None:
 
 
 @pytest.mark.parametrize("cell", ["#NAME?", "#ЗНАЧ!"])
-def test_a_spreadsheets_error_is_no_instruction(world: World, cell: str) -> None:
-    world.write("i.jsonl", instruction(1), instruction(2, instruction=cell))
-    world.sync()
-    assert world.rejected() == [("i.jsonl", 2, "missing_field")]
+def test_a_spreadsheets_error_is_no_instruction(files: Files, cell: str) -> None:
+    files.write("i.jsonl", instruction(1), instruction(2, instruction=cell))
+    files.read()
+    assert files.rejected() == [("i.jsonl", 2, "missing_field")]
 
 
 def test_a_prompt_that_a_chat_template_wrote_is_the_question_in_it(asked: World) -> None:
@@ -241,12 +245,12 @@ def test_a_prompt_that_a_chat_template_wrote_is_the_question_in_it(asked: World)
 )
 @pytest.mark.parametrize("rows", [1, 2])
 def test_a_row_with_a_list_of_answers_is_a_row_also_where_it_is_the_only_one(
-    world: World, row: dict[str, Any], rows: int
+    files: Files, row: dict[str, Any], rows: int
 ) -> None:
-    world.write("m.jsonl", row, *[{**row, "prompt_id": "q", "prompt": "3+3?"}] * (rows - 1))
-    world.sync()
-    assert world.rejected() == []
-    assert [text for *_, text in world.outputs()] == ["4", "четыре"] * rows
+    files.write("m.jsonl", row, *[{**row, "prompt_id": "q", "prompt": "3+3?"}] * (rows - 1))
+    files.read()
+    assert files.rejected() == []
+    assert [text for *_, text in files.outputs()] == ["4", "четыре"] * rows
 
 
 def test_a_document_of_answers_may_say_what_its_prompt_was(asked: World) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from tests.ingest.landing_world import World
+from tests.ingest.landing_world import Files, World
 from tests.ingest.test_criteria_groups import check, conflict
 
 MARKS = "1: отлично\n2: средне\n3: плохо"
@@ -30,28 +31,38 @@ def _doubt(world: World) -> str:
     return "" if result.passed else result.sample[0]["direction_doubt"]
 
 
-@pytest.mark.parametrize(
-    ("rubrics", "stated", "higher", "is_doubted"),
-    [
-        (COUNT, None, True, False),
-        (COUNT, False, False, False),
-        (COUNT, True, True, False),
-        (MARKS, None, False, False),
-        (MARKS, False, False, False),
-        (MARKS, True, True, True),
-        ("0: да\n1: нет", None, True, True),
-        ("0: да\n1: нет", False, False, False),
-        ("0: да\n1: нет", True, True, False),
-    ],
-)
-def test_what_is_stated_goes_before_what_the_words_say(
-    world: World, rubrics: str, stated: bool | None, higher: bool, is_doubted: bool
-) -> None:
-    world.write("i.jsonl", _asks(1, rubrics=rubrics, higher_is_better=stated))
+STATEMENTS = [
+    (COUNT, None, True, False),
+    (COUNT, False, False, False),
+    (COUNT, True, True, False),
+    (MARKS, None, False, False),
+    (MARKS, False, False, False),
+    (MARKS, True, True, True),
+    ("0: да\n1: нет", None, True, True),
+    ("0: да\n1: нет", False, False, False),
+    ("0: да\n1: нет", True, True, False),
+]
+
+
+@pytest.fixture(scope="module")
+def stated(new_world: Callable[[], World]) -> World:
+    """A world in which each statement is about a criterion with a name of its own."""
+    world = new_world()
+    for n, (rubrics, higher, *_) in enumerate(STATEMENTS):
+        world.write(f"i{n}.jsonl", _asks(n, f"Качество {n}", rubrics=rubrics, higher_is_better=higher))
     world.sync()
-    assert _direction(world) is higher
-    assert bool(_doubt(world)) is is_doubted
-    assert conflict(world) == ""
+    return world
+
+
+@pytest.mark.parametrize("n", range(len(STATEMENTS)), ids=lambda n: repr(STATEMENTS[n]))
+def test_what_is_stated_goes_before_what_the_words_say(stated: World, n: int) -> None:
+    *_, higher, is_doubted = STATEMENTS[n]
+    name = f"Качество {n}"
+    assert stated.rows(f"SELECT higher_is_better FROM raw.criteria WHERE criteria_name = '{name}'") == [(higher,)]
+    doubted = {row["criteria_name"] for row in check(stated, "directions_are_certain").sample}
+    assert doubted == {f"Качество {m}" for m, (*_, doubt) in enumerate(STATEMENTS) if doubt}
+    assert (name in doubted) is is_doubted
+    assert conflict(stated) == ""
 
 
 def test_the_direction_may_be_a_column_of_a_table(world: World) -> None:
@@ -107,16 +118,16 @@ def test_a_doubt_names_the_criterion(world: World) -> None:
 
 
 @pytest.mark.parametrize("value", ["нет", 1, 0, [True]])
-def test_a_direction_that_is_neither_true_nor_false_rejects_the_row(world: World, value: object) -> None:
-    world.write("i.jsonl", _asks(1, higher_is_better=value))
-    world.write_json("criteria.json", {"a": {"name": "А", "scale": {"0": "б", "1": "в"}, "higher_is_better": value}})
-    world.sync()
-    assert world.rejected() == [("criteria.json", 1, "wrong_type"), ("i.jsonl", 1, "wrong_type")]
+def test_a_direction_that_is_neither_true_nor_false_rejects_the_row(files: Files, value: object) -> None:
+    files.write("i.jsonl", _asks(1, higher_is_better=value))
+    files.write_json("criteria.json", {"a": {"name": "А", "scale": {"0": "б", "1": "в"}, "higher_is_better": value}})
+    files.read()
+    assert files.rejected() == [("criteria.json", 1, "wrong_type"), ("i.jsonl", 1, "wrong_type")]
 
 
-def test_a_row_that_states_both_directions_is_rejected(world: World) -> None:
+def test_a_row_that_states_both_directions_is_rejected(files: Files) -> None:
     row = _asks(1, higher_is_better=True)
     row["criteria"] += _asks(1, higher_is_better=False)["criteria"]
-    world.write("i.jsonl", row)
-    world.sync()
-    assert world.rejected() == [("i.jsonl", 1, "wrong_type")]
+    files.write("i.jsonl", row)
+    files.read()
+    assert files.rejected() == [("i.jsonl", 1, "wrong_type")]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.ingest.landing_world import World, instruction
+from tests.ingest.landing_world import PACKAGE_TAXONOMY, World, instruction
 
 
 def _criterion(name: str, group: str = "Общие", **fields: Any) -> dict[str, Any]:
@@ -69,7 +69,7 @@ def taught(world: World) -> World:
 def test_inline_criteria_win_and_keep_their_order(taught: World) -> None:
     criteria = [{"criteria_name": n, "rubrics": "0: нет\n1: да"} for n in ("Б", "А", "Б")]
     taught.write("i.jsonl", _bare(1, task_type="Написать", criteria=criteria))
-    taught.sync()
+    taught.sync(PACKAGE_TAXONOMY)
     assert _judged_on(taught) == {"1": ["Б", "А"]}
     assert taught.rows("SELECT DISTINCT source FROM raw.instruction_criteria") == [("inline",)]
 
@@ -79,7 +79,7 @@ def test_a_table_of_instructions_may_have_a_row_a_criterion(world: World) -> Non
         f'1,Вопрос,{name},"0: нет\n1: {yes}"' for name, yes in (("Б", "да"), ("А", "да"), ("Б", "да"), ("Б", "есть"))
     ]
     world.write("i.csv", "prompt_id,instruction,criteria_name,rubrics", *rows, rows[0].replace("Вопрос", "Другой"))
-    world.sync()
+    world.sync(PACKAGE_TAXONOMY)
     assert _judged_on(world) == {"1": ["Б", "А", "Б"]}
     assert world.rejected() == [("i.csv", 3, "duplicate"), ("i.csv", 5, "conflicting_duplicate")]
 
@@ -92,27 +92,27 @@ def test_a_task_and_subtask_are_found_by_either_languages_name_in_any_case(taugh
         _bare(3, task_type=" Тексты ", task_subtype="стих"),
         _bare(4, task_type="Стих"),
     )
-    taught.sync()
+    taught.sync(PACKAGE_TAXONOMY)
     assert _judged_on(taught) == {str(n): ["Заглушка", "Стиль"] for n in range(1, 5)}
     assert taught.rows("SELECT DISTINCT source FROM raw.instruction_criteria") == [("taxonomy",)]
 
 
 def test_a_task_without_a_subtask_has_what_its_subtasks_share(taught: World) -> None:
     taught.write("i.jsonl", _bare(1, task_type="Написать"), _bare(2, task_type="Написать", task_subtype="Ода"))
-    taught.sync()
+    taught.sync(PACKAGE_TAXONOMY)
     assert _judged_on(taught) == {"1": ["Заглушка"], "2": ["Заглушка"]}
 
 
 def test_a_criterion_that_needs_a_reference_applies_only_where_there_is_one(taught: World) -> None:
     fact = {"task_type": "Написать", "task_subtype": "Факт"}
     taught.write("i.jsonl", _bare(1, reference_answer="42", **fact), _bare(2, reference_answer=" ", **fact))
-    taught.sync()
+    taught.sync(PACKAGE_TAXONOMY)
     assert _judged_on(taught) == {"1": ["Заглушка", "Верность"], "2": ["Заглушка"]}
 
 
 def test_an_unknown_or_missing_task_is_judged_by_the_packages_fallback(taught: World) -> None:
     taught.write("i.jsonl", _bare(1), _bare(2, task_type="ru-arena-v0.1"))
-    taught.sync()
+    taught.sync(PACKAGE_TAXONOMY)
     judged = _judged_on(taught)
     assert judged["1"] == judged["2"]
     assert "Отказ или заглушка вместо ответа" in judged["1"]
@@ -130,7 +130,7 @@ def test_a_landed_taxonomy_goes_before_the_packages_for_the_same_task(world: Wor
     world.write_json("c.json", {"mine": _criterion("Моё")})
     world.write_json("t.json", {"общее": {"name": {"ru": "общее"}, "criteria": ["mine"]}})
     world.write("i.jsonl", _bare(1))
-    world.sync()
+    world.sync(PACKAGE_TAXONOMY)
     assert _judged_on(world) == {"1": ["Моё"]}
 
 
@@ -138,7 +138,7 @@ def test_names_that_differ_in_case_only_are_one_name(world: World) -> None:
     world.write_json("t.json", {"ода": {"name": {"ru": "Ода", "en": "ОДА"}, "criteria": ["no_repetition"]}})
     world.write_json("u.json", {"Ода": {"name": {"ru": "Ода"}, "criteria": ["refusal_stub"]}})
     world.write("i.jsonl", _bare(1, task_type="Ода"))
-    world.sync()
+    world.sync(PACKAGE_TAXONOMY)
     assert _judged_on(world) == {"1": ["Отсутствие повторов"]}
 
 
@@ -146,21 +146,21 @@ def test_a_second_definition_of_a_criterion_is_rejected(world: World) -> None:
     world.write_json("a.json", {"mine": _criterion("Моё")})
     world.write_json("b.json", {"mine": _criterion("Моё")})
     world.write_json("c.json", {"mine": _criterion("Чужое")})
-    world.sync()
+    world.sync(PACKAGE_TAXONOMY)
     assert world.rejected() == [("b.json", 1, "duplicate"), ("c.json", 1, "conflicting_duplicate")]
 
 
 def test_a_landed_task_may_use_the_packages_criteria(world: World) -> None:
     world.write_json("t.json", {"Ода": {"name": {"ru": "Ода"}, "criteria": ["no_repetition"]}})
     world.write("i.jsonl", _bare(1, task_type="Ода"))
-    world.sync()
+    world.sync(PACKAGE_TAXONOMY)
     assert _judged_on(world) == {"1": ["Отсутствие повторов"]}
 
 
 def test_a_task_with_an_unknown_criterion_is_rejected_and_named(world: World) -> None:
     world.write_json("t.json", {"Ода": {"name": {"ru": "Ода"}, "criteria": ["no_repetition", "nonsense"]}})
     world.write("i.jsonl", _bare(1, task_type="Ода"))
-    world.sync()
+    world.sync(PACKAGE_TAXONOMY)
     assert world.rejected() == [("t.json", 1, "unknown_criterion")]
     assert "nonsense" in world.rows("SELECT detail FROM raw.rejected_rows")[0][0]
     assert "Отказ или заглушка вместо ответа" in _judged_on(world)["1"]
@@ -169,7 +169,7 @@ def test_a_task_with_an_unknown_criterion_is_rejected_and_named(world: World) ->
 def test_a_taxonomy_criterion_without_a_readable_scale_is_rejected(world: World) -> None:
     broken = _criterion("Плохой", scale={"ru": {"плохо": "нет", "хорошо": "да"}})
     world.write_json("criteria.json", {"good": _criterion("Хороший"), "bad": broken})
-    world.sync()
+    world.sync(PACKAGE_TAXONOMY)
     assert world.rejected() == [("criteria.json", 2, "unreadable_scale")]
 
 
@@ -182,7 +182,7 @@ def test_groups_gates_and_scales_are_read_into_the_criteria(taught: World) -> No
         {"criteria_name": "Ответа нет, но есть заглушка цензора?", "rubrics": "0: нет\n1: да"},
     ]
     taught.write("i.jsonl", _bare(1, criteria=inline))
-    taught.sync()
+    taught.sync(PACKAGE_TAXONOMY)
     rows = taught.rows(
         "SELECT criteria_name, criteria_group, levels, min_score, max_score, is_gate FROM raw.criteria ORDER BY ALL"
     )
@@ -197,7 +197,7 @@ def test_groups_gates_and_scales_are_read_into_the_criteria(taught: World) -> No
 
 def test_hashes_in_the_tables_are_those_python_computes(world: World) -> None:
     world.write("i.jsonl", instruction(1, reference_answer="да"), instruction(2))
-    world.sync()
+    world.sync(PACKAGE_TAXONOMY)
 
     def sha(text: str) -> str:
         return hashlib.sha256(text.encode()).hexdigest()

@@ -9,7 +9,7 @@ import pytest
 from pollux_dagster.warehouse.audit import audit
 from pollux_dagster.warehouse.checks import CheckResult
 from pollux_dagster.warehouse.contracts import contracts
-from tests.ingest.landing_world import World, answer
+from tests.ingest.landing_world import PACKAGE_TAXONOMY, Files, World, answer
 
 BINARY = "0: ответ дан\n1: отказ"
 
@@ -145,10 +145,10 @@ def test_the_users_taxonomy_may_define_a_criterion_of_the_package_anew(world: Wo
     scale = {"0": "Ответ дан по существу.", "1": "Вместо ответа отказ, заглушка или пустота."}
     mine = {"criteria_name": name, "rubrics": scale}
     world.write("i.jsonl", _asks(1, mine))
-    world.sync()
+    world.sync(PACKAGE_TAXONOMY)
     assert _gates(world) == [(name, "critical", True)]
     world.write_json("criteria.json", {"mine": {"name": name, "scale": scale, "crit_group": "general"}})
-    world.sync()
+    world.sync(PACKAGE_TAXONOMY)
     assert _gates(world) == [(name, "general", False)]
     assert conflict(world) == ""
 
@@ -200,12 +200,12 @@ def test_a_critical_criterion_that_cannot_be_a_gate_is_reported(world: World) ->
         ({"en": "Critcal", "ru": "Критические"}, "critical"),
     ],
 )
-def test_an_unknown_group_rejects_the_row_and_names_the_known_ones(world: World, group: object, hint: str) -> None:
-    world.write("i.jsonl", _asks(1, _refusal(group)), _asks(2, _refusal("general")))
-    world.write_json("criteria.json", {"good": _entry("general"), "bad": _entry(group)})
-    world.sync()
-    assert world.rejected() == [("criteria.json", 2, "unknown_group"), ("i.jsonl", 1, "unknown_group")]
-    for (detail,) in world.rows("SELECT detail FROM raw.rejected_rows"):
+def test_an_unknown_group_rejects_the_row_and_names_the_known_ones(files: Files, group: object, hint: str) -> None:
+    files.write("i.jsonl", _asks(1, _refusal(group)), _asks(2, _refusal("general")))
+    files.write_json("criteria.json", {"good": _entry("general"), "bad": _entry(group)})
+    files.read()
+    assert files.rejected() == [("criteria.json", 2, "unknown_group"), ("i.jsonl", 1, "unknown_group")]
+    for detail in files.details():
         assert "critical, general, domain, task, subjective" in detail
         assert hint in detail
 
@@ -219,10 +219,10 @@ def test_an_unknown_group_rejects_the_row_and_names_the_known_ones(world: World,
         [{"criteria_name": "Ответа нет, но есть заглушка цензора?", "rubrics": BINARY, "criteria_group": "general"}],
     ],
 )
-def test_a_row_that_contradicts_itself_about_a_group_is_rejected(world: World, criteria: list[dict[str, Any]]) -> None:
-    world.write("i.jsonl", _asks(1, *criteria))
-    world.sync()
-    assert world.rejected() == [("i.jsonl", 1, "conflicting_group")]
+def test_a_row_that_contradicts_itself_about_a_group_is_rejected(files: Files, criteria: list[dict[str, Any]]) -> None:
+    files.write("i.jsonl", _asks(1, *criteria))
+    files.read()
+    assert files.rejected() == [("i.jsonl", 1, "conflicting_group")]
 
 
 def test_general_and_critical_is_a_gate_where_the_levels_are_a_gates(world: World) -> None:
@@ -233,7 +233,7 @@ def test_general_and_critical_is_a_gate_where_the_levels_are_a_gates(world: Worl
     assert _gates(world) == [("Отказ", "critical", True), ("Отказ", "general", False)]
 
 
-def test_needs_reference_is_true_or_false_and_nothing_else(world: World) -> None:
-    world.write_json("criteria.json", {"a": _entry("general", needs_reference="false")})
-    world.sync()
-    assert world.rejected() == [("criteria.json", 1, "wrong_type")]
+def test_needs_reference_is_true_or_false_and_nothing_else(files: Files) -> None:
+    files.write_json("criteria.json", {"a": _entry("general", needs_reference="false")})
+    files.read()
+    assert files.rejected() == [("criteria.json", 1, "wrong_type")]

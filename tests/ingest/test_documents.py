@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from pollux_dagster.ingest import json_rows
-from tests.ingest.landing_world import World, answer, instruction
+from tests.ingest.landing_world import Files, World, answer, instruction
 
 ROWS = 1000
 DAMAGE: dict[str, Callable[[str], str]] = {
@@ -24,9 +24,8 @@ DAMAGE: dict[str, Callable[[str], str]] = {
 @pytest.mark.parametrize("indent", [None, 1])
 @pytest.mark.parametrize("separator", [", ", ",\n", ","])
 def test_a_broken_row_of_a_list_costs_itself_only(
-    world: World, damage: Callable[[str], str], indent: int | None, separator: str
+    files: Files, damage: Callable[[str], str], indent: int | None, separator: str
 ) -> None:
-    world.write("instructions.jsonl", *(instruction(n) for n in range(1, ROWS + 1)))
     rows = [
         json.dumps(answer(n, "ответ [x] {", meta=[{"a": n}, {"a": [n]}]), ensure_ascii=False, indent=indent)
         for n in range(1, ROWS + 1)
@@ -34,28 +33,28 @@ def test_a_broken_row_of_a_list_costs_itself_only(
     broken = (3, 4, 700, ROWS - 1)
     for n in broken:
         rows[n - 1] = damage(rows[n - 1])
-    world.write_bytes("m.json", f"[{separator.join(rows)}]".encode())
-    world.sync()
-    assert world.rejected() == [("m.json", n, "invalid_json") for n in broken]
-    assert {int(prompt) for _, prompt, _, _ in world.outputs()} == set(range(1, ROWS + 1)) - set(broken)
+    files.write_bytes("m.json", f"[{separator.join(rows)}]".encode())
+    files.read()
+    assert files.rejected() == [("m.json", n, "invalid_json") for n in broken]
+    assert {int(prompt) for _, prompt, _, _ in files.outputs()} == set(range(1, ROWS + 1)) - set(broken)
 
 
-def test_what_is_no_row_at_all_is_passed_over_up_to_the_next(asked: World) -> None:
+def test_what_is_no_row_at_all_is_passed_over_up_to_the_next(files: Files) -> None:
     rows = [json.dumps(answer(n)) for n in (1, 2, 3)]
-    asked.write_bytes("m.json", f"[{rows[0]}, oops, {rows[1]}}}, {rows[2]}]".encode())
-    asked.sync()
-    assert asked.rejected() == [("m.json", 2, "invalid_json"), ("m.json", 4, "invalid_json")]
-    assert len(asked.outputs()) == 3
+    files.write_bytes("m.json", f"[{rows[0]}, oops, {rows[1]}}}, {rows[2]}]".encode())
+    files.read()
+    assert files.rejected() == [("m.json", 2, "invalid_json"), ("m.json", 4, "invalid_json")]
+    assert len(files.outputs()) == 3
 
 
-def test_a_row_that_opens_otherwise_than_its_broken_neighbour_is_read(asked: World) -> None:
-    asked.write_bytes(
+def test_a_row_that_opens_otherwise_than_its_broken_neighbour_is_read(files: Files) -> None:
+    files.write_bytes(
         "m.json",
         rb'[{"prompt_id": 1, "answer": "\x"}, {"answer": "a", "prompt_id": 2}, {"prompt_id": 3, "answer": ""}]',
     )
-    asked.sync()
-    assert asked.rejected() == [("m.json", 1, "invalid_json")]
-    assert [prompt for _, prompt, _, _ in asked.outputs()] == ["2", "3"]
+    files.read()
+    assert files.rejected() == [("m.json", 1, "invalid_json")]
+    assert [prompt for _, prompt, _, _ in files.outputs()] == ["2", "3"]
 
 
 BROKEN_ROWS = ['{"k": "\\x"}', '{"k": "\\x"', '{"k%d": "\\x"', '{"k%d": "\\x"}', "{", "x"]
@@ -66,10 +65,10 @@ def _broken_document(row: str, rows: int) -> bytes:
 
 
 @pytest.mark.parametrize("row", BROKEN_ROWS, ids=repr)
-def test_a_document_of_broken_rows_is_read_to_its_end(world: World, row: str) -> None:
-    world.write_bytes("m.json", _broken_document(row, 20_000))
-    world.sync(taxonomy=None)
-    assert {reason for _, _, reason in world.rejected()} == {"invalid_json"}
+def test_a_document_of_broken_rows_is_read_to_its_end(files: Files, row: str) -> None:
+    files.write_bytes("m.json", _broken_document(row, 20_000))
+    files.read()
+    assert {reason for _, _, reason in files.rejected()} == {"invalid_json"}
 
 
 @pytest.mark.parametrize("row", BROKEN_ROWS, ids=repr)
@@ -94,21 +93,21 @@ def test_in_twice_as_many_broken_rows_not_more_than_twice_as_much_is_looked_thro
     assert looked_through(2_000) <= 2.2 * looked_through(1_000)
 
 
-def test_every_list_of_a_document_is_read_or_rejected(asked: World) -> None:
+def test_every_list_of_a_document_is_read_or_rejected(files: Files) -> None:
     document = {"answers": [answer(1)], "instructions": [instruction(9)], "scores": [1, 2], "rows": []}
-    asked.write_json("m.json", document)
-    asked.write_bytes("n.json", json.dumps(document, ensure_ascii=False).replace('"ответ"', '"\\x"').encode())
-    asked.sync()
+    files.write_json("m.json", document)
+    files.write_bytes("n.json", json.dumps(document, ensure_ascii=False).replace('"ответ"', '"\\x"').encode())
+    files.read()
     expected = [(2, "unknown_format"), (3, "unknown_format")]
-    assert [(row, reason) for path, row, reason in asked.rejected() if path == "m.json"] == expected
-    details = asked.rows("SELECT detail FROM raw.rejected_rows WHERE file_path = 'm.json' ORDER BY row_number")
-    assert "1 rows under 'instructions'" in details[0][0] and "2 rows under 'scores'" in details[1][0]
-    assert [row for path, *row in asked.rejected() if path == "n.json"] == [
+    assert [(row, reason) for path, row, reason in files.rejected() if path == "m.json"] == expected
+    details = files.details()
+    assert "1 rows under 'instructions'" in details[0] and "2 rows under 'scores'" in details[1]
+    assert [row for path, *row in files.rejected() if path == "n.json"] == [
         [1, "invalid_json"],
         [2, "unknown_format"],
         [3, "unknown_format"],
     ]
-    assert [output[:2] for output in asked.outputs()] == [("m", "1")]
+    assert [output[:2] for output in files.outputs()] == [("m", "1")]
 
 
 def test_an_empty_list_does_not_stand_before_a_full_one(world: World) -> None:

@@ -7,41 +7,36 @@ import json
 import pytest
 
 from pollux_dagster.ingest import encodings
-from tests.ingest.landing_world import World, answer
+from tests.ingest.landing_world import Files, answer
 
 TABLE = "prompt_id;answer\r\n1;Да, конечно\r\n2;No\r\n3;Ответ «в кавычках» — №3 ё\r\n"
 LINES = "".join(json.dumps(answer(n, f"Ответ номер {n}"), ensure_ascii=False) + "\n" for n in (1, 2, 3))
-
-
-def _notes(world: World) -> list[tuple[object, ...]]:
-    return world.rows("SELECT file_path, row_number, kind FROM landing.notes ORDER BY ALL")
 
 
 @pytest.mark.parametrize("encoding", ["cp1251", "utf-16", "utf-16-le", "utf-16-be"])
 @pytest.mark.parametrize(
     "text", [TABLE, LINES, f"[{LINES.strip().replace(chr(10), ', ')}]"], ids=["csv", "lines", "list"]
 )
-def test_a_file_in_one_other_encoding_is_read_and_says_so(asked: World, text: str, encoding: str) -> None:
-    asked.write_bytes("m.txt", text.encode("utf-8"))
-    asked.sync()
-    expected = asked.outputs()
+def test_a_file_in_one_other_encoding_is_read_and_says_so(files: Files, text: str, encoding: str) -> None:
+    files.write_bytes("m.txt", text.encode("utf-8"))
+    files.read()
+    expected = files.outputs()
     assert len(expected) == 3
-    asked.write_bytes("m.txt", text.encode(encoding))
-    report = asked.sync()
-    assert (asked.outputs(), asked.rejected()) == (expected, [])
-    assert [file.row_count for file in report.files if file.path == "m.txt"] == [3]
-    assert _notes(asked) == [("m.txt", 0, "encoding")]
+    files.write_bytes("m.txt", text.encode(encoding))
+    files.read()
+    assert (files.outputs(), files.rejected()) == (expected, [])
+    assert files.notes() == [("m.txt", 0, "encoding")]
 
 
 @pytest.mark.parametrize("encoding", ["koi8-r", "cp866", "mac-cyrillic", "iso8859-5"])
 @pytest.mark.parametrize(
     "text", [TABLE.replace("«", '"').replace("»", '"').replace("—", "-"), LINES, "prompt_id,answer\n1,нет\n2,НЕТ\n"]
 )
-def test_other_encodings_of_russian_are_not_guessed(asked: World, text: str, encoding: str) -> None:
-    asked.write_bytes("m.csv", text.replace("№", "N").encode(encoding))
-    asked.sync()
-    assert asked.rejected() == [("m.csv", 0, "invalid_utf8")]
-    ((detail,),) = asked.rows("SELECT detail FROM raw.rejected_rows")
+def test_other_encodings_of_russian_are_not_guessed(files: Files, text: str, encoding: str) -> None:
+    files.write_bytes("m.csv", text.replace("№", "N").encode(encoding))
+    files.read()
+    assert files.rejected() == [("m.csv", 0, "invalid_utf8")]
+    (detail,) = files.details()
     assert detail.startswith("line ") and "byte " in detail and "save it as CSV UTF-8" in detail
 
 
@@ -55,26 +50,26 @@ def test_other_encodings_of_russian_are_not_guessed(asked: World, text: str, enc
         LINES.encode()[:60] + b"\n" + LINES.encode("cp1251"),
     ],
 )
-def test_a_file_of_no_one_encoding_is_refused_once(asked: World, body: bytes) -> None:
-    asked.write_bytes("m.csv", body)
-    asked.sync()
-    assert asked.rejected() == [("m.csv", 0, "invalid_utf8")]
-    assert asked.outputs() == []
+def test_a_file_of_no_one_encoding_is_refused_once(files: Files, body: bytes) -> None:
+    files.write_bytes("m.csv", body)
+    files.read()
+    assert files.rejected() == [("m.csv", 0, "invalid_utf8")]
+    assert files.outputs() == []
 
 
-def test_a_damaged_row_of_utf_8_json_costs_itself(asked: World) -> None:
+def test_a_damaged_row_of_utf_8_json_costs_itself(files: Files) -> None:
     lines = LINES.encode().splitlines()
     lines[1] = lines[1].replace("н".encode(), b"\xd0", 1)
-    asked.write("m.jsonl", *lines)
-    asked.sync()
-    assert asked.rejected() == [("m.jsonl", 2, "invalid_utf8")]
-    assert len(asked.outputs()) == 2 and _notes(asked) == []
+    files.write("m.jsonl", *lines)
+    files.read()
+    assert files.rejected() == [("m.jsonl", 2, "invalid_utf8")]
+    assert len(files.outputs()) == 2 and files.notes() == []
 
 
-def test_what_is_no_landing_file_in_any_encoding_is_not_counted_as_a_lost_one(asked: World) -> None:
-    asked.write_bytes("README.txt", "Описание набора, и как его читать.\nИ так далее.\n".encode("koi8-r"))
-    asked.sync()
-    assert asked.rejected() == [("README.txt", 0, "unknown_format")]
+def test_what_is_no_landing_file_in_any_encoding_is_not_counted_as_a_lost_one(files: Files) -> None:
+    files.write_bytes("README.txt", "Описание набора, и как его читать.\nИ так далее.\n".encode("koi8-r"))
+    files.read()
+    assert files.rejected() == [("README.txt", 0, "unknown_format")]
 
 
 @pytest.mark.parametrize("text", ["Да", "нет", "ОТВЕТ НЕТ", "Ёлка", "Київ — місто", "Ответ: 5 км/ч"])

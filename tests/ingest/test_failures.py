@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from pollux_dagster.ingest.formats.failures import answered, doubts_about, marker_in
+from pollux_dagster.ingest.landing_records import ModelOutput
 from pollux_dagster.ingest.rows import RowRejected
-from tests.ingest.landing_world import World, answer
+from tests.ingest.conftest import ask
+from tests.ingest.landing_world import Files, World, answer
 
 NETWORK = "**NETWORK ERROR DUE TO HIGH TRAFFIC. PLEASE REGENERATE OR REFRESH THIS PAGE.**\n\n(error_code: 50004)"
 RATE = "**RATE LIMIT OF THIS MODEL IS REACHED. PLEASE COME BACK LATER.**\n\nтариф"
@@ -19,15 +22,15 @@ ANSWERS = ["ERROR", "Файл пишет $ERROR$, когда API не ответ
 
 
 @pytest.mark.parametrize("text", MARKERS)
-def test_a_marker_is_no_answer_in_any_format(asked: World, text: str) -> None:
-    asked.write("m.jsonl", answer(1, text), answer(2))
-    asked.write("chat.jsonl", {"prompt": "Вопрос 3", "response": text})
-    asked.write_json("x/model_outputs.json", [{"instruction": "Вопрос 3", "output": text, "generator": "g"}])
-    asked.sync()
-    assert asked.rejected() == [
+def test_a_marker_is_no_answer_in_any_format(files: Files, text: str) -> None:
+    files.write("m.jsonl", answer(1, text), answer(2))
+    files.write("chat.jsonl", {"prompt": "Вопрос 3", "response": text})
+    files.write_json("x/model_outputs.json", [{"instruction": "Вопрос 3", "output": text, "generator": "g"}])
+    files.read()
+    assert files.rejected() == [
         (file, 1, "failed_response") for file in ("chat.jsonl", "m.jsonl", "x/model_outputs.json")
     ]
-    assert [output[:2] for output in asked.outputs()] == [("m", "2")]
+    assert [output[:2] for output in files.outputs()] == [("m", "2")]
 
 
 @pytest.mark.parametrize("text", ANSWERS)
@@ -47,29 +50,27 @@ def test_an_empty_text_of_a_tool_that_writes_it_for_failures_too_is_an_answer_wi
     assert doubts_about("Да.", by=tool) == []
 
 
-def test_an_empty_output_of_alpaca_eval_is_judged_and_noted(asked: World) -> None:
+def test_an_empty_output_of_alpaca_eval_is_judged_and_noted(files: Files) -> None:
     rows = [{"instruction": f"Вопрос {n}", "output": text, "generator": "g"} for n, text in ((1, ""), (2, "Да."))]
-    asked.write_json("x/model_outputs.json", rows)
-    asked.sync()
-    assert (len(asked.outputs()), asked.rejected()) == (2, [])
-    assert asked.rows("SELECT file_path, row_number, kind FROM raw.notes") == [
-        ("x/model_outputs.json", 1, "empty_answer")
-    ]
+    files.write_json("x/model_outputs.json", rows)
+    files.read()
+    assert (len(files.outputs()), files.rejected()) == (2, [])
+    assert files.notes() == [("x/model_outputs.json", 1, "empty_answer")]
 
 
 @pytest.mark.parametrize(
     "turns", [["$ERROR$"], ["ok", "$ERROR$"], ["$ERROR$", "ok"], ["ERROR"], [{"content": "$ERROR$"}]]
 )
-def test_a_failed_turn_fails_the_conversation_of_fastchat(world: World, turns: list[object]) -> None:
-    world.write("question.jsonl", {"question_id": 1, "turns": ["Раз?", "Два?"]}, {"question_id": 2, "turns": ["Три?"]})
-    world.write(
+def test_a_failed_turn_fails_the_conversation_of_fastchat(files: Files, turns: list[object]) -> None:
+    files.write("question.jsonl", {"question_id": 1, "turns": ["Раз?", "Два?"]}, {"question_id": 2, "turns": ["Три?"]})
+    files.write(
         "model_answer/m.jsonl",
         {"question_id": 1, "model_id": "m", "choices": [{"turns": turns}]},
         {"question_id": 2, "model_id": "m", "choices": [{"turns": ["да"]}, {"turns": ["нет"]}]},
     )
-    world.sync()
-    assert world.rejected() == [("model_answer/m.jsonl", 1, "failed_response")]
-    assert world.outputs() == [("m", "2", 0, "да"), ("m", "2", 1, "нет")]
+    files.read()
+    assert files.rejected() == [("model_answer/m.jsonl", 1, "failed_response")]
+    assert files.outputs() == [("m", "2", 0, "да"), ("m", "2", 1, "нет")]
 
 
 def _completion(message: dict[str, Any], finish: str = "stop", **choice: object) -> dict[str, Any]:
@@ -130,23 +131,23 @@ def _batch(body: dict[str, Any]) -> dict[str, object]:
 
 @pytest.mark.parametrize(("body", "text", "reasoning"), SEEN)
 def test_what_the_user_saw_of_a_batch_reply_is_the_answer(
-    asked: World, body: dict[str, Any], text: str | None, reasoning: str | None
+    files: Files, body: dict[str, Any], text: str | None, reasoning: str | None
 ) -> None:
-    asked.write("batch.jsonl", _batch(body))
-    asked.sync()
-    assert asked.rejected() == []
-    assert asked.outputs() == [("gpt", "1", 0, text)]
-    assert asked.rows("SELECT reasoning FROM landing.model_outputs") == [(reasoning,)]
+    files.write("batch.jsonl", _batch(body))
+    files.read()
+    assert files.rejected() == []
+    assert files.outputs() == [("gpt", "1", 0, text)]
+    assert [record.reasoning for _, _, record in files.of_kind(ModelOutput)] == [reasoning]
 
 
 @pytest.mark.parametrize(("body", "why"), FAILED)
 def test_a_batch_reply_without_words_is_rejected_with_what_happened(
-    asked: World, body: dict[str, Any], why: str
+    files: Files, body: dict[str, Any], why: str
 ) -> None:
-    asked.write("batch.jsonl", _batch(body))
-    asked.sync()
-    assert asked.rejected() == [("batch.jsonl", 1, "failed_response")]
-    ((detail,),) = asked.rows("SELECT detail FROM raw.rejected_rows")
+    files.write("batch.jsonl", _batch(body))
+    files.read()
+    assert files.rejected() == [("batch.jsonl", 1, "failed_response")]
+    (detail,) = files.details()
     assert why in detail
 
 
@@ -163,17 +164,29 @@ def test_a_batch_reply_without_words_is_rejected_with_what_happened(
                                            "stop_reason": "tool_use"}}, "called a tool (f)"),
     ],
 )  # fmt: skip
-def test_an_anthropic_result_without_an_answer_is_rejected(asked: World, result: dict[str, Any], why: str) -> None:
-    asked.write("batch.jsonl", {"custom_id": "1", "result": result})
-    asked.sync()
-    assert asked.rejected() == [("batch.jsonl", 1, "failed_response")]
-    ((detail,),) = asked.rows("SELECT detail FROM raw.rejected_rows")
+def test_an_anthropic_result_without_an_answer_is_rejected(files: Files, result: dict[str, Any], why: str) -> None:
+    files.write("batch.jsonl", {"custom_id": "1", "result": result})
+    files.read()
+    assert files.rejected() == [("batch.jsonl", 1, "failed_response")]
+    (detail,) = files.details()
     assert why in detail
 
 
-@pytest.mark.parametrize("text", ["None", " nan ", "NULL", "N/A", "Error code: 429 - {'error': 'limit'}"])
-def test_a_text_that_programs_write_for_no_answer_is_judged_and_noted(asked: World, text: str) -> None:
-    asked.write("m.jsonl", answer(1, text), answer(2, "None of them."))
-    asked.sync()
-    assert len(asked.outputs()) == 2
-    assert asked.rows("SELECT file_path, row_number, kind FROM raw.notes") == [("m.jsonl", 1, "doubtful_answer")]
+DOUBTFUL = ["None", " nan ", "NULL", "N/A", "Error code: 429 - {'error': 'limit'}"]
+
+
+@pytest.fixture(scope="module")
+def doubted(new_world: Callable[[], World]) -> World:
+    """A world in which a model of each doubtful answer gave that one, and one that only begins like it."""
+    world = ask(new_world())
+    for n, text in enumerate(DOUBTFUL):
+        world.write(f"m{n}.jsonl", answer(1, text), answer(2, "None of them."))
+    world.sync()
+    return world
+
+
+@pytest.mark.parametrize("n", range(len(DOUBTFUL)), ids=DOUBTFUL)
+def test_a_text_that_programs_write_for_no_answer_is_judged_and_noted(doubted: World, n: int) -> None:
+    assert len([model for model, *_ in doubted.outputs() if model == f"m{n}"]) == 2
+    notes = doubted.rows("SELECT file_path, row_number, kind FROM raw.notes")
+    assert [note for note in notes if note[0] == f"m{n}.jsonl"] == [(f"m{n}.jsonl", 1, "doubtful_answer")]

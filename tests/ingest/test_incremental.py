@@ -21,7 +21,7 @@ from pollux_dagster.ingest.formats.context import context_of
 from pollux_dagster.ingest.scan import LandingFile, fingerprint
 from pollux_dagster.ingest.sync import sync
 from pollux_dagster.warehouse.schema import create_schema
-from tests.ingest.landing_world import PACKAGE_TAXONOMY, World, answer, instruction
+from tests.ingest.landing_world import World, answer, instruction
 
 
 def test_an_unchanged_file_is_not_opened_again(asked: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,19 +66,26 @@ def _yes_to_not(body: bytes) -> bytes:
 REPLACED = [_written_in_place, _renamed_over, _copied_with_its_times]
 
 
-@pytest.mark.parametrize("replace", REPLACED)
-def test_a_file_that_was_replaced_is_read_also_with_the_same_size_and_time(
-    asked: World, replace: Callable[[Path, bytes], None]
-) -> None:
-    path = asked.write("m.jsonl", answer(1, "да"))
+def _one_for_each(world: World) -> dict[Path, Callable[[Path, bytes], None]]:
+    """A file with the answer «да» for each way of replacing it, which is also the name of its model."""
+    return {world.write(f"{replace.__name__}.jsonl", answer(1, "да")): replace for replace in REPLACED}
+
+
+NAMES = tuple(sorted(f"{replace.__name__}.jsonl" for replace in REPLACED))
+ANOTHER_ANSWER = sorted((replace.__name__, "1", 0, "не") for replace in REPLACED)
+
+
+def test_a_file_that_was_replaced_is_read_also_with_the_same_size_and_time(asked: World) -> None:
+    paths = _one_for_each(asked)
     asked.sync()
-    body, info, before = path.read_bytes(), path.stat(), fingerprint(asked.landing)
-    replace(path, _yes_to_not(body))
-    os.utime(path, ns=(info.st_atime_ns, info.st_mtime_ns))
-    assert (path.stat().st_size, path.stat().st_mtime_ns) == (info.st_size, info.st_mtime_ns)
-    assert fingerprint(asked.landing) != before
-    assert asked.sync().loaded == ("m.jsonl",)
-    assert asked.outputs() == [("m", "1", 0, "не")]
+    for path, replace in paths.items():
+        body, info, before = path.read_bytes(), path.stat(), fingerprint(asked.landing)
+        replace(path, _yes_to_not(body))
+        os.utime(path, ns=(info.st_atime_ns, info.st_mtime_ns))
+        assert (path.stat().st_size, path.stat().st_mtime_ns) == (info.st_size, info.st_mtime_ns)
+        assert fingerprint(asked.landing) != before
+    assert asked.sync().loaded == NAMES
+    assert asked.outputs() == ANOTHER_ANSWER
 
 
 def _blind_to_changes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,34 +94,33 @@ def _blind_to_changes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(LandingFile, "of", lambda *args: dataclasses.replace(of(*args), ctime_ns=0, inode=0))
 
 
-@pytest.mark.parametrize("replace", REPLACED)
-def test_where_times_are_not_trusted_the_bytes_tell(
-    asked: World, replace: Callable[[Path, bytes], None], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_where_times_are_not_trusted_the_bytes_tell(asked: World, monkeypatch: pytest.MonkeyPatch) -> None:
     _blind_to_changes(monkeypatch)
-    path = asked.write("m.jsonl", answer(1, "да"))
+    paths = _one_for_each(asked)
     first = sync(asked.con, asked.landing, run_id="r", taxonomy=None, trust_times=False)
-    assert first.loaded == ("instructions.jsonl", "m.jsonl")
-    body, info, before = path.read_bytes(), path.stat(), fingerprint(asked.landing, trust_times=False)
+    assert sorted(first.loaded) == sorted(("instructions.jsonl", *NAMES))
+    before = fingerprint(asked.landing, trust_times=False)
     again = sync(asked.con, asked.landing, run_id="r", taxonomy=None, trust_times=False)
     assert (again.loaded, again.rehashed) == ((), ())
     assert fingerprint(asked.landing, trust_times=False) == before
-    replace(path, _yes_to_not(body))
-    os.utime(path, ns=(info.st_atime_ns, info.st_mtime_ns))
-    assert fingerprint(asked.landing, trust_times=False) != before
-    assert sync(asked.con, asked.landing, run_id="r", taxonomy=None, trust_times=False).loaded == ("m.jsonl",)
-    assert asked.outputs() == [("m", "1", 0, "не")]
+    for path, replace in paths.items():
+        body, info, before = path.read_bytes(), path.stat(), fingerprint(asked.landing, trust_times=False)
+        replace(path, _yes_to_not(body))
+        os.utime(path, ns=(info.st_atime_ns, info.st_mtime_ns))
+        assert fingerprint(asked.landing, trust_times=False) != before
+    assert sync(asked.con, asked.landing, run_id="r", taxonomy=None, trust_times=False).loaded == NAMES
+    assert asked.outputs() == ANOTHER_ANSWER
 
 
-@pytest.mark.parametrize("replace", REPLACED)
 def test_a_file_that_is_replaced_while_it_is_read_is_left_to_the_next_sync(
-    asked: World, replace: Callable[[Path, bytes], None], monkeypatch: pytest.MonkeyPatch
+    asked: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = asked.write("m.jsonl", answer(1, "да"))
-    body, info = path.read_bytes(), path.stat()
+    paths = {path.name: (path, replace, path.read_bytes()) for path, replace in _one_for_each(asked).items()}
 
     def replaced_meanwhile(name: str, document: object) -> object:
-        if name == "m.jsonl":
+        if name in paths:
+            path, replace, body = paths[name]
+            info = path.stat()
             replace(path, _yes_to_not(body))
             os.utime(path, ns=(info.st_atime_ns, info.st_mtime_ns))
         return context_of(name, document)
@@ -122,10 +128,10 @@ def test_a_file_that_is_replaced_while_it_is_read_is_left_to_the_next_sync(
     with monkeypatch.context() as patch:
         patch.setattr(load, "context_of", replaced_meanwhile)
         report = asked.sync()
-    assert [path for path, _ in report.ignored] == ["m.jsonl"]
+    assert tuple(path for path, _ in report.ignored) == NAMES
     assert asked.outputs() == []
     asked.sync()
-    assert asked.outputs() == [("m", "1", 0, "не")]
+    assert asked.outputs() == ANOTHER_ANSWER
 
 
 def test_a_warehouse_of_before_inodes_were_kept_hashes_once_more_and_changes_nothing(asked: World) -> None:
@@ -236,7 +242,7 @@ def test_the_order_in_which_files_came_does_not_matter(tmp_path: Path) -> None:
             world = World(landing, con)
             for name in order:
                 world.write(name, *rows[name])
-                sync(con, landing, run_id="r", taxonomy=PACKAGE_TAXONOMY)
+                sync(con, landing, run_id="r", taxonomy=None)
             results.append((world.outputs(), world.rejected()))
     assert results[0] == results[1]
     assert results[0][1] == [("b/one.jsonl", 1, "conflicting_duplicate"), ("b/one.jsonl", 2, "duplicate")]

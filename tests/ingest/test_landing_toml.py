@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tests.ingest.landing_world import World
+from tests.ingest.landing_world import Files, World
 
 RUNS = [
     {"meta": {"id": n}, "q": f"Вопрос {n}", "result": {"text": [f"Ответ {n}"]}, "junk": {"answer": "не тот"}}
@@ -146,16 +146,16 @@ def test_a_rejection_says_where_the_field_was_looked_for(asked: World) -> None:
         ('[[files]]\nmatch = "a"\nfields = { answer = 5 }\n', "expected the path of 'answer' as text, got 5"),
     ],
 )  # fmt: skip
-def test_a_broken_landing_toml_refuses_the_files_below_it_and_no_others(asked: World, text: str, said: str) -> None:
-    asked.write("x/landing.toml", text)
-    asked.write("x/y/m.jsonl", {"prompt_id": 1, "answer": "а"})
-    asked.write("n.jsonl", {"prompt_id": 1, "answer": "а"})
-    asked.sync()
+def test_a_broken_landing_toml_refuses_the_files_below_it_and_no_others(files: Files, text: str, said: str) -> None:
+    files.write("x/landing.toml", text)
+    files.write("x/y/m.jsonl", {"prompt_id": 1, "answer": "а"})
+    files.write("n.jsonl", {"prompt_id": 1, "answer": "а"})
+    files.read()
     expected = [("x/landing.toml", 0, "invalid_landing_toml"), ("x/y/m.jsonl", 0, "invalid_landing_toml")]
-    assert _reasons(asked) == expected
-    details = asked.rows("SELECT detail FROM raw.rejected_rows ORDER BY file_path")
-    assert all(said in detail for (detail,) in details) and details[1][0].startswith("x/landing.toml cannot be used: ")
-    assert [model for model, *_ in asked.outputs()] == ["n"]
+    assert files.rejected() == expected
+    details = files.details()
+    assert all(said in detail for detail in details) and details[1].startswith("x/landing.toml cannot be used: ")
+    assert [model for model, *_ in files.outputs()] == ["n"]
 
 
 def test_what_matches_nothing_or_twice_is_noted(asked: World) -> None:

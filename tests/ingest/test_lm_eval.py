@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.ingest.landing_world import World
+from pollux_dagster.ingest.landing_records import Instruction
+from tests.ingest.landing_world import Files, Landing, World
 
 RUN = "out/org__m/samples_{task}_2026-01-02T03-04-05.{run}.jsonl"
 
@@ -27,8 +28,12 @@ def sample(doc_id: int, text: object = "ответ", *, prompt: str = "", **fiel
     }
 
 
-def run(world: World, *rows: object, task: str = "ruqa", number: int = 1) -> None:
-    world.write(RUN.format(task=task, run=number), *rows)
+def run(landing: Landing, *rows: object, task: str = "ruqa", number: int = 1) -> None:
+    landing.write(RUN.format(task=task, run=number), *rows)
+
+
+def targets(files: Files) -> list[str | None]:
+    return [record.reference_answer for _, _, record in files.of_kind(Instruction)]
 
 
 def references(world: World) -> list[str | None]:
@@ -48,11 +53,11 @@ def references(world: World) -> list[str | None]:
         ),
     ],
 )
-def test_log_likelihoods_are_no_answers(world: World, arguments: object, resps: object) -> None:
-    run(world, sample(0, arguments=arguments, resps=resps, filtered_resps=resps))
-    world.sync()
-    assert world.outputs() == []
-    assert [reason for _, _, reason in world.rejected()] == ["wrong_type"]
+def test_log_likelihoods_are_no_answers(files: Files, arguments: object, resps: object) -> None:
+    run(files, sample(0, arguments=arguments, resps=resps, filtered_resps=resps))
+    files.read()
+    assert files.outputs() == []
+    assert [reason for _, _, reason in files.rejected()] == ["wrong_type"]
 
 
 def test_a_generated_number_is_an_answer(world: World) -> None:
@@ -62,11 +67,11 @@ def test_a_generated_number_is_an_answer(world: World) -> None:
 
 
 @pytest.mark.parametrize("text", ["None", None, "$ERROR$"])
-def test_a_failed_request_is_no_answer(world: World, text: object) -> None:
-    run(world, sample(0, text), sample(1, "None of them"))
-    world.sync()
-    assert [text for *_, text in world.outputs()] == ["None of them"]
-    assert [reason for _, _, reason in world.rejected()] == ["failed_response"]
+def test_a_failed_request_is_no_answer(files: Files, text: object) -> None:
+    run(files, sample(0, text), sample(1, "None of them"))
+    files.read()
+    assert [text for *_, text in files.outputs()] == ["None of them"]
+    assert [reason for _, _, reason in files.rejected()] == ["failed_response"]
 
 
 @pytest.mark.parametrize(
@@ -88,19 +93,19 @@ def test_a_failed_request_is_no_answer(world: World, text: object) -> None:
         ("ruqa", " "),
     ],
 )
-def test_a_target_that_is_no_text_to_compare_with_is_no_reference(world: World, task: str, target: object) -> None:
-    run(world, sample(0, target=target), task=task)
-    world.sync()
-    assert (references(world), world.rejected()) == ([None], [])
+def test_a_target_that_is_no_text_to_compare_with_is_no_reference(files: Files, task: str, target: object) -> None:
+    run(files, sample(0, target=target), task=task)
+    files.read()
+    assert (targets(files), files.rejected()) == ([None], [])
 
 
 @pytest.mark.parametrize(
     ("target", "reference"), [("18", "18"), ("['Париж']", "Париж"), ("[1] источник", "[1] источник")]
 )
-def test_a_target_that_is_a_text_is_the_reference(world: World, target: object, reference: str) -> None:
-    run(world, sample(0, target=target))
-    world.sync()
-    assert references(world) == [reference]
+def test_a_target_that_is_a_text_is_the_reference(files: Files, target: object, reference: str) -> None:
+    run(files, sample(0, target=target))
+    files.read()
+    assert targets(files) == [reference]
 
 
 def test_one_target_for_every_document_is_a_placeholder_and_a_note_says_so(world: World) -> None:
@@ -136,10 +141,10 @@ CHATS = {
 
 
 @pytest.mark.parametrize("template", CHATS.values(), ids=CHATS.keys())
-def test_a_chat_template_is_not_part_of_the_instruction(world: World, template: str) -> None:
-    run(world, sample(0, prompt=template.format("Сколько будет 2+2?")))
-    world.sync()
-    assert world.rows("SELECT instruction FROM raw.instructions") == [("Сколько будет 2+2?",)]
+def test_a_chat_template_is_not_part_of_the_instruction(files: Files, template: str) -> None:
+    run(files, sample(0, prompt=template.format("Сколько будет 2+2?")))
+    files.read()
+    assert [record.instruction for _, _, record in files.of_kind(Instruction)] == ["Сколько будет 2+2?"]
 
 
 @pytest.mark.parametrize(
@@ -158,10 +163,11 @@ def test_a_chat_template_is_not_part_of_the_instruction(world: World, template: 
         "<s>[INST] <<SYS>>\nКратко.\n<</SYS>>\n\nРаз? [/INST] Да.</s><s>[INST] Два? [/INST]",
     ],
 )
-def test_system_messages_and_few_shot_chats_stay_in_the_instruction(world: World, prompt: str) -> None:
-    run(world, sample(0, prompt=prompt))
-    world.sync()
-    ((text,),) = world.rows("SELECT instruction FROM raw.instructions")
+def test_system_messages_and_few_shot_chats_stay_in_the_instruction(files: Files, prompt: str) -> None:
+    run(files, sample(0, prompt=prompt))
+    files.read()
+    ((_, _, record),) = files.of_kind(Instruction)
+    text = record.instruction
     assert [text.index(part) for part in ("Кратко.", "Раз?", "Да.", "Два?")] == sorted(
         text.index(part) for part in ("Кратко.", "Раз?", "Да.", "Два?")
     )
@@ -200,12 +206,12 @@ def test_when_the_later_run_is_deleted_the_earlier_one_counts_again(world: World
 
 
 @pytest.mark.parametrize("folder", ["", "results/", "results/samples/"])
-def test_a_file_in_no_folder_of_a_model_is_refused(world: World, folder: str) -> None:
+def test_a_file_in_no_folder_of_a_model_is_refused(files: Files, folder: str) -> None:
     path = f"{folder}samples_ruqa_2026-01-02T03-04-05.1.jsonl"
-    world.write(path, sample(0))
-    world.sync()
-    assert world.outputs() == []
-    assert world.rejected() == [(path, 0, "unknown_format")]
+    files.write(path, sample(0))
+    files.read()
+    assert files.outputs() == []
+    assert files.rejected() == [(path, 0, "unknown_format")]
 
 
 def test_a_folder_of_samples_is_no_model(world: World) -> None:

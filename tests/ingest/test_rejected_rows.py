@@ -5,12 +5,15 @@ from __future__ import annotations
 import gzip
 import json
 import pickle
+from collections.abc import Callable
 
 import polars as pl
 import pytest
 
 from pollux_dagster.ingest import limits
-from tests.ingest.landing_world import World, answer, instruction
+from pollux_dagster.ingest.landing_records import Instruction, Note, Rejection
+from tests.ingest.conftest import ask
+from tests.ingest.landing_world import Files, World, answer, instruction
 
 GOOD = json.dumps(answer(2)).encode()
 
@@ -38,26 +41,32 @@ GOOD = json.dumps(answer(2)).encode()
         (b'{"prompt_id": 1, "answer": "a", "model_id": " "}', "blank_model_id"),
         (b'{"prompt_id": 1, "answer": "a", "model_id": 5}', "wrong_type"),
         (b'{"prompt_id": 1}', "missing_field"),
-        (b'{"prompt_id": 99, "answer": "a"}', "unknown_prompt"),
         (b"[1, 2]", "wrong_type"),
         (b"null", "wrong_type"),
         (b"garbage", "invalid_json"),
         (b"[" * 5000, "invalid_json"),
     ],
 )
-def test_one_bad_row_is_rejected_and_its_neighbours_are_not(asked: World, bad: bytes, reason: str) -> None:
-    asked.write("m.jsonl", GOOD, bad, answer(3))
+def test_one_bad_row_is_rejected_and_its_neighbours_are_not(files: Files, bad: bytes, reason: str) -> None:
+    files.write("m.jsonl", GOOD, bad, answer(3))
+    files.read()
+    assert files.rejected() == [("m.jsonl", 2, reason)]
+    assert [prompt for _, prompt, _, _ in files.outputs()] == ["2", "3"]
+
+
+def test_an_answer_to_no_prompt_is_rejected_and_its_neighbours_are_not(asked: World) -> None:
+    asked.write("m.jsonl", GOOD, answer(99, "a"), answer(3))
     asked.sync()
-    assert asked.rejected() == [("m.jsonl", 2, reason)]
+    assert asked.rejected() == [("m.jsonl", 2, "unknown_prompt")]
     assert [prompt for _, prompt, _, _ in asked.outputs()] == ["2", "3"]
 
 
 @pytest.mark.parametrize("bad", [b'{"prompt_id": 1, "answer": "torn', b"garbage", b'{"answer": "a"}', b"\xff\xff"])
-def test_a_bad_first_row_does_not_hide_what_the_file_is(asked: World, bad: bytes) -> None:
-    asked.write("m.jsonl", bad, GOOD)
-    asked.sync()
-    assert [row for _, row, _ in asked.rejected()] == [1]
-    assert [prompt for _, prompt, _, _ in asked.outputs()] == ["2"]
+def test_a_bad_first_row_does_not_hide_what_the_file_is(files: Files, bad: bytes) -> None:
+    files.write("m.jsonl", bad, GOOD)
+    files.read()
+    assert [row for _, row, _ in files.rejected()] == [1]
+    assert [prompt for _, prompt, _, _ in files.outputs()] == ["2"]
 
 
 @pytest.mark.parametrize(
@@ -75,41 +84,51 @@ def test_a_bad_first_row_does_not_hide_what_the_file_is(asked: World, bad: bytes
         ({"criteria": [{"criteria_name": "К", "rubrics": {"плохо": "a", "да": "b"}}]}, "unreadable_scale"),
     ],
 )
-def test_a_bad_instruction_is_rejected(asked: World, fields: dict[str, object], reason: str) -> None:
-    asked.write("more.jsonl", instruction(7), instruction(8, **fields))
-    asked.sync()
-    assert asked.rejected() == [("more.jsonl", 2, reason)]
-    assert asked.rows("SELECT count(*) FROM raw.instructions") == [(4,)]
+def test_a_bad_instruction_is_rejected(files: Files, fields: dict[str, object], reason: str) -> None:
+    files.write("more.jsonl", instruction(7), instruction(8, **fields))
+    files.read()
+    assert files.rejected() == [("more.jsonl", 2, reason)]
+    assert [record.prompt_id for _, _, record in files.of_kind(Instruction)] == ["7"]
 
 
-def test_an_unreadable_scale_is_rejected_with_the_rubric_in_the_message(world: World) -> None:
+def test_an_unreadable_scale_is_rejected_with_the_rubric_in_the_message(files: Files) -> None:
     rubric = "Хорошо, если полезно"
-    world.write("i.jsonl", instruction(1, criteria=[{"criteria_name": "Польза", "rubrics": rubric}]))
-    world.sync()
-    ((detail,),) = world.rows("SELECT detail FROM raw.rejected_rows")
+    files.write("i.jsonl", instruction(1, criteria=[{"criteria_name": "Польза", "rubrics": rubric}]))
+    files.read()
+    (detail,) = files.details()
     assert rubric in detail and "Польза" in detail
 
 
-@pytest.mark.parametrize(
-    ("fields", "reason"),
-    [
-        ({"score": "NaN"}, "non_finite_number"),
-        ({"score": "высокий"}, "wrong_type"),
-        ({"score": True}, "wrong_type"),
-        ({"score": None}, "missing_field"),
-        ({"model_id": None}, "missing_field"),
-        ({"model_id": "nobody"}, "unknown_output"),
-        ({"prompt_id": 99}, "unknown_prompt"),
-        ({"criteria_name": "Стиль"}, "unknown_criterion"),
-    ],
-)
-def test_a_bad_human_score_is_rejected(asked: World, fields: dict[str, object], reason: str) -> None:
-    good = {"prompt_id": 1, "model_id": "m", "criteria_name": "Польза", "annotator": "a", "score": 1}
-    asked.write("m.jsonl", answer(1))
-    asked.write("scores.jsonl", good, good | {"annotator": "b"} | fields)
-    asked.sync()
-    assert asked.rejected() == [("scores.jsonl", 2, reason)]
-    assert asked.rows("SELECT annotator, score FROM raw.human_scores") == [("a", 1.0)]
+BAD_SCORES: list[tuple[dict[str, object], str]] = [
+    ({"score": "NaN"}, "non_finite_number"),
+    ({"score": "высокий"}, "wrong_type"),
+    ({"score": True}, "wrong_type"),
+    ({"score": None}, "missing_field"),
+    ({"model_id": None}, "missing_field"),
+    ({"model_id": "nobody"}, "unknown_output"),
+    ({"prompt_id": 99}, "unknown_prompt"),
+    ({"criteria_name": "Стиль"}, "unknown_criterion"),
+]
+
+
+@pytest.fixture(scope="module")
+def scored(new_world: Callable[[], World]) -> World:
+    """A world in which every bad score has a file of its own, beside a good one of an annotator of its own."""
+    world = ask(new_world())
+    world.write("m.jsonl", answer(1))
+    for n, (fields, _) in enumerate(BAD_SCORES):
+        good = {"prompt_id": 1, "model_id": "m", "criteria_name": "Польза", "annotator": f"a{n}", "score": 1}
+        world.write(f"scores {n}.jsonl", good, good | {"annotator": f"b{n}"} | fields)
+    world.sync()
+    return world
+
+
+@pytest.mark.parametrize("n", range(len(BAD_SCORES)), ids=lambda n: str(BAD_SCORES[n]))
+def test_a_bad_human_score_is_rejected(scored: World, n: int) -> None:
+    path = f"scores {n}.jsonl"
+    assert [row for row in scored.rejected() if row[0] == path] == [(path, 2, BAD_SCORES[n][1])]
+    found = scored.rows(f"SELECT annotator, score FROM raw.human_scores WHERE file_path = '{path}'")
+    assert found == [(f"a{n}", 1.0)]
 
 
 def test_a_repeated_score_is_a_duplicate_and_a_different_one_a_conflict(asked: World) -> None:
@@ -204,13 +223,14 @@ def test_the_first_of_several_instructions_with_one_id_wins(world: World) -> Non
         (b'{"prompt_id": 1, "answer": "torn', "invalid_json"),
     ],
 )
-def test_a_file_that_cannot_be_used_is_one_rejected_row(asked: World, body: bytes, reason: str) -> None:
-    asked.write_bytes("bad.jsonl", body)
-    asked.write("m.jsonl", answer(1))
-    report = asked.sync()
-    assert [r for _, _, r in asked.rejected()] == [reason]
-    assert [(f.row_count, f.rejected) for f in report.files if f.path == "bad.jsonl"] == [(1, 1)]
-    assert asked.outputs() == [("m", "1", 0, "ответ")]
+def test_a_file_that_cannot_be_used_is_one_rejected_row(files: Files, body: bytes, reason: str) -> None:
+    files.write_bytes("bad.jsonl", body)
+    files.write("m.jsonl", answer(1))
+    files.read()
+    assert [(path, why) for path, _, why in files.rejected()] == [("bad.jsonl", reason)]
+    (row,) = {row for path, row, record in files.found if path == "bad.jsonl" and not isinstance(record, Note)}
+    assert row in (0, 1)
+    assert files.outputs() == [("m", "1", 0, "ответ")]
 
 
 @pytest.mark.parametrize(
@@ -223,89 +243,90 @@ def test_a_file_that_cannot_be_used_is_one_rejected_row(asked: World, body: byte
     ],
 )
 def test_fields_of_no_format_are_named_beside_the_nearest_formats(
-    world: World, fields: tuple[str, ...], nearest: str
+    files: Files, fields: tuple[str, ...], nearest: str
 ) -> None:
-    world.write("m.jsonl", dict.fromkeys(fields, "x"))
-    world.sync()
-    ((detail,),) = world.rows("SELECT detail FROM raw.rejected_rows")
+    files.write("m.jsonl", dict.fromkeys(fields, "x"))
+    files.read()
+    (detail,) = files.details()
     assert detail.startswith(f"no landing format has these fields: {', '.join(sorted(fields))}; nearest are ")
     assert detail.count("(") == 3 and nearest in detail
 
 
-def test_every_line_of_a_file_of_broken_lines_is_a_row(asked: World) -> None:
-    asked.write("bad.jsonl", b'{"prompt_id": 1, "answer": "t', b'{"prompt_id": 2, "answer": "t')
-    asked.sync()
-    assert [row for _, row, _ in asked.rejected()] == [1, 2]
+def test_every_line_of_a_file_of_broken_lines_is_a_row(files: Files) -> None:
+    files.write("bad.jsonl", b'{"prompt_id": 1, "answer": "t', b'{"prompt_id": 2, "answer": "t')
+    files.read()
+    assert [row for _, row, _ in files.rejected()] == [1, 2]
 
 
-def test_a_torn_json_document_keeps_the_rows_before_the_tear(asked: World) -> None:
+def test_a_torn_json_document_keeps_the_rows_before_the_tear(files: Files) -> None:
     whole = json.dumps({"model": "m", "answers": [answer(1), answer(2), answer(3)]})
-    asked.write_bytes("answers.json", whole[: whole.rindex('"answer"')].encode())
-    asked.write_bytes("n.json", json.dumps([answer(1), answer(2)])[:-20].encode())
-    asked.sync()
-    assert [(m, p) for m, p, _, _ in asked.outputs()] == [("m", "1"), ("m", "2"), ("n", "1")]
-    assert asked.rejected() == [("answers.json", 3, "invalid_json"), ("n.json", 2, "invalid_json")]
+    files.write_bytes("answers.json", whole[: whole.rindex('"answer"')].encode())
+    files.write_bytes("n.json", json.dumps([answer(1), answer(2)])[:-20].encode())
+    files.read()
+    assert [(m, p) for m, p, _, _ in files.outputs()] == [("m", "1"), ("m", "2"), ("n", "1")]
+    assert files.rejected() == [("answers.json", 3, "invalid_json"), ("n.json", 2, "invalid_json")]
 
 
-def test_text_after_a_json_list_is_reported(asked: World) -> None:
-    asked.write_bytes("m.json", json.dumps([answer(1)]).encode() + b"\n]oops")
-    asked.sync()
-    assert asked.rejected() == [("m.json", 2, "invalid_json")]
-    assert len(asked.outputs()) == 1
+def test_text_after_a_json_list_is_reported(files: Files) -> None:
+    files.write_bytes("m.json", json.dumps([answer(1)]).encode() + b"\n]oops")
+    files.read()
+    assert files.rejected() == [("m.json", 2, "invalid_json")]
+    assert len(files.outputs()) == 1
 
 
-def test_a_list_on_the_first_line_of_jsonl_is_one_bad_row(asked: World) -> None:
-    asked.write("m.jsonl", b"[1, 2]", answer(1), answer(2))
-    asked.sync()
-    assert asked.rejected() == [("m.jsonl", 1, "wrong_type")]
-    assert len(asked.outputs()) == 2
+def test_a_list_on_the_first_line_of_jsonl_is_one_bad_row(files: Files) -> None:
+    files.write("m.jsonl", b"[1, 2]", answer(1), answer(2))
+    files.read()
+    assert files.rejected() == [("m.jsonl", 1, "wrong_type")]
+    assert len(files.outputs()) == 2
 
 
-def test_bad_bytes_in_a_json_document_cost_only_their_row(asked: World) -> None:
+def test_bad_bytes_in_a_json_document_cost_only_their_row(files: Files) -> None:
     body = json.dumps([answer(1), answer(2, "XX"), answer(3)]).encode().replace(b"XX", b"\xff")
-    asked.write_bytes("m.json", body)
-    asked.sync()
-    assert asked.rejected() == [("m.json", 2, "invalid_utf8")]
-    assert len(asked.outputs()) == 2
+    files.write_bytes("m.json", body)
+    files.read()
+    assert files.rejected() == [("m.json", 2, "invalid_utf8")]
+    assert len(files.outputs()) == 2
 
 
-def test_the_raw_text_of_a_rejected_row_is_kept_up_to_a_limit(asked: World) -> None:
-    asked.write("m.jsonl", GOOD, b'{"prompt_id": 1, "answer": "' + b"\xff" * 50_000)
-    asked.sync()
-    ((text,),) = asked.rows("SELECT raw_text FROM raw.rejected_rows")
+def test_the_raw_text_of_a_rejected_row_is_kept_up_to_a_limit(files: Files) -> None:
+    files.write("m.jsonl", GOOD, b'{"prompt_id": 1, "answer": "' + b"\xff" * 50_000)
+    files.read()
+    ((_, _, record),) = files.of_kind(Rejection)
+    text = record.raw_text or ""
     assert text.startswith('{"prompt_id": 1') and len(text) == limits.MAX_RAW_TEXT
 
 
 def test_a_line_over_the_limit_is_refused_and_the_next_one_is_read(
-    asked: World, monkeypatch: pytest.MonkeyPatch
+    files: Files, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(limits, "MAX_LINE_BYTES", 1000)
-    asked.write("m.jsonl", GOOD, answer(1, "x" * 5000), answer(3))
-    asked.sync()
-    assert asked.rejected() == [("m.jsonl", 2, "too_large")]
-    assert len(asked.outputs()) == 2
+    files.write("m.jsonl", GOOD, answer(1, "x" * 5000), answer(3))
+    files.read()
+    assert files.rejected() == [("m.jsonl", 2, "too_large")]
+    assert len(files.outputs()) == 2
 
 
 @pytest.mark.parametrize("limit", ["MAX_FILE_BYTES", "MAX_DOCUMENT_BYTES"])
 def test_a_document_over_a_limit_is_refused_before_it_is_read(
-    asked: World, monkeypatch: pytest.MonkeyPatch, limit: str
+    files: Files, monkeypatch: pytest.MonkeyPatch, limit: str
 ) -> None:
-    asked.sync()
+    files.read()
     monkeypatch.setattr(limits, limit, 1000)
-    asked.write_json("m.json", [answer(1, "x" * 5000)])
-    asked.sync()
-    assert [(path, reason) for path, _, reason in asked.rejected()] == [("m.json", "too_large")]
+    files.write_json("m.json", [answer(1, "x" * 5000)])
+    files.read()
+    assert [(path, reason) for path, _, reason in files.rejected()] == [("m.json", "too_large")]
 
 
-def test_a_parquet_file_over_the_uncompressed_limit_is_refused(asked: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    pl.DataFrame({"prompt_id": [1], "answer": ["x" * 100_000]}).write_parquet(asked.landing / "m.parquet")
+def test_a_parquet_file_over_the_uncompressed_limit_is_refused(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    pl.DataFrame({"prompt_id": [1], "answer": ["x" * 100_000]}).write_parquet(files.landing / "m.parquet")
     monkeypatch.setattr(limits, "MAX_PARQUET_BYTES", 100)
-    asked.sync()
-    assert asked.rejected() == [("m.parquet", 0, "too_large")]
+    files.read()
+    assert files.rejected() == [("m.parquet", 0, "too_large")]
 
 
-def test_a_non_finite_score_in_parquet_is_rejected(asked: World) -> None:
-    asked.write("m.jsonl", answer(1), answer(2))
+def test_a_non_finite_score_in_parquet_is_rejected(files: Files) -> None:
+    files.write("m.jsonl", answer(1), answer(2))
     pl.DataFrame(
         {
             "prompt_id": [1, 2],
@@ -313,6 +334,6 @@ def test_a_non_finite_score_in_parquet_is_rejected(asked: World) -> None:
             "criteria_name": ["Польза"] * 2,
             "score": [1.0, float("nan")],
         }
-    ).write_parquet(asked.landing / "scores.parquet")
-    asked.sync()
-    assert asked.rejected() == [("scores.parquet", 2, "non_finite_number")]
+    ).write_parquet(files.landing / "scores.parquet")
+    files.read()
+    assert files.rejected() == [("scores.parquet", 2, "non_finite_number")]

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.ingest.landing_world import World, answer
+from pollux_dagster.ingest.landing_records import ReferenceAnswer
+from tests.ingest.landing_world import Files, World, answer
 
 TURN = [{"role": "user", "content": "Да?"}, {"role": "assistant", "content": "Да."}]
 PROMETHEUS = {
@@ -66,17 +67,14 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("path", "row", "says"), REFUSED)
-def test_a_side_file_is_refused_as_a_whole_by_name(asked: World, path: str, row: dict[str, Any], says: str) -> None:
-    asked.write(path, row)
-    asked.write("m.jsonl", answer(1))
-    asked.sync()
-    assert [output[:2] for output in asked.outputs()] == [("m", "1")]
-    ((file, number, reason, detail),) = asked.rows(
-        "SELECT file_path, row_number, reason, detail FROM raw.rejected_rows"
-    )
-    assert (file, number, reason) == (path, 0, "unknown_format")
-    assert says in detail
-    assert asked.rows(f"SELECT holds FROM landing.files WHERE file_path = '{path}'") == [("unknown",)]
+def test_a_side_file_is_refused_as_a_whole_by_name(files: Files, path: str, row: dict[str, Any], says: str) -> None:
+    files.write(path, row)
+    files.write("m.jsonl", answer(1))
+    files.read()
+    assert [output[:2] for output in files.outputs()] == [("m", "1")]
+    assert files.rejected() == [(path, 0, "unknown_format")]
+    assert says in files.details()[0]
+    assert files.formats[path].holds == "unknown"
 
 
 @pytest.mark.parametrize(
@@ -104,11 +102,11 @@ def test_a_file_whose_rows_or_name_say_whose_answers_they_are_is_read(
     assert asked.outputs() == [(model, "1", 0, "да")]
 
 
-def test_a_row_without_a_model_in_a_split_that_names_models_is_rejected_alone(asked: World) -> None:
-    asked.write("test.jsonl", answer(1, model_id="m"), answer(2))
-    asked.sync()
-    assert asked.rejected() == [("test.jsonl", 2, "unknown_format")]
-    assert [output[:2] for output in asked.outputs()] == [("m", "1")]
+def test_a_row_without_a_model_in_a_split_that_names_models_is_rejected_alone(files: Files) -> None:
+    files.write("test.jsonl", answer(1, model_id="m"), answer(2))
+    files.read()
+    assert files.rejected() == [("test.jsonl", 2, "unknown_format")]
+    assert [output[:2] for output in files.outputs()] == [("m", "1")]
 
 
 def test_the_folder_of_reference_answers_holds_references(world: World) -> None:
@@ -138,12 +136,12 @@ def test_a_landing_toml_says_that_a_folder_of_right_answers_holds_a_models(asked
     assert asked.outputs() == [("m", "1", 0, "да")]
 
 
-def test_references_of_ones_own_lie_in_a_folder_of_that_name_too(asked: World) -> None:
-    asked.write("reference_answer/gold.jsonl", answer(1, "эталон"), answer(2, None))
-    asked.sync()
-    assert asked.outputs() == []
-    assert asked.rows("SELECT prompt_id, reference_answer FROM landing.reference_answers") == [("1", "эталон")]
-    assert asked.rejected() == [("reference_answer/gold.jsonl", 2, "missing_field")]
+def test_references_of_ones_own_lie_in_a_folder_of_that_name_too(files: Files) -> None:
+    files.write("reference_answer/gold.jsonl", answer(1, "эталон"), answer(2, None))
+    files.read()
+    assert files.outputs() == []
+    assert [tuple(record) for _, _, record in files.of_kind(ReferenceAnswer)] == [("1", "эталон")]
+    assert files.rejected() == [("reference_answer/gold.jsonl", 2, "missing_field")]
 
 
 @pytest.mark.parametrize(
@@ -171,13 +169,12 @@ def test_a_table_of_references_gives_them_to_its_instructions(asked: World) -> N
     assert asked.rejected() == [("эталон.csv", 2, "missing_field")]
 
 
-def test_a_models_answers_of_another_form_among_references_are_refused(asked: World) -> None:
-    asked.write("references/gpt-4.jsonl", {"prompt_id": 1, "messages": TURN})
-    asked.sync()
-    assert asked.outputs() == []
-    ((reason, detail),) = asked.rows("SELECT reason, detail FROM raw.rejected_rows")
-    assert reason == "unknown_format"
-    assert "reference answers" in detail
+def test_a_models_answers_of_another_form_among_references_are_refused(files: Files) -> None:
+    files.write("references/gpt-4.jsonl", {"prompt_id": 1, "messages": TURN})
+    files.read()
+    assert files.outputs() == []
+    assert files.rejected() == [("references/gpt-4.jsonl", 0, "unknown_format")]
+    assert "reference answers" in files.details()[0]
 
 
 def test_the_nearest_folder_with_a_name_of_its_own_names_the_model(asked: World) -> None:

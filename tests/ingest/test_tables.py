@@ -12,22 +12,17 @@ from hypothesis import strategies as st
 
 from pollux_dagster.ingest import limits
 from pollux_dagster.ingest.containers import open_container
+from pollux_dagster.ingest.landing_records import Rejection
 from pollux_dagster.ingest.rows import RowRejected
 from pollux_dagster.ingest.scan import LandingFile
-from tests.ingest.landing_world import World, answer, instruction
+from tests.ingest.landing_world import Files, answer
 
 ROWS = 1000
 
 
-@pytest.fixture
-def many(world: World) -> World:
-    world.write("instructions.jsonl", *(instruction(n) for n in range(1, ROWS + 1)))
-    return world
-
-
-def _table(world: World, changed: dict[int, str], delimiter: str = ",") -> None:
+def _table(files: Files, changed: dict[int, str], delimiter: str = ",") -> None:
     lines = [changed.get(n, f"{n}{delimiter}ответ {n}") for n in range(1, ROWS + 1)]
-    world.write("m.csv", f"prompt_id{delimiter}answer", *lines)
+    files.write("m.csv", f"prompt_id{delimiter}answer", *lines)
 
 
 @pytest.mark.parametrize(
@@ -43,65 +38,66 @@ def _table(world: World, changed: dict[int, str], delimiter: str = ",") -> None:
     ],
     ids=["one", "two", "before a good one", "before other columns", "unquoted TSV", "in every row", "the last row"],
 )
-def test_a_wrong_quote_costs_its_own_row_only(many: World, delimiter: str, changed: dict[int, str]) -> None:
-    _table(many, changed, delimiter)
-    many.sync()
+def test_a_wrong_quote_costs_its_own_row_only(files: Files, delimiter: str, changed: dict[int, str]) -> None:
+    _table(files, changed, delimiter)
+    files.read()
     bad = {n for n, line in changed.items() if "целый" not in line}
-    assert {int(prompt) for _, prompt, _, _ in many.outputs()} == set(range(1, ROWS + 1)) - bad
-    assert [(row, reason) for _, row, reason in many.rejected()] == [
+    assert {int(prompt) for _, prompt, _, _ in files.outputs()} == set(range(1, ROWS + 1)) - bad
+    assert [(row, reason) for _, row, reason in files.rejected()] == [
         (n, "wrong_type" if changed[n].endswith('"да"') else "invalid_csv") for n in sorted(bad)
     ]
 
 
-def test_the_record_of_a_damaged_row_holds_that_row(many: World) -> None:
-    _table(many, {10: '10,"ответ 10'})
-    many.sync()
-    ((detail, text),) = many.rows("SELECT detail, raw_text FROM raw.rejected_rows")
-    assert text.strip() == '10,"ответ 10' and "quote" in detail
+def test_the_record_of_a_damaged_row_holds_that_row(files: Files) -> None:
+    _table(files, {10: '10,"ответ 10'})
+    files.read()
+    ((_, _, record),) = files.of_kind(Rejection)
+    assert (record.raw_text or "").strip() == '10,"ответ 10' and "quote" in record.detail
 
 
-def test_quoted_cells_may_hold_lines_quotes_and_delimiters(many: World) -> None:
-    _table(many, {2: '2,"раз, ""два""\n3,три\n\n"', 5: '"5",""'})
-    many.sync()
-    answers = {prompt: text for _, prompt, _, text in many.outputs()}
-    assert many.rejected() == []
+def test_quoted_cells_may_hold_lines_quotes_and_delimiters(files: Files) -> None:
+    _table(files, {2: '2,"раз, ""два""\n3,три\n\n"', 5: '"5",""'})
+    files.read()
+    answers = {prompt: text for _, prompt, _, text in files.outputs()}
+    assert files.rejected() == []
     assert (answers["2"], answers["5"], len(answers)) == ('раз, "два"\n3,три\n\n', "", ROWS)
 
 
-def test_a_cell_with_a_line_that_is_a_json_object_does_not_make_a_table_json(many: World) -> None:
-    many.write("m.csv", "prompt_id,answer", '1,"class A', "{}", '"', "2,ответ")
-    many.sync()
-    assert many.outputs() == [("m", "1", 0, "class A\n{}\n"), ("m", "2", 0, "ответ")]
-    assert many.rejected() == []
+def test_a_cell_with_a_line_that_is_a_json_object_does_not_make_a_table_json(files: Files) -> None:
+    files.write("m.csv", "prompt_id,answer", '1,"class A', "{}", '"', "2,ответ")
+    files.read()
+    assert files.outputs() == [("m", "1", 0, "class A\n{}\n"), ("m", "2", 0, "ответ")]
+    assert files.rejected() == []
 
 
-def test_json_after_a_line_that_is_no_header_stays_json(many: World) -> None:
-    many.write("m.jsonl", "answers, of a model", answer(1))
-    many.sync()
-    assert many.rejected() == [("m.jsonl", 1, "invalid_json")]
-    assert len(many.outputs()) == 1
+def test_json_after_a_line_that_is_no_header_stays_json(files: Files) -> None:
+    files.write("m.jsonl", "answers, of a model", answer(1))
+    files.read()
+    assert files.rejected() == [("m.jsonl", 1, "invalid_json")]
+    assert len(files.outputs()) == 1
 
 
-def test_a_header_nobody_knows_is_named_beside_the_ones_that_are(world: World) -> None:
-    world.write("m.csv", "id;text", "1;ответ")
-    world.sync()
-    ((reason, detail),) = world.rows("SELECT reason, detail FROM raw.rejected_rows")
-    assert reason == "unknown_format"
-    assert detail.startswith("no landing format has these fields: id, text; nearest are ")
+def test_a_header_nobody_knows_is_named_beside_the_ones_that_are(files: Files) -> None:
+    files.write("m.csv", "id;text", "1;ответ")
+    files.read()
+    assert [reason for _, _, reason in files.rejected()] == ["unknown_format"]
+    assert files.details()[0].startswith("no landing format has these fields: id, text; nearest are ")
 
 
-def test_torn_cells_cost_their_own_lines_in_a_file_of_any_length(asked: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_torn_cells_cost_their_own_lines_in_a_file_of_any_length(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "MAX_LINE_BYTES", 2_000)
     plain = [f"1,ответ,{n}" for n in range(10, 40)]  # no quote up to the next torn cell
     lines = []
     for block in range(60):
         lines += [f'1,"torn,{1_000 + block}', *plain, f'1,"две\nстроки",{2_000 + block}']
-    asked.write_bytes("m.csv", "\n".join(["prompt_id,answer,sample_index", *lines, ""]).encode())
-    report = asked.sync()
-    assert report.rejected_by_reason == {"invalid_csv": 60, "duplicate": 59 * 30}
-    texts = asked.rows("SELECT raw_text FROM raw.rejected_rows WHERE reason = 'invalid_csv'")
-    assert all(text.startswith('1,"torn') and "\n" not in text.strip() for (text,) in texts)
-    assert asked.rows("SELECT count(*) FROM raw.model_outputs WHERE answer = 'две\nстроки'") == [(60,)]
+    files.write_bytes("m.csv", "\n".join(["prompt_id,answer,sample_index", *lines, ""]).encode())
+    files.read()
+    torn = [record for _, _, record in files.of_kind(Rejection)]
+    assert [record.reason for record in torn] == ["invalid_csv"] * 60
+    texts = [record.raw_text or "" for record in torn]
+    assert all(text.startswith('1,"torn') and "\n" not in text.strip() for text in texts)
+    assert [text for *_, text in files.outputs()].count("две\nстроки") == 60
+    assert len(files.outputs()) == 60 * 31
 
 
 @example([',"', '"'])
@@ -140,14 +136,14 @@ def _with_blank_lines(lines: list[str], taken: list[str]) -> list[str]:
     ],
     ids=["sep", "bom", "blank lines", "bars", "returns", "quoted", "empty columns", "a heading of two lines"],
 )
-def test_tables_as_programs_write_them(asked: World, body: str) -> None:
-    asked.write_bytes("m.csv", body.encode())
-    asked.sync()
-    assert (asked.outputs(), asked.rejected()) == ([("m", "1", 0, "а"), ("m", "2", 0, "б")], [])
+def test_tables_as_programs_write_them(files: Files, body: str) -> None:
+    files.write_bytes("m.csv", body.encode())
+    files.read()
+    assert (files.outputs(), files.rejected()) == ([("m", "1", 0, "а"), ("m", "2", 0, "б")], [])
 
 
-def test_a_cell_under_no_heading_is_not_dropped_in_silence(asked: World) -> None:
-    asked.write("m.csv", "prompt_id;answer;;", "1;раз; два;", "2;б;;")
-    asked.sync()
-    assert asked.rejected() == [("m.csv", 1, "wrong_type")]
-    assert [prompt for _, prompt, _, _ in asked.outputs()] == ["2"]
+def test_a_cell_under_no_heading_is_not_dropped_in_silence(files: Files) -> None:
+    files.write("m.csv", "prompt_id;answer;;", "1;раз; два;", "2;б;;")
+    files.read()
+    assert files.rejected() == [("m.csv", 1, "wrong_type")]
+    assert [prompt for _, prompt, _, _ in files.outputs()] == ["2"]

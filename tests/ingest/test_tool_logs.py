@@ -6,6 +6,7 @@ import io
 import json
 import struct
 import zipfile
+from collections.abc import Callable
 from typing import Any
 
 import polars as pl
@@ -13,7 +14,8 @@ import pyarrow as pa
 import pytest
 
 from pollux_dagster.ingest import limits
-from tests.ingest.landing_world import RUBRIC, World
+from pollux_dagster.ingest.landing_records import Instruction
+from tests.ingest.landing_world import RUBRIC, Files, World
 
 # Inspect
 
@@ -97,12 +99,12 @@ FAILED_SAMPLES: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("sample", "why"), FAILED_SAMPLES)
-def test_a_failed_inspect_sample_is_no_answer(world: World, sample: dict[str, Any], why: str) -> None:
-    world.write_json("x.json", inspect_log(sample, inspect_sample(9)))
-    world.sync()
-    assert world.rejected() == [("x.json", 1, "failed_response")]
-    assert why in world.rows("SELECT detail FROM raw.rejected_rows")[0][0]
-    assert [prompt for _, prompt, _, _ in world.outputs()] == ["sums:9"]
+def test_a_failed_inspect_sample_is_no_answer(files: Files, sample: dict[str, Any], why: str) -> None:
+    files.write_json("x.json", inspect_log(sample, inspect_sample(9)))
+    files.read()
+    assert files.rejected() == [("x.json", 1, "failed_response")]
+    assert why in files.details()[0]
+    assert [prompt for _, prompt, _, _ in files.outputs()] == ["sums:9"]
 
 
 def test_what_an_inspect_agent_submitted_is_its_answer(world: World) -> None:
@@ -140,46 +142,46 @@ def test_an_interrupted_inspect_archive_has_its_header_in_the_journal(world: Wor
     "pack", [archive, lambda *s: in_zstd(archive(*s, method=zipfile.ZIP_STORED))], ids=["zip", "zstd"]
 )
 def test_a_member_that_unfolds_beyond_the_limit_is_refused_and_the_next_one_is_read(
-    world: World, monkeypatch: pytest.MonkeyPatch, pack: Any
+    files: Files, monkeypatch: pytest.MonkeyPatch, pack: Any
 ) -> None:
     bomb = json.dumps(inspect_sample(2, "0" * 3_000_000)).encode()
     body = pack(inspect_sample(), bomb, inspect_sample(3))
     monkeypatch.setattr(limits, "MAX_LINE_BYTES", 1_000_000)
-    world.write_bytes("run.eval", body)
-    world.sync()
-    assert world.rejected() == [("run.eval", 2, "too_large")]
+    files.write_bytes("run.eval", body)
+    files.read()
+    assert files.rejected() == [("run.eval", 2, "too_large")]
     lying = body.replace(struct.pack("<I", len(bomb)), struct.pack("<I", 100))  # the size that the archive claims
-    world.write_bytes("run.eval", lying)
-    world.sync()
-    assert [(row, reason in ("too_large", "invalid_json")) for _, row, reason in world.rejected()] == [(2, True)]
-    assert [prompt for _, prompt, _, _ in world.outputs()] == ["sums:1", "sums:3"]
+    files.write_bytes("run.eval", lying)
+    files.read()
+    assert [(row, reason in ("too_large", "invalid_json")) for _, row, reason in files.rejected()] == [(2, True)]
+    assert [prompt for _, prompt, _, _ in files.outputs()] == ["sums:1", "sums:3"]
 
 
 def test_an_archive_that_unfolds_to_too_much_in_all_is_refused_from_there_on(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    files: Files, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    world.write_bytes("run.eval", archive(*(inspect_sample(number) for number in range(1, 5))))
+    files.write_bytes("run.eval", archive(*(inspect_sample(number) for number in range(1, 5))))
     monkeypatch.setattr(limits, "MAX_PARQUET_BYTES", 400)
-    world.sync()
-    assert [row for _, row, reason in world.rejected() if reason == "too_large"] == [3, 4]
+    files.read()
+    assert [row for _, row, reason in files.rejected() if reason == "too_large"] == [3, 4]
 
 
 @pytest.mark.parametrize("damage", [b"", b"PK\x05\x06", b"\0" * 200])
-def test_a_damaged_inspect_archive_is_rejected(world: World, damage: bytes) -> None:
+def test_a_damaged_inspect_archive_is_rejected(files: Files, damage: bytes) -> None:
     body = archive(inspect_sample())
-    world.write_bytes("run.eval", body[: len(body) // 2] + damage)
-    world.sync()
-    assert {reason for _, _, reason in world.rejected()} <= {"compressed", "unreadable_file", "invalid_json"}
-    assert world.rejected()
+    files.write_bytes("run.eval", body[: len(body) // 2] + damage)
+    files.read()
+    assert {reason for _, _, reason in files.rejected()} <= {"compressed", "unreadable_file", "invalid_json"}
+    assert files.rejected()
 
 
-def test_any_other_zip_archive_is_still_refused(world: World) -> None:
+def test_any_other_zip_archive_is_still_refused(files: Files) -> None:
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as other:
         other.writestr("answers.jsonl", '{"prompt_id": 1, "answer": "a"}')
-    world.write_bytes("a.zip", packed.getvalue())
-    world.sync()
-    assert world.rejected() == [("a.zip", 0, "compressed")]
+    files.write_bytes("a.zip", packed.getvalue())
+    files.read()
+    assert files.rejected() == [("a.zip", 0, "compressed")]
 
 
 # LightEval
@@ -213,13 +215,13 @@ EARLY = {"full_prompt": "2+2?", "example": "2+2?", "choices": ["4"], "gold_index
 
 
 @pytest.mark.parametrize("written", [False, True])
-def test_early_lighteval_details_have_their_lists_as_lists_or_as_text(world: World, written: bool) -> None:
+def test_early_lighteval_details_have_their_lists_as_lists_or_as_text(files: Files, written: bool) -> None:
     lists: dict[str, Any] = {"predictions": ["it's 4"], "gold": ["4"]}
     row = EARLY | ({name: str(value) for name, value in lists.items()} if written else lists)
-    world.write("details/m/details_sums_2024-01-01T00-00-00.jsonl", row)
-    world.sync()
-    assert [(model, text) for model, _, _, text in world.outputs()] == [("m", "it's 4")]
-    assert world.rows("SELECT reference_answer FROM raw.instructions") == [("4",)]
+    files.write("details/m/details_sums_2024-01-01T00-00-00.jsonl", row)
+    files.read()
+    assert [(model, text) for model, _, _, text in files.outputs()] == [("m", "it's 4")]
+    assert [record.reference_answer for _, _, record in files.of_kind(Instruction)] == ["4"]
 
 
 @pytest.mark.parametrize(
@@ -235,10 +237,10 @@ def test_early_lighteval_details_have_their_lists_as_lists_or_as_text(world: Wor
         (EARLY | {"predictions": "[" * 90_000, "gold": ["4"]}, "wrong_type"),
     ],
 )
-def test_lighteval_details_without_text_are_rejected(world: World, row: dict[str, Any], reason: str) -> None:
-    world.write("m/details.jsonl", row)
-    world.sync()
-    assert (world.rejected(), world.outputs()) == ([("m/details.jsonl", 1, reason)], [])
+def test_lighteval_details_without_text_are_rejected(files: Files, row: dict[str, Any], reason: str) -> None:
+    files.write("m/details.jsonl", row)
+    files.read()
+    assert (files.rejected(), files.outputs()) == ([("m/details.jsonl", 1, reason)], [])
 
 
 # HELM
@@ -307,13 +309,27 @@ def test_a_run_of_helm_that_was_taken_from_the_cache_repeats_the_other(world: Wo
     assert world.rows("SELECT count(*) FROM raw.rejection_counts WHERE is_counted") == [(0,)]
 
 
-@pytest.mark.parametrize("sent", [None, -1, True, 1.5, "2026"])
-def test_runs_of_helm_without_times_are_refused_with_what_to_do(world: World, sent: Any) -> None:
-    for suite, text in (("v1", "старый"), ("v2", "новый")):
-        helm_run(world, suite, at(sent, text))
+NO_TIMES: list[Any] = [None, -1, True, 1.5, "2026"]
+
+
+@pytest.fixture(scope="module")
+def untimed(new_world: Callable[[], World]) -> World:
+    """A world in which each value that is no time is in two runs of a model of its own."""
+    world = new_world()
+    for n, sent in enumerate(NO_TIMES):
+        for suite, text in (("v1", "старый"), ("v2", "новый")):
+            helm_run(world, suite, at(sent, text), model=f"org/m{n}")
     world.sync()
-    assert [reason for _, _, reason in world.rejected()] == ["conflicting_duplicate"]
-    assert "which of the two runs is the later one" in world.rows("SELECT detail FROM raw.rejected_rows")[0][0]
+    return world
+
+
+@pytest.mark.parametrize("n", range(len(NO_TIMES)), ids=lambda n: repr(NO_TIMES[n]))
+def test_runs_of_helm_without_times_are_refused_with_what_to_do(untimed: World, n: int) -> None:
+    found = untimed.rows(
+        f"SELECT reason, detail FROM raw.rejected_rows WHERE file_path LIKE '%model=org\\_m{n}/%' ESCAPE '\\'"
+    )
+    assert [reason for reason, _ in found] == ["conflicting_duplicate"]
+    assert "which of the two runs is the later one" in found[0][1]
 
 
 @pytest.mark.parametrize(
@@ -329,11 +345,11 @@ def test_runs_of_helm_without_times_are_refused_with_what_to_do(world: World, se
         (state(instance={"id": None, "input": {"text": "?"}}), "missing_prompt_id"),
     ],
 )
-def test_helm_request_states_without_an_answer_are_rejected(world: World, row: dict[str, Any], reason: str) -> None:
-    world.write_json("x/scenario_state.json", {"adapter_spec": {"model": "org/x"}, "request_states": [row, state()]})
-    world.sync()
-    assert world.rejected() == [("x/scenario_state.json", 1, reason)]
-    assert len(world.outputs()) == 1
+def test_helm_request_states_without_an_answer_are_rejected(files: Files, row: dict[str, Any], reason: str) -> None:
+    files.write_json("x/scenario_state.json", {"adapter_spec": {"model": "org/x"}, "request_states": [row, state()]})
+    files.read()
+    assert files.rejected() == [("x/scenario_state.json", 1, reason)]
+    assert len(files.outputs()) == 1
 
 
 # OpenCompass
@@ -377,11 +393,11 @@ def test_opencompass_predictions_are_numbered_items_of_a_data_set(world: World) 
         ({"prediction": "4"}, "missing_field"),
     ],
 )
-def test_bad_opencompass_items_are_rejected_alone(world: World, item: dict[str, Any], reason: str) -> None:
-    world.write_json("m/sums.json", {"0": item, "1": {"origin_prompt": "2+2?", "prediction": "4"}})
-    world.sync()
-    assert world.rejected() == [("m/sums.json", 1, reason)]
-    assert len(world.outputs()) == 1
+def test_bad_opencompass_items_are_rejected_alone(files: Files, item: dict[str, Any], reason: str) -> None:
+    files.write_json("m/sums.json", {"0": item, "1": {"origin_prompt": "2+2?", "prediction": "4"}})
+    files.read()
+    assert files.rejected() == [("m/sums.json", 1, reason)]
+    assert len(files.outputs()) == 1
 
 
 # MERA
@@ -434,10 +450,10 @@ def test_a_folder_of_mera_with_all_its_splits_asks_what_its_test_split_asks(worl
         ({"criteria": "нет"}, "wrong_type"),
     ],
 )
-def test_bad_mera_tasks_are_rejected(world: World, fields: dict[str, Any], reason: str) -> None:
-    world.write_json("test.json", {"data": [task(**fields)]})
-    world.sync()
-    assert world.rejected() == [("test.json", 1, reason)]
+def test_bad_mera_tasks_are_rejected(files: Files, fields: dict[str, Any], reason: str) -> None:
+    files.write_json("test.json", {"data": [task(**fields)]})
+    files.read()
+    assert files.rejected() == [("test.json", 1, reason)]
 
 
 def test_the_later_of_two_runs_counts_whichever_tool_made_them(world: World) -> None:

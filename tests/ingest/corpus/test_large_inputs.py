@@ -156,14 +156,14 @@ def test_a_csv_record_without_end_is_given_up_and_the_next_line_read(
 
 
 def test_a_parquet_dictionary_does_not_unfold_into_memory(tmp_path: Path) -> None:
-    text = pa.DictionaryArray.from_arrays(pa.array([0] * 1500, pa.int32()), pa.array(["я" * 500_000]))
-    pq.write_table(pa.table({"prompt_id": list(range(1500)), "answer": text}), tmp_path / "a.parquet")
+    text = pa.DictionaryArray.from_arrays(pa.array([0] * 500, pa.int32()), pa.array(["я" * 500_000]))
+    pq.write_table(pa.table({"prompt_id": list(range(500)), "answer": text}), tmp_path / "a.parquet")
     assert (tmp_path / "a.parquet").stat().st_size < limits.MIB
     said = read(tmp_path)
-    assert (said["rows"], said["reasons"]) == (1500, [])
+    assert (said["rows"], said["reasons"]) == (500, [])
     assert isinstance(said["mib"], float) and said["mib"] < 300
     said = read(tmp_path, MAX_PARQUET_BYTES=100 * limits.MIB)
-    assert (said["rows"], said["reasons"]) == (1500, ["too_large"])
+    assert (said["rows"], said["reasons"]) == (500, ["too_large"])
 
 
 @pytest.mark.slow
@@ -227,7 +227,13 @@ BOMBS: dict[str, tuple[Callable[[], pa.Table], dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize("name", list(BOMBS))
+# The limit is on the memory of the process that looks at the file; these two unfold in the same way as others do.
+LIKE_OTHERS = {"a list of one text", "nulls of a fixed length"}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in LIKE_OTHERS else ()) for name in BOMBS]
+)
 def test_a_parquet_file_that_unfolds_in_its_pages_is_refused_before_it_is_read(tmp_path: Path, name: str) -> None:
     make, options = BOMBS[name]
     pq.write_table(make(), tmp_path / "a.parquet", write_statistics=False, **options)

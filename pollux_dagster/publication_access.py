@@ -88,7 +88,11 @@ def open_publication(
     """
     bounds = limits or QueryLimits()
     if not published.exists():
-        raise FileNotFoundError(f"expected a publication at {published}, found none; run `pollux run` first")
+        raise FileNotFoundError(
+            f"expected a publication at {published}, found none: no run of this home has published yet. `pollux run` "
+            "does; where one ended without, it has said why, and `pollux doctor` and `pollux plan` say what became of "
+            "each landing file"
+        )
     if files is not None and not files.is_dir():
         raise FileNotFoundError(f"expected a folder of files at {files}, found none")
     with TemporaryDirectory(prefix="pollux-query-") as spill:

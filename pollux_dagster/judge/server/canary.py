@@ -50,7 +50,7 @@ def is_final(error: ProbeError) -> bool:
 
 
 def _explained(error: ProbeError, said: Failure, asked: Mapping[str, Any]) -> ProbeError:
-    if not error.status:  # it did not answer
+    if error.status < 400:  # it did not answer, or with a success that the error describes
         return error
     objects = objection(asked, error.body) if error.status in REFUSALS else None
     words = f"{objects}. It said: {said.error}" if objects else said.error

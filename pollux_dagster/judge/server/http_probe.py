@@ -215,7 +215,8 @@ def _parsed(url: str, content: bytes) -> Any:
     try:
         return orjson.loads(content)
     except orjson.JSONDecodeError:
-        raise ProbeError(f"{url} should answer JSON, it answered {content[:80]!r}", _ANSWERED) from None
+        answered = content[:80].decode("utf-8", "replace")
+        raise ProbeError(f"{url} should answer JSON, it answered {answered!r}", _ANSWERED) from None
 
 
 def _json(url: str, content: bytes) -> dict[str, Any]:

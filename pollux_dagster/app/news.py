@@ -1,26 +1,29 @@
 """Whether an evaluation would find anything to do: what the last publication was made from, against what there is now.
 
 An evaluation without news would build the same tables from the same rows, check and publish them again, and send
-nothing. So every publication records a hash of its inputs; while they are the same, there is nothing to do. In doubt
-there is news: only what is known to be equal is not evaluated again.
+nothing. So a whole evaluation that publishes records a hash of its inputs; while they are the same, there is nothing to
+do. In doubt there is news: only what is known to be equal is not evaluated again. Other ways to publish (one asset,
+tables rebuilt) record nothing, because they leave out steps that these inputs go through.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from datetime import datetime
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 
 import duckdb
 
 import dbt_like_sql
 import pollux_dagster
-from pollux_dagster.app.resources import Resources
+from pollux_dagster.app.resources import Resources, records_folder
 from pollux_dagster.ingest.resolve import resolved_state
 from pollux_dagster.settings import Settings
-from pollux_dagster.warehouse.connection import WarehouseCorruptError, WarehouseLockedError, WarehouseModeError, connect
+from pollux_dagster.warehouse.connection import connect
 from pollux_dagster.warehouse.fingerprints import fingerprint
 from pollux_dagster.warehouse.provenance import record_run
 from pollux_dagster.warehouse.requests import has_pending
@@ -28,13 +31,18 @@ from pollux_dagster.warehouse.requests import has_pending
 PUBLISH_STEP = "publish"
 """The step of `meta.runs` whose details hold the state that a publication was made from."""
 _CODE = {".py", ".sql", ".toml", ".txt", ".json"}
+_COMPUTING = ("duckdb", "polars", "pyarrow", "numpy", "scipy", "pandas", "great-expectations")
 _JUDGED_APART = ("judging.golden_requests", "judging.golden_rounds", "judging.exam_rounds", "judging.exam_results")
 
 
 def tables_configuration(settings: Settings) -> str:
-    """The settings that decide what the tables hold, besides the judge's identity."""
+    """The code and the settings that decide what the tables hold, besides the judge's identity.
+
+    Made when the definitions are loaded: code that is replaced during a run did not make that run's tables.
+    """
     return json.dumps(
         [
+            _code_state(),
             settings.minimum_coverage,
             settings.maximum_rejected_share,
             settings.failing_models,
@@ -47,57 +55,73 @@ def tables_configuration(settings: Settings) -> str:
 
 
 def record_publication(
-    con: duckdb.DuckDBPyConnection, run_id: str, started: datetime, configuration: str, rows: int
+    con: duckdb.DuckDBPyConnection, run_id: str, started: datetime, configuration: str, published: Path, ledger: Path
 ) -> None:
-    """Record in `meta.runs` what the publication that was just made was made from."""
-    record_run(con, run_id, PUBLISH_STEP, started, {"state": _state(con, configuration), "rows": rows})
+    """Record in `meta.runs` what the publication that a whole evaluation has just made was made from, and its file."""
+    details: dict[str, object] = {"state": _state(con, configuration, ledger), "files": _files_state(published)}
+    record_run(con, run_id, PUBLISH_STEP, started, details)
 
 
 def published_without_news(settings: Settings) -> str | None:
     """The time of the present publication, where an evaluation would only make it again; None where there is news.
 
-    Opens the warehouse for reading, and does not wait for another process that writes to it.
+    Opens the warehouse for reading, waits for no other process and changes nothing.
     """
-    use = Resources.of(settings)
     if not settings.warehouse.exists() or not settings.published.exists():
         return None
     try:
         with connect(settings.warehouse, read_only=True, wait_s=0) as con:
             recorded = con.execute(_LAST_PUBLICATION, [PUBLISH_STEP]).fetchone()
-            if recorded is None or not _is_settled(con, use, recorded[1], tables_configuration(settings)):
+            if recorded is None or not _is_settled(con, settings, state=recorded[1], files=recorded[2]):
                 return None
         return _publication_of(settings.published, recorded[0])
-    except (WarehouseLockedError, WarehouseModeError, WarehouseCorruptError, duckdb.Error):
-        return None  # another run is under way, or a run will say what is wrong with the file
+    except Exception:  # whatever it is, the run that follows will say it, and mark the publication as not renewed
+        return None
 
 
-def _is_settled(con: duckdb.DuckDBPyConnection, use: Resources, state: str, configuration: str) -> bool:
+def _is_settled(con: duckdb.DuckDBPyConnection, settings: Settings, *, state: str, files: str) -> bool:
+    use = Resources.of(settings)
     judge_id = use.judge.identity().judge_id
-    ledger = use.ledger.open()
-    loaded = {name for (name,) in con.execute("SELECT segment FROM meta.ledger_segments").fetchall()}
     return (
-        state == _state(con, configuration)
+        state == _state(con, tables_configuration(settings), settings.ledger)
         and con.execute("SELECT judge_id FROM meta.last_judge").fetchall() == [(judge_id,)]
         and use.landing.is_current(con)
-        and not ledger.has_journals()
-        and loaded == {str(segment) for segment in ledger.segments()}
+        and not use.ledger.open().has_journals()
         and not has_pending(con, judge_id=judge_id)
+        and files == _files_state(settings.published)
     )
 
 
-def _state(con: duckdb.DuckDBPyConnection, configuration: str) -> str:
+def _state(con: duckdb.DuckDBPyConnection, configuration: str, ledger: Path) -> str:
     """A hash of what the tables are made from: code, settings, landed rows, verdicts, golden set and exam, judge."""
-    segments = con.execute("SELECT segment FROM meta.ledger_segments ORDER BY segment").fetchall()
+    loaded = con.execute("SELECT segment FROM meta.ledger_segments ORDER BY segment").fetchall()
     judge = con.execute("SELECT judge_id FROM meta.last_judge").fetchall()
     apart = [fingerprint(con, table) for table in _JUDGED_APART]
-    inputs = (_code_state(), duckdb.__version__, configuration, resolved_state(con), segments, judge, apart)
+    kept = [_listed(folder) for folder in (ledger / "segments", records_folder(ledger))]
+    inputs = (configuration, resolved_state(con), loaded, judge, apart, kept)
     return hashlib.sha256(repr(inputs).encode()).hexdigest()
+
+
+def _listed(folder: Path) -> list[tuple[str, int, int]]:
+    """Name, size and time of each file; a run reads them and says which is damaged."""
+    found = ((path.name, path.stat()) for path in folder.glob("*") if path.is_file())
+    return sorted((name, stat.st_size, stat.st_mtime_ns) for name, stat in found)
+
+
+def _files_state(published: Path) -> str:
+    """A hash of the publication and of its picture: one that was damaged or edited since has to be made again."""
+    digest = hashlib.sha256()
+    for path in (published, published.with_name("leaderboard.png")):
+        if path.exists():
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
 
 
 @cache
 def _code_state() -> str:
-    """A hash of the code of this package, because another version may compute other tables from the same rows."""
-    digest = hashlib.sha256()
+    """A hash of the code, because another version may compute other tables from the same rows."""
+    digest = hashlib.sha256(repr((sys.version, [version(package) for package in _COMPUTING])).encode())
     for package in (pollux_dagster, dbt_like_sql):
         root = Path(str(package.__file__)).parent
         for path in sorted(path for path in root.rglob("*") if path.suffix in _CODE and path.is_file()):
@@ -118,5 +142,5 @@ def _publication_of(published: Path, run_id: str) -> str | None:
 
 
 _LAST_PUBLICATION = """
-SELECT run_id, details->>'state' FROM meta.runs WHERE step = ? ORDER BY position DESC LIMIT 1
+SELECT run_id, details->>'state', details->>'files' FROM meta.runs WHERE step = ? ORDER BY position DESC LIMIT 1
 """

@@ -67,7 +67,7 @@ class WholeCheck:
             found = await self._expected(client, prompt)
             if found is None:
                 return _cut(least, tokens) if least > tokens else None
-            expected = max(_LEAST_SHARE * found, least)
+            expected = _LEAST_SHARE * found  # not `least`: some tokenizers join words
             if tokens >= expected:
                 self._read_whole = max(self._read_whole, tokens)
                 kind = self._kinds[_kind_of(prompt)]

@@ -65,6 +65,11 @@ def write(path: Path, text: str, mode: Literal["a", "w"] = "w") -> None:
         file.write(text)
 
 
+def edit(published: Path) -> None:
+    with duckdb.connect(str(published)) as con:
+        con.execute("UPDATE marts.model_quality SET mean_score = 0.99")
+
+
 def query(sql: str) -> Callable[[Settings], None]:
     def run(settings: Settings) -> None:
         with duckdb.connect(str(settings.warehouse)) as con:
@@ -88,6 +93,10 @@ NEWS: dict[str, Callable[[Settings], None]] = {
     "a round of the golden set": query(
         "INSERT INTO judging.golden_rounds VALUES ('r', 'j', 'm', 'vllm', '0', '[]', true, now(), 'run', 1)"
     ),
+    "a record that is gone": lambda settings: shutil.rmtree(settings.ledger / "records"),
+    "a landing folder that is gone": lambda settings: shutil.rmtree(settings.landing),
+    "a publication that was edited": lambda settings: edit(settings.published),
+    "a picture that is gone": lambda settings: settings.published.with_name("leaderboard.png").unlink(),
     "a publication that is gone": lambda settings: settings.published.unlink(),
     "a publication that could not be renewed": lambda settings: mark_stale(
         settings.published, reason="a check failed", run_id="x"
@@ -101,6 +110,20 @@ NEWS: dict[str, Callable[[Settings], None]] = {
 def test_what_could_change_a_table_is_news(settled: Settings, name: str) -> None:
     assert published_without_news(settled)
     NEWS[name](settled)
+    assert published_without_news(settled) is None
+
+
+def test_only_a_whole_evaluation_settles_what_it_published(settled: Settings) -> None:
+    """The tables that other jobs publish were not made by all the steps that news are about."""
+    write(settled.landing / "first.jsonl", '{"prompt_id": 1, "model_id": "first", "answer": "б"}\n')
+    assert execute(settled, "ingest")
+    assert execute(settled, "rebuild_tables")
+    assert published_without_news(settled) is None
+    assert execute(settled)
+    assert published_without_news(settled)
+    other = replace(settled, repeats=2)
+    assert execute(other, assets=["published/tables"])
+    assert published_without_news(other) is None
     assert published_without_news(settled) is None
 
 

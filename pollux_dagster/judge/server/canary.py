@@ -50,7 +50,7 @@ def is_final(error: ProbeError) -> bool:
 
 
 def _explained(error: ProbeError, said: Failure, asked: Mapping[str, Any]) -> ProbeError:
-    if error.status < 400:  # it did not answer, or with a success that the error describes
+    if not error.status or not error.body:  # it did not answer, or the error says what it answered
         return error
     objects = objection(asked, error.body) if error.status in REFUSALS else None
     words = f"{objects}. It said: {said.error}" if objects else said.error

@@ -153,7 +153,8 @@ class Readings:
             if toml is None:
                 continue
             if toml.refusal is not None:
-                return Reading(refusal=f"{toml.path} cannot be used: {toml.refusal}", said_by=toml.path)
+                # What is wrong with it is said once, where it is listed itself.
+                return Reading(refusal=f"{toml.path} cannot be used, see what is said of it", said_by=toml.path)
             inside = path.removeprefix(f"{folder}/") if folder else path
             matching = [entry for entry in toml.entries if entry.pattern.fullmatch(inside)]
             if matching:
@@ -233,7 +234,7 @@ def _entry(path: str, name: str, entry: Mapping[str, Any], formats: Sequence[str
         is_ignored=entry.get("ignore", False),
         said_by=path,
     )
-    return _Entry(_pattern(entry["match"]), reading, f"{name} (match = {entry['match']!r:.100})")
+    return _Entry(glob_pattern(entry["match"]), reading, f"{name} (match = {entry['match']!r:.100})")
 
 
 def _unknown(what: str, name: str, known: Sequence[str]) -> str:
@@ -241,7 +242,7 @@ def _unknown(what: str, name: str, known: Sequence[str]) -> str:
     return f"unknown {what} {name!r:.100}; the nearest known is {nearest[0]!r}, of {', '.join(known)}"
 
 
-def _pattern(glob: str) -> re.Pattern[str]:
+def glob_pattern(glob: str) -> re.Pattern[str]:
     """A glob over paths: `*` and `?` stay within a folder, `**` does not."""
     pieces = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
     split = re.split(r"(\*\*/|\*\*|\*|\?)", glob.removeprefix("./"))

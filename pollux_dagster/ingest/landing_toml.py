@@ -39,7 +39,8 @@ TARGETS = (
     *("criteria_score", "score", "annotator", "feedback"),
 )
 """The fields of the project's own formats, which are the ones to map to."""
-_OWN_FORMATS = frozenset({"answers", "pollux_instructions", "pollux_wide", "human_scores"})
+OWN_FORMATS = frozenset({"answers", "pollux_instructions", "pollux_wide", "human_scores"})
+"""The formats that take these fields and no others; of a file without a stated format it is one of these, too."""
 _STEP = re.compile(r"([^.\[\]]+)|\[(-?\d+)\]|\.")
 
 
@@ -222,7 +223,7 @@ def _entry(path: str, name: str, entry: Mapping[str, Any], formats: Sequence[str
     for target, source in fields.items():
         if not isinstance(source, str) or not source:
             raise ValueError(f"{name}: expected the path of {target!r:.100} as text, got {source!r:.100}")
-        if target not in TARGETS and entry.get("format", "answers") in _OWN_FORMATS:
+        if target not in TARGETS and entry.get("format", "answers") in OWN_FORMATS:
             raise ValueError(f"{name}: {_unknown('field', target, TARGETS)}")
     reading = Reading(
         format=entry.get("format"),

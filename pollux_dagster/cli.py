@@ -477,7 +477,8 @@ def _settings(**given: str | Path | None) -> Settings:
     try:
         return Settings.from_environment({**os.environ, **options})
     except ValueError as error:
-        _fail(str(error))
+        # A profile is also an argument, or an option: where it was given as that, its variable is not at fault.
+        _fail(str(error).removeprefix("POLLUX_PROFILE: " if "POLLUX_PROFILE" in options else ""))
 
 
 def _settings_of_judge(accept_served_model: bool, **given: str | Path | None) -> Settings:

@@ -11,6 +11,7 @@ import inspect
 import os
 import re
 import shlex
+import textwrap
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -27,6 +28,7 @@ from pollux_dagster.core.profile_files import packaged_profile, packaged_profile
 from pollux_dagster.core.verdicts import Verdict, VerdictStatus
 from pollux_dagster.definitions import build_defs
 from pollux_dagster.ingest.formats import FORMATS
+from pollux_dagster.ingest.landing_toml import OWN_FORMATS, TARGETS
 from pollux_dagster.ingest.rows import Reason
 from pollux_dagster.ingest.sync import sync
 from pollux_dagster.judge.server import ServerSpec
@@ -53,6 +55,9 @@ EXAMPLES_IN = ("jsonl", "json", "csv", "tsv")
 # What may rightly find nothing in a healthy world.
 MAY_BE_EMPTY = ("FROM raw.rejected_rows", "scores.status <> 'ok'", "FROM meta.check_results")
 PROBE_TABLE = re.compile(r"(<!-- probes: .*? -->\n).*?(<!-- end of probes -->)", re.DOTALL)
+LANDING_TOML_NAMES = re.compile(
+    r"(<!-- names for landing.toml: .*? -->\n).*?(<!-- end of names for landing.toml -->)", re.DOTALL
+)
 SETTINGS_TABLE = re.compile(r"(<!-- settings: .*? -->\n).*?(<!-- end of settings -->)", re.DOTALL)
 # Defaults that are not the text that stands for an unset variable.
 DEFAULTS_IN_WORDS = {
@@ -192,6 +197,29 @@ def test_the_example_of_a_landing_toml_reads_its_example(tmp_path: Path) -> None
         assert con.execute("FROM raw.rejected_rows").fetchall() == []
         answers = con.execute("SELECT model_id, prompt_id, answer FROM raw.model_outputs").fetchall()
     assert answers == [("gpt-x", "geo-1", "Канберра, если верить атласу.")]
+
+
+def _landing_toml_names() -> str:
+    formats = [form.name for form in FORMATS if form.read or form.read_document]
+    free = "In any other format, `fields` are those by which it is described on its page."
+    texts = [
+        f"`format` is one of {_listed(formats)}, as in `landing.files.format`.",
+        f"With {_listed(sorted(OWN_FORMATS))}, or without a format, `fields` may have {_listed(TARGETS)}. {free}",
+    ]
+    wrapped = (textwrap.fill(text, 120, break_on_hyphens=False, break_long_words=False) for text in texts)
+    return "\n" + "\n\n".join(wrapped) + "\n\n"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
+def test_the_names_that_a_landing_toml_may_use_are_listed() -> None:
+    page = RUN.read_text()
+    expected = LANDING_TOML_NAMES.sub(lambda match: match[1] + _landing_toml_names() + match[2], page)
+    if os.environ.get("POLLUX_UPDATE_SNAPSHOTS"):
+        RUN.write_text(expected)
+    assert RUN.read_text() == expected, "run again with POLLUX_UPDATE_SNAPSHOTS=1 and look at the difference"
 
 
 def test_an_instruction_without_criteria_gets_those_of_its_task(loaded: duckdb.DuckDBPyConnection) -> None:

@@ -4,36 +4,26 @@ needs no home.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import duckdb
 
-from pollux_dagster.ingest.containers import first_rows, open_container
+from pollux_dagster.app.proposal import ProposedEntry, as_toml, proposed_entries
 from pollux_dagster.ingest.formats.format import UNKNOWN
 from pollux_dagster.ingest.landing_toml import NAME
-from pollux_dagster.ingest.rows import Reason, printable
-from pollux_dagster.ingest.scan import LandingFile, scan
+from pollux_dagster.ingest.load import FileChangedError, load_file
+from pollux_dagster.ingest.resolve import resolve_if_changed
+from pollux_dagster.ingest.rows import Reason
+from pollux_dagster.ingest.scan import scan
 from pollux_dagster.ingest.sync import PACKAGE_PREFIX, SyncReport, sync
 from pollux_dagster.settings import PACKAGE_TAXONOMY
 from pollux_dagster.warehouse.schema import create_schema
 
 _REFUSALS_SHOWN = 3
-_DEPTH = 4
-# What people call the fields, the likeliest first. A name is compared by its last part, without case.
-_GUESSES: Mapping[str, tuple[str, ...]] = {
-    "prompt_id": ("prompt_id", "question_id", "item_id", "sample_id", "doc_id", "qid", "uid", "id", "idx", "index",
-                  "номер"),
-    "answer": ("answer", "response", "completion", "prediction", "output", "generated_text", "generation", "reply",
-               "model_answer", "content", "text", "result", "ответ", "ответ_модели"),
-    "instruction": ("instruction", "prompt", "question", "query", "input", "task", "вопрос", "задание"),
-    "model_id": ("model_id", "model", "model_name", "generator", "engine", "модель"),
-    "score": ("score", "rating", "grade", "mark", "оценка"),
-    "criteria_name": ("criteria_name", "criterion", "criteria", "aspect", "критерий"),
-    "annotator": ("annotator", "rater", "assessor", "user", "worker_id", "эксперт"),
-}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +68,26 @@ def examine_landing(landing: Path) -> Examination:
                 [Reason.UNKNOWN_FORMAT, UNKNOWN.name],  # a side file that is known by name needs no mapping
             ).fetchall()
         }
-    found = [file for file in scan(landing).files if file.path in unknown]
-    return Examination(files, report.ignored, propose(found))
+        proposal = as_toml(_tried(con, proposed_entries(scan(landing).files, unknown)))
+    return Examination(files, report.ignored, proposal)
+
+
+def _tried(con: duckdb.DuckDBPyConnection, entries: Sequence[ProposedEntry]) -> list[ProposedEntry]:
+    """The entries, with a fault where no row would be used. Reads their files again, in place of what was read."""
+    for entry in entries:
+        for file in entry.files:
+            with suppress(FileChangedError, FileNotFoundError):  # then it stays what it was: refused
+                load_file(con, file, "", "doctor", entry.reading)
+    resolve_if_changed(con)
+    found = {file.path: file for file in examined_files(con)}
+    return [_with_fault(entry, [found[file.path] for file in entry.files]) for entry in entries]
+
+
+def _with_fault(entry: ProposedEntry, files: Sequence[Examined]) -> ProposedEntry:
+    if any(file.accepted > 0 for file in files):
+        return entry
+    refusals = (refusal for file in files for refusal in file.refusals)
+    return replace(entry, fault=next(refusals, "there are no rows"))
 
 
 def examined_files(con: duckdb.DuckDBPyConnection) -> tuple[Examined, ...]:
@@ -116,77 +124,6 @@ def _by_file(con: duckdb.DuckDBPyConnection, query: str) -> dict[str, tuple[str,
         if len(found.get(path, ())) < _REFUSALS_SHOWN:
             found[path] = (*found.get(path, ()), text)
     return found
-
-
-def propose(files: Sequence[LandingFile]) -> str:
-    """A landing.toml for those of these files that hold rows; empty where none does."""
-    entries = [entry for file in files if (entry := _proposed_entry(file))]
-    if not entries:
-        return ""
-    opening = "# A beginning: check every path, and delete what is not meant. See landing.toml in docs/run.md.\n"
-    return opening + "\n".join(entries)
-
-
-def _proposed_entry(file: LandingFile) -> str:
-    try:
-        with file.open() as handle:
-            rows = [row.fields for row in first_rows(open_container(file, handle).rows)]
-    except (OSError, ValueError):
-        return ""
-    row = next((fields for fields in rows if isinstance(fields, dict)), None)
-    if row is None:
-        return ""
-    leaves = dict(_leaves(row, "", 0))
-    guessed = {target: path for target, names in _GUESSES.items() if (path := _guess(leaves, names))}
-    is_score = "score" in guessed and "criteria_name" in guessed
-    form = "human_scores" if is_score else "answers" if "answer" in guessed else "pollux_instructions"
-    wanted = {
-        "human_scores": ("prompt_id", "model_id", "criteria_name", "annotator", "score"),
-        "answers": ("prompt_id", "answer", "model_id"),
-        "pollux_instructions": ("prompt_id", "instruction"),
-    }[form]
-    others = [path for path in leaves if path not in guessed.values()]
-    return "\n".join(
-        [
-            "[[files]]",
-            f"match = {_quoted(file.path)}",
-            f"format = {_quoted(form)}",
-            *(_proposed_field(target, guessed.get(target), leaves) for target in wanted),
-            *([f"# its other fields: {printable(', '.join(others))[:300]!r}"] if others else []),
-            "",
-        ]
-    )
-
-
-def _proposed_field(target: str, path: str | None, leaves: Mapping[str, Any]) -> str:
-    if path is None:
-        return f'# fields.{target} = "…"'
-    return f"fields.{target} = {_quoted(path)}  # as in {printable(repr(leaves[path]))[:60]}"
-
-
-def _leaves(value: Any, path: str, depth: int) -> Iterator[tuple[str, Any]]:
-    """The texts and numbers in a row with the paths that lead to them; of a list, its first item."""
-    if isinstance(value, dict) and depth < _DEPTH:
-        for name, item in value.items():
-            yield from _leaves(item, f"{path}.{name}" if path else str(name), depth + 1)
-    elif isinstance(value, list) and value and depth < _DEPTH:
-        yield from _leaves(value[0], f"{path}[0]", depth + 1)
-    elif isinstance(value, str | int | float) and path:
-        yield path, value
-
-
-def _guess(leaves: Mapping[str, Any], names: Sequence[str]) -> str | None:
-    """The path whose last part is the likeliest of `names`; of several, the shortest."""
-    for name in names:
-        found = [path for path in leaves if path.rpartition(".")[2].partition("[")[0].casefold() == name]
-        if found:
-            return min(found, key=len)
-    return None
-
-
-def _quoted(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    return '"' + "".join(c if c.isprintable() else f"\\U{ord(c):08X}" for c in escaped) + '"'
 
 
 def write_proposal(landing: Path, proposal: str) -> Path:

@@ -5,6 +5,7 @@ docs/judges.md describes the fields. A file that cannot be used is refused as a 
 
 from __future__ import annotations
 
+import copy
 import math
 import re
 import stat
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
 
 from pollux_dagster.core.patterns import SlowPatternError, groups_of, matches_of
 from pollux_dagster.core.profiles import JudgeProfile, ReplyFormat, RequestForm, Sampling, ScorePlace
@@ -232,7 +234,9 @@ def find_profile(name: str, home: Path | None = None) -> JudgeProfile:
         return packaged_profile(name)
     known = sorted({*packaged_profiles(), *(path.stem for path in own_profiles(home))})
     where = f", the path of a .toml file, or the name of one in {home / 'judges'}" if home else ""
-    raise ProfileError(f"expected one of {', '.join(known)}{where}; got {name!r}")
+    close = get_close_matches(name, known, n=1)
+    meant = f"; did you mean {close[0]}?" if close else ""
+    raise ProfileError(f"expected one of {', '.join(known)}{where}; got {name!r}{meant}")
 
 
 def own_profiles(home: Path | None) -> list[Path]:
@@ -290,14 +294,39 @@ def _checked(path: Path, content: Mapping[str, Any]) -> _Profile:
         return _Profile.model_validate(content)
     except ValidationError as error:
         faults: dict[str, list[str]] = {}
-        for each in error.errors():
+        known = _without_unknown(content, error)
+        for each in _all_errors(error, known):
             where = _place(each["loc"])
             faults.setdefault(where, []).append(_fault(where, each["type"], each["msg"], each["input"]))
         said = (
             f"{where}: " * bool(where) + " or ".join([first, *(more.partition("expected ")[2] for more in others)])
             for where, (first, *others) in faults.items()
         )
-        raise ProfileError(f"{path}: " + "; ".join([*said, *_faults_of_prompt(path, content)])) from None
+        raise ProfileError(f"{path}: " + "; ".join([*said, *_faults_of_prompt(path, known)])) from None
+
+
+def _without_unknown(content: Mapping[str, Any], error: ValidationError) -> Mapping[str, Any]:
+    """A file's content without its unknown fields, because of which the rest of their sections is not checked."""
+    known: dict[str, Any] = copy.deepcopy(dict(content))
+    for each in error.errors():
+        if each["type"] == "extra_forbidden":
+            *outer, name = each["loc"]
+            section: Any = known
+            for step in outer:
+                section = section[step]
+            section.pop(name)
+    return known
+
+
+def _all_errors(error: ValidationError, known: Mapping[str, Any]) -> list[ErrorDetails]:
+    """The errors found at first, and those that show once the unknown fields are out of the way."""
+    found = error.errors()
+    try:
+        _Profile.model_validate(known)
+    except ValidationError as rest:
+        said = [(each["loc"], each["msg"]) for each in found]
+        found += [each for each in rest.errors() if (each["loc"], each["msg"]) not in said]
+    return found
 
 
 def _faults_of_prompt(path: Path, content: Mapping[str, Any]) -> list[str]:

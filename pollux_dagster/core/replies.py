@@ -135,12 +135,26 @@ def read_reply(
     if number is None:
         if repeats_endlessly(generated):
             return failed(VerdictStatus.REPETITION, "the reply repeats itself and gives no score")
-        shown = located.score_text.strip()[:80]
-        return failed(VerdictStatus.UNPARSEABLE, f"expected one number, got {shown!r}")
+        return failed(VerdictStatus.UNPARSEABLE, _no_number(profile.score, located, message))
     level = next((level for level in levels if _exact(level) == number), None)
     if level is None:
         return failed(VerdictStatus.OFF_SCALE, f"expected one of {list(levels)}, got {number}")
     return Reply(VerdictStatus.OK, float(level), located.rationale, raw)
+
+
+def _no_number(place: ScorePlace, located: _Located, message: MessageParts) -> str:
+    """What was expected where the score should be, and what is there; of a reply without such a place, the reply."""
+    if score := located.score_text.strip():
+        return f"expected one number, got {score[:80]!r}"
+    expected = {
+        ReplyFormat.SCORE_AFTER_REASONING: "one number",
+        ReplyFormat.FEEDBACK_RESULT: "one [RESULT] with a number",
+        ReplyFormat.JSON: f"JSON with a number at `{place.score_path}`",
+        ReplyFormat.TAG: f"one number between <{place.tag}> and </{place.tag}>, at the end",
+        ReplyFormat.REGEX: f"one match of the pattern {place.pattern!r:.80}",
+    }[place.format]
+    reply = (message.content or "").rpartition(_THINK_CLOSE)[2].strip()
+    return f"expected {expected}, got {reply[:80]!r}"
 
 
 def read_number(text: str, levels: Sequence[float]) -> Decimal | None:

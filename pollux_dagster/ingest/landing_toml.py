@@ -39,7 +39,8 @@ TARGETS = (
     *("criteria_score", "score", "annotator", "feedback"),
 )
 """The fields of the project's own formats, which are the ones to map to."""
-_OWN_FORMATS = frozenset({"answers", "pollux_instructions", "pollux_wide", "human_scores"})
+OWN_FORMATS = frozenset({"answers", "pollux_instructions", "pollux_wide", "human_scores"})
+"""The formats that take these fields and no others; of a file without a stated format it is one of these, too."""
 _STEP = re.compile(r"([^.\[\]]+)|\[(-?\d+)\]|\.")
 
 
@@ -153,7 +154,8 @@ class Readings:
             if toml is None:
                 continue
             if toml.refusal is not None:
-                return Reading(refusal=f"{toml.path} cannot be used: {toml.refusal}", said_by=toml.path)
+                # What is wrong with it is said once, where it is listed itself.
+                return Reading(refusal=f"{toml.path} cannot be used, see what is said of it", said_by=toml.path)
             inside = path.removeprefix(f"{folder}/") if folder else path
             matching = [entry for entry in toml.entries if entry.pattern.fullmatch(inside)]
             if matching:
@@ -221,7 +223,7 @@ def _entry(path: str, name: str, entry: Mapping[str, Any], formats: Sequence[str
     for target, source in fields.items():
         if not isinstance(source, str) or not source:
             raise ValueError(f"{name}: expected the path of {target!r:.100} as text, got {source!r:.100}")
-        if target not in TARGETS and entry.get("format", "answers") in _OWN_FORMATS:
+        if target not in TARGETS and entry.get("format", "answers") in OWN_FORMATS:
             raise ValueError(f"{name}: {_unknown('field', target, TARGETS)}")
     reading = Reading(
         format=entry.get("format"),
@@ -233,7 +235,7 @@ def _entry(path: str, name: str, entry: Mapping[str, Any], formats: Sequence[str
         is_ignored=entry.get("ignore", False),
         said_by=path,
     )
-    return _Entry(_pattern(entry["match"]), reading, f"{name} (match = {entry['match']!r:.100})")
+    return _Entry(glob_pattern(entry["match"]), reading, f"{name} (match = {entry['match']!r:.100})")
 
 
 def _unknown(what: str, name: str, known: Sequence[str]) -> str:
@@ -241,7 +243,7 @@ def _unknown(what: str, name: str, known: Sequence[str]) -> str:
     return f"unknown {what} {name!r:.100}; the nearest known is {nearest[0]!r}, of {', '.join(known)}"
 
 
-def _pattern(glob: str) -> re.Pattern[str]:
+def glob_pattern(glob: str) -> re.Pattern[str]:
     """A glob over paths: `*` and `?` stay within a folder, `**` does not."""
     pieces = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
     split = re.split(r"(\*\*/|\*\*|\*|\?)", glob.removeprefix("./"))

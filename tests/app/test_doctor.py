@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -54,12 +55,72 @@ def test_files_that_are_known_to_hold_no_answers_are_not_proposed(landing: Path)
     assert [file.path for file in found.files if file.refusals] == ["m.csv", "train.jsonl", "x.jsonl"]
 
 
-def test_names_that_would_break_toml_do_not(tmp_path: Path) -> None:
-    row = {'a"]\n[x': {"id": 1}, 'b\\"\u2028': {"answer\u0007": "x"}, "text": "a\n[[files]]\nb"}
-    (tmp_path / 'strange "name"\n.jsonl').write_text(json.dumps(row))
-    (entry,) = tomllib.loads(examine_landing(tmp_path).proposal)["files"]
+def test_names_that_would_break_toml_do_not(landing: Path) -> None:
+    row = {'a"\n=x': {"id": 1}, 'a"]\n[x': 1, 'b\\"\u2028': {"answer\u0007": "x"}, "text": "a\n[[files]]\nb"}
+    (landing / "x.jsonl").unlink()
+    (landing / 'strange "name"\n.jsonl').write_text(json.dumps(row))
+    (entry,) = tomllib.loads(examine_landing(landing).proposal)["files"]
     assert entry["match"] == 'strange "name"\n.jsonl'
-    assert entry["fields"]["prompt_id"] == 'a"]\n[x.id'
+    assert entry["fields"]["prompt_id"] == 'a"\n=x.id'
+    (landing / "instructions.jsonl").unlink()  # the same as a comment
+    assert tomllib.loads(examine_landing(landing).proposal) == {}
+
+
+def _completed(proposal: str, **paths: str) -> str:
+    """The proposal as its owner completes it: without the first "# " of each line of an entry, and with these paths."""
+    entry = proposal[proposal.index("# [[files]]") :]
+    text = "\n".join(line.removeprefix("# ") for line in entry.splitlines())
+    for target, path in paths.items():
+        text = text.replace(f'fields.{target} = "…"', f'fields.{target} = "{path}"')
+    return text
+
+
+def test_fields_of_unknown_names_are_left_to_fill_in_once_for_all_files_that_have_them(landing: Path) -> None:
+    (landing / "x.jsonl").unlink()
+    (landing / "runs").mkdir()
+    for name in ("a", "b"):
+        row = {"item": {"ref": 1}, "gen": [{"txt": "Ответ"}], "engine": {"name": "x"}}
+        (landing / "runs" / f"{name}.jsonl").write_text(json.dumps(row))
+    before = examine_landing(landing)
+    assert tomllib.loads(before.proposal) == {}
+    assert before.proposal.count("[[files]]") == 1 and '# match = "runs/*.jsonl"' in before.proposal
+    assert 'format = "answers"' in before.proposal and "item.ref, gen[0].txt, engine.name" in before.proposal
+    (landing / "landing.toml").write_text(before.proposal)
+    assert [file for file in examine_landing(landing).files if file.path != "landing.toml"] == list(before.files)
+    text = _completed(before.proposal, prompt_id="item.ref", answer="gen[0].txt", model_id="engine.name")
+    (landing / "landing.toml").write_text(text)
+    found = {file.path: file for file in examine_landing(landing).files}
+    assert (found["runs/a.jsonl"].format, found["runs/a.jsonl"].accepted) == ("answers", 1)
+    assert found["instructions.jsonl"].accepted == 1
+
+
+def test_an_entry_by_which_no_row_would_be_used_is_no_entry(landing: Path) -> None:
+    (landing / "x.jsonl").write_text(json.dumps(STRANGE | {"meta": {"id": 99}}))
+    proposal = examine_landing(landing).proposal
+    assert tomllib.loads(proposal) == {}
+    assert 'no instruction has prompt_id "99"' in proposal and '# fields.prompt_id = "meta.id"' in proposal
+
+
+@pytest.mark.parametrize(
+    ("unknown", "known", "globs"),
+    [
+        (("runs/a.jsonl", "runs/b.jsonl"), (), ["runs/*.jsonl"]),
+        (("runs/1/a.jsonl", "runs/2/b.jsonl"), (), ["runs/**/*.jsonl"]),
+        (("run-a.jsonl", "run-b.jsonl"), ("m.jsonl",), ["run-*.jsonl"]),
+        (("p/run-a.jsonl", "q/run-b.jsonl"), (), ["**/*.jsonl"]),
+        (("a.jsonl", "b.jsonl"), ("m.jsonl",), ["a.jsonl", "b.jsonl"]),
+        (("a/x.jsonl", "aa/x.jsonl"), ("b/m.jsonl", "a/m.jsonl"), ["a**/x.jsonl"]),
+    ],
+)
+def test_files_of_the_same_fields_share_a_glob_that_no_other_file_matches(
+    tmp_path: Path, unknown: Sequence[str], known: Sequence[str], globs: Sequence[str]
+) -> None:
+    (tmp_path / "instructions.csv").write_text("prompt_id,instruction\n1,Вопрос\n")
+    rows = [*((path, STRANGE) for path in unknown), *((path, {"prompt_id": 1, "answer": "а"}) for path in known)]
+    for path, row in rows:
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(json.dumps(row))
+    assert [entry["match"] for entry in tomllib.loads(examine_landing(tmp_path).proposal)["files"]] == globs
 
 
 def test_the_command_writes_only_when_asked(landing: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -72,6 +72,13 @@ def test_the_list_has_the_packaged_and_the_homes_profiles(tmp_path: Path) -> Non
     assert "cannot be used" in out
 
 
+def test_a_misspelt_profile_is_told_the_nearest_and_the_variable_only_where_it_was_used() -> None:
+    _, _, err = pollux("judges", "show", "pollux-4")
+    assert "got 'pollux-4'; did you mean pollux-4b?" in err and "POLLUX_PROFILE" not in err
+    _, _, err = pollux("plan", POLLUX_PROFILE="pollux4b")
+    assert err.startswith("error: POLLUX_PROFILE: ") and err.endswith("got 'pollux4b'; did you mean pollux-4b?\n")
+
+
 def test_a_profile_is_shown_with_its_identity_its_request_and_its_prompts(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text(OWN, encoding="utf-8")

@@ -362,6 +362,31 @@ def test_faults_of_fields_and_of_the_prompts_text_are_told_together(write: Write
     assert str(raised.value).count("mine.toml") == 1
 
 
+def test_an_unknown_field_hides_no_other_fault_of_its_section(write: Write) -> None:
+    text = """
+model = "m"
+[prompt]
+sytem = "…"
+system = "Оцените {answer}."
+template = "{instuction} {reference_answer} {answer} {criteria_name} {{criteria_rubrics}}"
+[reply]
+score = "json"
+pattern = "(1)"
+paths = "x"
+"""
+    with pytest.raises(ProfileError) as raised:
+        read_profile(write(text))
+    for fault in (
+        "prompt.sytem: no such field; did you mean system?",
+        "reply.paths: no such field",
+        'pattern: expected one with score = "regex"',
+        "{instuction} is no placeholder; did you mean {instruction}?",
+        "{{criteria_rubrics}}: expected one pair of braces",
+        "prompt.system: found {answer}",
+    ):
+        assert str(raised.value).count(fault) == 1, str(raised.value)
+
+
 def test_a_prompt_written_on_windows_loses_one_paragraph_without_a_reference(write: Write, tmp_path: Path) -> None:
     lines = "З: {instruction}\r\n\r\nЭ: {reference_answer}\r\n\r\nО: {answer} {criteria_name}\r\n{criteria_rubrics}"
     (tmp_path / "prompt.txt").write_bytes(lines.encode())
@@ -474,6 +499,9 @@ def test_an_unknown_name_is_told_the_known_ones(write: Write, tmp_path: Path) ->
         find_profile("pollux-5b", tmp_path)
     for known in ("pollux-4b", "mine", f"the name of one in {tmp_path / 'judges'}", "'pollux-5b'"):
         assert known in str(raised.value)
+    for typo, meant in (("pollux4b", "pollux-4b"), ("miine", "mine")):
+        with pytest.raises(ProfileError, match=f"got '{typo}'; did you mean {meant}\\?$"):
+            find_profile(typo, tmp_path)
 
 
 def test_the_judges_of_the_cards_table_prometheus_and_openai_have_profiles() -> None:

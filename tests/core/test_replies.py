@@ -202,6 +202,24 @@ def test_the_json_format(content: str, finish_reason: str, status: VerdictStatus
     assert (reply.status, reply.score) == (status, score)
 
 
+@pytest.mark.parametrize(
+    ("place", "content", "problem"),
+    [
+        (ScorePlace(ReplyFormat.JSON, "verdict.score"), "\n\n0", "JSON with a number at `verdict.score`, got '0'"),
+        (ScorePlace(ReplyFormat.JSON), '{"mark": 1}', "JSON with a number at `score`, got '{\"mark\": 1}'"),
+        (ScorePlace(ReplyFormat.TAG), "…</think>1", "one number between <score> and </score>, at the end, got '1'"),
+        (ScorePlace(ReplyFormat.REGEX, pattern="score=(1)"), "1", "one match of the pattern 'score=(1)', got '1'"),
+        (ScorePlace(ReplyFormat.FEEDBACK_RESULT), "1", "one [RESULT] with a number, got '1'"),
+        (ScorePlace(ReplyFormat.SCORE_AFTER_REASONING), " ", "one number, got ''"),
+    ],
+)  # fmt: skip
+def test_a_reply_without_a_score_is_told_what_was_expected_and_found(
+    place: ScorePlace, content: str, problem: str
+) -> None:
+    reply = read_reply(replace(JSON, score=place), MessageParts(content, None), "stop", LEVELS)
+    assert (reply.status, reply.problem) == (VerdictStatus.UNPARSEABLE, f"expected {problem}")
+
+
 texts = st.none() | st.text(max_size=60) | st.text(alphabet='0123456789.,-/ <think>[RESULT]{}":score', max_size=60)
 scales = st.lists(st.floats(-100, 100), min_size=1, max_size=6).map(tuple)
 

@@ -153,8 +153,9 @@ def test_a_broken_landing_toml_refuses_the_files_below_it_and_no_others(files: F
     files.read()
     expected = [("x/landing.toml", 0, "invalid_landing_toml"), ("x/y/m.jsonl", 0, "invalid_landing_toml")]
     assert files.rejected() == expected
-    details = files.details()
-    assert all(said in detail for detail in details) and details[1].startswith("x/landing.toml cannot be used: ")
+    fault, of_the_file_below = files.details()
+    assert said in fault
+    assert of_the_file_below == "x/landing.toml cannot be used, see what is said of it"
     assert [model for model, *_ in files.outputs()] == ["n"]
 
 

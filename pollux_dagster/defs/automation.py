@@ -257,6 +257,11 @@ def is_whole(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
     return len(run.step_keys_to_execute) == len(plan.steps)  # the UI names all steps for a whole run
 
 
+def is_whole_evaluation(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
+    """Whether the run goes all the way from the landing folder to the publication, for every model."""
+    return run.job_name == evaluate_job.name and is_whole(instance, run)
+
+
 def _instance(context: dg.SensorEvaluationContext) -> dg.DagsterInstance:
     ref = context.instance_ref
     if ref is None:

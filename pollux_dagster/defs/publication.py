@@ -11,7 +11,7 @@ from pollux_dagster import __version__
 from pollux_dagster.app.news import record_publication
 from pollux_dagster.app.resources import LedgerResource, PublicationResource
 from pollux_dagster.core.files import write_private
-from pollux_dagster.defs.automation import evaluate_job, is_whole
+from pollux_dagster.defs.automation import is_whole_evaluation
 from pollux_dagster.warehouse.contracts import Contract
 from pollux_dagster.warehouse.duckdb_resource import WarehouseResource
 from pollux_dagster.warehouse.leaderboard_plot import draw_leaderboard
@@ -59,7 +59,7 @@ def publication_asset(
             picture = draw_leaderboard(con)
             if picture is not None:
                 write_private(report.path.with_name("leaderboard.png"), picture)
-            if context.run.job_name == evaluate_job.name and is_whole(context.instance, context.run):
+            if is_whole_evaluation(context.instance, context.run):
                 record_publication(con, context.run.run_id, started, configuration, report.path, Path(ledger.root))
         context.log.info(f"published {report.tables} tables, {report.rows} rows: {report.path}")
         return dg.MaterializeResult(

@@ -34,7 +34,7 @@ _WANTED: Mapping[str, tuple[str, ...]] = {
     "pollux_instructions": ("prompt_id", "instruction"),
 }
 _OPENING = "# A beginning: check every path, and delete what is not meant. See landing.toml in docs/run.md.\n"
-_COMPLETE = 'correct the paths and take the first "# " out of each line'
+_ACTIVATE = 'take the first "# " out of each line'
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,10 +140,10 @@ def _written_field(target: str, entry: ProposedEntry) -> str:
 
 def _why_not(entry: ProposedEntry) -> Iterator[str]:
     if not entry.fields:
-        yield f"# No field was recognised by its name: {_COMPLETE}."
+        yield f"# No field was recognised by its name: fill in the paths and {_ACTIVATE}."
         return
     in_one_line = "".join(c if c.isprintable() else " " for c in entry.fault[:300])
-    yield f"# With these paths no row would be used: {_COMPLETE}. The first refusal:"
+    yield f"# With these paths no row would be used: correct them and {_ACTIVATE}. The first refusal:"
     yield f"#   {in_one_line}"
 
 

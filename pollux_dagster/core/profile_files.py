@@ -11,7 +11,7 @@ import re
 import stat
 import time
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from functools import cache
 from importlib.resources import files
@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError, field_validator, model_validator
-from pydantic_core import ErrorDetails
 
 from pollux_dagster.core.patterns import SlowPatternError, groups_of, matches_of
 from pollux_dagster.core.profiles import JudgeProfile, ReplyFormat, RequestForm, Sampling, ScorePlace
@@ -318,7 +317,7 @@ def _without_unknown(content: Mapping[str, Any], error: ValidationError) -> Mapp
     return known
 
 
-def _all_errors(error: ValidationError, known: Mapping[str, Any]) -> list[ErrorDetails]:
+def _all_errors(error: ValidationError, known: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
     """The errors found at first, and those that show once the unknown fields are out of the way."""
     found = error.errors()
     try:

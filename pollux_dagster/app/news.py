@@ -14,12 +14,11 @@ import sys
 from datetime import datetime
 from functools import cache
 from importlib.metadata import version
+from importlib.resources import files
 from pathlib import Path
 
 import duckdb
 
-import dbt_like_sql
-import pollux_dagster
 from pollux_dagster.app.resources import Resources, records_folder
 from pollux_dagster.ingest.resolve import resolved_state
 from pollux_dagster.settings import Settings
@@ -72,14 +71,14 @@ def published_without_news(settings: Settings) -> str | None:
     try:
         with connect(settings.warehouse, read_only=True, wait_s=0) as con:
             recorded = con.execute(_LAST_PUBLICATION, [PUBLISH_STEP]).fetchone()
-            if recorded is None or not _is_settled(con, settings, state=recorded[1], files=recorded[2]):
+            if recorded is None or not _is_settled(con, settings, state=recorded[1], file_state=recorded[2]):
                 return None
         return _publication_of(settings.published, recorded[0])
     except Exception:  # whatever it is, the run that follows will say it, and mark the publication as not renewed
         return None
 
 
-def _is_settled(con: duckdb.DuckDBPyConnection, settings: Settings, *, state: str, files: str) -> bool:
+def _is_settled(con: duckdb.DuckDBPyConnection, settings: Settings, *, state: str, file_state: str) -> bool:
     use = Resources.of(settings)
     judge_id = use.judge.identity().judge_id
     return (
@@ -88,7 +87,7 @@ def _is_settled(con: duckdb.DuckDBPyConnection, settings: Settings, *, state: st
         and use.landing.is_current(con)
         and not use.ledger.open().has_journals()
         and not has_pending(con, judge_id=judge_id)
-        and files == _files_state(settings.published)
+        and file_state == _files_state(settings.published)
     )
 
 
@@ -122,8 +121,8 @@ def _files_state(published: Path) -> str:
 def _code_state() -> str:
     """A hash of the code, because another version may compute other tables from the same rows."""
     digest = hashlib.sha256(repr((sys.version, [version(package) for package in _COMPUTING])).encode())
-    for package in (pollux_dagster, dbt_like_sql):
-        root = Path(str(package.__file__)).parent
+    for package in ("pollux_dagster", "dbt_like_sql"):
+        root = Path(str(files(package)))
         for path in sorted(path for path in root.rglob("*") if path.suffix in _CODE and path.is_file()):
             digest.update(f"{path.relative_to(root)}\0".encode())
             digest.update(path.read_bytes())

@@ -67,7 +67,9 @@ class WholeCheck:
             found = await self._expected(client, prompt)
             if found is None:
                 return _cut(least, tokens) if least > tokens else None
-            expected = _LEAST_SHARE * found  # not `least`: some tokenizers join words
+            expected = _LEAST_SHARE * found
+            if found < _LEAST_SHARE * tokens:  # its numbers do not add up; where they do, a tokenizer may join words
+                expected = max(expected, least)
             if tokens >= expected:
                 self._read_whole = max(self._read_whole, tokens)
                 kind = self._kinds[_kind_of(prompt)]

@@ -121,6 +121,13 @@ def test_no_prompt_that_was_read_whole_is_suspected_in_the_end(count: Callable[[
     assert log == []
 
 
+def test_a_tokenizer_that_joins_words_is_no_cut() -> None:
+    """As those of SuperBPE (arXiv 2503.13423) do, whose tokens may be of several words."""
+    with FakeJudge(reporting(lambda text: len(text.split()) // 2 + TEMPLATE)) as judge:
+        found, _ = checked(judge, [words(size, "о") for size in range(400, 1_400, 100)])
+    assert not any(found)
+
+
 def test_a_server_that_leaves_out_what_it_has_cached_is_believed_and_it_is_said_once() -> None:
     read: set[str] = set()
 

@@ -105,14 +105,7 @@ def rebuild(
 @app.command()
 def show(home: Home = None) -> None:
     """Print the published tables."""
-    from pollux_dagster.publication_access import QueryError
-    from pollux_dagster.report import print_report
-
-    settings = _settings(POLLUX_HOME=home)
-    try:
-        print_report(settings.published, console, settings.query_limits)
-    except (FileNotFoundError, QueryError) as error:
-        _fail(str(error))
+    _print_published(_settings(POLLUX_HOME=home))
 
 
 @app.command(cls=_Query)
@@ -433,8 +426,7 @@ def _take_judge_key(environment: dict[str, str], settings: Settings) -> int | No
 
 def _evaluate(settings: Settings, *, force: bool = False, rebuild: bool = False) -> None:
     from pollux_dagster.app.news import published_without_news
-    from pollux_dagster.publication_access import QueryError
-    from pollux_dagster.report import last_check, print_blocked, print_report
+    from pollux_dagster.report import last_check, print_blocked
 
     if not settings.landing.is_dir():
         _fail(f"expected a landing folder at {settings.landing}, found none; give one with --landing")
@@ -443,10 +435,7 @@ def _evaluate(settings: Settings, *, force: bool = False, rebuild: bool = False)
             f"nothing is new since the publication of {published_at}, so nothing was done; --force builds, checks and "
             "publishes everything again"
         )
-        try:
-            print_report(settings.published, console, settings.query_limits)
-        except QueryError as error:
-            _fail(str(error))
+        _print_published(settings)
         return
     from pollux_dagster.app.evaluation import NoAnswersError, evaluate_landing
     from pollux_dagster.definitions import build_defs
@@ -460,13 +449,20 @@ def _evaluate(settings: Settings, *, force: bool = False, rebuild: bool = False)
     except (NoAnswersError, ForeignInstanceError, WarehouseLockedError) as error:
         _fail(str(error))
     if settings.published.exists():
-        try:
-            print_report(settings.published, console, settings.query_limits)
-        except QueryError as error:
-            _fail(str(error))
+        _print_published(settings)
     if not succeeded:
         print_blocked(settings.warehouse, before, console)
         _fail("\n".join(["the run failed; the tables above, if any, are the last good publication", *causes]))
+
+
+def _print_published(settings: Settings) -> None:
+    from pollux_dagster.publication_access import QueryError
+    from pollux_dagster.report import print_report
+
+    try:
+        print_report(settings.published, console, settings.query_limits)
+    except (FileNotFoundError, QueryError) as error:
+        _fail(str(error))
 
 
 def _settings(**given: str | Path | None) -> Settings:

@@ -91,7 +91,8 @@ def _owners(text: str) -> tuple[str, ...]:
 def _server_address(url: str) -> str:
     parts = urlsplit(url)
     if url and not (parts.scheme in ("http", "https") and parts.hostname):
-        found = "one with a user or password" if "@" in url else repr(url)  # which would end up in a log
+        # A password, or a key after the "?", would end up in a log.
+        found = "one with a user or password" if "@" in url else repr(url.partition("?")[0])
         raise ValueError(f"expected an address like http://host:port/v1, got {found}")
     if url.partition("?")[0].rstrip("/").endswith("/chat/completions"):
         raise ValueError(

@@ -53,9 +53,10 @@ def test_a_servers_command_may_have_json_in_it() -> None:
 def test_an_address_that_is_none_is_refused_before_anything_is_done(address: str) -> None:
     with pytest.raises(ValueError, match=f"POLLUX_JUDGE_URL: expected an address like http.*, got '{address}'"):
         Settings.from_environment({"POLLUX_JUDGE_URL": address})
-    with pytest.raises(ValueError) as refused:
-        Settings.from_environment({"POLLUX_JUDGE_URL": "user:secret@judge:8000/v1"})
-    assert "secret" not in str(refused.value)
+    for secret in ("user:secret@judge:8000/v1", "judge:8000/v1?key=secret"):
+        with pytest.raises(ValueError, match="POLLUX_JUDGE_URL: ") as refused:
+            Settings.from_environment({"POLLUX_JUDGE_URL": secret})
+        assert "secret" not in str(refused.value)
 
 
 @pytest.mark.parametrize("ending", ["/chat/completions", "/chat/completions/", "/chat/completions?api-version=1"])

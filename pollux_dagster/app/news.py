@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import subprocess
 import sys
 from datetime import datetime
 from functools import cache
@@ -78,6 +80,20 @@ def published_without_news(settings: Settings) -> str | None:
         return None
 
 
+def published_without_news_within(settings: Settings, seconds: float) -> str | None:
+    """`published_without_news`; None as well where it takes longer, as it may with a large landing folder.
+
+    Asked in a process of its own, which can be ended, and with which its hold on the warehouse ends.
+    """
+    environment = {**os.environ, **settings.to_environment()}
+    command = [sys.executable, "-m", __name__]
+    try:
+        done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, timeout=seconds, check=False)
+    except subprocess.TimeoutExpired:
+        return None
+    return done.stdout.strip() or None
+
+
 def _is_settled(con: duckdb.DuckDBPyConnection, settings: Settings, *, state: str, file_state: str) -> bool:
     use = Resources.of(settings)
     judge_id = use.judge.identity().judge_id
@@ -143,3 +159,7 @@ def _publication_of(published: Path, run_id: str) -> str | None:
 _LAST_PUBLICATION = """
 SELECT run_id, details->>'state', details->>'files' FROM meta.runs WHERE step = ? ORDER BY position DESC LIMIT 1
 """
+
+
+if __name__ == "__main__":
+    print(published_without_news(Settings.from_environment()) or "")  # noqa: T201

@@ -53,6 +53,7 @@ def plan_landing(settings: Settings, *, difference: float, power: float) -> Land
             reply_tokens=profile.sampling.max_tokens,
             template_characters=len(profile.template.with_reference) + len(profile.system_message or ""),
         )
+        comparison, why_not = None, ""
         try:
             comparison = plan_comparison(
                 con,
@@ -62,9 +63,7 @@ def plan_landing(settings: Settings, *, difference: float, power: float) -> Land
                 aggregation=settings.human_aggregation,
             )
         except ValueError as error:
-            comparison, why_not = None, str(error)
-        else:
-            why_not = ""
+            why_not = str(error)
         files, held = examined_files(con), _holding_back(con, settings)
         return LandingPlan(identity.judge_name, pending, comparison, why_not, files, held)
 

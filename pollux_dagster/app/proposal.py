@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -97,23 +96,17 @@ def _glob(wanted: Sequence[str], paths: Sequence[str]) -> str | None:
     star, below = ("*", "*") if len(folders) == 1 else ("**", "**/*")
     folder = os.path.commonpath(folders)
     endings = {PurePosixPath(path).suffix for path in wanted}
-    start = _common_start(wanted)
+    start = os.path.commonprefix(wanted)  # noqa: RUF071 - of names, not of folders
     rests = [path.removeprefix(start)[::-1] for path in wanted]
     candidates = (
         ("" if folder in ("", ".") else f"{folder}/") + below + (endings.pop() if len(endings) == 1 else ""),
-        start + star + _common_start(rests)[::-1],
+        start + star + os.path.commonprefix(rests)[::-1],  # noqa: RUF071
     )
     for glob in candidates:
         pattern = glob_pattern(glob)
         if {path for path in paths if pattern.fullmatch(path)} == set(wanted):
             return glob
     return None
-
-
-def _common_start(texts: Sequence[str]) -> str:
-    """The longest text with which all of these begin: what the first and the last of them in order have in common."""
-    pairs = zip(min(texts), max(texts), strict=False)
-    return "".join(a for a, _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def _written(entry: ProposedEntry) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from pollux_dagster.app.news import published_without_news
+from pollux_dagster.app.news import published_without_news_within
 from pollux_dagster.ingest.watch import FolderWatch
 from pollux_dagster.runs.dagster_internals import (
     ASSET_PARTITION_RANGE_START_TAG,
@@ -39,6 +39,7 @@ _UNFINISHED = [
     dg.DagsterRunStatus.STARTING,
     dg.DagsterRunStatus.STARTED,
 ]
+NIGHT_COMPARES_S = 30.0  # a tick that takes a minute is given up, and with it the night
 REMEMBERED_INGESTS = 20
 LAUNCH_AGAIN_AFTER = (4, 12, 20)
 """Ticks of the landing sensor, 15 s each, after which a run that could not be launched is requested again."""
@@ -214,13 +215,14 @@ def nightly_schedule(settings: Settings) -> dg.ScheduleDefinition:
         cron_schedule=settings.nightly_cron,
         execution_timezone=settings.time_zone,
         default_status=dg.DefaultScheduleStatus.RUNNING,
-        description="Every night: judges what is new, was missed or had failed, and publishes the tables again.",
+        description="Every night: judges what is new, was missed or had failed, and publishes the tables; skipped "
+        "where nothing is new.",
     )
     def nightly(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         # Several nights may be due at once, for instance after the daemon was down for a week.
         if _waiting(context.instance, evaluate_job.name):
             return dg.SkipReason("an evaluation is waiting already; it takes what is there when it begins")
-        published_at = None if settings.fresh_within else published_without_news(settings)
+        published_at = None if settings.fresh_within else published_without_news_within(settings, NIGHT_COMPARES_S)
         if published_at:
             return dg.SkipReason(f"nothing is new since the publication of {published_at}")
         return dg.RunRequest()

@@ -214,7 +214,9 @@ def _files(found: Scan, taxonomy: Path | None) -> tuple[dict[str, LandingFile], 
     files = {file.path: file for file in (*found.files, *_package_files(taxonomy))}
     readings = Readings(found.files, [format_.name for format_ in FORMATS])
     ignored = [path for path in files if readings.of(path).is_ignored]
-    return {path: file for path, file in files.items() if path not in set(ignored)}, readings, ignored
+    for path in ignored:
+        del files[path]
+    return files, readings, ignored
 
 
 def _package_files(taxonomy: Path | None) -> list[LandingFile]:

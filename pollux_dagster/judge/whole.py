@@ -111,7 +111,11 @@ class WholeCheck:
             kind.rough[tokens] = rough
 
     async def _expected(self, client: JudgeClient, prompt: str) -> float | None:
-        """The prompt's tokens by the server's tokenizer, or by the tokens that it reports for its halves."""
+        """The prompt's tokens by the server's tokenizer, or by the tokens that it reports for its halves; None where it
+        does not answer, and once it has not several times.
+        """
+        if self._failures >= _MOST_FAILURES:
+            return None
         counted = await client.count_prompt_tokens(prompt)
         if isinstance(counted, int):
             return counted - TEMPLATE_TOKENS  # which some ways to count add

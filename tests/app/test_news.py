@@ -13,7 +13,7 @@ import duckdb
 import pytest
 
 from pollux_dagster.app import news
-from pollux_dagster.app.news import published_without_news
+from pollux_dagster.app.news import published_without_news, published_without_news_within
 from pollux_dagster.defs.automation import nightly_schedule
 from pollux_dagster.settings import Settings
 from pollux_dagster.warehouse.publish import mark_stale
@@ -176,3 +176,8 @@ def test_a_night_without_news_launches_nothing(evaluated: tuple[Path, str], tmp_
         assert "nothing is new since the publication of 20" in str(skipped.skip_message)
         assert isinstance(nightly_schedule(due)(context), dg.RunRequest)  # its policy counts the hours
     assert publication(settings) == before
+
+
+def test_a_home_that_takes_long_to_compare_has_its_night(evaluated: tuple[Path, str]) -> None:
+    assert published_without_news_within(at(*evaluated), 60.0)
+    assert published_without_news_within(at(*evaluated), 0.01) is None

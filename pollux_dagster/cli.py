@@ -13,9 +13,12 @@ import typer.core
 from rich.console import Console
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+
+    import duckdb
 
     from pollux_dagster.app.doctor import Examined
+    from pollux_dagster.explain.walk import Walked
     from pollux_dagster.settings import Settings
 
 
@@ -62,6 +65,11 @@ JudgeModel = Annotated[
     str | None,
     typer.Option(help="The judge's model, as it is recorded [default: $POLLUX_JUDGE_MODEL or the profile's]"),
 ]
+JudgeName = Annotated[
+    str | None, typer.Option("--judge", help="Only this judge of the publication: its name, profile, model or id")
+]
+AnswersShown = Annotated[int, typer.Option("--answers", min=0, help="How many answers to show")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print everything as JSON")]
 AcceptServedModel = Annotated[
     bool,
     typer.Option("--accept-served-model", help="Record the attached server's own name of its model, if it tells which"),
@@ -137,6 +145,46 @@ def query(
 
 
 @app.command()
+def explain(
+    what: Annotated[
+        str, typer.Argument(metavar="MODEL|VERDICT", help="A model, or the first digits of a verdict's key")
+    ],
+    home: Home = None,
+    judge: JudgeName = None,
+    task: Annotated[str | None, typer.Option(help="Only this task of the model")] = None,
+    criterion: Annotated[str | None, typer.Option(help="Only this criterion of the model: a name, or an id")] = None,
+    prompt_id: Annotated[str | None, typer.Option(help="The model's answer to this instruction")] = None,
+    answers: AnswersShown = 5,
+    profile: Annotated[str | None, typer.Option(help="Profile with the judge's template, if none here has it")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Walk a number back: from a model's mean to what takes points off it, to an answer, to one verdict.
+
+    A verdict is shown with its prompt, made again from the published texts, and with reply, file, judge and run.
+    """
+    from pollux_dagster.explain.walk import Wanted, walk_back
+
+    settings = _settings(POLLUX_HOME=home, POLLUX_PROFILE=profile)
+    wanted = Wanted(what, judge, task, criterion, prompt_id, answers)
+    _walk(settings, lambda con: walk_back(con, wanted, settings.home, settings.profile), as_json)
+
+
+@app.command("compare")
+def compare_models(
+    model: Annotated[str, typer.Argument(metavar="MODEL")],
+    other: Annotated[str, typer.Argument(metavar="MODEL")],
+    home: Home = None,
+    judge: JudgeName = None,
+    answers: AnswersShown = 5,
+    as_json: AsJson = False,
+) -> None:
+    """Compare two models: the difference, where the first is better and worse, the answers that make most of it."""
+    from pollux_dagster.explain.walk import compare
+
+    _walk(_settings(POLLUX_HOME=home), lambda con: compare(con, model, other, judge, answers), as_json)
+
+
+@app.command()
 def plan(
     landing: Landing = None,
     home: Home = None,
@@ -164,7 +212,7 @@ def plan(
 @app.command()
 def doctor(
     landing: Landing = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON")] = False,
+    as_json: AsJson = False,
     write: Annotated[bool, typer.Option("--write", help="Write the proposed landing.toml into the folder")] = False,
 ) -> None:
     """Say what each landing file was taken for and why rows are refused; propose a landing.toml for unknown files."""
@@ -257,7 +305,7 @@ def parity(
     choose: Annotated[
         list[str] | None, typer.Option(help="CHOICE=VALUE: fix a choice that is otherwise tried out; may be repeated")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Compare the judge with people on the POLLUX wide set as its model card does, without asking the judge."""
     import json
@@ -462,6 +510,26 @@ def _print_published(settings: Settings) -> None:
     try:
         print_report(settings.published, console, settings.query_limits)
     except (FileNotFoundError, QueryError) as error:
+        _fail(str(error))
+
+
+def _walk(settings: Settings, find: Callable[[duckdb.DuckDBPyConnection], Walked], as_json: bool) -> None:
+    """Print what `find` finds in the publication."""
+    import duckdb
+
+    from pollux_dagster.explain.printed import print_walk
+    from pollux_dagster.explain.walk import as_json as to_json
+    from pollux_dagster.publication_access import QueryError, bounded, open_publication
+
+    limits = settings.query_limits
+    try:
+        with open_publication(settings.published, limits) as con, bounded(con, limits, _end):
+            walked = find(con)
+            if as_json:
+                typer.echo(to_json(con, walked))
+            else:
+                print_walk(con, console, walked, settings.home)
+    except (FileNotFoundError, duckdb.Error, QueryError) as error:
         _fail(str(error))
 
 

@@ -115,6 +115,12 @@ def open_publication(
             yield con
 
 
+def has_table(con: duckdb.DuckDBPyConnection, schema: str, table: str) -> bool:
+    """Whether the publication has the table; publications of earlier versions have fewer."""
+    tables = con.sql("SELECT table_schema, table_name FROM information_schema.tables").fetchall()
+    return (schema, table) in tables
+
+
 def require_one_read(con: duckdb.DuckDBPyConnection, sql: str) -> None:
     """Accept only a single statement that reads: SELECT in all its forms, SHOW, DESCRIBE, SUMMARIZE, EXPLAIN of them.
 

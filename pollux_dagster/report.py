@@ -23,7 +23,7 @@ from rich.text import Text
 
 from pollux_dagster.core.exam import PROBES
 from pollux_dagster.core.text import escaped
-from pollux_dagster.publication_access import QueryLimits, bounded, open_publication, require_one_read
+from pollux_dagster.publication_access import QueryLimits, bounded, has_table, open_publication, require_one_read
 
 COMMAND = Path(sys.executable).with_name("pollux")
 EXAMPLE_QUERY = "SELECT model_id, mean_score, n, coverage FROM marts.model_quality ORDER BY mean_score DESC"
@@ -38,13 +38,13 @@ def print_report(published: Path, console: Console, limits: QueryLimits | None =
     """
     bounds = limits or QueryLimits()
     with open_publication(published, bounds) as con, bounded(con, bounds):
-        _staleness(con, console)
+        print_staleness(con, console)
         for judge_id, name, model, is_demonstration in con.execute(JUDGES).fetchall():
-            _judge(name, model, is_demonstration, console)
+            print_judge(name, model, is_demonstration, console)
             _print(con, console, "Leaderboard", LEADERBOARD, [judge_id])
             _tasks(con, console, judge_id)
             _print(con, console, "Coverage: requests and what became of them", COVERAGE, [judge_id])
-        if _has(con, "judging", "admission") and con.sql(LEFT_OUT).fetchone():
+        if has_table(con, "judging", "admission") and con.sql(LEFT_OUT).fetchone():
             _print(con, console, "Left out of every table above", LEFT_OUT)
         _print(con, console, "Checks of the publication", CHECK_COUNTS)
         if con.sql(CHECKS_NOT_PASSED).fetchone():
@@ -56,17 +56,12 @@ def print_report(published: Path, console: Console, limits: QueryLimits | None =
     console.print(Text(f"Try:       {query}"), soft_wrap=True)
 
 
-def _staleness(con: duckdb.DuckDBPyConnection, console: Console) -> None:
-    if _has(con, "meta", "staleness") and (noted := con.sql(STALE).fetchone()):
+def print_staleness(con: duckdb.DuckDBPyConnection, console: Console) -> None:
+    """Print since when and why the publication could not be renewed, where that is so."""
+    if has_table(con, "meta", "staleness") and (noted := con.sql(STALE).fetchone()):
         published_at, since, reason = noted
         text = f"NOT CURRENT: published {published_at}, not renewed since {since}. {escaped(reason)}"
         console.print(Text(text, style="bold red"))
-
-
-def _has(con: duckdb.DuckDBPyConnection, schema: str, table: str) -> bool:
-    """Whether the publication has the table; publications of earlier versions have fewer."""
-    query = "FROM information_schema.tables WHERE table_schema = ? AND table_name = ?"
-    return con.execute(query, [schema, table]).fetchone() is not None
 
 
 def relative_to_cwd(path: Path) -> Path:
@@ -192,7 +187,7 @@ CHECKS_NOT_PASSED = """
 """
 
 
-def _judge(name: str, model: str, is_demonstration: bool, console: Console) -> None:
+def print_judge(name: str, model: str, is_demonstration: bool, console: Console) -> None:
     """Print the line above a judge's tables that names the judge."""
     if is_demonstration:
         console.print(
@@ -235,9 +230,9 @@ def print_exam(console: Console, judge_name: str, results: Sequence[Mapping[str,
     probes = [
         (
             row["probe"],
-            *(_figure(row[name]) for name in ("baseline_mean", "effect")),
-            _interval(row),
-            _figure(row["changed_share"]),
+            *(figure(row[name]) for name in ("baseline_mean", "effect")),
+            interval(row),
+            figure(row["changed_share"]),
             row["n"],
             row["failures"],
             "yes" if row["flagged"] else "",
@@ -248,7 +243,7 @@ def print_exam(console: Console, judge_name: str, results: Sequence[Mapping[str,
     columns = ("probe", "baseline", "effect", "95 % interval", "changed", "n", "failed", "flag")
     print_rows(console, f"Exam of {judge_name}: changes that should not move a score", columns, probes)
     criteria = [
-        (row["probe"], row["criteria_name"], _figure(row["effect"]), _interval(row), row["n"])
+        (row["probe"], row["criteria_name"], figure(row["effect"]), interval(row), row["n"])
         for row in results
         if row["grain"] == "criterion" and row["flagged"]
     ]
@@ -269,11 +264,13 @@ def print_exam(console: Console, judge_name: str, results: Sequence[Mapping[str,
         console.print(Text(f"{probe.name}: {probe.reason} ({probe.source})"), soft_wrap=True)
 
 
-def _figure(value: float | None) -> Decimal | None:
+def figure(value: float | None) -> Decimal | None:
+    """A number as tables show it, with three digits."""
     return None if value is None else Decimal(f"{value:.3f}")
 
 
-def _interval(row: Mapping[str, Any]) -> str | None:
+def interval(row: Mapping[str, Any]) -> str | None:
+    """The interval of a row with `ci_low` and `ci_high`, in words."""
     return None if row["ci_low"] is None else f"{row['ci_low']:.3f} to {row['ci_high']:.3f}"
 
 

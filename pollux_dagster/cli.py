@@ -6,7 +6,7 @@ import importlib.util
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 import typer.core
@@ -44,8 +44,7 @@ class _Query(typer.core.TyperCommand):
 
 
 app = typer.Typer(
-    cls=_Commands, help="From a folder of model answers to published quality tables.",
-    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+    cls=_Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
     rich_markup_mode=None,  # brackets in help texts are no mark-up
 )  # fmt: skip
 judges = typer.Typer(help="Judge profiles: which judges there are, how they are asked, and whether one can be read.")
@@ -74,6 +73,23 @@ AcceptServedModel = Annotated[
     bool,
     typer.Option("--accept-served-model", help="Record the attached server's own name of its model, if it tells which"),
 ]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from pollux_dagster import __version__
+
+        typer.echo(f"pollux_dagster {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and end")
+    ] = False,
+) -> None:
+    """From a folder of model answers to published quality tables."""
 
 
 @app.command()
@@ -142,6 +158,29 @@ def query(
             typer.echo(f"{rows} rows in {csv}")
     except (OSError, duckdb.Error, QueryError) as error:
         _fail(str(error))
+
+
+@app.command()
+def export(
+    folder: Annotated[Path, typer.Argument(help="Where the files go, one a table; made where it is missing")],
+    home: Home = None,
+    form: Annotated[Literal["csv", "parquet"], typer.Option("--format", help="CSV is safe for spreadsheets")] = "csv",
+    table: Annotated[
+        list[str] | None,
+        typer.Option(help="A table to write, such as staging.scores; may be repeated [default: marts]"),
+    ] = None,
+) -> None:
+    """Write the published tables as files: the marts, or the tables that are named."""
+    from pollux_dagster.export import export_tables
+    from pollux_dagster.publication_access import QueryError
+
+    settings = _settings(POLLUX_HOME=home)
+    try:
+        written = export_tables(settings.published, folder, table or (), form, settings.query_limits, abandon=_end)
+    except (FileNotFoundError, NotADirectoryError, QueryError) as error:
+        _fail(str(error))
+    for file, rows in written.items():
+        typer.echo(f"{rows} rows in {file}")
 
 
 @app.command()

@@ -22,6 +22,7 @@ from pollux_dagster.report import COMMAND, figure, interval, print_judge, print_
 _LOSSES = 12  # rows of the table; the others are summed up
 _KEY = 12  # digits of a verdict's key, enough to name it
 _EXCERPT = 160
+_REQUESTS = 10  # of one verdict, where many models gave one answer
 _ALARM = "bold red"
 
 
@@ -191,8 +192,11 @@ def _verdict(console: Console, found: ExplainedVerdict, made: Row) -> None:
     judge, verdict, first = found.judge, found.verdict, found.requests[0]
     _heading(console, Judge(first["judge_id"], first["judge_name"], judge.get("model", "?"), first["is_demonstration"]))
     _say(console, f"Verdict {found.verdict_key}", "bold")
-    for row in found.requests:
+    for row in found.requests[:_REQUESTS]:
         _say(console, _use(row))
+    if len(found.requests) > _REQUESTS:
+        others = len(found.requests) - _REQUESTS
+        _say(console, f"and {others} more answers in the same words; --json lists them")
     for contradiction in found.contradictions:
         _say(console, f"NOT EQUAL: {contradiction}", _ALARM)
     _key(console, found)
@@ -279,7 +283,7 @@ def _probabilities(verdict: Row) -> str | None:
 
 def _origin(console: Console, found: ExplainedVerdict, made: Row) -> None:
     """Files, runs and versions."""
-    for row in found.requests:
+    for row in found.requests[:_REQUESTS]:
         where = f"Answer of {row['model_id']}: {row['file_path']}, row {row['row_number']}"
         if row["file_sha256"] is None:
             _say(console, f"{where}; the publication has no record of this file", _ALARM)

@@ -55,7 +55,8 @@ console = Console(soft_wrap=False)
 DEMO_HOME = Path(".pollux/demo")
 
 Landing = Annotated[
-    Path | None, typer.Option(help="Folder of answers and instructions [default: $POLLUX_LANDING or landing]")
+    Path | None,
+    typer.Option(help="Folder of answers and instructions, or one such file [default: $POLLUX_LANDING or landing]"),
 ]
 Home = Annotated[Path | None, typer.Option(help="Where results are kept [default: $POLLUX_HOME or .pollux]")]
 Profile = Annotated[str | None, typer.Option(help="Judge profile [default: $POLLUX_PROFILE or pollux-4b]")]
@@ -237,8 +238,7 @@ def plan(
     from pollux_dagster.report import print_rows
 
     settings = _settings(POLLUX_LANDING=landing, POLLUX_HOME=home, POLLUX_PROFILE=profile)
-    if not settings.landing.is_dir():
-        _fail(f"expected a landing folder at {settings.landing}, found none; give one with --landing")
+    _require_landing(settings.landing)
     planned = plan_landing(settings, difference=difference, power=power)
     _print_files(planned.files)
     columns = ("model", "requests", "already judged", "over-length", "to ask")
@@ -261,8 +261,7 @@ def doctor(
     from pollux_dagster.core.text import escaped
 
     folder = _settings(POLLUX_LANDING=landing).landing
-    if not folder.is_dir():
-        _fail(f"expected a landing folder at {folder}, found none; give one with --landing")
+    _require_landing(folder)
     found = examine_landing(folder)
     if as_json:
         typer.echo(json.dumps(found.as_json(), ensure_ascii=False, indent=1))
@@ -483,6 +482,11 @@ def up(
     os.execve(sys.executable, command, environment)
 
 
+def _require_landing(landing: Path) -> None:
+    if not (landing.is_dir() or landing.is_file()):
+        _fail(f"expected a landing folder at {landing}, found none; give one with --landing")
+
+
 def _print_files(files: Sequence[Examined]) -> None:
     """The landing files as a table, and below it what is refused or noted."""
     from pollux_dagster.app.doctor import file_lines
@@ -515,8 +519,7 @@ def _evaluate(settings: Settings, *, force: bool = False, rebuild: bool = False)
     from pollux_dagster.app.news import published_without_news
     from pollux_dagster.report import last_check, print_blocked
 
-    if not settings.landing.is_dir():
-        _fail(f"expected a landing folder at {settings.landing}, found none; give one with --landing")
+    _require_landing(settings.landing)
     if not force and (published_at := published_without_news(settings)):
         typer.echo(
             f"nothing is new since the publication of {published_at}, so nothing was done; --force builds, checks and "

@@ -23,7 +23,14 @@ from rich.text import Text
 
 from pollux_dagster.core.exam import PROBES
 from pollux_dagster.core.text import escaped
-from pollux_dagster.publication_access import QueryLimits, bounded, has_table, open_publication, require_one_read
+from pollux_dagster.publication_access import (
+    QueryLimits,
+    bounded,
+    filled,
+    has_table,
+    open_publication,
+    require_one_read,
+)
 
 COMMAND = Path(sys.executable).with_name("pollux")
 EXAMPLE_QUERY = "SELECT model_id, mean_score, n, coverage FROM marts.model_quality ORDER BY mean_score DESC"
@@ -41,9 +48,9 @@ def print_report(published: Path, console: Console, limits: QueryLimits | None =
         print_staleness(con, console)
         for judge_id, name, model, is_demonstration in con.execute(JUDGES).fetchall():
             print_judge(name, model, is_demonstration, console)
-            _print(con, console, "Leaderboard", LEADERBOARD, [judge_id])
+            _print(con, console, "Leaderboard", filled(LEADERBOARD, judge=judge_id))
             _tasks(con, console, judge_id)
-            _print(con, console, "Coverage: requests and what became of them", COVERAGE, [judge_id])
+            _print(con, console, "Coverage: requests and what became of them", filled(COVERAGE, judge=judge_id))
         if has_table(con, "judging", "admission") and con.sql(LEFT_OUT).fetchone():
             _print(con, console, "Left out of every table above", LEFT_OUT)
         _print(con, console, "Checks of the publication", CHECK_COUNTS)
@@ -162,18 +169,18 @@ LEADERBOARD = """
            format('{:.3f}–{:.3f}', ci_low, ci_high) AS "95 % interval",
            if(rank_low = rank_high, rank_low::VARCHAR, rank_low || '–' || rank_high) AS "its rank",
            n, coverage::DECIMAL(9, 4) AS coverage, gated_share::DECIMAL(9, 3) AS gated
-    FROM marts.leaderboard WHERE judge_id = ? ORDER BY place, model_id
+    FROM marts.leaderboard WHERE judge_id = $judge ORDER BY place, model_id
 """
 BY_TASK = """
     SELECT task_type, model_id, task.mean_score::DECIMAL(9, 3)
     FROM marts.task_quality AS task JOIN marts.leaderboard AS board USING (judge_id, model_id)
-    WHERE judge_id = ? AND task.grain = 'model_task' ORDER BY board.place, model_id, task_type
+    WHERE judge_id = $judge AND task.grain = 'model_task' ORDER BY board.place, model_id, task_type
 """
 COVERAGE = """
     SELECT model_id AS model, n_requests AS requests, n_ok AS ok, n_requests - n_ok AS "not ok",
            coverage::DECIMAL(9, 4) AS coverage,
            prompt_tokens AS "prompt tokens", completion_tokens AS "completion tokens"
-    FROM marts.judge_coverage WHERE judge_id = ? ORDER BY model_id
+    FROM marts.judge_coverage WHERE judge_id = $judge ORDER BY model_id
 """
 CHECK_COUNTS = """
     SELECT count(*) FILTER (passed) AS passed, count(*) FILTER (NOT passed AND NOT blocking) AS warnings,
@@ -203,7 +210,7 @@ def print_judge(name: str, model: str, is_demonstration: bool, console: Console)
 
 def _tasks(con: duckdb.DuckDBPyConnection, console: Console, judge_id: str) -> None:
     """Print one row per task and one column per model in the order of the leaderboard, as many as fit."""
-    scores = con.execute(BY_TASK, [judge_id]).fetchall()
+    scores = con.execute(filled(BY_TASK, judge=judge_id)).fetchall()
     models = list(dict.fromkeys(model for _, model, _ in scores))
     shown = models[:MODELS_ACROSS]
     by_key = {(task, model): score for task, model, score in scores}
@@ -214,10 +221,8 @@ def _tasks(con: duckdb.DuckDBPyConnection, console: Console, judge_id: str) -> N
     print_rows(console, title, ["task", *shown], [[task, *(by_key.get((task, m)) for m in shown)] for task in tasks])
 
 
-def _print(
-    con: duckdb.DuckDBPyConnection, console: Console, title: str, query: str, values: Sequence[str] = ()
-) -> None:
-    result = con.execute(query, values)
+def _print(con: duckdb.DuckDBPyConnection, console: Console, title: str, query: str) -> None:
+    result = con.execute(query)
     columns = [column for column, *_ in result.description or ()]
     print_rows(console, title, columns, result.fetchall())
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -10,11 +9,10 @@ from typing import Any
 
 import duckdb
 
-from pollux_dagster.publication_access import has_table
+from pollux_dagster.publication_access import filled, has_table
 from pollux_dagster.report import JUDGES
 
 Row = dict[str, Any]
-_NAMED = re.compile(r"\$([a-z_]+)")
 _LISTED = 8  # names in a message
 _ID_DIGITS = 8
 
@@ -34,19 +32,10 @@ class Judge:
 
 
 def rows(con: duckdb.DuckDBPyConnection, sql: str, **values: str | int | None) -> list[Row]:
-    """The rows of a query in which `$name` stands for the value of that name.
-
-    As literals and not as parameters: for its first parameter a process imports pandas, which takes half a second.
-    """
-    result = con.execute(_NAMED.sub(lambda name: _literal(values[name[1]]), sql))
+    """The rows of a query in which `$name` stands for the value of that name."""
+    result = con.execute(filled(sql, **values))
     columns = [column for column, *_ in result.description or ()]
     return [dict(zip(columns, row, strict=True)) for row in result.fetchall()]
-
-
-def _literal(value: str | int | None) -> str:
-    if isinstance(value, str):
-        return "'" + value.replace("'", "''") + "'"
-    return "NULL" if value is None else str(value)
 
 
 def chosen_judges(con: duckdb.DuckDBPyConnection, given: str | None) -> list[Judge]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -340,6 +342,17 @@ def test_the_walk_goes_on_from_step_to_step_by_the_commands_it_prints(published:
     text = invoke(published, "explain", worst["verdict_key"][:12]).output
     assert "Key: computed again from the published texts, equal." in text
     assert "raw reply:\n> текст" in text
+
+
+def test_showing_and_explaining_wait_for_no_library_of_data_frames_and_for_nothing_of_dagster(published: Path) -> None:
+    code = (
+        "import sys; from pollux_dagster.cli import app\n"
+        f"for words in {[['show'], ['explain', ALPHA], ['explain', SHARED], ['compare', ALPHA, BETA]]!r}:\n"
+        f"    app([*words, '--home', {str(published.parent.parent)!r}], standalone_mode=False)\n"
+        "print(*{name.split('.')[0] for name in sys.modules})"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert {"pandas", "polars", "pyarrow", "scipy", "dagster"}.isdisjoint(ran.stdout.splitlines()[-1].split())
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,7 @@ JudgeModel = Annotated[
 JudgeName = Annotated[
     str | None, typer.Option("--judge", help="Only this judge of the publication: its name, profile, model or id")
 ]
-AnswersShown = Annotated[int, typer.Option("--answers", min=0, help="How many answers to show")]
+AnswersShown = Annotated[int, typer.Option("--answers", min=1, help="How many answers to show")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print everything as JSON")]
 AcceptServedModel = Annotated[
     bool,
@@ -560,19 +560,20 @@ def _walk(settings: Settings, find: Callable[[duckdb.DuckDBPyConnection], Walked
     import duckdb
 
     from pollux_dagster.explain.printed import print_walk
+    from pollux_dagster.explain.selection import publication
     from pollux_dagster.explain.walk import as_json as to_json
     from pollux_dagster.publication_access import QueryError, bounded, open_publication
 
     limits = settings.query_limits
     try:
         with open_publication(settings.published, limits) as con, bounded(con, limits, _end):
-            walked = find(con)
-            if as_json:
-                typer.echo(to_json(con, walked))
-            else:
-                print_walk(con, console, walked, settings.home)
+            walked, made = find(con), publication(con)
     except (FileNotFoundError, duckdb.Error, QueryError) as error:
         _fail(str(error))
+    if as_json:  # outside the limit of time, because a pager may wait
+        typer.echo(to_json(walked, made))
+    else:
+        print_walk(console, walked, made, settings.home)
 
 
 def _settings(**given: str | Path | None) -> Settings:

@@ -17,6 +17,7 @@ from typing import Any
 
 import duckdb
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -45,7 +46,7 @@ def print_report(published: Path, console: Console, limits: QueryLimits | None =
     """
     bounds = limits or QueryLimits()
     with open_publication(published, bounds) as con, bounded(con, bounds):
-        print_staleness(con, console)
+        _staleness(con, console)
         for judge_id, name, model, is_demonstration in con.execute(JUDGES).fetchall():
             print_judge(name, model, is_demonstration, console)
             _print(con, console, "Leaderboard", filled(LEADERBOARD, judge=judge_id))
@@ -63,8 +64,7 @@ def print_report(published: Path, console: Console, limits: QueryLimits | None =
     console.print(Text(f"Try:       {query}"), soft_wrap=True)
 
 
-def print_staleness(con: duckdb.DuckDBPyConnection, console: Console) -> None:
-    """Print since when and why the publication could not be renewed, where that is so."""
+def _staleness(con: duckdb.DuckDBPyConnection, console: Console) -> None:
     if has_table(con, "meta", "staleness") and (noted := con.sql(STALE).fetchone()):
         published_at, since, reason = noted
         text = f"NOT CURRENT: published {published_at}, not renewed since {since}. {escaped(reason)}"
@@ -285,7 +285,10 @@ def print_rows(console: Console, title: str, columns: Sequence[str], rows: Seque
     Rich cuts off what is beyond the width. A table that cannot be narrowed enough is therefore printed wider where
     nobody sees where a line ends (a pipe, a file), and on a terminal as one block per row.
     """
-    least = [max([1, *(min(len(escaped(row[at])), UNBROKEN) for row in rows)]) for at in range(len(columns))]
+    cells = [["" if value is None else escaped(value) for value in row] for row in rows]
+    headings = [textwrap.fill(escaped(name), HEADING) for name in columns]
+    longest = [max([1, *(cell_len(row[at]) for row in cells)]) for at in range(len(columns))]
+    least = [min(length, UNBROKEN) for length in longest]
     narrowest = sum(least) + 2 * len(columns) - 1
     console.print()
     if narrowest > console.width and console.is_terminal:
@@ -299,21 +302,35 @@ def print_rows(console: Console, title: str, columns: Sequence[str], rows: Seque
         show_edge=False,
         padding=(0, 1, 0, 0),
     )
-    headings = [textwrap.fill(escaped(name), HEADING) for name in columns]
+    of_headings = [max(map(cell_len, heading.split("\n"))) for heading in headings]
     if narrowest > console.width:
-        least = [max([room, *map(len, heading.split("\n"))]) for room, heading in zip(least, headings, strict=True)]
+        least = list(map(max, least, of_headings))
         console = Console(file=console.file, width=max(sum(least) + 2 * len(columns), WIDE), force_terminal=False)
+    widths = list(map(max, longest, of_headings))
+    for floor in (list(map(max, least, of_headings)), least):
+        widths = _narrowed(widths, floor, console.width - 2 * len(columns) + 1)
     for at, heading in enumerate(headings):
         numbers = bool(rows) and all(isinstance(row[at], (int, float, Decimal, NoneType)) for row in rows)
         table.add_column(
             Text(heading),
             justify="right" if numbers else "left",
-            min_width=least[at],
+            width=widths[at],
             overflow="fold",
         )
-    for row in rows:
-        table.add_row(*(Text("" if value is None else escaped(value)) for value in row))
+    for row in cells:
+        table.add_row(*map(Text, row))
     console.print(table)
+
+
+def _narrowed(widths: Sequence[int], floor: Sequence[int], room: int) -> list[int]:
+    """The widths of columns, narrowed towards `room` characters: the widest one gives way first, none below its floor.
+
+    Rich's own choice can be wider than the table, whose end is then cut off.
+    """
+    narrowed = [max(least, min(width, room)) for width, least in zip(widths, floor, strict=True)]
+    while sum(narrowed) > room and (wide := [at for at, width in enumerate(narrowed) if width > floor[at]]):
+        narrowed[max(wide, key=narrowed.__getitem__)] -= 1
+    return narrowed
 
 
 def _print_blocks(console: Console, title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import duckdb
 
-from pollux_dagster.explain.selection import Judge, Row, rows, unknown
+from pollux_dagster.explain.selection import Judge, Row, SelectionError, rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +40,11 @@ def explain_answer(
     outputs = rows(con, _OUTPUTS, model=model_id, prompt=prompt_id)
     instructions = rows(con, "FROM raw.instructions WHERE prompt_id = $prompt", prompt=prompt_id)
     if not outputs or not instructions:
-        answered = rows(con, "SELECT DISTINCT prompt_id FROM raw.model_outputs WHERE model_id = $model", model=model_id)
-        raise unknown(f"answer of {model_id} to the instruction", prompt_id, [row["prompt_id"] for row in answered])
+        nearest = [row["prompt_id"] for row in rows(con, _NEAREST, model=model_id, prompt=prompt_id)]
+        raise SelectionError(
+            f"the publication has no answer of {model_id} to the instruction {prompt_id!r}; the nearest of its "
+            f"instructions: {', '.join(map(repr, nearest)) or 'none'}"
+        )
     chosen = {"model": model_id, "prompt": prompt_id}
     judged = [
         JudgedAnswer(
@@ -54,6 +57,10 @@ def explain_answer(
     return ExplainedAnswer(model_id, instructions[0], outputs, [each for each in judged if each.requests])
 
 
+_NEAREST = """
+SELECT DISTINCT prompt_id FROM raw.model_outputs WHERE model_id = $model
+ORDER BY jaro_winkler_similarity(prompt_id, $prompt) DESC, prompt_id LIMIT 3
+"""
 _OUTPUTS = "FROM raw.model_outputs WHERE model_id = $model AND prompt_id = $prompt ORDER BY sample_index"
 _ANSWERS = """
 SELECT sample_index, repeat_index, answer_score, n, n_requests, gate_state FROM staging.answers

@@ -6,7 +6,6 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-import duckdb
 from rich.console import Console
 from rich.text import Text
 
@@ -14,10 +13,10 @@ from pollux_dagster.core.text import escaped, shortened
 from pollux_dagster.explain.answer import ExplainedAnswer, JudgedAnswer
 from pollux_dagster.explain.comparison import Comparison
 from pollux_dagster.explain.mean import ExplainedMean
-from pollux_dagster.explain.selection import Judge, Row, publication, told_apart
+from pollux_dagster.explain.selection import Judge, Row, told_apart
 from pollux_dagster.explain.verdict import ExplainedVerdict
 from pollux_dagster.explain.walk import Walked
-from pollux_dagster.report import COMMAND, figure, interval, print_judge, print_rows, print_staleness, relative_to_cwd
+from pollux_dagster.report import COMMAND, figure, interval, print_judge, print_rows, relative_to_cwd
 
 _LOSSES = 12  # rows of the table; the others are summed up
 _KEY = 12  # digits of a verdict's key, enough to name it
@@ -26,14 +25,16 @@ _REQUESTS = 10  # of one verdict, where many models gave one answer
 _ALARM = "bold red"
 
 
-def print_walk(con: duckdb.DuckDBPyConnection, console: Console, walked: Walked, home: Path) -> None:
-    """Print what was found, and the commands that go on from there."""
-    print_staleness(con, console)
+def print_walk(console: Console, walked: Walked, made: Row, home: Path) -> None:
+    """Print what was found in the publication `made`, and the commands that go on from there."""
+    if "stale_since" in made:
+        since = f"published {made['published_at']}, not renewed since {made['stale_since']}"
+        _say(console, f"NOT CURRENT: {since}. {made['stale_reason']}", _ALARM)
     match walked:
         case ExplainedAnswer():
             _answer(console, walked, home)
         case ExplainedVerdict():
-            _verdict(console, walked, publication(con))
+            _verdict(console, walked, made)
         case _:
             for each in walked:
                 if isinstance(each, Comparison):
@@ -70,9 +71,9 @@ def _mean(console: Console, found: ExplainedMean, home: Path) -> None:
     again = found.recomputed
     if found.published is None:
         _say(console, "Computed here from staging.scores: no mart has the mean of one task and one criterion.")
-    elif again["agrees"]:
+    elif again["agrees"] and again["n"]:
         _say(console, f"It is the mean of {again['n']} scores in staging.scores, computed again: equal.")
-    else:
+    elif not again["agrees"]:
         computed = f"{figure(again['mean_score'])} from {again['n']} scores"
         _say(console, f"NOT EQUAL to what staging.scores gives, {computed}: do not use this publication.", _ALARM)
     names = told_apart([*found.losses, *found.gates])
@@ -117,9 +118,11 @@ def _worst(console: Console, found: ExplainedMean, home: Path) -> None:
     if not found.worst:
         _say(console, "No answer lost a point.")
         return
+    gated = {"tripped": " (a gate tripped)"} if found.criterion else {}
     columns = ("instruction", "task", "score", "most off by", "its score", "why", "verdict")
     worst = [
-        (_numbered(row), row["task_type"], figure(row["answer_score"]), row["worst_criterion"],
+        (_numbered(row), row["task_type"], figure(row["answer_score"]),
+         row["worst_criterion"] + gated.get(row["gate_state"], ""),
          _score(row["worst_score"]), _excerpt(row["rationale_excerpt"]), row["verdict_key"][:_KEY])
         for row in found.worst
     ]  # fmt: skip

@@ -169,7 +169,8 @@ def _user(template: PromptTemplate, texts: Row) -> str:
 def _templates(judges_own: str, home: Path | None, given: str | None) -> Iterator[tuple[str, PromptTemplate]]:
     """The templates of the profiles there are, those of the most likely ones first."""
     own = [str(path) for path in own_profiles(home)]
-    for name in dict.fromkeys(filter(None, [given, judges_own, *own, *packaged_profiles()])):
+    packaged = sorted(packaged_profiles(), key=lambda name: not name.startswith(judges_own))
+    for name in dict.fromkeys(filter(None, [judges_own, given, *own, *packaged])):
         try:
             yield name, find_profile(name, home).template
         except ProfileError:

@@ -21,7 +21,6 @@ from pollux_dagster.explain.selection import (
     chosen_judges,
     chosen_model,
     chosen_task,
-    publication,
     rows,
 )
 from pollux_dagster.explain.verdict import ExplainedVerdict, explain_verdict
@@ -93,9 +92,10 @@ def _listed(judges: Sequence[str]) -> str:
     return f"the judge {judges[0]}" if len(judges) == 1 else f"no one of the judges {', '.join(judges)}"
 
 
-def as_json(con: duckdb.DuckDBPyConnection, walked: Walked) -> str:
-    """What was found and the publication it is from, as JSON; times in ISO 8601."""
-    made: Row = publication(con)
+def as_json(walked: Walked, made: Row) -> str:
+    """What was found and the publication `made` that it is from, as JSON; times in ISO 8601, and no character that a
+    terminal would act on.
+    """
     match walked:
         case ExplainedAnswer():
             found: Row = {"answer": asdict(walked)}
@@ -104,7 +104,8 @@ def as_json(con: duckdb.DuckDBPyConnection, walked: Walked) -> str:
         case _:
             kind = "comparisons" if isinstance(walked[0], Comparison) else "means"
             found = {kind: [asdict(each) for each in walked]}
-    return json.dumps({"publication": made} | found, ensure_ascii=False, indent=1, default=_text)
+    document = json.dumps({"publication": made} | found, ensure_ascii=False, indent=1, default=_text)
+    return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in document)
 
 
 def _text(value: object) -> str:

@@ -536,6 +536,9 @@ def _evaluate(settings: Settings, *, force: bool = False, rebuild: bool = False)
     causes: list[str] = []
     try:
         succeeded = evaluate_landing(build_defs(settings), settings, rebuild=rebuild, failed=causes.append)
+    except KeyboardInterrupt:
+        typer.echo("stopped: what was judged is kept, and the same command goes on from there", err=True)
+        raise typer.Exit(130) from None
     except (NoAnswersError, ForeignInstanceError, WarehouseLockedError) as error:
         _fail(str(error))
     if settings.published.exists():

@@ -24,8 +24,9 @@ from pollux_dagster.defs.automation import NEW, SCOPE_TAG
 from pollux_dagster.defs.metadata import row_count, rows_table
 from pollux_dagster.defs.partitions import landed_models, model_partitions, one_run, selected_partitions
 from pollux_dagster.judge.progress import PROGRESS_SECONDS, every
-from pollux_dagster.judge.server import AddressError, ServerError, UnstartableError
+from pollux_dagster.judge.server import AddressError, AttachError, ServerError, UnstartableError
 from pollux_dagster.ledger.ledger import Ledger
+from pollux_dagster.runs.home_lock import RUN_RETRIES_TAG
 from pollux_dagster.warehouse.admission import decide_admission
 from pollux_dagster.warehouse.duckdb_resource import WarehouseResource
 from pollux_dagster.warehouse.golden import GoldenRound, record_round
@@ -211,6 +212,8 @@ def _retried_while_the_server_is_away(context: dg.AssetExecutionContext) -> Iter
     except (AddressError, UnstartableError):
         raise
     except ServerError as error:
+        if isinstance(error, AttachError) and context.run.tags.get(RUN_RETRIES_TAG) == "0":
+            raise  # of a command, and whoever gave it knows best whether a server that does not answer will
         # What was judged is in the ledger. A server that could not be restarted may be available in a minute:
         # another process may still hold the GPU, or a node may be rebooting.
         left = RETRIES - context.retry_number

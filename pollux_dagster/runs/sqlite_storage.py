@@ -31,6 +31,7 @@ import dagster as dg
 import sqlalchemy as sa
 import yaml
 
+from pollux_dagster.runs.compute_logs import ComputeLogManager
 from pollux_dagster.runs.dagster_internals import (
     CompositeStorage,
     ConfigurableClassData,
@@ -47,7 +48,7 @@ KEPT_ENGINES = 32  # a run uses four files; the web server opens those of many r
 
 
 class HomeInstance(dg.DagsterInstance):
-    """Dagster's instance, with the storage of this module where its dagster.yaml names no other."""
+    """Dagster's instance, with this package's storage and logs where its dagster.yaml names no other."""
 
     @classmethod
     def config_schema(cls) -> Mapping[str, dg.Field]:
@@ -56,7 +57,7 @@ class HomeInstance(dg.DagsterInstance):
 
     @classmethod
     def config_defaults(cls, base_dir: str) -> Mapping[str, ConfigurableClassData | None]:
-        """Dagster's defaults, but for the class of each storage. The files are where Dagster's defaults have them."""
+        """Dagster's defaults, but for some classes of ours. The files are where Dagster's defaults have them."""
         defaults = InstanceRef.config_defaults(base_dir)
         classes = {"run_storage": RunStorage, "event_log_storage": EventLogStorage, "schedule_storage": ScheduleStorage}
         parts = {
@@ -65,9 +66,13 @@ class HomeInstance(dg.DagsterInstance):
             if (theirs := defaults[name]) is not None
         }
         whole = yaml.safe_dump({name: part._asdict() for name, part in parts.items()})
+        logs = defaults["compute_logs"]
+        if logs is not None:
+            logs = ConfigurableClassData(ComputeLogManager.__module__, ComputeLogManager.__name__, logs.config_yaml)
         return {
             **defaults,
             **parts,
+            "compute_logs": logs,
             "storage": ConfigurableClassData(CompositeStorage.__module__, CompositeStorage.__name__, whole),
         }
 

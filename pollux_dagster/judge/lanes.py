@@ -142,7 +142,8 @@ class Lanes:
 
     def require_one(self) -> None:
         """Raises the error of the servers when none is left."""
-        self._emptiest(self._open)
+        if not self._open:
+            raise self._ending()
 
     async def look(self) -> None:
         """Read the metrics of the servers in use once more."""
@@ -169,11 +170,12 @@ class Lanes:
 
     def _ending(self) -> Exception:
         """The error with which an evaluation without a server ends; one for which waiting may help, if any is."""
-        errors = {server.replica.name: server.error for server in self._servers}
-        if len(self._servers) == 1 and (only := self._servers[0].error) is not None:
-            return only
-        may_return = any(isinstance(e, ServerError) and not isinstance(e, AddressError) for e in errors.values())
-        text = "none of the judge's servers can be used:" + "".join(f"\n{name}: {e}" for name, e in errors.items())
+        errors = [server.error for server in self._servers]
+        if len(errors) == 1 and errors[0] is not None:
+            return errors[0].with_traceback(None)  # hundreds of requests may end with it, each with a part of their own
+        may_return = any(isinstance(error, ServerError) and not isinstance(error, AddressError) for error in errors)
+        named = [f"{server.replica.name}: {server.error}" for server in self._servers]
+        text = "\n".join(["none of the judge's servers can be used:", *named])
         return ServerError(text) if may_return else EvaluationError(text)
 
     def _use(self, server: _Server, lane: Lane) -> None:

@@ -93,6 +93,13 @@ def test_a_whole_answer_goes_to_one_server_and_all_servers_work(world: World, se
     assert "· 2 servers ·" in format_progress(world.lines[-1])
 
 
+def test_a_slow_server_holds_up_no_other(world: World, second: FakeJudge) -> None:
+    world.judge.otherwise = lambda call: replace(answer_well(call), wait_s=0.5)
+    report = world.evaluate(make_answers(60), server=attached(world.judge.url, second.url), limits=LIMITS)
+    assert report.by_status == {"ok": 180}
+    assert report.by_server[name(second)] >= 120
+
+
 def test_a_server_that_is_killed_loses_nothing_and_is_used_again_when_it_is_back(
     world: World, second: FakeJudge
 ) -> None:

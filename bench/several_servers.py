@@ -2,10 +2,10 @@
 
     python -m bench.several_servers
 
-Each server takes `--slots` requests at once and `--latency` seconds for each, so that a GPU's place is taken by a rate
-that is known. All of them are one process, which costs little; the ledger is written. The rate is that of the middle of
-a run, from a tenth of its verdicts to nine tenths: how long the client takes to find a server's capacity, and the last
-requests, are fixed costs that say nothing about many servers. The whole run's rate is printed beside it.
+Each server takes `--slots` requests at once and `--latency` seconds in the mean for each: its rate is known. All are
+one process, which costs little; the ledger is written. The rate is that of the middle of a run, from a tenth of its
+verdicts to nine tenths, since its first and last replies say nothing about many servers; the whole run's is printed
+beside it. From the client's CPU time a verdict follows how many servers it can keep busy.
 """
 
 from __future__ import annotations
@@ -13,17 +13,19 @@ from __future__ import annotations
 import argparse
 import asyncio
 import itertools
+import random
 import resource
 import subprocess
 import sys
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from aiohttp import web
 
-from bench.judge_throughput import CRITERIA_AN_ANSWER, make_answers, read_criteria
 from pollux_dagster.core.profile_files import packaged_profile
+from pollux_dagster.core.work import Answer, Criterion
 from pollux_dagster.judge.evaluate import evaluate
 from pollux_dagster.judge.progress import Progress
 from pollux_dagster.judge.server import ServerHandle, Servers, attach_all, attached_server
@@ -31,14 +33,20 @@ from pollux_dagster.judge.work import Evaluation
 from pollux_dagster.ledger.ledger import Ledger
 
 MODEL = "instant"
+BYTES_A_TOKEN = 4
+RUBRICS = "\n".join(
+    f"{level}: Ответ отвечает критерию в степени {level} из двух, и читателю это видно." for level in range(3)
+)
+CRITERIA = {name: Criterion(name, f"Критерий {name}", RUBRICS, (0.0, 1.0, 2.0), is_gate=False) for name in "abcde"}
 
 
 class LimitedServer:
-    """Answers `slots` requests at a time, each after `latency_s`, and reports as vLLM does how many run and wait."""
+    """Answers `slots` requests at a time, each after `latency_s` in the mean, and tells its load as vLLM does."""
 
     def __init__(self, slots: int, latency_s: float) -> None:
         self._slots = asyncio.Semaphore(slots)
         self._latency_s = latency_s
+        self._random = random.Random(0)
         self._running = self._waiting = 0
 
     async def start(self) -> int:
@@ -47,6 +55,7 @@ class LimitedServer:
         application.router.add_get("/health", self._health)
         application.router.add_get("/metrics", self._metrics)
         application.router.add_get("/v1/models", self._models)
+        application.router.add_post("/tokenize", self._tokenize)
         application.router.add_post("/v1/chat/completions", self._complete)
         runner = web.AppRunner(application, access_log=None)
         await runner.setup()
@@ -63,13 +72,16 @@ class LimitedServer:
     async def _models(self, _: web.Request) -> web.Response:
         return web.json_response({"data": [{"id": MODEL, "object": "model", "max_model_len": 8192}]})
 
+    async def _tokenize(self, request: web.Request) -> web.Response:
+        return web.json_response({"count": len(await request.read()) // BYTES_A_TOKEN})
+
     async def _complete(self, request: web.Request) -> web.Response:
         size = len(await request.read())
         self._waiting += 1
         async with self._slots:
             self._waiting -= 1
             self._running += 1
-            await asyncio.sleep(self._latency_s)
+            await asyncio.sleep(self._latency_s * self._random.uniform(0.5, 1.5))  # or replies would come in waves
             self._running -= 1
         message = {"role": "assistant", "content": "\n\n1", "reasoning": "Потому что."}
         return web.json_response(
@@ -77,7 +89,7 @@ class LimitedServer:
                 "id": f"chatcmpl-{request.headers['x-request-id']}",
                 "model": MODEL,
                 "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
-                "usage": {"prompt_tokens": size // 4, "completion_tokens": 4},
+                "usage": {"prompt_tokens": size // BYTES_A_TOKEN, "completion_tokens": 4},
             }
         )
 
@@ -93,17 +105,23 @@ def attach(url: str) -> ServerHandle:
         return handle
 
 
+def make_answers(pass_number: int, count: int) -> Iterator[Answer]:
+    """Distinct answers of about a thousand characters, with all criteria of each."""
+    for number in range(count):
+        text = f"Ответ {pass_number}-{number}: " + "из этого следует, что обе стороны правы лишь отчасти. " * 20
+        yield Answer("Сравните два взгляда.", None, text, [(f"{pass_number}-{number}-{key}", key) for key in CRITERIA])
+
+
 def judged(ports: list[int], verdicts: int, pass_number: int) -> tuple[float, float, float, dict[str, int]]:
     """Verdicts a second in the middle and over all, CPU seconds of the client a verdict, and verdicts by server."""
-    criteria = read_criteria()
     urls = [f"http://127.0.0.1:{port}/v1" for port in ports]
     servers: Servers = attach_all({url: partial(attach, url) for url in urls}, print)
     seen: list[Progress] = []
     before = resource.getrusage(resource.RUSAGE_SELF)
     with TemporaryDirectory(prefix="pollux-bench-") as folder:
         report = evaluate(
-            make_answers(pass_number, verdicts, criteria),
-            Evaluation(criteria, packaged_profile("pollux-4b"), "bench", "bench", total=verdicts, cached=0),
+            make_answers(pass_number, verdicts // len(CRITERIA)),
+            Evaluation(CRITERIA, packaged_profile("pollux-4b"), "bench", "bench", total=verdicts, cached=0),
             server=servers,
             ledger=Ledger(Path(folder)),
             progress=seen.append,
@@ -139,7 +157,7 @@ def main() -> None:
         try:
             alone = 0.0
             for number, count in zip(itertools.count(), given.servers, strict=False):
-                verdicts = round(possible * count * given.seconds / CRITERIA_AN_ANSWER) * CRITERIA_AN_ANSWER
+                verdicts = round(possible * count * given.seconds / len(CRITERIA)) * len(CRITERIA)
                 rate, over_all, cpu_s, by_server = judged(ports[:count], verdicts, number)
                 alone = alone or rate / count
                 shares = sorted(by_server.values())

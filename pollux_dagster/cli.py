@@ -60,7 +60,10 @@ Landing = Annotated[
 ]
 Home = Annotated[Path | None, typer.Option(help="Where results are kept [default: $POLLUX_HOME or .pollux]")]
 Profile = Annotated[str | None, typer.Option(help="Judge profile [default: $POLLUX_PROFILE or pollux-4b]")]
-JudgeUrl = Annotated[str | None, typer.Option(help="Attach to this OpenAI-compatible URL instead of a managed server")]
+JudgeUrl = Annotated[
+    list[str] | None,
+    typer.Option(help="Attach to this OpenAI-compatible URL instead of a managed server; may be repeated"),
+]
 JudgeModel = Annotated[
     str | None,
     typer.Option(help="The judge's model, as it is recorded [default: $POLLUX_JUDGE_MODEL or the profile's]"),
@@ -312,20 +315,21 @@ def check_judge(
 
     Nothing is recorded. Fails when a reply gives no score; a score that is no good judge's is only pointed out.
     """
-    from pollux_dagster.app.judges import tried_lines, tried_profile
+    from pollux_dagster.app.judges import tried_lines, tried_profiles
     from pollux_dagster.core.text import escaped
     from pollux_dagster.judge.server import ServerError
 
     given = {"POLLUX_HOME": home, "POLLUX_PROFILE": profile, "POLLUX_JUDGE_URL": judge_url}
     settings = _settings_of_judge(accept_served_model, **given, POLLUX_JUDGE_MODEL=judge_model)
     try:
-        tried = tried_profile(settings, lambda line: typer.echo(line, err=True))
+        tried = tried_profiles(settings, lambda line: typer.echo(line, err=True))
     except (ServerError, FileNotFoundError) as error:
         _fail(str(error))
-    for line in tried_lines(tried):
+    for line in (line for each in tried for line in tried_lines(each)):
         typer.echo(escaped(line))
-    if unread := sum(not each.is_usable for each in tried.requests):
-        _fail(f"{unread} of {len(tried.requests)} replies gave no score")
+    requests = [request for each in tried for request in each.requests]
+    if unread := sum(not request.is_usable for request in requests):
+        _fail(f"{unread} of {len(requests)} replies gave no score")
 
 
 @app.command()
@@ -334,7 +338,8 @@ def parity(
     home: Home = None,
     profile: Profile = None,
     judge_url: Annotated[
-        str | None, typer.Option(help="The URL that the judge was attached to, if it was [default: $POLLUX_JUDGE_URL]")
+        list[str] | None,
+        typer.Option(help="The URL that the judge was attached to, if it was [default: $POLLUX_JUDGE_URL]"),
     ] = None,
     judge_model: JudgeModel = None,
     card: Annotated[Path | None, typer.Option(help="Card file to compare with [default: the packaged one]")] = None,
@@ -579,11 +584,15 @@ def _walk(settings: Settings, find: Callable[[duckdb.DuckDBPyConnection], Walked
         print_walk(console, walked, made, settings.home)
 
 
-def _settings(**given: str | Path | None) -> Settings:
+def _settings(**given: str | Path | list[str] | None) -> Settings:
     """The environment's settings; options that were given override their variables."""
     from pollux_dagster.settings import Settings
 
-    options = {name: str(value) for name, value in given.items() if value is not None}
+    options = {
+        name: " ".join(value) if isinstance(value, list) else str(value)
+        for name, value in given.items()
+        if value is not None and value != []
+    }
     try:
         return Settings.from_environment({**os.environ, **options})
     except ValueError as error:
@@ -591,7 +600,7 @@ def _settings(**given: str | Path | None) -> Settings:
         _fail(str(error).removeprefix("POLLUX_PROFILE: " if "POLLUX_PROFILE" in options else ""))
 
 
-def _settings_of_judge(accept_served_model: bool, **given: str | Path | None) -> Settings:
+def _settings_of_judge(accept_served_model: bool, **given: str | Path | list[str] | None) -> Settings:
     """`_settings`; where `accept_served_model`, recording the attached server's own name of its model."""
     settings = _settings(**given)
     _say_which_profile(settings)
@@ -603,7 +612,7 @@ def _settings_of_judge(accept_served_model: bool, **given: str | Path | None) ->
 
     judge = Resources.of(settings).judge
     try:
-        served = judge.ask_served_model()
+        served = judge.ask_served_model(lambda line: typer.echo(line, err=True))
     except ServerError as error:
         _fail(str(error))
     if is_name_of(served, judge.judge_profile.model):

@@ -256,10 +256,10 @@ def _judge_pending(
     criteria: dict[str, Criterion],
     golden: GoldenSet,
 ) -> "tuple[EvaluationReport | None, GoldenRound | None]":
-    with judge.serve(context.log.info) as server:
-        endpoint = server.endpoint
-        context.log.info(f"judging on {endpoint.engine} {endpoint.engine_version} at {endpoint.server}")
-        golden_round = judge_golden_set(golden, server, judge, book, context.run.run_id, context.log.info)
+    with judge.serve(context.log.info) as servers:
+        for endpoint in servers.endpoints:
+            context.log.info(f"judging on {endpoint.engine} {endpoint.engine_version} at {endpoint.server}")
+        golden_round = judge_golden_set(golden, servers, judge, book, context.run.run_id, context.log.info)
         if not order.pending:
             return None, golden_round
         # Not at the top: the client of the OpenAI API costs seconds, and most processes that load this module and many
@@ -277,7 +277,7 @@ def _judge_pending(
                 total=order.total,
                 cached=order.cached,
             ),
-            server=server,
+            server=servers,
             ledger=book,
             progress=every(PROGRESS_SECONDS, context.log.info),
             log=context.log.warning,
@@ -298,6 +298,9 @@ def _report_metadata(report: "EvaluationReport | None") -> dict[str, dg.Metadata
         "asked": report.requested,
         "verdicts_by_status": rows_table(
             pl.DataFrame({"status": list(report.by_status), "verdicts": list(report.by_status.values())})
+        ),
+        "verdicts_by_server": rows_table(
+            pl.DataFrame({"server": list(report.by_server), "verdicts": list(report.by_server.values())})
         ),
         "prompt_tokens": report.prompt_tokens,
         "completion_tokens": report.completion_tokens,

@@ -17,7 +17,7 @@ _FEW_SAMPLES = 8
 _LONGEST_MEAN_TOKEN_BYTES = 16  # English has 4 to 5 bytes a token, Russian 4 to 7
 FEWEST_CHARS_PER_TOKEN = 3  # below it nothing was cut, and a closer look would only cost time
 _RUN = re.compile(r"(.)\1{4,}", re.DOTALL)
-_PIECE = re.compile(r"\S*\w|[^\w\s]+(?!\S)")
+_LETTER = re.compile(r"\w")
 _LEAST_TOKENS_PER_PIECE = 0.9  # not 1, for the odd token that reaches over a piece's end
 
 
@@ -35,9 +35,18 @@ def fewest_tokens(prompt: str) -> float:
     None joins words, and none has tokens that long on average; long runs of one character, which some do join, count as
     four.
     """
-    collapsed = _RUN.sub(r"\1\1\1\1", prompt)
-    pieces = _LEAST_TOKENS_PER_PIECE * len(_PIECE.findall(collapsed))
-    return max(pieces, len(collapsed.encode("utf-8", "replace")) / _LONGEST_MEAN_TOKEN_BYTES)
+    words = prompt.split()
+    # A word's part up to its last letter or digit is a piece, and so is what follows.
+    ending_otherwise = [word for word in words if not word[-1].isalnum()]
+    of_two = sum(word[-1] != "_" and bool(_LETTER.search(word)) for word in ending_otherwise)
+    pieces = _LEAST_TOKENS_PER_PIECE * (len(words) + of_two)
+    if _size(prompt) <= _LONGEST_MEAN_TOKEN_BYTES * pieces:
+        return pieces
+    return max(pieces, _size(_RUN.sub(r"\1\1\1\1", prompt)) / _LONGEST_MEAN_TOKEN_BYTES)
+
+
+def _size(text: str) -> int:
+    return len(text.encode("utf-8", "replace"))
 
 
 class ContextCheck:

@@ -1,7 +1,8 @@
-"""A chat completion server that costs as little as possible: it answers at once, with a score and some reasoning.
+"""A chat completion server that costs as little as possible: it answers at once, with some reasoning and a score.
 
-It reads of a request only what framing needs and X-Request-Id, so that a client that is measured against it on the same
-processor is measured and not the server. Run as a program it prints its port and serves until it is killed.
+It reads of a request only what framing needs, X-Request-Id and whether a stream is wanted, so that a client that is
+measured against it on the same processor is measured and not the server. Run as a program it prints its port and serves
+until it is killed.
 """
 
 from __future__ import annotations
@@ -19,10 +20,13 @@ _COMPLETION = {
     "created": 1,
     "model": MODEL,
     "choices": [{"index": 0, "message": _MESSAGE, "logprobs": None, "finish_reason": "stop"}],
-    "usage": {"prompt_tokens": "#", "completion_tokens": 60},
+    "usage": {"prompt_tokens": "#", "completion_tokens": 60, "total_tokens": 60},
 }
 _BEFORE, _BETWEEN, _AFTER = re.split(b'@|"#"', json.dumps(_COMPLETION, ensure_ascii=False).encode())
 _BYTES_A_TOKEN = 6
+_STREAMS = re.compile(rb'"stream": ?true')
+_PARTS = ({"choices": [{"index": 0, "delta": {"content": "1"}}]}, {"choices": [], "usage": {"completion_tokens": 60}})
+_STREAM = b"".join(b"data: %b\n\n" % json.dumps(part).encode() for part in _PARTS) + b"data: [DONE]\n\n"
 _MODELS = json.dumps({"data": [{"id": MODEL, "object": "model", "max_model_len": 8192}]}).encode()
 
 
@@ -43,16 +47,18 @@ class Exchange(asyncio.Protocol):
             whole = end + 4 + length
             if len(received) < whole:
                 break
-            self._answer(head, length)
+            self._answer(head, received[end + 4 : whole])
             received = received[whole:]
             end = received.find(b"\r\n\r\n")
         self._received = received
 
-    def _answer(self, head: bytes, length: int) -> None:
+    def _answer(self, head: bytes, content: bytes) -> None:
         status, body = b"200 OK", b""
-        if head.startswith(b"post /v1/chat/completions "):
+        if _STREAMS.search(content):
+            body = _STREAM
+        elif head.startswith(b"post /v1/chat/completions "):
             request_id = _field(head, b"\r\nx-request-id: ")
-            body = b"%b%b%b%d%b" % (_BEFORE, request_id, _BETWEEN, length // _BYTES_A_TOKEN, _AFTER)
+            body = b"%b%b%b%d%b" % (_BEFORE, request_id, _BETWEEN, len(content) // _BYTES_A_TOKEN, _AFTER)
         elif head.startswith(b"get /v1/models "):
             body = _MODELS
         elif not head.startswith(b"get /health "):

@@ -37,9 +37,9 @@ def fewest_tokens(prompt: str) -> float:
     """
     words = prompt.split()
     # A word's part up to its last letter or digit is a piece, and so is what follows.
-    ending_otherwise = [word for word in words if not word[-1].isalnum()]
-    of_two = sum(word[-1] != "_" and bool(_LETTER.search(word)) for word in ending_otherwise)
-    pieces = _LEAST_TOKENS_PER_PIECE * (len(words) + of_two)
+    ending_otherwise = [word for word in words if not word[-1].isalnum() and word[-1] != "_"]
+    of_two = [word for word in ending_otherwise if word[0].isalnum() or _LETTER.search(word)]
+    pieces = _LEAST_TOKENS_PER_PIECE * (len(words) + len(of_two))
     if _size(prompt) <= _LONGEST_MEAN_TOKEN_BYTES * pieces:
         return pieces
     return max(pieces, _size(_RUN.sub(r"\1\1\1\1", prompt)) / _LONGEST_MEAN_TOKEN_BYTES)

@@ -7,6 +7,7 @@ prompt's bytes where these suffice, otherwise by the server's tokenizer.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from pollux_dagster.judge.client import TEMPLATE_TOKENS, JudgeClient
 from pollux_dagster.judge.responses import Completion, Failure, FailureKind
@@ -29,13 +30,12 @@ def too_long(context: int, prompt_tokens: int, max_tokens: int) -> str:
     )
 
 
-def fewest_tokens(prompt: str) -> float:
-    """What the prompt has at least by any tokenizer.
+def fewest_tokens(prompt: str, words: Sequence[str]) -> float:
+    """What the prompt, whose words these are, has at least by any tokenizer.
 
     None joins words, and none has tokens that long on average; long runs of one character, which some do join, count as
     four.
     """
-    words = prompt.split()
     # A word's part up to its last letter or digit is a piece, and so is what follows.
     ending_otherwise = [word for word in words if not word[-1].isalnum() and word[-1] != "_"]
     of_two = [word for word in ending_otherwise if word[0].isalnum() or _LETTER.search(word)]
@@ -69,7 +69,7 @@ class ContextCheck:
     async def problem(self, client: JudgeClient, prompt: str, max_tokens: int) -> str | None:
         """Why the prompt must not be sent; None when it fits, or when only the server can find out."""
         context = client.endpoint.max_model_len
-        size = len(prompt.encode("utf-8", "replace"))
+        size = _size(prompt)
         if self._upper_bound(size) + max_tokens <= context:
             return None
         if not self._server_counts:

@@ -58,7 +58,7 @@ class WholeCheck:
         if not tokens or self._is_off or client.endpoint.engine in _NEVER_CUTTING:
             return None
         text = _Text(prompt)
-        least = fewest_tokens(prompt) if len(prompt) >= FEWEST_CHARS_PER_TOKEN * tokens else 0.0
+        least = fewest_tokens(prompt, text.words) if len(prompt) >= FEWEST_CHARS_PER_TOKEN * tokens else 0.0
         if least <= tokens and not self._is_suspect(text, tokens):
             self._learn(text, tokens)
             return None
@@ -133,11 +133,12 @@ class WholeCheck:
 
 
 class _Text:
-    """What is measured of a prompt: its bytes; the shares, in thirds, of what tokenizers treat differently (letters of
-    several bytes, digits, white space); and about what a tokenizer makes of it, which counts white space once.
+    """What is measured of a prompt: its size in bytes; its words; its kind, which is the shares, in thirds, of what
+    tokenizers treat differently (letters of several bytes, digits, white space); and about what a tokenizer makes of
+    it, which counts white space once.
     """
 
-    __slots__ = ("kind", "rough_tokens", "size")
+    __slots__ = ("kind", "rough_tokens", "size", "words")
 
     def __init__(self, prompt: str) -> None:
         encoded = prompt.encode("utf-8", "replace")
@@ -149,7 +150,7 @@ class _Text:
             len(encoded) - len(encoded.translate(None, b"0123456789")),
             length - len(solid),
         )
-        self.size = len(encoded)
+        self.size, self.words = len(encoded), words
         self.kind = tuple(round(3 * part / length) for part in parts)
         self.rough_tokens = len(words) / 2 + len(solid.encode("utf-8", "replace")) / 4 + 1
 

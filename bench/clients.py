@@ -1,7 +1,8 @@
 """The clients that `judge_throughput` compares, one a process: `python -m bench.clients CLIENT --url … --folder DIR`.
 
 Ours has prompts to render, a ledger, retries, checks of every reply and its own concurrency. The loops send the same
-prompts, which they have before the clock starts, and take the text of each reply; what fails ends them.
+prompts, which they have before the clock starts, and take the text of each reply; what fails ends them. The clock
+starts after a first reply.
 """
 
 from __future__ import annotations
@@ -74,14 +75,16 @@ def read_prompts(folder: Path) -> list[str]:
 
 def run_ours(options: argparse.Namespace) -> Figures:
     """An evaluation with its ledger."""
-    answers = [Answer(**each) for each in json.loads((options.folder / ANSWERS).read_text())]
+    first, *answers = [Answer(**each) for each in json.loads((options.folder / ANSWERS).read_text())]
     requests = sum(len(answer.requests) for answer in answers)
     profile = packaged_profile(options.profile)
     evaluation = Evaluation(read_criteria(), profile, "bench", "bench", total=requests, cached=0)
     key = os.environ.get(KEY_VARIABLE, "")
     with attached_server(options.url, key) as server, TemporaryDirectory(prefix="pollux-bench-") as folder:
+        ask = partial(evaluate, server=server, ledger=Ledger(Path(folder)), progress=lambda _: None)
+        ask([first], evaluation)  # what is imported when it is first needed
         measured = _clocks()
-        report = evaluate(answers, evaluation, server=server, ledger=Ledger(Path(folder)), progress=lambda _: None)
+        report = ask(answers, evaluation)
         figures = measured(report.requested)
     lost = {name: n for name, n in report.by_status.items() if name in ("transport_error", "refused_by_server")}
     if lost:
@@ -121,7 +124,9 @@ async def loop_aiohttp(in_flight: int, options: argparse.Namespace) -> Figures:
 
 
 async def _in_a_loop(ask: Callable[[str], Any], in_flight: int, prompts: list[str]) -> Figures:
-    remaining = iter(prompts)
+    first, *others = prompts
+    await ask(first)
+    remaining = iter(others)
 
     async def work() -> None:
         for prompt in remaining:
@@ -129,7 +134,7 @@ async def _in_a_loop(ask: Callable[[str], Any], in_flight: int, prompts: list[st
 
     measured = _clocks()
     await asyncio.gather(*(work() for _ in range(in_flight)))
-    return measured(len(prompts))
+    return measured(len(others))
 
 
 def run_vllm_bench(in_flight: int, options: argparse.Namespace) -> Figures:

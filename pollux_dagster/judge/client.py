@@ -1,8 +1,8 @@
 """Sends one request to a judge and returns a completion or a typed failure; also counts prompt tokens.
 
-Retries, restarts and concurrency are handled elsewhere. `AsyncOpenAI` makes the first request to each address: its
-place and headers from base URL, key and query. They are sent with every body, because making them anew, typed models
-and a general transport take three times as long as the request itself.
+Retries, restarts and concurrency are handled elsewhere. `AsyncOpenAI` makes one request for each address, which is not
+sent: its URL and headers, from base URL, key and query, go with every body. To make and send each request by it would
+take three times as long as the request itself.
 """
 
 from __future__ import annotations

@@ -355,7 +355,7 @@ def _repeats_a_key(body: bytes, document: Any) -> bool:
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
+    return value if isinstance(value, dict) else {}
 
 
 def _count(value: Any) -> int | None:

@@ -102,7 +102,7 @@ class AiohttpTransport:
         chunks: list[bytes] = []
         size = 0
         deadline = asyncio.get_running_loop().time() + self._whole_body_s
-        while True:
+        while not response.content.at_eof():
             left_s = deadline - asyncio.get_running_loop().time()
             try:
                 # Most replies are complete when their head is read, and no wait for them needs an end.
@@ -115,13 +115,12 @@ class AiohttpTransport:
                 else:
                     message = f"the reply stalled for {self._body_s:g} s after {size} bytes"
                 raise httpx2.ReadTimeout(message) from error
-            if not chunk:
-                return b"".join(chunks)
             size += len(chunk)
             if size > self._max_reply_bytes:
                 response.close()
                 raise ReplyTooLargeError(f"expected a reply of at most {self._max_reply_bytes} bytes, got more")
             chunks.append(chunk)
+        return b"".join(chunks)
 
     async def aclose(self) -> None:
         """Close every connection."""

@@ -132,7 +132,7 @@ def compare(options: argparse.Namespace) -> dict[str, list[Figures]]:
 
 def table(found: dict[str, list[Figures]]) -> str:
     """Medians over the rounds, and of the ratios in each of them: above 1, ours is faster or needs less."""
-    lines = ["| client | verdicts/s | ours is faster | CPU ms a verdict | ours needs less |", "|---|---|---|---|---|"]
+    lines = ["| client | CPU ms a verdict | ours needs less | verdicts/s | ours is faster |", "|---|---|---|---|---|"]
     ours = found["ours"]
     for name, rounds in found.items():
         faster = [mine["per_s"] / theirs["per_s"] for mine, theirs in zip(ours, rounds, strict=True)]  # type: ignore[operator]
@@ -140,10 +140,10 @@ def table(found: dict[str, list[Figures]]) -> str:
         less = [cpu_ms / (mine["cpu_ms"] or 0.0) for cpu_ms, mine in zip(used, ours, strict=False)]
         cells = (
             name,
-            _shown(statistics.median(each["per_s"] or 0.0 for each in rounds), 0),
-            f"{_shown(statistics.median(faster), 2)} ×",
             _shown(statistics.median(used) if used else None, 2),
             f"{_shown(statistics.median(less), 2)} ×" if less else "",
+            _shown(statistics.median(each["per_s"] or 0.0 for each in rounds), 0),
+            f"{_shown(statistics.median(faster), 2)} ×",
         )
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)

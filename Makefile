@@ -50,7 +50,7 @@ build: $(READY) ## wheel and sdist in dist/
 	@rm -rf build
 	@ls -l dist
 
-bench: $(READY) ## our judge client against vLLM's own load generator, same server, same prompts
+bench: $(READY) ## the judging client beside other clients, on a server that answers at once; about 15 minutes
 	$(BIN)/python -m bench.judge_throughput
 
 simulate: $(READY) ## do the intervals hold? tables and plots of docs/statistics, about 15 minutes

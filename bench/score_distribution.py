@@ -16,7 +16,8 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from bench.judge_throughput import judge_server, make_answers, read_criteria
+from bench.clients import read_criteria
+from bench.judge_throughput import judge_server, make_answers
 from pollux_dagster.core.profile_files import packaged_profile
 from pollux_dagster.core.profiles import JudgeProfile
 from pollux_dagster.core.work import Criterion
@@ -31,7 +32,7 @@ def seconds_of(
 ) -> float:
     """Wall time of one pass."""
     evaluation = Evaluation(criteria, judge, "bench", f"pass-{number}", total=verdicts, cached=0)
-    answers = list(make_answers(number, verdicts, criteria))
+    answers = list(make_answers(number, verdicts))
     with TemporaryDirectory(prefix="pollux-bench-ledger-") as folder:
         began = time.perf_counter()
         evaluate(answers, evaluation, server=server, ledger=Ledger(Path(folder)), progress=lambda _: None, log=print)
@@ -44,7 +45,7 @@ def compare(options: argparse.Namespace) -> dict[str, float]:
     without = packaged_profile("demo")
     judges = {"without": without, "with": replace(without, request=replace(without.request, distributes_score=True))}
     seconds: dict[str, list[float]] = {name: [] for name in judges}
-    with judge_server(options, without) as server:
+    with judge_server(options) as server:
         for number in range(-1, options.rounds):
             for name in judges if number % 2 == 0 else reversed(judges):
                 took = seconds_of(2 * number + (name == "with") + 10, options.verdicts, criteria, server, judges[name])
@@ -60,4 +61,5 @@ if __name__ == "__main__":
     parser.add_argument("--url", default="", help="a vLLM server to attach to instead of starting one")
     parser.add_argument("--verdicts", type=int, default=500, help="requests in a pass, a multiple of five")
     parser.add_argument("--rounds", type=int, default=4)
+    parser.set_defaults(engine=True, profile="demo")
     print(json.dumps(compare(parser.parse_args())))

@@ -1,7 +1,8 @@
 """Sends one request to a judge and returns a completion or a typed failure; also counts prompt tokens.
 
-Retries, restarts and concurrency are handled elsewhere. One `AsyncOpenAI` is used with its own retries off, its typed
-models bypassed and its transport replaced, because those three cost more than the request itself.
+Retries, restarts and concurrency are handled elsewhere. `AsyncOpenAI` makes one request for each address, which is not
+sent: its URL and headers, from base URL, key and query, go with every body. To make and send each request by it would
+take three times as long as the request itself.
 """
 
 from __future__ import annotations
@@ -10,14 +11,14 @@ import itertools
 import re
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import parse_qsl
 
 import httpx2
 import orjson
-from openai import APIConnectionError, APIStatusError, AsyncOpenAI, Omit
+from openai import AsyncOpenAI, Omit
 
 from pollux_dagster.core.profiles import JudgeProfile, Sampling
 from pollux_dagster.core.replies import MessageParts
@@ -35,11 +36,12 @@ from pollux_dagster.judge.responses import (
     read_token_count,
     read_tokens,
 )
-from pollux_dagster.judge.transport import AiohttpTransport, ReplyTooLargeError, UntrustedServerError
+from pollux_dagster.judge.transport import AiohttpTransport, ReplyTooLargeError, UnsentTransport, UntrustedServerError
 
 # Shorter ones are placeholders ("none", "EMPTY", "1"); masking such a word would falsify replies.
 _SHORTEST_SECRET_CHARS = 8
 _MAX_ERROR_CHARS = 500
+_HOP_HEADERS = frozenset({"host", "content-length", "connection", "accept-encoding", "transfer-encoding"})
 # Some servers stumble over a field that they do not know instead of refusing it.
 _STUMBLES = (500, 501)
 TEMPLATE_TOKENS = 64  # of the chat template, at most
@@ -77,7 +79,7 @@ class JudgeClient:
     ) -> None:
         bounds = limits if limits is not None else WireLimits()
         self.endpoint = endpoint
-        transport = AiohttpTransport(
+        self._transport = AiohttpTransport(
             connections=connections,
             max_reply_bytes=bounds.max_reply_bytes,
             connect_s=bounds.connect_s,
@@ -92,9 +94,9 @@ class JudgeClient:
             default_query=dict(parse_qsl(endpoint.route.query)),
             max_retries=0,
             timeout=None,
-            http_client=httpx2.AsyncClient(transport=transport, trust_env=False),
+            http_client=httpx2.AsyncClient(transport=UnsentTransport(), trust_env=False),
         )
-        # The SDK's telemetry headers take a third of its time per request and are of no use to a judge.
+        # The SDK's telemetry headers are of no use to a judge.
         telemetry: Any = {name: Omit() for name in client.default_headers if name.lower().startswith("x-stainless")}
         self._client = client.with_options(default_headers=telemetry)
         self._secret = _spellings_of(endpoint.api_key) if len(endpoint.api_key) >= _SHORTEST_SECRET_CHARS else None
@@ -105,6 +107,7 @@ class JudgeClient:
             "x-stainless-read-timeout": Omit(),
             "Content-Type": "application/json",
         }
+        self._addresses: dict[str, tuple[str, Mapping[str, str]]] = {}
         self._dialect = Dialect(profile)
         self._log = log
         self._id_prefix = f"pollux-{uuid.uuid4().hex[:12]}-"
@@ -241,33 +244,36 @@ class JudgeClient:
 
     async def aclose(self) -> None:
         """Close the pool; in-flight requests fail as unreachable."""
-        await self._client.close()
+        await self._transport.aclose()
 
     async def _post(self, path: str, content: bytes, request_id: str) -> bytes | Failure:
         """The body of a 200, or the failure; an API key that the server repeats is masked in either."""
+        url, headers = self._addresses.get(path) or await self._address(path)
         try:
-            response = await self._client.post(
-                path,
-                cast_to=httpx2.Response,
-                content=content,
-                options={"headers": {**self._call_headers, "X-Request-Id": request_id}},
-            )
-        except APIStatusError as error:
-            body = self._without_key(error.response.content)
-            return read_error(error.status_code, error.response.headers, body, now=time.time())
-        except APIConnectionError as error:
-            cause = error.__cause__
-            if isinstance(cause, ReplyTooLargeError):
-                return Failure(FailureKind.BAD_BODY, str(cause))
-            if isinstance(cause, UntrustedServerError):
-                return Failure(FailureKind.UNTRUSTED, str(cause))
+            reply = await self._transport.post(url, {**headers, "X-Request-Id": request_id}, content)
+        except ReplyTooLargeError as error:
+            return Failure(FailureKind.BAD_BODY, str(error))
+        except UntrustedServerError as error:
+            return Failure(FailureKind.UNTRUSTED, str(error))
+        except Exception as error:
             # The message quotes damaged headers, whatever their length and bytes.
-            said = f"{type(cause).__name__}: {cause}"[:_MAX_ERROR_CHARS].encode("utf-8", "replace").decode()
+            said = f"{type(error).__name__}: {error}"[:_MAX_ERROR_CHARS].encode("utf-8", "replace").decode()
             return Failure(FailureKind.UNREACHABLE, said)
-        if response.status_code != 200:
-            status = response.status_code
-            return Failure(FailureKind.BAD_BODY, f"expected a whole reply with status 200, got {status}", status)
-        return self._without_key(response.content)
+        body = self._without_key(reply.body)
+        if reply.status == 200:
+            return body
+        if 200 < reply.status < 300:
+            expected = f"expected a whole reply with status 200, got {reply.status}"
+            return Failure(FailureKind.BAD_BODY, expected, reply.status)
+        return read_error(reply.status, reply.headers, body, now=time.time())
+
+    async def _address(self, path: str) -> tuple[str, Mapping[str, str]]:
+        """The URL of a path and the headers of a request to it."""
+        options: Any = {"headers": self._call_headers}
+        unsent = await self._client.post(path, cast_to=httpx2.Response, content=b"{}", options=options)
+        headers = {name: value for name, value in unsent.request.headers.items() if name not in _HOP_HEADERS}
+        self._addresses[path] = str(unsent.request.url), {**headers, "Accept-Encoding": "identity"}
+        return self._addresses[path]
 
     def _is_answer_to(self, request_id: str, response_id: str) -> bool:
         """Whether the reply belongs to the request. Engines that echo X-Request-Id in the reply's id (vLLM) reveal

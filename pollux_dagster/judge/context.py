@@ -7,6 +7,7 @@ prompt's bytes where these suffice, otherwise by the server's tokenizer.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from pollux_dagster.judge.client import TEMPLATE_TOKENS, JudgeClient
 from pollux_dagster.judge.responses import Completion, Failure, FailureKind
@@ -17,7 +18,7 @@ _FEW_SAMPLES = 8
 _LONGEST_MEAN_TOKEN_BYTES = 16  # English has 4 to 5 bytes a token, Russian 4 to 7
 FEWEST_CHARS_PER_TOKEN = 3  # below it nothing was cut, and a closer look would only cost time
 _RUN = re.compile(r"(.)\1{4,}", re.DOTALL)
-_PIECE = re.compile(r"\S*\w|[^\w\s]+(?!\S)")
+_LETTER = re.compile(r"\w")
 _LEAST_TOKENS_PER_PIECE = 0.9  # not 1, for the odd token that reaches over a piece's end
 
 
@@ -29,15 +30,23 @@ def too_long(context: int, prompt_tokens: int, max_tokens: int) -> str:
     )
 
 
-def fewest_tokens(prompt: str) -> float:
-    """What the prompt has at least by any tokenizer.
+def fewest_tokens(prompt: str, words: Sequence[str]) -> float:
+    """What the prompt, whose words these are, has at least by any tokenizer.
 
     None joins words, and none has tokens that long on average; long runs of one character, which some do join, count as
     four.
     """
-    collapsed = _RUN.sub(r"\1\1\1\1", prompt)
-    pieces = _LEAST_TOKENS_PER_PIECE * len(_PIECE.findall(collapsed))
-    return max(pieces, len(collapsed.encode("utf-8", "replace")) / _LONGEST_MEAN_TOKEN_BYTES)
+    # A word's part up to its last letter or digit is a piece, and so is what follows.
+    ending_otherwise = [word for word in words if not word[-1].isalnum() and word[-1] != "_"]
+    of_two = [word for word in ending_otherwise if word[0].isalnum() or _LETTER.search(word)]
+    pieces = _LEAST_TOKENS_PER_PIECE * (len(words) + len(of_two))
+    if _size(prompt) <= _LONGEST_MEAN_TOKEN_BYTES * pieces:
+        return pieces
+    return max(pieces, _size(_RUN.sub(r"\1\1\1\1", prompt)) / _LONGEST_MEAN_TOKEN_BYTES)
+
+
+def _size(text: str) -> int:
+    return len(text.encode("utf-8", "replace"))
 
 
 class ContextCheck:
@@ -60,7 +69,7 @@ class ContextCheck:
     async def problem(self, client: JudgeClient, prompt: str, max_tokens: int) -> str | None:
         """Why the prompt must not be sent; None when it fits, or when only the server can find out."""
         context = client.endpoint.max_model_len
-        size = len(prompt.encode("utf-8", "replace"))
+        size = _size(prompt)
         if self._upper_bound(size) + max_tokens <= context:
             return None
         if not self._server_counts:

@@ -1,4 +1,4 @@
-"""The transport under the OpenAI client: aiohttp with bounded replies, at a third of the default's CPU time.
+"""Sends a request that is ready and reads the reply: aiohttp with bounded replies.
 
 On two cores shared with the server, CPU time of the client costs verdicts, so a reply is read once, as bytes, and never
 past a limit. `client` decides what is sent and what a reply means.
@@ -7,15 +7,14 @@ past a limit. `client` decides what is sent and what a reply means.
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from collections.abc import Mapping
+from typing import NamedTuple
 
 import aiohttp
 import httpx2
 
 from pollux_dagster.judge.endpoint import Route
 from pollux_dagster.judge.server.exchange import tls_context, tls_error
-
-_HOP_HEADERS = frozenset({"host", "content-length", "connection", "accept-encoding", "transfer-encoding"})
 
 
 class UntrustedServerError(httpx2.ConnectError):
@@ -26,12 +25,21 @@ class ReplyTooLargeError(httpx2.ReadError):
     """A reply exceeded the limit; the rest of it was not read."""
 
 
-class AiohttpTransport(httpx2.AsyncBaseTransport):
-    """An httpx2 transport over one aiohttp session with at most `connections` open connections.
+class HttpReply(NamedTuple):
+    """A whole reply. The names of `headers` are found in any case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class AiohttpTransport:
+    """One aiohttp session with at most `connections` open connections.
 
     `connect_s` limits connecting, `first_byte_s` the wait for the reply to start (generation happens here), `body_s`
     each wait for more of a reply that has started, `whole_body_s` all these waits together. Neither proxies nor
-    passwords are taken from the environment, and redirects are not followed. Raises httpx2's own exceptions.
+    passwords are taken from the environment, and redirects are not followed. Raises httpx2's exceptions, whose names
+    tell connecting from reading; anything else only for an address or a header that cannot be sent.
     """
 
     def __init__(
@@ -54,65 +62,51 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
         self._route = route
         self._session: aiohttp.ClientSession | None = None
 
-    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        """Send `request`, whose body is in memory, and return the whole response."""
-        if self._session is None:
-            secure = request.url.scheme == "https"
-            connector = aiohttp.TCPConnector(
-                limit=self._connections,
-                keepalive_timeout=4.0,
-                ssl=tls_context(self._route.ca_file) if secure else True,
-            )
-            self._session = aiohttp.ClientSession(
-                connector=connector,
-                timeout=self._timeout,
-                cookie_jar=aiohttp.DummyCookieJar(),
-                trust_env=False,
-                auto_decompress=False,  # a few kilobytes may unfold to gigabytes before they are counted
-            )
-        headers = {name: value for name, value in request.headers.items() if name not in _HOP_HEADERS}
-        headers["Accept-Encoding"] = "identity"
+    async def post(self, url: str, headers: Mapping[str, str], content: bytes) -> HttpReply:
+        """Send `content` and return the whole reply."""
+        session = self._session or self._open(url)
         try:
             async with asyncio.timeout(self._first_byte_s):
-                response = await self._session.request(
-                    request.method,
-                    str(request.url),
-                    data=request.content or None,
-                    headers=headers,
-                    allow_redirects=False,
-                    proxy=self._route.proxy or None,
+                response = await session.post(
+                    url, data=content, headers=headers, allow_redirects=False, proxy=self._route.proxy or None
                 )
             async with response:
-                body = await self._read(response, request)
-                return httpx2.Response(
-                    response.status,
-                    headers=[
-                        (name, value)
-                        for name, value in response.raw_headers
-                        if name.lower() not in (b"content-encoding", b"content-length", b"transfer-encoding")
-                    ],
-                    content=body,
-                    request=request,
-                )
+                return HttpReply(response.status, response.headers, await self._read(response))
         except TimeoutError as error:
-            raise httpx2.ReadTimeout(f"no reply within {self._first_byte_s:g} s", request=request) from error
+            raise httpx2.ReadTimeout(f"no reply within {self._first_byte_s:g} s") from error
         except aiohttp.ClientSSLError as error:
-            wrong = tls_error(str(request.url), error.os_error, self._route)  # type: ignore[arg-type]
+            wrong = tls_error(url, error.os_error, self._route)  # type: ignore[arg-type]
             kind = UntrustedServerError if wrong is not None else httpx2.ConnectError
-            raise kind(str(wrong or error), request=request) from error
+            raise kind(str(wrong or error)) from error
         except aiohttp.ClientConnectorError as error:
-            raise httpx2.ConnectError(str(error), request=request) from error
+            raise httpx2.ConnectError(str(error)) from error
         except (aiohttp.ClientError, OSError) as error:
-            raise httpx2.ReadError(f"{type(error).__name__}: {error}", request=request) from error
+            raise httpx2.ReadError(f"{type(error).__name__}: {error}") from error
 
-    async def _read(self, response: aiohttp.ClientResponse, request: httpx2.Request) -> bytes:
+    def _open(self, url: str) -> aiohttp.ClientSession:
+        connector = aiohttp.TCPConnector(
+            limit=self._connections,
+            keepalive_timeout=4.0,
+            ssl=tls_context(self._route.ca_file) if url.startswith("https:") else True,
+        )
+        self._session = aiohttp.ClientSession(
+            connector=connector,
+            timeout=self._timeout,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            trust_env=False,
+            auto_decompress=False,  # a few kilobytes may unfold to gigabytes before they are counted
+        )
+        return self._session
+
+    async def _read(self, response: aiohttp.ClientResponse) -> bytes:
         chunks: list[bytes] = []
         size = 0
         deadline = asyncio.get_running_loop().time() + self._whole_body_s
-        while True:
+        while not response.content.at_eof():
             left_s = deadline - asyncio.get_running_loop().time()
             try:
-                async with asyncio.timeout(min(self._body_s, left_s)):
+                # Most replies are complete when their head is read, and no wait for them needs an end.
+                async with asyncio.timeout(None if response.content.is_eof() else min(self._body_s, left_s)):
                     chunk = await response.content.readany()
             except TimeoutError as error:
                 response.close()
@@ -120,21 +114,23 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
                     message = f"the reply was not complete {self._whole_body_s:g} s after its start, at {size} bytes"
                 else:
                     message = f"the reply stalled for {self._body_s:g} s after {size} bytes"
-                raise httpx2.ReadTimeout(message, request=request) from error
-            if not chunk:
-                return b"".join(chunks)
+                raise httpx2.ReadTimeout(message) from error
             size += len(chunk)
             if size > self._max_reply_bytes:
                 response.close()
-                raise ReplyTooLargeError(
-                    f"expected a reply of at most {self._max_reply_bytes} bytes, got more", request=request
-                )
+                raise ReplyTooLargeError(f"expected a reply of at most {self._max_reply_bytes} bytes, got more")
             chunks.append(chunk)
+        return b"".join(chunks)
 
     async def aclose(self) -> None:
         """Close every connection."""
         if self._session is not None:
             await self._session.close()
 
-    async def __aexit__(self, *_: Any) -> None:
-        await self.aclose()
+
+class UnsentTransport(httpx2.AsyncBaseTransport):
+    """Under a client whose requests are wanted and not to be sent: every one is answered with an empty 200."""
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        """An empty response that holds `request`."""
+        return httpx2.Response(200, request=request)

@@ -35,8 +35,8 @@ class _Kind:
     """What is known of texts of one kind (of script, digits and white space)."""
 
     lowest: float = math.inf  # of `usual` among those that were found to be read whole
-    usual: list[float] = field(default_factory=list)  # tokens for what `_rough_tokens` expects, sorted
-    rough: dict[int, float] = field(default_factory=dict)  # what it expected, by the tokens that there were
+    usual: list[float] = field(default_factory=list)  # tokens for a rough one, sorted
+    rough: dict[int, float] = field(default_factory=dict)  # rough tokens, by the tokens that there were
     densest: float = 0.0  # tokens for a byte
 
 
@@ -57,12 +57,13 @@ class WholeCheck:
         tokens = completion.prompt_tokens
         if not tokens or self._is_off or client.endpoint.engine in _NEVER_CUTTING:
             return None
-        least = fewest_tokens(prompt) if len(prompt) >= FEWEST_CHARS_PER_TOKEN * tokens else 0.0
-        if least <= tokens and not self._is_suspect(prompt, tokens):
-            self._learn(prompt, tokens)
+        text = _Text(prompt)
+        least = fewest_tokens(prompt, text.words) if len(prompt) >= FEWEST_CHARS_PER_TOKEN * tokens else 0.0
+        if least <= tokens and not self._is_suspect(text, tokens):
+            self._learn(text, tokens)
             return None
         async with self._alone:
-            if least <= tokens and not self._is_suspect(prompt, tokens):
+            if least <= tokens and not self._is_suspect(text, tokens):
                 return None
             found = await self._expected(client, prompt)
             if found is None:
@@ -72,9 +73,9 @@ class WholeCheck:
                 expected = max(expected, least)
             if tokens >= expected:
                 self._read_whole = max(self._read_whole, tokens)
-                kind = self._kinds[_kind_of(prompt)]
-                kind.lowest = min(kind.lowest, tokens / _rough_tokens(prompt))
-                self._learn(prompt, tokens)
+                kind = self._kinds[text.kind]
+                kind.lowest = min(kind.lowest, tokens / text.rough_tokens)
+                self._learn(text, tokens)
                 return None
             anew = await self._tokens(client, _marked(prompt))
         if anew is None:
@@ -88,27 +89,25 @@ class WholeCheck:
         )
         return None
 
-    def _is_suspect(self, prompt: str, tokens: int) -> bool:
+    def _is_suspect(self, text: _Text, tokens: int) -> bool:
         """Whether a prompt may be longer than any that was read whole, and its number is unusual or the first one."""
-        size = len(prompt.encode("utf-8", "replace"))
-        if size <= max(_NO_CONTEXT_IS_SHORTER, self._read_whole) or self._failures >= _MOST_FAILURES:
+        if text.size <= max(_NO_CONTEXT_IS_SHORTER, self._read_whole) or self._failures >= _MOST_FAILURES:
             return False
-        kind = self._kinds[_kind_of(prompt)]
+        kind = self._kinds[text.kind]
         if not kind.usual or kind.lowest == math.inf:
             return True
-        if size * kind.densest * DENSER <= self._read_whole:
+        if text.size * kind.densest * DENSER <= self._read_whole:
             return False
-        rough = _rough_tokens(prompt)
+        rough = text.rough_tokens
         lowest = min(_UNUSUAL * kind.usual[len(kind.usual) // 2], _LOWER * kind.lowest)
         return tokens < lowest * rough or not 0.95 < kind.rough.get(tokens, rough) / rough < 1.05
 
-    def _learn(self, prompt: str, tokens: int) -> None:
-        kind = self._kinds[_kind_of(prompt)]
-        kind.densest = max(kind.densest, tokens / len(prompt.encode("utf-8", "replace")))
+    def _learn(self, text: _Text, tokens: int) -> None:
+        kind = self._kinds[text.kind]
+        kind.densest = max(kind.densest, tokens / text.size)
         if len(kind.usual) < _SAMPLES:
-            rough = _rough_tokens(prompt)
-            insort(kind.usual, tokens / rough)
-            kind.rough[tokens] = rough
+            insort(kind.usual, tokens / text.rough_tokens)
+            kind.rough[tokens] = text.rough_tokens
 
     async def _expected(self, client: JudgeClient, prompt: str) -> float | None:
         """The prompt's tokens by the server's tokenizer, or by the tokens that it reports for its halves; None where it
@@ -133,19 +132,27 @@ class WholeCheck:
         return answer.prompt_tokens if isinstance(answer, Completion) else None
 
 
-def _kind_of(prompt: str) -> tuple[int, ...]:
-    """The shares, in thirds, of what tokenizers treat differently: letters of several bytes, digits, white space."""
-    length = max(1, len(prompt))
-    several = len(prompt.encode("utf-8", "replace")) - length
-    digits = sum(prompt.count(digit) for digit in "0123456789")
-    spaces = length - sum(map(len, prompt.split()))
-    return tuple(round(3 * part / length) for part in (several, digits, spaces))
+class _Text:
+    """What is measured of a prompt: its size in bytes; its words; its kind, which is the shares, in thirds, of what
+    tokenizers treat differently (letters of several bytes, digits, white space); and about what a tokenizer makes of
+    it, which counts white space once.
+    """
 
+    __slots__ = ("kind", "rough_tokens", "size", "words")
 
-def _rough_tokens(prompt: str) -> float:
-    """About what a tokenizer makes of a text: it counts white space once, however much of it there is."""
-    words = prompt.split()
-    return len(words) / 2 + len("".join(words).encode("utf-8", "replace")) / 4 + 1
+    def __init__(self, prompt: str) -> None:
+        encoded = prompt.encode("utf-8", "replace")
+        words = prompt.split()
+        solid = "".join(words)
+        length = max(1, len(prompt))
+        parts = (
+            len(encoded) - length,
+            len(encoded) - len(encoded.translate(None, b"0123456789")),
+            length - len(solid),
+        )
+        self.size, self.words = len(encoded), words
+        self.kind = tuple(round(3 * part / length) for part in parts)
+        self.rough_tokens = len(words) / 2 + len(solid.encode("utf-8", "replace")) / 4 + 1
 
 
 def _marked(text: str) -> str:

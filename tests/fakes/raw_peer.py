@@ -30,7 +30,7 @@ def dripping(start: bytes, drop: bytes, pause_s: float = 0.05) -> Iterator[bytes
 class RawPeer:
     """Listens on a loopback port; `speak` maps a request's first line to what is sent, piece by piece.
 
-    `heads` are the requests as they came. A connection is closed after one exchange.
+    `heads` and `bodies` are the requests as they came. A connection is closed after one exchange.
     """
 
     def __init__(
@@ -39,6 +39,7 @@ class RawPeer:
         self.speak = speak
         self._speaks_first = speaks_first
         self.heads: list[str] = []
+        self.bodies: list[bytes] = []
         self.handshakes = 0
         self._tls = tls
         self._stopping = False
@@ -70,24 +71,25 @@ class RawPeer:
                 self.handshakes += 1
                 connection = self._tls.wrap_socket(connection, server_side=True)
             with connection:
-                head = "" if self._speaks_first else self._read(connection)
+                head, body = ("", b"") if self._speaks_first else self._read(connection)
                 self.heads.append(head)
+                self.bodies.append(body)
                 for piece in self.speak(head.partition("\r\n")[0]):
                     if self._stopping:
                         return
                     connection.sendall(piece)
 
     @staticmethod
-    def _read(connection: socket.socket) -> str:
+    def _read(connection: socket.socket) -> tuple[str, bytes]:
         data = b""
         while b"\r\n\r\n" not in data:
             piece = connection.recv(65_536)
             if not piece:
-                return data.decode("latin-1")
+                return data.decode("latin-1"), b""
             data += piece
         head, _, body = data.partition(b"\r\n\r\n")
         lengths = [line for line in head.decode("latin-1").split("\r\n") if line.lower().startswith("content-length:")]
         wanted = int(lengths[0].partition(":")[2]) if lengths else 0
         while len(body) < wanted:
             body += connection.recv(65_536)
-        return head.decode("latin-1")
+        return head.decode("latin-1"), body

@@ -76,8 +76,8 @@ def saying(reply: bytes) -> Speaking:
     return lambda _: iter([reply])
 
 
-def endpoint_at(root: str, route: Route | None = None) -> Endpoint:
-    return Endpoint(f"{root}/v1", KEY, "judge", 8_192, "raw", "1", root.partition("//")[2], route or Route())
+def endpoint_at(root: str, route: Route | None = None, key: str = KEY) -> Endpoint:
+    return Endpoint(f"{root}/v1", key, "judge", 8_192, "raw", "1", root.partition("//")[2], route or Route())
 
 
 def ask(endpoint: Endpoint) -> Completion | Failure:
@@ -164,6 +164,7 @@ def test_damaged_bytes_in_a_head_do_not_reach_the_ledger_as_no_text() -> None:
         json.dumps(completion("r")).encode().replace(b"stop", b"st\xffop"),
         json.dumps(completion("r")).replace('"content":', '"content": "2", "content":').encode(),
         json.dumps(completion("r")).replace('"choices":', '"choices": [], "choic\\u0065s":').encode(),
+        json.dumps(completion("r")).replace("fp", "\\u003A").replace('"id":', '"id": "a", "id":').encode(),
     ],
     ids=lambda body: repr(body[:30]),
 )

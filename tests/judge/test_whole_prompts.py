@@ -8,8 +8,11 @@ import re
 from collections.abc import Callable, Sequence
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pollux_dagster.judge.client import JudgeClient
+from pollux_dagster.judge.context import fewest_tokens
 from pollux_dagster.judge.responses import Completion
 from pollux_dagster.judge.whole import WholeCheck
 from tests.fakes.emulations import tokens_of
@@ -98,6 +101,14 @@ def text_of(kind: str, size: int, source: random.Random) -> str:
             return "\n".join(" " * source.randrange(200) + "x" for _ in range(size))
         case _:
             return words(size, {"russian": "словосочетание", "english": "word"}[kind])
+
+
+@given(st.text(st.sampled_from("аб1_ .,!—\n\t\u00a0\x1c\u2028²½ⅷ٣中😀\u0301"), max_size=40), st.integers(1, 9))
+def test_the_fewest_tokens_are_of_the_pieces_that_no_token_joins(text: str, times: int) -> None:
+    prompt = "".join(char * times if index % 3 else char for index, char in enumerate(text))
+    collapsed = re.sub(r"(.)\1{4,}", r"\1\1\1\1", prompt, flags=re.DOTALL)
+    pieces = len(re.findall(r"\S*\w|[^\w\s]+(?!\S)", collapsed))
+    assert fewest_tokens(prompt, prompt.split()) == max(0.9 * pieces, len(collapsed.encode()) / 16)
 
 
 KINDS = ("russian", "english", "digits", "chinese", "code", "noise", "spaces")

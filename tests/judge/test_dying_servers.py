@@ -141,7 +141,7 @@ def test_a_prompt_that_kills_the_server_is_found_within_three_restarts_and_its_n
         right_scores(60).items()
     )
     if max_in_flight == 512:
-        assert server.judges[0].most_in_flight > 100
+        assert server.judges[0].most_in_flight > 32
         assert server.judges[1].most_in_flight <= 16  # all suspects
         assert server.judges[2].most_in_flight <= 17
 

@@ -88,11 +88,17 @@ def _owners(text: str) -> tuple[str, ...]:
     return _words(text)
 
 
-def _server_address(url: str) -> str:
+def _server_addresses(text: str) -> str:
+    urls = _words(text)
+    # A password, or a key after the "?", would end up in a log; one with a comma or a space is cut into several words.
+    is_quotable = "@" not in text and (len(urls) == 1 or "?" not in text)
+    return " ".join(dict.fromkeys(_server_address(url, is_quotable) for url in urls))
+
+
+def _server_address(url: str, is_quotable: bool) -> str:
     parts = urlsplit(url)
-    if url and not (parts.scheme in ("http", "https") and parts.hostname):
-        # A password, or a key after the "?", would end up in a log.
-        found = "one with a user or password" if "@" in url else repr(url.partition("?")[0])
+    if not (parts.scheme in ("http", "https") and parts.hostname):
+        found = repr(url.partition("?")[0]) if is_quotable else "one with a user, password or query"
         raise ValueError(f"expected an address like http://host:port/v1, got {found}")
     if url.partition("?")[0].rstrip("/").endswith("/chat/completions"):
         raise ValueError(
@@ -144,15 +150,15 @@ class Settings:
     """
 
     landing: _Folder = Path("landing")
-    """the landing folder"""
+    """the landing folder, or one file instead of it"""
     home: _Folder = Path(".pollux")
     """where everything is written"""
     profile: Annotated[str, _As(lambda text: str(Path(text).absolute()) if text.endswith(".toml") else text)] = (
         "pollux-4b"
     )
     """the judge's [profile](judges.md): a name, or the path of a TOML file"""
-    judge_url: Annotated[str, _As(_server_address)] = ""
-    """attach to this URL; empty means managed"""
+    judge_url: Annotated[str, _As(_server_addresses)] = ""
+    """attach to this URL, or to [several](#several-servers), separated by commas or spaces; empty means managed"""
     api_key_variable: Annotated[_Text, "POLLUX_JUDGE_API_KEY_VARIABLE"] = API_KEY_VARIABLE
     """the variable that holds the key of an attached server"""
     judge_proxy: _Text = ""
@@ -214,9 +220,9 @@ class Settings:
     """what of the judge calibration uses where [probabilities](#probabilities-of-the-levels) are there: `number`,
     `expectation` or `both`"""
     query_seconds: Annotated[float, _AT_MOST_A_DAY] = 60
-    """time after which `pollux query` and `pollux show` stop"""
+    """time after which a command that reads the publication stops"""
     query_memory: Annotated[str, _As(_memory)] = "2GB"
-    """memory that they may use; larger intermediate results go to a temporary folder"""
+    """memory that it may use; larger intermediate results go to a temporary folder"""
     ui_hosts: _Words = ()
     """further host names, `name` or `name:port`, of the [UI](operate.md#who-may-use-the-ui)"""
     ui_user_header: _Text = ""

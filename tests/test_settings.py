@@ -59,6 +59,16 @@ def test_an_address_that_is_none_is_refused_before_anything_is_done(address: str
         assert "secret" not in str(refused.value)
 
 
+def test_a_judge_may_have_several_addresses() -> None:
+    settings = Settings.from_environment({"POLLUX_JUDGE_URL": "http://a:1/v1, http://b:2/v1\thttp://a:1/v1"})
+    assert settings.judge_url == "http://a:1/v1 http://b:2/v1"
+    assert Settings.from_environment({"POLLUX_JUDGE_URL": " "}).judge_url == ""
+    for secret in ("http://a:1/v1 user:hidden@b:2", "b:2/v1?key=a,hidden http://a:1/v1"):
+        with pytest.raises(ValueError, match="POLLUX_JUDGE_URL: expected an address like http") as refused:
+            Settings.from_environment({"POLLUX_JUDGE_URL": secret})
+        assert "hidden" not in str(refused.value)
+
+
 @pytest.mark.parametrize("ending", ["/chat/completions", "/chat/completions/", "/chat/completions?api-version=1"])
 def test_an_address_of_chat_completions_is_refused(ending: str) -> None:
     with pytest.raises(ValueError, match="POLLUX_JUDGE_URL: expected a server's address up to /v1"):

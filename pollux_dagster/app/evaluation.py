@@ -8,11 +8,12 @@ from collections.abc import Callable
 import dagster as dg
 
 from pollux_dagster.core.model_ids import MODEL_PARTITIONS
+from pollux_dagster.runs.dagster_internals import SerializableErrorInfo
 from pollux_dagster.runs.executor import note_failure
-from pollux_dagster.runs.home_lock import BEGUN_TAG, only_run
+from pollux_dagster.runs.home_lock import BEGUN_TAG, RUN_RETRIES_TAG, only_run
 from pollux_dagster.runs.instance import announced_run, fail_orphaned_runs, open_instance
 from pollux_dagster.runs.retention import prune
-from pollux_dagster.runs.terminal import with_plain_lines
+from pollux_dagster.runs.terminal import is_interruption, with_plain_lines
 from pollux_dagster.settings import Settings
 from pollux_dagster.warehouse.connection import set_aside
 
@@ -36,10 +37,11 @@ def evaluate_landing(
 
     Raises:
         NoAnswersError: everything was read, and no model has an answer.
+        KeyboardInterrupt: the run was stopped, and Dagster has recorded that.
         WarehouseLockedError: the warehouse cannot be set aside because another process has it open.
     """
     # A daemon on this home retries its own runs, not this one.
-    tags = {BEGUN_TAG: "yes", "dagster/max_retries": "0"}
+    tags = {BEGUN_TAG: "yes", RUN_RETRIES_TAG: "0"}
     with (
         only_run(settings.home, lambda line: print(line, file=sys.stderr)),  # noqa: T201
         open_instance(settings.dagster_home) as instance,
@@ -54,6 +56,8 @@ def evaluate_landing(
                 instance=instance, run_id=run_id, run_config=with_plain_lines({}), tags=tags, raise_on_error=False
             )
         causes = note_failure(settings.published, evaluated.run_id, evaluated.all_events)
+        if any(is_interruption(_error_of(event)) for event in evaluated.all_events):
+            raise KeyboardInterrupt
         if not evaluated.success and not instance.get_dynamic_partitions(MODEL_PARTITIONS):
             raise NoAnswersError(
                 f"expected answers of at least one model in {settings.landing}, found none; rows that could not be "
@@ -62,3 +66,9 @@ def evaluate_landing(
         for cause in causes:
             failed(cause)
         return evaluated.success
+
+
+def _error_of(event: dg.DagsterEvent) -> SerializableErrorInfo | None:
+    if event.is_step_failure:
+        return event.step_failure_data.error
+    return event.job_failure_data.error if event.is_job_failure else None

@@ -70,9 +70,9 @@ def take_exam(
     warehouse.release()
     # All requests on one answer together, so that they share the server's prefix cache.
     requests = sorted((fixed for _, fixed in fixed_exam_requests().values()), key=lambda r: (r.instruction, r.answer))
-    with judge.serve(log) as server:
-        taken = ExamRound(*judge_state(judge, server))
-        asked = judge_round(taken, requests, judged, server, judge, book, run_id, log)
+    with judge.serve(log) as servers:
+        taken = ExamRound(*judge_state(judge, servers))
+        asked = judge_round(taken, requests, judged, servers, judge, book, run_id, log)
     with warehouse.get_connection() as con:
         load_verdicts(con, book.segments())
         results = exam_effects(exam_scores(con, taken))

@@ -9,21 +9,22 @@ from pollux_dagster.app.resources import JudgeResource
 from pollux_dagster.core.fixed_requests import FixedRequest, Round
 from pollux_dagster.core.work import Answer, Criterion
 from pollux_dagster.judge.progress import PROGRESS_SECONDS, every
-from pollux_dagster.judge.server import ServerHandle
+from pollux_dagster.judge.server import Servers
 from pollux_dagster.ledger.ledger import Ledger
 
 
-def judge_state(judge: JudgeResource, server: ServerHandle) -> tuple[str, str, str, str, tuple[str, ...]]:
-    """The state of a judge on its server: the fields of a `Round`, in their order."""
-    identity, endpoint = judge.identity(), server.endpoint
-    return identity.judge_id, identity.model, endpoint.engine, endpoint.engine_version, tuple(judge.arguments)
+def judge_state(judge: JudgeResource, servers: Servers) -> tuple[str, str, str, str, tuple[str, ...]]:
+    """The state of a judge on its servers: the fields of a `Round`, in their order."""
+    identity, engine = judge.identity(), servers.endpoint.engine
+    versions = ", ".join(sorted({endpoint.engine_version for endpoint in servers.endpoints}))
+    return identity.judge_id, identity.model, engine, versions, tuple(judge.arguments)
 
 
 def judge_round(
     state: Round,
     requests: Sequence[FixedRequest],
     judged: frozenset[str],
-    server: ServerHandle,
+    servers: Servers,
     judge: JudgeResource,
     ledger: Ledger,
     run_id: str,
@@ -50,7 +51,7 @@ def judge_round(
                 total=len(requests),
                 cached=len(requests) - len(pending),
             ),
-            server=server,
+            server=servers,
             ledger=ledger,
             progress=every(PROGRESS_SECONDS, log),
             log=log,

@@ -14,7 +14,7 @@ import duckdb
 from pollux_dagster.app.fixed_rounds import judge_round, judge_state
 from pollux_dagster.app.resources import JudgeResource
 from pollux_dagster.core.fixed_requests import FixedRequest
-from pollux_dagster.judge.server import ServerHandle
+from pollux_dagster.judge.server import Servers
 from pollux_dagster.ledger.ledger import Ledger
 from pollux_dagster.warehouse.golden import GoldenRound, golden_requests
 from pollux_dagster.warehouse.schema import create_schema
@@ -50,7 +50,7 @@ def _moved(con: duckdb.DuckDBPyConnection, model: str) -> bool:
 
 def judge_golden_set(
     golden: GoldenSet,
-    server: ServerHandle,
+    servers: Servers,
     judge: JudgeResource,
     ledger: Ledger,
     run_id: str,
@@ -59,6 +59,6 @@ def judge_golden_set(
     """Judge what this state of the judge has no verdict on yet; returns the round, or None where nothing is pinned."""
     if not golden.requests:
         return None
-    state = GoldenRound(*judge_state(judge, server))
-    judge_round(state, golden.requests, golden.judged, server, judge, ledger, run_id, log)
+    state = GoldenRound(*judge_state(judge, servers))
+    judge_round(state, golden.requests, golden.judged, servers, judge, ledger, run_id, log)
     return state

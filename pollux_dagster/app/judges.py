@@ -150,19 +150,24 @@ def _unfolded(identity: JudgeIdentity) -> str:
     return json.dumps(fields, ensure_ascii=False, indent=1)
 
 
-def tried_profile(settings: Settings, log: Callable[[str], None]) -> TriedProfile:
-    """Send the three fixed requests to the judge's server, attached or managed. Nothing is recorded.
+def tried_profiles(settings: Settings, log: Callable[[str], None]) -> list[TriedProfile]:
+    """Send the three fixed requests to each of the judge's servers, attached or managed. Nothing is recorded.
 
     Raises:
-        ServerError: the server cannot be used or does not start.
+        ServerError: no server can be used, or the managed one does not start.
     """
     judge = Resources.of(settings).judge
     profile = judge.judge_profile
-    with judge.serve(log) as server:
-        client = JudgeClient(server.endpoint, profile, connections=1, log=log)
-        return TriedProfile(
-            judge.identity(), server.endpoint, profile.system_message, asyncio.run(_tried(profile, client))
-        )
+    with judge.serve(log) as servers:
+        return [
+            TriedProfile(
+                judge.identity(),
+                endpoint,
+                profile.system_message,
+                asyncio.run(_tried(profile, JudgeClient(endpoint, profile, connections=1, log=log))),
+            )
+            for endpoint in servers.endpoints
+        ]
 
 
 def tried_lines(tried: TriedProfile) -> Iterator[str]:

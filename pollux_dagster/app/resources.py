@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import dagster as dg
@@ -29,7 +30,9 @@ from pollux_dagster.judge.server import (
     AddressError,
     AttachError,
     ServerHandle,
+    Servers,
     ServerSpec,
+    attach_all,
     attached_server,
     cpu_vllm_spec,
     managed_server,
@@ -125,9 +128,9 @@ class JudgeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     """Which judge reads the answers, and where it runs.
 
     `url` empty: a managed server, started when there is something to judge and shared by concurrent runs. Otherwise any
-    OpenAI-compatible URL, reached directly or through `proxy`; its certificate may come from an authority in `ca_file`.
-    Its key is read when the judge is needed, from `api_key_file` or, where that is empty, from the environment variable
-    named `api_key_variable`.
+    OpenAI-compatible URL, or those of several servers that share the work, separated by spaces; reached directly or
+    through `proxy`, with certificates that may come from an authority in `ca_file`. The key is read when the judge is
+    needed, from `api_key_file` or, where that is empty, from the environment variable named `api_key_variable`.
 
     `profile` is a packaged profile's name or a file's path. `model` replaces the profile's model by another hub id,
     checkpoint folder or GGUF file and names it in tables; `served_model` is the name under which an attached server
@@ -172,38 +175,41 @@ class JudgeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         return profile.identity(engine_arguments=engine_arguments)
 
     @contextmanager
-    def serve(self, log: Callable[[str], None]) -> Iterator[ServerHandle]:
-        """Provide the judge's server while the block lasts.
+    def serve(self, log: Callable[[str], None]) -> Iterator[Servers]:
+        """Provide the judge's servers while the block lasts.
 
         Raises:
             ServerStartError: the managed server did not start; the message holds its last log lines.
             AttachError: address, key or model of an attached server is wrong, or its model is not the one that is
-                recorded; the message says which.
+                recorded, or no server answers; the message says which.
         """
         if self.url:
-            with self._attached() as server:
-                self._require_same_model(server.endpoint)
-                self._require_room(server.endpoint)
-                yield server
+            yield self._attached(self._require_fit, log)
         else:
             with managed_server(self._spec(), Path(self.state_root), log) as server:
-                yield server
+                yield Servers.of(server)
 
-    @contextmanager
-    def _attached(self) -> Iterator[ServerHandle]:
+    def _attached(self, require: Callable[[Endpoint], None], log: Callable[[str], None]) -> Servers:
+        return attach_all({url: partial(self._attach, url, require) for url in self.url.split()}, log)
+
+    def _attach(self, url: str, require: Callable[[Endpoint], None]) -> ServerHandle:
         profile = self.judge_profile
         wanted = self.served_model or self.model
         length = self.context or profile.max_model_len
         route = Route(proxy=self.proxy, ca_file=self.ca_file)
         with attached_server(
-            self.url, self._read_key(), wanted or None, max_model_len=length, route=route, dialect=Dialect(profile)
+            url, self._read_key(), wanted or None, max_model_len=length, route=route, dialect=Dialect(profile)
         ) as server:
-            yield server
+            require(server.endpoint)
+            return server
 
-    def ask_served_model(self) -> str:
-        """What an attached server calls the judge; raises AttachError."""
-        with self._attached() as server:
-            return server.endpoint.model
+    def ask_served_model(self, log: Callable[[str], None]) -> str:
+        """What the attached servers call the judge; raises AttachError."""
+        return self._attached(lambda endpoint: None, log).endpoint.model
+
+    def _require_fit(self, endpoint: Endpoint) -> None:
+        self._require_same_model(endpoint)
+        self._require_room(endpoint)
 
     def _require_same_model(self, endpoint: Endpoint) -> None:
         served, recorded = endpoint.model, self.judge_profile.model

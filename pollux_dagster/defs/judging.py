@@ -24,8 +24,9 @@ from pollux_dagster.defs.automation import NEW, SCOPE_TAG
 from pollux_dagster.defs.metadata import row_count, rows_table
 from pollux_dagster.defs.partitions import landed_models, model_partitions, one_run, selected_partitions
 from pollux_dagster.judge.progress import PROGRESS_SECONDS, every
-from pollux_dagster.judge.server import AddressError, ServerError, UnstartableError
+from pollux_dagster.judge.server import AddressError, AttachError, ServerError, UnstartableError
 from pollux_dagster.ledger.ledger import Ledger
+from pollux_dagster.runs.home_lock import RUN_RETRIES_TAG
 from pollux_dagster.warehouse.admission import decide_admission
 from pollux_dagster.warehouse.duckdb_resource import WarehouseResource
 from pollux_dagster.warehouse.golden import GoldenRound, record_round
@@ -211,6 +212,8 @@ def _retried_while_the_server_is_away(context: dg.AssetExecutionContext) -> Iter
     except (AddressError, UnstartableError):
         raise
     except ServerError as error:
+        if isinstance(error, AttachError) and context.run.tags.get(RUN_RETRIES_TAG) == "0":
+            raise  # of a command, and whoever gave it knows best whether a server that does not answer will
         # What was judged is in the ledger. A server that could not be restarted may be available in a minute:
         # another process may still hold the GPU, or a node may be rebooting.
         left = RETRIES - context.retry_number
@@ -253,10 +256,10 @@ def _judge_pending(
     criteria: dict[str, Criterion],
     golden: GoldenSet,
 ) -> "tuple[EvaluationReport | None, GoldenRound | None]":
-    with judge.serve(context.log.info) as server:
-        endpoint = server.endpoint
-        context.log.info(f"judging on {endpoint.engine} {endpoint.engine_version} at {endpoint.server}")
-        golden_round = judge_golden_set(golden, server, judge, book, context.run.run_id, context.log.info)
+    with judge.serve(context.log.info) as servers:
+        for endpoint in servers.endpoints:
+            context.log.info(f"judging on {endpoint.engine} {endpoint.engine_version} at {endpoint.server}")
+        golden_round = judge_golden_set(golden, servers, judge, book, context.run.run_id, context.log.info)
         if not order.pending:
             return None, golden_round
         # Not at the top: the client of the OpenAI API costs seconds, and most processes that load this module and many
@@ -274,7 +277,7 @@ def _judge_pending(
                 total=order.total,
                 cached=order.cached,
             ),
-            server=server,
+            server=servers,
             ledger=book,
             progress=every(PROGRESS_SECONDS, context.log.info),
             log=context.log.warning,
@@ -295,6 +298,9 @@ def _report_metadata(report: "EvaluationReport | None") -> dict[str, dg.Metadata
         "asked": report.requested,
         "verdicts_by_status": rows_table(
             pl.DataFrame({"status": list(report.by_status), "verdicts": list(report.by_status.values())})
+        ),
+        "verdicts_by_server": rows_table(
+            pl.DataFrame({"server": list(report.by_server), "verdicts": list(report.by_server.values())})
         ),
         "prompt_tokens": report.prompt_tokens,
         "completion_tokens": report.completion_tokens,

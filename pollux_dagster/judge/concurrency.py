@@ -21,7 +21,7 @@ _BOLD_GROWTH = 1.25  # where it reports that all requests run and none waits
 
 
 class AdaptiveConcurrency:
-    """Slots for in-flight requests. One task acquires, any number release; all on one event loop."""
+    """Slots for in-flight requests, acquired and released by any number of tasks on one event loop."""
 
     def __init__(self, *, start: int = START, floor: int = FLOOR, ceiling: int = CEILING) -> None:
         self.limit = float(start)

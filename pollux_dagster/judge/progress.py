@@ -21,7 +21,8 @@ class Progress:
 
     `rate_per_s` is verdicts per second, `eta_s` seconds to the end (None while unknown). Shares are of 1: `from_ledger`
     is the share of requests already judged, `prefix_cache_hits` that of prompt tokens the server had cached (None where
-    it does not report them). `failures` counts verdicts by status, without ok.
+    it does not report them). `failures` counts verdicts by status, without ok. `left_out` names those of the judge's
+    `servers` that are not used now.
     """
 
     done: int
@@ -35,6 +36,8 @@ class Progress:
     elapsed_s: float
     retries: int
     restarts: int
+    servers: int = 1
+    left_out: tuple[str, ...] = ()
 
 
 class RateWindow:
@@ -63,6 +66,10 @@ def format_progress(progress: Progress) -> str:
     if progress.prefix_cache_hits is not None:
         parts.append(f"prefix cache {progress.prefix_cache_hits:.0%}")
     parts.append(f"{progress.in_flight} in flight")
+    if progress.servers > 1:
+        used = f"{progress.servers - len(progress.left_out)} of " if progress.left_out else ""
+        out = f", left out: {', '.join(progress.left_out)}" if progress.left_out else ""
+        parts.append(f"{used}{progress.servers} servers{out}")
     if progress.retries or progress.restarts:
         parts.append(f"{progress.retries} retries, {progress.restarts} restarts")
     failed = ", ".join(f"{status} {count:,}" for status, count in sorted(progress.failures.items()) if count)

@@ -22,7 +22,7 @@ from pollux_dagster.judge.concurrency import AdaptiveConcurrency
 from pollux_dagster.judge.context import ContextCheck, too_long
 from pollux_dagster.judge.distribution import ScoreDistribution
 from pollux_dagster.judge.endpoint import Endpoint
-from pollux_dagster.judge.recovery import SharedServer
+from pollux_dagster.judge.recovery import LostServerError, SharedServer
 from pollux_dagster.judge.responses import Completion, Failure, FailureKind
 from pollux_dagster.judge.retry import ALTERABLE, FINAL_STATUS, SUSPICIOUS, RetryPolicy, altered
 from pollux_dagster.judge.server.errors import AddressError
@@ -93,19 +93,24 @@ class VerdictRequester:
         self._isolation = (nullcontext(), asyncio.Semaphore(_SUSPECTS_AT_ONCE), asyncio.Semaphore(1))
         self.retries = 0
 
-    async def request(self, prompt: str, levels: Sequence[float]) -> Outcome:
-        """Return the judge's reply to `prompt`, or the failure that remains after every attempt.
+    async def request(self, request: Request) -> Outcome:
+        """Return the judge's reply, or the failure that remains after every attempt.
+
+        Takes a slot where the request has none; whoever asks releases it.
 
         A request that was in flight when the server died is suspected of having killed it: it is sent again among few
         others, after a second death one suspect at a time, and after a third it is given up as `transport_error`.
-        Several such prompts at once use up a managed server's restarts before all are found: then the evaluation ends
-        with ServerError, and a suspect that was in flight each time may be given up in place of another. Raises only
-        ServerError (the server is lost and cannot be restarted, or its certificate is not valid) and EvaluationError
-        (the server takes no request of this judge).
+        Several such prompts at once use up a managed server's restarts before all are found: then the server is lost,
+        and a suspect that was in flight each time may be given up in place of another. Raises only LostServerError (it
+        cannot be restarted), AddressError (its certificate is not valid) and EvaluationError (it takes no request of
+        this judge).
         """
-        request = _Request(prompt, levels, self._profile.sampling)
-        while request.deaths < _MAX_DEATHS:
+        request.begin(self._profile.sampling)
+        while not request.is_deadly:
             async with self._isolation[request.deaths]:
+                if not request.has_slot:
+                    await self._concurrency.acquire()
+                    request.has_slot = True
                 self._asking += 1
                 try:
                     outcome = await self._ask_until_death(request)
@@ -115,9 +120,8 @@ class VerdictRequester:
                 return outcome
             request.deaths += 1
             request.failures = 0  # those were of the old server
-        client, _ = await self._shared.current()
         error = f"the server died {request.deaths} times while answering this, the last time: {request.deadly_error}"
-        return request.spent.outcome(_failed(VerdictStatus.TRANSPORT_ERROR, error), None, client.endpoint)
+        return request.spent.outcome(_failed(VerdictStatus.TRANSPORT_ERROR, error), None, self._shared.endpoint)
 
     async def is_answered(self, prompt: str, levels: Sequence[float]) -> bool:
         """Whether the judge answers this prompt at all; sent once and not recorded."""
@@ -138,18 +142,24 @@ class VerdictRequester:
         answer = await client.ask(prompt, self._profile.sampling, levels)
         return isinstance(answer, Failure) and answer.kind is FailureKind.REFUSED
 
-    async def _ask_until_death(self, request: _Request) -> Outcome | Literal[_Next.SERVER_REPLACED]:
+    async def _ask_until_death(self, request: Request) -> Outcome | Literal[_Next.SERVER_REPLACED]:
         """Send until there is an outcome, or the server was replaced after an attempt failed on it."""
         spent = request.spent
         failed_on: int | None = None
         while True:
-            client, generation = await self._shared.current()
+            try:
+                client, generation = await self._shared.current()
+            except LostServerError:
+                if failed_on is None:
+                    raise
+                return _Next.SERVER_REPLACED
             if failed_on is not None and generation != failed_on:
                 return _Next.SERVER_REPLACED
-            if spent.attempts == 0:
+            if not request.is_sent:
                 problem = await self._context.problem(client, request.prompt, request.sampling.max_tokens)
                 if problem is not None:
                     return spent.outcome(_failed(VerdictStatus.CONTEXT_OVERFLOW, problem), None, client.endpoint)
+            request.is_sent = True
             began = time.monotonic()
             answer = await client.ask(request.prompt, request.sampling, request.levels)
             spent.attempts += 1
@@ -191,7 +201,7 @@ class VerdictRequester:
             self.retries += 1
             await asyncio.sleep(self._policy.wait_s(request.failures, failure, self._random))
 
-    async def _with_distribution(self, outcome: Outcome, request: _Request, answer: Completion) -> Outcome:
+    async def _with_distribution(self, outcome: Outcome, request: Request, answer: Completion) -> Outcome:
         """The outcome with the probability of each level, where those are wanted and can be had."""
         score = outcome.reply.score
         if self._distribution is None or score is None:
@@ -201,7 +211,7 @@ class VerdictRequester:
         return replace(outcome, level_probabilities=found)
 
     def _read(
-        self, request: _Request, answer: Completion, endpoint: Endpoint, cut: str | None
+        self, request: Request, answer: Completion, endpoint: Endpoint, cut: str | None
     ) -> Reply | Literal[_Next.ASK_ALTERED]:
         """What the completion says, or that it is worth one more request; its sampling is then already altered. `cut`
         says why it is not about the whole prompt.
@@ -274,20 +284,34 @@ class _Spent:
 
 
 @dataclass(slots=True)
-class _Request:
-    """A request in progress. `deaths` counts the servers that died while it was in flight; `first` is the unusable
-    reply after which it asks with other sampling.
+class Request:
+    """A request in progress, on one server after another where there are several.
+
+    `deaths` counts the servers that died while it was in flight, `spent` what it has cost on all of them. The rest is
+    of the present server: `has_slot` tells whether it holds a slot there, `first` is the unusable reply after which it
+    asks with other sampling.
     """
 
     prompt: str
     levels: Sequence[float]
-    sampling: Sampling
-    may_alter: bool = True
-    first: tuple[Reply, Completion] | None = None
-    failures: int = 0
+    has_slot: bool = False
     deaths: int = 0
     deadly_error: str = ""
     spent: _Spent = field(default_factory=_Spent)
+    sampling: Sampling = field(init=False)
+    may_alter: bool = field(init=False)
+    first: tuple[Reply, Completion] | None = field(init=False)
+    failures: int = field(init=False)
+    is_sent: bool = field(init=False)
+
+    def begin(self, sampling: Sampling) -> None:
+        """Begin on a server that knows nothing of it."""
+        self.sampling, self.may_alter, self.first, self.failures, self.is_sent = sampling, True, None, 0, False
+
+    @property
+    def is_deadly(self) -> bool:
+        """Whether so many servers died of it that no other may be asked."""
+        return self.deaths >= _MAX_DEATHS
 
 
 def _failed(status: VerdictStatus, problem: str) -> Reply:

@@ -1,18 +1,55 @@
-"""Statistics of a running evaluation: verdicts, tokens, cache hits, and the time of the last progress.
+"""Statistics of a running evaluation: verdicts, tokens, cache hits, and the time of a server's last progress.
 
-Where replies do not report cached tokens, or whether the server still works, its own counters are used. Formatting is
-in `progress`.
+Where replies do not report cached tokens, or whether a server still works, its own counters are used. Formatting is in
+`progress`.
 """
 
 from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from pollux_dagster.core.verdicts import VerdictStatus
 from pollux_dagster.judge.progress import Progress, RateWindow
 from pollux_dagster.judge.requester import Outcome
+
+
+class ServerCounters:
+    """What one server's own counters say, and when it last made progress."""
+
+    def __init__(self) -> None:
+        self._moved_at = time.monotonic()
+        self._first: Mapping[str, float] = {}
+        self._last: Mapping[str, float] = {}
+
+    def note(self, metrics: Mapping[str, float]) -> None:
+        """Update from the server's metrics; generated tokens count as progress."""
+        if not metrics:
+            return
+        if metrics.get("generation_tokens_total", 0.0) != self._last.get("generation_tokens_total", 0.0):
+            self.note_progress()
+        queries = "prefix_cache_queries_total"
+        if not self._first or metrics.get(queries, 0.0) < self._first.get(queries, 0.0):  # the server was restarted
+            self._first = metrics
+        self._last = metrics
+
+    def note_progress(self) -> None:
+        """Restart the clock of `seconds_without_progress`: for a verdict, or a server that has just begun to work."""
+        self._moved_at = time.monotonic()
+
+    @property
+    def sees_tokens(self) -> bool:
+        """Whether the server counts the tokens it writes, so that progress is visible between two verdicts."""
+        return "generation_tokens_total" in self._last
+
+    def seconds_without_progress(self) -> float:
+        """Seconds since the last verdict or generated token."""
+        return time.monotonic() - self._moved_at
+
+    def grown(self, name: str) -> float:
+        """By how much a counter has grown."""
+        return self._last.get(name, 0.0) - self._first.get(name, 0.0)
 
 
 class RunStats:
@@ -20,13 +57,12 @@ class RunStats:
 
     def __init__(self, *, total: int, cached: int) -> None:
         self._total, self._cached = total, cached
-        self._started = self._moved_at = time.monotonic()
+        self._started = time.monotonic()
         self._rate = RateWindow(self._started)
-        self._first_metrics: Mapping[str, float] = {}
-        self._last_metrics: Mapping[str, float] = {}
         self._cached_tokens_known = False
         self.made = 0
         self.by_status: Counter[VerdictStatus] = Counter()
+        self.by_server: Counter[str] = Counter()
         self.prompt_tokens = 0
         self.completion_tokens = 0
         self.cached_tokens = 0
@@ -35,53 +71,28 @@ class RunStats:
         """Count one finished request."""
         self.made += 1
         self.by_status[outcome.reply.status] += 1
+        self.by_server[outcome.endpoint.server] += 1
         self.prompt_tokens += outcome.prompt_tokens
         self.completion_tokens += outcome.completion_tokens
         self.cached_tokens += outcome.cached_tokens
         self._cached_tokens_known = self._cached_tokens_known or outcome.cached_tokens_known
-        self._moved_at = time.monotonic()
 
-    def note_metrics(self, metrics: Mapping[str, float]) -> None:
-        """Update from the server's counters; generated tokens count as progress too."""
-        if not metrics:
-            return
-        tokens = metrics.get("generation_tokens_total", 0.0)
-        if tokens != self._last_metrics.get("generation_tokens_total", 0.0):
-            self._moved_at = time.monotonic()
-        restarted = metrics.get("prefix_cache_queries_total", 0.0) < self._first_metrics.get(
-            "prefix_cache_queries_total", 0.0
-        )
-        if not self._first_metrics or restarted:
-            self._first_metrics = metrics
-        self._last_metrics = metrics
-
-    @property
-    def sees_tokens(self) -> bool:
-        """Whether the server counts the tokens it writes, so that progress is visible between two verdicts."""
-        return "generation_tokens_total" in self._last_metrics
-
-    def seconds_without_progress(self) -> float:
-        """Seconds since the last verdict or generated token."""
-        return time.monotonic() - self._moved_at
-
-    def forget_progress(self) -> None:
-        """Restart the clock of `seconds_without_progress`, for a server that was just restarted."""
-        self._moved_at = time.monotonic()
-
-    def prefix_cache_hits(self) -> float | None:
-        """Share of prompt tokens found cached, from the replies or else from the server's counters."""
+    def prefix_cache_hits(self, servers: Sequence[ServerCounters]) -> float | None:
+        """Share of prompt tokens found cached, from the replies or else from the servers' counters."""
         if self._cached_tokens_known and self.prompt_tokens:
             return self.cached_tokens / self.prompt_tokens
-        queries = self._grown("prefix_cache_queries_total")
-        hits = self._grown("prefix_cache_hits_total")
+        queries = sum(server.grown("prefix_cache_queries_total") for server in servers)
+        hits = sum(server.grown("prefix_cache_hits_total") for server in servers)
         return hits / queries if 0 <= hits <= queries and queries > 0 else None
 
     def elapsed_s(self) -> float:
         """Wall time since the start."""
         return time.monotonic() - self._started
 
-    def progress(self, in_flight: int, retries: int, restarts: int) -> Progress:
-        """The current state."""
+    def progress(
+        self, servers: Sequence[ServerCounters], *, in_flight: int, retries: int, restarts: int, left_out: Sequence[str]
+    ) -> Progress:
+        """The current state. `left_out` names the servers that are not used now, `servers` are the others."""
         rate = self._rate.add(self.made)
         left = self._total - self._cached - self.made
         return Progress(
@@ -90,7 +101,7 @@ class RunStats:
             from_ledger=self._cached / self._total if self._total else 0.0,
             rate_per_s=rate,
             eta_s=left / rate if rate > 0 else None,
-            prefix_cache_hits=self.prefix_cache_hits(),
+            prefix_cache_hits=self.prefix_cache_hits(servers),
             failures={
                 status.value: count for status, count in self.by_status.items() if status is not VerdictStatus.OK
             },
@@ -98,7 +109,6 @@ class RunStats:
             elapsed_s=self.elapsed_s(),
             retries=retries,
             restarts=restarts,
+            servers=len(servers) + len(left_out),
+            left_out=tuple(left_out),
         )
-
-    def _grown(self, name: str) -> float:
-        return self._last_metrics.get(name, 0.0) - self._first_metrics.get(name, 0.0)

@@ -19,7 +19,8 @@ class EvaluationError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class EvaluationReport:
-    """The result of an evaluation. `requested` counts the verdicts obtained in it, `by_status` the same by status.
+    """The result of an evaluation. `requested` counts the verdicts obtained in it, `by_status` and `by_server` the same
+    by status and by server.
 
     `prefix_cache_hit_share` is the share (of 1) of prompt tokens that the server had cached, None where it does not
     report them; `elapsed_s` is wall time in seconds.
@@ -34,6 +35,7 @@ class EvaluationReport:
     elapsed_s: float
     retries: int
     restarts: int
+    by_server: Mapping[str, int]
 
     @property
     def rate(self) -> float:
@@ -42,18 +44,23 @@ class EvaluationReport:
 
     def as_json(self) -> dict[str, Any]:
         """The report as plain values for a JSON column."""
-        return {**asdict(self), "by_status": dict(self.by_status), "rate": self.rate}
+        return {**asdict(self), "by_status": dict(self.by_status), "by_server": dict(self.by_server), "rate": self.rate}
 
 
 @dataclass(frozen=True, slots=True)
 class EvaluationLimits:
-    """Limits of an evaluation. `no_progress_s`: seconds after which a server that completes nothing and writes no token
-    is restarted; for one that does not count its tokens it is `wire.first_byte_s` if that is longer. `seed` makes the
-    waits between attempts repeatable.
+    """Limits of an evaluation. `max_in_flight` is for each server.
+
+    `no_progress_s`: seconds after which a server that completes nothing and writes no token is restarted; for one that
+    does not count its tokens it is `wire.first_byte_s` if that is longer. One of several servers that was left out is
+    tried again after `first_return_s`, and later at least every `longest_return_s`. `seed` makes the waits between
+    attempts repeatable.
     """
 
     max_in_flight: int = CEILING
     no_progress_s: float = 120.0
+    first_return_s: float = 5.0
+    longest_return_s: float = 60.0
     wire: WireLimits = field(default_factory=WireLimits)
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     seed: int = 0

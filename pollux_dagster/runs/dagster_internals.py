@@ -27,8 +27,11 @@ from dagster._time import datetime_from_timestamp
 
 # Dagster's SQLite storage makes an engine for every statement, and stores events that are reported together one by one:
 # issue 19618. `runs/sqlite_storage.py` does neither. An instance class is how a dagster.yaml can set another default
-# for the storage without naming its folder, so that a home can be moved.
+# for the storage without naming its folder, so that a home can be moved. The same goes for the files of what a run
+# prints, whose helper processes print tracebacks on Ctrl-C (`runs/compute_logs.py`).
+from dagster._core.storage.compute_log_manager import CapturedLogContext
 from dagster._core.storage.legacy_storage import CompositeStorage
+from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
 from dagster._core.storage.runs import SqliteRunStorage
 from dagster._core.storage.schedules import SqliteScheduleStorage
 from dagster._serdes import ConfigurableClassData
@@ -57,6 +60,7 @@ __all__ = [
     "AssetCheckExecutionsTable",
     "BackfillTagsTable",
     "BulkActionsTable",
+    "CapturedLogContext",
     "CompositeStorage",
     "ConfigurableClassData",
     "DagsterGrpcClient",
@@ -65,6 +69,7 @@ __all__ = [
     "InProcessExecutor",
     "InstanceRef",
     "JobTickTable",
+    "LocalComputeLogManager",
     "PlanOrchestrationContext",
     "RetryMode",
     "RunsTable",

@@ -39,6 +39,11 @@ def _own_or_failure(record: logging.LogRecord) -> bool:
     return not str(meta.get("orig_message", "")).startswith("Dependencies for step ")
 
 
+def is_interruption(error: SerializableErrorInfo | None) -> bool:
+    """Whether somebody stopped the process of the run (Ctrl-C, SIGTERM)."""
+    return error is not None and error.cls_name in ("DagsterExecutionInterruptedError", "KeyboardInterrupt")
+
+
 def cause(error: SerializableErrorInfo | None) -> str:
     """The message of the outermost error that is not Dagster's wrapper: ours say what to do, their causes do not.
 
@@ -46,6 +51,8 @@ def cause(error: SerializableErrorInfo | None) -> str:
     """
     while error is not None and error.cause is not None and _is_wrapping(error):
         error = error.cause
+    if is_interruption(error):
+        return "it was stopped; what was judged is kept, and the next run goes on from there"
     return _OUR_CLASS.sub("", error.message.strip()) if error is not None else ""
 
 

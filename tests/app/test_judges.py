@@ -148,6 +148,20 @@ def test_a_judge_is_tried_with_three_requests_and_what_was_read_is_shown(judge: 
     assert not (tmp_path / "ledger").exists()
 
 
+def test_every_server_of_a_judge_is_tried(judge: FakeJudge, tmp_path: Path) -> None:
+    with FakeJudge() as second:
+        judge.otherwise, second.otherwise = replying(content="\n\n1"), replying(content="Хороший ответ!")
+        check = ("judges", "check", "pollux-4b", "--judge-model", "judge", "--home", str(tmp_path))
+        code, out, err = pollux(*check, "--judge-url", judge.url, "--judge-url", second.url)
+        assert [line.rpartition(" at ")[2] for line in out.splitlines() if line.startswith("server: ")] == [
+            judge.url,
+            second.url,
+        ]
+        assert (code, len(judge.calls)) == (1, 3)
+        assert "3 of 6 replies gave no score" in err
+        assert pollux(*check, POLLUX_JUDGE_URL=f"{second.url},{judge.url}")[1].count("server: ") == 2
+
+
 def test_a_score_that_no_good_judge_gives_is_pointed_out(judge: FakeJudge, tmp_path: Path) -> None:
     judge.otherwise = replying(content="\n\n0")
     code, out, _ = pollux(
@@ -219,6 +233,18 @@ def test_a_served_name_that_tells_the_model_may_be_the_recorded_one(attached: Se
     with pytest.raises(AddressError) as raised, Resources.of(attached).judge.serve(lambda _: None):
         pass
     assert "set POLLUX_JUDGE_MODEL=Pollux-4B-Judge-Q4_K_M.gguf, or pass --accept-served-model" in str(raised.value)
+
+
+def test_servers_of_one_judge_with_different_models_are_refused_and_all_named(
+    attached: Settings, judge: FakeJudge
+) -> None:
+    with FakeJudge() as second:
+        judge.model, second.model = "Pollux-4B-Judge", "Pollux-4B-Judge-Q4_K_M.gguf"
+        both = Resources.of(replace(attached, judge_url=f"{judge.url} {second.url}")).judge
+        with pytest.raises(AddressError) as raised, both.serve(lambda _: None):
+            pass
+    assert f"127.0.0.1:{second.port} serves 'Pollux-4B-Judge-Q4_K_M.gguf', and its verdicts" in str(raised.value)
+    assert f"127.0.0.1:{judge.port} serves 'Pollux-4B-Judge'" in str(raised.value)
 
 
 def test_a_name_to_record_behind_an_alias_needs_both_settings(attached: Settings) -> None:

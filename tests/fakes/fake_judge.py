@@ -103,7 +103,7 @@ def replying(**changes: Any) -> Answering:
 class FakeJudge:
     """Runs on a loopback port in a thread of its own. `plan` is used up call by call, then `otherwise`."""
 
-    def __init__(self, otherwise: Answering = answer_well, plan: list[Answering] | None = None) -> None:
+    def __init__(self, otherwise: Answering = answer_well, plan: list[Answering] | None = None, port: int = 0) -> None:
         self.otherwise = otherwise
         self.plan = plan or []
         self.calls: list[Call] = []
@@ -118,7 +118,7 @@ class FakeJudge:
         self._loop = asyncio.new_event_loop()
         self._started = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
-        self.port = 0
+        self.port = port
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -140,7 +140,7 @@ class FakeJudge:
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
-        server = self._loop.run_until_complete(asyncio.start_server(self._serve, "127.0.0.1", 0, limit=2**24))
+        server = self._loop.run_until_complete(asyncio.start_server(self._serve, "127.0.0.1", self.port, limit=2**24))
         self.port = server.sockets[0].getsockname()[1]
         self._started.set()
         self._loop.run_forever()

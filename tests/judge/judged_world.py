@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,6 +17,7 @@ from pollux_dagster.judge.progress import Progress
 from pollux_dagster.judge.retry import RetryPolicy
 from pollux_dagster.judge.server import (
     ServerHandle,
+    Servers,
     attached_server,
 )
 from pollux_dagster.judge.work import Evaluation, EvaluationLimits, EvaluationReport
@@ -81,18 +82,20 @@ class World:
         self,
         answers: Sequence[Answer] | Iterator[Answer],
         *,
-        server: ServerHandle | None = None,
+        server: ServerHandle | Servers | None = None,
         limits: EvaluationLimits = QUICK,
         total: int = 0,
         cached: int = 0,
+        log: Callable[[str], None] = lambda line: None,
     ) -> EvaluationReport:
-        def run(handle: ServerHandle) -> EvaluationReport:
+        def run(handle: ServerHandle | Servers) -> EvaluationReport:
             return evaluate(
                 answers,
                 Evaluation(CRITERIA, PROFILE, "judge-id", "run", total=total, cached=cached, limits=limits),
                 server=handle,
                 ledger=self.ledger,
                 progress=self.lines.append,
+                log=log,
             )
 
         if server is not None:

@@ -13,8 +13,10 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pyarrow.parquet as pq
 import pytest
@@ -25,7 +27,9 @@ from pollux_dagster.core.prompts import as_text, render
 from pollux_dagster.core.work import Answer, Criterion
 from pollux_dagster.judge.client import JudgeClient
 from pollux_dagster.judge.distribution import ScoreDistribution, level_text
+from pollux_dagster.judge.endpoint import Endpoint
 from pollux_dagster.judge.evaluate import evaluate
+from pollux_dagster.judge.progress import Progress
 from pollux_dagster.judge.responses import Completion
 from pollux_dagster.judge.server import (
     AttachError,
@@ -33,6 +37,7 @@ from pollux_dagster.judge.server import (
     ServerSpec,
     ServerStartError,
     ServerStatus,
+    attach_all,
     attached_server,
     cpu_vllm_spec,
     http_probe,
@@ -293,6 +298,41 @@ def test_a_killed_api_server_leaves_no_engine_core_and_a_restart_brings_both_bac
             os.kill(pid, signal.SIGKILL)
         assert_gone(alive.pids)
         assert state(root, spec).pids == ()
+
+
+@pytest.mark.slow
+def test_of_two_servers_one_is_killed_and_the_other_answers_for_both(
+    root: Path, spec: ServerSpec, tmp_path: Path
+) -> None:
+    def attach(endpoint: Endpoint) -> ServerHandle:
+        with attached_server(endpoint.base_url, endpoint.api_key) as handle:
+            return handle
+
+    criterion = Criterion("refusal", "Отказ", "0: Ответ дан по существу.\n1: Отказ.", (0.0, 1.0), is_gate=True)
+    texts = [f"Ответ номер {number}: Париж." for number in range(400)]
+    answers = [Answer("Назови столицу Франции.", "Париж", text, [(text, "refusal")]) for text in texts]
+    with managed_server(spec, root, print) as first, managed_server(spec, tmp_path / "servers", print) as second:
+        doomed = state(tmp_path / "servers", spec).pids
+
+        def kill_when_it_has_judged(progress: Progress) -> None:
+            if progress.done >= 100:
+                for pid in filter(running, doomed):
+                    os.kill(pid, signal.SIGKILL)
+
+        endpoints = (first.endpoint, second.endpoint)
+        report = evaluate(
+            answers,
+            Evaluation({"refusal": criterion}, DEMO, DEMO.identity().judge_id, "run", total=400, cached=0),
+            server=attach_all({each.base_url: partial(attach, each) for each in endpoints}, print),
+            ledger=(ledger := Ledger(tmp_path / "ledger")),
+            progress=kill_when_it_has_judged,
+            log=print,
+        )
+    assert_gone(doomed)
+    keys = [row["verdict_key"] for path in ledger.segments() for row in pq.read_table(path).to_pylist()]
+    assert sorted(keys) == sorted(texts)
+    assert not {"transport_error", "refused_by_server"} & set(report.by_status)
+    assert all(report.by_server[urlsplit(each.base_url).netloc] > 0 for each in endpoints)
 
 
 @pytest.mark.slow

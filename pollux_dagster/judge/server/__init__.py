@@ -1,7 +1,7 @@
 """Judge servers with a managed lifetime: start or attach, hold a lease, restart within limits, leave no process behind.
 
 `managed_server` runs an engine under a supervisor process; `attached_server` uses a server that is run elsewhere. Both
-return a `ServerHandle`; requests are sent by `judge.client`.
+return a `ServerHandle`; `attach_all` attaches several servers of one judge. Requests are sent by `judge.client`.
 """
 
 from pollux_dagster.judge.server.attach import attached_server
@@ -24,6 +24,7 @@ from pollux_dagster.judge.server.registry import (
     remove_unused_servers,
     stop_server,
 )
+from pollux_dagster.judge.server.replicas import Servers, attach_all
 from pollux_dagster.judge.server.spec import ServerSpec
 
 __all__ = [
@@ -35,7 +36,9 @@ __all__ = [
     "ServerSpec",
     "ServerStartError",
     "ServerStatus",
+    "Servers",
     "UnstartableError",
+    "attach_all",
     "attached_server",
     "cpu_vllm_spec",
     "current_servers",

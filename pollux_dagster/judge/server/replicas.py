@@ -1,0 +1,102 @@
+"""The servers of one judge: attached together, each with what is needed to attach it again.
+
+All have to serve the same model. One that does not answer is left out while others do, and may come back later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from urllib.parse import urlsplit
+
+from pollux_dagster.core.model_names import is_name_of
+from pollux_dagster.judge.endpoint import Endpoint
+from pollux_dagster.judge.server.errors import AddressError, AttachError
+from pollux_dagster.judge.server.handle import ServerHandle
+
+_AT_ONCE = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """One server of a judge. `found` is a handle on it, or why there is none.
+
+    `attach` gets a handle on it again, blocks, and raises AttachError; None for the only server of a judge, which is
+    waited for or restarted instead.
+    """
+
+    name: str
+    found: ServerHandle | AttachError
+    attach: Callable[[], ServerHandle] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Servers:
+    """The servers of one judge, at least one of which has answered."""
+
+    replicas: tuple[Replica, ...]
+
+    @classmethod
+    def of(cls, server: ServerHandle) -> Servers:
+        """A judge with one server."""
+        return cls((Replica(server.endpoint.server, server),))
+
+    @property
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        """The endpoints of those that have answered."""
+        return tuple(replica.found.endpoint for replica in self.replicas if not isinstance(replica.found, AttachError))
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """The endpoint of the first that has answered."""
+        return self.endpoints[0]
+
+
+def attach_all(attach: Mapping[str, Callable[[], ServerHandle]], log: Callable[[str], None]) -> Servers:
+    """Attach the server at each address; one that does not answer is left out and named in `log`.
+
+    Raises:
+        AddressError: an address, key or model is wrong, or two servers serve different models; all of them are named.
+        AttachError: none answers.
+    """
+    if len(attach) == 1:
+        (only,) = attach.values()
+        return Servers.of(only())
+    with ThreadPoolExecutor(min(len(attach), _AT_ONCE)) as pool:
+        found = dict(zip(attach, pool.map(_found, attach.values()), strict=True))
+    handles = [each for each in found.values() if not isinstance(each, AttachError)]
+    errors = [each for each in found.values() if isinstance(each, AttachError)]
+    served = [f"{handle.endpoint.server} serves {handle.endpoint.model!r}" for handle in handles]
+    if wrong := [error for error in errors if isinstance(error, AddressError)]:
+        raise AddressError("\n".join([*map(str, wrong), *served]))
+    if not handles:
+        raise AttachError("none of the judge's servers can be used:\n" + "\n".join(map(str, errors)))
+    first = handles[0].endpoint
+    for handle in handles:
+        _require_same_model(handle.endpoint, first)
+
+    def again(url: str) -> ServerHandle:
+        handle = attach[url]()
+        _require_same_model(handle.endpoint, first)
+        return handle
+
+    for error in errors:
+        log(f"a server of the judge is left out until it answers: {error}")
+    return Servers(tuple(Replica(urlsplit(url).netloc, each, partial(again, url)) for url, each in found.items()))
+
+
+def _found(attach: Callable[[], ServerHandle]) -> ServerHandle | AttachError:
+    try:
+        return attach()
+    except AttachError as error:
+        return error
+
+
+def _require_same_model(endpoint: Endpoint, first: Endpoint) -> None:
+    if not is_name_of(endpoint.model, first.model):
+        raise AddressError(
+            f"expected all servers of the judge to serve the same model, but {first.server} serves {first.model!r} and "
+            f"{endpoint.server} serves {endpoint.model!r}: leave one of the two addresses out, or serve the same model"
+        )

@@ -115,7 +115,7 @@ def test_either_storage_reads_what_the_other_wrote(tmp_path: Path) -> None:
 
 
 def test_the_file_of_a_new_run_is_the_one_that_dagster_makes(tmp_path: Path) -> None:
-    made = []
+    made: list[list[list[tuple[object, ...]]]] = []
     for text in (DAGSTERS_OWN, DAGSTER_YAML):
         folder = tmp_path / str(len(made))
         folder.mkdir()

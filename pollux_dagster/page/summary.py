@@ -102,7 +102,7 @@ def _weakest(best: str, tasks: Figure | None) -> list[Sentence]:
     if len(own) < 2:
         return []
     worst = min(own, key=lambda row: (row["mean"], str(row["task_type"])))
-    return [("sum_weakest", {"model": best, "task": str(worst["task_type"]), "mean": _figure(worst["mean"])})]
+    return [("sum_weakest", {"model": best, "task": str(worst["task_type"]), "score": _figure(worst["mean"])})]
 
 
 def _figure(value: float | None) -> str:

@@ -63,7 +63,7 @@ class Scale:
         known = [value for value in values if value is not None]
         low = math.floor(min(known, default=0.0) * 10 + 1e-9) / 10
         high = math.ceil(max(known, default=1.0) * 10 - 1e-9) / 10
-        return cls(low, high if high > low else low + 0.1)
+        return cls(low, high) if high > low else cls(low - 0.1, high) if low > 0 else cls(low, high + 0.1)
 
     def at(self, value: float) -> float:
         """Where on the axis the value lies, in [0, 1]."""

@@ -178,8 +178,10 @@
     const card = make("section", "answer");
     const head = make("h4", "", evidence.models[answer.model]);
     if (answer.sample) head.append(" ", make("span", "by", t("sample", { n: answer.sample })));
-    const scores = answer.means.map(([, mean]) => mean.toFixed(2)).join(" / ");
-    if (scores) head.append(make("span", "", scores));
+    if (answer.means.length) head.append(make("span", "", evidence.judges.map((_, judge) => {
+      const own = answer.means.find(([number]) => number === judge);
+      return own ? own[1].toFixed(2) : "–";
+    }).join(" / ")));
     card.append(head);
     if (answer.suspicion !== null)
       card.append(make("p", "suspicion", t("suspicion", { reasons: (answer.suspicion || []).join(", ") })));
@@ -224,6 +226,8 @@
     const found = select();
     const from = page * PER_PAGE, to = Math.min(from + PER_PAGE, found.length), all = evidence.instructions.length;
     at("items").replaceChildren(...(found.length ? found.slice(from, to).map(drawItem) : [make("p", "note", t("nothing"))]));
+    // What scrolls by itself must be reachable without a mouse.
+    for (const text of at("items").querySelectorAll(".text")) if (text.scrollHeight > text.clientHeight) text.tabIndex = 0;
     at("found").textContent = t("found", { n: found.length, all });
     at("sampled").hidden = all === evidence.total;
     at("sampled").textContent = t("sampled", { all, total: evidence.total });

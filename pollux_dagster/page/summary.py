@@ -36,7 +36,7 @@ def _first(best: Row, models: int) -> Sentence:
     values["interval"] = "–".join(_figure(best[end]) for end in ("ci_low", "ci_high"))
     if models == 1:
         return "sum_only", values
-    if best["rank_high"] == 1:
+    if best["rank_high"] == 1 and not best["tied_with"]:
         return "sum_best", values
     if tied := best["tied_with"] or ():
         more = len(tied) - NAMED

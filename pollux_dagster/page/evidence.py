@@ -19,6 +19,7 @@ import orjson
 MAX_TEXT = 6_000  # characters of an instruction, a reference or an answer
 MAX_RATIONALE = 2_000  # characters of what the judge wrote about a score
 MAX_UNPACKED = 24_000_000  # bytes that a browser has to read before it shows the first answer
+END = 64  # bytes that the end of a gzip file takes at most
 ANSWERS_AT_A_TIME = 1_000  # that one query fetches
 
 
@@ -75,20 +76,20 @@ def _head(
 
 
 def _pack(head: bytes, instructions: Iterator[dict[str, Any]], room: int) -> tuple[bytes, int]:
-    """Add instruction after instruction while they fit; each is measured alone, which is more than it then takes."""
+    """Add instruction after instruction while they fit, and return what is packed and how many they are."""
     gzip = zlib.compressobj(wbits=31)
-    packed = [gzip.compress(head)]
-    free, unpacked, shown = room * 3 // 4 - len(head), MAX_UNPACKED - len(head), 0
+    packed = [gzip.compress(head) + gzip.flush(zlib.Z_SYNC_FLUSH)]
+    size, unpacked = len(packed[0]), len(head)
     for instruction in instructions:
-        encoded = (b"," if shown else b"") + orjson.dumps(instruction)
-        free -= len(zlib.compress(encoded, 1))
-        unpacked -= len(encoded)
-        if free < 0 or unpacked < 0:
+        encoded = (b"," if len(packed) > 1 else b"") + orjson.dumps(instruction)
+        with_it = gzip.copy()
+        more = with_it.compress(encoded) + with_it.flush(zlib.Z_SYNC_FLUSH)
+        size, unpacked = size + len(more), unpacked + len(encoded)
+        if 4 * (size + END) > 3 * room or unpacked > MAX_UNPACKED:
             break
-        packed.append(gzip.compress(encoded))
-        shown += 1
-    packed += [gzip.compress(b"]}"), gzip.flush()]
-    return b"".join(packed), shown
+        gzip = with_it
+        packed.append(more)
+    return b"".join([*packed, gzip.compress(b"]}"), gzip.flush()]), len(packed) - 1
 
 
 def _instructions(

@@ -42,7 +42,10 @@
     "refused_by_server", "transport_error"];
 
   const unpack = async (packed) => {
-    const bytes = Uint8Array.from(atob(packed), (character) => character.charCodeAt(0));
+    await new Promise((painted) => setTimeout(painted)); // the figures can be read meanwhile
+    const characters = atob(packed);
+    const bytes = new Uint8Array(characters.length);
+    for (let i = 0; i < bytes.length; i++) bytes[i] = characters.charCodeAt(i);
     const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
     return JSON.parse(await new Response(stream).text());
   };

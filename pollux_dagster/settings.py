@@ -214,7 +214,7 @@ class Settings:
     """what of the judge calibration uses where [probabilities](#probabilities-of-the-levels) are there: `number`,
     `expectation` or `both`"""
     query_seconds: Annotated[float, _AT_MOST_A_DAY] = 60
-    """time after which `pollux query` and `pollux show` stop"""
+    """time after which `pollux query`, `pollux show` and `pollux report` stop"""
     query_memory: Annotated[str, _As(_memory)] = "2GB"
     """memory that they may use; larger intermediate results go to a temporary folder"""
     ui_hosts: _Words = ()

@@ -18,6 +18,7 @@ import orjson
 
 MAX_TEXT = 6_000  # characters of an instruction, a reference or an answer
 MAX_RATIONALE = 2_000  # characters of what the judge wrote about a score
+MAX_NAME = 300  # characters of the name of a model, a criterion, a task or a file
 MAX_UNPACKED = 24_000_000  # bytes that a browser has to read before it shows the first answer
 END = 64  # bytes that the end of a gzip file takes at most
 ANSWERS_AT_A_TIME = 1_000  # that one query fetches
@@ -37,35 +38,41 @@ def collect(
     judges: Sequence[Mapping[str, Any]],
     models: Sequence[str],
     criteria: Sequence[Mapping[str, Any]],
+    tasks: Sequence[str],
     room: int,
 ) -> Evidence | None:
     """The evidence in at most `room` bytes of base64; None where an earlier version's publication lacks what it needs.
 
-    judges, criteria: rows of `figures.JUDGES` and `figures.CRITERIA`. models: those to show, best first.
+    judges, criteria: rows of `figures.JUDGES` and `figures.CRITERIA`. models: those to show, best first. tasks: all
+    task types. The page names a judge, a model, a criterion and a task by its place in these lists.
     """
     try:
         chosen = [row[0] for row in con.execute(_CHOSEN, {"models": list(models)}).fetchall()]
-        fetched = _instructions(con, chosen, judges, models, criteria)
-        packed, shown = _pack(_head(judges, models, criteria, len(chosen)), fetched, room)
+        fetched = _instructions(con, chosen, judges, models, criteria, tasks)
+        packed, shown = _pack(_head(judges, models, criteria, tasks, len(chosen)), fetched, room)
     except (duckdb.CatalogException, duckdb.BinderException):
         return None
     return Evidence(base64.b64encode(packed), shown, len(chosen))
 
 
 def _head(
-    judges: Sequence[Mapping[str, Any]], models: Sequence[str], criteria: Sequence[Mapping[str, Any]], total: int
+    judges: Sequence[Mapping[str, Any]],
+    models: Sequence[str],
+    criteria: Sequence[Mapping[str, Any]],
+    tasks: Sequence[str],
+    total: int,
 ) -> bytes:
     """Everything but the instructions, without its closing bracket."""
     about = {
-        "judges": [{"id": judge["judge_id"], "name": judge["judge_name"]} for judge in judges],
-        "models": models,
+        "judges": [judge["judge_name"] for judge in judges],
+        "models": [model[:MAX_NAME] for model in models],
+        "tasks": [task[:MAX_NAME] for task in tasks],
         "criteria": [
             {
-                "id": criterion["criterion_id"],
-                "name": criterion["criteria_name"],
+                "name": criterion["criteria_name"][:MAX_NAME],
                 "gate": criterion["is_gate"],
                 "levels": criterion["levels"],
-                "rubrics": criterion["rubrics"],
+                "rubrics": (criterion["rubrics"] or "")[:MAX_RATIONALE],
             }
             for criterion in criteria
         ],
@@ -98,7 +105,9 @@ def _instructions(
     judges: Sequence[Mapping[str, Any]],
     models: Sequence[str],
     criteria: Sequence[Mapping[str, Any]],
+    tasks: Sequence[str],
 ) -> Iterator[dict[str, Any]]:
+    places = {task: number for number, task in enumerate(tasks)}
     at_a_time = max(1, ANSWERS_AT_A_TIME // max(1, len(models)))
     numbers = {
         "judges": {judge["judge_id"]: number for number, judge in enumerate(judges)},
@@ -113,8 +122,8 @@ def _instructions(
         for prompt in some:
             prompt_id, task, text, length, reference = by_id[prompt]
             yield {
-                "id": prompt_id,
-                "task": task,
+                "id": prompt_id[:MAX_NAME],
+                "task": places[task],
                 "text": text,
                 "cut": length > MAX_TEXT,
                 "reference": reference,
@@ -127,8 +136,9 @@ def _answers(
 ) -> dict[str, list[dict[str, Any]]]:
     """The answers to each prompt. Judges, models and criteria are given by their place in the lists of the head."""
     bounds = {"prompts": prompts, "models": list(numbers["models"])}
-    verdicts = _grouped(con.execute(_VERDICTS, bounds | {"longest": MAX_RATIONALE}).fetchall())
-    means = _grouped(con.execute(_MEANS, bounds).fetchall())
+    judges = {"judges": list(numbers["judges"])}
+    verdicts = _grouped(con.execute(_VERDICTS, bounds | judges | {"longest": MAX_RATIONALE}).fetchall())
+    means = _grouped(con.execute(_MEANS, bounds | judges).fetchall())
     people = _grouped(con.execute(_PEOPLE, bounds).fetchall())
     found: dict[str, list[dict[str, Any]]] = {}
     for prompt, model, sample, text, length, suspicion, file, row in con.execute(
@@ -142,7 +152,7 @@ def _answers(
                 "text": text,
                 "cut": length > MAX_TEXT,
                 "suspicion": suspicion,
-                "file": file,
+                "file": file[:MAX_NAME],
                 "row": row,
                 "means": [[numbers["judges"][judge], mean] for judge, mean in means.get(key, ()) if mean is not None],
                 "verdicts": [
@@ -181,15 +191,18 @@ SELECT prompt_id, model_id, sample_index, scores.judge_id, criterion_id, repeat_
        normalized_score, left(coalesce(nullif(rationale, ''), error, raw_text), $longest)
 FROM staging.scores AS scores LEFT JOIN judging.verdicts USING (verdict_key)
 WHERE list_contains($prompts, prompt_id) AND list_contains($models, model_id)
+  AND list_contains($judges, scores.judge_id)
 ORDER BY prompt_id, model_id, sample_index, scores.judge_name, is_gate DESC, criteria_name, criterion_id, repeat_index
 """
 _MEANS = """
 SELECT prompt_id, model_id, sample_index, judge_id, avg(answer_score)
-FROM staging.answers WHERE list_contains($prompts, prompt_id) AND list_contains($models, model_id)
+FROM staging.answers
+WHERE list_contains($prompts, prompt_id) AND list_contains($models, model_id) AND list_contains($judges, judge_id)
 GROUP BY ALL ORDER BY ALL
 """
 _PEOPLE = """
-SELECT prompt_id, model_id, coalesce(sample_index, 0) AS sample_index, criteria_name, list(score ORDER BY annotator)
+SELECT prompt_id, model_id, coalesce(sample_index, 0) AS sample_index, left(criteria_name, 300),
+       list(score ORDER BY annotator)
 FROM (FROM raw.human_scores UNION ALL BY NAME SELECT 0 AS sample_index WHERE FALSE)
 WHERE list_contains($prompts, prompt_id) AND list_contains($models, model_id)
 GROUP BY ALL ORDER BY ALL

@@ -19,6 +19,7 @@ MODELS_AS_COLUMNS = 8  # up to so many models stand beside each other; more stan
 MAX_CELLS = 8_000  # of one table
 MAX_COMPARED = 40  # models in the matrix of differences, which grows with their square
 MAX_BARS = 12  # models with a bar of their own for each criterion
+MAX_CRITERIA = 150  # with bars, and with a table of confusions
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +198,7 @@ def confusions(figure: Figure | None) -> list[tuple[str, str, Sequence[float], M
         counts[row["gold_level"], row["judge_level"]] = row["n"]
     return [
         (scope, name, sorted({level for pair in counts for level in pair}), counts)
-        for (scope, name), counts in sorted(by_criterion.items(), key=lambda item: item[0][1])
+        for (scope, name), counts in sorted(by_criterion.items(), key=lambda item: item[0][1])[:MAX_CRITERIA]
     ]
 
 
@@ -205,6 +206,7 @@ JUDGES = """
 SELECT judge_id, judge_name, model, weights_revision, is_demonstration, identity, first_used_at
 FROM meta.judges WHERE judge_id IN (SELECT judge_id FROM marts.model_quality) ORDER BY judge_name
 """
+TASK_NAMES = "SELECT DISTINCT coalesce(task_type, '—') AS task_type FROM raw.instructions ORDER BY task_type"
 PUBLICATION = "SELECT * FROM meta.publication"
 STALENESS = "SELECT * FROM meta.staleness"
 COUNTS = """
@@ -272,7 +274,8 @@ FROM marts.judge_agreement WHERE judge_id = $judge_id AND grain = 'all' ORDER BY
 """
 AGREEMENT_BY_CRITERION = """
 SELECT criteria_name, scope, value, ci_low, ci_high, n, human_value FROM marts.judge_agreement
-WHERE judge_id = $judge_id AND grain = 'criterion' AND metric = 'exact_agreement' ORDER BY value, criteria_name
+WHERE judge_id = $judge_id AND grain = 'criterion' AND metric = 'exact_agreement'
+ORDER BY value, criteria_name LIMIT 500
 """
 CONFUSION = """
 SELECT scope, criteria_name, gold_level, judge_level, n FROM marts.confusion
@@ -280,12 +283,12 @@ WHERE judge_id = $judge_id AND grain = 'criterion' ORDER BY ALL
 """
 CALIBRATED = """
 SELECT model_id, status, judge_mean, calibrated_mean, ci_low, ci_high, labels_mean, n_labelled
-FROM marts.calibrated_quality WHERE judge_id = $judge_id ORDER BY judge_mean DESC NULLS LAST, model_id
+FROM marts.calibrated_quality WHERE judge_id = $judge_id ORDER BY judge_mean DESC NULLS LAST, model_id LIMIT 500
 """
-COVERAGE = "SELECT * FROM marts.judge_coverage WHERE judge_id = $judge_id ORDER BY coverage, model_id"
+COVERAGE = "SELECT * FROM marts.judge_coverage WHERE judge_id = $judge_id ORDER BY coverage, model_id LIMIT 500"
 LEFT_OUT = """
 SELECT model_id, requests, usable, reason FROM judging.admission
-WHERE judge_id = $judge_id AND NOT is_admitted ORDER BY model_id
+WHERE judge_id = $judge_id AND NOT is_admitted ORDER BY model_id LIMIT 500
 """
 COST = """
 SELECT count(*) AS verdicts, sum(prompt_tokens)::BIGINT AS prompt_tokens,

@@ -62,10 +62,9 @@
   };
 
   const fillFilters = () => {
-    const tasks = [...new Set(evidence.instructions.map((each) => each.task))].sort();
-    options("judge", [["", t("any")], ...evidence.judges.map((judge, i) => [String(i), judge.name])]);
-    options("task", [["", t("any_f")], ...tasks.map((task) => [task, task])]);
-    options("criterion", [["", t("any")], ...evidence.criteria.map((criterion) => [criterion.id, criterion.name])]);
+    options("judge", [["", t("any")], ...evidence.judges.map((judge, i) => [String(i), judge])]);
+    options("task", [["", t("any_f")], ...evidence.tasks.map((task, i) => [String(i), task])]);
+    options("criterion", [["", t("any")], ...evidence.criteria.map((criterion, i) => [String(i), criterion.name])]);
     options("score", [["", t("any")], ...["lowest", "low_half", "high_half", "highest"].map((key) => [key, t(key)])]);
     options("result", [["", t("any")], ...["ok", "gate", "not_ok", ...STATUSES].map((key) => [key, t(key)])]);
     options("suspicion", [["", t("any")], ["suspected", t("suspected")], ["unsuspected", t("unsuspected")]]);
@@ -113,7 +112,7 @@
   };
   const matches = (verdict) =>
     (wanted.judge === "" || verdict[0] === Number(wanted.judge)) &&
-    (!wanted.criterion || evidence.criteria[verdict[1]].id === wanted.criterion) &&
+    (!wanted.criterion || verdict[1] === Number(wanted.criterion)) &&
     (!wanted.result || (RESULTS[wanted.result] || ((each) => each[3] === wanted.result))(verdict)) &&
     (!wanted.score || (verdict[5] !== null && (wanted.criterion || !isGate(verdict)) && SCORES[wanted.score](verdict[5])));
   const answerMatches = (answer) =>
@@ -141,7 +140,7 @@
     const needle = wanted.text.trim().toLowerCase();
     const found = [];
     for (const instruction of evidence.instructions) {
-      if (wanted.task && instruction.task !== wanted.task) continue;
+      if (wanted.task && instruction.task !== Number(wanted.task)) continue;
       const answers = instruction.answers.filter((answer) => chosen.includes(answer.model));
       if (!answers.some(answerMatches)) continue;
       if (needle && !holds(instruction, answers, needle)) continue;
@@ -165,7 +164,7 @@
       const head = make("div", "head");
       const title = make(position ? "span" : "b", "", position ? "" : name);
       const by = [];
-      if (evidence.judges.length > 1) by.push(evidence.judges[judge].name);
+      if (evidence.judges.length > 1) by.push(evidence.judges[judge]);
       if (repeat) by.push(t("repeat", { n: repeat }));
       if (by.length) title.append(" ", make("span", "by", by.join(", ")));
       const [result, isBad] = resultOf(verdict, max);
@@ -205,7 +204,7 @@
 
   const drawItem = ([, instruction, answers]) => {
     const item = make("article", "item");
-    item.append(make("h3", "", `${instruction.id} · ${instruction.task}`));
+    item.append(make("h3", "", `${instruction.id} · ${evidence.tasks[instruction.task]}`));
     const asked = make("div", "asked");
     const question = part(t("instruction"), instruction.text);
     if (instruction.cut) question.append(make("p", "cut", t("cut", { n: evidence.longest })));
@@ -234,7 +233,7 @@
     at("found").textContent = t("found", { n: found.length, all });
     at("sampled").hidden = all === evidence.total;
     at("sampled").textContent = t("sampled", { all, total: evidence.total });
-    const criterion = evidence.criteria.find((each) => each.id === wanted.criterion);
+    const criterion = wanted.criterion && evidence.criteria[Number(wanted.criterion)];
     at("rubric").hidden = !criterion;
     at("rubric").firstElementChild.textContent = t("rubric");
     at("rubric").lastElementChild.textContent = criterion ? visible(criterion.rubrics || "") : "";
@@ -255,7 +254,7 @@
     if (gate) wanted.result = "gate";
     if (result) wanted.result = result;
     wanted.order = other ? "difference" : gate || result ? "as_is" : "lowest";
-    chosen = [model, other].filter((name) => name !== undefined).map((name) => evidence.models.indexOf(name));
+    chosen = [model, other].filter((number) => number !== undefined).map(Number);
     fillFilters(); first();
   };
 

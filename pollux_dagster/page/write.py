@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 import tomllib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -20,6 +20,7 @@ from typing import Any
 
 import duckdb
 import jinja2
+import markupsafe
 import orjson
 from markupsafe import Markup
 
@@ -33,6 +34,8 @@ from pollux_dagster.publication_access import QueryLimits, bounded, open_publica
 
 MAX_BYTES = 8_000_000  # of the file, which is also sent by mail
 MAX_EVIDENCE = 6_000_000  # of them for the answers
+MAX_FILLED = 300  # characters of a name or another short text from outside
+MAX_WHOLE = 20_000  # characters of a query, a rubric, a description
 MAX_BOARD = 500  # models in the leaderboard's table
 _MARKER = "<!-- evidence -->"  # no text from outside can be this: its < is escaped
 _KEPT = "\n\t\u00a0\u202f"
@@ -72,6 +75,7 @@ def _page(con: duckdb.DuckDBPyConnection, folder: Path, models: Sequence[str]) -
     judges = _rows(ask(con, figures.JUDGES))
     criteria = ask(con, figures.CRITERIA)
     known = _models(con, judges, models)
+    tasks = [row["task_type"] for row in _rows(ask(con, figures.TASK_NAMES))]
     views = [_judge(con, number, judge, criteria, folder, models) for number, judge in enumerate(judges)]
     for view in views:
         view["anchor"] = f"judge-{view['number']}-" if len(views) > 1 else ""
@@ -87,12 +91,18 @@ def _page(con: duckdb.DuckDBPyConnection, folder: Path, models: Sequence[str]) -
         "rejected": ask(con, figures.REJECTED),
         "files": ask(con, figures.FILES),
         "narrowed": models,
+        "numbers": {
+            "models": _numbered(known),
+            "task": _numbered(tasks),
+            "criterion": (by_id := _numbered([row["criterion_id"] for row in _rows(criteria)])),
+            "gate": by_id,
+        },
     }
-    evidence = collect(con, judges, known, _rows(criteria), MAX_EVIDENCE)
+    evidence = collect(con, judges, known, _rows(criteria), tasks, MAX_EVIDENCE)
     before, after = _rendered(values | {"evidence": evidence is not None}).split(_MARKER.encode())
     room = MAX_BYTES - len(before) - len(after)
     if evidence and len(evidence.packed) > room:
-        evidence = collect(con, judges, known, _rows(criteria), room)
+        evidence = collect(con, judges, known, _rows(criteria), tasks, room)
     return before + (evidence.packed if evidence else b"") + after
 
 
@@ -133,6 +143,7 @@ def _judge(
         row[end] for row in _rows(calibrated) for end in ("ci_low", "ci_high", "judge_mean", "calibrated_mean")
     ]
     levels = {row["criterion_id"]: row["levels"] or () for row in _rows(criteria)}
+    bars = figures.distributions(level_figure, people_levels, models, levels)
     return {
         "number": number,
         "id": judge["judge_id"],
@@ -152,7 +163,8 @@ def _judge(
         "criteria": figures.grid(means, models, "criterion_id", "criteria_name"),
         "gates": figures.grid(of(figures.GATES), models, "criterion_id", "criteria_name"),
         "pairs": figures.matrix(pairs, models),
-        "levels": figures.distributions(level_figure, people_levels, models, levels),
+        "levels": bars[: figures.MAX_CRITERIA],
+        "levels_left_out": max(0, len(bars) - figures.MAX_CRITERIA),
         "level_figure": level_figure,
         "people_level_figure": people_levels,
         "agreement": of(figures.AGREEMENT),
@@ -265,8 +277,9 @@ def _environment() -> jinja2.Environment:
         "level": lambda value: f"{value:g}",
         "when": lambda value: value.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "names": _names,
-        "emphasised": _emphasised,
-        "cut": lambda text: shortened(text or "", 2_000),
+        "filled": _filled,
+        "emphasised": lambda values: _filled(values, ("model", "mean")),
+        "whole": lambda text: markupsafe.escape(escaped(shortened(text or "", MAX_WHOLE), keep=_KEPT)),
     }
     return environment
 
@@ -279,17 +292,23 @@ def _names(names: Sequence[str]) -> str:
     return ", ".join(names[:3]) + (f" + {len(names) - 3}" if len(names) > 3 else "")
 
 
-def _emphasised(values: dict[str, object]) -> dict[str, Markup]:
-    """What is filled into a sentence, with the model and its mean in bold."""
-    marks = {name: Markup("<b>{}</b>" if name in ("model", "mean") else "{}") for name in values}
-    return {name: marks[name].format(_printable(value)) for name, value in values.items()}
+def _filled(values: Mapping[str, object], bold: Collection[str] = ()) -> dict[str, Markup]:
+    """Values that are filled into a text, those named in `bold` in bold."""
+    return {name: Markup("<b>{}</b>" if name in bold else "{}").format(_printable(values[name])) for name in values}
 
 
 def _printable(value: object) -> object:
-    """What is filled in, with what would move, hide or reorder text as a visible escape."""
+    """What is filled in: names cut to a length that is still read, what moves, hides or reorders text as an escape."""
     if value is None:
         return ""
-    return escaped(value, keep=_KEPT) if isinstance(value, str) and not isinstance(value, Markup) else value
+    if isinstance(value, Markup) or not isinstance(value, str):
+        return value
+    return escaped(shortened(value, MAX_FILLED), keep=_KEPT)
+
+
+def _numbered(names: Sequence[str]) -> dict[str, int]:
+    """Each name's place, by which the page's script knows it."""
+    return {name: number for number, name in enumerate(names)}
 
 
 def _sha256(text: str) -> str:

@@ -15,7 +15,7 @@ import pytest
 from pollux_dagster.page.write import write_report
 from tests.page.chromium import Tab, browser
 from tests.page.pages import Page
-from tests.warehouse.tiny_world import ALPHA, BETA, GAMMA, JUDGE, OTHER_JUDGE, criterion_id
+from tests.warehouse.tiny_world import ALPHA, BETA, GAMMA, JUDGE, OTHER_JUDGE
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 SCREENS = [(1440, "en-GB", False), (390, "ru-RU", True)]
@@ -58,7 +58,8 @@ def choose(tab: Tab, field: str, value: str) -> None:
         f"(() => {{ const field = document.getElementById('filters').elements[{json.dumps(field)}]; "
         f"field.value = {json.dumps(value)}; field.dispatchEvent(new Event('input', {{bubbles: true}})); }})()"
     )
-    tab.run("new Promise(done => setTimeout(done, 300))")
+    wait_ms = 300 if field == "text" else 30  # typing is waited for
+    tab.run(f"new Promise(done => setTimeout(done, {wait_ms}))")
 
 
 def shown(tab: Tab) -> list[str]:
@@ -126,16 +127,19 @@ def test_every_filter_finds_what_a_query_finds(tab: Tab, report: Path, publicati
     tab.open(report, width=1440, language="en")
     take_all(tab)
     choose(tab, "order", "as_is")
+    carried = Page(report).evidence
+    task = str(carried["tasks"].index("qa"))
+    named = {(each["name"], len(each["levels"])): str(place) for place, each in enumerate(carried["criteria"])}
     cases: list[tuple[dict[str, str], list[str]]] = [
-        ({"task": "qa"}, prompts(publication, "task_type = 'qa'")),
-        ({"criterion": criterion_id("gate")}, prompts(publication, "is_gate")),
+        ({"task": task}, prompts(publication, "task_type = 'qa'")),
+        ({"criterion": named["Отказ", 2]}, prompts(publication, "is_gate")),
         ({"result": "truncated"}, prompts(publication, "status = 'truncated'")),
         ({"result": "missing"}, prompts(publication, "status = 'missing'")),
         ({"result": "not_ok"}, prompts(publication, "status <> 'ok'")),
         ({"result": "gate"}, prompts(publication, "is_gate AND score = 1")),
         ({"score": "lowest"}, prompts(publication, "NOT is_gate AND normalized_score = 0")),
         ({"score": "low_half"}, prompts(publication, "NOT is_gate AND normalized_score < 0.5")),
-        ({"score": "highest", "criterion": criterion_id("accuracy01")}, ["p4"]),
+        ({"score": "highest", "criterion": named["Точность", 2]}, ["p4"]),
         ({"suspicion": "suspected"}, ["p3"]),
         ({"text": "ЭТАЛОН"}, ["p1"]),
         ({"text": f"ответ {GAMMA} на p2"}, ["p2"]),
@@ -183,15 +187,17 @@ def test_answers_stand_side_by_side_with_the_words_of_every_judge(tab: Tab, repo
 
 def test_a_figure_leads_to_the_answers_behind_it(tab: Tab, report: Path) -> None:
     tab.open(report, width=1440, language="en")
-    tab.run(f"document.querySelector('a[data-model={json.dumps(BETA)}][data-task=qa][data-judge=\"1\"]').click()")
+    carried = Page(report).evidence
+    beta, task = carried["models"].index(BETA), carried["tasks"].index("qa")
+    tab.run(f'document.querySelector(\'a[data-model="{beta}"][data-task="{task}"][data-judge="1"]\').click()')
     state: Any = tab.run(
         "[...['judge', 'task'].map(name => document.getElementById('filters').elements[name].value), "
         "document.getElementById('chosen').textContent.replaceAll('×', '')]"
     )
-    assert state == ["1", "qa", BETA]
+    assert state == ["1", str(task), BETA]
     assert sorted(shown(tab)) == ["p1", "p2"]
     assert tab.run("document.activeElement.id") == "answers"
-    tab.run(f"document.querySelector('a[data-other={json.dumps(BETA)}]').click()")
+    tab.run(f"document.querySelector('a[data-other=\"{beta}\"]').click()")
     assert tab.run("document.getElementById('chosen').children.length") == 2
 
 

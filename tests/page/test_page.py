@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import logging
 import tomllib
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import duckdb
@@ -110,14 +112,14 @@ def test_the_answers_have_every_verdict_of_every_judge(page: Page, published: Pa
     found = page.evidence
     with duckdb.connect(str(published), read_only=True) as con:
         expected = con.sql(
-            "SELECT judge_id, model_id, prompt_id, criterion_id, status, score FROM staging.scores ORDER BY ALL"
+            "SELECT judge_name, model_id, prompt_id, criteria_name, status, score FROM staging.scores ORDER BY ALL"
         ).fetchall()
     carried = [
         (
-            found["judges"][judge]["id"],
+            found["judges"][judge],
             found["models"][answer["model"]],
             each["id"],
-            found["criteria"][criterion]["id"],
+            found["criteria"][criterion]["name"],
             status,
             score,
         )
@@ -172,12 +174,27 @@ def test_a_publication_of_an_earlier_version_has_a_report_of_what_it_has(
         assert "lacks what the browser of answers needs" in page.text
 
 
+def test_a_huge_name_is_cut_wherever_it_stands(changed: Callable[..., Path]) -> None:
+    long = "repeat('я', 300000)"
+    huge = changed(
+        *(
+            f"UPDATE {table} SET task_type = {long} WHERE task_type = 'qa'"
+            for table in ("raw.instructions", "marts.task_quality")
+        ),
+        f"UPDATE meta.judges SET judge_name = {long} || judge_name",
+        f"UPDATE raw.criteria SET rubrics = {long}",
+    )
+    write_report(huge, huge.with_name("report.html"))
+    assert huge.with_name("report.html").stat().st_size < 400_000
+    assert len(Page(huge.with_name("report.html")).evidence["instructions"]) == 4
+
+
 def test_it_can_be_narrowed_to_some_models(published: Path, tmp_path: Path) -> None:
     write_report(published, tmp_path / "two.html", models=[GAMMA, BETA])
     page = Page(tmp_path / "two.html")
     assert set(page.evidence["models"]) == {BETA, GAMMA}
     assert "This report shows only:" in page.text
-    assert all(at.get("data-model") != ALPHA for _, at in page.elements)
+    assert {at["data-model"] for _, at in page.elements if "data-model" in at} == {"0", "1"}
     with pytest.raises(UnknownModelError, match=f"got nobody; it has .*{ALPHA}"):
         write_report(published, tmp_path / "none.html", models=["nobody"])
     assert not (tmp_path / "none.html").exists()
@@ -249,6 +266,18 @@ def test_a_trend_needs_two_publications_that_differ(changed: Callable[..., Path]
     write_report(newer, folder / "report.html")
     change = 0.25 - first.means[JUDGE][ALPHA]
     assert f"{change:+.3f}".replace("-", "−") in Page(folder / "report.html").text
+
+
+def test_a_year_of_nights_is_drawn_whole(changed: Callable[..., Path]) -> None:
+    published = changed()
+    nights = [datetime(2026, 1, 1, tzinfo=UTC) + timedelta(days=night) for night in range(MAX_LINES)]
+    lines = [{"published_at": night.isoformat(), "means": {JUDGE: {ALPHA: 0.5}}} for night in nights]
+    (published.parent / FILE).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    write_report(published, published.with_name("report.html"))
+    drawn = [at["points"] for tag, at in Page(published.with_name("report.html")).elements if tag == "polyline"]
+    points = [point.split(",") for point in max(drawn, key=len).split()]
+    assert len(points) == MAX_LINES
+    assert [float(points[0][0]), float(points[-1][0])] == [5.0, 195.0]
 
 
 def test_the_history_stays_small(changed: Callable[..., Path]) -> None:

@@ -15,14 +15,19 @@ NAMED = 3  # names in one sentence
 
 
 def sentences(
-    board: Sequence[Row], tasks: Figure | None, criteria: Figure | None, pairs: Figure | None
+    board: Sequence[Row],
+    tasks: Figure | None,
+    criteria: Figure | None,
+    pairs: Figure | None,
+    *,
+    is_narrowed: bool = False,
 ) -> list[Sentence]:
-    """At most five sentences. board: the rows of the leaderboard, best first."""
+    """At most five sentences. board: the rows of the leaderboard, best first; some of them where `is_narrowed`."""
     scored = [row for row in board if row["mean_score"] is not None]
     if not scored:
         return [("sum_nothing", {})]
     best = scored[0]
-    said = [_first(best, len(scored))]
+    said = [_first(best, len(scored), is_narrowed)]
     if len(scored) > 1:
         second = scored[1]
         said += _gap(best["model_id"], second["model_id"], pairs)
@@ -31,9 +36,11 @@ def sentences(
     return said + _weakest(best["model_id"], tasks)
 
 
-def _first(best: Row, models: int) -> Sentence:
+def _first(best: Row, models: int, is_narrowed: bool) -> Sentence:
     values: dict[str, object] = {"model": best["model_id"], "mean": _figure(best["mean_score"])}
     values["interval"] = "–".join(_figure(best[end]) for end in ("ci_low", "ci_high"))
+    if is_narrowed:  # the ranks are among all models
+        return "sum_among", values
     if models == 1:
         return "sum_only", values
     if best["rank_high"] == 1 and not best["tied_with"]:

@@ -153,7 +153,7 @@ def _judge(
         "identity": json.dumps(json.loads(judge["identity"] or "{}"), ensure_ascii=False, indent=2, sort_keys=True),
         "is_demonstration": judge["is_demonstration"],
         "is_pollux": "pollux" in judge["model"].lower() and not judge["is_demonstration"],
-        "sentences": sentences(rows, tasks, means, pairs),
+        "sentences": sentences(rows, tasks, means, pairs, is_narrowed=bool(wanted)),
         "board": None if board is None else Figure(board.sql, rows[:MAX_BOARD]),
         "board_left_out": max(0, len(rows) - MAX_BOARD),
         "other_items": any(row["same_items"] is False for row in rows),

@@ -189,11 +189,19 @@ def test_a_huge_name_is_cut_wherever_it_stands(changed: Callable[..., Path]) -> 
     assert len(Page(huge.with_name("report.html")).evidence["instructions"]) == 4
 
 
+def test_a_publication_without_a_score_has_a_report_that_says_so(changed: Callable[..., Path]) -> None:
+    empty = changed("DELETE FROM marts.model_quality", "DELETE FROM staging.scores", "DELETE FROM staging.answers")
+    write_report(empty, empty.with_name("report.html"))
+    assert "Nothing has been scored yet." in Page(empty.with_name("report.html")).text
+
+
 def test_it_can_be_narrowed_to_some_models(published: Path, tmp_path: Path) -> None:
     write_report(published, tmp_path / "two.html", models=[GAMMA, BETA])
     page = Page(tmp_path / "two.html")
     assert set(page.evidence["models"]) == {BETA, GAMMA}
     assert "This report shows only:" in page.text
+    assert "Of the models shown," in page.text
+    assert "the best" not in page.text
     assert {at["data-model"] for _, at in page.elements if "data-model" in at} == {"0", "1"}
     with pytest.raises(UnknownModelError, match=f"got nobody; it has .*{ALPHA}"):
         write_report(published, tmp_path / "none.html", models=["nobody"])

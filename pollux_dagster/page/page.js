@@ -247,14 +247,14 @@
   const first = () => { page = 0; show(); };
   const turn = (by) => { page += by; show(); at("answers").scrollIntoView(); at("answers").focus({ preventScroll: true }); };
 
-  // The answers behind a figure: those of the models it is about.
+  // The answers behind a figure: those of the models it is about, or of those that are shown.
   const follow = (link) => {
     const { judge, model, other, task, criterion, gate, result } = link.dataset;
     wanted = { ...empty, judge: evidence.judges.length > 1 ? judge : "", task: task || "", criterion: criterion || gate || "" };
     if (gate) wanted.result = "gate";
     if (result) wanted.result = result;
     wanted.order = other ? "difference" : gate || result ? "as_is" : "lowest";
-    chosen = [model, other].filter((number) => number !== undefined).map(Number);
+    if (model) chosen = [model, other].filter((number) => number !== undefined).map(Number);
     fillFilters(); first();
   };
 
@@ -281,7 +281,7 @@
     at("previous").addEventListener("click", () => turn(-1));
     at("next").addEventListener("click", () => turn(1));
     document.addEventListener("click", (event) => {
-      const link = event.target.closest("a[data-model]");
+      const link = event.target.closest("a[data-judge]");
       if (link) { follow(link); at("answers").focus({ preventScroll: true }); }
     });
   };

@@ -197,6 +197,9 @@ def test_a_figure_leads_to_the_answers_behind_it(tab: Tab, report: Path) -> None
     assert state == ["1", str(task), BETA]
     assert sorted(shown(tab)) == ["p1", "p2"]
     assert tab.run("document.activeElement.id") == "answers"
+    tab.run("document.querySelector('.group a[data-criterion]').click()")
+    assert tab.run("document.getElementById('filters').elements.criterion.value") != ""
+    assert tab.run("document.getElementById('chosen').textContent.replaceAll('×', '')") == BETA, "it stays"
     tab.run(f"document.querySelector('a[data-other=\"{beta}\"]').click()")
     assert tab.run("document.getElementById('chosen').children.length") == 2
 

@@ -6,16 +6,19 @@ import importlib.util
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 import typer.core
 from rich.console import Console
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+
+    import duckdb
 
     from pollux_dagster.app.doctor import Examined
+    from pollux_dagster.explain.walk import Walked
     from pollux_dagster.settings import Settings
 
 
@@ -41,8 +44,7 @@ class _Query(typer.core.TyperCommand):
 
 
 app = typer.Typer(
-    cls=_Commands, help="From a folder of model answers to published quality tables.",
-    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+    cls=_Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
     rich_markup_mode=None,  # brackets in help texts are no mark-up
 )  # fmt: skip
 judges = typer.Typer(help="Judge profiles: which judges there are, how they are asked, and whether one can be read.")
@@ -53,7 +55,8 @@ console = Console(soft_wrap=False)
 DEMO_HOME = Path(".pollux/demo")
 
 Landing = Annotated[
-    Path | None, typer.Option(help="Folder of answers and instructions [default: $POLLUX_LANDING or landing]")
+    Path | None,
+    typer.Option(help="Folder of answers and instructions, or one such file [default: $POLLUX_LANDING or landing]"),
 ]
 Home = Annotated[Path | None, typer.Option(help="Where results are kept [default: $POLLUX_HOME or .pollux]")]
 Profile = Annotated[str | None, typer.Option(help="Judge profile [default: $POLLUX_PROFILE or pollux-4b]")]
@@ -62,10 +65,32 @@ JudgeModel = Annotated[
     str | None,
     typer.Option(help="The judge's model, as it is recorded [default: $POLLUX_JUDGE_MODEL or the profile's]"),
 ]
+JudgeName = Annotated[
+    str | None, typer.Option("--judge", help="Only this judge of the publication: its name, profile, model or id")
+]
+AnswersShown = Annotated[int, typer.Option("--answers", min=1, help="How many answers to show")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print everything as JSON")]
 AcceptServedModel = Annotated[
     bool,
     typer.Option("--accept-served-model", help="Record the attached server's own name of its model, if it tells which"),
 ]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from pollux_dagster import __version__
+
+        typer.echo(f"pollux_dagster {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and end")
+    ] = False,
+) -> None:
+    """From a folder of model answers to published quality tables."""
 
 
 @app.command()
@@ -167,6 +192,69 @@ def query(
 
 
 @app.command()
+def export(
+    folder: Annotated[Path, typer.Argument(help="Where the files go, one a table; made where it is missing")],
+    home: Home = None,
+    form: Annotated[Literal["csv", "parquet"], typer.Option("--format", help="CSV is safe for spreadsheets")] = "csv",
+    table: Annotated[
+        list[str] | None,
+        typer.Option(help="A table to write, such as staging.scores; may be repeated [default: marts]"),
+    ] = None,
+) -> None:
+    """Write the published tables as files: the marts, or the tables that are named."""
+    from pollux_dagster.export import export_tables
+    from pollux_dagster.publication_access import QueryError
+
+    settings = _settings(POLLUX_HOME=home)
+    try:
+        written = export_tables(settings.published, folder, table or (), form, settings.query_limits, abandon=_end)
+    except (FileNotFoundError, NotADirectoryError, QueryError) as error:
+        _fail(str(error))
+    for file, rows in written.items():
+        typer.echo(f"{rows} rows in {file}")
+
+
+@app.command()
+def explain(
+    what: Annotated[
+        str, typer.Argument(metavar="MODEL|VERDICT", help="A model, or the first digits of a verdict's key")
+    ],
+    home: Home = None,
+    judge: JudgeName = None,
+    task: Annotated[str | None, typer.Option(help="Only this task of the model")] = None,
+    criterion: Annotated[str | None, typer.Option(help="Only this criterion of the model: a name, or an id")] = None,
+    prompt_id: Annotated[str | None, typer.Option(help="The model's answer to this instruction")] = None,
+    answers: AnswersShown = 5,
+    profile: Annotated[str | None, typer.Option(help="Profile with the judge's template, if none here has it")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Walk a number back: from a model's mean to what takes points off it, to an answer, to one verdict.
+
+    A verdict is shown with its prompt, made again from the published texts, and with reply, file, judge and run.
+    """
+    from pollux_dagster.explain.walk import Wanted, walk_back
+
+    settings = _settings(POLLUX_HOME=home, POLLUX_PROFILE=profile)
+    wanted = Wanted(what, judge, task, criterion, prompt_id, answers)
+    _walk(settings, lambda con: walk_back(con, wanted, settings.home, settings.profile), as_json)
+
+
+@app.command("compare")
+def compare_models(
+    model: Annotated[str, typer.Argument(metavar="MODEL")],
+    other: Annotated[str, typer.Argument(metavar="MODEL")],
+    home: Home = None,
+    judge: JudgeName = None,
+    answers: AnswersShown = 5,
+    as_json: AsJson = False,
+) -> None:
+    """Compare two models: the difference, where the first is better and worse, the answers that make most of it."""
+    from pollux_dagster.explain.walk import compare
+
+    _walk(_settings(POLLUX_HOME=home), lambda con: compare(con, model, other, judge, answers), as_json)
+
+
+@app.command()
 def plan(
     landing: Landing = None,
     home: Home = None,
@@ -180,8 +268,7 @@ def plan(
     from pollux_dagster.report import print_rows
 
     settings = _settings(POLLUX_LANDING=landing, POLLUX_HOME=home, POLLUX_PROFILE=profile)
-    if not settings.landing.is_dir():
-        _fail(f"expected a landing folder at {settings.landing}, found none; give one with --landing")
+    _require_landing(settings.landing)
     planned = plan_landing(settings, difference=difference, power=power)
     _print_files(planned.files)
     columns = ("model", "requests", "already judged", "over-length", "to ask")
@@ -194,7 +281,7 @@ def plan(
 @app.command()
 def doctor(
     landing: Landing = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON")] = False,
+    as_json: AsJson = False,
     write: Annotated[bool, typer.Option("--write", help="Write the proposed landing.toml into the folder")] = False,
 ) -> None:
     """Say what each landing file was taken for and why rows are refused; propose a landing.toml for unknown files."""
@@ -204,8 +291,7 @@ def doctor(
     from pollux_dagster.core.text import escaped
 
     folder = _settings(POLLUX_LANDING=landing).landing
-    if not folder.is_dir():
-        _fail(f"expected a landing folder at {folder}, found none; give one with --landing")
+    _require_landing(folder)
     found = examine_landing(folder)
     if as_json:
         typer.echo(json.dumps(found.as_json(), ensure_ascii=False, indent=1))
@@ -287,7 +373,7 @@ def parity(
     choose: Annotated[
         list[str] | None, typer.Option(help="CHOICE=VALUE: fix a choice that is otherwise tried out; may be repeated")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Compare the judge with people on the POLLUX wide set as its model card does, without asking the judge."""
     import json
@@ -426,6 +512,11 @@ def up(
     os.execve(sys.executable, command, environment)
 
 
+def _require_landing(landing: Path) -> None:
+    if not (landing.is_dir() or landing.is_file()):
+        _fail(f"expected a landing folder at {landing}, found none; give one with --landing")
+
+
 def _print_files(files: Sequence[Examined]) -> None:
     """The landing files as a table, and below it what is refused or noted."""
     from pollux_dagster.app.doctor import file_lines
@@ -458,8 +549,7 @@ def _evaluate(settings: Settings, *, force: bool = False, rebuild: bool = False)
     from pollux_dagster.app.news import published_without_news
     from pollux_dagster.report import last_check, print_blocked
 
-    if not settings.landing.is_dir():
-        _fail(f"expected a landing folder at {settings.landing}, found none; give one with --landing")
+    _require_landing(settings.landing)
     if not force and (published_at := published_without_news(settings)):
         typer.echo(
             f"nothing is new since the publication of {published_at}, so nothing was done; --force builds, checks and "
@@ -493,6 +583,27 @@ def _print_published(settings: Settings) -> None:
         print_report(settings.published, console, settings.query_limits)
     except (FileNotFoundError, QueryError) as error:
         _fail(str(error))
+
+
+def _walk(settings: Settings, find: Callable[[duckdb.DuckDBPyConnection], Walked], as_json: bool) -> None:
+    """Print what `find` finds in the publication."""
+    import duckdb
+
+    from pollux_dagster.explain.printed import print_walk
+    from pollux_dagster.explain.selection import publication
+    from pollux_dagster.explain.walk import as_json as to_json
+    from pollux_dagster.publication_access import QueryError, bounded, open_publication
+
+    limits = settings.query_limits
+    try:
+        with open_publication(settings.published, limits) as con, bounded(con, limits, _end):
+            walked, made = find(con), publication(con)
+    except (FileNotFoundError, duckdb.Error, QueryError) as error:
+        _fail(str(error))
+    if as_json:  # outside the limit of time, because a pager may wait
+        typer.echo(to_json(walked, made))
+    else:
+        print_walk(console, walked, made, settings.home)
 
 
 def _settings(**given: str | Path | None) -> Settings:

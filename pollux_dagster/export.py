@@ -1,7 +1,7 @@
-"""Writes rows of the publication as CSV for spreadsheets.
+"""Writes rows of the publication as files: CSV for spreadsheets, Parquet for programs.
 
-A cell is data and never a formula. A spreadsheet executes a cell that begins with `=` or the like, whoever wrote it, so
-such a text gets a leading apostrophe, as OWASP's page on CSV injection advises.
+In CSV a cell is data and never a formula. A spreadsheet executes a cell that begins with `=` or the like, whoever wrote
+it, so such a text gets a leading apostrophe, as OWASP's page on CSV injection advises.
 """
 
 from __future__ import annotations
@@ -9,9 +9,13 @@ from __future__ import annotations
 import csv
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from decimal import Decimal
+from difflib import get_close_matches
 from pathlib import Path
+from shutil import rmtree
+from tempfile import TemporaryDirectory
+from typing import Literal
 
 import duckdb
 
@@ -19,6 +23,12 @@ from pollux_dagster.publication_access import QueryLimits, bounded, open_publica
 
 _FORMULA = re.compile(r"\s*[=+\-@\uff1d\uff0b\uff0d\uff20]|[\t\r\n]")
 _BATCH = 10_000  # rows in memory at a time
+_TABLE = re.compile(r"\w+\.\w+")  # of a name that is also one for a file
+Format = Literal["csv", "parquet"]
+
+
+class NoSuchTableError(RuntimeError):
+    """The publication has no table of that name; the message names what comes nearest."""
 
 
 def write_csv(
@@ -43,12 +53,7 @@ def write_csv(
     """
     bounds = limits or QueryLimits()
     draft = target.with_name(f".{target.name}.{os.getpid()}")
-
-    def leave(message: str) -> None:
-        if abandon is not None:
-            draft.unlink(missing_ok=True)
-            abandon(message)
-
+    leave = _after(lambda: draft.unlink(missing_ok=True), abandon)
     try:
         with open_publication(published, bounds, files=files) as con, bounded(con, bounds, leave):
             require_one_read(con, sql)
@@ -56,6 +61,86 @@ def write_csv(
         draft.replace(target)
     finally:
         draft.unlink(missing_ok=True)
+    return rows
+
+
+def export_tables(
+    published: Path,
+    folder: Path,
+    tables: Sequence[str] = (),
+    form: Format = "csv",
+    limits: QueryLimits | None = None,
+    *,
+    abandon: Callable[[str], None] | None = None,
+) -> dict[Path, int]:
+    """Write `tables` of the publication (`marts.leaderboard`), all marts without any, into `folder`; returns the files
+    with their numbers of rows.
+
+    The folder is made where it is missing. All tables are of one publication, CSV is as `write_csv` writes it, and
+    files of the same names are replaced when all are complete. `abandon` as in `publication_access`.
+
+    Raises:
+        FileNotFoundError: nothing has been published there yet.
+        NotADirectoryError: something else is at `folder`.
+        NoSuchTableError: the publication lacks one of the tables.
+        QueryError: it took more than `limits`.
+    """
+    bounds = limits or QueryLimits()
+    write = _write if form == "csv" else _write_parquet
+    rows: dict[Path, int] = {}
+    with open_publication(published, bounds) as con:
+        chosen = _chosen(con, tables)
+        if folder.exists() and not folder.is_dir():
+            raise NotADirectoryError(f"expected a folder at {folder}, found a file")
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with (
+            TemporaryDirectory(dir=folder, prefix=".pollux-export-") as scratch,
+            bounded(con, bounds, _after(lambda: rmtree(scratch, ignore_errors=True), abandon)),
+        ):
+            drafts = {Path(scratch) / f"{name}.{form}": name for name in chosen}
+            for draft, name in drafts.items():
+                schema, table = name.split(".", 1)
+                rows[folder / draft.name] = write(con.execute(f'FROM "{schema}"."{table}"'), draft)
+            for draft in drafts:
+                draft.replace(folder / draft.name)
+    return rows
+
+
+def _after(clean: Callable[[], object], abandon: Callable[[str], None] | None) -> Callable[[str], None] | None:
+    """`abandon`, which ends the process, after `clean`."""
+    if abandon is None:
+        return None
+    end = abandon
+
+    def leave(message: str) -> None:
+        clean()
+        end(message)
+
+    return leave
+
+
+def _chosen(con: duckdb.DuckDBPyConnection, tables: Sequence[str]) -> list[str]:
+    query = "SELECT table_schema || '.' || table_name FROM information_schema.tables ORDER BY ALL"
+    known = [name for (name,) in con.sql(query).fetchall() if _TABLE.fullmatch(name)]
+    for name in tables:
+        if name not in known:
+            close = get_close_matches(name, known, n=1)
+            hint = f"did you mean {close[0]}?" if close else "docs/query.md lists its tables"
+            raise NoSuchTableError(f"the publication has no table {name!r}; {hint}")
+    return list(dict.fromkeys(tables)) or [name for name in known if name.startswith("marts.")]
+
+
+def _write_parquet(result: duckdb.DuckDBPyConnection, draft: Path) -> int:
+    import pyarrow.parquet
+
+    rows, batches = 0, result.to_arrow_reader(_BATCH)
+    with (
+        open(draft, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file,
+        pyarrow.parquet.ParquetWriter(file, batches.schema, compression="zstd") as writer,
+    ):
+        for batch in batches:
+            writer.write_batch(batch)
+            rows += batch.num_rows
     return rows
 
 

@@ -23,6 +23,7 @@ _HEADROOM_BYTES = 2 * 2**30
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "KI": 2**10, "MI": 2**20, "GI": 2**30, "TI": 2**40}
 _AMOUNT = re.compile(r"\s*(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>[KMGT]?I?)B\s*", re.I)
 _GRACE_S = 5.0  # for a query to react to an interruption; some functions never do
+_NAMED = re.compile(r"\$([a-z_]+)")
 _EXPLAIN = re.compile(r"\s*EXPLAIN(?:\s+ANALYZE)?(?:\s*\([^()]*\))?\s", re.I)
 # Functions that a SELECT can call and that change the process (its logs, its profiles), or run SQL from a text, which
 # the check of the statement cannot see.
@@ -113,6 +114,26 @@ def open_publication(
             con.execute("SET enable_external_access = false")
             con.execute("SET lock_configuration = true")
             yield con
+
+
+def has_table(con: duckdb.DuckDBPyConnection, schema: str, table: str) -> bool:
+    """Whether the publication has the table; publications of earlier versions have fewer."""
+    tables = con.sql("SELECT table_schema, table_name FROM information_schema.tables").fetchall()
+    return (schema, table) in tables
+
+
+def filled(sql: str, **values: str | int | None) -> str:
+    """`sql` with the literal of each value in place of `$name`.
+
+    Literals and no parameters: for its first parameter a process imports pandas, which takes half a second.
+    """
+    return _NAMED.sub(lambda name: _literal(values[name[1]]), sql)
+
+
+def _literal(value: str | int | None) -> str:
+    if isinstance(value, str):
+        return "'" + value.replace("'", "''") + "'"
+    return "NULL" if value is None else str(value)
 
 
 def require_one_read(con: duckdb.DuckDBPyConnection, sql: str) -> None:

@@ -17,13 +17,21 @@ from typing import Any
 
 import duckdb
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from pollux_dagster.core.exam import PROBES
 from pollux_dagster.core.text import escaped
-from pollux_dagster.publication_access import QueryLimits, bounded, open_publication, require_one_read
+from pollux_dagster.publication_access import (
+    QueryLimits,
+    bounded,
+    filled,
+    has_table,
+    open_publication,
+    require_one_read,
+)
 
 COMMAND = Path(sys.executable).with_name("pollux")
 EXAMPLE_QUERY = "SELECT model_id, mean_score, n, coverage FROM marts.model_quality ORDER BY mean_score DESC"
@@ -40,11 +48,11 @@ def print_report(published: Path, console: Console, limits: QueryLimits | None =
     with open_publication(published, bounds) as con, bounded(con, bounds):
         _staleness(con, console)
         for judge_id, name, model, is_demonstration in con.execute(JUDGES).fetchall():
-            _judge(name, model, is_demonstration, console)
-            _print(con, console, "Leaderboard", LEADERBOARD, [judge_id])
+            print_judge(name, model, is_demonstration, console)
+            _print(con, console, "Leaderboard", filled(LEADERBOARD, judge=judge_id))
             _tasks(con, console, judge_id)
-            _print(con, console, "Coverage: requests and what became of them", COVERAGE, [judge_id])
-        if _has(con, "judging", "admission") and con.sql(LEFT_OUT).fetchone():
+            _print(con, console, "Coverage: requests and what became of them", filled(COVERAGE, judge=judge_id))
+        if has_table(con, "judging", "admission") and con.sql(LEFT_OUT).fetchone():
             _print(con, console, "Left out of every table above", LEFT_OUT)
         _print(con, console, "Checks of the publication", CHECK_COUNTS)
         if con.sql(CHECKS_NOT_PASSED).fetchone():
@@ -59,16 +67,10 @@ def print_report(published: Path, console: Console, limits: QueryLimits | None =
 
 
 def _staleness(con: duckdb.DuckDBPyConnection, console: Console) -> None:
-    if _has(con, "meta", "staleness") and (noted := con.sql(STALE).fetchone()):
+    if has_table(con, "meta", "staleness") and (noted := con.sql(STALE).fetchone()):
         published_at, since, reason = noted
         text = f"NOT CURRENT: published {published_at}, not renewed since {since}. {escaped(reason)}"
         console.print(Text(text, style="bold red"))
-
-
-def _has(con: duckdb.DuckDBPyConnection, schema: str, table: str) -> bool:
-    """Whether the publication has the table; publications of earlier versions have fewer."""
-    query = "FROM information_schema.tables WHERE table_schema = ? AND table_name = ?"
-    return con.execute(query, [schema, table]).fetchone() is not None
 
 
 def relative_to_cwd(path: Path) -> Path:
@@ -169,18 +171,18 @@ LEADERBOARD = """
            format('{:.3f}–{:.3f}', ci_low, ci_high) AS "95 % interval",
            if(rank_low = rank_high, rank_low::VARCHAR, rank_low || '–' || rank_high) AS "its rank",
            n, coverage::DECIMAL(9, 4) AS coverage, gated_share::DECIMAL(9, 3) AS gated
-    FROM marts.leaderboard WHERE judge_id = ? ORDER BY place, model_id
+    FROM marts.leaderboard WHERE judge_id = $judge ORDER BY place, model_id
 """
 BY_TASK = """
     SELECT task_type, model_id, task.mean_score::DECIMAL(9, 3)
     FROM marts.task_quality AS task JOIN marts.leaderboard AS board USING (judge_id, model_id)
-    WHERE judge_id = ? AND task.grain = 'model_task' ORDER BY board.place, model_id, task_type
+    WHERE judge_id = $judge AND task.grain = 'model_task' ORDER BY board.place, model_id, task_type
 """
 COVERAGE = """
     SELECT model_id AS model, n_requests AS requests, n_ok AS ok, n_requests - n_ok AS "not ok",
            coverage::DECIMAL(9, 4) AS coverage,
            prompt_tokens AS "prompt tokens", completion_tokens AS "completion tokens"
-    FROM marts.judge_coverage WHERE judge_id = ? ORDER BY model_id
+    FROM marts.judge_coverage WHERE judge_id = $judge ORDER BY model_id
 """
 CHECK_COUNTS = """
     SELECT count(*) FILTER (passed) AS passed, count(*) FILTER (NOT passed AND NOT blocking) AS warnings,
@@ -194,7 +196,7 @@ CHECKS_NOT_PASSED = """
 """
 
 
-def _judge(name: str, model: str, is_demonstration: bool, console: Console) -> None:
+def print_judge(name: str, model: str, is_demonstration: bool, console: Console) -> None:
     """Print the line above a judge's tables that names the judge."""
     if is_demonstration:
         console.print(
@@ -210,7 +212,7 @@ def _judge(name: str, model: str, is_demonstration: bool, console: Console) -> N
 
 def _tasks(con: duckdb.DuckDBPyConnection, console: Console, judge_id: str) -> None:
     """Print one row per task and one column per model in the order of the leaderboard, as many as fit."""
-    scores = con.execute(BY_TASK, [judge_id]).fetchall()
+    scores = con.execute(filled(BY_TASK, judge=judge_id)).fetchall()
     models = list(dict.fromkeys(model for _, model, _ in scores))
     shown = models[:MODELS_ACROSS]
     by_key = {(task, model): score for task, model, score in scores}
@@ -221,10 +223,8 @@ def _tasks(con: duckdb.DuckDBPyConnection, console: Console, judge_id: str) -> N
     print_rows(console, title, ["task", *shown], [[task, *(by_key.get((task, m)) for m in shown)] for task in tasks])
 
 
-def _print(
-    con: duckdb.DuckDBPyConnection, console: Console, title: str, query: str, values: Sequence[str] = ()
-) -> None:
-    result = con.execute(query, values)
+def _print(con: duckdb.DuckDBPyConnection, console: Console, title: str, query: str) -> None:
+    result = con.execute(query)
     columns = [column for column, *_ in result.description or ()]
     print_rows(console, title, columns, result.fetchall())
 
@@ -237,9 +237,9 @@ def print_exam(console: Console, judge_name: str, results: Sequence[Mapping[str,
     probes = [
         (
             row["probe"],
-            *(_figure(row[name]) for name in ("baseline_mean", "effect")),
-            _interval(row),
-            _figure(row["changed_share"]),
+            *(figure(row[name]) for name in ("baseline_mean", "effect")),
+            interval(row),
+            figure(row["changed_share"]),
             row["n"],
             row["failures"],
             "yes" if row["flagged"] else "",
@@ -250,7 +250,7 @@ def print_exam(console: Console, judge_name: str, results: Sequence[Mapping[str,
     columns = ("probe", "baseline", "effect", "95 % interval", "changed", "n", "failed", "flag")
     print_rows(console, f"Exam of {judge_name}: changes that should not move a score", columns, probes)
     criteria = [
-        (row["probe"], row["criteria_name"], _figure(row["effect"]), _interval(row), row["n"])
+        (row["probe"], row["criteria_name"], figure(row["effect"]), interval(row), row["n"])
         for row in results
         if row["grain"] == "criterion" and row["flagged"]
     ]
@@ -271,11 +271,13 @@ def print_exam(console: Console, judge_name: str, results: Sequence[Mapping[str,
         console.print(Text(f"{probe.name}: {probe.reason} ({probe.source})"), soft_wrap=True)
 
 
-def _figure(value: float | None) -> Decimal | None:
+def figure(value: float | None) -> Decimal | None:
+    """A number as tables show it, with three digits."""
     return None if value is None else Decimal(f"{value:.3f}")
 
 
-def _interval(row: Mapping[str, Any]) -> str | None:
+def interval(row: Mapping[str, Any]) -> str | None:
+    """The interval of a row with `ci_low` and `ci_high`, in words."""
     return None if row["ci_low"] is None else f"{row['ci_low']:.3f} to {row['ci_high']:.3f}"
 
 
@@ -285,7 +287,10 @@ def print_rows(console: Console, title: str, columns: Sequence[str], rows: Seque
     Rich cuts off what is beyond the width. A table that cannot be narrowed enough is therefore printed wider where
     nobody sees where a line ends (a pipe, a file), and on a terminal as one block per row.
     """
-    least = [max([1, *(min(len(escaped(row[at])), UNBROKEN) for row in rows)]) for at in range(len(columns))]
+    cells = [["" if value is None else escaped(value) for value in row] for row in rows]
+    headings = [textwrap.fill(escaped(name), HEADING) for name in columns]
+    longest = [max([1, *(cell_len(row[at]) for row in cells)]) for at in range(len(columns))]
+    least = [min(length, UNBROKEN) for length in longest]
     narrowest = sum(least) + 2 * len(columns) - 1
     console.print()
     if narrowest > console.width and console.is_terminal:
@@ -299,21 +304,35 @@ def print_rows(console: Console, title: str, columns: Sequence[str], rows: Seque
         show_edge=False,
         padding=(0, 1, 0, 0),
     )
-    headings = [textwrap.fill(escaped(name), HEADING) for name in columns]
+    of_headings = [max(map(cell_len, heading.split("\n"))) for heading in headings]
     if narrowest > console.width:
-        least = [max([room, *map(len, heading.split("\n"))]) for room, heading in zip(least, headings, strict=True)]
+        least = list(map(max, least, of_headings))
         console = Console(file=console.file, width=max(sum(least) + 2 * len(columns), WIDE), force_terminal=False)
+    widths = list(map(max, longest, of_headings))
+    for floor in (list(map(max, least, of_headings)), least):
+        widths = _narrowed(widths, floor, console.width - 2 * len(columns) + 1)
     for at, heading in enumerate(headings):
         numbers = bool(rows) and all(isinstance(row[at], (int, float, Decimal, NoneType)) for row in rows)
         table.add_column(
             Text(heading),
             justify="right" if numbers else "left",
-            min_width=least[at],
+            width=widths[at],
             overflow="fold",
         )
-    for row in rows:
-        table.add_row(*(Text("" if value is None else escaped(value)) for value in row))
+    for row in cells:
+        table.add_row(*map(Text, row))
     console.print(table)
+
+
+def _narrowed(widths: Sequence[int], floor: Sequence[int], room: int) -> list[int]:
+    """The widths of columns, narrowed towards `room` characters: the widest one gives way first, none below its floor.
+
+    Rich's own choice can be wider than the table, whose end is then cut off.
+    """
+    narrowed = [max(least, min(width, room)) for width, least in zip(widths, floor, strict=True)]
+    while sum(narrowed) > room and (wide := [at for at, width in enumerate(narrowed) if width > floor[at]]):
+        narrowed[max(wide, key=narrowed.__getitem__)] -= 1
+    return narrowed
 
 
 def _print_blocks(console: Console, title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

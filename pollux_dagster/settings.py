@@ -144,7 +144,7 @@ class Settings:
     """
 
     landing: _Folder = Path("landing")
-    """the landing folder"""
+    """the landing folder, or one file instead of it"""
     home: _Folder = Path(".pollux")
     """where everything is written"""
     profile: Annotated[str, _As(lambda text: str(Path(text).absolute()) if text.endswith(".toml") else text)] = (
@@ -214,9 +214,9 @@ class Settings:
     """what of the judge calibration uses where [probabilities](#probabilities-of-the-levels) are there: `number`,
     `expectation` or `both`"""
     query_seconds: Annotated[float, _AT_MOST_A_DAY] = 60
-    """time after which `pollux query`, `pollux show` and `pollux report` stop"""
+    """time after which a command that reads the publication stops"""
     query_memory: Annotated[str, _As(_memory)] = "2GB"
-    """memory that they may use; larger intermediate results go to a temporary folder"""
+    """memory that it may use; larger intermediate results go to a temporary folder"""
     ui_hosts: _Words = ()
     """further host names, `name` or `name:port`, of the [UI](operate.md#who-may-use-the-ui)"""
     ui_user_header: _Text = ""

@@ -8,7 +8,10 @@ import sys
 
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
+from pollux_dagster import __version__
+from pollux_dagster.cli import app
 from pollux_dagster.report import print_rows
 from pollux_dagster.settings import Settings
 
@@ -48,6 +51,25 @@ def test_a_table_wider_than_80_columns_loses_nothing(count: int, is_terminal: bo
     assert all(name in printed for name in [*columns, "Title"])
     if is_terminal:
         assert max(map(len, out.getvalue().splitlines())) <= 80 + len("\x1b[1m\x1b[0m" * 8)
+
+
+@pytest.mark.parametrize("width", [70, 80, 90])
+def test_the_end_of_a_table_that_just_fits_is_not_cut_off(width: int) -> None:
+    columns = ("instruction", "task", "score", "most off by", "its score", "why", "verdict")
+    rows = [
+        (str(at), "счёт", "0.000", f"{words} вместо ответа", "1", "Потому что.", f"dcf9728e6f{at}a")
+        for at, words in enumerate(["Отказ или заглушка", "Отсутствие", "界" * 20])
+    ]
+    out = io.StringIO()
+    print_rows(Console(file=out, width=width), "Title", columns, rows)
+    assert all(row[-1] in out.getvalue() for row in rows)
+    assert out.getvalue().count("界") == 20
+
+
+def test_the_version_is_the_packages_and_a_wrong_option_ends_with_2() -> None:
+    asked = CliRunner().invoke(app, ["--version"])
+    assert (asked.exit_code, asked.output) == (0, f"pollux_dagster {__version__}\n")
+    assert CliRunner().invoke(app, ["show", "--hom", "x"]).exit_code == 2
 
 
 @pytest.mark.slow

@@ -19,6 +19,7 @@ MAY_IMPORT = {
     "publication_access.py": set(),
     "refusals.py": set(),
     "report.py": {"core", "publication_access"},
+    "explain": {"core", "publication_access", "report"},
     "export.py": {"publication_access"},
     "page": {"core", "publication_access"},
     "settings.py": {"core", "demo", "publication_access", "warehouse"},
@@ -30,7 +31,7 @@ MAY_IMPORT = {
     "ui": {"core", "judge", "runs", "settings"},
     "cli.py": {
         *("core", "judge", "warehouse", "runs", "app", "definitions", "ui"),
-        *("publication_access", "refusals", "page", "report", "export", "settings"),
+        *("explain", "publication_access", "refusals", "page", "report", "export", "settings"),
     },
 }
 KNOWS_DAGSTER = {"runs", "app", "defs", "components", "definitions.py", "cli.py"}

@@ -54,7 +54,7 @@ class Examination:
 def examine_landing(landing: Path) -> Examination:
     """Read a landing folder into a temporary database, as a run would, and say what became of it.
 
-    Raises NotADirectoryError when `landing` is not a folder.
+    Raises NotADirectoryError when there is no `landing`.
     """
     with duckdb.connect() as con:
         create_schema(con)

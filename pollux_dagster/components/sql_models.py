@@ -6,7 +6,6 @@ import dagster as dg
 
 from pollux_dagster.defs.checks import dagster_result
 from pollux_dagster.warehouse.duckdb_resource import WarehouseResource
-from pollux_dagster.warehouse.fingerprints import fingerprint
 from pollux_dagster.warehouse.materialize import SqlCheckFailedError, build_sql_model
 from pollux_dagster.warehouse.sql_models import SqlModel, sql_models_of
 
@@ -57,7 +56,7 @@ def sql_model_asset(model: SqlModel) -> dg.AssetsDefinition:
                 raise
             context.log.info(f"{model.schema}.{model.name}: {report.rows} rows in {report.elapsed_s:.1f} s")
             yield dg.MaterializeResult(
-                data_version=dg.DataVersion(fingerprint(con, model.table)),
+                data_version=dg.DataVersion(report.fingerprint),
                 metadata={"dagster/row_count": report.rows},
                 check_results=[dagster_result(check, asset=model.table) for check in report.checks],
             )

@@ -24,6 +24,12 @@ AS_TEXT_RULE = hashlib.sha256(_SPACELESS.pattern.encode()).hexdigest()[:8]
 """Changes with what `as_text` does."""
 
 
+def prompt_hash(text: str) -> str:
+    """sha256 (hex) of a text as a prompt shows it: the hash that ingest, in SQL, puts beside each text of raw.*."""
+    shown = f"as text {AS_TEXT_RULE}: {text}" if TOKEN.search(text) else text
+    return hashlib.sha256(shown.encode()).hexdigest()
+
+
 @dataclass(frozen=True, slots=True)
 class PromptTemplate:
     """A pair of templates: one for tasks with a reference answer, one for tasks without."""

@@ -5,6 +5,8 @@ A verdict always has a status, and only an `ok` verdict has a score: a failure i
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -60,3 +62,11 @@ class Verdict:
                 f"verdict {self.verdict_key}: expected a score exactly when status is ok, "
                 f"got status={self.status} score={self.score}"
             )
+
+
+def verdict_key(judge_id: str, text_hashes: Sequence[str], repeat_index: int) -> str:
+    """The key of a request, as the macro `judging.verdict_key` makes it.
+
+    text_hashes: `prompts.prompt_hash` of instruction, reference ('' for none), answer, criterion's name and rubrics.
+    """
+    return hashlib.sha256("|".join([judge_id, *text_hashes, str(repeat_index)]).encode()).hexdigest()

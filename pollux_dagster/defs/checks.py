@@ -3,7 +3,7 @@
 The contracts are defined in `warehouse.contracts`; no table is known here.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import dagster as dg
 import polars as pl
@@ -16,8 +16,11 @@ from pollux_dagster.warehouse.duckdb_resource import WarehouseResource
 
 
 def contract_checks(contracts: Sequence[Contract]) -> list[dg.AssetChecksDefinition]:
-    """One Dagster asset check per contract."""
-    return [_check(contract) for contract in contracts]
+    """One Dagster asset check per contract, those of a table in one step."""
+    by_table: dict[str, list[Contract]] = {}
+    for contract in contracts:
+        by_table.setdefault(contract.table, []).append(contract)
+    return [_checks_of(table, of_table) for table, of_table in by_table.items()]
 
 
 def dagster_result(
@@ -39,21 +42,30 @@ def _failing(result: CheckResult) -> dict[str, dg.MetadataValue | int]:
     return {"failing_rows": result.failing_rows, "sample": rows_table(sample)}
 
 
-def _check(contract: Contract) -> dg.AssetChecksDefinition:
-    @dg.asset_check(
-        asset=contract.table.split("."),
-        additional_deps=[table.split(".") for table in contract.other_tables],  # or it may run before they exist
-        name=contract.name,
-        description=contract.description,
-        blocking=contract.blocking,
-        config_schema={},
-    )
-    def check(context: dg.AssetCheckExecutionContext, warehouse: WarehouseResource) -> dg.AssetCheckResult:
+def _checks_of(table: str, contracts: Sequence[Contract]) -> dg.AssetChecksDefinition:
+    """One step for all contracts of a table: a step costs Dagster more than a contract costs the warehouse."""
+    asset = dg.AssetKey(table.split("."))
+    specs = [
+        dg.AssetCheckSpec(
+            contract.name,
+            asset=asset,
+            additional_deps=[other.split(".") for other in contract.other_tables],  # or it may run before they exist
+            description=contract.description,
+            blocking=contract.blocking,
+        )
+        for contract in contracts
+    ]
+
+    @dg.multi_asset_check(name=f"{table.replace('.', '__')}__contracts", specs=specs, can_subset=True, config_schema={})
+    def check(context: dg.AssetCheckExecutionContext, warehouse: WarehouseResource) -> Iterator[dg.AssetCheckResult]:
+        selected = {key.name for key in context.selected_asset_check_keys}
         with warehouse.get_connection() as con:
-            outcome = audit(con, contract)
-            record_check_results(con, [outcome.result], run_id=context.run.run_id, asset=contract.table)
-        if not outcome.result.passed:
-            context.log.warning(f"check {contract.name} of {contract.table} failed: {outcome.result.description}")
-        return dagster_result(outcome.result, {"rows_checked": outcome.checked})
+            outcomes = [audit(con, contract) for contract in contracts if contract.name in selected]
+            record_check_results(con, [outcome.result for outcome in outcomes], run_id=context.run.run_id, asset=table)
+        for outcome in outcomes:
+            result = outcome.result
+            if not result.passed:
+                context.log.warning(f"check {result.name} of {table} failed: {result.description}")
+            yield dagster_result(result, {"rows_checked": outcome.checked}, asset=table)
 
     return check

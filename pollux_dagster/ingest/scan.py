@@ -68,16 +68,16 @@ class Scan:
 
 
 def scan(landing: Path) -> Scan:
-    """Every regular file under `landing`, in order of path.
+    """Every regular file under `landing`, in order of path; where `landing` is a file itself, that file alone.
 
     Skipped silently: dot files and folders, and names that end like a temporary file's. Skipped and listed in
     `ignored`: links that lead out of the folder or nowhere, linked folders, devices and pipes, and folders and files
-    that the system does not allow to be examined. Raises NotADirectoryError when `landing` is not a folder.
+    that the system does not allow to be examined. Raises NotADirectoryError when there is no `landing`.
     """
     ignored: list[tuple[str, str]] = []
     denied: list[OSError] = []
-    root = _root(landing)
-    files = sorted(_files(root, ignored, denied), key=lambda f: f.path)
+    root = landing.resolve()
+    files = sorted(_landed(landing, ignored, denied), key=lambda f: f.path)
     hidden = {_relative(root, Path(error.filename)): error for error in denied if error.errno not in _NOT_THERE}
     ignored += [(path, f"cannot be looked at: {error.strerror}") for path, error in hidden.items()]
     return Scan(tuple(files), tuple(sorted(ignored)), frozenset(hidden))
@@ -90,7 +90,7 @@ def fingerprint(landing: Path, *, trust_times: bool = True) -> str:
     one folder at a time. Raises NotADirectoryError as `scan` does.
     """
     digest = hashlib.sha256()
-    for file in _files(_root(landing), [], []):
+    for file in _landed(landing, [], []):
         may_read = os.access(file.absolute, os.R_OK)
         state = file.state if trust_times else (file.size, _content_hash(file))
         digest.update(f"{file.path}\0{state}\0{may_read}\n".encode())
@@ -105,11 +105,15 @@ def _content_hash(file: LandingFile) -> str:
         return f"unreadable: {error.errno}"
 
 
-def _root(landing: Path) -> Path:
+def _landed(landing: Path, ignored: list[tuple[str, str]], denied: list[OSError]) -> Iterator[LandingFile]:
+    """The files of a landing folder; a single file is a folder that holds it and nothing else."""
     root = landing.resolve()
-    if not root.is_dir():
+    if root.is_file():
+        yield LandingFile.of(_printable(landing.name), root, root.stat())
+    elif root.is_dir():
+        yield from _files(root, ignored, denied)
+    else:
         raise NotADirectoryError(f"expected a landing folder at {landing}, found none: create it or set its path")
-    return root
 
 
 def _files(root: Path, ignored: list[tuple[str, str]], denied: list[OSError]) -> Iterator[LandingFile]:

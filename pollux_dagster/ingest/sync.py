@@ -130,7 +130,7 @@ def sync(
     criteria for a task; None means none. Answers that contain one of `special_tokens`, the judge's own, are flagged, as
     are those with the tokens of known model families. A file whose size, times and inode are unchanged is not opened,
     unless `trust_times` is false: then every file is hashed. Reasoning that an answer opens with is not part of it,
-    unless `judge_reasoning`. The schema must exist. Raises NotADirectoryError when `landing` is not a folder; errors
+    unless `judge_reasoning`. The schema must exist. Raises NotADirectoryError when there is no `landing`; errors
     inside files are recorded in raw.rejected_rows and never raised.
     """
     found = scan(landing)
@@ -187,7 +187,7 @@ def is_current(
     """Whether a `sync` with the same arguments would change nothing but recorded times. Writes nothing.
 
     Where `trust_times`, a file with other times counts as changed, and no file is opened. Raises NotADirectoryError
-    when `landing` is not a folder.
+    when there is no `landing`.
     """
     found = scan(landing)
     files, readings, _ = _files(found, taxonomy)

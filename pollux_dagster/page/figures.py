@@ -13,6 +13,8 @@ from typing import Any
 
 import duckdb
 
+from pollux_dagster.publication_access import filled
+
 Row = dict[str, Any]
 SHADES = 7  # of a heat map; the style sheet has as many
 MODELS_AS_COLUMNS = 8  # up to so many models stand beside each other; more stand below each other
@@ -32,14 +34,14 @@ class Figure:
 
 def ask(con: duckdb.DuckDBPyConnection, query: str, judge_id: str | None = None) -> Figure | None:
     """The figure of a query on one judge, $judge_id; None where the publication lacks what it reads."""
-    literal = "'" + (judge_id or "").replace("'", "''") + "'"
+    sql = filled(query, judge_id=judge_id).strip()
     try:
-        result = con.execute(query, {} if judge_id is None else {"judge_id": judge_id})
+        result = con.execute(sql)
     except (duckdb.CatalogException, duckdb.BinderException):
         return None
     columns = [column for column, *_ in result.description or ()]
     rows = [dict(zip(columns, row, strict=True)) for row in result.fetchall()]
-    return Figure(query.replace("$judge_id", literal).strip(), rows)
+    return Figure(sql, rows)
 
 
 def narrowed(figure: Figure | None, models: Collection[str]) -> Figure | None:

@@ -1,11 +1,11 @@
 """Dagster's SQLite storage with one engine per file: what the instance of a home uses, by its dagster.yaml.
 
 Dagster's own makes a SQLAlchemy engine and opens the file for every statement, compiles the statement anew, waits for
-the disk after it and again when the file is closed, and asks the files again and again which tables and columns they
-have: half of the CPU of a run. Here a process keeps the engine of a file with the statements that it compiled, one open
-connection, and what it found the file to have. Threads that need the file at once open further ones; a forked process
-opens its own, as SQLite demands (https://sqlite.org/howtocorrupt.html, 2.6); and a connection whose file was deleted or
-replaced meanwhile is not used again.
+the disk after it and again when the file is closed, asks the files again and again which tables and columns they have,
+and reads a hundred migrations for each new file: half of the CPU of a run. Here a process keeps the engine of a file
+with the statements that it compiled, one open connection, and what it found the file to have. Threads that need the
+file at once open further ones; a forked process opens its own, as SQLite demands (https://sqlite.org/howtocorrupt.html,
+2.6); and a connection whose file was deleted or replaced meanwhile is not used again.
 
 Commits do not wait for the disk (`synchronous = NORMAL`, https://sqlite.org/pragma.html#pragma_synchronous): nothing is
 lost when a process is killed, while a power cut can undo the last events and leaves the files sound. Verdicts do not
@@ -17,10 +17,12 @@ The files are Dagster's own, and processes with either storage can use them at o
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
+import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -143,6 +145,26 @@ class EventLogStorage(SqliteEventLogStorage):
             with engine.begin() as connection:
                 yield connection
 
+    def _initdb(self, engine: sa.Engine, for_index_shard: bool = False) -> None:
+        """Make the tables of a new file, as a copy of an empty one of this version of Dagster that the folder keeps."""
+        path = Path(str(engine.url.database))
+        with suppress(FileExistsError):  # another process was faster
+            if not path.exists() and not for_index_shard:
+                _link_copy(self._empty_shard(), path)
+        if not _has_revision(path):
+            super()._initdb(engine, for_index_shard)
+
+    def _empty_shard(self) -> Path:
+        """The file of a run without events, made by Dagster."""
+        empty = Path(self._base_dir, f"empty-{dg.__version__}")  # no *.db, which would be a run
+        if not empty.exists():
+            with tempfile.TemporaryDirectory(dir=self._base_dir) as folder:
+                made = Path(folder, "made")
+                engine = sa.create_engine(f"sqlite:///{made}", poolclass=sa.pool.NullPool)
+                super()._initdb(engine)  # the last connection to close puts everything into the one file
+                _link_copy(made, empty)
+        return empty
+
     def has_table(self, table_name: str) -> bool:
         return self._find("table", table_name, super().has_table)
 
@@ -157,6 +179,19 @@ class EventLogStorage(SqliteEventLogStorage):
         if (kind, name) not in self._found and ask(name):
             self._found.add((kind, name))
         return (kind, name) in self._found
+
+
+def _has_revision(path: Path) -> bool:
+    """Whether the file says which migrations it has: Dagster leaves such a file as it is."""
+    with suppress(sqlite3.OperationalError), closing(sqlite3.connect(path, timeout=BUSY_TIMEOUT_S)) as con:
+        return bool(con.execute("SELECT 1 FROM alembic_version").fetchone())
+    return False
+
+
+def _link_copy(source: Path, target: Path) -> None:
+    """Put a copy of `source` at `target` in one step. Raises FileExistsError where another process has put one."""
+    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+        os.link(shutil.copyfile(source, Path(folder, "copy")), target)
 
 
 def _engine(url: str) -> sa.Engine:

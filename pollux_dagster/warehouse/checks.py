@@ -49,21 +49,23 @@ def record_check_results(
     con: duckdb.DuckDBPyConnection, results: Sequence[CheckResult], *, run_id: str, asset: str
 ) -> None:
     """Append `results` to meta.check_results; of two results of a check, the later has the higher position."""
-    for result in results:
-        con.execute(
-            "INSERT INTO meta.check_results BY NAME SELECT ? AS run_id, ? AS asset, ? AS check_name, ? AS severity, "
-            "? AS blocking, ? AS passed, ? AS failing_rows, ? AS description, ? AS sample, now() AS checked_at, "
-            "? AS state, (SELECT coalesce(max(position), 0) + 1 FROM meta.check_results) AS position",
-            [
-                run_id,
-                asset,
-                result.name,
-                result.severity,
-                result.blocking,
-                result.passed,
-                result.failing_rows,
-                result.description,
-                orjson.dumps(result.sample, default=str).decode(),
-                result.state,
-            ],
-        )
+    con.execute(
+        "INSERT INTO meta.check_results BY NAME SELECT ? AS run_id, ? AS asset, unnest(?::VARCHAR[]) AS check_name, "
+        "unnest(?::VARCHAR[]) AS severity, unnest(?::BOOLEAN[]) AS blocking, unnest(?::BOOLEAN[]) AS passed, "
+        "unnest(?::BIGINT[]) AS failing_rows, unnest(?::VARCHAR[]) AS description, unnest(?::VARCHAR[]) AS sample, "
+        "now() AS checked_at, unnest(?::VARCHAR[]) AS state, "
+        "(SELECT coalesce(max(position), 0) FROM meta.check_results) + unnest(range(1, ?)) AS position",
+        [
+            run_id,
+            asset,
+            [result.name for result in results],
+            [result.severity for result in results],
+            [result.blocking for result in results],
+            [result.passed for result in results],
+            [result.failing_rows for result in results],
+            [result.description for result in results],
+            [orjson.dumps(result.sample, default=str).decode() for result in results],
+            [result.state for result in results],
+            len(results) + 1,
+        ],
+    )

@@ -18,19 +18,21 @@ def fingerprint(con: duckdb.DuckDBPyConnection, rows: str) -> str:
     return str(text)
 
 
-def record_builds(con: duckdb.DuckDBPyConnection, tables: Iterable[str], sources: Iterable[str]) -> None:
-    """Record the fingerprints of `tables` ("schema.table") and of their `sources`.
+def record_builds(con: duckdb.DuckDBPyConnection, tables: Iterable[str], sources: Iterable[str]) -> dict[str, str]:
+    """Record the fingerprints of `tables` ("schema.table") and of their `sources`; returns those of `tables`.
 
     Call it in the transaction that writes the tables. Reads each table once, and those sources that are not built
     themselves: raw and judging tables, which change without a record here.
     """
     built = dict(con.execute("SELECT table_name, fingerprint FROM meta.builds").fetchall())
     seen = {source: built.get(source) or fingerprint(con, source) for source in sources if _is_data(source)}
-    for table in tables:
-        con.execute(
-            "INSERT OR REPLACE INTO meta.builds VALUES (?, ?, map(?::VARCHAR[], ?::VARCHAR[]))",
-            [table, fingerprint(con, table), [*seen], [*seen.values()]],
-        )
+    now = {table: fingerprint(con, table) for table in tables}
+    con.execute(
+        "INSERT OR REPLACE INTO meta.builds "
+        "SELECT unnest(?::VARCHAR[]), unnest(?::VARCHAR[]), map(?::VARCHAR[], ?::VARCHAR[])",
+        [[*now], [*now.values()], [*seen], [*seen.values()]],
+    )
+    return now
 
 
 def outdated_tables(con: duckdb.DuckDBPyConnection, tables: Iterable[str]) -> list[tuple[str, str]]:

@@ -8,22 +8,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import duckdb
 
 from pollux_dagster.core.transactions import transaction
 from pollux_dagster.warehouse.checks import CheckResult, record_check_results, run_check
-from pollux_dagster.warehouse.fingerprints import record_builds
+from pollux_dagster.warehouse.fingerprints import fingerprint, record_builds
 from pollux_dagster.warehouse.sql_models import SqlModel
 
 
 @dataclass(frozen=True, slots=True)
 class BuildReport:
-    """The result of a build: rows, column → DuckDB type, every check's result, seconds."""
+    """The result of a build: rows, their fingerprint, column → DuckDB type, every check's result, seconds."""
 
     table: str
     rows: int
+    fingerprint: str
     columns: Mapping[str, str]
     checks: tuple[CheckResult, ...]
     elapsed_s: float
@@ -50,16 +51,15 @@ def build_sql_model(con: duckdb.DuckDBPyConnection, model: SqlModel, *, run_id: 
     Raises:
         SqlCheckFailedError: a check of severity error found rows.
     """
-    refused: SqlCheckFailedError | None = None
     try:
         with transaction(con):
             report = _write_and_audit(con, model)
+            if run_id is not None:
+                record_check_results(con, report.checks, run_id=run_id, asset=model.table)
     except SqlCheckFailedError as error:
-        refused, report = error, error.report
-    if run_id is not None:
-        record_check_results(con, report.checks, run_id=run_id, asset=model.table)
-    if refused is not None:
-        raise refused
+        if run_id is not None:
+            record_check_results(con, error.report.checks, run_id=run_id, asset=model.table)
+        raise
     return report
 
 
@@ -71,13 +71,15 @@ def _write_and_audit(con: duckdb.DuckDBPyConnection, model: SqlModel) -> BuildRe
     checks = tuple(run_check(con, check) for check in model.checks)
     (row_count,) = con.sql(f"FROM {model.table}").count("*").fetchone() or (0,)
     columns = {row[0]: row[1] for row in con.execute(f"DESCRIBE {model.table}").fetchall()}
-    report = BuildReport(model.table, row_count, columns, checks, time.monotonic() - started)
+    report = BuildReport(model.table, row_count, "", columns, checks, time.monotonic() - started)
     if any(not check.passed and check.blocking for check in checks):
         raise SqlCheckFailedError(report)
-    if model.materialized == "table":  # a view always reflects its sources
-        record_builds(con, [model.table], model.dependencies)
+    if model.materialized == "table":
+        seen = record_builds(con, [model.table], model.dependencies)[model.table]
+    else:  # a view always reflects its sources
+        seen = fingerprint(con, model.table)
     _replace_lineage(con, model)
-    return report
+    return replace(report, fingerprint=seen, elapsed_s=time.monotonic() - started)
 
 
 def _drop_other_kind(con: duckdb.DuckDBPyConnection, model: SqlModel) -> None:
@@ -95,10 +97,8 @@ def _drop_other_kind(con: duckdb.DuckDBPyConnection, model: SqlModel) -> None:
 
 def _replace_lineage(con: duckdb.DuckDBPyConnection, model: SqlModel) -> None:
     con.execute("DELETE FROM meta.column_lineage WHERE table_name = ?", [model.table])
-    rows = [
-        [model.table, column, source_table, source_column]
-        for column, sources in model.column_lineage.items()
-        for source_table, source_column in sources
-    ]
-    if rows:
-        con.executemany("INSERT INTO meta.column_lineage VALUES (?, ?, ?, ?)", rows)
+    rows = [(column, *source) for column, sources in model.column_lineage.items() for source in sources]
+    con.execute(
+        "INSERT INTO meta.column_lineage SELECT ?, unnest(?::VARCHAR[]), unnest(?::VARCHAR[]), unnest(?::VARCHAR[])",
+        [model.table, *([row[at] for row in rows] for at in range(3))],
+    )

@@ -15,6 +15,11 @@ import pytest
 
 from pollux_dagster.app.evaluation import evaluate_landing
 from pollux_dagster.definitions import build_defs
+from pollux_dagster.explain.answer import ExplainedAnswer
+from pollux_dagster.explain.mean import ExplainedMean
+from pollux_dagster.explain.verdict import ExplainedVerdict, explain_verdict
+from pollux_dagster.explain.walk import Wanted, walk_back
+from pollux_dagster.publication_access import open_publication
 from pollux_dagster.settings import Settings
 from tests.fakes.instant_judge import MODEL, InstantJudge
 from tests.pipeline_world import write_answers
@@ -55,6 +60,18 @@ def settings(tmp_path: Path, judge: InstantJudge, profile: str) -> Settings:
             "POLLUX_JUDGE_MODEL": MODEL,
         }
     )
+
+
+def test_its_publication_is_explained_as_it_is(settings: Settings, profile: str) -> None:
+    keys = read(settings.published, "SELECT DISTINCT verdict_key FROM staging.scores")
+    with open_publication(settings.published) as con:
+        means = walk_back(con, Wanted("model-a"), settings.home, "demo")
+        for (key,) in keys:
+            verdict = explain_verdict(con, str(key), settings.home)
+            assert verdict.key.is_equal
+            assert (verdict.prompt.profile, verdict.prompt.problem) == (profile, "")
+    assert not isinstance(means, ExplainedAnswer | ExplainedVerdict)
+    assert [isinstance(each, ExplainedMean) and each.recomputed["agrees"] for each in means] == [True]
 
 
 @pytest.mark.timeout(300)

@@ -118,6 +118,7 @@ def test_a_publication_comes_with_its_picture_its_report_and_its_place_in_the_tr
     assert {"leaderboard.png", "report.html", "history.jsonl"} < beside
 
 
+@pytest.mark.slow
 def test_only_a_whole_evaluation_settles_what_it_published(settled: Settings) -> None:
     """The tables that other jobs publish were not made by all the steps that news are about."""
     write(settled.landing / "first.jsonl", '{"prompt_id": 1, "model_id": "first", "answer": "б"}\n')

@@ -35,7 +35,16 @@ SLICE = (
     "earlier-layout",
 )
 
-SLOW = {"kill-step-0", "kill-server-0", "calls-judge-kill"}
+# tests/judge has these faults one reply at a time, and these kills on the stub engine.
+SLOW = {
+    "fault-html-50%",
+    "fault-answer_of_another-50%",
+    "fault-off_scale-50%",
+    "fault-truncated_reasoning-50%",
+    "kill-step-0",
+    "kill-server-0",
+    "calls-judge-kill",
+}
 
 pytestmark = pytest.mark.timeout(300)
 

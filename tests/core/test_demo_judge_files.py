@@ -138,6 +138,7 @@ def test_generated_items_depend_on_the_seed_alone_and_score_within_their_rubrics
             assert any(line.startswith(ruling.score) for line in ruling.rubrics.splitlines())
 
 
+@pytest.mark.slow
 def test_a_criterion_branch_of_a_training_row_gives_the_logits_of_its_own_prompt() -> None:
     torch = pytest.importorskip("torch", reason="comes with the vllm extra")
     transformers = pytest.importorskip("transformers", reason="comes with the vllm extra")

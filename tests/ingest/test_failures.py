@@ -172,6 +172,43 @@ def test_an_anthropic_result_without_an_answer_is_rejected(files: Files, result:
     assert why in detail
 
 
+def _failed(number: int) -> dict[str, object]:
+    return {"custom_id": str(number), "response": None, "error": {"code": "batch_expired"}}
+
+
+def _answered(number: int, model_id: str = "gpt") -> dict[str, object]:
+    body = {"model": model_id, "choices": [{"message": {"role": "assistant", "content": f"Ответ {number}."}}]}
+    return _batch(body) | {"custom_id": str(number)}
+
+
+SENT_AGAIN: list[tuple[dict[str, list[dict[str, object]]], list[tuple[str, str]]]] = [
+    ({"1.jsonl": [_answered(1), _failed(2)], "2.jsonl": [_answered(2)]}, [("1.jsonl", "superseded")]),
+    ({"batch_1/out.jsonl": [_answered(1), _failed(2)], "batch_2/out.jsonl": [_answered(2)]},
+     [("batch_1/out.jsonl", "superseded")]),
+    ({"1.jsonl": [_answered(1)], "1_errors.jsonl": [_failed(2)], "2.jsonl": [_answered(2)]},
+     [("1_errors.jsonl", "superseded")]),
+    ({"1.jsonl": [_answered(1), _failed(2)], "2.jsonl": [_answered(2, "claude")]}, [("1.jsonl", "failed_response")]),
+    ({"1.jsonl": [_answered(1), _answered(2)], "2.jsonl": [_answered(1, "claude")], "errors.jsonl": [_failed(2)]},
+     [("errors.jsonl", "failed_response")]),
+    ({"1.jsonl": [_answered(1), _failed(2)]}, [("1.jsonl", "failed_response")]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("batches", "refused"), SENT_AGAIN, ids=range(len(SENT_AGAIN)))
+def test_a_failed_request_counts_until_the_same_model_answers_it(
+    world: World, batches: dict[str, list[dict[str, object]]], refused: list[tuple[str, str]]
+) -> None:
+    ask(world)
+    for path, rows in batches.items():
+        world.write(path, *rows)
+    world.sync()
+    assert world.rows("SELECT file_path, reason FROM raw.rejected_rows") == refused
+    is_lost = refused[0][1] == "failed_response"
+    assert world.rows("SELECT count(*) FROM raw.rejection_counts WHERE is_counted") == [(is_lost,)]
+    ((detail,),) = world.rows("SELECT detail FROM raw.rejected_rows")
+    assert "batch_expired" in str(detail) and ("sent again and answered at " in str(detail)) != is_lost
+
+
 DOUBTFUL = ["None", " nan ", "NULL", "N/A", "Error code: 429 - {'error': 'limit'}"]
 
 

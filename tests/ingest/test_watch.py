@@ -75,3 +75,18 @@ def test_a_look_does_not_depend_on_the_order_in_which_the_system_lists_names(
     monkeypatch.setattr(os, "walk", backwards)
     assert fingerprint(tmp_path) == found
     assert [file.path for file in scan(tmp_path).files] == sorted(names)
+
+
+def test_a_single_file_is_a_folder_that_holds_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "other.jsonl").write_text("{}")
+    real = tmp_path / "real.jsonl"
+    real.write_text("{}")
+    (tmp_path / ".one.jsonl").symlink_to(real)
+    found = scan(tmp_path / ".one.jsonl")
+    assert [(file.path, file.open().read()) for file in found.files] == [(".one.jsonl", b"{}")]
+    assert (found.ignored, found.unreadable) == ((), frozenset())
+    before = fingerprint(real)
+    (tmp_path / "other.jsonl").write_text("{ }")
+    assert fingerprint(real) == before
+    real.write_text("{  }")
+    assert fingerprint(real) != before

@@ -27,6 +27,7 @@ DAGSTERS_OWN = DAGSTER_YAML.replace("instance_class:", "# instance_class:").repl
 )  # fmt: skip
 BATCH = 7
 WRITES = 6
+SAID_BY_A_FILE = ("PRAGMA journal_mode", "PRAGMA page_size", "SELECT version_num FROM alembic_version")
 
 
 @dg.asset(check_specs=[dg.AssetCheckSpec("complete", asset="table")])
@@ -111,6 +112,21 @@ def test_either_storage_reads_what_the_other_wrote(tmp_path: Path) -> None:
         assert type(instance.event_log_storage) is not EventLogStorage
         assert told(instance, run_ids) == ours
         assert len(instance.fetch_materializations(table.key, limit=9).records) == 4
+
+
+def test_the_file_of_a_new_run_is_the_one_that_dagster_makes(tmp_path: Path) -> None:
+    made = []
+    for text in (DAGSTERS_OWN, DAGSTER_YAML):
+        folder = tmp_path / str(len(made))
+        folder.mkdir()
+        (folder / "dagster.yaml").write_text(text)
+        with open_instance(folder) as instance:
+            run_id = materialize(instance)
+            assert set(instance.event_log_storage.get_all_run_ids()) == {run_id}  # type: ignore[attr-defined]
+        with closing(sqlite3.connect(folder / "history" / "runs" / f"{run_id}.db")) as con:
+            schema = con.execute("SELECT type, name, sql FROM sqlite_master ORDER BY 1, 2").fetchall()
+            made.append([schema, *(con.execute(said).fetchall() for said in SAID_BY_A_FILE)])
+    assert made[0] == made[1]
 
 
 def test_a_run_makes_an_engine_per_file_and_stores_what_it_plans_at_once(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from pollux_dagster.cli import app
 from tests.security.hostile import HOSTILE
@@ -76,6 +76,46 @@ def test_the_file_is_private_and_a_wrong_query_leaves_the_last_one(home: Path) -
     assert result.exit_code == 1
     assert target.read_bytes() == before
     assert sorted(path.name for path in home.iterdir()) == ["published", "rows.csv"]
+
+
+def test_the_marts_or_the_named_tables_are_exported_whole_and_as_safe(home: Path) -> None:
+    with duckdb.connect(str(home / "published" / "pollux.duckdb")) as con:
+        con.execute("CREATE SCHEMA marts; CREATE TABLE marts.a AS FROM t; CREATE VIEW marts.b AS SELECT 1 AS n")
+        con.execute('CREATE TABLE marts."../../c" AS SELECT 1')
+        expected = con.execute("SELECT * FROM t ORDER BY i").fetchall()
+    folder = home / "new" / "out"
+    assert run("export", str(folder)).output.splitlines() == [
+        f"{len(TEXTS)} rows in {folder / 'marts.a.csv'}",
+        f"1 rows in {folder / 'marts.b.csv'}",
+    ]
+    with (folder / "marts.a.csv").open(encoding="utf-8-sig", newline="") as file:
+        assert [row[1] for row in csv.reader(file)][1:] == [row[0] for row in safe(home)]
+    assert run("export", str(folder), "--format", "parquet", "--table", "main.t").exit_code == 0
+    with duckdb.connect() as con:
+        assert con.execute(f"FROM '{folder}/main.t.parquet' ORDER BY i").fetchall() == expected
+    assert {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {0o600}
+    assert sorted(path.name for path in folder.iterdir()) == ["main.t.parquet", "marts.a.csv", "marts.b.csv"]
+
+
+def safe(home: Path) -> list[list[str]]:
+    return export(home, "SELECT answer FROM t ORDER BY i")[1:]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["out", "--table", "marts.leaderbord"], "no table 'marts.leaderbord'"),
+        (["out", "--table", "main.tt"], "did you mean main.t?"),
+        (["published/pollux.duckdb"], "expected a folder at"),
+    ],
+)
+def test_what_cannot_be_exported_is_one_sentence(home: Path, words: list[str], said: str) -> None:
+    result = run("export", str(home / words[0]), *words[1:])
+    assert (result.exit_code, said in result.output, result.output.count("\n")) == (1, True, 1)
+
+
+def run(*words: str) -> Result:
+    return CliRunner().invoke(app, list(words))
 
 
 def test_a_folder_that_is_not_there_is_an_error_that_names_it(home: Path) -> None:

@@ -19,7 +19,12 @@ import pytest
 from rich.console import Console
 
 from pollux_dagster.definitions import build_defs
+from pollux_dagster.explain.printed import print_walk
+from pollux_dagster.explain.selection import publication
+from pollux_dagster.explain.verdict import explain_verdict
+from pollux_dagster.explain.walk import Wanted, as_json, walk_back
 from pollux_dagster.judge.server import AttachError, attached_server
+from pollux_dagster.publication_access import open_publication
 from pollux_dagster.report import print_report
 from pollux_dagster.runs.instance import open_instance
 from pollux_dagster.runs.terminal import with_plain_lines
@@ -168,6 +173,25 @@ def test_nothing_the_run_printed_can_move_the_cursor_or_pass_for_another_line(ra
     out = io.StringIO()
     print_report(ran.settings.published, Console(file=out, width=200))
     assert not acts(out.getvalue())
+
+
+def test_every_prompt_that_was_sent_is_made_again_and_shown_harmlessly(ran: Ran) -> None:
+    home, sent = ran.settings.home, set(ran.prompts)
+    keys = stored(ran, "SELECT verdict_key FROM staging.scores WHERE model_id = 'hostile' AND NOT is_gate")
+    with open_publication(ran.settings.published) as con:
+        made = publication(con)
+        for (key,) in keys:
+            found = explain_verdict(con, str(key), home)
+            assert (found.key.is_equal, found.key.differences, found.prompt.problem) == (True, [], "")
+            assert found.prompt.user in sent
+            out = io.StringIO()
+            print_walk(Console(file=out, width=200), found, made, home)
+            assert not acts(out.getvalue() + (document := as_json(found, made)))
+            assert json.loads(document)["verdict"]["texts"] == found.texts
+        for wanted in (Wanted("hostile"), Wanted(ANSWERS["ansi clear"])):
+            out = io.StringIO()
+            print_walk(Console(file=out, width=200), walk_back(con, wanted, home, "demo"), made, home)
+            assert not acts(out.getvalue())
 
 
 def test_no_name_of_a_stranger_became_a_path(ran: Ran) -> None:

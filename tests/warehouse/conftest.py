@@ -14,6 +14,7 @@ import duckdb
 import pytest
 
 from pollux_dagster.warehouse.pipeline import build_tables
+from pollux_dagster.warehouse.publish import publish
 from pollux_dagster.warehouse.schema import create_schema
 from pollux_dagster.warehouse.sql_models import SqlModel, packaged_sql_models
 from tests.warehouse.tiny_world import TinyWorld
@@ -73,3 +74,12 @@ def built_file(filled_file: Path, models: list[SqlModel], tmp_path_factory: pyte
 def built(built_file: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     with copy_of(built_file) as connection:
         yield connection
+
+
+@pytest.fixture(scope="session")
+def published(built_file: Path, models: list[SqlModel], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The publication of that state, in a home; nobody writes to it."""
+    target = tmp_path_factory.mktemp("home") / "published" / "pollux.duckdb"
+    with duckdb.connect(str(built_file)) as con:
+        publish(con, target, models=models, contracts=(), run_id="run-1", package_version="0", git_commit=None)
+    return target

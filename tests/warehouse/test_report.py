@@ -12,18 +12,8 @@ import pytest
 from rich.console import Console
 
 from pollux_dagster import report
-from pollux_dagster.warehouse.publish import publish
 from pollux_dagster.warehouse.schema import create_schema
-from pollux_dagster.warehouse.sql_models import SqlModel
 from tests.warehouse.tiny_world import ALPHA, BETA, GAMMA, JUDGE, OTHER_JUDGE
-
-
-@pytest.fixture(scope="module")
-def published(built_file: Path, models: list[SqlModel], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    target = tmp_path_factory.mktemp("published") / "pollux.duckdb"
-    with duckdb.connect(str(built_file)) as con:
-        publish(con, target, models=models, contracts=(), run_id="run-1", package_version="0", git_commit=None)
-    return target
 
 
 def printed(published: Path) -> str:

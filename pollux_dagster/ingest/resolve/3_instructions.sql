@@ -278,6 +278,8 @@ CREATE OR REPLACE TEMP MACRO bare_id(id) AS lower(ltrim(regexp_replace(id, ',0+$
 -- What an id in a file of this folder can mean: the instructions of the data sets in its scope, else carried ones.
 CREATE OR REPLACE TEMP TABLE resolve_meanings AS
 WITH asked AS (
+    SELECT place, prompt_id FROM resolve_failed_requests
+    UNION
     SELECT DISTINCT f.dataset AS place, o.prompt_id FROM landing.model_outputs AS o
     JOIN resolve_files AS f USING (file_path) WHERE o.instruction IS NULL
     UNION

@@ -18,9 +18,10 @@ GROUP BY o.file_path, o.row_number, o.model_id
 UNION ALL
 SELECT DISTINCT r.file_path, r.row_number, m.model_id, NULL, true
 FROM landing.rejected_rows AS r JOIN only_models AS m USING (file_path)
+ANTI JOIN resolve_sent_again USING (file_path, row_number)
 WHERE r.file_path NOT IN (SELECT file_path FROM resolve_files WHERE superseded_by IS NOT NULL);
 
--- Not counted: repeats of a row that is used, earlier runs where a later one counts, people's scores for unknown
+-- Not counted: repeats of a row that is used, what a later run or request replaced, people's scores for unknown
 -- prompts, outputs or criteria, and files that give no sign of being meant as landing files.
 DELETE FROM raw.rejection_counts;
 INSERT INTO raw.rejection_counts BY NAME

@@ -155,6 +155,7 @@ def test_a_csv_record_without_end_is_given_up_and_the_next_line_read(
     assert isinstance(said["mib"], float) and said["mib"] < 64
 
 
+@pytest.mark.slow
 def test_a_parquet_dictionary_does_not_unfold_into_memory(tmp_path: Path) -> None:
     text = pa.DictionaryArray.from_arrays(pa.array([0] * 500, pa.int32()), pa.array(["я" * 500_000]))
     pq.write_table(pa.table({"prompt_id": list(range(500)), "answer": text}), tmp_path / "a.parquet")

@@ -136,6 +136,36 @@ def show(home: Home = None) -> None:
     _print_published(_settings(POLLUX_HOME=home))
 
 
+@app.command()
+def report(
+    home: Home = None,
+    model: Annotated[list[str] | None, typer.Option(help="Show only this model; may be repeated")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="The file to write [default: report.html beside the publication]")
+    ] = None,
+    open_it: Annotated[bool, typer.Option("--open", help="Open it in the browser")] = False,
+) -> None:
+    """Make the report of the publication again, one HTML file; --model narrows it to some models."""
+    import webbrowser
+
+    import duckdb
+
+    from pollux_dagster.page.write import UnknownModelError, write_report
+    from pollux_dagster.publication_access import QueryError
+
+    settings = _settings(POLLUX_HOME=home)
+    target = output or settings.published.with_name("report-narrowed.html" if model else "report.html")
+    if output is not None and not output.absolute().parent.is_dir():
+        _fail(f"expected a folder at {output.absolute().parent}, found none")
+    try:
+        write_report(settings.published, target, models=model or (), limits=settings.query_limits)
+    except (FileNotFoundError, UnknownModelError, QueryError, duckdb.Error) as error:
+        _fail(str(error))
+    typer.echo(f"Report: {target.absolute()}")
+    if open_it and not webbrowser.open(target.absolute().as_uri()):
+        _fail("no browser found; open the file by hand")
+
+
 @app.command(cls=_Query)
 def query(
     sql: str,

@@ -60,6 +60,8 @@ def print_report(published: Path, console: Console, limits: QueryLimits | None =
     console.print(Text(f"\nPublished: {published}"))
     if (picture := published.with_name("leaderboard.png")).exists():
         console.print(Text(f"Picture:   {picture}"))
+    if (page := published.with_name("report.html")).exists():
+        console.print(Text(f"Report:    {page}"))
     query = f'{relative_to_cwd(COMMAND)} query --home {relative_to_cwd(published.parent.parent)} "{EXAMPLE_QUERY}"'
     console.print(Text(f"Try:       {query}"), soft_wrap=True)
 

@@ -21,16 +21,17 @@ MAY_IMPORT = {
     "report.py": {"core", "publication_access"},
     "explain": {"core", "publication_access", "report"},
     "export.py": {"publication_access"},
+    "page": {"core", "publication_access"},
     "settings.py": {"core", "demo", "publication_access", "warehouse"},
     "runs": {"core", "judge", "warehouse", "settings"},
     "app": {"core", "ingest", "ledger", "judge", "warehouse", "runs", "settings"},
-    "defs": {"core", "ingest", "ledger", "judge", "warehouse", "runs", "app", "settings"},
+    "defs": {"core", "ingest", "ledger", "judge", "warehouse", "runs", "app", "page", "settings"},
     "components": {"core", "warehouse", "defs"},
     "definitions.py": {"app", "components", "defs", "runs", "settings", "warehouse"},
     "ui": {"core", "judge", "runs", "settings"},
     "cli.py": {
         *("core", "judge", "warehouse", "runs", "app", "definitions", "ui"),
-        *("explain", "publication_access", "refusals", "report", "export", "settings"),
+        *("explain", "publication_access", "refusals", "page", "report", "export", "settings"),
     },
 }
 KNOWS_DAGSTER = {"runs", "app", "defs", "components", "definitions.py", "cli.py"}

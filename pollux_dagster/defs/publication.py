@@ -1,5 +1,6 @@
 """The published asset: the one file that analysts read, replaced as a whole after all blocking checks have passed."""
 
+import logging
 import subprocess
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -12,6 +13,8 @@ from pollux_dagster.app.news import record_publication
 from pollux_dagster.app.resources import LedgerResource, PublicationResource
 from pollux_dagster.core.files import write_private
 from pollux_dagster.defs.automation import is_whole_evaluation
+from pollux_dagster.page.history import remember
+from pollux_dagster.page.write import write_report
 from pollux_dagster.warehouse.contracts import Contract
 from pollux_dagster.warehouse.duckdb_resource import WarehouseResource
 from pollux_dagster.warehouse.leaderboard_plot import draw_leaderboard
@@ -62,10 +65,12 @@ def publication_asset(
             if is_whole_evaluation(context.instance, context.run):
                 record_publication(con, context.run.run_id, started, configuration, report.path, Path(ledger.root))
         context.log.info(f"published {report.tables} tables, {report.rows} rows: {report.path}")
+        _make_report(report.path, context.log)
         return dg.MaterializeResult(
             metadata={
                 "path": dg.MetadataValue.path(report.path),
                 "picture": dg.MetadataValue.path(report.path.with_name("leaderboard.png")),
+                "report": dg.MetadataValue.path(report.path.with_name("report.html")),
                 "judges": list(report.judge_names),
                 "tables": report.tables,
                 "size_mb": round(report.size_bytes / 1e6, 1),
@@ -74,6 +79,15 @@ def publication_asset(
         )
 
     return published
+
+
+def _make_report(published: Path, log: logging.Logger) -> None:
+    """Make the report of what was just published, which stays published where that fails; the log says so."""
+    try:
+        remember(published)
+        write_report(published, published.with_name("report.html"))
+    except Exception as error:
+        log.warning(f"published, but without its report: {error!r}. `pollux report` makes it again", exc_info=True)
 
 
 def git_commit() -> str | None:

@@ -113,6 +113,11 @@ def test_what_could_change_a_table_is_news(settled: Settings, name: str) -> None
     assert published_without_news(settled) is None
 
 
+def test_a_publication_comes_with_its_picture_its_report_and_its_place_in_the_trend(settled: Settings) -> None:
+    beside = {path.name for path in settled.published.parent.iterdir()}
+    assert {"leaderboard.png", "report.html", "history.jsonl"} < beside
+
+
 @pytest.mark.slow
 def test_only_a_whole_evaluation_settles_what_it_published(settled: Settings) -> None:
     """The tables that other jobs publish were not made by all the steps that news are about."""

@@ -29,7 +29,10 @@ from tests.security.running_ui import free_port
 
 pytestmark = pytest.mark.timeout(600)
 ROOT = Path(__file__).resolve().parents[2]
-DATA = {".sql", ".json", ".jsonl", ".jinja", ".safetensors", ".typed", ".yaml", ".toml", ".txt"}
+DATA = {
+    *(".sql", ".json", ".jsonl", ".jinja", ".safetensors", ".typed", ".yaml", ".toml", ".txt"),
+    *(".css", ".j2", ".js"),
+}
 # What a project folder of one's own holds to have `dg` work on the installed package, as docs/operate.md says.
 DG_TOML = """\
 directory_type = "project"

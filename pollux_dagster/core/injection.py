@@ -40,6 +40,16 @@ class _Pattern:
     stems: tuple[tuple[str, ...], ...]
     pattern: re.Pattern[str]
 
+    def is_in(self, text: str) -> bool:
+        """Whether a folded text matches."""
+        for stems in self.stems:  # the fewest first: most texts have none of them
+            for stem in stems:
+                if stem in text:
+                    break
+            else:
+                return False
+        return self.pattern.search(text) is not None
+
 
 def _compiled(text: str) -> re.Pattern[str]:
     return re.compile(text, re.VERBOSE | re.MULTILINE)
@@ -76,8 +86,8 @@ _PATTERNS = (
     _Pattern(
         InjectionReason.ASKS_FOR_SCORE,
         (
-            ("став", "ответь", "оцени", "дай", "присво", "начисл", "назнач", "засчит", "верни", "выведи"),
             ("ответ",),
+            ("став", "ответь", "оцени", "дай", "присво", "начисл", "назнач", "засчит", "верни", "выведи"),
         ),
         _compiled(
             rf"\b(?:{_GIVE_RU}|ответь(?:те)?|оцени(?:те)?){_GAP}(?:\w+{_GAP}){{0,4}}?"
@@ -185,7 +195,8 @@ _SENTENCE_TOKEN = re.compile(r"(?<![a-z0-9_])<s>|</s>")  # vector<s> is an argum
 
 # Letters that look alike in the two alphabets: a model reads "поcтавь" with a Latin c as if it were Cyrillic.
 _LATIN, _CYRILLIC = "aceopxyk", "асеорхук"
-_MIXED_WORD = re.compile(r"[a-z][а-я]|[а-я][a-z]")
+# The alphabet of each byte of Windows-1251, which has а to я from E0 to FF.
+_ALPHABETS = bytes(ord("L" if ord("a") <= code <= ord("z") else "C" if code >= 0xE0 else ".") for code in range(256))
 _INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]")
 
 
@@ -227,20 +238,12 @@ def _found(text: str) -> Iterator[InjectionReason]:
     may_have_tag = "<" in text or "‹" in text or "think" in text  # the searches are slow, and every text gets them
     if may_have_tag and (TAG_OF_REASONING.search(text) or _SWITCH_OF_REASONING.search(text)):
         yield InjectionReason.THINKING_TAG
-    patterns, every_stem = _searched()
-    present = {stem for stem in every_stem if stem in text}
-    for pattern in patterns:
-        if not any(present.isdisjoint(stems) for stems in pattern.stems) and pattern.pattern.search(text):
+    for pattern in (_heading(), *_PATTERNS):
+        if pattern.is_in(text):
             yield pattern.reason
 
 
 @cache
-def _searched() -> tuple[tuple[_Pattern, ...], tuple[str, ...]]:
-    """All patterns, and each of their stems once: looking for these is nearly all of the time of an answer."""
-    patterns = (_heading(), *_PATTERNS)
-    return patterns, tuple({stem: None for pattern in patterns for stems in pattern.stems for stem in stems})
-
-
 def _heading() -> _Pattern:
     """Finds the headings of the default judge's prompt."""
     headings = "|".join(
@@ -258,9 +261,15 @@ def _heading() -> _Pattern:
 def _readings(plain: str) -> Iterator[str]:
     text = plain.casefold().replace("ё", "е")
     yield text
-    if not text.isascii() and _MIXED_WORD.search(text):
+    if not text.isascii() and _has_mixed_word(text):
         yield _with_letters(text, _LATIN, _CYRILLIC)
         yield _with_letters(text, _CYRILLIC, _LATIN)
+
+
+def _has_mixed_word(text: str) -> bool:
+    """Whether a Latin and a Cyrillic letter of a folded text are neighbours; several times as fast as a pattern."""
+    alphabets = text.encode("cp1251", "replace").translate(_ALPHABETS)
+    return b"LC" in alphabets or b"CL" in alphabets
 
 
 def _with_letters(text: str, replaced: str, by: str) -> str:

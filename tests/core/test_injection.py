@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from pollux_dagster.core import injection
 from pollux_dagster.core.injection import injection_reasons
 from pollux_dagster.core.markup import WRITTEN_BY_PEOPLE
 from pollux_dagster.core.profile_files import packaged_profile
@@ -217,3 +221,9 @@ def _answers(row: dict[str, object]) -> list[str]:
     if isinstance(row.get("response"), dict):
         return [c["message"]["content"] or "" for c in row["response"]["body"]["choices"]]  # type: ignore[index]
     return [row["answer"]] if isinstance(row.get("answer"), str) else []  # type: ignore[list-item]
+
+
+@given(st.text(st.sampled_from("abzаяёдЯЁђAЖ тт中é\u0301 1.")))
+def test_a_word_of_two_alphabets_has_neighbours_of_both(text: str) -> None:
+    folded = text.casefold().replace("ё", "е")
+    assert injection._has_mixed_word(folded) == bool(re.search(r"[a-z][а-я]|[а-я][a-z]", folded))

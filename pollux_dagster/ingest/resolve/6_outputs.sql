@@ -61,9 +61,10 @@ FROM (
         o.answer_hash,
         list_sort(list_distinct(
             judged_reasons(l.injection_reasons, l.whole_injection_reasons)
-            || CASE WHEN EXISTS (
-                FROM landing.special_tokens AS t WHERE contains(judged_text(l.answer, l.whole_text), t.token)
-            ) THEN ['special_token'] ELSE [] END
+            || CASE WHEN list_bool_or(list_transform(
+                (SELECT list(token) FROM landing.special_tokens),
+                lambda token: contains(judged_text(l.answer, l.whole_text), token)
+            )) THEN ['special_token'] ELSE [] END
         )) AS injection_reasons,
         l.reasoning, l.reasoning_unclosed, o.file_path, o.row_number
     FROM resolve_outputs AS o

@@ -1,7 +1,7 @@
 """The progress of an evaluation, as a value and as one line.
 
 The rate is that of the last half minute, because the first minute of a judge (cold caches) and its last say nothing
-about the remaining time. This module does not print or log by itself.
+about the remaining time, which is not told before ten seconds of verdicts. This module does not print or log by itself.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 PROGRESS_SECONDS = 2.0
 _WINDOW_S = 30.0
+_TOLD_AFTER_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ class Progress:
 
 
 class RateWindow:
-    """Verdicts per second over the last half minute."""
+    """Verdicts per second over the last half minute, from the first verdict on."""
 
     def __init__(self, started: float | None = None) -> None:
         self._samples = deque([(started if started is not None else time.monotonic(), 0)])
@@ -49,11 +50,20 @@ class RateWindow:
     def add(self, made: int, now: float | None = None) -> float:
         """Record that `made` verdicts exist by now, and return the rate per second."""
         at = now if now is not None else time.monotonic()
+        if not self._samples[-1][1]:
+            self._samples = deque([self._samples[-1]])
         self._samples.append((at, made))
         while len(self._samples) > 2 and at - self._samples[1][0] >= _WINDOW_S:
             self._samples.popleft()
         (first_at, first), (last_at, last) = self._samples[0], self._samples[-1]
         return (last - first) / (last_at - first_at) if last_at > first_at else 0.0
+
+    def seconds_for(self, left: int, rate: float) -> float | None:
+        """Seconds that `left` verdicts take at this rate; None while that is not known."""
+        if not left:
+            return 0.0
+        (first_at, _), (last_at, _) = self._samples[0], self._samples[-1]
+        return left / rate if rate > 0 and last_at - first_at >= _TOLD_AFTER_S else None
 
 
 def format_progress(progress: Progress) -> str:

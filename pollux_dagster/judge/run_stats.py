@@ -100,7 +100,7 @@ class RunStats:
             total=self._total,
             from_ledger=self._cached / self._total if self._total else 0.0,
             rate_per_s=rate,
-            eta_s=left / rate if rate > 0 else None,
+            eta_s=self._rate.seconds_for(left, rate),
             prefix_cache_hits=self.prefix_cache_hits(servers),
             failures={
                 status.value: count for status, count in self.by_status.items() if status is not VerdictStatus.OK

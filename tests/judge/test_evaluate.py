@@ -143,6 +143,16 @@ def test_the_rate_is_that_of_the_last_half_minute() -> None:
     assert rate == pytest.approx(100.0, rel=0.02)
 
 
+def test_the_time_left_is_told_after_ten_seconds_of_verdicts_and_a_start_without_any_does_not_count() -> None:
+    window = RateWindow(started=0.0)
+    for second in range(1, 61):
+        assert window.seconds_for(1_000, window.add(0, now=float(second))) is None
+    told = [window.seconds_for(1_000, window.add(20 * second, now=60.0 + second)) for second in range(1, 12)]
+    assert told[:9] == [None] * 9
+    assert told[9:] == [50.0, 50.0]
+    assert window.seconds_for(0, 0.0) == 0.0
+
+
 def test_cache_hits_come_from_the_servers_counters_where_replies_do_not_tell(world: World) -> None:
     world.judge.metrics = {"prefix_cache_queries_total": 1_000.0, "prefix_cache_hits_total": 100.0}
 

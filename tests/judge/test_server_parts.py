@@ -11,7 +11,15 @@ from pathlib import Path
 import pytest
 
 from pollux_dagster.judge.endpoint import Endpoint
-from pollux_dagster.judge.server import ServerSpec, cpu_vllm_spec, engine_log, lease, list_servers, processes
+from pollux_dagster.judge.server import (
+    ServerSpec,
+    cpu_vllm_spec,
+    engine_commands,
+    engine_log,
+    lease,
+    list_servers,
+    processes,
+)
 from pollux_dagster.judge.server.engine_commands import build_command
 from pollux_dagster.judge.server.engine_launcher import answer_for_vllm_cpu
 from pollux_dagster.judge.server.state import ServerFolder
@@ -61,6 +69,15 @@ def test_a_spec_survives_its_file(tmp_path: Path) -> None:
     folder.write_spec(spec)
     assert folder.read_spec() == spec
     assert folder.read_spec().key == spec.key
+
+
+@pytest.mark.parametrize(
+    ("flags", "is_float32"),
+    [("fpu sse2 avx2 fma", True), ("fpu avx2 avx512f avx512_bf16", False), ("", True)],
+    ids=["without AVX-512", "with AVX-512", "another architecture"],
+)
+def test_the_packaged_judge_is_computed_in_the_format_that_the_processor_has(flags: str, is_float32: bool) -> None:
+    assert ("float32" in engine_commands._number_format(f"processor : 0\nflags : {flags}\n")) == is_float32
 
 
 @pytest.mark.parametrize(

@@ -118,7 +118,8 @@ def cpu_vllm_spec(model: str | Path, *, max_model_len: int, **limits: Any) -> Se
 
     Eager mode (nothing to compile), one process for scheduler and worker (one import of vLLM less), a 1 GiB cache in
     blocks of 32 tokens (the smallest that the CPU attention accepts in 0.32; its default of 128 leaves short shared
-    prefixes uncached), a batch wide enough for 256 requests. `limits` are further `ServerSpec` fields.
+    prefixes uncached), a batch wide enough for 256 requests, and the number format that the processor computes fastest.
+    `limits` are further `ServerSpec` fields.
     """
     return ServerSpec(
         model=str(model),
@@ -126,6 +127,7 @@ def cpu_vllm_spec(model: str | Path, *, max_model_len: int, **limits: Any) -> Se
         arguments=(
             *("--enforce-eager", "--reasoning-parser", "qwen3", "--block-size", "32"),
             *("--max-num-seqs", "256", "--max-num-batched-tokens", "4096"),
+            *_number_format(Path("/proc/cpuinfo").read_text(encoding="utf-8")),
         ),
         environment={
             "VLLM_CPU_KVCACHE_SPACE": "1",
@@ -135,3 +137,11 @@ def cpu_vllm_spec(model: str | Path, *, max_model_len: int, **limits: Any) -> Se
         },
         **limits,
     )
+
+
+def _number_format(cpuinfo: str) -> tuple[str, ...]:
+    """The checkpoint's own format where the processor has AVX-512, else float32: without it bfloat16 is emulated.
+
+    On two cores of an AMD EPYC without it, the packaged judge gives 65 verdicts a second in float32 and 18 in bfloat16.
+    """
+    return () if "avx512f" in cpuinfo.split() else ("--dtype", "float32")

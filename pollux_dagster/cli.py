@@ -157,9 +157,11 @@ def report(
     target = output or settings.published.with_name("report-narrowed.html" if model else "report.html")
     if output is not None and not output.absolute().parent.is_dir():
         _fail(f"expected a folder at {output.absolute().parent}, found none")
+    if target.is_dir():
+        _fail(f"expected the name of a file, got the folder {target}")
     try:
         write_report(settings.published, target, models=model or (), limits=settings.query_limits)
-    except (FileNotFoundError, UnknownModelError, QueryError, duckdb.Error) as error:
+    except (OSError, UnknownModelError, QueryError, duckdb.Error) as error:
         _fail(str(error))
     typer.echo(f"Report: {target.absolute()}")
     if open_it and not webbrowser.open(target.absolute().as_uri()):

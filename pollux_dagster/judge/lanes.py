@@ -132,6 +132,8 @@ class Lanes:
         if outcome is None:
             if placement.lane not in self._open:  # all that is left of the answer goes to the same other server
                 placement.lane = self._emptiest(self._open)
+            if placement.lane is refused_by:
+                return self._emptiest([other for other in self._open if other is not refused_by] or [refused_by])
             return placement.lane
         if outcome.reply.status is VerdictStatus.CONTEXT_OVERFLOW:
             longest = max(self._open, key=lambda other: other.context, default=lane)

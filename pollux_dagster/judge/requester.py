@@ -18,6 +18,7 @@ from typing import Literal
 from pollux_dagster.core.profiles import JudgeProfile, Sampling
 from pollux_dagster.core.replies import Reply, read_reply
 from pollux_dagster.core.verdicts import VerdictStatus
+from pollux_dagster.judge.client import JudgeClient
 from pollux_dagster.judge.concurrency import AdaptiveConcurrency
 from pollux_dagster.judge.context import ContextCheck, too_long
 from pollux_dagster.judge.distribution import ScoreDistribution
@@ -107,10 +108,12 @@ class VerdictRequester:
         """
         request.begin(self._profile.sampling)
         while not request.is_deadly:
+            # Whoever has a place among the suspects has a slot: one that waited for it there would wait for those that
+            # have slots and wait for its place.
+            if not request.has_slot:
+                await self._concurrency.acquire()
+                request.has_slot = True
             async with self._isolation[request.deaths]:
-                if not request.has_slot:
-                    await self._concurrency.acquire()
-                    request.has_slot = True
                 self._asking += 1
                 try:
                     outcome = await self._ask_until_death(request)
@@ -171,7 +174,8 @@ class VerdictRequester:
                     self.retries += 1
                     continue
                 if reply.status is not VerdictStatus.TRANSPORT_ERROR:
-                    return await self._with_distribution(spent.outcome(reply, answer, client.endpoint), request, answer)
+                    outcome = spent.outcome(reply, answer, client.endpoint)
+                    return await self._with_distribution(outcome, client, request, answer)
                 failure = Failure(FailureKind.SERVER_ERROR, reply.problem or "the server gave the reply up")
             else:
                 failure = answer
@@ -201,12 +205,13 @@ class VerdictRequester:
             self.retries += 1
             await asyncio.sleep(self._policy.wait_s(request.failures, failure, self._random))
 
-    async def _with_distribution(self, outcome: Outcome, request: Request, answer: Completion) -> Outcome:
-        """The outcome with the probability of each level, where those are wanted and can be had."""
+    async def _with_distribution(
+        self, outcome: Outcome, client: JudgeClient, request: Request, answer: Completion
+    ) -> Outcome:
+        """The outcome with the probability of each level, where those are wanted and the server gives them."""
         score = outcome.reply.score
         if self._distribution is None or score is None:
             return outcome
-        client, _ = await self._shared.current()
         found = await self._distribution.of(client, answer, score, request.levels)
         return replace(outcome, level_probabilities=found)
 

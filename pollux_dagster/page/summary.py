@@ -12,6 +12,7 @@ from pollux_dagster.page.figures import Figure, Row
 
 Sentence = tuple[str, dict[str, object]]
 NAMED = 3  # names in one sentence
+ENOUGH = 0.98  # of the requests; a mean of fewer says so
 
 
 def sentences(
@@ -22,39 +23,57 @@ def sentences(
     *,
     is_narrowed: bool = False,
 ) -> list[Sentence]:
-    """At most five sentences. board: the rows of the leaderboard, best first; some of them where `is_narrowed`."""
+    """At most six sentences. board: the rows of the leaderboard, best first; some of them where `is_narrowed`.
+
+    Where models were asked different things, nothing is said that compares their means.
+    """
     scored = [row for row in board if row["mean_score"] is not None]
     if not scored:
         return [("sum_nothing", {})]
     best = scored[0]
-    said = [_first(best, len(scored), is_narrowed)]
+    said = [_first(scored, len(board), is_narrowed)]
+    if unscored := [row["model_id"] for row in board if row["mean_score"] is None]:
+        said.append(("sum_unscored", {"models": _names(unscored)}))
+    if best["coverage"] is not None and best["coverage"] < ENOUGH:
+        said.append(("sum_coverage", {"model": best["model_id"], "coverage": f"{best['coverage']:.1%}"}))
+    if any(row["same_items"] is False for row in board):
+        return [*said, ("not_same_items", {})]
     if len(scored) > 1:
         second = scored[1]
         said += _gap(best["model_id"], second["model_id"], pairs)
         said += _widest(best["model_id"], second["model_id"], criteria)
-        said += _lead(best["model_id"], tasks)
+        said += [] if is_narrowed else _lead(best["model_id"], len(scored), tasks)
     return said + _weakest(best["model_id"], tasks)
 
 
-def _first(best: Row, models: int, is_narrowed: bool) -> Sentence:
+def _first(scored: Sequence[Row], models: int, is_narrowed: bool) -> Sentence:
+    best = scored[0]
     values: dict[str, object] = {"model": best["model_id"], "mean": _figure(best["mean_score"])}
     values["interval"] = "–".join(_figure(best[end]) for end in ("ci_low", "ci_high"))
     if is_narrowed:  # the ranks are among all models
         return "sum_among", values
-    if models == 1:
-        return "sum_only", values
-    if best["rank_high"] == 1 and not best["tied_with"]:
+    if len(scored) == 1:
+        return "sum_only" if models == 1 else "sum_only_scored", values
+    first = next((row for row in scored if row["rank_high"] == 1 and not row["tied_with"]), None)
+    if first is best:
         return "sum_best", values
-    if tied := best["tied_with"] or ():
-        more = len(tied) - NAMED
-        values["others"] = ", ".join(tied[:NAMED]) + (f" + {more}" if more > 0 else "")
-        return "sum_tied", values
+    if first is not None:  # on the instructions that both answered; its mean is also of others
+        return "sum_ranked", values | {"first": first["model_id"]}
+    if tied := best["tied_with"]:
+        return "sum_tied", values | {"others": _names(tied)}
     return "sum_highest", values
+
+
+def _names(models: Sequence[str]) -> str:
+    more = len(models) - NAMED
+    return ", ".join(models[:NAMED]) + (f" + {more}" if more > 0 else "")
 
 
 def _gap(best: str, second: str, pairs: Figure | None) -> list[Sentence]:
     for row in pairs.rows if pairs else ():
         if (row["model_id"], row["other_model_id"]) == (best, second) and row["ci_low"] is not None:
+            if row["difference"] < 0:  # on the items that both were scored on
+                return []
             interval = f"{row['ci_low']:+.3f} – {row['ci_high']:+.3f}"
             chance = row["adjusted_p_value"] is None or row["adjusted_p_value"] >= 0.05
             values: dict[str, object] = {
@@ -82,26 +101,25 @@ def _widest(best: str, second: str, criteria: Figure | None) -> list[Sentence]:
     return [("sum_widest", {"criterion": name, "own": _figure(own), "other": _figure(others), "model": second})]
 
 
-def _lead(best: str, tasks: Figure | None) -> list[Sentence]:
-    by_task: dict[str, list[Row]] = {}
+def _lead(best: str, models: int, tasks: Figure | None) -> list[Sentence]:
+    """On how many tasks it alone has the highest mean; nothing where a model has no score on one of them."""
+    by_task: dict[str, dict[str, float]] = {}
     for row in tasks.rows if tasks else ():
-        if row["mean"] is not None:
-            by_task.setdefault(str(row["task_type"]), []).append(row)
-    compared = {task: rows for task, rows in by_task.items() if any(row["model_id"] == best for row in rows)}
-    if len(compared) < 2:
+        by_task.setdefault(str(row["task_type"]), {})[row["model_id"]] = row["mean"]
+    if len(by_task) < 2 or any(len(means) < models or None in means.values() for means in by_task.values()):
         return []
-    behind = []
-    for task, rows in compared.items():
-        own = next(row["mean"] for row in rows if row["model_id"] == best)
-        ahead = max(rows, key=lambda row: row["mean"])
-        if ahead["mean"] > own:
-            behind.append((ahead["mean"] - own, f"{task} ({ahead['model_id']})"))
-    values: dict[str, object] = {"model": best, "won": len(compared) - len(behind), "tasks": len(compared)}
-    if not behind:
+    won, behind = 0, []
+    for task, means in by_task.items():
+        ahead = max((model for model in means if model != best), key=lambda model: means[model])
+        won += means[best] > means[ahead]
+        if means[ahead] > means[best]:
+            behind.append((means[ahead] - means[best], f"{task} ({ahead})"))
+    values: dict[str, object] = {"model": best, "won": won, "tasks": len(by_task)}
+    if won == len(by_task):
         return [("sum_leads_all", values)]
-    named = [said for _, said in sorted(behind, reverse=True)]
-    more = f" + {len(named) - NAMED}" if len(named) > NAMED else ""
-    return [("sum_leads", values | {"others": ", ".join(named[:NAMED]) + more})]
+    if not behind:
+        return [("sum_leads_alone", values)] if won else []
+    return [("sum_leads", values | {"others": _names([said for _, said in sorted(behind, reverse=True)])})]
 
 
 def _weakest(best: str, tasks: Figure | None) -> list[Sentence]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import math
 import tomllib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -272,7 +271,7 @@ def _environment() -> jinja2.Environment:
         "signed": lambda value: f"{value:+.3f}".replace("-", "−"),
         "signed_short": lambda value: f"{value:+.2f}".replace("-", "−"),
         "p_value": lambda value: "" if value is None else "p < 0.001" if value < 0.001 else f"p = {value:.3f}",
-        "share": lambda value: "" if value is None else f"{math.floor(value * 1000 + 1e-9) / 10:.1f} %",
+        "share": _share,
         "count": lambda value: "" if value is None else f"{round(value):,}".replace(",", "\u202f"),
         "level": lambda value: f"{value:g}",
         "when": lambda value: value.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC"),
@@ -282,6 +281,11 @@ def _environment() -> jinja2.Environment:
         "whole": lambda text: markupsafe.escape(escaped(shortened(text or "", MAX_WHOLE), keep=_KEPT)),
     }
     return environment
+
+
+def _share(value: float | None) -> str:
+    """In percent. What is not all is never shown as 100 %."""
+    return "" if value is None else f"{99.9 if 0.999 < value < 1 else value * 100:.1f} %"
 
 
 def _score(value: float | None) -> str:

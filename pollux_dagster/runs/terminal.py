@@ -41,7 +41,12 @@ def _own_or_failure(record: logging.LogRecord) -> bool:
 
 def is_interruption(error: SerializableErrorInfo | None) -> bool:
     """Whether somebody stopped the process of the run (Ctrl-C, SIGTERM)."""
-    return error is not None and error.cls_name in ("DagsterExecutionInterruptedError", "KeyboardInterrupt")
+    while error is not None:
+        in_duckdb = error.cls_name == "RuntimeError" and error.message.strip().endswith("Query interrupted")
+        if in_duckdb or error.cls_name in ("DagsterExecutionInterruptedError", "KeyboardInterrupt"):
+            return True
+        error = error.cause
+    return False
 
 
 def cause(error: SerializableErrorInfo | None) -> str:

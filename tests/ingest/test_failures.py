@@ -186,10 +186,8 @@ SENT_AGAIN: list[tuple[dict[str, list[dict[str, object]]], list[tuple[str, str]]
     ({"batch_1/out.jsonl": [_answered(1), _failed(2)], "batch_2/out.jsonl": [_answered(2)]},
      [("batch_1/out.jsonl", "superseded")]),
     ({"1.jsonl": [_answered(1)], "1_errors.jsonl": [_failed(2)], "2.jsonl": [_answered(2)]},
-     [("1_errors.jsonl", "superseded")]),
+     [("1_errors.jsonl", "failed_response")]),
     ({"1.jsonl": [_answered(1), _failed(2)], "2.jsonl": [_answered(2, "claude")]}, [("1.jsonl", "failed_response")]),
-    ({"1.jsonl": [_answered(1), _answered(2)], "2.jsonl": [_answered(1, "claude")], "errors.jsonl": [_failed(2)]},
-     [("errors.jsonl", "failed_response")]),
     ({"1.jsonl": [_answered(1), _failed(2)]}, [("1.jsonl", "failed_response")]),
 ]  # fmt: skip
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -284,3 +285,52 @@ def test_servers_none_of_which_answers_are_an_error_that_names_each(second: Fake
         attached(second.url, "http://127.0.0.1:9/v1")
     assert not isinstance(raised.value, AddressError)
     assert second.url in str(raised.value) and "http://127.0.0.1:9/v1" in str(raised.value)
+
+
+@pytest.mark.parametrize("servers", [2, 3])
+def test_servers_that_die_together_end_the_evaluation_or_leave_it_to_the_others(
+    world: World, second: FakeJudge, servers: int
+) -> None:
+    """What moves from the first to the second as that dies too waits for none of those that wait for it."""
+    with FakeJudge() as third:
+        judges = (world.judge, second, third)[:servers]
+        for judge in judges:
+            judge.metrics = {"num_requests_running": 1.0, "num_requests_waiting": 0.0}
+            judge.otherwise = lambda call: replace(answer_well(call), wait_s=1.0)
+
+        def die() -> None:
+            while len(world.judge.calls) < 48 or len(second.calls) < 48:
+                time.sleep(0.01)
+            world.judge.stop()
+            second.stop()
+
+        threading.Thread(target=die, daemon=True).start()
+        limits = replace(QUICK, max_in_flight=48, first_return_s=600.0, longest_return_s=600.0)
+        server = attached(*(judge.url for judge in judges))
+        if servers == 2:
+            with pytest.raises(ServerError, match="none of the judge's servers can be used"):
+                world.evaluate(make_answers(48), server=server, limits=limits)
+        else:
+            assert world.evaluate(make_answers(48), server=server, limits=limits).by_status == {"ok": 144}
+
+
+def test_a_text_that_one_server_refuses_and_another_dies_of_is_asked_of_a_third(
+    world: World, second: FakeJudge
+) -> None:
+    refused = prompt_of(next(iter(make_answers(1))), "first")
+
+    def refuse(call: Call) -> Raw:
+        return error(400, "not this text")(call) if call.prompt == refused else replace(answer_well(call), wait_s=0.3)
+
+    def die(call: Call) -> Raw:
+        if call.prompt != refused:
+            return answer_well(call)
+        threading.Thread(target=second.stop).start()
+        return Raw(body=None)
+
+    with FakeJudge() as third:
+        third.otherwise = lambda call: replace(answer_well(call), wait_s=0.1)
+        world.judge.otherwise, second.otherwise = refuse, die
+        limits = replace(QUICK, max_in_flight=8, first_return_s=600.0, longest_return_s=600.0)
+        server = attached(world.judge.url, second.url, third.url)
+        assert world.evaluate(make_answers(3), server=server, limits=limits).by_status == {"ok": 9}

@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 from pollux_dagster.cli import app
 from pollux_dagster.defs.publication import _make_report
 from pollux_dagster.page import evidence, write
+from pollux_dagster.page.figures import Figure
 from pollux_dagster.page.history import FILE, MAX_LINES, past, remember
 from pollux_dagster.page.summary import sentences
 from pollux_dagster.page.write import UnknownModelError, write_report
@@ -217,6 +218,7 @@ def board(*models: tuple[str, float, int, int, list[str]]) -> list[dict[str, obj
                 strict=True,
             )
         )
+        | {"coverage": 1.0, "same_items": True}
         for model in models
     ]
 
@@ -228,11 +230,47 @@ def board(*models: tuple[str, float, int, int, list[str]]) -> list[dict[str, obj
         (board(("a", 0.5, 1, 1, [])), "sum_only"),
         (board(("a", 0.5, 1, 1, []), ("b", 0.4, 2, 2, [])), "sum_best"),
         (board(("a", 0.5, 1, 2, ["b"]), ("b", 0.4, 1, 2, ["a"])), "sum_tied"),
-        (board(("a", 0.5, 2, 3, []), ("b", 0.4, 1, 1, [])), "sum_highest"),
+        (board(("a", 0.5, 2, 3, []), ("b", 0.4, 1, 1, [])), "sum_ranked"),
+        (board(("a", 0.5, 2, 3, []), ("b", 0.4, 1, 3, [])), "sum_highest"),
     ],
 )
 def test_the_first_sentence_claims_no_more_than_the_ranks_do(rows: list[dict[str, object]], expected: str) -> None:
     assert sentences(rows, None, None, None)[0][0] == expected
+
+
+def test_what_the_first_sentence_cannot_say_is_said_after_it() -> None:
+    rows = board(("a", 0.5, 1, 1, []), ("b", 0.4, 2, 2, []))
+    assert [name for name, _ in sentences(rows, None, None, None)] == ["sum_best"]
+    unscored = {"model_id": "c", "mean_score": None, "coverage": 0.0, "same_items": True}
+    assert sentences([*rows, unscored], None, None, None)[1] == ("sum_unscored", {"models": "c"})
+    assert sentences([rows[0], unscored], None, None, None)[0][0] == "sum_only_scored"
+    assert [name for name, _ in sentences([rows[0] | {"coverage": 0.05}, rows[1]], None, None, None)] == [
+        "sum_best",
+        "sum_coverage",
+    ]
+    assert sentences([rows[0] | {"same_items": False}, rows[1]], None, None, None)[1:] == [("not_same_items", {})]
+
+
+@pytest.mark.parametrize(
+    ("means", "expected"),
+    [
+        ({"t1": (0.9, 0.8), "t2": (0.7, 0.6)}, "sum_leads_all"),
+        ({"t1": (0.9, 0.8), "t2": (0.6, 0.7)}, "sum_leads"),
+        ({"t1": (0.9, 0.8), "t2": (1.0, 1.0)}, "sum_leads_alone"),
+        ({"t1": (1.0, 1.0), "t2": (1.0, 1.0)}, None),
+        ({"t1": (0.9, None), "t2": (0.7, 0.6)}, None),
+    ],
+)
+def test_a_model_leads_on_a_task_where_it_alone_has_the_highest_mean(
+    means: dict[str, tuple[float, float | None]], expected: str | None
+) -> None:
+    rows = [
+        {"model_id": model, "task_type": task, "mean": mean}
+        for task, both in means.items()
+        for model, mean in zip("ab", both, strict=True)
+    ]
+    said = sentences(board(("a", 0.5, 1, 1, []), ("b", 0.4, 2, 2, [])), Figure("", rows), None, None)
+    assert [name for name, _ in said if name.startswith("sum_leads")] == ([expected] if expected else [])
 
 
 def test_every_text_is_there_in_both_languages_and_used() -> None:

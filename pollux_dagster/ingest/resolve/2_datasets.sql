@@ -48,13 +48,13 @@ WINDOW reruns AS (
     ORDER BY run_time ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING
 );
 
--- The requests of batches that brought no answer; the model is that of the file, where it has one.
+-- The requests of batches that brought no answer, of files whose model is known.
 CREATE OR REPLACE TEMP TABLE resolve_failed_requests AS
-SELECT r.file_path, r.row_number, f.dataset AS place, f.format, f.model_id,
-    trim(coalesce(r.raw_text ->> '$.custom_id', r.raw_text ->> '$.key')) AS prompt_id
+SELECT r.file_path, r.row_number, f.dataset AS place, f.model_id,
+    trim(coalesce(r.raw_text ->> '$.key', r.raw_text ->> '$.custom_id')) AS prompt_id
 FROM landing.rejected_rows AS r JOIN resolve_files AS f USING (file_path)
 WHERE r.reason = 'failed_response' AND f.format IN ('openai_batch', 'anthropic_batch', 'gemini_batch')
-    AND json_valid(r.raw_text);
+    AND f.model_id IS NOT NULL AND json_valid(r.raw_text);
 
 -- Files with rows that carry their instruction (kind 2), answers and instructions in one row (1), instructions (0).
 CREATE OR REPLACE TEMP TABLE resolve_kinds AS

@@ -1,19 +1,10 @@
--- A failed request of a batch that was sent again: its model has an answer. Where a file is of failed requests alone, its
--- model is not known, and all models with answers from such batches must have one.
+-- A failed request of a batch that was sent again: its model has an answer.
 CREATE OR REPLACE TEMP TABLE resolve_sent_again AS
-WITH answers AS (
-    SELECT o.model_id, o.prompt_id, f.format, o.file_path || ':' || o.row_number AS found_at
-    FROM raw.model_outputs AS o JOIN resolve_files AS f USING (file_path)
-), models AS (
-    SELECT format, count(DISTINCT model_id) AS models FROM answers GROUP BY format
-)
-SELECT r.file_path, r.row_number, min(a.found_at) AS found_at
+SELECT r.file_path, r.row_number, min(o.file_path || ':' || o.row_number) AS found_at
 FROM resolve_failed_requests AS r
 JOIN resolve_meanings AS m ON m.place = r.place AND m.prompt_id = r.prompt_id
-JOIN answers AS a ON a.prompt_id = m.key AND a.format = r.format AND a.model_id = coalesce(r.model_id, a.model_id)
-JOIN models ON models.format = r.format
-GROUP BY r.file_path, r.row_number
-HAVING any_value(r.model_id) IS NOT NULL OR count(DISTINCT a.model_id) = any_value(models.models);
+JOIN raw.model_outputs AS o ON o.prompt_id = m.key AND o.model_id = r.model_id
+GROUP BY r.file_path, r.row_number;
 
 -- Every unused row, once: with its own file's reason, else with the reason from comparing files.
 DELETE FROM raw.rejected_rows;

@@ -62,10 +62,11 @@ def publication_asset(
             picture = draw_leaderboard(con)
             if picture is not None:
                 write_private(report.path.with_name("leaderboard.png"), picture)
+            _make_report(report.path, context.log)
+            # Last: where the run is killed before, the next one does not take all of this for done.
             if is_whole_evaluation(context.instance, context.run):
                 record_publication(con, context.run.run_id, started, configuration, report.path, Path(ledger.root))
         context.log.info(f"published {report.tables} tables, {report.rows} rows: {report.path}")
-        _make_report(report.path, context.log)
         return dg.MaterializeResult(
             metadata={
                 "path": dg.MetadataValue.path(report.path),
@@ -82,10 +83,15 @@ def publication_asset(
 
 
 def _make_report(published: Path, log: logging.Logger) -> None:
-    """Make the report of what was just published, which stays published where that fails; the log says so."""
+    """Make the report of what was just published, which stays published where that fails; the log says so.
+
+    The report of the publication before is removed, because its figures would be taken for those of this one.
+    """
+    page = published.with_name("report.html")
     try:
+        page.unlink(missing_ok=True)
         remember(published)
-        write_report(published, published.with_name("report.html"))
+        write_report(published, page)
     except Exception as error:
         log.warning(f"published, but without its report: {error!r}. `pollux report` makes it again", exc_info=True)
 

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import orjson
 
@@ -37,34 +36,33 @@ def remember(published: Path) -> None:
         (published_at,) = con.execute("SELECT published_at FROM meta.publication").fetchone() or (None,)
         for judge_id, model_id, mean in con.execute(_MEANS).fetchall():
             means.setdefault(judge_id, {})[model_id] = mean
-    lines = _lines(folder)
-    if lines and lines[-1]["means"] == means:
+    publications = past(folder)
+    if publications and publications[-1].means == means:
         return
-    lines.append({"published_at": published_at, "means": means})
-    write_private(folder / FILE, b"".join(orjson.dumps(line) + b"\n" for line in lines[-MAX_LINES:]))
+    publications.append(Past(published_at, means))
+    write_private(folder / FILE, b"".join(orjson.dumps(each) + b"\n" for each in publications[-MAX_LINES:]))
 
 
 def past(folder: Path) -> list[Past]:
-    """The publications remembered in `folder`, the earliest first; empty where there are none."""
-    return [Past(datetime.fromisoformat(line["published_at"]), line["means"]) for line in _lines(folder)]
+    """The publications remembered in `folder`, the earliest first; empty where there are none.
 
-
-def _lines(folder: Path) -> list[dict[str, Any]]:
-    """The lines that can be read: what somebody edited wrongly is as good as missing."""
+    A line that somebody edited wrongly is as good as missing.
+    """
     try:
-        written = (folder / FILE).read_bytes().splitlines()
+        lines = (folder / FILE).read_bytes().splitlines()
     except FileNotFoundError:
         return []
-    found = []
-    for line in written:
-        try:
-            read = orjson.loads(line)
-            datetime.fromisoformat(read["published_at"])
-            is_line = all(isinstance(mean, float) for means in read["means"].values() for mean in means.values())
-        except (ValueError, TypeError, KeyError, AttributeError):
-            continue
-        found += [read] if is_line else []
-    return found
+    return [publication for line in lines if (publication := _read(line)) is not None]
+
+
+def _read(line: bytes) -> Past | None:
+    try:
+        read = orjson.loads(line)
+        publication = Past(datetime.fromisoformat(read["published_at"]).astimezone(UTC), read["means"])
+        means = [mean for of_judge in publication.means.values() for mean in of_judge.values()]
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
+        return None
+    return publication if all(isinstance(mean, float) and 0 <= mean <= 1 for mean in means) else None
 
 
 _MEANS = """

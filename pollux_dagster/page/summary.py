@@ -33,7 +33,7 @@ def sentences(
     best = scored[0]
     said = [_first(scored, len(board), is_narrowed)]
     if unscored := [row["model_id"] for row in board if row["mean_score"] is None]:
-        said.append(("sum_unscored", {"models": _names(unscored)}))
+        said.append(("sum_unscored", {"models": names(unscored)}))
     if best["coverage"] is not None and best["coverage"] < ENOUGH:
         said.append(("sum_coverage", {"model": best["model_id"], "coverage": f"{best['coverage']:.1%}"}))
     if any(row["same_items"] is False for row in board):
@@ -48,8 +48,8 @@ def sentences(
 
 def _first(scored: Sequence[Row], models: int, is_narrowed: bool) -> Sentence:
     best = scored[0]
-    values: dict[str, object] = {"model": best["model_id"], "mean": _figure(best["mean_score"])}
-    values["interval"] = "–".join(_figure(best[end]) for end in ("ci_low", "ci_high"))
+    values: dict[str, object] = {"model": best["model_id"], "mean": score(best["mean_score"])}
+    values["interval"] = "–".join(score(best[end]) for end in ("ci_low", "ci_high"))
     if is_narrowed:  # the ranks are among all models
         return "sum_among", values
     if len(scored) == 1:
@@ -60,11 +60,12 @@ def _first(scored: Sequence[Row], models: int, is_narrowed: bool) -> Sentence:
     if first is not None:  # on the instructions that both answered; its mean is also of others
         return "sum_ranked", values | {"first": first["model_id"]}
     if tied := best["tied_with"]:
-        return "sum_tied", values | {"others": _names(tied)}
+        return "sum_tied", values | {"others": names(tied)}
     return "sum_highest", values
 
 
-def _names(models: Sequence[str]) -> str:
+def names(models: Sequence[str]) -> str:
+    """The first of some names, and how many more there are."""
     more = len(models) - NAMED
     return ", ".join(models[:NAMED]) + (f" + {more}" if more > 0 else "")
 
@@ -98,7 +99,7 @@ def _widest(best: str, second: str, criteria: Figure | None) -> list[Sentence]:
     difference, name, own, others = max(apart, key=lambda each: abs(each[0]))
     if round(abs(difference), 3) == 0:
         return []
-    return [("sum_widest", {"criterion": name, "own": _figure(own), "other": _figure(others), "model": second})]
+    return [("sum_widest", {"criterion": name, "own": score(own), "other": score(others), "model": second})]
 
 
 def _lead(best: str, models: int, tasks: Figure | None) -> list[Sentence]:
@@ -119,7 +120,7 @@ def _lead(best: str, models: int, tasks: Figure | None) -> list[Sentence]:
         return [("sum_leads_all", values)]
     if not behind:
         return [("sum_leads_alone", values)] if won else []
-    return [("sum_leads", values | {"others": _names([said for _, said in sorted(behind, reverse=True)])})]
+    return [("sum_leads", values | {"others": names([said for _, said in sorted(behind, reverse=True)])})]
 
 
 def _weakest(best: str, tasks: Figure | None) -> list[Sentence]:
@@ -127,8 +128,9 @@ def _weakest(best: str, tasks: Figure | None) -> list[Sentence]:
     if len(own) < 2:
         return []
     worst = min(own, key=lambda row: (row["mean"], str(row["task_type"])))
-    return [("sum_weakest", {"model": best, "task": str(worst["task_type"]), "score": _figure(worst["mean"])})]
+    return [("sum_weakest", {"model": best, "task": str(worst["task_type"]), "score": score(worst["mean"])})]
 
 
-def _figure(value: float | None) -> str:
+def score(value: float | None) -> str:
+    """A mean, as sentences and tables show it."""
     return "" if value is None else f"{value:.3f}"

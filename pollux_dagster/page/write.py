@@ -28,7 +28,7 @@ from pollux_dagster.core.text import escaped, shortened
 from pollux_dagster.page import figures, history
 from pollux_dagster.page.evidence import collect
 from pollux_dagster.page.figures import Figure, Row, Scale, ask, narrowed
-from pollux_dagster.page.summary import sentences
+from pollux_dagster.page.summary import names, score, sentences
 from pollux_dagster.publication_access import QueryLimits, bounded, open_publication
 
 MAX_BYTES = 8_000_000  # of the file, which is also sent by mail
@@ -266,7 +266,7 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "score": _score,
+        "score": score,
         "short": lambda value: f"{value:.2f}",
         "signed": lambda value: f"{value:+.3f}".replace("-", "−"),
         "signed_short": lambda value: f"{value:+.2f}".replace("-", "−"),
@@ -275,7 +275,7 @@ def _environment() -> jinja2.Environment:
         "count": lambda value: "" if value is None else f"{round(value):,}".replace(",", "\u202f"),
         "level": lambda value: f"{value:g}",
         "when": lambda value: value.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "names": _names,
+        "names": names,
         "filled": _filled,
         "emphasised": lambda values: _filled(values, ("model", "mean")),
         "whole": lambda text: markupsafe.escape(escaped(shortened(text or "", MAX_WHOLE), keep=_KEPT)),
@@ -286,14 +286,6 @@ def _environment() -> jinja2.Environment:
 def _share(value: float | None) -> str:
     """In percent. What is not all is never shown as 100 %."""
     return "" if value is None else f"{99.9 if 0.999 < value < 1 else value * 100:.1f} %"
-
-
-def _score(value: float | None) -> str:
-    return "" if value is None else f"{value:.3f}"
-
-
-def _names(names: Sequence[str]) -> str:
-    return ", ".join(names[:3]) + (f" + {len(names) - 3}" if len(names) > 3 else "")
 
 
 def _filled(values: Mapping[str, object], bold: Collection[str] = ()) -> dict[str, Markup]:

@@ -293,6 +293,13 @@ def _fields(text: str) -> list[str]:
     return [part.split("}")[0] for part in text.split("{")[1:]]
 
 
+@pytest.mark.parametrize(
+    ("share", "shown"), [(1 / 67, "1.5 %"), (18 / 67, "26.9 %"), (0.99996, "99.9 %"), (1.0, "100.0 %"), (0.0, "0.0 %")]
+)
+def test_a_share_is_rounded_and_100_percent_means_all(share: float, shown: str) -> None:
+    assert write._share(share) == shown
+
+
 def test_a_trend_needs_two_publications_that_differ(changed: Callable[..., Path]) -> None:
     newer = changed()
     folder = newer.parent
@@ -306,6 +313,8 @@ def test_a_trend_needs_two_publications_that_differ(changed: Callable[..., Path]
         con.execute("UPDATE meta.publication SET published_at = published_at + INTERVAL 1 DAY")
     with (folder / FILE).open("a") as file:
         file.write("not json\n[1]\n")
+        for published_at, mean in (("0001-01-01T00:00:00+14:00", 0.5), ("2026-01-01T00:00:00+00:00", 1e308)):
+            file.write(json.dumps({"published_at": published_at, "means": {JUDGE: {ALPHA: mean}}}) + "\n")
     remember(newer)
     first, second = past(folder)
     assert second.means[JUDGE][ALPHA] == 0.25 != first.means[JUDGE][ALPHA]
@@ -338,6 +347,7 @@ def test_a_report_that_cannot_be_made_is_said_and_stops_nothing(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "pollux.duckdb").write_bytes(b"no database")
+    (tmp_path / "report.html").write_text("of the publication before")
     _make_report(tmp_path / "pollux.duckdb", logging.getLogger("publication"))
     assert "published, but without its report" in caplog.text
     assert not (tmp_path / "report.html").exists()
@@ -355,5 +365,8 @@ def test_the_command_makes_it_again(changed: Callable[..., Path]) -> None:
     nowhere = CliRunner().invoke(app, ["report", "--home", str(home), "--output", str(home / "no" / "r.html")])
     assert nowhere.exit_code == 1
     assert "expected a folder at" in nowhere.output
+    folder = CliRunner().invoke(app, ["report", "--home", str(home), "--output", str(home)])
+    assert folder.exit_code == 1
+    assert "expected the name of a file" in folder.output
     shown = CliRunner().invoke(app, ["show", "--home", str(home)])
     assert "Report:" in shown.output

@@ -12,7 +12,8 @@ import dagster as dg
 import pytest
 
 from pollux_dagster.definitions import build_defs
-from pollux_dagster.runs.terminal import terminal_logger
+from pollux_dagster.runs.dagster_internals import SerializableErrorInfo
+from pollux_dagster.runs.terminal import is_interruption, terminal_logger
 from pollux_dagster.settings import Settings
 from tests.pipeline_world import write_answers, write_instructions
 
@@ -93,3 +94,18 @@ def settings() -> Settings:
 
 def ingest_job() -> dg.JobDefinition:
     return build_defs(settings()).resolve_job_def("ingest")
+
+
+@pytest.mark.parametrize(
+    ("cls_name", "message", "is_stopped"),
+    [
+        ("DagsterExecutionInterruptedError", "", True),
+        ("KeyboardInterrupt", "", True),
+        ("RuntimeError", "RuntimeError: Query interrupted\n", True),  # DuckDB's, where a query was running
+        ("RuntimeError", "RuntimeError: no space left\n", False),
+    ],
+)
+def test_a_stopped_run_is_told_from_a_failed_one(cls_name: str, message: str, is_stopped: bool) -> None:
+    of_step = SerializableErrorInfo("a step failed", [], "DagsterExecutionStepExecutionError")
+    assert is_interruption(of_step._replace(cause=SerializableErrorInfo(message, [], cls_name))) == is_stopped
+    assert not is_interruption(of_step)

@@ -29,12 +29,12 @@ MAY_IMPORT = {
     "components": {"core", "warehouse", "defs"},
     "definitions.py": {"app", "components", "defs", "runs", "settings", "warehouse"},
     "ui": {"core", "judge", "runs", "settings"},
-    "cli.py": {
+    "cli": {
         *("core", "judge", "warehouse", "runs", "app", "definitions", "ui"),
         *("explain", "publication_access", "refusals", "page", "report", "export", "settings"),
     },
 }
-KNOWS_DAGSTER = {"runs", "app", "defs", "components", "definitions.py", "cli.py"}
+KNOWS_DAGSTER = {"runs", "app", "defs", "components", "definitions.py", "cli"}
 ALSO_KNOW_DAGSTER = {PACKAGE / "warehouse" / "duckdb_resource.py", PACKAGE / "ui" / "webserver.py"}
 DAGSTERS_INSIDE = re.compile(r"dagster(_[a-z]+)?(\.[a-z]+)*\._|dagster_shared")
 THE_FILE_FOR_IT = PACKAGE / "runs" / "dagster_internals.py"

@@ -16,10 +16,9 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from pollux_dagster import cli
 from pollux_dagster.app.judges import TRIALS
 from pollux_dagster.app.resources import Resources
-from pollux_dagster.cli import app
+from pollux_dagster.cli import app, judges
 from pollux_dagster.core.model_names import is_name_of
 from pollux_dagster.core.profile_files import packaged_profile
 from pollux_dagster.judge.server import AddressError
@@ -44,7 +43,7 @@ def pollux(*arguments: str, **environment: str) -> tuple[int, str, str]:
     """Exit code, output and errors of a command, whose tables are as wide as COLUMNS says (200)."""
     # A console takes its width when the module is imported, which another test may have done.
     wide = Console(width=int(environment.get("COLUMNS", "200")))
-    with patch.object(cli, "console", wide):
+    with patch.object(judges, "console", wide):
         ran = CliRunner().invoke(app, arguments, env={"POLLUX_JUDGE_API_KEY": KEY, **environment})
     return ran.exit_code, ran.stdout, ran.stderr
 

@@ -1,0 +1,171 @@
+"""The commands that read what was published."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+import typer.core
+
+from pollux_dagster.cli.options import AnswersShown, AsJson, Home, JudgeName, settings_from
+from pollux_dagster.cli.terminal import console, end, fail, print_published
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import duckdb
+
+    from pollux_dagster.explain.walk import Walked
+    from pollux_dagster.settings import Settings
+
+
+def show(home: Home = None) -> None:
+    """Print the published tables."""
+    print_published(settings_from(POLLUX_HOME=home))
+
+
+def report(
+    home: Home = None,
+    model: Annotated[list[str] | None, typer.Option(help="Show only this model; may be repeated")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="The file to write [default: report.html beside the publication]")
+    ] = None,
+    open_it: Annotated[bool, typer.Option("--open", help="Open it in the browser")] = False,
+) -> None:
+    """Make the report of the publication again, one HTML file; --model narrows it to some models."""
+    import webbrowser
+
+    import duckdb
+
+    from pollux_dagster.page.write import UnknownModelError, write_report
+    from pollux_dagster.publication_access import QueryError
+
+    settings = settings_from(POLLUX_HOME=home)
+    target = output or settings.published.with_name("report-narrowed.html" if model else "report.html")
+    if output is not None and not output.absolute().parent.is_dir():
+        fail(f"expected a folder at {output.absolute().parent}, found none")
+    if target.is_dir():
+        fail(f"expected the name of a file, got the folder {target}")
+    try:
+        write_report(settings.published, target, models=model or (), limits=settings.query_limits)
+    except (OSError, UnknownModelError, QueryError, duckdb.Error) as error:
+        fail(str(error))
+    typer.echo(f"Report: {target.absolute()}")
+    if open_it and not webbrowser.open(target.absolute().as_uri()):
+        fail("no browser found; open the file by hand")
+
+
+class Query(typer.core.TyperCommand):
+    """Its SQL may begin with a comment: an argument that starts with `--` and has several lines is no option."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, [f" {arg}" if arg.startswith("--") and "\n" in arg else arg for arg in args])
+
+
+def query(
+    sql: str,
+    home: Home = None,
+    csv: Annotated[Path | None, typer.Option(help="Write the rows to this CSV file, safe for spreadsheets")] = None,
+    allow_files: Annotated[
+        Path | None, typer.Option(help="Also let the query read the files of this folder [default: no files]")
+    ] = None,
+) -> None:
+    """Run one SELECT on the published file and print its rows, or write them to a CSV file."""
+    import duckdb
+
+    from pollux_dagster.export import write_csv
+    from pollux_dagster.publication_access import QueryError
+    from pollux_dagster.report import print_query
+
+    settings = settings_from(POLLUX_HOME=home)
+    published, limits = settings.published, settings.query_limits
+    try:
+        if csv is None:
+            print_query(published, sql, console, limits, files=allow_files, abandon=end)
+        else:
+            rows = write_csv(published, sql, csv, limits, files=allow_files, abandon=end)
+            typer.echo(f"{rows} rows in {csv}")
+    except (OSError, duckdb.Error, QueryError) as error:
+        fail(str(error))
+
+
+def export(
+    folder: Annotated[Path, typer.Argument(help="Where the files go, one a table; made where it is missing")],
+    home: Home = None,
+    form: Annotated[Literal["csv", "parquet"], typer.Option("--format", help="CSV is safe for spreadsheets")] = "csv",
+    table: Annotated[
+        list[str] | None,
+        typer.Option(help="A table to write, such as staging.scores; may be repeated [default: marts]"),
+    ] = None,
+) -> None:
+    """Write the published tables as files: the marts, or the tables that are named."""
+    from pollux_dagster.export import export_tables
+    from pollux_dagster.publication_access import QueryError
+
+    settings = settings_from(POLLUX_HOME=home)
+    try:
+        written = export_tables(settings.published, folder, table or (), form, settings.query_limits, abandon=end)
+    except (FileNotFoundError, NotADirectoryError, QueryError) as error:
+        fail(str(error))
+    for file, rows in written.items():
+        typer.echo(f"{rows} rows in {file}")
+
+
+def explain(
+    what: Annotated[
+        str, typer.Argument(metavar="MODEL|VERDICT", help="A model, or the first digits of a verdict's key")
+    ],
+    home: Home = None,
+    judge: JudgeName = None,
+    task: Annotated[str | None, typer.Option(help="Only this task of the model")] = None,
+    criterion: Annotated[str | None, typer.Option(help="Only this criterion of the model: a name, or an id")] = None,
+    prompt_id: Annotated[str | None, typer.Option(help="The model's answer to this instruction")] = None,
+    answers: AnswersShown = 5,
+    profile: Annotated[str | None, typer.Option(help="Profile with the judge's template, if none here has it")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Walk a number back: from a model's mean to what takes points off it, to an answer, to one verdict.
+
+    A verdict is shown with its prompt, made again from the published texts, and with reply, file, judge and run.
+    """
+    from pollux_dagster.explain.walk import Wanted, walk_back
+
+    settings = settings_from(POLLUX_HOME=home, POLLUX_PROFILE=profile)
+    wanted = Wanted(what, judge, task, criterion, prompt_id, answers)
+    _walk(settings, lambda con: walk_back(con, wanted, settings.home, settings.profile), as_json)
+
+
+def compare_models(
+    model: Annotated[str, typer.Argument(metavar="MODEL")],
+    other: Annotated[str, typer.Argument(metavar="MODEL")],
+    home: Home = None,
+    judge: JudgeName = None,
+    answers: AnswersShown = 5,
+    as_json: AsJson = False,
+) -> None:
+    """Compare two models: the difference, where the first is better and worse, the answers that make most of it."""
+    from pollux_dagster.explain.walk import compare
+
+    _walk(settings_from(POLLUX_HOME=home), lambda con: compare(con, model, other, judge, answers), as_json)
+
+
+def _walk(settings: Settings, find: Callable[[duckdb.DuckDBPyConnection], Walked], as_json: bool) -> None:
+    """Print what `find` finds in the publication."""
+    import duckdb
+
+    from pollux_dagster.explain.printed import print_walk
+    from pollux_dagster.explain.selection import publication
+    from pollux_dagster.explain.walk import as_json as to_json
+    from pollux_dagster.publication_access import QueryError, bounded, open_publication
+
+    limits = settings.query_limits
+    try:
+        with open_publication(settings.published, limits) as con, bounded(con, limits, end):
+            walked, made = find(con), publication(con)
+    except (FileNotFoundError, duckdb.Error, QueryError) as error:
+        fail(str(error))
+    if as_json:  # outside the limit of time, because a pager may wait
+        typer.echo(to_json(walked, made))
+    else:
+        print_walk(console, walked, made, settings.home)

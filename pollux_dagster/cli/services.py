@@ -1,0 +1,89 @@
+"""The commands that start or stop processes: the UI, and managed judge servers."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pollux_dagster.cli.options import DEMO_HOME, Home, settings_from
+from pollux_dagster.cli.terminal import fail
+
+if TYPE_CHECKING:
+    from pollux_dagster.settings import Settings
+
+
+def servers(
+    home: Home = None,
+    stop: Annotated[str | None, typer.Option(help="Stop and forget the server with this key, or `all`")] = None,
+) -> None:
+    """List the managed judge servers of a home that run or have failed, or stop them."""
+    from pollux_dagster.core.text import escaped
+    from pollux_dagster.judge.server import current_servers, forget_server, list_servers, stop_server
+
+    folder = settings_from(POLLUX_HOME=home).servers
+    known = {server.key: server for server in list_servers(folder)}
+    if stop not in (None, "all", *known):
+        fail(f"no server {stop!r} in {folder}; `pollux servers` lists the existing ones")
+    for key in known if stop == "all" else [stop] if stop else []:
+        was_running = stop_server(folder, key)
+        forgotten = forget_server(folder, key)
+        said = "stopped" if was_running else "removed from the list" if forgotten else "in use by a client"
+        typer.echo(escaped(f"{key}  {said}  {known[key].engine}  {known[key].model}"))
+    for server in [] if stop else current_servers(folder):
+        line = (
+            f"{server.key}  {server.status}  {server.engine}  {server.model}  {server.leases} in use  {server.reason}"
+        )
+        typer.echo(escaped(f"{line} (log: {server.log})" if server.status == "failed" else line))
+
+
+def up(
+    is_demo: Annotated[bool, typer.Option("--demo", help="Use the packaged answers and judge")] = False,
+    host: Annotated[str, typer.Option(help="Address to listen on; any but loopback requires a login")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on")] = 3000,
+) -> None:
+    """Start the Dagster UI with the schedule and sensors running."""
+    from pollux_dagster.runs.instance import fail_orphaned_runs, open_instance
+    from pollux_dagster.runs.instance_owner import ForeignInstanceError
+    from pollux_dagster.runs.retention import prune
+    from pollux_dagster.settings import demo_environment
+    from pollux_dagster.ui.access import AccessError, access_for, refuse_taken_port
+
+    settings = settings_from(**(demo_environment(DEMO_HOME.absolute()) if is_demo else {}))
+    if importlib.util.find_spec("dagster_webserver") is None:
+        fail("the UI needs Dagster's web server: pip install 'pollux_dagster[ui]'")
+    try:
+        access_for(settings, host, port)
+        refuse_taken_port(host, port)
+    except AccessError as error:
+        fail(str(error))
+    try:
+        with open_instance(settings.dagster_home) as instance:
+            fail_orphaned_runs(instance)
+            prune(instance, settings)
+    except ForeignInstanceError as error:
+        fail(str(error))
+    environment = {**os.environ, **settings.to_environment(), "DAGSTER_HOME": str(settings.dagster_home)}
+    descriptor = _take_judge_key(environment, settings)
+    command = [sys.executable, "-m", "pollux_dagster.ui.services", "run", "--host", host, "--port", str(port)]
+    command += [] if descriptor is None else ["--key-descriptor", str(descriptor)]
+    os.execve(sys.executable, command, environment)
+
+
+def _take_judge_key(environment: dict[str, str], settings: Settings) -> int | None:
+    """Move the judge's key from a variable, which every process would inherit, to a memory file's descriptor."""
+    from pollux_dagster.settings import API_KEY_VARIABLE
+
+    found = [environment.pop(name, "") for name in (settings.api_key_variable, API_KEY_VARIABLE)]
+    if settings.api_key_file or not found[0]:
+        return None
+    if not hasattr(os, "memfd_create"):
+        fail(
+            f"put the judge's key into a file, name it in POLLUX_JUDGE_API_KEY_FILE, unset {settings.api_key_variable}"
+        )
+    descriptor = os.memfd_create("pollux-judge-key", 0)
+    os.write(descriptor, found[0].encode())
+    return descriptor

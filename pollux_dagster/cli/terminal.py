@@ -1,0 +1,40 @@
+"""What commands write to the terminal, and how they end."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, NoReturn
+
+import typer
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from pollux_dagster.settings import Settings
+
+console = Console(soft_wrap=False)
+
+
+def print_published(settings: Settings) -> None:
+    from pollux_dagster.publication_access import QueryError
+    from pollux_dagster.report import print_report
+
+    try:
+        print_report(settings.published, console, settings.query_limits)
+    except (FileNotFoundError, QueryError) as error:
+        fail(str(error))
+
+
+def end(message: str) -> None:
+    """End the process, from a thread beside a query that cannot be interrupted."""
+    sys.stderr.write(f"error: {message}\n")
+    sys.stderr.flush()
+    os._exit(1)
+
+
+def fail(message: str) -> NoReturn:
+    from pollux_dagster.core.text import escaped
+
+    # DuckDB's messages quote the values they could not convert, which come from outside.
+    typer.echo("error: " + "\n".join(escaped(line) for line in message.splitlines()), err=True)
+    raise typer.Exit(1)

@@ -22,7 +22,7 @@ from pollux_dagster.warehouse.materialize import build_sql_model
 from pollux_dagster.warehouse.publish import publish
 from pollux_dagster.warehouse.requests import iter_work_order, pending_requests, refresh_requests
 from pollux_dagster.warehouse.schema import create_schema
-from pollux_dagster.warehouse.sql_models import load_sql_models
+from pollux_dagster.warehouse.sql_model_files import load_sql_models
 from pollux_dagster.warehouse.statistics.refresh import refresh_statistics
 from pollux_dagster.warehouse.verdicts import load_verdicts
 

@@ -21,7 +21,7 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "
 import duckdb  # noqa: E402 - the numeric libraries read their thread counts when they are imported
 
 from pollux_dagster.warehouse.schema import create_schema  # noqa: E402
-from pollux_dagster.warehouse.sql_models import load_sql_models  # noqa: E402
+from pollux_dagster.warehouse.sql_model_files import load_sql_models  # noqa: E402
 from pollux_dagster.warehouse.statistics.refresh import refresh_statistics  # noqa: E402
 
 MODELS = Path(__file__).resolve().parents[1] / "dbt_like_sql"

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import dagster as dg
 
 from pollux_dagster.core.model_ids import MODEL_PARTITIONS
-from pollux_dagster.runs.dagster_internals import SerializableErrorInfo
+from pollux_dagster.runs.dagster_internals.execution import SerializableErrorInfo
 from pollux_dagster.runs.executor import note_failure
 from pollux_dagster.runs.home_lock import BEGUN_TAG, RUN_RETRIES_TAG, only_run
 from pollux_dagster.runs.instance import announced_run, fail_orphaned_runs, open_instance

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
+from typing import TYPE_CHECKING
 
 from pollux_dagster.app.resources import JudgeResource
 from pollux_dagster.core.fixed_requests import FixedRequest, Round
 from pollux_dagster.core.work import Answer, Criterion
 from pollux_dagster.judge.progress import PROGRESS_SECONDS, every
 from pollux_dagster.judge.server import Servers
-from pollux_dagster.ledger.ledger import Ledger
+
+if TYPE_CHECKING:
+    from pollux_dagster.ledger.ledger import Ledger
 
 
 def judge_state(judge: JudgeResource, servers: Servers) -> tuple[str, str, str, str, tuple[str, ...]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import duckdb
 
@@ -15,10 +16,12 @@ from pollux_dagster.app.fixed_rounds import judge_round, judge_state
 from pollux_dagster.app.resources import JudgeResource
 from pollux_dagster.core.fixed_requests import FixedRequest
 from pollux_dagster.judge.server import Servers
-from pollux_dagster.ledger.ledger import Ledger
 from pollux_dagster.warehouse.golden import GoldenRound, golden_requests
 from pollux_dagster.warehouse.schema import create_schema
 from pollux_dagster.warehouse.verdicts import judged_keys
+
+if TYPE_CHECKING:
+    from pollux_dagster.ledger.ledger import Ledger
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import dagster as dg
 import duckdb
@@ -23,7 +24,6 @@ from pollux_dagster.core.model_names import is_name_of, tells_which
 from pollux_dagster.core.profile_files import find_profile
 from pollux_dagster.core.profiles import JudgeIdentity, JudgeProfile
 from pollux_dagster.ingest.special_tokens import read_special_tokens
-from pollux_dagster.ingest.sync import SyncReport, is_current, sync
 from pollux_dagster.judge.dialect import Dialect
 from pollux_dagster.judge.endpoint import Endpoint, Route
 from pollux_dagster.judge.server import (
@@ -37,10 +37,13 @@ from pollux_dagster.judge.server import (
     cpu_vllm_spec,
     managed_server,
 )
-from pollux_dagster.ledger.ledger import Ledger
 from pollux_dagster.settings import PACKAGE_TAXONOMY, Settings
 from pollux_dagster.warehouse.duckdb_resource import WarehouseResource
 from pollux_dagster.warehouse.provenance import record_run
+
+if TYPE_CHECKING:
+    from pollux_dagster.ingest.sync import SyncReport
+    from pollux_dagster.ledger.ledger import Ledger
 
 
 class AdmissionRules(dg.ConfigurableResource):  # type: ignore[type-arg]
@@ -69,6 +72,8 @@ class LandingResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
         The files read are recorded under `run_id`, so that rows can be traced to the run.
         """
+        from pollux_dagster.ingest.sync import sync
+
         started = datetime.now(UTC)
         report = sync(
             con,
@@ -85,6 +90,8 @@ class LandingResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     def is_current(self, con: duckdb.DuckDBPyConnection) -> bool:
         """Whether `sync` would change nothing; the connection may be read-only."""
+        from pollux_dagster.ingest.sync import is_current
+
         return is_current(
             con,
             Path(self.path),
@@ -108,6 +115,8 @@ class LedgerResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     root: str
 
     def open(self) -> Ledger:
+        from pollux_dagster.ledger.ledger import Ledger
+
         return Ledger(Path(self.root))
 
     @property

@@ -16,7 +16,7 @@ import dagster as dg
 
 from pollux_dagster.app.news import published_without_news_within
 from pollux_dagster.ingest.watch import FolderWatch
-from pollux_dagster.runs.dagster_internals import (
+from pollux_dagster.runs.dagster_internals.execution import (
     ASSET_PARTITION_RANGE_START_TAG,
     PARTITION_NAME_TAG,
     WILL_RETRY_TAG,
@@ -24,7 +24,6 @@ from pollux_dagster.runs.dagster_internals import (
 )
 from pollux_dagster.runs.home_lock import BEGUN_TAG
 from pollux_dagster.runs.instance import fail_orphaned_runs
-from pollux_dagster.runs.retention import prune
 from pollux_dagster.settings import Settings
 
 LANDED_TAG = "pollux/landed"
@@ -240,6 +239,8 @@ def retention_sensor(settings: Settings) -> dg.SensorDefinition:
         description="Deletes old runs, ticks, engine logs and set-aside warehouses (POLLUX_KEEP_*).",
     )
     def retention(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+        from pollux_dagster.runs.retention import prune  # brings SQLAlchemy
+
         pruned = prune(context.instance, settings, within_s=20.0, vacuum_up_to_bytes=100 * 2**20)
         return dg.SkipReason(f"deleted: {pruned}")
 

@@ -6,10 +6,8 @@ The contracts are defined in `warehouse.contracts`; no table is known here.
 from collections.abc import Iterator, Mapping, Sequence
 
 import dagster as dg
-import polars as pl
 
 from pollux_dagster.defs.metadata import rows_table
-from pollux_dagster.warehouse.audit import audit
 from pollux_dagster.warehouse.checks import CheckResult, record_check_results
 from pollux_dagster.warehouse.contracts import Contract
 from pollux_dagster.warehouse.duckdb_resource import WarehouseResource
@@ -38,6 +36,8 @@ def dagster_result(
 
 
 def _failing(result: CheckResult) -> dict[str, dg.MetadataValue | int]:
+    import polars as pl
+
     sample = pl.DataFrame(list(result.sample), infer_schema_length=None, strict=False)
     return {"failing_rows": result.failing_rows, "sample": rows_table(sample)}
 
@@ -58,6 +58,8 @@ def _checks_of(table: str, contracts: Sequence[Contract]) -> dg.AssetChecksDefin
 
     @dg.multi_asset_check(name=f"{table.replace('.', '__')}__contracts", specs=specs, can_subset=True, config_schema={})
     def check(context: dg.AssetCheckExecutionContext, warehouse: WarehouseResource) -> Iterator[dg.AssetCheckResult]:
+        from pollux_dagster.warehouse.audit import audit
+
         selected = {key.name for key in context.selected_asset_check_keys}
         with warehouse.get_connection() as con:
             outcomes = [audit(con, contract) for contract in contracts if contract.name in selected]

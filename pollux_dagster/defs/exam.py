@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from pollux_dagster.app.exam import take_exam
 from pollux_dagster.app.resources import JudgeResource, LedgerResource
 from pollux_dagster.defs.metadata import row_count, rows_table
 from pollux_dagster.warehouse.duckdb_resource import WarehouseResource
@@ -28,6 +27,8 @@ def judge_exam(
     context: dg.AssetExecutionContext, warehouse: WarehouseResource, judge: JudgeResource, ledger: LedgerResource
 ) -> Iterator[dg.MaterializeResult[None]]:
     """Ask the judge the fixed questions with every probe, except what this state of it was asked already."""
+    from pollux_dagster.app.exam import take_exam
+
     taken = take_exam(warehouse, judge, ledger, context.run.run_id, context.log.info)
     about: dict[str, dg.MetadataValue | str | int] = {
         "judge": taken.judge_name,

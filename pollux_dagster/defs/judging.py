@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 import duckdb
-import polars as pl
 
 from pollux_dagster.app.golden_rounds import GoldenSet, judge_golden_set, load_golden_set
 from pollux_dagster.app.resources import AdmissionRules, JudgeResource, LedgerResource
@@ -25,7 +24,6 @@ from pollux_dagster.defs.metadata import row_count, rows_table
 from pollux_dagster.defs.partitions import landed_models, model_partitions, one_run, selected_partitions
 from pollux_dagster.judge.progress import PROGRESS_SECONDS, every
 from pollux_dagster.judge.server import AddressError, AttachError, ServerError, UnstartableError
-from pollux_dagster.ledger.ledger import Ledger
 from pollux_dagster.runs.home_lock import RUN_RETRIES_TAG
 from pollux_dagster.warehouse.admission import decide_admission
 from pollux_dagster.warehouse.duckdb_resource import WarehouseResource
@@ -42,7 +40,10 @@ from pollux_dagster.warehouse.requests import (
 from pollux_dagster.warehouse.verdicts import load_verdicts
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from pollux_dagster.judge.work import EvaluationReport
+    from pollux_dagster.ledger.ledger import Ledger
 
 RETRIES = 2  # of the step, when the judge's server is away
 
@@ -177,7 +178,7 @@ def admission(
         )
 
 
-def _opened(ledger: LedgerResource, context: dg.AssetExecutionContext) -> Ledger:
+def _opened(ledger: LedgerResource, context: dg.AssetExecutionContext) -> "Ledger":
     """The ledger, with what interrupted writers left in it."""
     book = ledger.open()
     leftovers = book.seal_leftovers()
@@ -229,7 +230,7 @@ def _selected(context: dg.AssetExecutionContext, con: duckdb.DuckDBPyConnection)
     return [model_id for key, model_id in landed_models(con).items() if key in keys] if keys else None
 
 
-def _report_models(context: dg.AssetExecutionContext, models_of_run: pl.DataFrame) -> None:
+def _report_models(context: dg.AssetExecutionContext, models_of_run: "pl.DataFrame") -> None:
     """Report one materialization of judging/verdicts per row, whose columns besides model_id are its figures."""
     selected = selected_partitions(context)
     for row in models_of_run.iter_rows(named=True):
@@ -240,7 +241,7 @@ def _report_models(context: dg.AssetExecutionContext, models_of_run: pl.DataFram
             context.log_event(dg.AssetMaterialization(["judging", "verdicts"], partition=partition, metadata=row))
 
 
-def _verdict_counts(con: duckdb.DuckDBPyConnection, judge_id: str, model_ids: Sequence[str]) -> pl.DataFrame:
+def _verdict_counts(con: duckdb.DuckDBPyConnection, judge_id: str, model_ids: Sequence[str]) -> "pl.DataFrame":
     return con.execute(
         'SELECT model_id, verdicts AS "dagster/row_count", requests, usable, coverage FROM judging.coverage '
         "WHERE judge_id = ? AND list_contains(?::VARCHAR[], model_id) ORDER BY ALL",
@@ -251,7 +252,7 @@ def _verdict_counts(con: duckdb.DuckDBPyConnection, judge_id: str, model_ids: Se
 def _judge_pending(
     context: dg.AssetExecutionContext,
     judge: JudgeResource,
-    book: Ledger,
+    book: "Ledger",
     order: WorkOrder,
     criteria: dict[str, Criterion],
     golden: GoldenSet,
@@ -293,6 +294,8 @@ def _criteria(con: duckdb.DuckDBPyConnection) -> dict[str, Criterion]:
 def _report_metadata(report: "EvaluationReport | None") -> dict[str, dg.MetadataValue | str | int | float]:
     if report is None:
         return {"asked": 0}
+    import polars as pl
+
     hits = report.prefix_cache_hit_share
     return {
         "asked": report.requested,

@@ -6,12 +6,15 @@ Tables are `TableMetadataValue`, never Markdown, because cell text comes from ou
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import dagster as dg
 import duckdb
-import polars as pl
 
 from pollux_dagster.core.text import escaped, shortened
+
+if TYPE_CHECKING:
+    import polars as pl
 
 MAX_ROWS = 20
 MAX_CELL = 300

@@ -14,7 +14,6 @@ from pollux_dagster.app.resources import LedgerResource, PublicationResource
 from pollux_dagster.core.files import write_private
 from pollux_dagster.defs.automation import is_whole_evaluation
 from pollux_dagster.page.history import remember
-from pollux_dagster.page.write import write_report
 from pollux_dagster.warehouse.contracts import Contract
 from pollux_dagster.warehouse.duckdb_resource import WarehouseResource
 from pollux_dagster.warehouse.leaderboard_plot import draw_leaderboard
@@ -87,6 +86,8 @@ def _make_report(published: Path, log: logging.Logger) -> None:
 
     The report of the publication before is removed, because its figures would be taken for those of this one.
     """
+    from pollux_dagster.page.write import write_report  # brings the template engine
+
     page = published.with_name("report.html")
     try:
         page.unlink(missing_ok=True)

@@ -12,7 +12,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from pollux_dagster.runs.dagster_internals import CapturedLogContext, ConfigurableClassData, LocalComputeLogManager
+from pollux_dagster.runs.dagster_internals.storage import (
+    CapturedLogContext,
+    ConfigurableClassData,
+    LocalComputeLogManager,
+)
 
 
 class ComputeLogManager(LocalComputeLogManager):

@@ -12,7 +12,12 @@ from pathlib import Path
 import dagster as dg
 from dagster import DagsterEvent, DagsterEventType, Executor
 
-from pollux_dagster.runs.dagster_internals import ExecutionPlan, InProcessExecutor, PlanOrchestrationContext, RetryMode
+from pollux_dagster.runs.dagster_internals.execution import (
+    ExecutionPlan,
+    InProcessExecutor,
+    PlanOrchestrationContext,
+    RetryMode,
+)
 from pollux_dagster.runs.home_lock import BEGUN_TAG, only_run
 from pollux_dagster.runs.instance import keep_files_private, liveness_folder
 from pollux_dagster.runs.instance_owner import claim_instance

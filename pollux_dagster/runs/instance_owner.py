@@ -15,7 +15,6 @@ from pathlib import Path
 
 import dagster as dg
 
-from pollux_dagster.runs.dagster_internals import SqlRunStorage
 from pollux_dagster.settings import Settings
 
 OWNER_KEY = "pollux/home"  # in Dagster's key-value storage
@@ -94,6 +93,9 @@ def _is_another(home: Path, other: Path) -> bool:
 
 def _is_inside(instance: dg.DagsterInstance, folder: Path) -> bool:
     """Whether the instance is stored in SQLite files in this folder: then it is the home's own, also in a copy."""
+    # SQLAlchemy, which whoever only loads the definitions can do without.
+    from pollux_dagster.runs.dagster_internals.storage import SqlRunStorage
+
     runs = instance.run_storage
     if not isinstance(runs, SqlRunStorage):
         return False

@@ -20,7 +20,7 @@ import dagster as dg
 import sqlalchemy as sa
 
 from pollux_dagster.judge.server import remove_unused_servers
-from pollux_dagster.runs.dagster_internals import (
+from pollux_dagster.runs.dagster_internals.storage import (
     ASSET_CHECK_EVENTS,
     ASSET_EVENTS,
     BULK_ACTION_TERMINAL_STATUSES,

@@ -32,7 +32,7 @@ import sqlalchemy as sa
 import yaml
 
 from pollux_dagster.runs.compute_logs import ComputeLogManager
-from pollux_dagster.runs.dagster_internals import (
+from pollux_dagster.runs.dagster_internals.storage import (
     CompositeStorage,
     ConfigurableClassData,
     InstanceRef,

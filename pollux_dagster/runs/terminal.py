@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import dagster as dg
 
 from pollux_dagster.core.text import escaped
-from pollux_dagster.runs.dagster_internals import SerializableErrorInfo
+from pollux_dagster.runs.dagster_internals.execution import SerializableErrorInfo
 
 _OUR_CLASS = re.compile(r"\Apollux_dagster(?:\.\w+)+: ")
 

@@ -13,7 +13,7 @@ import uvicorn
 from dagster_webserver.app import create_app_from_workspace_process_context
 from dagster_webserver.version import __version__
 
-from pollux_dagster.runs.dagster_internals import (
+from pollux_dagster.runs.dagster_internals.web_server import (
     DagsterGrpcClient,
     DagsterUserCodeUnreachableError,
     WorkspaceFileTarget,

@@ -6,9 +6,10 @@ One hop: sources are the tables that the SELECT names, not the tables these were
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from sqlglot import exp
-from sqlglot.lineage import lineage
+if TYPE_CHECKING:
+    from sqlglot import exp
 
 ColumnSource = tuple[str, str]
 """(table as schema.name, column)"""
@@ -21,6 +22,9 @@ def column_sources(select: exp.Expr, upstream: Mapping[str, Mapping[str, str]]) 
 
     A column computed from no upstream column (a constant, `count(*)`) has no sources.
     """
+    from sqlglot import exp
+    from sqlglot.lineage import lineage
+
     schema: dict[str, dict[str, dict[str, str]]] = {}
     for table, columns in upstream.items():
         database, name = table.split(".")

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
-import pyarrow.parquet
 
 from pollux_dagster.core.transactions import transaction
 from pollux_dagster.core.work import Answer
@@ -98,6 +97,8 @@ def pending_requests(
     then the criteria in their own order. A verdict key shared by several models appears once. Requests whose texts
     changed after `refresh_requests` are left out, and so are those with a failed verdict where `retry_failed` is false.
     """
+    from pyarrow import parquet
+
     target.parent.mkdir(parents=True, exist_ok=True)
     _select_models(con, judge_id, model_ids)
     con.execute(_CREATE_WANTED, {"judge_id": judge_id})
@@ -114,7 +115,7 @@ def pending_requests(
         cached=total - pending,
         pending=pending,
         retried=retried,
-        answers=pyarrow.parquet.read_metadata(target).num_rows,
+        answers=parquet.read_metadata(target).num_rows,
         models=tuple(model_id for (model_id,) in models),
     )
 
@@ -127,7 +128,9 @@ def has_pending(con: duckdb.DuckDBPyConnection, *, judge_id: str) -> bool:
 
 def iter_work_order(path: Path, *, batch_rows: int = 64) -> Iterator[Answer]:
     """The rows of a work order in order; memory holds one row group, however long the file is."""
-    with pyarrow.parquet.ParquetFile(path) as order:
+    from pyarrow import parquet
+
+    with parquet.ParquetFile(path) as order:
         for batch in order.iter_batches(batch_size=batch_rows):
             for row in batch.to_pylist():
                 yield Answer(

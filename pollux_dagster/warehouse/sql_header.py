@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Literal, cast
 
 import yaml
-from sqlglot import exp
 
 _KEYS = ("description", "owners", "tags", "materialized", "columns", "checks")
 _REQUIRED = ("description", "materialized", "columns")
@@ -131,6 +130,8 @@ def _check(path: Path, header: str, entry: object, table: str) -> SqlCheck:
 
 
 def _unique(columns: Sequence[str], table: str) -> SqlCheck:
+    from sqlglot import exp
+
     names = ", ".join(columns)
     keys = [exp.column(column) for column in columns]  # not as text, because a name may need quotes
     query = exp.select(*keys, "count(*) AS n").from_(table, dialect="duckdb").group_by(*keys).having("count(*) > 1")
@@ -138,6 +139,8 @@ def _unique(columns: Sequence[str], table: str) -> SqlCheck:
 
 
 def _not_null(columns: Sequence[str], table: str) -> SqlCheck:
+    from sqlglot import exp
+
     query = (
         exp.select("*")
         .from_(table, dialect="duckdb")

@@ -14,7 +14,6 @@ from dataclasses import fields
 from pathlib import Path
 
 import duckdb
-import pyarrow.parquet
 
 from pollux_dagster.core.transactions import transaction
 from pollux_dagster.core.verdicts import Verdict
@@ -90,9 +89,11 @@ def _batches(segments: Sequence[str]) -> Iterator[list[str]]:
 
 def _extent(segment: str) -> tuple[int, int]:
     """Verdicts and bytes; a segment that cannot be read is a batch of its own, so that DuckDB reports why."""
+    from pyarrow import ArrowException, parquet
+
     try:
-        return pyarrow.parquet.read_metadata(segment).num_rows, Path(segment).stat().st_size
-    except (pyarrow.ArrowException, OSError):
+        return parquet.read_metadata(segment).num_rows, Path(segment).stat().st_size
+    except (ArrowException, OSError):
         return BATCH_VERDICTS, BATCH_BYTES
 
 

@@ -13,10 +13,13 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+import sqlglot
+from sqlglot import exp
 
 from pollux_dagster.definitions import build_defs
 from pollux_dagster.settings import Settings
 from pollux_dagster.warehouse.contracts import contracts
+from pollux_dagster.warehouse.schema import VIEWS
 
 ROOT = Path(__file__).parent.parent.parent
 SNAPSHOT = Path(__file__).parent / "asset_graph.json"
@@ -71,6 +74,11 @@ def test_a_check_waits_for_every_table_that_it_reads(world: Settings) -> None:
         parents = {parent.to_user_string().replace("/", ".") for parent in resolved.get(key).parent_entity_keys}
         assert parents == {contract.table, *contract.other_tables}, contract.name
         of_several += len(parents) > 1
+        parsed = {
+            (table.db, table.name) for table in sqlglot.parse_one(contract.query, dialect="duckdb").find_all(exp.Table)
+        }
+        written = {f"{schema}.{name}" for schema, name in parsed if schema not in ("", "meta", "landing")}
+        assert {*contract.other_tables, contract.table} == {*written - {*VIEWS}, contract.table}, contract.name
     assert of_several > 1
     (counts,) = (contract for contract in contracts(0.5) if contract.name == "counts_add_up")
     assert counts.other_tables == ("marts.task_quality",)

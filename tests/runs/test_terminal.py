@@ -12,7 +12,7 @@ import dagster as dg
 import pytest
 
 from pollux_dagster.definitions import build_defs
-from pollux_dagster.runs.dagster_internals import SerializableErrorInfo
+from pollux_dagster.runs.dagster_internals.execution import SerializableErrorInfo
 from pollux_dagster.runs.terminal import is_interruption, terminal_logger
 from pollux_dagster.settings import Settings
 from tests.pipeline_world import write_answers, write_instructions

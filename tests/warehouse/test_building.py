@@ -14,7 +14,8 @@ import pytest
 from pollux_dagster.warehouse.connection import connect
 from pollux_dagster.warehouse.materialize import SqlCheckFailedError, build_sql_model
 from pollux_dagster.warehouse.schema import create_schema
-from pollux_dagster.warehouse.sql_models import SqlModel, load_sql_models
+from pollux_dagster.warehouse.sql_model_files import load_sql_models
+from pollux_dagster.warehouse.sql_models import SqlModel
 
 HEADER = """/*
 description: Numbers.
@@ -117,7 +118,7 @@ def test_a_build_killed_in_the_middle_leaves_the_last_good_table(tmp_path: Path)
         "import sys, pathlib\n"
         "from pollux_dagster.warehouse.materialize import build_sql_model\n"
         "from pollux_dagster.warehouse.connection import connect\n"
-        "from pollux_dagster.warehouse.sql_models import load_sql_models\n"
+        "from pollux_dagster.warehouse.sql_model_files import load_sql_models\n"
         "(model,) = load_sql_models(pathlib.Path(sys.argv[2]))\n"
         "con = connect(sys.argv[1])\n"
         "print('building', flush=True)\n"

@@ -32,7 +32,7 @@ PUBLISH_SLOWLY = """
 import sys, pathlib
 from pollux_dagster.warehouse.connection import connect
 from pollux_dagster.warehouse.publish import publish
-from pollux_dagster.warehouse.sql_models import load_sql_models
+from pollux_dagster.warehouse.sql_model_files import load_sql_models
 models = load_sql_models(pathlib.Path(sys.argv[3]))
 con = connect(sys.argv[1])
 print('publishing', flush=True)

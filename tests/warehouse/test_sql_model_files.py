@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
 import pytest
 import sqlglot
 
+from pollux_dagster.warehouse import sql_model_files
 from pollux_dagster.warehouse.column_lineage import column_sources
 from pollux_dagster.warehouse.sql_header import SqlModelError
-from pollux_dagster.warehouse.sql_models import SqlModel, load_sql_models
+from pollux_dagster.warehouse.sql_model_files import load_sql_models
+from pollux_dagster.warehouse.sql_models import SqlModel, sql_models_of
 
 ROOT = Path(__file__).resolve().parents[2] / "dbt_like_sql"
 
@@ -141,6 +145,66 @@ def test_the_code_version_follows_the_meaning(tmp_path: Path) -> None:
     view = load_one(tmp_path, HEADER.replace("materialized: table", "materialized: view") + SELECT).code_version
     assert first == comments == described
     assert len({first, changed, view}) == 3
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A package of SQL models, for a user whose cache is empty. What a process has read, it reads again."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    write(tmp_path / "some_models", HEADER + SELECT)
+    (tmp_path / "some_models" / "__init__.py").touch()
+    yield tmp_path / "some_models"
+    sql_models_of.cache_clear()
+    sys.modules.pop("some_models", None)
+
+
+def read_again(monkeypatch: pytest.MonkeyPatch, *, parsed: bool) -> SqlModel:
+    """The model as a new process reads it; `parsed`: whether it has to parse the file."""
+    sql_models_of.cache_clear()
+    calls: list[Path] = []
+    real = sql_model_files.load_sql_models
+
+    def counted(root: Path) -> list[SqlModel]:
+        calls.append(root)
+        return real(root)
+
+    monkeypatch.setattr(sql_model_files, "load_sql_models", counted)
+    (model,) = sql_models_of("some_models")
+    monkeypatch.setattr(sql_model_files, "load_sql_models", real)
+    assert bool(calls) == parsed
+    return model
+
+
+def test_models_are_parsed_once_for_all_processes_until_a_file_changes(
+    package: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = read_again(monkeypatch, parsed=True)
+    assert read_again(monkeypatch, parsed=False) == first == load_sql_models(package)[0]
+    write(package, HEADER + SELECT.replace("count(*)", "2 * count(*)"))
+    changed = read_again(monkeypatch, parsed=True)
+    assert "2 * count(*)" in changed.sql
+    assert changed.code_version != first.code_version
+    assert read_again(monkeypatch, parsed=False) == changed
+
+
+def test_a_cache_that_is_damaged_or_somebody_elses_is_not_read(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read_again(monkeypatch, parsed=True)
+    (kept,) = (package.parent / "cache").rglob("*.json")
+    assert kept.stat().st_mode & 0o077 == 0
+    whole = kept.read_bytes()
+    for damaged in (b"", whole[:-9], whole.replace(b'"models":[', b'"models":[7,')):
+        kept.write_bytes(damaged)
+        read_again(monkeypatch, parsed=True)
+        assert kept.read_bytes() == whole
+    monkeypatch.setattr(os, "getuid", lambda: 12345)
+    read_again(monkeypatch, parsed=True)
+
+
+def test_without_a_place_for_a_cache_the_models_are_parsed(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (package.parent / "cache").write_text("a file where the folder would be")
+    read_again(monkeypatch, parsed=True)
+    read_again(monkeypatch, parsed=True)
 
 
 def test_column_lineage_goes_through_ctes_to_the_tables_named(tmp_path: Path) -> None:

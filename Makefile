@@ -8,6 +8,9 @@ READY  := $(VENV)/.ready
 COUNTED := awk '/^Collecting/ { if (++n % 20 == 0) print "  " n " found, the last one " $$2 } \
 	/^Installing/ { print "  all downloaded, now they are written to disk"; fflush() } /^ERROR/ { print } { fflush() }'
 SHELL := /bin/bash -o pipefail
+# What was installed without bytecode is compiled at its first import. Where this variable forbids to keep the result, as
+# images for containers do, every process would compile it again: two seconds for Dagster alone.
+export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 .PHONY: help demo up test test-slow build bench simulate chaos soak fuzz lock clean

@@ -43,14 +43,20 @@ TEXT = (
 )
 
 
-def write_corpus(folder: Path, models: int, prompts: int) -> None:
-    """Instructions with two criteria, and for each model a file of answers of about 1,500 characters, all distinct."""
-    chance = random.Random(20261126)
-    criteria = [{"criteria_name": name, "rubrics": "0: нет\n1: частично\n2: да"} for name in ("Польза", "Точность")]
-    instructions = [{"prompt_id": n, "instruction": f"Вопрос {n}?", "criteria": criteria} for n in range(prompts)]
+def write_corpus(folder: Path, models: int, prompts: int, criteria: int = 2) -> None:
+    """Instructions with so many criteria, and for each model a file of answers of 1,500 characters, all distinct."""
+    rubrics = "0: нет\n1: частично\n2: да"
+    asked = [{"criteria_name": f"Критерий {number}", "rubrics": rubrics} for number in range(criteria)]
+    instructions = [{"prompt_id": n, "instruction": f"Вопрос {n}?", "criteria": asked} for n in range(prompts)]
     _write(folder / "instructions.jsonl", instructions)
     for model in range(models):
-        _write(folder / f"model{model:03}.jsonl", [_answer(chance, model, n) for n in range(prompts)])
+        write_answers(folder, model, prompts)
+
+
+def write_answers(folder: Path, model: int, prompts: int) -> None:
+    """The file of one model."""
+    chance = random.Random(20261126 + model)
+    _write(folder / f"model{model:04}.jsonl", [_answer(chance, model, n) for n in range(prompts)])
 
 
 def _answer(chance: random.Random, model: int, prompt: int) -> dict[str, object]:

@@ -4,11 +4,10 @@
     python -m bench.whole_runs --models 1000 --prompts 4 --criteria 1      # as many partitions
 
 Each is a `pollux run` in a process of its own: seconds, CPU seconds (user and system, imports included), peak resident
-memory, and the time as a multiple of `python -c "import dagster"` in the same minute. Answers have about 1,500
-characters and are all distinct. Real: everything but the judge, a server that answers at once. The verdicts of the first
-evaluation are written into the ledger, by the writer of segments, after a run that found no judge had made the requests:
-its figures are those of ingest, requests and work order, and those of the run after it are loading, tables and
-publication. With --judged they come from the server.
+memory. Answers have about 1,500 characters and are all distinct. Real: everything but the judge, a server that answers
+at once. The verdicts of the first evaluation are written into the ledger, by the writer of segments, after a run that
+found no judge had made the requests: its figures are those of ingest, requests and work order, and those of the run
+after it are loading, tables and publication. With --judged they come from the server.
 """
 
 from __future__ import annotations
@@ -68,9 +67,8 @@ def write_verdicts(home: Path) -> int:
     with duckdb.connect(str(home / "warehouse.duckdb"), read_only=True) as con:
         keys = con.execute("SELECT DISTINCT verdict_key, judge_id FROM judging.requests ORDER BY ALL")
         while rows := keys.fetchmany(SEGMENT_VERDICTS):
-            seal(
-                [_verdict(*row, chance.choice((0.0, 1.0, 2.0))) for row in rows], _segments(home), f"bench-{written:08}"
-            )
+            verdicts = [_verdict(key, judge_id, chance.choice((0.0, 1.0, 2.0))) for key, judge_id in rows]
+            seal(verdicts, _segments(home), f"bench-{written:08}")
             written += len(rows)
     return written
 

@@ -95,10 +95,12 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, default=500)
     parser.add_argument("--criteria", type=int, default=4)
     parser.add_argument("--judged", action="store_true", help="ask the instant server for the first verdicts too")
+    parser.add_argument("--folder", type=Path, help="a new folder for landing files and home, which stays")
     given = parser.parse_args()
     with TemporaryDirectory(prefix="bench-runs-") as scratch, instant_server() as url:
-        landing, home = Path(scratch, "landing"), Path(scratch, "home")
-        landing.mkdir()
+        folder = given.folder or Path(scratch)
+        landing, home = folder / "landing", folder / "home"
+        landing.mkdir(parents=True)
         write_corpus(landing, given.models, given.prompts, criteria=given.criteria)
         environment = {**os.environ, "POLLUX_JUDGE_SERVED_MODEL": "instant", "POLLUX_JUDGE_API_KEY": "none"}
         run = ["-m", "pollux_dagster.cli", "run", "--landing", str(landing), "--home", str(home), "--judge-url"]

@@ -23,6 +23,7 @@ import duckdb
 
 from pollux_dagster.app.resources import Resources, records_folder
 from pollux_dagster.ingest.resolve import resolved_state
+from pollux_dagster.runs.interruption import is_stopped_query
 from pollux_dagster.settings import Settings
 from pollux_dagster.warehouse.connection import connect
 from pollux_dagster.warehouse.fingerprints import fingerprint
@@ -76,8 +77,10 @@ def published_without_news(settings: Settings) -> str | None:
             if recorded is None or not _is_settled(con, settings, state=recorded[1], file_state=recorded[2]):
                 return None
         return _publication_of(settings.published, recorded[0])
-    except Exception:  # whatever it is, the run that follows will say it, and mark the publication as not renewed
-        return None
+    except Exception as error:
+        if is_stopped_query(error):
+            raise
+        return None  # whatever it is, the run that follows will say it, and mark the publication as not renewed
 
 
 def published_without_news_within(settings: Settings, seconds: float) -> str | None:

@@ -112,10 +112,21 @@ def doctor(
 
 
 def _evaluate(settings: Settings, *, force: bool = False, rebuild: bool = False) -> None:
+    from pollux_dagster.runs.interruption import no_interruption_lost
+
+    _require_landing(settings.landing)
+    try:
+        with no_interruption_lost():
+            _evaluate_what_is_new(settings, force=force, rebuild=rebuild)
+    except KeyboardInterrupt:
+        typer.echo("stopped: what was judged is kept, and the same command goes on from there", err=True)
+        raise typer.Exit(130) from None
+
+
+def _evaluate_what_is_new(settings: Settings, *, force: bool, rebuild: bool) -> None:
     from pollux_dagster.app.news import published_without_news
     from pollux_dagster.report import last_check, print_blocked
 
-    _require_landing(settings.landing)
     if not force and (published_at := published_without_news(settings)):
         typer.echo(
             f"nothing is new since the publication of {published_at}, so nothing was done; --force builds, checks and "
@@ -132,9 +143,6 @@ def _evaluate(settings: Settings, *, force: bool = False, rebuild: bool = False)
     causes: list[str] = []
     try:
         succeeded = evaluate_landing(build_defs(settings), settings, rebuild=rebuild, failed=causes.append)
-    except KeyboardInterrupt:
-        typer.echo("stopped: what was judged is kept, and the same command goes on from there", err=True)
-        raise typer.Exit(130) from None
     except (NoAnswersError, ForeignInstanceError, WarehouseLockedError) as error:
         fail(str(error))
     if settings.published.exists():

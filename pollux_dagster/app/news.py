@@ -28,7 +28,7 @@ from pollux_dagster.settings import Settings
 from pollux_dagster.warehouse.connection import connect
 from pollux_dagster.warehouse.fingerprints import fingerprint
 from pollux_dagster.warehouse.provenance import record_run
-from pollux_dagster.warehouse.requests import has_pending
+from pollux_dagster.warehouse.requests import SETTLED_RUNS, has_pending, settled_failures
 
 PUBLISH_STEP = "publish"
 """The step of `meta.runs` whose details hold the state that a publication was made from."""
@@ -81,6 +81,28 @@ def published_without_news(settings: Settings) -> str | None:
         if is_stopped_query(error):
             raise
         return None  # whatever it is, the run that follows will say it, and mark the publication as not renewed
+
+
+def settled_sentences(settings: Settings) -> list[str]:
+    """What a run says of the failures that it does not ask for again, read from the warehouse; nothing without any."""
+    judge_id = Resources.of(settings).judge.identity().judge_id
+    try:
+        with connect(settings.warehouse, read_only=True, wait_s=0) as con:
+            return settled_lines(con, judge_id)
+    except duckdb.Error:
+        return []
+
+
+def settled_lines(con: duckdb.DuckDBPyConnection, judge_id: str) -> list[str]:
+    """`settled_sentences` of an open warehouse."""
+    settled = settled_failures(con, judge_id=judge_id)
+    if not settled:
+        return []
+    by_status = ", ".join(f"{status}: {count}" for status, count in settled.items())
+    return [
+        f"{sum(settled.values())} requests failed in the same way in {SETTLED_RUNS} runs ({by_status}) and are not "
+        "asked for again: they stay failures and count against coverage; `pollux run --force` asks for them"
+    ]
 
 
 def published_without_news_within(settings: Settings, seconds: float) -> str | None:

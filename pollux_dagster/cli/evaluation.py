@@ -56,7 +56,7 @@ def rebuild(
     home: Home = None,
 ) -> None:
     """Set the warehouse aside and rebuild it from landing folder and ledger; only missing verdicts are requested."""
-    _evaluate(settings_from(POLLUX_LANDING=landing, POLLUX_HOME=home), force=True, rebuild=True)
+    _evaluate(settings_from(POLLUX_LANDING=landing, POLLUX_HOME=home), rebuild=True)
 
 
 def plan(
@@ -75,8 +75,8 @@ def plan(
     _require_landing(settings.landing)
     planned = plan_landing(settings, difference=difference, power=power)
     _print_files(planned.files)
-    columns = ("model", "requests", "already judged", "over-length", "to ask")
-    rows = [(m.model_id, m.requests, m.judged, m.over_length, m.pending) for m in planned.pending.models]
+    columns = ("model", "requests", "already judged", "given up", "over-length", "to ask")
+    rows = [(m.model_id, m.requests, m.judged, m.settled, m.over_length, m.pending) for m in planned.pending.models]
     print_rows(console, f"Pending for {planned.judge_name}", columns, rows)
     for line in plan_lines(planned):
         typer.echo(escaped(line))
@@ -124,14 +124,16 @@ def _evaluate(settings: Settings, *, force: bool = False, rebuild: bool = False)
 
 
 def _evaluate_what_is_new(settings: Settings, *, force: bool, rebuild: bool) -> None:
-    from pollux_dagster.app.news import published_without_news
+    from pollux_dagster.app.news import published_without_news, settled_sentences
     from pollux_dagster.report import last_check, print_blocked
 
-    if not force and (published_at := published_without_news(settings)):
+    if not (force or rebuild) and (published_at := published_without_news(settings)):
         typer.echo(
             f"nothing is new since the publication of {published_at}, so nothing was done; --force builds, checks and "
             "publishes everything again"
         )
+        for sentence in settled_sentences(settings):
+            typer.echo(sentence)
         print_published(settings)
         return
     from pollux_dagster.app.evaluation import NoAnswersError, evaluate_landing
@@ -142,7 +144,9 @@ def _evaluate_what_is_new(settings: Settings, *, force: bool, rebuild: bool) -> 
     before = last_check(settings.warehouse)
     causes: list[str] = []
     try:
-        succeeded = evaluate_landing(build_defs(settings), settings, rebuild=rebuild, failed=causes.append)
+        succeeded = evaluate_landing(
+            build_defs(settings), settings, rebuild=rebuild, forced=force, failed=causes.append
+        )
     except (NoAnswersError, ForeignInstanceError, WarehouseLockedError) as error:
         fail(str(error))
     if settings.published.exists():

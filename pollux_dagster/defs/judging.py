@@ -17,6 +17,7 @@ import duckdb
 import polars as pl
 
 from pollux_dagster.app.golden_rounds import GoldenSet, judge_golden_set, load_golden_set
+from pollux_dagster.app.news import settled_lines
 from pollux_dagster.app.resources import AdmissionRules, JudgeResource, LedgerResource
 from pollux_dagster.core.model_ids import model_partition_key
 from pollux_dagster.core.work import Criterion
@@ -26,7 +27,7 @@ from pollux_dagster.defs.partitions import landed_models, model_partitions, one_
 from pollux_dagster.judge.progress import PROGRESS_SECONDS, every
 from pollux_dagster.judge.server import AddressError, AttachError, ServerError, UnstartableError
 from pollux_dagster.ledger.ledger import Ledger
-from pollux_dagster.runs.home_lock import RUN_RETRIES_TAG
+from pollux_dagster.runs.home_lock import FORCED_TAG, RUN_RETRIES_TAG
 from pollux_dagster.warehouse.admission import decide_admission
 from pollux_dagster.warehouse.duckdb_resource import WarehouseResource
 from pollux_dagster.warehouse.golden import GoldenRound, record_round
@@ -119,12 +120,15 @@ def verdicts(
         with warehouse.get_connection() as con:
             load_verdicts(con, book.segments())
             order = _work_order(context, con, identity.judge_id, Path(scratch) / "work_order.parquet")
+            settled = [] if _is_forced(context) else settled_lines(con, identity.judge_id)
             criteria = _criteria(con)
             golden = load_golden_set(con, identity.model)
         context.log.info(
             f"{order.pending} verdicts to ask {identity.judge_name} for; "
             f"{order.cached} of {order.total} are in the ledger"
         )
+        for line in settled:
+            context.log.warning(line)
         if golden.moved:
             context.log.info("the judge had drifted on the golden set in its last round; the set is judged again")
         warehouse.release()
@@ -202,7 +206,12 @@ def _work_order(
         model_ids=models_of_run if models_of_run is not None else [*landed_models(con).values()],
         target=target,
         retry_failed=context.run.tags.get(SCOPE_TAG) != NEW,
+        retry_settled=_is_forced(context),
     )
+
+
+def _is_forced(context: dg.AssetExecutionContext) -> bool:
+    return FORCED_TAG in context.run.tags
 
 
 @contextmanager

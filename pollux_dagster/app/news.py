@@ -13,11 +13,13 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import datetime
 from functools import cache
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import duckdb
 
@@ -81,6 +83,27 @@ def published_without_news(settings: Settings) -> str | None:
         if is_stopped_query(error):
             raise
         return None  # whatever it is, the run that follows will say it, and mark the publication as not renewed
+
+
+def as_served_last(settings: Settings) -> Settings | None:
+    """The settings with the model that one of their servers served when it judged last; None where none of them did.
+
+    What a server serves now is not asked: other weights behind the same address are found when there is something to
+    judge, or by `pollux run --force`.
+    """
+    servers = [urlsplit(url).netloc for url in settings.judge_url.split()]
+    try:
+        with connect(settings.warehouse, read_only=True, wait_s=0) as con:
+            row = con.execute(_SERVED_LAST, {"servers": servers}).fetchone()
+    except Exception as error:
+        if is_stopped_query(error):
+            raise
+        return None
+    if row is None:
+        return None
+    judge_id, model = row
+    same = (settings, replace(settings, judge_model=model))
+    return next((each for each in same if Resources.of(each).judge.identity().judge_id == judge_id), None)
 
 
 def settled_sentences(settings: Settings) -> list[str]:
@@ -183,6 +206,13 @@ def _publication_of(published: Path, run_id: str) -> str | None:
 
 _LAST_PUBLICATION = """
 SELECT run_id, details->>'state', details->>'files' FROM meta.runs WHERE step = ? ORDER BY position DESC LIMIT 1
+"""
+
+
+_SERVED_LAST = """
+SELECT judge_id, model FROM meta.judges WHERE judge_id IN (FROM meta.last_judge) AND judge_id IN (
+    SELECT judge_id FROM judging.verdicts WHERE list_contains($servers::VARCHAR[], server)
+)
 """
 
 

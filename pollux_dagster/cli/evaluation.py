@@ -48,6 +48,8 @@ def run(
 ) -> None:
     """Judge what is new in a landing folder, rebuild the tables, check and publish them."""
     given = {"POLLUX_LANDING": landing, "POLLUX_HOME": home, "POLLUX_PROFILE": profile, "POLLUX_JUDGE_URL": judge_url}
+    if accept_served_model and not force and _is_without_news_as_served(settings_from(**given)):
+        return
     _evaluate(settings_of_judge(accept_served_model, **given, POLLUX_JUDGE_MODEL=judge_model), force=force)
 
 
@@ -123,18 +125,36 @@ def _evaluate(settings: Settings, *, force: bool = False, rebuild: bool = False)
         raise typer.Exit(130) from None
 
 
-def _evaluate_what_is_new(settings: Settings, *, force: bool, rebuild: bool) -> None:
+def _is_without_news_as_served(settings: Settings) -> bool:
+    """Say that nothing is new where that is so if the server still serves what it served last; it is not asked."""
+    from pollux_dagster.app.news import as_served_last
+
+    _require_landing(settings.landing)
+    served = as_served_last(settings)
+    return served is not None and _is_without_news(served)
+
+
+def _is_without_news(settings: Settings) -> bool:
+    """Whether nothing is new; then the publication is printed."""
     from pollux_dagster.app.news import published_without_news, settled_sentences
+
+    published_at = published_without_news(settings)
+    if published_at is None:
+        return False
+    typer.echo(
+        f"nothing is new since the publication of {published_at}, so nothing was done; --force builds, checks and "
+        "publishes everything again"
+    )
+    for sentence in settled_sentences(settings):
+        typer.echo(sentence)
+    print_published(settings)
+    return True
+
+
+def _evaluate_what_is_new(settings: Settings, *, force: bool, rebuild: bool) -> None:
     from pollux_dagster.report import last_check, print_blocked
 
-    if not (force or rebuild) and (published_at := published_without_news(settings)):
-        typer.echo(
-            f"nothing is new since the publication of {published_at}, so nothing was done; --force builds, checks and "
-            "publishes everything again"
-        )
-        for sentence in settled_sentences(settings):
-            typer.echo(sentence)
-        print_published(settings)
+    if not (force or rebuild) and _is_without_news(settings):
         return
     from pollux_dagster.app.evaluation import NoAnswersError, evaluate_landing
     from pollux_dagster.definitions import build_defs

@@ -25,7 +25,7 @@ from pollux_dagster.defs.automation import NEW, SCOPE_TAG
 from pollux_dagster.defs.metadata import row_count, rows_table
 from pollux_dagster.defs.partitions import landed_models, model_partitions, one_run, selected_partitions
 from pollux_dagster.judge.progress import PROGRESS_SECONDS, every
-from pollux_dagster.judge.server import AddressError, AttachError, ServerError, UnstartableError
+from pollux_dagster.judge.server import AddressError, AttachError, ServerError, UnstartableError, said_once
 from pollux_dagster.ledger.ledger import Ledger
 from pollux_dagster.runs.home_lock import FORCED_TAG, RUN_RETRIES_TAG
 from pollux_dagster.warehouse.admission import decide_admission
@@ -266,8 +266,11 @@ def _judge_pending(
     golden: GoldenSet,
 ) -> "tuple[EvaluationReport | None, GoldenRound | None]":
     with judge.serve(context.log.info) as servers:
-        for endpoint in servers.endpoints:
-            context.log.info(f"judging on {endpoint.engine} {endpoint.engine_version} at {endpoint.server}")
+        for line in said_once(
+            (each.server, f"judging on {each.engine} {each.engine_version} at {each.server}")
+            for each in servers.endpoints
+        ):
+            context.log.info(line)
         golden_round = judge_golden_set(golden, servers, judge, book, context.run.run_id, context.log.info)
         if not order.pending:
             return None, golden_round

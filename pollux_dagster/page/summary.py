@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from pollux_dagster.core.figures import rounded
 from pollux_dagster.page.figures import Figure, Row
 
 Sentence = tuple[str, dict[str, object]]
@@ -97,7 +98,7 @@ def _widest(best: str, second: str, criteria: Figure | None) -> list[Sentence]:
     if not apart:
         return []
     difference, name, own, others = max(apart, key=lambda each: abs(each[0]))
-    if round(abs(difference), 3) == 0:
+    if not rounded(difference):
         return []
     return [("sum_widest", {"criterion": name, "own": score(own), "other": score(others), "model": second})]
 
@@ -133,4 +134,4 @@ def _weakest(best: str, tasks: Figure | None) -> list[Sentence]:
 
 def score(value: float | None) -> str:
     """A mean, as sentences and tables show it."""
-    return "" if value is None else f"{value:.3f}"
+    return "" if value is None else str(rounded(value))

@@ -23,6 +23,7 @@ import markupsafe
 import orjson
 from markupsafe import Markup
 
+from pollux_dagster.core.figures import rounded
 from pollux_dagster.core.files import write_private
 from pollux_dagster.core.text import escaped, shortened
 from pollux_dagster.page import figures, history
@@ -267,10 +268,10 @@ def _environment() -> jinja2.Environment:
     )
     environment.filters |= {
         "score": score,
-        "short": lambda value: f"{value:.2f}",
-        "signed": lambda value: f"{value:+.3f}".replace("-", "−"),
-        "signed_short": lambda value: f"{value:+.2f}".replace("-", "−"),
-        "p_value": lambda value: "" if value is None else "p < 0.001" if value < 0.001 else f"p = {value:.3f}",
+        "short": lambda value: str(rounded(value, 2)),
+        "signed": lambda value: f"{rounded(value):+}".replace("-", "−"),
+        "signed_short": lambda value: f"{rounded(value, 2):+}".replace("-", "−"),
+        "p_value": lambda value: "" if value is None else "p < 0.001" if value < 0.001 else f"p = {rounded(value)}",
         "share": _share,
         "count": lambda value: "" if value is None else f"{round(value):,}".replace(",", "\u202f"),
         "level": lambda value: f"{value:g}",
@@ -285,7 +286,7 @@ def _environment() -> jinja2.Environment:
 
 def _share(value: float | None) -> str:
     """In percent. What is not all is never shown as 100 %."""
-    return "" if value is None else f"{99.9 if 0.999 < value < 1 else value * 100:.1f} %"
+    return "" if value is None else f"{99.9 if 0.999 < value < 1 else rounded(value * 100, 1)} %"
 
 
 def _filled(values: Mapping[str, object], bold: Collection[str] = ()) -> dict[str, Markup]:

@@ -89,7 +89,7 @@ def compare(
     if lacking := [each for each in judges if scored_both(con, each, first, second)]:
         raise SelectionError(
             f"marts.pairwise_comparison has no row of {first} and {second}, though {lacking[0].judge_name} scored "
-            "both: a row was lost or the tables are not of one run; make the publication again with `pollux run --force`"
+            "both: a row was lost or the tables are not of one run; `pollux run --force` makes the publication again"
         )
     raise SelectionError(f"{_listed([each.judge_name for each in judges])} did not score both {first} and {second}")
 

@@ -84,7 +84,7 @@ def _page(con: duckdb.DuckDBPyConnection, folder: Path, models: Sequence[str]) -
         "judges": views,
         "criteria": criteria,
         "publication": _rows(ask(con, figures.PUBLICATION))[0],
-        "counts": _rows(ask(con, figures.COUNTS))[0],
+        "counts": _counts(con, models),
         "staleness": _rows(ask(con, figures.STALENESS)),
         "checks": checks,
         "checks_failed": sum(not row["passed"] for row in _rows(checks)),
@@ -104,6 +104,15 @@ def _page(con: duckdb.DuckDBPyConnection, folder: Path, models: Sequence[str]) -
     if evidence and len(evidence.packed) > room:
         evidence = collect(con, judges, known, _rows(criteria), tasks, room)
     return before + (evidence.packed if evidence else b"") + after
+
+
+def _counts(con: duckdb.DuckDBPyConnection, models: Sequence[str]) -> Row:
+    """How much there is, of the models that are shown."""
+    if not models:
+        return _rows(ask(con, figures.COUNTS))[0]
+    counted = con.execute(figures.COUNTS_OF_MODELS, {"models": [*models]})
+    columns = [column for column, *_ in counted.description or ()]
+    return dict(zip(columns, counted.fetchone() or (), strict=True))
 
 
 def _models(con: duckdb.DuckDBPyConnection, judges: Sequence[Row], wanted: Sequence[str]) -> list[str]:

@@ -39,12 +39,14 @@ from pollux_dagster.warehouse.requests import (
     iter_work_order,
     pending_requests,
     refresh_requests,
+    unknown_criteria,
 )
 from pollux_dagster.warehouse.verdicts import load_verdicts
 
 if TYPE_CHECKING:
     from pollux_dagster.judge.work import EvaluationReport
 
+_NAMED = 5  # criteria in a message
 RETRIES = 2  # of the step, when the judge's server is away
 
 
@@ -79,6 +81,7 @@ def requests(
                 "are in raw.rejected_rows of the warehouse, with the reason",
                 allow_retries=False,
             )
+        _require_known_criteria(con, judge)
         register_judge(con, identity)
         changed = changed_models(con, judge_id=identity.judge_id, repeats=judge.repeats)
         counts = refresh_requests(con, judge_id=identity.judge_id, model_ids=changed, repeats=judge.repeats)
@@ -179,6 +182,21 @@ def admission(
         return dg.MaterializeResult(
             metadata={**row_count(con, "judging", "admission"), "left_out": len(left_out)},
         )
+
+
+def _require_known_criteria(con: duckdb.DuckDBPyConnection, judge: JudgeResource) -> None:
+    """A judge that was trained on a few criteria scores any other one too, and its scores mean nothing."""
+    profile = judge.judge_profile
+    if judge.model or not profile.criteria or not (unknown := unknown_criteria(con, profile.criteria)):
+        return
+    named = ", ".join(f"«{name}»" for name in unknown[:_NAMED]) + (" …" if len(unknown) > _NAMED else "")
+    raise dg.Failure(
+        f"the judge {profile.name} knows {len(profile.criteria)} criteria, and the landed answers have {len(unknown)} "
+        f"others: {named}. It would score them without knowing them, so nothing was asked. Use a judge that reads "
+        "rubrics, for instance --profile pollux-4b, on a GPU or at --judge-url (`pollux judges list` names them); or "
+        "leave these criteria out of taxonomy/tasks.json",
+        allow_retries=False,
+    )
 
 
 def _opened(ledger: LedgerResource, context: dg.AssetExecutionContext) -> Ledger:

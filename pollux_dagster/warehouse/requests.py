@@ -140,6 +140,12 @@ def has_pending(con: duckdb.DuckDBPyConnection, *, judge_id: str) -> bool:
     return bool(found)
 
 
+def unknown_criteria(con: duckdb.DuckDBPyConnection, known: Sequence[str]) -> list[str]:
+    """Names of the criteria of the landed answers that are not among `known`, sorted."""
+    rows = con.execute(_UNKNOWN_CRITERIA, [list(known)]).fetchall()
+    return [name for (name,) in rows]
+
+
 def settled_failures(con: duckdb.DuckDBPyConnection, *, judge_id: str) -> dict[str, int]:
     """How many recorded requests of this judge are settled, by the status with which they failed; sorted."""
     return dict(con.execute(_SETTLED_BY_STATUS, [judge_id]).fetchall())
@@ -251,6 +257,11 @@ WHERE requests.judge_id = $judge_id
   )
 GROUP BY ALL
 """  # noqa: S608 - our own text
+
+_UNKNOWN_CRITERIA = """
+SELECT DISTINCT criteria.criteria_name FROM judging.judgeable JOIN raw.criteria AS criteria USING (criterion_id)
+WHERE NOT list_contains(?::VARCHAR[], criteria.criteria_name) ORDER BY ALL
+"""
 
 _ANY_PENDING = f"""
 SELECT count(*) > 0 FROM judging.requests AS requests

@@ -16,6 +16,7 @@ from pollux_dagster.warehouse.requests import (
     pending_requests,
     refresh_requests,
     settled_failures,
+    unknown_criteria,
 )
 from tests.warehouse.tiny_world import (
     ALPHA,
@@ -202,6 +203,14 @@ def test_what_is_settled_is_no_reason_for_a_run(world: TinyWorld) -> None:
         "30 requests failed in the same way in 3 runs (off_scale: 30) and are not asked for again: they stay failures "
         "and count against coverage; `pollux run --force` asks for them"
     ]
+
+
+def test_the_criteria_that_a_judge_does_not_know_are_named(world: TinyWorld) -> None:
+    names = sorted({name for (name,) in world.con.execute("SELECT criteria_name FROM raw.criteria").fetchall()})
+    assert unknown_criteria(world.con, names) == []
+    assert unknown_criteria(world.con, names[1:]) == names[:1]
+    world.con.execute("DELETE FROM raw.model_outputs")
+    assert unknown_criteria(world.con, []) == []  # nobody is asked
 
 
 def test_nothing_pending_is_an_empty_order(world: TinyWorld) -> None:

@@ -23,6 +23,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pollux_dagster.core.exam import PROBES
+from pollux_dagster.core.figures import rounded, rounded_in_sql
 from pollux_dagster.core.text import escaped
 from pollux_dagster.publication_access import (
     QueryLimits,
@@ -166,24 +167,24 @@ LEFT_OUT = """
     SELECT judge_name AS judge, model_id AS model, reason
     FROM judging.admission JOIN meta.judges USING (judge_id) WHERE NOT is_admitted ORDER BY ALL
 """
-LEADERBOARD = """
-    SELECT place, model_id AS model, mean_score::DECIMAL(9, 3) AS mean,
-           format('{:.3f}–{:.3f}', ci_low, ci_high) AS "95 % interval",
+LEADERBOARD = f"""
+    SELECT place, model_id AS model, {rounded_in_sql("mean_score")} AS mean,
+           {rounded_in_sql("ci_low")} || '–' || {rounded_in_sql("ci_high")} AS "95 % interval",
            if(rank_low = rank_high, rank_low::VARCHAR, rank_low || '–' || rank_high) AS "its rank",
-           n, coverage::DECIMAL(9, 4) AS coverage, gated_share::DECIMAL(9, 3) AS gated
+           n, {rounded_in_sql("coverage", 4)} AS coverage, {rounded_in_sql("gated_share")} AS gated
     FROM marts.leaderboard WHERE judge_id = $judge ORDER BY place, model_id
-"""
-BY_TASK = """
-    SELECT task_type, model_id, task.mean_score::DECIMAL(9, 3)
+"""  # noqa: S608 - our own text
+BY_TASK = f"""
+    SELECT task_type, model_id, {rounded_in_sql("task.mean_score")}
     FROM marts.task_quality AS task JOIN marts.leaderboard AS board USING (judge_id, model_id)
     WHERE judge_id = $judge AND task.grain = 'model_task' ORDER BY board.place, model_id, task_type
-"""
-COVERAGE = """
+"""  # noqa: S608 - our own text
+COVERAGE = f"""
     SELECT model_id AS model, n_requests AS requests, n_ok AS ok, n_requests - n_ok AS "not ok",
-           coverage::DECIMAL(9, 4) AS coverage,
+           {rounded_in_sql("coverage", 4)} AS coverage,
            prompt_tokens AS "prompt tokens", completion_tokens AS "completion tokens"
     FROM marts.judge_coverage WHERE judge_id = $judge ORDER BY model_id
-"""
+"""  # noqa: S608 - our own text
 CHECK_COUNTS = """
     SELECT count(*) FILTER (passed) AS passed, count(*) FILTER (NOT passed AND NOT blocking) AS warnings,
            count(*) FILTER (NOT passed AND blocking) AS failed
@@ -273,12 +274,12 @@ def print_exam(console: Console, judge_name: str, results: Sequence[Mapping[str,
 
 def figure(value: float | None) -> Decimal | None:
     """A number as tables show it, with three digits."""
-    return None if value is None else Decimal(f"{value:.3f}")
+    return None if value is None else rounded(value)
 
 
 def interval(row: Mapping[str, Any]) -> str | None:
     """The interval of a row with `ci_low` and `ci_high`, in words."""
-    return None if row["ci_low"] is None else f"{row['ci_low']:.3f} to {row['ci_high']:.3f}"
+    return None if row["ci_low"] is None else f"{rounded(row['ci_low'])} to {rounded(row['ci_high'])}"
 
 
 def print_rows(console: Console, title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

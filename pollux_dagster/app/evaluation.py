@@ -10,7 +10,7 @@ import dagster as dg
 from pollux_dagster.core.model_ids import MODEL_PARTITIONS
 from pollux_dagster.runs.dagster_internals.execution import SerializableErrorInfo
 from pollux_dagster.runs.executor import note_failure
-from pollux_dagster.runs.home_lock import BEGUN_TAG, RUN_RETRIES_TAG, only_run
+from pollux_dagster.runs.home_lock import BEGUN_TAG, FORCED_TAG, RUN_RETRIES_TAG, only_run
 from pollux_dagster.runs.instance import announced_run, fail_orphaned_runs, open_instance
 from pollux_dagster.runs.retention import prune
 from pollux_dagster.runs.terminal import is_interruption, with_plain_lines
@@ -27,12 +27,14 @@ def evaluate_landing(
     settings: Settings,
     *,
     rebuild: bool = False,
+    forced: bool = False,
     failed: Callable[[str], None] = lambda cause: None,
 ) -> bool:
     """Run the job `evaluate` of `definitions` on everything that is new, was missed or had failed; True when it
     succeeded.
 
-    rebuild: set the warehouse aside first, so that it is made again from landing folder and ledger. While another run
+    rebuild: set the warehouse aside first, so that it is made again from landing folder and ledger. forced: ask for
+    settled requests too, which failed in the same way again and again. While another run
     uses the home, this one waits and reports that on standard error. `failed` is called with each cause of a failure.
 
     Raises:
@@ -41,7 +43,7 @@ def evaluate_landing(
         WarehouseLockedError: the warehouse cannot be set aside because another process has it open.
     """
     # A daemon on this home retries its own runs, not this one.
-    tags = {BEGUN_TAG: "yes", RUN_RETRIES_TAG: "0"}
+    tags = {BEGUN_TAG: "yes", RUN_RETRIES_TAG: "0", **({FORCED_TAG: "yes"} if forced else {})}
     with (
         only_run(settings.home, lambda line: print(line, file=sys.stderr)),  # noqa: T201
         open_instance(settings.dagster_home) as instance,

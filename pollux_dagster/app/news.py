@@ -13,21 +13,24 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import datetime
 from functools import cache
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import duckdb
 
 from pollux_dagster.app.resources import Resources, records_folder
 from pollux_dagster.ingest.resolve import resolved_state
+from pollux_dagster.runs.interruption import is_stopped_query
 from pollux_dagster.settings import Settings
 from pollux_dagster.warehouse.connection import connect
 from pollux_dagster.warehouse.fingerprints import fingerprint
 from pollux_dagster.warehouse.provenance import record_run
-from pollux_dagster.warehouse.requests import has_pending
+from pollux_dagster.warehouse.requests import SETTLED_RUNS, has_pending, settled_failures
 
 PUBLISH_STEP = "publish"
 """The step of `meta.runs` whose details hold the state that a publication was made from."""
@@ -76,8 +79,53 @@ def published_without_news(settings: Settings) -> str | None:
             if recorded is None or not _is_settled(con, settings, state=recorded[1], file_state=recorded[2]):
                 return None
         return _publication_of(settings.published, recorded[0])
-    except Exception:  # whatever it is, the run that follows will say it, and mark the publication as not renewed
+    except Exception as error:
+        if is_stopped_query(error):
+            raise
+        return None  # whatever it is, the run that follows will say it, and mark the publication as not renewed
+
+
+def as_served_last(settings: Settings) -> Settings | None:
+    """The settings with the model that one of their servers served when it judged last; None where none of them did.
+
+    What a server serves now is not asked: other weights behind the same address are found when there is something to
+    judge, or by `pollux run --force`.
+    """
+    servers = [urlsplit(url).netloc for url in settings.judge_url.split()]
+    try:
+        with connect(settings.warehouse, read_only=True, wait_s=0) as con:
+            row = con.execute(_SERVED_LAST, {"servers": servers}).fetchone()
+    except Exception as error:
+        if is_stopped_query(error):
+            raise
         return None
+    if row is None:
+        return None
+    judge_id, model = row
+    same = (settings, replace(settings, judge_model=model))
+    return next((each for each in same if Resources.of(each).judge.identity().judge_id == judge_id), None)
+
+
+def settled_sentences(settings: Settings) -> list[str]:
+    """What a run says of the failures that it does not ask for again, read from the warehouse; nothing without any."""
+    judge_id = Resources.of(settings).judge.identity().judge_id
+    try:
+        with connect(settings.warehouse, read_only=True, wait_s=0) as con:
+            return settled_lines(con, judge_id)
+    except duckdb.Error:
+        return []
+
+
+def settled_lines(con: duckdb.DuckDBPyConnection, judge_id: str) -> list[str]:
+    """`settled_sentences` of an open warehouse."""
+    settled = settled_failures(con, judge_id=judge_id)
+    if not settled:
+        return []
+    by_status = ", ".join(f"{status}: {count}" for status, count in settled.items())
+    return [
+        f"{sum(settled.values())} requests failed in the same way in {SETTLED_RUNS} runs ({by_status}) and are not "
+        "asked for again: they stay failures and count against coverage; `pollux run --force` asks for them"
+    ]
 
 
 def published_without_news_within(settings: Settings, seconds: float) -> str | None:
@@ -158,6 +206,13 @@ def _publication_of(published: Path, run_id: str) -> str | None:
 
 _LAST_PUBLICATION = """
 SELECT run_id, details->>'state', details->>'files' FROM meta.runs WHERE step = ? ORDER BY position DESC LIMIT 1
+"""
+
+
+_SERVED_LAST = """
+SELECT judge_id, model FROM meta.judges WHERE judge_id IN (FROM meta.last_judge) AND judge_id IN (
+    SELECT judge_id FROM judging.verdicts WHERE list_contains($servers::VARCHAR[], server)
+)
 """
 
 

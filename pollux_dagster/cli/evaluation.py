@@ -48,6 +48,8 @@ def run(
 ) -> None:
     """Judge what is new in a landing folder, rebuild the tables, check and publish them."""
     given = {"POLLUX_LANDING": landing, "POLLUX_HOME": home, "POLLUX_PROFILE": profile, "POLLUX_JUDGE_URL": judge_url}
+    if accept_served_model and not force and _is_without_news_as_served(settings_from(**given)):
+        return
     _evaluate(settings_of_judge(accept_served_model, **given, POLLUX_JUDGE_MODEL=judge_model), force=force)
 
 
@@ -56,7 +58,7 @@ def rebuild(
     home: Home = None,
 ) -> None:
     """Set the warehouse aside and rebuild it from landing folder and ledger; only missing verdicts are requested."""
-    _evaluate(settings_from(POLLUX_LANDING=landing, POLLUX_HOME=home), force=True, rebuild=True)
+    _evaluate(settings_from(POLLUX_LANDING=landing, POLLUX_HOME=home), rebuild=True)
 
 
 def plan(
@@ -75,8 +77,8 @@ def plan(
     _require_landing(settings.landing)
     planned = plan_landing(settings, difference=difference, power=power)
     _print_files(planned.files)
-    columns = ("model", "requests", "already judged", "over-length", "to ask")
-    rows = [(m.model_id, m.requests, m.judged, m.over_length, m.pending) for m in planned.pending.models]
+    columns = ("model", "requests", "already judged", "given up", "over-length", "to ask")
+    rows = [(m.model_id, m.requests, m.judged, m.settled, m.over_length, m.pending) for m in planned.pending.models]
     print_rows(console, f"Pending for {planned.judge_name}", columns, rows)
     for line in plan_lines(planned):
         typer.echo(escaped(line))
@@ -112,16 +114,47 @@ def doctor(
 
 
 def _evaluate(settings: Settings, *, force: bool = False, rebuild: bool = False) -> None:
-    from pollux_dagster.app.news import published_without_news
-    from pollux_dagster.report import last_check, print_blocked
+    from pollux_dagster.runs.interruption import no_interruption_lost
 
     _require_landing(settings.landing)
-    if not force and (published_at := published_without_news(settings)):
-        typer.echo(
-            f"nothing is new since the publication of {published_at}, so nothing was done; --force builds, checks and "
-            "publishes everything again"
-        )
-        print_published(settings)
+    try:
+        with no_interruption_lost():
+            _evaluate_what_is_new(settings, force=force, rebuild=rebuild)
+    except KeyboardInterrupt:
+        typer.echo("stopped: what was judged is kept, and the same command goes on from there", err=True)
+        raise typer.Exit(130) from None
+
+
+def _is_without_news_as_served(settings: Settings) -> bool:
+    """Say that nothing is new where that is so if the server still serves what it served last; it is not asked."""
+    from pollux_dagster.app.news import as_served_last
+
+    _require_landing(settings.landing)
+    served = as_served_last(settings)
+    return served is not None and _is_without_news(served)
+
+
+def _is_without_news(settings: Settings) -> bool:
+    """Whether nothing is new; then the publication is printed."""
+    from pollux_dagster.app.news import published_without_news, settled_sentences
+
+    published_at = published_without_news(settings)
+    if published_at is None:
+        return False
+    typer.echo(
+        f"nothing is new since the publication of {published_at}, so nothing was done; --force builds, checks and "
+        "publishes everything again"
+    )
+    for sentence in settled_sentences(settings):
+        typer.echo(sentence)
+    print_published(settings)
+    return True
+
+
+def _evaluate_what_is_new(settings: Settings, *, force: bool, rebuild: bool) -> None:
+    from pollux_dagster.report import last_check, print_blocked
+
+    if not (force or rebuild) and _is_without_news(settings):
         return
     from pollux_dagster.app.evaluation import NoAnswersError, evaluate_landing
     from pollux_dagster.definitions import build_defs
@@ -131,10 +164,9 @@ def _evaluate(settings: Settings, *, force: bool = False, rebuild: bool = False)
     before = last_check(settings.warehouse)
     causes: list[str] = []
     try:
-        succeeded = evaluate_landing(build_defs(settings), settings, rebuild=rebuild, failed=causes.append)
-    except KeyboardInterrupt:
-        typer.echo("stopped: what was judged is kept, and the same command goes on from there", err=True)
-        raise typer.Exit(130) from None
+        succeeded = evaluate_landing(
+            build_defs(settings), settings, rebuild=rebuild, forced=force, failed=causes.append
+        )
     except (NoAnswersError, ForeignInstanceError, WarehouseLockedError) as error:
         fail(str(error))
     if settings.published.exists():

@@ -121,11 +121,13 @@ def exam(
     from pollux_dagster.judge.evaluate import EvaluationError
     from pollux_dagster.judge.server import ServerError
     from pollux_dagster.report import print_exam
+    from pollux_dagster.runs.interruption import no_interruption_lost
 
     given = {"POLLUX_HOME": home, "POLLUX_PROFILE": profile, "POLLUX_JUDGE_URL": judge_url}
     settings = settings_of_judge(accept_served_model, **given, POLLUX_JUDGE_MODEL=judge_model)
     try:
-        taken = examine_judge(settings, lambda line: typer.echo(line, err=True))
+        with no_interruption_lost():
+            taken = examine_judge(settings, lambda line: typer.echo(line, err=True))
     except KeyboardInterrupt:
         typer.echo("interrupted: the verdicts so far are kept, and the same command continues the exam", err=True)
         raise typer.Exit(130) from None

@@ -12,7 +12,22 @@ from rich.console import Console
 if TYPE_CHECKING:
     from pollux_dagster.settings import Settings
 
-console = Console(soft_wrap=False)
+_WIDE = 500  # characters of a line in a file or a pipe, where no edge cuts it
+
+
+class _Output(Console):
+    """Standard output. Rich takes a file for a terminal of 80 characters, into which it squeezes tables."""
+
+    @property
+    def width(self) -> int:
+        return super().width if self.is_terminal or "COLUMNS" in os.environ else _WIDE
+
+    @width.setter
+    def width(self, width: int) -> None:
+        self._width = width
+
+
+console = _Output(soft_wrap=False)
 
 
 def print_published(settings: Settings) -> None:

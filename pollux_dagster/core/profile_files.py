@@ -203,6 +203,7 @@ class _Profile(_Section):
     has_met_weights: StrictBool = False
     minimum_coverage: Annotated[float, Field(ge=0, le=1)] = 0.98
     demonstration: StrictBool = False
+    criteria: tuple[str, ...] = ()
     prompt: _Prompt
     sampling: _Sampling = _Sampling()
     request: _Request = _Request()
@@ -398,6 +399,7 @@ def _built(path: Path, read: _Profile) -> JudgeProfile:
         max_model_len=server.max_model_len,
         minimum_coverage=read.minimum_coverage,
         is_demonstration=read.demonstration,
+        criteria=read.criteria,
         description=read.description,
         license=read.license,
         sources=read.sources,

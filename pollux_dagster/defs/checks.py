@@ -6,11 +6,20 @@ The contracts are defined in `warehouse.contracts`; no table is known here.
 from collections.abc import Iterator, Mapping, Sequence
 
 import dagster as dg
+import duckdb
 
 from pollux_dagster.defs.metadata import rows_table
+from pollux_dagster.runs.interruption import is_stopped_query
+from pollux_dagster.warehouse.audit import Audit, audit, not_run
 from pollux_dagster.warehouse.checks import CheckResult, record_check_results
+from pollux_dagster.warehouse.connection import is_damage
 from pollux_dagster.warehouse.contracts import Contract
 from pollux_dagster.warehouse.duckdb_resource import WarehouseResource
+
+_OF_THE_MACHINE = (
+    *(OSError, MemoryError, duckdb.IOException, duckdb.OutOfMemoryException),
+    *(duckdb.FatalException, duckdb.InternalException),
+)
 
 
 def contract_checks(contracts: Sequence[Contract]) -> list[dg.AssetChecksDefinition]:
@@ -58,11 +67,9 @@ def _checks_of(table: str, contracts: Sequence[Contract]) -> dg.AssetChecksDefin
 
     @dg.multi_asset_check(name=f"{table.replace('.', '__')}__contracts", specs=specs, can_subset=True, config_schema={})
     def check(context: dg.AssetCheckExecutionContext, warehouse: WarehouseResource) -> Iterator[dg.AssetCheckResult]:
-        from pollux_dagster.warehouse.audit import audit
-
         selected = {key.name for key in context.selected_asset_check_keys}
         with warehouse.get_connection() as con:
-            outcomes = [audit(con, contract) for contract in contracts if contract.name in selected]
+            outcomes = [_audited(con, contract) for contract in contracts if contract.name in selected]
             record_check_results(con, [outcome.result for outcome in outcomes], run_id=context.run.run_id, asset=table)
         for outcome in outcomes:
             result = outcome.result
@@ -71,3 +78,15 @@ def _checks_of(table: str, contracts: Sequence[Contract]) -> dg.AssetChecksDefin
             yield dagster_result(result, {"rows_checked": outcome.checked}, asset=table)
 
     return check
+
+
+def _audited(con: duckdb.DuckDBPyConnection, contract: Contract) -> Audit:
+    """The contract's result; one that cannot be run has failed, and takes no other one with it."""
+    try:
+        return audit(con, contract)
+    except _OF_THE_MACHINE:
+        raise
+    except Exception as error:
+        if is_stopped_query(error) or (isinstance(error, duckdb.Error) and is_damage(error)):
+            raise
+        return not_run(con, contract, error)

@@ -16,6 +16,7 @@ import dagster as dg
 import duckdb
 
 from pollux_dagster.app.golden_rounds import GoldenSet, judge_golden_set, load_golden_set
+from pollux_dagster.app.news import settled_lines
 from pollux_dagster.app.resources import AdmissionRules, JudgeResource, LedgerResource
 from pollux_dagster.core.model_ids import model_partition_key
 from pollux_dagster.core.work import Criterion
@@ -23,8 +24,8 @@ from pollux_dagster.defs.automation import NEW, SCOPE_TAG
 from pollux_dagster.defs.metadata import row_count, rows_table
 from pollux_dagster.defs.partitions import landed_models, model_partitions, one_run, selected_partitions
 from pollux_dagster.judge.progress import PROGRESS_SECONDS, every
-from pollux_dagster.judge.server import AddressError, AttachError, ServerError, UnstartableError
-from pollux_dagster.runs.home_lock import RUN_RETRIES_TAG
+from pollux_dagster.judge.server import AddressError, AttachError, ServerError, UnstartableError, said_once
+from pollux_dagster.runs.home_lock import FORCED_TAG, RUN_RETRIES_TAG
 from pollux_dagster.warehouse.admission import decide_admission
 from pollux_dagster.warehouse.duckdb_resource import WarehouseResource
 from pollux_dagster.warehouse.golden import GoldenRound, record_round
@@ -36,6 +37,7 @@ from pollux_dagster.warehouse.requests import (
     iter_work_order,
     pending_requests,
     refresh_requests,
+    unknown_criteria,
 )
 from pollux_dagster.warehouse.verdicts import load_verdicts
 
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
     from pollux_dagster.judge.work import EvaluationReport
     from pollux_dagster.ledger.ledger import Ledger
 
+_NAMED = 5  # criteria in a message
 RETRIES = 2  # of the step, when the judge's server is away
 
 
@@ -79,6 +82,7 @@ def requests(
                 "are in raw.rejected_rows of the warehouse, with the reason",
                 allow_retries=False,
             )
+        _require_known_criteria(con, judge)
         register_judge(con, identity)
         changed = changed_models(con, judge_id=identity.judge_id, repeats=judge.repeats)
         counts = refresh_requests(con, judge_id=identity.judge_id, model_ids=changed, repeats=judge.repeats)
@@ -120,12 +124,15 @@ def verdicts(
         with warehouse.get_connection() as con:
             load_verdicts(con, book.segments())
             order = _work_order(context, con, identity.judge_id, Path(scratch) / "work_order.parquet")
+            settled = [] if _is_forced(context) else settled_lines(con, identity.judge_id)
             criteria = _criteria(con)
             golden = load_golden_set(con, identity.model)
         context.log.info(
             f"{order.pending} verdicts to ask {identity.judge_name} for; "
             f"{order.cached} of {order.total} are in the ledger"
         )
+        for line in settled:
+            context.log.warning(line)
         if golden.moved:
             context.log.info("the judge had drifted on the golden set in its last round; the set is judged again")
         warehouse.release()
@@ -178,6 +185,21 @@ def admission(
         )
 
 
+def _require_known_criteria(con: duckdb.DuckDBPyConnection, judge: JudgeResource) -> None:
+    """A judge that was trained on a few criteria scores any other one too, and its scores mean nothing."""
+    profile = judge.judge_profile
+    if judge.model or not profile.criteria or not (unknown := unknown_criteria(con, profile.criteria)):
+        return
+    named = ", ".join(f"«{name}»" for name in unknown[:_NAMED]) + (" …" if len(unknown) > _NAMED else "")
+    raise dg.Failure(
+        f"the judge {profile.name} knows {len(profile.criteria)} criteria, and the landed answers have {len(unknown)} "
+        f"others: {named}. It would score them without knowing them, so nothing was asked. Use a judge that reads "
+        "rubrics, for instance --profile pollux-4b, on a GPU or at --judge-url (`pollux judges list` names them); or "
+        "leave these criteria out of taxonomy/tasks.json",
+        allow_retries=False,
+    )
+
+
 def _opened(ledger: LedgerResource, context: dg.AssetExecutionContext) -> "Ledger":
     """The ledger, with what interrupted writers left in it."""
     book = ledger.open()
@@ -203,7 +225,12 @@ def _work_order(
         model_ids=models_of_run if models_of_run is not None else [*landed_models(con).values()],
         target=target,
         retry_failed=context.run.tags.get(SCOPE_TAG) != NEW,
+        retry_settled=_is_forced(context),
     )
+
+
+def _is_forced(context: dg.AssetExecutionContext) -> bool:
+    return FORCED_TAG in context.run.tags
 
 
 @contextmanager
@@ -258,8 +285,11 @@ def _judge_pending(
     golden: GoldenSet,
 ) -> "tuple[EvaluationReport | None, GoldenRound | None]":
     with judge.serve(context.log.info) as servers:
-        for endpoint in servers.endpoints:
-            context.log.info(f"judging on {endpoint.engine} {endpoint.engine_version} at {endpoint.server}")
+        for line in said_once(
+            (each.server, f"judging on {each.engine} {each.engine_version} at {each.server}")
+            for each in servers.endpoints
+        ):
+            context.log.info(line)
         golden_round = judge_golden_set(golden, servers, judge, book, context.run.run_id, context.log.info)
         if not order.pending:
             return None, golden_round

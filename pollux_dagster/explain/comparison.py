@@ -67,6 +67,16 @@ def compare_models(
     )
 
 
+def scored_both(con: duckdb.DuckDBPyConnection, judge: Judge, model_id: str, other_model_id: str) -> bool:
+    """Whether the judge has a score of each model, on whatever instructions."""
+    (found,) = rows(con, _SCORED, judge=judge.judge_id, model=model_id, other=other_model_id)
+    return bool(found["n_models"] == 2)
+
+
+_SCORED = """
+SELECT count(DISTINCT model_id) AS n_models FROM staging.scores
+WHERE judge_id = $judge AND model_id IN ($model, $other) AND final_score IS NOT NULL
+"""
 _PAIR = """
 FROM marts.pairwise_comparison WHERE judge_id = $judge AND model_id = $model AND other_model_id = $other
 """

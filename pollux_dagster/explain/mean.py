@@ -16,11 +16,12 @@ _SAME = 1e-9
 class ExplainedMean:
     """One model under one judge, all of it or the part that `task_type` and `criterion` (id and name) choose.
 
-    published: the row of the mart `source` that has the mean; None for a task and a criterion together, of which no
-    mart has one. recomputed: `mean_score`, `n` and `n_requests` of the scores below, and whether they `agree` with it.
-    losses: by task and criterion, the largest first; `off_the_mean` sums to 1 - mean_score. gates: how often each
-    tripped. unscored: requests that are in no mean, by reason, each with one `verdict_key`. worst: the answers with the
-    lowest scores, each with the criterion that took most off, as in marts.worst_answers.
+    published: the row of the mart `source` that has the mean; None where the mart lacks it, and for a task and a
+    criterion together, of which no mart has one (`source` is None then). recomputed: `mean_score`, `n` and `n_requests`
+    of the scores below, and whether they `agree` with it. losses: by task and criterion, the largest first;
+    `off_the_mean` sums to 1 - mean_score. gates: how often each tripped. unscored: requests that are in no mean, by
+    reason, each with one `verdict_key`. worst: the answers with the lowest scores, each with the criterion that took
+    most off, as in marts.worst_answers.
     """
 
     judge: Judge
@@ -56,8 +57,10 @@ def explain_mean(
         return None
     source, published = _published(con, chosen)
     del recomputed["n_rows"]
-    recomputed["agrees"] = published is None or (
-        recomputed["n"] == published["n"] and _same(recomputed["mean_score"], published["mean_score"])
+    recomputed["agrees"] = source is None or (
+        published is not None
+        and recomputed["n"] == published["n"]
+        and _same(recomputed["mean_score"], published["mean_score"])
     )
     return ExplainedMean(
         judge=judge,

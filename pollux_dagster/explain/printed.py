@@ -69,7 +69,15 @@ def _mean(console: Console, found: ExplainedMean, home: Path) -> None:
     _heading(console, found.judge)
     _say(console, _mean_in_words(found))
     again = found.recomputed
-    if found.published is None:
+    if found.source and found.published is None:
+        lacking = f"{found.source} has no row of it, though staging.scores has {again['n']} scores of it"
+        _say(
+            console,
+            f"MISSING: {lacking}. A row was lost or the tables are not of one run: do not use this publication, and "
+            "make it again with `pollux run --force`.",
+            _ALARM,
+        )
+    elif found.published is None:
         _say(console, "Computed here from staging.scores: no mart has the mean of one task and one criterion.")
     elif again["agrees"] and again["n"]:
         _say(console, f"It is the mean of {again['n']} scores in staging.scores, computed again: equal.")
@@ -109,7 +117,7 @@ def _mean_in_words(found: ExplainedMean) -> str:
         return f"{found.model_id}{where}: no mean, {found.recomputed['n_requests']} requests that count in one"
     reach = f", 95 % interval {interval(row)}" if row.get("ci_low") is not None else ""
     place = f", place {row['place']}" if "place" in row else ""
-    source = f"; {found.source}" if found.source else ""
+    source = f"; {found.source}" if found.published else ""
     asked = f"{row['n']} of {found.recomputed['n_requests']} requests"
     return f"{found.model_id}{where}: mean {figure(row['mean_score'])}{reach}, from {asked}{place}{source}"
 
@@ -281,7 +289,7 @@ def _reply(console: Console, verdict: Row) -> None:
 
 def _probabilities(verdict: Row) -> str | None:
     found = verdict.get("level_probabilities")
-    return None if found is None else ", ".join(f"{each:.3f}" for each in found)
+    return None if found is None else ", ".join(str(figure(each)) for each in found)
 
 
 def _origin(console: Console, found: ExplainedVerdict, made: Row) -> None:

@@ -14,7 +14,9 @@ from pollux_dagster.report import JUDGES
 
 Row = dict[str, Any]
 _LISTED = 8  # names in a message
-_ID_DIGITS = 8
+ID_DIGITS = 4
+"""The fewest digits that stand for the id of a criterion or the key of a verdict."""
+_TOLD_APART = 8  # digits
 
 
 class SelectionError(RuntimeError):
@@ -92,9 +94,10 @@ def chosen_criterion(con: duckdb.DuckDBPyConnection, model_id: str, given: str |
     """
     if given is None:
         return None
-    query = "SELECT DISTINCT criterion_id, criteria_name FROM marts.criterion_quality WHERE model_id = $model"
+    query = "SELECT DISTINCT criterion_id, criteria_name FROM staging.scores WHERE model_id = $model"
     known = rows(con, query, model=model_id)
-    named = [row for row in known if given == row["criteria_name"] or _is_start(given, row["criterion_id"])]
+    named = [row for row in known if given == row["criteria_name"]]
+    named = named or [row for row in known if _is_start(given, row["criterion_id"])]
     if len(named) > 1:
         ids = ", ".join(sorted(row["criterion_id"][:12] for row in named))
         raise SelectionError(f"{len(named)} criteria are called {given!r}, with different rubrics; give an id: {ids}")
@@ -104,7 +107,7 @@ def chosen_criterion(con: duckdb.DuckDBPyConnection, model_id: str, given: str |
 
 
 def _is_start(given: str, identifier: str) -> bool:
-    return len(given) >= _ID_DIGITS and identifier.startswith(given)
+    return len(given) >= ID_DIGITS and identifier.startswith(given.lower())
 
 
 def unknown(what: str, given: str, known: Collection[str]) -> SelectionError:
@@ -119,7 +122,7 @@ def told_apart(criteria: Sequence[Row]) -> dict[str, str]:
     """A name for each criterion_id of rows with `criterion_id` and `criteria_name`: with its id where two share one."""
     names = {row["criterion_id"]: row["criteria_name"] for row in criteria}
     given = list(names.values())
-    return {key: name if given.count(name) == 1 else f"{name} [{key[:_ID_DIGITS]}]" for key, name in names.items()}
+    return {key: name if given.count(name) == 1 else f"{name} [{key[:_TOLD_APART]}]" for key, name in names.items()}
 
 
 def publication(con: duckdb.DuckDBPyConnection) -> Row:

@@ -19,6 +19,7 @@ from pollux_dagster.core.prompts import PromptTemplate, prompt_hash, render
 from pollux_dagster.core.verdicts import verdict_key
 from pollux_dagster.explain.selection import Row, SelectionError, rows
 
+_SHOWN_DIGITS, _LISTED = 16, 8
 _TEXTS = {
     "instruction": "instruction_hash",
     "reference_answer": "reference_hash",
@@ -83,10 +84,10 @@ def explain_verdict(
     keys = sorted({row["verdict_key"] for row in found})
     if len(keys) != 1:
         raise SelectionError(
-            f"the keys of {len(keys)} verdicts begin with {key}; give more of it"
+            f"the keys of {len(keys)} verdicts begin with {key}; give more of it:\n{_listed(found)}"
             if keys
-            else f"no published request has a verdict key that begins with {key}: a text has changed since, or what it "
-            "is about is not published"
+            else f"no published request has a verdict key that begins with {key}, and no model has that name: a text "
+            "has changed since, or what it is about is not published"
         )
     verdicts = rows(con, "FROM judging.verdicts WHERE verdict_key = $key", key=keys[0])
     (judge,) = rows(con, "FROM meta.judges WHERE judge_id = $judge", judge=found[0]["judge_id"]) or [{}]
@@ -105,6 +106,17 @@ def explain_verdict(
         people=[row for request in requests for row in _people(con, request)],
         runs=runs,
     )
+
+
+def _listed(found: Sequence[Row]) -> str:
+    """The first requests of several keys, one a line."""
+    first = {row["verdict_key"]: row for row in reversed(found)}
+    lines = [
+        f"{key[:_SHOWN_DIGITS]}  {row['model_id']}, instruction {row['prompt_id']}, criterion {row['criteria_name']}"
+        for key, row in sorted(first.items())
+    ]
+    more = [f"and {len(lines) - _LISTED} more"] if len(lines) > _LISTED else []
+    return "\n".join(lines[:_LISTED] + more)
 
 
 def _check(key: str, requests: Sequence[Row]) -> KeyCheck:

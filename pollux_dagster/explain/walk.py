@@ -12,9 +12,10 @@ from pathlib import Path
 import duckdb
 
 from pollux_dagster.explain.answer import ExplainedAnswer, explain_answer
-from pollux_dagster.explain.comparison import Comparison, compare_models
+from pollux_dagster.explain.comparison import Comparison, compare_models, scored_both
 from pollux_dagster.explain.mean import ExplainedMean, explain_mean
 from pollux_dagster.explain.selection import (
+    ID_DIGITS,
     Row,
     SelectionError,
     chosen_criterion,
@@ -26,7 +27,7 @@ from pollux_dagster.explain.selection import (
 from pollux_dagster.explain.verdict import ExplainedVerdict, explain_verdict
 
 Walked = Sequence[ExplainedMean] | ExplainedAnswer | ExplainedVerdict | Sequence[Comparison]
-_KEY = re.compile(r"[0-9a-f]{8,64}")
+_KEY = re.compile(rf"[0-9a-fA-F]{{{ID_DIGITS},64}}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ def walk_back(con: duckdb.DuckDBPyConnection, wanted: Wanted, home: Path, profil
             raise SelectionError(
                 f"{wanted.what} is no model of the publication; only a model's scores are narrowed down"
             )
-        verdict = explain_verdict(con, wanted.what, home, profile)
+        verdict = explain_verdict(con, wanted.what.lower(), home, profile)
         if verdict.requests[0]["judge_id"] not in {judge.judge_id for judge in judges}:
             raise SelectionError(f"the verdict is one of {verdict.requests[0]['judge_name']}, not of {wanted.judge}")
         return verdict
@@ -85,6 +86,11 @@ def compare(
     compared = (compare_models(con, each, first, second, answers) for each in judges)
     if found := [each for each in compared if each is not None]:
         return found
+    if lacking := [each for each in judges if scored_both(con, each, first, second)]:
+        raise SelectionError(
+            f"marts.pairwise_comparison has no row of {first} and {second}, though {lacking[0].judge_name} scored "
+            "both: a row was lost or the tables are not of one run; `pollux run --force` makes the publication again"
+        )
     raise SelectionError(f"{_listed([each.judge_name for each in judges])} did not score both {first} and {second}")
 
 

@@ -123,16 +123,14 @@ class JudgeClient:
         """
         while True:
             body = self._dialect.body(self.endpoint.model, prompt, sampling, levels)
-            answer = await self._ask(body)
+            answer = await self._ask(body, prompt)
             if isinstance(answer, Completion):
                 self._dialect.accept()
                 self._look_at_model(answer.model)
                 # Some servers cut a reply without a word.
                 is_cut = answer.completion_tokens >= sampling.max_tokens
                 return replace(answer, finish_reason="length") if is_cut else answer
-            if answer.kind is FailureKind.UNUSABLE and answer.status == 404 and self._dialect.is_accepted:
-                return replace(answer, kind=FailureKind.REFUSED)  # it speaks of this prompt: others were answered
-            if ran_out(answer):
+            if ran_out(answer, prompt):
                 return _CUT_REPLY
             if answer.status not in REFUSALS and not (answer.status in _STUMBLES and is_objection(answer.body)):
                 return answer
@@ -144,6 +142,11 @@ class JudgeClient:
                 said = f"{objection}. It said: {answer.error}"
                 return answer if objection is None else Failure(FailureKind.UNUSABLE, said, answer.status)
 
+    @property
+    def has_answered(self) -> bool:
+        """Whether the server has answered a request of this judge."""
+        return self._dialect.is_accepted
+
     def _look_at_model(self, named: str) -> None:
         """Say once that another model answers than was asked: some servers answer with whatever is loaded."""
         asked, answering = (name.casefold().rpartition("/")[2] for name in (self.endpoint.model, named))
@@ -154,16 +157,16 @@ class JudgeClient:
                 "verdicts are recorded as those of the first. If that is another model, stop and set the right name"
             )
 
-    async def _ask(self, body: dict[str, Any]) -> Completion | Failure:
+    async def _ask(self, body: dict[str, Any], prompt: str) -> Completion | Failure:
         request_id = self._next_id()
         try:
             content = orjson.dumps(body)
         except orjson.JSONEncodeError as error:
             return Failure(FailureKind.REFUSED, f"the prompt cannot be sent as UTF-8: {error}")
-        reply = await self._post("/chat/completions", content, request_id)
+        reply = await self._post("/chat/completions", content, request_id, prompt)
         if isinstance(reply, Failure):
             return reply
-        completion = read_completion(reply)
+        completion = read_completion(reply, prompt=prompt)
         if isinstance(completion, Completion) and not self._is_answer_to(request_id, completion.response_id):
             return Failure(
                 FailureKind.BAD_BODY,
@@ -246,8 +249,10 @@ class JudgeClient:
         """Close the pool; in-flight requests fail as unreachable."""
         await self._transport.aclose()
 
-    async def _post(self, path: str, content: bytes, request_id: str) -> bytes | Failure:
-        """The body of a 200, or the failure; an API key that the server repeats is masked in either."""
+    async def _post(self, path: str, content: bytes, request_id: str, prompt: str = "") -> bytes | Failure:
+        """The body of a 200, or the failure; an API key that the server repeats is masked in either. An error may quote
+        the `prompt` that is in the content.
+        """
         url, headers = self._addresses.get(path) or await self._address(path)
         try:
             reply = await self._transport.post(url, {**headers, "X-Request-Id": request_id}, content)
@@ -265,7 +270,7 @@ class JudgeClient:
         if 200 < reply.status < 300:
             expected = f"expected a whole reply with status 200, got {reply.status}"
             return Failure(FailureKind.BAD_BODY, expected, reply.status)
-        return read_error(reply.status, reply.headers, body, now=time.time())
+        return read_error(reply.status, reply.headers, body, now=time.time(), prompt=prompt)
 
     async def _address(self, path: str) -> tuple[str, Mapping[str, str]]:
         """The URL of a path and the headers of a request to it."""

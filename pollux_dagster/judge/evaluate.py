@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
+from typing import Any
 
 from pollux_dagster.core.prompts import render
 from pollux_dagster.core.verdicts import Verdict
@@ -56,7 +57,12 @@ def evaluate(
         ServerError: no server is left, and one of them may come back: it is lost and cannot be restarted.
         LedgerError: the ledger cannot be written.
     """
-    return asyncio.run(evaluate_async(answers, evaluation, server=server, ledger=ledger, progress=progress, log=log))
+
+    async def run() -> EvaluationReport:
+        asyncio.get_running_loop().set_exception_handler(_let_interruptions_through)
+        return await evaluate_async(answers, evaluation, server=server, ledger=ledger, progress=progress, log=log)
+
+    return asyncio.run(run())
 
 
 async def evaluate_async(
@@ -94,6 +100,17 @@ async def evaluate_async(
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
     error = group.exceptions[0]
     return _first(error) if isinstance(error, BaseExceptionGroup) else error
+
+
+def _let_interruptions_through(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """The loop's handler of errors that nobody waits for: one by which a caller stops the process ends the loop.
+
+    asyncio itself lets KeyboardInterrupt through and only logs any other class, such as the one of Dagster's steps.
+    """
+    error = context.get("exception")
+    if isinstance(error, BaseException) and not isinstance(error, Exception | asyncio.CancelledError):
+        raise KeyboardInterrupt from error
+    loop.default_exception_handler(context)
 
 
 async def _judge_all(

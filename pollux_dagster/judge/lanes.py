@@ -22,7 +22,7 @@ from pollux_dagster.judge.requester import Outcome, Request
 from pollux_dagster.judge.run_stats import RunStats
 from pollux_dagster.judge.server.errors import AddressError, AttachError, ServerError
 from pollux_dagster.judge.server.handle import ServerHandle
-from pollux_dagster.judge.server.replicas import Replica, Servers
+from pollux_dagster.judge.server.replicas import Replica, Servers, said_once
 from pollux_dagster.judge.work import Evaluation, EvaluationError
 
 _PROBES_AT_ONCE = 2  # of servers that are out: each holds a thread, which the metrics of the others need too
@@ -55,6 +55,7 @@ class Lanes:
         self._random = random.Random(evaluation.limits.seed)
         self._servers = [_Server(replica, evaluation.limits.first_return_s) for replica in servers.replicas]
         self._open: list[Lane] = []
+        self._said: set[str] = set()
         self._room = asyncio.Event()
         self._probes = asyncio.Semaphore(_PROBES_AT_ONCE)
         self._tasks: asyncio.TaskGroup | None = None
@@ -70,7 +71,20 @@ class Lanes:
         if isinstance(server.replica.found, AttachError):
             server.error = server.replica.found
         else:
-            self._use(server, await Lane.opened(server.replica.found, self._evaluation, self._random, self._log))
+            self._use(
+                server, await Lane.opened(server.replica.found, self._evaluation, self._random, self._log_of(server))
+            )
+
+    def _log_of(self, server: _Server) -> Callable[[str], None]:
+        """The log of a lane: what was learned of one server, and is so of another one, is said once."""
+
+        def log(line: str) -> None:
+            but_for_its_name = line.replace(server.replica.name, "")
+            if but_for_its_name not in self._said:
+                self._said.add(but_for_its_name)
+                self._log(line)
+
+        return log
 
     def watch(self, tasks: asyncio.TaskGroup) -> None:
         """Watch the servers in use, and try those that are out again, until `stop`."""
@@ -176,7 +190,7 @@ class Lanes:
         if len(errors) == 1 and errors[0] is not None:
             return errors[0].with_traceback(None)  # hundreds of requests may end with it, each with a part of their own
         may_return = any(isinstance(error, ServerError) and not isinstance(error, AddressError) for error in errors)
-        named = [f"{server.replica.name}: {server.error}" for server in self._servers]
+        named = said_once((server.replica.name, f"{server.replica.name}: {server.error}") for server in self._servers)
         text = "\n".join(["none of the judge's servers can be used:", *named])
         return ServerError(text) if may_return else EvaluationError(text)
 
@@ -236,7 +250,7 @@ class Lanes:
                 server.error = error
                 self._log(f"the server at {server.replica.name} cannot be taken back: {error}")
             return None
-        lane = await Lane.opened(handle, self._evaluation, self._random, self._log)
+        lane = await Lane.opened(handle, self._evaluation, self._random, self._log_of(server))
         is_working = False
         try:
             is_working = await lane.is_working()

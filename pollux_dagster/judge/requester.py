@@ -21,6 +21,7 @@ from pollux_dagster.core.verdicts import VerdictStatus
 from pollux_dagster.judge.client import JudgeClient
 from pollux_dagster.judge.concurrency import AdaptiveConcurrency
 from pollux_dagster.judge.context import ContextCheck, too_long
+from pollux_dagster.judge.dialect import HARMLESS_LEVELS, harmless_prompt
 from pollux_dagster.judge.distribution import ScoreDistribution
 from pollux_dagster.judge.endpoint import Endpoint
 from pollux_dagster.judge.recovery import LostServerError, SharedServer
@@ -87,6 +88,8 @@ class VerdictRequester:
         self._context = ContextCheck()
         self._whole = WholeCheck(profile.sampling, log)
         self._distribution = ScoreDistribution(log) if profile.request.distributes_score else None
+        self._harmless = harmless_prompt(profile)
+        self._turn = asyncio.Lock()  # the others wait while a harmless text is asked
         self._asking = 0
         # Indexed by the number of deaths that a request was in flight for. A place is kept until its request is
         # finished or the server replaced: the next request would otherwise meet the dead server and become a suspect
@@ -143,7 +146,20 @@ class VerdictRequester:
         """Whether the server refuses this prompt; sent once and not recorded."""
         client, _ = await self._shared.current()
         answer = await client.ask(prompt, self._profile.sampling, levels)
-        return isinstance(answer, Failure) and answer.kind is FailureKind.REFUSED
+        return isinstance(answer, Failure) and answer.kind in (FailureKind.REFUSED, FailureKind.UNUSABLE)
+
+    async def _takes_others(self, client: JudgeClient) -> bool:
+        """Whether the server takes a harmless text after it has refused one request as it would refuse all.
+
+        One that is busy or unreachable just now has answered before, or it takes none. Raises LostServerError.
+        """
+        async with self._turn:
+            if self._shared.lost is not None:
+                raise LostServerError
+            answer = await client.ask(self._harmless, self._profile.sampling, HARMLESS_LEVELS)
+        if isinstance(answer, Completion):
+            return True
+        return client.has_answered and answer.kind not in (FailureKind.REFUSED, FailureKind.UNUSABLE)
 
     async def _ask_until_death(self, request: Request) -> Outcome | Literal[_Next.SERVER_REPLACED]:
         """Send until there is an outcome, or the server was replaced after an attempt failed on it."""
@@ -181,6 +197,8 @@ class VerdictRequester:
                 failure = answer
             if failure.kind is FailureKind.UNTRUSTED:
                 raise AddressError(failure.error)
+            if failure.kind is FailureKind.UNUSABLE and await self._takes_others(client):
+                failure = replace(failure, kind=FailureKind.REFUSED)  # it speaks of this prompt
             if failure.kind is FailureKind.UNUSABLE:
                 raise EvaluationError(
                     f"{client.endpoint.server} answers no request of this judge, and waiting does not help: "

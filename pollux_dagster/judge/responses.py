@@ -100,12 +100,13 @@ class Failure:
     body: str = field(default="", repr=False, compare=False)
 
 
-def read_completion(body: bytes) -> Completion | Failure:
-    """Read the body of a 200. HTML, torn JSON or an empty body is a `bad_body` that quotes its beginning; a choice
-    of another shape is `malformed`, and names the part that is wrong.
+def read_completion(body: bytes, *, prompt: str = "") -> Completion | Failure:
+    """Read the body of a 200, the reply to `prompt`.
 
-    Repeated keys, impossible token counts, and a finish reason or id of impossible length are a `bad_body` too. Content
-    in parts (Magistral, Anthropic's and Gemini's servers) is the concatenation of its text parts.
+    HTML, torn JSON or an empty body is a `bad_body` that quotes its beginning; a choice of another shape is
+    `malformed`, and names the part that is wrong. Repeated keys, impossible token counts, and a finish reason or id of
+    impossible length are a `bad_body` too. Content in parts (Magistral, Anthropic's and Gemini's servers) is the
+    concatenation of its text parts.
     """
     document = _parsed(body)
     if document is None:
@@ -113,7 +114,7 @@ def read_completion(body: bytes) -> Completion | Failure:
     if not isinstance(document, dict):
         return _malformed("the reply", "a JSON object", document)
     if document.get("error"):
-        return _error_of(document["error"], body)
+        return _error_of(document["error"], body, prompt)
     if _repeats_a_key(body, document):
         return _bad("JSON without repeated keys", body)
     choices = document.get("choices")
@@ -122,7 +123,7 @@ def read_completion(body: bytes) -> Completion | Failure:
         # What was counted was paid for; anything else may be a proxy's, and not be there the next time.
         return shape if document.get("usage") else replace(shape, kind=FailureKind.BAD_BODY)
     if choices[0].get("error"):
-        return _error_of(choices[0]["error"], _alone(choices[0]["error"]))
+        return _error_of(choices[0]["error"], _alone(choices[0]["error"]), prompt)
     message = choices[0].get("message")
     if not isinstance(message, dict):
         return _malformed("choices[0].message", "a message", choices[0] if message is None else message)
@@ -146,8 +147,8 @@ def read_completion(body: bytes) -> Completion | Failure:
         usage.get("completion_tokens"),
         _mapping(usage.get("prompt_tokens_details")).get("cached_tokens"),
     )
-    prompt, completion, cached = (_count(value) for value in given)
-    if any(value is not None and _count(value) is None for value in given) or (cached or 0) > (prompt or 0):
+    prompt_tokens, completion, cached = (_count(value) for value in given)
+    if any(value is not None and _count(value) is None for value in given) or (cached or 0) > (prompt_tokens or 0):
         shown = ", ".join(str(value) if isinstance(value, int | float | None) else "no number" for value in given)
         expected = f"whole numbers up to {_MAX_TOKENS} for tokens of prompt, reply and the prompt's cached part"
         return Failure(FailureKind.BAD_BODY, f"expected {expected}, got {shown}", 200)
@@ -155,7 +156,7 @@ def read_completion(body: bytes) -> Completion | Failure:
     return Completion(
         message=MessageParts(content, reasoning),
         finish_reason=finish_reason,
-        prompt_tokens=prompt or 0,
+        prompt_tokens=prompt_tokens or 0,
         completion_tokens=completion or 0,
         cached_tokens=cached,
         system_fingerprint=fingerprint[:_MAX_FINGERPRINT_CHARS] if fingerprint else fingerprint,
@@ -183,12 +184,12 @@ def _parts(content: Any) -> tuple[Any, str | None]:
     return "".join(texts), "".join(thoughts) or None
 
 
-def _error_of(error: Any, body: bytes) -> Failure:
+def _error_of(error: Any, body: bytes, prompt: str) -> Failure:
     """An error sent with status 200, as OpenRouter, LM Studio and TGI do: of the status that it names, if any."""
     named = str(_mapping(error).get("code", ""))
     if named.isdecimal() and 400 <= int(named) < 600:
-        return read_error(int(named), {}, body, now=0.0)
-    failure = read_error(400, {}, body, now=0.0)
+        return read_error(int(named), {}, body, now=0.0, prompt=prompt)
+    failure = read_error(400, {}, body, now=0.0, prompt=prompt)
     if failure.kind in (FailureKind.OVERFLOW, FailureKind.UNUSABLE):
         return failure
     return Failure(FailureKind.MALFORMED, f"the server sent an error with status 200: {_error_text(body)}", 200)
@@ -248,37 +249,53 @@ def read_templated(body: bytes) -> str | Failure:
     return prompt if isinstance(prompt, str) else _bad("JSON with a prompt", body)
 
 
-def read_error(status: int, headers: Mapping[str, str], body: bytes, *, now: float) -> Failure:
-    """Type an error status. `now` is Unix time in seconds, for a Retry-After that names a date."""
+def read_error(status: int, headers: Mapping[str, str], body: bytes, *, now: float, prompt: str = "") -> Failure:
+    """Type an error status. `now` is Unix time in seconds, for a Retry-After that names a date.
+
+    An error may quote the `prompt` that it refuses, whose answer may speak of keys, credit and context: words that are
+    in the prompt decide nothing.
+    """
     text = _error_text(body)
     error = f"HTTP {status}: {text}" if text else f"HTTP {status} with an empty body"
     typed = f"{text} {_error_types(body)}"
     quoted = body[:_MAX_QUOTED_BYTES].decode("utf-8", "replace")
-    if status == 413 or (status in (400, 404, 422, 500) and _CONTEXT_ERROR.search(typed)):
+    own = _Own(prompt)
+    if status == 413 or (status in (400, 404, 422, 500) and own.find(_CONTEXT_ERROR, typed)):
         return Failure(FailureKind.OVERFLOW, error, status)
     wait_s = read_retry_after(headers.get("retry-after"), now=now)
-    wait_s = _wait_in(quoted) if wait_s is None else wait_s
-    has_no_credit = _NO_CREDIT.search(typed) or (_NO_QUOTA.search(typed) and wait_s is None)
-    has_no_model = status == 404 and _NO_MODEL.search(typed)
-    has_no_key = status in (400, 403) and _NO_KEY.search(typed)
+    wait_s = _wait_in(own.find(_WAIT, quoted)) if wait_s is None else wait_s
+    has_no_credit = own.find(_NO_CREDIT, typed) or (own.find(_NO_QUOTA, typed) and wait_s is None)
+    has_no_model = status == 404 and own.find(_NO_MODEL, typed)
+    has_no_key = status in (400, 403) and own.find(_NO_KEY, typed)
     if status in (401, 402) or has_no_credit or has_no_model or has_no_key:
         return Failure(FailureKind.UNUSABLE, error, status)
     if status in (408, 429, 503):
-        if wait_s is None and _A_MINUTE.search(quoted):
+        if wait_s is None and own.find(_A_MINUTE, quoted):
             wait_s = _PART_OF_A_MINUTE_S
         return Failure(FailureKind.THROTTLED, error, status, wait_s)
     kind = FailureKind.SERVER_ERROR if status >= 500 else FailureKind.REFUSED
     return Failure(kind, error, status, body=quoted)
 
 
-def ran_out(failure: Failure) -> bool:
-    """Whether a refusal says that the limit of tokens cut the reply before its first character."""
-    return failure.kind is FailureKind.REFUSED and _RAN_OUT.search(failure.body) is not None
+def ran_out(failure: Failure, prompt: str = "") -> bool:
+    """Whether a refusal of `prompt` says that the limit of tokens cut the reply before its first character."""
+    return failure.kind is FailureKind.REFUSED and _Own(prompt).find(_RAN_OUT, failure.body) is not None
 
 
-def _wait_in(text: str) -> float | None:
+class _Own:
+    """A server's own words: matches in an error's text that do not stand in the prompt too."""
+
+    def __init__(self, prompt: str) -> None:
+        self._prompt = prompt.casefold()
+
+    def find(self, pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
+        """The first match that is the server's own."""
+        matches = pattern.finditer(text)
+        return next((found for found in matches if found[0].casefold() not in self._prompt), None)
+
+
+def _wait_in(found: re.Match[str] | None) -> float | None:
     """Seconds to wait that an error's text names."""
-    found = _WAIT.search(text)
     if found is None:
         return None
     if found["delay"]:

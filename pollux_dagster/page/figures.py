@@ -216,6 +216,12 @@ SELECT (SELECT count(*) FROM raw.instructions) AS instructions, (SELECT count(*)
        (SELECT count(DISTINCT model_id) FROM raw.model_outputs) AS models,
        (SELECT count(*) FROM judging.verdicts) AS verdicts
 """
+COUNTS_OF_MODELS = """
+SELECT count(DISTINCT prompt_id) AS instructions, count(*) AS answers, count(DISTINCT model_id) AS models,
+       (SELECT count(DISTINCT verdict_key) FROM staging.scores JOIN judging.verdicts USING (verdict_key)
+        WHERE list_contains($models::VARCHAR[], model_id)) AS verdicts
+FROM raw.model_outputs WHERE list_contains($models::VARCHAR[], model_id)
+"""
 CRITERIA = """
 SELECT criterion_id, criteria_name, criteria_group, rubrics, levels, is_gate FROM raw.criteria ORDER BY criteria_name
 """

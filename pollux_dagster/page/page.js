@@ -187,7 +187,7 @@
     card.append(head);
     if (answer.suspicion !== null)
       card.append(make("p", "suspicion", t("suspicion", { reasons: (answer.suspicion || []).join(", ") })));
-    card.append(make("p", "text", answer.text));
+    card.append(answer.text.trim() ? make("p", "text", answer.text) : make("p", "by", t("empty_answer")));
     if (answer.cut) card.append(make("p", "cut", t("cut", { n: evidence.longest })));
     const list = make("ul", "verdicts");
     for (const criterion of new Set(answer.verdicts.map((verdict) => verdict[1])))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from pollux_dagster.core.figures import rounded
 from pollux_dagster.page.figures import Figure, Row
 
 Sentence = tuple[str, dict[str, object]]
@@ -49,7 +50,8 @@ def sentences(
 def _first(scored: Sequence[Row], models: int, is_narrowed: bool) -> Sentence:
     best = scored[0]
     values: dict[str, object] = {"model": best["model_id"], "mean": score(best["mean_score"])}
-    values["interval"] = "–".join(score(best[end]) for end in ("ci_low", "ci_high"))
+    ends = [score(best[end]) for end in ("ci_low", "ci_high")]
+    values["interval"] = f" ({'–'.join(ends)})" if all(ends) else ""
     if is_narrowed:  # the ranks are among all models
         return "sum_among", values
     if len(scored) == 1:
@@ -75,11 +77,11 @@ def _gap(best: str, second: str, pairs: Figure | None) -> list[Sentence]:
         if (row["model_id"], row["other_model_id"]) == (best, second) and row["ci_low"] is not None:
             if row["difference"] < 0:  # on the items that both were scored on
                 return []
-            interval = f"{row['ci_low']:+.3f} – {row['ci_high']:+.3f}"
+            interval = f"{rounded(row['ci_low']):+} – {rounded(row['ci_high']):+}"
             chance = row["adjusted_p_value"] is None or row["adjusted_p_value"] >= 0.05
             values: dict[str, object] = {
                 "model": second,
-                "difference": f"{row['difference']:+.3f}",
+                "difference": f"{rounded(row['difference']):+}",
                 "interval": interval,
             }
             return [("sum_gap_chance" if chance else "sum_gap", values)]
@@ -97,7 +99,7 @@ def _widest(best: str, second: str, criteria: Figure | None) -> list[Sentence]:
     if not apart:
         return []
     difference, name, own, others = max(apart, key=lambda each: abs(each[0]))
-    if round(abs(difference), 3) == 0:
+    if not rounded(difference):
         return []
     return [("sum_widest", {"criterion": name, "own": score(own), "other": score(others), "model": second})]
 
@@ -114,7 +116,7 @@ def _lead(best: str, models: int, tasks: Figure | None) -> list[Sentence]:
         ahead = max((model for model in means if model != best), key=lambda model: means[model])
         won += means[best] > means[ahead]
         if means[ahead] > means[best]:
-            behind.append((means[ahead] - means[best], f"{task} ({ahead})"))
+            behind.append((means[ahead] - means[best], f"{ahead} ({task})"))
     values: dict[str, object] = {"model": best, "won": won, "tasks": len(by_task)}
     if won == len(by_task):
         return [("sum_leads_all", values)]
@@ -133,4 +135,4 @@ def _weakest(best: str, tasks: Figure | None) -> list[Sentence]:
 
 def score(value: float | None) -> str:
     """A mean, as sentences and tables show it."""
-    return "" if value is None else f"{value:.3f}"
+    return "" if value is None else str(rounded(value))

@@ -23,6 +23,7 @@ import markupsafe
 import orjson
 from markupsafe import Markup
 
+from pollux_dagster.core.figures import rounded
 from pollux_dagster.core.files import write_private
 from pollux_dagster.core.text import escaped, shortened
 from pollux_dagster.page import figures, history
@@ -83,7 +84,7 @@ def _page(con: duckdb.DuckDBPyConnection, folder: Path, models: Sequence[str]) -
         "judges": views,
         "criteria": criteria,
         "publication": _rows(ask(con, figures.PUBLICATION))[0],
-        "counts": _rows(ask(con, figures.COUNTS))[0],
+        "counts": _counts(con, models),
         "staleness": _rows(ask(con, figures.STALENESS)),
         "checks": checks,
         "checks_failed": sum(not row["passed"] for row in _rows(checks)),
@@ -103,6 +104,15 @@ def _page(con: duckdb.DuckDBPyConnection, folder: Path, models: Sequence[str]) -
     if evidence and len(evidence.packed) > room:
         evidence = collect(con, judges, known, _rows(criteria), tasks, room)
     return before + (evidence.packed if evidence else b"") + after
+
+
+def _counts(con: duckdb.DuckDBPyConnection, models: Sequence[str]) -> Row:
+    """How much there is, of the models that are shown."""
+    if not models:
+        return _rows(ask(con, figures.COUNTS))[0]
+    counted = con.execute(figures.COUNTS_OF_MODELS, {"models": [*models]})
+    columns = [column for column, *_ in counted.description or ()]
+    return dict(zip(columns, counted.fetchone() or (), strict=True))
 
 
 def _models(con: duckdb.DuckDBPyConnection, judges: Sequence[Row], wanted: Sequence[str]) -> list[str]:
@@ -267,10 +277,10 @@ def _environment() -> jinja2.Environment:
     )
     environment.filters |= {
         "score": score,
-        "short": lambda value: f"{value:.2f}",
-        "signed": lambda value: f"{value:+.3f}".replace("-", "−"),
-        "signed_short": lambda value: f"{value:+.2f}".replace("-", "−"),
-        "p_value": lambda value: "" if value is None else "p < 0.001" if value < 0.001 else f"p = {value:.3f}",
+        "short": lambda value: str(rounded(value, 2)),
+        "signed": lambda value: f"{rounded(value):+}".replace("-", "−"),
+        "signed_short": lambda value: f"{rounded(value, 2):+}".replace("-", "−"),
+        "p_value": lambda value: "" if value is None else "p < 0.001" if value < 0.001 else f"p = {rounded(value)}",
         "share": _share,
         "count": lambda value: "" if value is None else f"{round(value):,}".replace(",", "\u202f"),
         "level": lambda value: f"{value:g}",
@@ -285,7 +295,7 @@ def _environment() -> jinja2.Environment:
 
 def _share(value: float | None) -> str:
     """In percent. What is not all is never shown as 100 %."""
-    return "" if value is None else f"{99.9 if 0.999 < value < 1 else value * 100:.1f} %"
+    return "" if value is None else f"{99.9 if 0.999 < value < 1 else rounded(value * 100, 1)} %"
 
 
 def _filled(values: Mapping[str, object], bold: Collection[str] = ()) -> dict[str, Markup]:

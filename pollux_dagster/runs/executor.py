@@ -21,6 +21,7 @@ from pollux_dagster.runs.dagster_internals.execution import (
 from pollux_dagster.runs.home_lock import BEGUN_TAG, only_run
 from pollux_dagster.runs.instance import keep_files_private, liveness_folder
 from pollux_dagster.runs.instance_owner import claim_instance
+from pollux_dagster.runs.interruption import no_interruption_lost
 from pollux_dagster.runs.liveness import announce, withdraw
 from pollux_dagster.runs.terminal import cause, with_plain_lines
 from pollux_dagster.warehouse.publish import mark_stale
@@ -70,7 +71,7 @@ class _HomeExecutor(Executor):
         # Until the process ends, not until this generator does: the run is only marked as finished after it.
         atexit.register(withdraw, folder, run_id, announce(folder, run_id))
         events: list[DagsterEvent] = []
-        with only_run(self._home, plan_context.log.info):
+        with no_interruption_lost(), only_run(self._home, plan_context.log.info):
             plan_context.instance.add_run_tags(run_id, {BEGUN_TAG: "yes"})
             for event in self._inner.execute(_printing_plain_lines(plan_context), execution_plan):
                 if _reason(event):

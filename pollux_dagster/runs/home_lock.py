@@ -16,6 +16,8 @@ import filelock
 
 BEGUN_TAG = "pollux/begun"
 """Tags a run that has the home to itself and has started work: it may have read the landing folder."""
+FORCED_TAG = "pollux/forced"
+"""Tags a run that also asks for what has failed in the same way again and again."""
 RUN_RETRIES_TAG = "dagster/max_retries"  # Dagster's own: how often a daemon starts a failed run again
 TELL_EVERY_S = 60.0
 

@@ -11,6 +11,7 @@ import dagster as dg
 
 from pollux_dagster.core.text import escaped
 from pollux_dagster.runs.dagster_internals.execution import SerializableErrorInfo
+from pollux_dagster.runs.interruption import INTERRUPTIONS
 
 _OUR_CLASS = re.compile(r"\Apollux_dagster(?:\.\w+)+: ")
 
@@ -43,7 +44,7 @@ def is_interruption(error: SerializableErrorInfo | None) -> bool:
     """Whether somebody stopped the process of the run (Ctrl-C, SIGTERM)."""
     while error is not None:
         in_duckdb = error.cls_name == "RuntimeError" and error.message.strip().endswith("Query interrupted")
-        if in_duckdb or error.cls_name in ("DagsterExecutionInterruptedError", "KeyboardInterrupt"):
+        if in_duckdb or error.cls_name in INTERRUPTIONS:
             return True
         error = error.cause
     return False

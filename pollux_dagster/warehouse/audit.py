@@ -14,7 +14,6 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import duckdb
-import polars as pl
 
 from pollux_dagster.warehouse.checks import MAX_SAMPLE_ROWS, CheckResult
 from pollux_dagster.warehouse.contracts import Contract, Expectation
@@ -37,8 +36,9 @@ def audit(con: duckdb.DuckDBPyConnection, contract: Contract) -> Audit:
     """Run one contract against the warehouse, unless its last recorded result is that it passed on these very rows.
 
     Raises:
-        RuntimeError: an expectation could not be evaluated at all (for instance because of a misspelt column); a check
-            that cannot run must not look like one that passed.
+        RuntimeError: an expectation could not be evaluated at all (for instance because of a misspelt column).
+        duckdb.Error: the query cannot be run.
+        A check that cannot run must not look like one that passed: `not_run` is its result.
     """
     state = contract_state(con, contract)
     last = latest_result(con, contract)
@@ -56,13 +56,24 @@ def audit(con: duckdb.DuckDBPyConnection, contract: Contract) -> Audit:
         rows = result.get("unexpected_index_list")
         failing.update(rows if isinstance(rows, list) else range(len(frame)))
         reasons.append(f"{name}: {result.get('unexpected_count', result.get('observed_value'))} of {len(frame)} rows")
+    import polars as pl
+
     sample = pl.from_pandas(frame.iloc[sorted(failing)[:MAX_SAMPLE_ROWS]]).to_dicts()
     return Audit(_result(contract, state, reasons, len(failing), sample), checked=len(frame))
 
 
+def not_run(con: duckdb.DuckDBPyConnection, contract: Contract, error: Exception) -> Audit:
+    """The failed result of a contract whose audit raised: `error` is its finding, and stands for no row."""
+    try:
+        state = contract_state(con, contract)
+    except duckdb.Error:  # the query itself is what cannot be run
+        state = None
+    return Audit(_result(contract, state, [f"it could not be run: {error}"]), checked=0)
+
+
 def _result(
     contract: Contract,
-    state: str,
+    state: str | None,
     reasons: Sequence[str] = (),
     failing_rows: int = 0,
     sample: Sequence[dict[str, Any]] = (),

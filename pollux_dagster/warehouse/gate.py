@@ -14,8 +14,10 @@ from dataclasses import dataclass
 import duckdb
 
 from pollux_dagster.warehouse.checks import run_check
+from pollux_dagster.warehouse.connection import is_damage
 from pollux_dagster.warehouse.contracts import Contract
 from pollux_dagster.warehouse.fingerprints import fingerprint
+from pollux_dagster.warehouse.sql_header import SqlCheck
 from pollux_dagster.warehouse.sql_models import SqlModel
 
 
@@ -68,18 +70,37 @@ def objections(
         for contract in contracts
         if contract.blocking and (problem := _problem(con, contract))
     ]
-    for model in models:
-        for check in model.checks:
-            if check.severity == "error" and not (result := run_check(con, check)).passed:
-                problem = f"{check.description} {result.failing_rows} failing rows, first {result.sample[0]}"
-                found.append(Objection(model.table, check.name, problem))
+    found += [
+        Objection(model.table, check.name, problem)
+        for model in models
+        for check in model.checks
+        if check.severity == "error" and (problem := _problem_now(con, check))
+    ]
     return found
+
+
+def _problem_now(con: duckdb.DuckDBPyConnection, check: SqlCheck) -> str | None:
+    try:
+        result = run_check(con, check)
+    except duckdb.Error as error:
+        if is_damage(error):
+            raise
+        return f"{check.description} It could not be run: {error}"
+    if result.passed:
+        return None
+    return f"{check.description} {result.failing_rows} failing rows, first {result.sample[0]}"
 
 
 def _problem(con: duckdb.DuckDBPyConnection, contract: Contract) -> str | None:
     latest = latest_result(con, contract)
     if latest is None:
         return "it has never been run"
-    if latest.state != contract_state(con, contract):
+    try:
+        state = contract_state(con, contract)
+    except duckdb.Error as error:
+        if is_damage(error):
+            raise
+        return f"it could not be run: {error}"
+    if latest.state != state:
         return "it has not been run on what the tables hold now"
     return None if latest.passed else latest.description

@@ -15,6 +15,14 @@ import duckdb
 from pollux_dagster.core.transactions import transaction
 from pollux_dagster.core.work import Answer
 
+SETTLED_RUNS = 3
+"""In so many runs a request has to fail in the same way until it is settled: asked again only where that is wanted."""
+SETTLED = f"""
+SELECT verdict_key, true AS is_settled FROM judging.failures JOIN judging.verdicts USING (verdict_key, status)
+GROUP BY verdict_key HAVING count(*) >= {SETTLED_RUNS}
+"""  # noqa: S608 - a number
+"""Query for the settled requests: the present status of each is one with which it failed in SETTLED_RUNS runs."""
+
 # DuckDB's smallest row group: a reader holds one group of answers, whatever the size of the work order.
 _ROW_GROUP_ROWS = 2048
 
@@ -34,8 +42,9 @@ class WorkOrder:
     """A judge's work, in distinct verdict keys: total = cached + pending.
 
     `cached` have a verdict that is kept, including a failure where it is not requested again. `requests` counts the
-    rows behind all of them. `retried` is the number of pending ones that failed before; `answers` is the number of rows
-    in the file at `path`; `models` are those with a pending request.
+    rows behind all of them. `retried` is the number of pending ones that failed before, `settled` that of failures that
+    are not requested again because they would only be repeated; `answers` is the number of rows in the file at `path`;
+    `models` are those with a pending request.
     """
 
     path: Path
@@ -44,6 +53,7 @@ class WorkOrder:
     cached: int
     pending: int
     retried: int
+    settled: int
     answers: int
     models: tuple[str, ...]
 
@@ -89,13 +99,15 @@ def pending_requests(
     model_ids: Sequence[str] | None,
     target: Path,
     retry_failed: bool = True,
+    retry_settled: bool = False,
 ) -> WorkOrder:
     """Write the requests without an ok verdict to the Parquet file `target`, one row per distinct answer.
 
     Verdicts are those in judging.verdicts: load the ledger first. Columns are those of `core.work.Answer`. Rows are in
     order of prompts, so that a server's prefix cache soon meets an instruction again; within a row gates come first,
     then the criteria in their own order. A verdict key shared by several models appears once. Requests whose texts
-    changed after `refresh_requests` are left out, and so are those with a failed verdict where `retry_failed` is false.
+    changed after `refresh_requests` are left out, and so are those with a failed verdict where `retry_failed` is false,
+    and settled ones unless `retry_settled`.
     """
     from pyarrow import parquet
 
@@ -104,8 +116,10 @@ def pending_requests(
     con.execute(_CREATE_WANTED, {"judge_id": judge_id})
     if not retry_failed:
         con.execute("UPDATE temp.wanted SET is_pending = status IS NULL")
+    elif not retry_settled:
+        con.execute("UPDATE temp.wanted SET is_pending = false WHERE is_settled")
     con.sql(_WORK_ORDER).write_parquet(str(target), compression="zstd", row_group_size=_ROW_GROUP_ROWS)
-    requests, total, pending, retried = con.execute(_COUNT_WANTED).fetchone() or (0, 0, 0, 0)
+    requests, total, pending, retried, settled = con.execute(_COUNT_WANTED).fetchone() or (0, 0, 0, 0, 0)
     models = con.execute("SELECT DISTINCT unnest(models) FROM temp.wanted WHERE is_pending ORDER BY ALL").fetchall()
     con.execute("DROP TABLE temp.wanted; DROP TABLE temp.selected_models")
     return WorkOrder(
@@ -115,15 +129,27 @@ def pending_requests(
         cached=total - pending,
         pending=pending,
         retried=retried,
+        settled=settled,
         answers=parquet.read_metadata(target).num_rows,
         models=tuple(model_id for (model_id,) in models),
     )
 
 
 def has_pending(con: duckdb.DuckDBPyConnection, *, judge_id: str) -> bool:
-    """Whether a recorded request of this judge has no ok verdict in judging.verdicts."""
+    """Whether a recorded request of this judge has no ok verdict in judging.verdicts and is not settled."""
     (found,) = con.execute(_ANY_PENDING, [judge_id]).fetchone() or (True,)
     return bool(found)
+
+
+def unknown_criteria(con: duckdb.DuckDBPyConnection, known: Sequence[str]) -> list[str]:
+    """Names of the criteria of the landed answers that are not among `known`, sorted."""
+    rows = con.execute(_UNKNOWN_CRITERIA, [list(known)]).fetchall()
+    return [name for (name,) in rows]
+
+
+def settled_failures(con: duckdb.DuckDBPyConnection, *, judge_id: str) -> dict[str, int]:
+    """How many recorded requests of this judge are settled, by the status with which they failed; sorted."""
+    return dict(con.execute(_SETTLED_BY_STATUS, [judge_id]).fetchall())
 
 
 def iter_work_order(path: Path, *, batch_rows: int = 64) -> Iterator[Answer]:
@@ -210,11 +236,12 @@ WHERE judge_id = $judge_id AND model_id IN (SELECT model_id FROM temp.selected_m
 """
 
 # The key determines every text, so rows of one key differ only in which model wrote the answer and where it was landed.
-_CREATE_WANTED = """
+_CREATE_WANTED = f"""
 CREATE OR REPLACE TEMP TABLE wanted AS
 SELECT
     requests.verdict_key, judgeable.answer_key, requests.criterion_id, requests.repeat_index,
     judgeable.is_gate, verdicts.status, verdicts.status IS DISTINCT FROM 'ok' AS is_pending,
+    coalesce(settled.is_settled, false) AS is_settled,
     count(*) AS requests, min(judgeable.position) AS position,
     list(DISTINCT requests.model_id) AS models,
     min(struct_pack(
@@ -225,23 +252,36 @@ JOIN judging.judgeable AS judgeable
     ON judgeable.model_id = requests.model_id AND judgeable.prompt_id = requests.prompt_id
     AND judgeable.sample_index = requests.sample_index AND judgeable.criterion_id = requests.criterion_id
 LEFT JOIN judging.verdicts AS verdicts ON verdicts.verdict_key = requests.verdict_key
+LEFT JOIN ({SETTLED}) AS settled ON settled.verdict_key = requests.verdict_key
 WHERE requests.judge_id = $judge_id
   AND requests.model_id IN (SELECT model_id FROM temp.selected_models)
   AND requests.verdict_key = judging.verdict_key(
       requests.judge_id, judgeable.answer_key, judgeable.criterion_key, requests.repeat_index
   )
 GROUP BY ALL
+"""  # noqa: S608 - our own text
+
+_UNKNOWN_CRITERIA = """
+SELECT DISTINCT criteria.criteria_name FROM judging.judgeable JOIN raw.criteria AS criteria USING (criterion_id)
+WHERE NOT list_contains(?::VARCHAR[], criteria.criteria_name) ORDER BY ALL
 """
 
-_ANY_PENDING = """
+_ANY_PENDING = f"""
 SELECT count(*) > 0 FROM judging.requests AS requests
 LEFT JOIN judging.verdicts AS verdicts ON verdicts.verdict_key = requests.verdict_key
-WHERE requests.judge_id = ? AND verdicts.status IS DISTINCT FROM 'ok'
-"""
+LEFT JOIN ({SETTLED}) AS settled ON settled.verdict_key = requests.verdict_key
+WHERE requests.judge_id = ? AND verdicts.status IS DISTINCT FROM 'ok' AND settled.is_settled IS NULL
+"""  # noqa: S608 - our own text
+
+_SETTLED_BY_STATUS = f"""
+SELECT status, count(DISTINCT verdict_key) FROM judging.requests
+JOIN ({SETTLED}) USING (verdict_key) JOIN judging.verdicts USING (verdict_key)
+WHERE judging.requests.judge_id = ? GROUP BY status ORDER BY status
+"""  # noqa: S608 - our own text
 
 _COUNT_WANTED = """
 SELECT coalesce(sum(requests), 0)::BIGINT, count(*), count(*) FILTER (is_pending),
-       count(*) FILTER (is_pending AND status <> 'ok')
+       count(*) FILTER (is_pending AND status <> 'ok'), count(*) FILTER (is_settled AND NOT is_pending)
 FROM temp.wanted
 """
 

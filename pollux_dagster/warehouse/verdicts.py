@@ -67,6 +67,7 @@ def _load(con: duckdb.DuckDBPyConnection, segments: list[str]) -> int:
         con.execute(_FIND_KNOWN)
         (added,) = con.execute(_ADD_NEW).fetchone() or (0,)
         (changed,) = con.execute(_REPLACE_WORSE).fetchone() or (0,)
+        con.execute(_REMEMBER_FAILURES, {"segments": segments})
         con.execute(_REMEMBER_SEGMENTS, {"segments": segments})
         con.execute("DROP TABLE temp.batch; DROP TABLE temp.known")
     return int(added) + int(changed)
@@ -121,6 +122,13 @@ DELETE FROM judging.verdicts AS kept WHERE NOT EXISTS (
     SELECT 1 FROM ({held}) AS held (verdict_key, created_at, run_id)
     WHERE held.verdict_key = kept.verdict_key AND held.created_at = kept.created_at AND held.run_id = kept.run_id
 )
+"""
+
+# A set, so that its content does not depend on the order of loading either.
+_REMEMBER_FAILURES = """
+INSERT OR IGNORE INTO judging.failures
+SELECT DISTINCT verdict_key, status, run_id FROM read_parquet($segments::VARCHAR[], union_by_name = true)
+WHERE status NOT IN ('ok', 'transport_error')
 """
 
 _REMEMBER_SEGMENTS = """

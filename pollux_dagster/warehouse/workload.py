@@ -24,6 +24,7 @@ from pollux_dagster.core.statistics.sample_size import (
     labels_needed,
     paired_spread,
 )
+from pollux_dagster.warehouse.requests import SETTLED
 from pollux_dagster.warehouse.statistics.calibration import human_final_scores
 from pollux_dagster.warehouse.statistics.codes import encode
 from pollux_dagster.warehouse.statistics.human_agreement import human_scores
@@ -50,11 +51,14 @@ class PastCost:
 
 @dataclass(frozen=True, slots=True)
 class PendingModel:
-    """One model's number of requests: all, with a verdict, too long for the context, and to be sent."""
+    """One model's number of requests: all, with a verdict, settled (they failed so often in the same way that they are
+    not sent again), too long for the context, and to be sent.
+    """
 
     model_id: str
     requests: int
     judged: int
+    settled: int
     over_length: int
     pending: int
 
@@ -267,7 +271,7 @@ WHERE step = 'judge' AND (details->>'judge_id') = ? AND rate > 0
 ORDER BY position DESC LIMIT 1
 """
 
-_WANTED = """
+_WANTED = f"""
 CREATE OR REPLACE TEMP TABLE planned AS
 WITH wanted AS (
     SELECT judgeable.model_id, judgeable.prompt_id, judgeable.sample_index, judgeable.criterion_id,
@@ -276,6 +280,7 @@ WITH wanted AS (
     CROSS JOIN (SELECT unnest(range($repeats::INTEGER))::INTEGER AS repeat_index)
 )
 SELECT wanted.model_id, wanted.verdict_key, coalesce(verdicts.status = 'ok', FALSE) AS judged,
+       coalesce(settled.is_settled, FALSE) AS settled,
        ($template + length(instructions.instruction) + coalesce(length(instructions.reference_answer), 0)
         + length(outputs.answer) + length(criteria.criteria_name) + length(criteria.rubrics)
        ) / $characters_a_token AS estimated_tokens,
@@ -286,16 +291,18 @@ JOIN raw.model_outputs AS outputs ON outputs.model_id = wanted.model_id AND outp
     AND outputs.sample_index = wanted.sample_index
 JOIN raw.criteria AS criteria ON criteria.criterion_id = wanted.criterion_id
 LEFT JOIN judging.verdicts AS verdicts ON verdicts.verdict_key = wanted.verdict_key
-"""
+LEFT JOIN ({SETTLED}) AS settled ON settled.verdict_key = wanted.verdict_key
+"""  # noqa: S608 - our own text
 
 _BY_MODEL = """
-SELECT model_id, count(*), count(*) FILTER (WHERE judged), count(*) FILTER (WHERE over_length AND NOT judged),
-       count(*) FILTER (WHERE NOT judged AND NOT over_length)
+SELECT model_id, count(*), count(*) FILTER (WHERE judged), count(*) FILTER (WHERE settled),
+       count(*) FILTER (WHERE over_length AND NOT judged AND NOT settled),
+       count(*) FILTER (WHERE NOT judged AND NOT settled AND NOT over_length)
 FROM temp.planned GROUP BY model_id ORDER BY model_id
 """
 
 _PENDING = """
 SELECT count(*), coalesce(sum(estimated_tokens), 0)
 FROM (SELECT verdict_key, any_value(estimated_tokens) AS estimated_tokens FROM temp.planned
-      WHERE NOT judged AND NOT over_length GROUP BY verdict_key)
+      WHERE NOT judged AND NOT settled AND NOT over_length GROUP BY verdict_key)
 """

@@ -300,3 +300,9 @@ def test_a_run_that_accepts_the_served_model_records_it(world: Settings, judge: 
     assert "verdicts are recorded as those of 'judge'" in accepted.stderr
     with duckdb.connect(str(world.published), read_only=True) as published:
         assert published.execute("SELECT DISTINCT model FROM meta.judges").fetchall() == [("judge",)]
+    judge.stop()
+    again = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert again.stdout.startswith("nothing is new"), again.stderr  # and the server is not asked
+    command[command.index(judge.url)] = "http://127.0.0.1:9/v1"
+    elsewhere = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert "http://127.0.0.1:9/v1" in elsewhere.stderr and elsewhere.returncode == 1  # another one is

@@ -13,12 +13,13 @@ import duckdb
 import pytest
 
 from pollux_dagster.app import news
-from pollux_dagster.app.news import published_without_news, published_without_news_within
+from pollux_dagster.app.news import published_without_news, published_without_news_within, settled_sentences
 from pollux_dagster.defs.automation import nightly_schedule
+from pollux_dagster.runs.home_lock import FORCED_TAG
 from pollux_dagster.settings import Settings
 from pollux_dagster.warehouse.publish import mark_stale
-from tests.fakes.instant_judge import InstantJudge
-from tests.flow.flow_world import execute, flow_settings, land_instructions, land_model, publication
+from tests.fakes.instant_judge import MUMBLE, InstantJudge
+from tests.flow.flow_world import execute, flow_settings, land_instructions, land_model, publication, published
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -116,6 +117,28 @@ def test_what_could_change_a_table_is_news(settled: Settings, name: str) -> None
 def test_a_publication_comes_with_its_picture_its_report_and_its_place_in_the_trend(settled: Settings) -> None:
     beside = {path.name for path in settled.published.parent.iterdir()}
     assert {"leaderboard.png", "report.html", "history.jsonl"} < beside
+
+
+@pytest.mark.slow
+def test_a_verdict_that_can_never_be_ok_is_asked_in_three_runs_and_then_when_forced(tmp_path: Path) -> None:
+    with InstantJudge() as judge:
+        settings = at(tmp_path, judge.url, POLLUX_MINIMUM_COVERAGE="0.5")
+        land_instructions(settings)
+        land_model(settings, "odd", text=MUMBLE, spoiled=1)
+        asked = []
+        for _ in range(4):
+            assert execute(settings)
+            asked.append(sum(count for prompt, count in judge.prompts.items() if MUMBLE in prompt))
+            if len(asked) < 3:
+                assert published_without_news(settings) is None
+        assert asked[0] < asked[1] < asked[2] == asked[3]
+        assert published_without_news(settings)
+        [said] = settled_sentences(settings)
+        assert "in 3 runs (unparseable: " in said
+        assert execute(settings, tags={FORCED_TAG: "yes"})
+        assert sum(count for prompt, count in judge.prompts.items() if MUMBLE in prompt) > asked[3]
+        assert published_without_news(settings)
+    assert published(settings, "SELECT min(coverage) < 1 FROM marts.leaderboard") == [(True,)]
 
 
 @pytest.mark.slow

@@ -186,7 +186,15 @@ SENT_AGAIN: list[tuple[dict[str, list[dict[str, object]]], list[tuple[str, str]]
     ({"batch_1/out.jsonl": [_answered(1), _failed(2)], "batch_2/out.jsonl": [_answered(2)]},
      [("batch_1/out.jsonl", "superseded")]),
     ({"1.jsonl": [_answered(1)], "1_errors.jsonl": [_failed(2)], "2.jsonl": [_answered(2)]},
-     [("1_errors.jsonl", "failed_response")]),
+     [("1_errors.jsonl", "superseded")]),
+    ({"1.jsonl": [_answered(1)], "1_errors.jsonl": [_failed(2)]}, [("1_errors.jsonl", "failed_response")]),
+    # It may be of either model.
+    ({"1.jsonl": [_answered(1)], "c.jsonl": [_answered(1, "claude")], "1_errors.jsonl": [_failed(2)],
+      "2.jsonl": [_answered(2)]}, [("1_errors.jsonl", "failed_response")]),
+    ({"1.jsonl": [_answered(1)], "c.jsonl": [_answered(1, "claude"), _answered(2, "claude")],
+      "1_errors.jsonl": [_failed(2)], "2.jsonl": [_answered(2)]}, [("1_errors.jsonl", "superseded")]),
+    # It is of neither: all of a third model's requests failed.
+    ({"1.jsonl": [_answered(1), _answered(2)], "errors.jsonl": [_failed(2)]}, [("errors.jsonl", "failed_response")]),
     ({"1.jsonl": [_answered(1), _failed(2)], "2.jsonl": [_answered(2, "claude")]}, [("1.jsonl", "failed_response")]),
     ({"1.jsonl": [_answered(1), _failed(2)]}, [("1.jsonl", "failed_response")]),
 ]  # fmt: skip
@@ -205,6 +213,17 @@ def test_a_failed_request_counts_until_the_same_model_answers_it(
     assert world.rows("SELECT count(*) FROM raw.rejection_counts WHERE is_counted") == [(is_lost,)]
     ((detail,),) = world.rows("SELECT detail FROM raw.rejected_rows")
     assert "batch_expired" in str(detail) and ("sent again and answered at " in str(detail)) != is_lost
+
+
+def test_a_request_that_failed_in_the_batch_and_in_its_error_file_counts_once(world: World) -> None:
+    ask(world)
+    world.write("1.jsonl", _answered(1), _failed(2))
+    world.write("1_errors.jsonl", _failed(2))
+    world.sync()
+    found = world.rows("SELECT file_path, reason, detail FROM raw.rejected_rows ORDER BY file_path")
+    assert [row[:2] for row in found] == [("1.jsonl", "failed_response"), ("1_errors.jsonl", "superseded")]
+    assert str(found[1][2]).endswith("the same request failed and counts at 1.jsonl:2")
+    assert world.rows("SELECT sum(rejected) FROM raw.rejection_counts WHERE is_counted") == [(1,)]
 
 
 DOUBTFUL = ["None", " nan ", "NULL", "N/A", "Error code: 429 - {'error': 'limit'}"]

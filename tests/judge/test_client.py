@@ -394,3 +394,20 @@ def test_another_model_that_answers_is_said_once(judge: FakeJudge) -> None:
     asyncio.run(run())
     assert len(lines) == 1
     assert "says that 'TinyLlama-1.1B' answered" in lines[0]
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 429, 500])
+@pytest.mark.parametrize(
+    "words", ["Invalid API key", "insufficient credits", "context length", "the model", "try again in 90 s"]
+)
+def test_the_words_of_a_quoted_answer_do_not_say_what_is_wrong(status: int, words: str) -> None:
+    """A server may quote the prompt that it refuses, and people ask about errors."""
+    body = json.dumps({"error": {"message": f"rejected by policy: «Сервер пишет: {words}»"}}).encode()
+    plain = json.dumps({"error": {"message": "rejected by policy: «»"}}).encode()
+    found = read_error(status, {}, body, now=0.0, prompt=f"Сервер пишет: {words.upper()}. Почему?")
+    assert (found.kind, found.retry_after_s) == (read_error(status, {}, plain, now=0.0).kind, None)
+    own = read_error(status, {}, body, now=0.0, prompt="Столица?")
+    # Each of them speaks with some status.
+    speaks = {"Invalid API key": (400, 403), "context length": (400, 404, 500), "the model": (404,)}
+    if status in speaks.get(words, ()):
+        assert own.kind is not found.kind

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -9,12 +10,14 @@ import sys
 import textwrap
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pollux_dagster.core.work import Answer
 from pollux_dagster.judge import recovery
 from pollux_dagster.judge.server import (
     RestartRefusedError,
@@ -263,3 +266,22 @@ def test_a_stopped_run_keeps_its_verdicts(world: World, sent: signal.Signals, ma
     assert sealed_itself != may_lose
     in_flight, unflushed = 512, 256 if may_lose else 0
     assert len(world.scores()) >= len(answered) - in_flight - unflushed
+
+
+class _Stopped(BaseException):
+    """What Dagster raises on Ctrl-C is of no class that asyncio knows."""
+
+
+def test_a_stop_that_arrives_in_a_callback_of_the_loop_ends_the_evaluation(world: World) -> None:
+    """There the loop would only log it, as it does for any error but KeyboardInterrupt."""
+
+    def raise_it() -> None:
+        raise _Stopped
+
+    def answers() -> Iterator[Answer]:
+        yield from make_answers(3)
+        asyncio.get_running_loop().call_soon(raise_it)
+        yield from make_answers(3, start=3)
+
+    with pytest.raises(KeyboardInterrupt):
+        world.evaluate(answers())

@@ -24,7 +24,7 @@ def test_a_server_that_refuses_everything_ends_the_evaluation_early_and_says_why
     world.judge.otherwise = error(401, "Invalid key")
     with pytest.raises(EvaluationError, match="waiting does not help: HTTP 401: Invalid key"):
         world.evaluate(make_answers(200), limits=replace(QUICK, max_in_flight=16))
-    assert len(world.judge.calls) <= 16
+    assert len(world.judge.calls) <= 16 + 1  # and a harmless text
 
 
 def after(count: int, then: Answering) -> Answering:
@@ -37,10 +37,21 @@ def test_a_key_revoked_half_way_ends_the_evaluation_and_keeps_what_there_is(worl
     world.judge.otherwise = after(30, error(401, "Key revoked"))
     with pytest.raises(EvaluationError, match="waiting does not help: HTTP 401: Key revoked"):
         world.evaluate(make_answers(1_000), limits=replace(QUICK, max_in_flight=16))
-    assert len(world.judge.calls) <= 46
+    assert len(world.judge.calls) <= 46 + 1
     scores = {key: score for key, score in world.scores().items() if score is not None}
     assert len(scores) == 30
     assert scores.items() <= right_scores(20).items()
+
+
+@pytest.mark.parametrize("before", [0, 30])
+@pytest.mark.parametrize("refusal", [error(401, "Invalid key"), error(400, "invalid api key"), error(404, "no model")])
+def test_a_refusal_of_one_text_takes_no_server_out_whatever_it_says(
+    world: World, refusal: Answering, before: int
+) -> None:
+    world.judge.otherwise = lambda call: refusal(call) if "Плохой" in call.prompt else answer_well(call)
+    bad = Answer("Задание", None, "Плохой ответ", [("bad", "first")])
+    report = world.evaluate([*make_answers(before), bad, *make_answers(2, start=before)])
+    assert report.by_status == {"ok": 3 * (before + 2), "refused_by_server": 1}
 
 
 def test_a_server_that_only_throttles_ends_the_evaluation_instead_of_being_asked_for_ever(world: World) -> None:

@@ -232,6 +232,35 @@ def test_servers_none_of_which_may_come_back_end_the_evaluation_for_good(world: 
         world.evaluate(make_answers(40), server=attached(world.judge.url, second.url), limits=LIMITS)
 
 
+def test_what_is_so_of_all_servers_is_said_once_and_what_differs_with_the_server(
+    world: World, second: FakeJudge
+) -> None:
+    def without_seed(call: Call) -> Raw:
+        return error(400, "Unknown field: seed")(call) if "seed" in call.body else answer_well(call)
+
+    lines: list[str] = []
+    world.judge.otherwise = second.otherwise = without_seed
+    servers = attached(world.judge.url, second.url)
+    assert world.evaluate(make_answers(20), server=servers, limits=LIMITS, log=lines.append).by_status == {"ok": 60}
+    assert {call.body.get("seed") for judge in (world.judge, second) for call in judge.calls} > {None}
+    assert len([line for line in lines if "seed = " in line]) == 1, lines
+
+    def refusing(why: str) -> Callable[[], ServerHandle]:
+        def attach() -> ServerHandle:
+            raise AddressError(why)
+
+        return attach
+
+    with pytest.raises(AddressError) as raised:
+        attach_all({f"http://{name}:1/v1": refusing(f"{name}:1 wants a key") for name in "abc"}, lines.append)
+    assert str(raised.value) == "a:1 wants a key (the same for b:1, c:1)"
+    with pytest.raises(AddressError) as raised:
+        attach_all(
+            {"http://a:1/v1": refusing("a:1 wants a key"), "http://b:1/v1": refusing("b:1 serves 'x'")}, lines.append
+        )
+    assert str(raised.value) == "a:1 wants a key\nb:1 serves 'x'"
+
+
 def test_servers_with_different_models_are_refused_and_both_named(world: World, second: FakeJudge) -> None:
     second.model = "pollux-32b"
     with pytest.raises(AddressError) as raised:
@@ -284,7 +313,7 @@ def test_servers_none_of_which_answers_are_an_error_that_names_each(second: Fake
     with pytest.raises(AttachError) as raised:
         attached(second.url, "http://127.0.0.1:9/v1")
     assert not isinstance(raised.value, AddressError)
-    assert second.url in str(raised.value) and "http://127.0.0.1:9/v1" in str(raised.value)
+    assert name(second) in str(raised.value) and "127.0.0.1:9" in str(raised.value)
 
 
 @pytest.mark.parametrize("servers", [2, 3])

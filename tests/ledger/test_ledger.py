@@ -472,3 +472,26 @@ def test_the_segment_schema_marks_what_the_table_requires() -> None:
     create_schema(con)
     nullable = {row[0]: row[2] == "YES" for row in con.execute("DESCRIBE judging.verdicts").fetchall()}
     assert {field.name: field.nullable for field in SCHEMA} == nullable
+
+
+def test_sealing_imports_no_pandas_and_keeps_every_value(tmp_path: Path) -> None:
+    code = """
+import sys
+from pathlib import Path
+import pyarrow.parquet as pq
+from pollux_dagster.ledger.segments import SCHEMA, seal
+full = {field.name: "т\\x00екст 🙂" for field in SCHEMA} | dict(
+    score=1, prompt_tokens=2**40, completion_tokens=0, cached_tokens=1, attempts=3, latency_s=2,
+    created_at="2026-11-27T01:02:03.000004+00:00", level_probabilities=[0, 0.5, None][:2],
+)
+poor = {name: full[name] for name in SCHEMA.names if not SCHEMA.field(name).nullable}
+path = seal([dict(full), dict(poor)], Path(sys.argv[1]), "base")
+assert "pandas" not in sys.modules
+first, second = pq.read_table(path).to_pylist()
+assert pq.read_schema(path).equals(SCHEMA)
+assert first.pop("created_at").isoformat() == full.pop("created_at")
+assert first == full and list(map(type, first.values())).count(float) == 2, first
+assert [second[name] for name in SCHEMA.names if SCHEMA.field(name).nullable] == [None] * 7, second
+"""
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -204,9 +204,46 @@ def test_it_can_be_narrowed_to_some_models(published: Path, tmp_path: Path) -> N
     assert "Of the models shown," in page.text
     assert "the best" not in page.text
     assert {at["data-model"] for _, at in page.elements if "data-model" in at} == {"0", "1"}
+    with duckdb.connect(str(published), read_only=True) as con:
+        shown = con.execute(
+            "SELECT count(DISTINCT prompt_id), count(*), (SELECT count(DISTINCT verdict_key) FROM staging.scores "
+            "JOIN judging.verdicts USING (verdict_key) WHERE model_id <> ?) FROM raw.model_outputs WHERE model_id <> ?",
+            [ALPHA, ALPHA],
+        ).fetchone()
+    assert shown is not None
+    for what, n in zip(("instructions", "answers", "verdicts"), shown, strict=True):
+        assert f"{what} {TEXTS[f'count_{what}']['ru']} {n} " in page.text, what
     with pytest.raises(UnknownModelError, match=f"got nobody; it has .*{ALPHA}"):
         write_report(published, tmp_path / "none.html", models=["nobody"])
     assert not (tmp_path / "none.html").exists()
+
+
+TEXTS = tomllib.loads((PACKAGE / "texts.toml").read_text())
+
+
+def test_a_mean_without_an_interval_has_no_empty_brackets() -> None:
+    [row] = board(("a", 0.5, 1, 1, []))
+    (_, values), *_ = sentences([row | {"ci_low": None, "ci_high": None}], None, None, None)
+    assert values["interval"] == ""
+    (_, values), *_ = sentences([row], None, None, None)
+    assert values["interval"] == " (0.400–0.600)"
+
+
+@pytest.mark.parametrize(("tokens", "is_shown"), [(0, False), (7, True)])
+def test_the_two_caches_are_told_apart(
+    changed: Callable[..., Path], tmp_path: Path, tokens: int, is_shown: bool
+) -> None:
+    """A server's metrics tell of its prefix cache where its replies do not: no zero stands beside them."""
+    details = "json_object('judge_id', judge_id, 'requested', 3, 'cached', 5, 'prefix_cache_hit_share', 0.435)"
+    target = changed(
+        f"INSERT INTO meta.runs SELECT 'r', 'judge', now(), now(), {details}, 9 FROM meta.judges",
+        f"UPDATE judging.verdicts SET cached_tokens = {tokens}",
+    )
+    write_report(target, tmp_path / "cached.html")
+    page = Page(tmp_path / "cached.html")
+    assert "43.5 %" in page.text
+    assert TEXTS["cache_hits"]["en"] in page.text and TEXTS["kept"]["en"] in page.text
+    assert (TEXTS["cached_tokens"]["en"] in page.text) == is_shown
 
 
 def board(*models: tuple[str, float, int, int, list[str]]) -> list[dict[str, object]]:

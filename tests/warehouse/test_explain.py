@@ -411,3 +411,60 @@ def test_an_answer_is_shown_with_every_judges_verdicts_apart(con: duckdb.DuckDBP
         assert judged.requests[0]["is_gate"]
     assert len(found.judged) == 2
     assert PROMPTS["p1"] == found.instruction["task_type"]
+
+
+@pytest.mark.parametrize(
+    ("mart", "options"),
+    [
+        ("marts.task_quality", {"task": ""}),
+        ("marts.criterion_quality", {"criterion": criterion_id("style")}),
+    ],
+)
+def test_a_row_that_a_mart_has_lost_is_missed(
+    changed: Callable[[str], Path], con: duckdb.DuckDBPyConnection, mart: str, options: dict[str, str]
+) -> None:
+    if "task" in options:
+        first = rows(con, "SELECT task_type FROM marts.task_quality WHERE grain = 'model_task'")[0]
+        options = {"task": first["task_type"]}
+    home = changed(f"DELETE FROM {mart} WHERE model_id = '{ALPHA}'")
+    with reading(home) as lossy:
+        wanted = Wanted(ALPHA, JUDGE, options.get("task"), options.get("criterion"))
+        walked = walk_back(lossy, wanted, home, "pollux-4b")
+        said = " ".join(printed(lossy, walked, home).split())
+    assert f"MISSING: {mart} has no row of it, though staging.scores has" in said
+    assert "do not use this publication" in said
+    assert f"; {mart}" not in said
+    assert isinstance(walked, list) and not walked[0].recomputed["agrees"]
+
+
+def test_a_pair_that_the_comparison_has_lost_is_missed(changed: Callable[[str], Path]) -> None:
+    with (
+        reading(changed("DELETE FROM statistics.pairwise_comparison")) as lossy,
+        pytest.raises(SelectionError, match=r"marts\.pairwise_comparison has no row of .* scored both"),
+    ):
+        compare(lossy, ALPHA, BETA, None, 5)
+
+
+def test_a_key_is_named_by_any_digits_that_only_it_begins_with(con: duckdb.DuckDBPyConnection) -> None:
+    keys = sorted(row["verdict_key"] for row in rows(con, "SELECT DISTINCT verdict_key FROM staging.scores"))
+    digits = next(each for each in range(4, 64) if sum(key.startswith(SHARED[:each]) for key in keys) == 1)
+    for given in (SHARED[:digits], SHARED[:digits].upper()):
+        assert explain_verdict(con, given.lower()).verdict_key == SHARED
+        walked = walk_back(con, Wanted(given), Path("home"), "pollux-4b")
+        assert getattr(walked, "verdict_key", None) == SHARED
+    with pytest.raises(SelectionError) as raised:
+        explain_verdict(con, "")
+    first, *listed = str(raised.value).splitlines()
+    assert first == f"the keys of {len(keys)} verdicts begin with ; give more of it:"
+    assert listed[0].startswith(f"{keys[0][:16]}  ") and listed[-1] == f"and {len(keys) - 8} more"
+    with pytest.raises(SelectionError, match="a verdict key that begins with beef, and no model has that name"):
+        walk_back(con, Wanted("beef"), Path("home"), "pollux-4b")
+
+
+def test_a_table_in_a_file_is_as_wide_as_its_rows(published: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "pollux_dagster.cli", "explain", ALPHA, "--judge", JUDGE, "--home", str(tmp_path)]
+    (tmp_path / "published").symlink_to(published.parent)
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    start = next(at for at, line in enumerate(said) if line.startswith("Worst answers"))
+    table = said[start + 3 : said.index("", start + 1) if "" in said[start:] else None]
+    assert all(line[:1] != " " for line in table if line), table  # no row goes on in a second line

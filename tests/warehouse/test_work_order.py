@@ -7,12 +7,16 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from pollux_dagster.app.news import settled_lines
 from pollux_dagster.core.work import Answer
 from pollux_dagster.warehouse.requests import (
     WorkOrder,
+    has_pending,
     iter_work_order,
     pending_requests,
     refresh_requests,
+    settled_failures,
+    unknown_criteria,
 )
 from tests.warehouse.tiny_world import (
     ALPHA,
@@ -163,6 +167,50 @@ def test_only_ok_verdicts_count_as_done(world: TinyWorld) -> None:
     assert made.cached == sum(status == "ok" for status in plan.values())
     assert made.retried == sum(status not in ("ok", MISSING) for status in plan.values())
     assert made.total == made.cached + made.pending
+
+
+def test_a_request_that_failed_alike_in_three_runs_is_asked_only_where_that_is_wanted(world: TinyWorld) -> None:
+    refresh_requests(world.con, judge_id=JUDGE, model_ids=None)
+    alike, unlike, away = sorted(key for *_, key in keys_of(world.con))[:3]
+    for run in range(3):
+        failed = {alike: "off_scale", unlike: ("off_scale", "truncated")[run % 2], away: "transport_error"}
+        rows = [verdict_row(key, status, None, minute=run, run_id=f"run-{run}") for key, status in failed.items()]
+        world.load([*rows, *rows], f"{run}.parquet")  # a run counts once, however often it asked
+        made, _ = order(world)
+        assert made.settled == (run == 2)
+        assert settled_failures(world.con, judge_id=JUDGE) == ({"off_scale": 1} if run == 2 else {})
+    asked = {key for item in order(world)[1] for key, _ in item.requests}
+    assert {alike, unlike, away} - asked == {alike}
+    wanted = pending_requests(
+        world.con, judge_id=JUDGE, model_ids=None, target=world.folder / "f.parquet", retry_settled=True
+    )
+    assert alike in {key for item in iter_work_order(wanted.path) for key, _ in item.requests}
+    assert (wanted.settled, wanted.pending) == (0, 30)
+    assert world.con.execute("SELECT sum(verdicts) FROM judging.coverage").fetchone() == (0,)  # it stays a failure
+    world.load([verdict_row(alike, "ok", 1.0, minute=9)], "ok.parquet")
+    assert settled_failures(world.con, judge_id=JUDGE) == {}
+
+
+def test_what_is_settled_is_no_reason_for_a_run(world: TinyWorld) -> None:
+    refresh_requests(world.con, judge_id=JUDGE, model_ids=None)
+    keys = {key for *_, key in keys_of(world.con)}
+    for run in range(3):
+        assert has_pending(world.con, judge_id=JUDGE)
+        failed = [verdict_row(key, "off_scale", None, minute=run, run_id=f"run-{run}") for key in keys]
+        world.load(failed, f"{run}.parquet")
+    assert not has_pending(world.con, judge_id=JUDGE)
+    assert settled_lines(world.con, JUDGE) == [
+        "30 requests failed in the same way in 3 runs (off_scale: 30) and are not asked for again: they stay failures "
+        "and count against coverage; `pollux run --force` asks for them"
+    ]
+
+
+def test_the_criteria_that_a_judge_does_not_know_are_named(world: TinyWorld) -> None:
+    names = sorted({name for (name,) in world.con.execute("SELECT criteria_name FROM raw.criteria").fetchall()})
+    assert unknown_criteria(world.con, names) == []
+    assert unknown_criteria(world.con, names[1:]) == names[:1]
+    world.con.execute("DELETE FROM raw.model_outputs")
+    assert unknown_criteria(world.con, []) == []  # nobody is asked
 
 
 def test_nothing_pending_is_an_empty_order(world: TinyWorld) -> None:

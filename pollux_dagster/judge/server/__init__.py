@@ -24,7 +24,7 @@ from pollux_dagster.judge.server.registry import (
     remove_unused_servers,
     stop_server,
 )
-from pollux_dagster.judge.server.replicas import Servers, attach_all
+from pollux_dagster.judge.server.replicas import Servers, attach_all, said_once
 from pollux_dagster.judge.server.spec import ServerSpec
 
 __all__ = [
@@ -46,5 +46,6 @@ __all__ = [
     "list_servers",
     "managed_server",
     "remove_unused_servers",
+    "said_once",
     "stop_server",
 ]

@@ -5,7 +5,7 @@ All have to serve the same model. One that does not answer is left out while oth
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -67,12 +67,15 @@ def attach_all(attach: Mapping[str, Callable[[], ServerHandle]], log: Callable[[
     with ThreadPoolExecutor(min(len(attach), _AT_ONCE)) as pool:
         found = dict(zip(attach, pool.map(_found, attach.values()), strict=True))
     handles = [each for each in found.values() if not isinstance(each, AttachError)]
-    errors = [each for each in found.values() if isinstance(each, AttachError)]
-    served = [f"{handle.endpoint.server} serves {handle.endpoint.model!r}" for handle in handles]
-    if wrong := [error for error in errors if isinstance(error, AddressError)]:
-        raise AddressError("\n".join([*map(str, wrong), *served]))
+    errors = {urlsplit(url).netloc: each for url, each in found.items() if isinstance(each, AttachError)}
+    served = [
+        (handle.endpoint.server, f"{handle.endpoint.server} serves {handle.endpoint.model!r}") for handle in handles
+    ]
+    if wrong := [(name, str(error)) for name, error in errors.items() if isinstance(error, AddressError)]:
+        raise AddressError("\n".join([*said_once(wrong), *said_once(served)]))
+    said = said_once((name, str(error)) for name, error in errors.items())
     if not handles:
-        raise AttachError("none of the judge's servers can be used:\n" + "\n".join(map(str, errors)))
+        raise AttachError("none of the judge's servers can be used:\n" + "\n".join(said))
     first = handles[0].endpoint
     for handle in handles:
         _require_same_model(handle.endpoint, first)
@@ -82,9 +85,20 @@ def attach_all(attach: Mapping[str, Callable[[], ServerHandle]], log: Callable[[
         _require_same_model(handle.endpoint, first)
         return handle
 
-    for error in errors:
-        log(f"a server of the judge is left out until it answers: {error}")
+    for text in said:
+        log(f"a server of the judge is left out until it answers: {text}")
     return Servers(tuple(Replica(urlsplit(url).netloc, each, partial(again, url)) for url, each in found.items()))
+
+
+def said_once(said: Iterable[tuple[str, str]]) -> list[str]:
+    """What servers, each with its name, have to say: a text that differs only in the name stands there once."""
+    alike: dict[str, list[tuple[str, str]]] = {}
+    for name, text in said:
+        alike.setdefault(text.replace(name, ""), []).append((name, text))
+    return [
+        text + (f" (the same for {', '.join(name for name, _ in others)})" if others else "")
+        for (_, text), *others in alike.values()
+    ]
 
 
 def _found(attach: Callable[[], ServerHandle]) -> ServerHandle | AttachError:

@@ -15,6 +15,11 @@ CREATE TABLE IF NOT EXISTS judging.verdicts (
 );
 -- The probability of each of the criterion's levels, in their order; NULL where it was not asked for.
 ALTER TABLE judging.verdicts ADD COLUMN IF NOT EXISTS level_probabilities DOUBLE[];
+-- Which runs a request failed in, and how; failures of the transport say nothing about the request and are left out.
+CREATE TABLE IF NOT EXISTS judging.failures (
+    verdict_key VARCHAR NOT NULL, status VARCHAR NOT NULL, run_id VARCHAR NOT NULL,
+    PRIMARY KEY (verdict_key, status, run_id)
+);
 -- Identifies a verdict: the judge and hashes of every text it was shown. The formula must not change: keys are
 -- recorded.
 CREATE MACRO IF NOT EXISTS judging.verdict_key(judge_id, answer_key, criterion_key, repeat_index) AS

@@ -275,10 +275,10 @@ def simulate_designs(rng: np.random.Generator, evaluations: int) -> Iterator[Row
             held = _coverage(low[given], high[given], np.broadcast_to(truth, given.shape)[given])
             row |= {f"{name} {key}": value for key, value in held.items()}
             row[f"{name} bias"] = round(float((np.nanmean(mean, axis=0) - truth).mean()), 4)
-        weighing = np.array([one.weighting_effect for one in weighted])
+        worth = np.array([one.effective_clusters / one.labelled_clusters for one in weighted])
         noticed = np.array([one.chance_of_shift for one in unweighted]) < 0.01
-        row |= {"labels lost to weights": round(100 * float(1 - 1 / weighing.mean()), 1)}
-        yield {**row, "noticed without": round(100 * float(noticed.mean()), 1), "given": round(100 * float(given.mean()), 1)}
+        row |= {"effective": round(100 * float(worth.mean()), 1)}
+        yield {**row, "noticed": round(100 * float(noticed.mean()), 1)}
 
 
 def simulate_ends(rng: np.random.Generator, evaluations: int) -> Iterator[Row]:

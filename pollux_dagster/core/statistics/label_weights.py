@@ -7,13 +7,11 @@ import numpy as np
 from pollux_dagster.core.statistics.clusters import Booleans, Floats, Integers
 
 
-def label_weights(
-    labelled: Booleans, probability: Floats, rounds: Integers, models: Integers, n_models: int
-) -> Floats:
+def label_weights(labelled: Booleans, probability: Floats, rounds: Integers, models: Integers, n_models: int) -> Floats:
     """The weight of each labelled row, (rows,): 1 on average over the labelled rows of a model, 0 for other rows.
 
-    probability: (rows,) in (0, 1], with which the row's round drew it, NaN where nobody stated it. rounds: (rows,) codes
-    in the order of the draws. Each draw is made from the rows that had no label before it. Only the ratios of the
+    probability: (rows,) in (0, 1], with which the row's round drew it, NaN where nobody stated it. rounds: (rows,)
+    codes in the order of the draws. Each draw is made from the rows that had no label before it. Only the ratios of the
     probabilities within a round matter, so a round of which a random part was labelled is used as it is.
 
     - No probability is stated for a model, or all are and they are equal within its rounds: every weight is exactly 1.

@@ -46,11 +46,10 @@ def calibrated_quality(
     Where people scored all answers, or all but those of one instruction, there is nothing to calibrate with: the
     labels' own mean and interval are the result, and how they were drawn no longer matters.
     """
-    rows = con.execute(_JUDGED, [judge_id]).pl()
-    rows = rows.join(human_final_scores(con, people), on=ITEM, how="left", maintain_order="left")
+    rows = judged_and_rated(con, judge_id, people)
     models, clusters = encode(rows, "model_id"), encode(rows, "prompt_id")
     rated = rows["gold"].is_not_null()
-    whole = rows.select(pl.col("gold").is_not_null().all().over("model_id", "prompt_id", "sample_index")).to_series()
+    whole = rows["is_labelled"]
     in_part = np.bincount(models.codes[(rated & ~whole).to_numpy()], minlength=len(models)) > 0
     label = np.where(whole.to_numpy(), rows["gold"].fill_null(float("nan")).to_numpy(), np.nan)
     left_over = np.bincount(_models_of_answers(rows.filter(~whole), models.names), minlength=len(models))
@@ -95,6 +94,15 @@ def calibrated_quality(
         judge_weight=pl.Series(np.where(found.enough & ~complete, found.weight, np.nan)),
         expected_weight=pl.Series(np.where(found.enough & ~complete, found.expected_weight, np.nan)),
     )
+
+
+def judged_and_rated(con: duckdb.DuckDBPyConnection, judge_id: str, people: HumanScores) -> pl.DataFrame:
+    """One row per item that the judge scored: ITEM, score, expected, has_expectation, people's gold where they gave it,
+    and is_labelled, whether they did for all rows of the answer. Scores are in [0, 1], after the gate rule.
+    """
+    rows = con.execute(_JUDGED, [judge_id]).pl()
+    rows = rows.join(human_final_scores(con, people), on=ITEM, how="left", maintain_order="left")
+    return rows.with_columns(is_labelled=pl.col("gold").is_not_null().all().over(*ANSWER))
 
 
 def _statuses(found: CalibratedMeans, complete: Booleans, in_part: Booleans) -> list[str]:

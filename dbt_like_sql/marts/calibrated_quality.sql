@@ -94,8 +94,8 @@ checks:
       WHERE sampling = 'stated for some' ORDER BY judge_id, model_id
   - name: no_label_outweighs_others_fifty_times
     description: >
-      Probabilities within a model's labels differ by a factor of 50 at most. Beyond that intervals are too narrow,
-      because few answers with a small probability are seen. Draw with less uneven probabilities.
+      No label of a model weighs more than 50 times as much as another. Beyond that intervals can be too narrow, because
+      answers with a small probability are rarely seen. Draw with less uneven probabilities.
     severity: warn
     sql: >
       SELECT judge_id, model_id, status, n_labelled, n_effective_clusters, weight_ratio FROM marts.calibrated_quality

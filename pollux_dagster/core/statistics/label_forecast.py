@@ -73,8 +73,7 @@ def probabilities(design: Design, number: int, square: Floats, strata: Integers)
     if design == "uniform":
         return np.full(answers, min(number / answers, 1.0))
     if design == "stratified":
-        in_stratum = np.bincount(strata).astype(np.float64)
-        return _capped(1 / in_stratum[strata], number)
+        return _capped(1 / np.bincount(strata)[strata].astype(np.float64), number)
     root = np.sqrt(square)
     if root.sum() == 0:
         return np.full(answers, min(number / answers, 1.0))
@@ -91,7 +90,8 @@ def _capped(sizes: Floats, number: int) -> Floats:
         chance = np.where(sure, 1.0, (number - int(sure.sum())) * left / left.sum())
         above = chance > 1 + 1e-12
         if not above.any():
-            return np.minimum(chance, 1.0)
+            capped: Floats = np.minimum(chance, 1.0)
+            return capped
         sure |= above
 
 

@@ -87,7 +87,8 @@ checks:
   - name: all_labels_of_a_model_state_how_they_were_drawn_or_none
     description: >
       Where some labels of a model state the probability of their answer, all do, one for all criteria. Those without
-      stand for their own answers only, because nobody knows how these were chosen.
+      stand for their own answers only, because nobody knows how these were chosen. If they were a random part, state one
+      probability for all of them, uniform, in no or an earlier round.
     severity: warn
     sql: >
       SELECT judge_id, model_id, status, n_labelled, n_without_probability FROM marts.calibrated_quality

@@ -6,6 +6,7 @@ import unicodedata
 
 import pytest
 
+from pollux_dagster.warehouse.schema import create_schema
 from tests.ingest.landing_world import RUBRIC, World, answer, instruction
 
 
@@ -105,6 +106,26 @@ def test_two_probabilities_in_one_round_are_refused_with_both_named(asked: World
         assert 'round "2026-11-02"' in detail
         assert "0.25 (a.jsonl:1) and 0.5 (b.jsonl:1)" in detail
     assert asked.rows("SELECT annotator FROM raw.human_scores") == [("Вера",)]
+
+
+def test_a_home_from_before_the_sampling_fields_reads_them_and_keeps_its_keys(asked: World) -> None:
+    asked.write("m.jsonl", answer(1))
+    asked.write("people.jsonl", _score(**_DRAWN))
+    asked.sync()
+    answers = (
+        "SELECT prompt_id, model_id, answer_hash, instruction_hash FROM raw.model_outputs "
+        "JOIN raw.instructions USING (prompt_id)"
+    )
+    before = asked.rows(answers)
+    for schema in ("landing", "raw"):
+        for column in ("sampling_probability", "sampling_design", "sampling_round"):
+            asked.con.execute(f"ALTER TABLE {schema}.human_scores DROP COLUMN {column}")
+    asked.con.execute("UPDATE landing.files SET reader_version = 6")
+    asked.con.execute("UPDATE landing.resolution SET fingerprint = 'of the earlier reader'")
+    create_schema(asked.con)
+    asked.sync()
+    assert asked.rows("SELECT sampling_probability, sampling_design FROM raw.human_scores") == [(0.25, "informative")]
+    assert asked.rows(answers) == before
 
 
 def _wide(**fields: object) -> dict[str, object]:

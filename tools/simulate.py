@@ -22,6 +22,7 @@ from pollux_dagster.core.statistics.agreement import METRICS, Estimate, agreemen
 from pollux_dagster.core.statistics.comparison import compare_all, rank_models
 from pollux_dagster.core.statistics.expectation import compare_with_number
 from pollux_dagster.core.statistics.intervals import clustered_means
+from pollux_dagster.core.statistics.label_weights import label_weights
 from pollux_dagster.core.statistics.ppi import CalibratedMeans, calibrated_means
 from tools import simulate_worlds as worlds
 
@@ -220,6 +221,66 @@ def simulate_proxies(rng: np.random.Generator, evaluations: int) -> Iterator[Row
         yield row
 
 
+Drawn = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+def _draw_labels(rng: np.random.Generator, design: str, seen: np.ndarray, task: np.ndarray, number: int) -> Drawn:
+    """One model's answers to label: whether each is labelled, its probability (NaN where nobody states one), its round.
+
+    seen: (instructions,) the judge's mean score of the answer, by which the informative draw prefers low ones.
+    """
+    low, rounds = 1.1 - seen, np.zeros(len(seen), dtype=np.int64)
+    if design == "uniform":
+        return *worlds.draw_unequal(rng, np.ones(len(seen)), number), rounds
+    if design == "stratified":
+        return *worlds.draw_unequal(rng, 1 / np.bincount(task)[task], number), rounds
+    if design == "informative":
+        return *worlds.draw_unequal(rng, low, number), rounds
+    chosen, chance = np.zeros(len(seen), dtype=bool), np.full(len(seen), np.nan)
+    if design == "informative, then uniform":
+        chosen, chance = worlds.draw_unequal(rng, low, number // 2)
+        rest = (~chosen).astype(float)
+    else:  # a third of the labels are the answers with the lowest scores, and nobody says so
+        chosen[np.argsort(seen)[: number // 3]] = True
+        rest = low * ~chosen
+    second, second_chance = worlds.draw_unequal(rng, rest, number - int(chosen.sum()))
+    return chosen | second, np.where(second, second_chance, chance), second.astype(np.int64)
+
+
+DESIGNS = ("uniform", "stratified", "informative", "informative, then uniform", "a third by score, then informative")
+
+
+def simulate_designs(rng: np.random.Generator, evaluations: int) -> Iterator[Row]:
+    """Five models, 300 instructions of 4 criteria in 4 tasks, each model's answers drawn to be labelled by a design.
+    Weighted by their probabilities, and as if they were a random part.
+    """
+    shifts, biases = np.linspace(-0.4, 0.2, 5), np.linspace(-0.5, 0.5, 5)
+    model, cluster = np.repeat(np.arange(5), 1200), np.tile(np.repeat(np.arange(300), 4), 5)
+    for shape, design, labelled in itertools.product(("even", "piled up at 2", "two heaps"), DESIGNS, (20, 40, 80)):
+        truth = np.array([worlds.mean_over_tasks(shape, s) for s in shifts])
+        weighted: list[CalibratedMeans] = []
+        unweighted: list[CalibratedMeans] = []
+        for _ in range(evaluations):
+            gold, judge, task = worlds.draw_tasks(rng, shifts, biases, (300, 4), shape, 0.5)
+            drawn = [_draw_labels(rng, design, seen, task, labelled) for seen in judge.mean(axis=2)]
+            chosen, chance, rounds = (np.repeat(np.concatenate(part), 4) for part in zip(*drawn, strict=True))
+            known = np.where(chosen, gold.ravel(), np.nan)
+            weights = label_weights(chosen, np.where(chosen, chance, np.nan), rounds, model, 5)
+            weighted.append(calibrated_means(judge.ravel(), known, model, cluster, 5, label_weights=weights))
+            unweighted.append(calibrated_means(judge.ravel(), known, model, cluster, 5))
+        row: Row = {"scores": shape, "design": design, "labelled": labelled}
+        for name, every in {"weighted": weighted, "unweighted": unweighted}.items():
+            mean, low, high = (np.array([getattr(one, side) for one in every]) for side in ("mean", "low", "high"))
+            given = ~np.isnan(low)
+            held = _coverage(low[given], high[given], np.broadcast_to(truth, given.shape)[given])
+            row |= {f"{name} {key}": value for key, value in held.items()}
+            row[f"{name} bias"] = round(float((np.nanmean(mean, axis=0) - truth).mean()), 4)
+        worth = np.array([one.effective_clusters / one.labelled_clusters for one in weighted])
+        noticed = np.array([one.chance_of_shift for one in unweighted]) < 0.01
+        row |= {"effective": round(100 * float(worth.mean()), 1)}
+        yield {**row, "noticed": round(100 * float(noticed.mean()), 1)}
+
+
 def simulate_ends(rng: np.random.Generator, evaluations: int) -> Iterator[Row]:
     """Three models at the top of the scale: a share of the instructions falls by a half on 7 of 10 criteria."""
     for falls, criteria, labelled in itertools.product((0.02, 0.05, 0.1, 0.2), (1, 4), (15, 30, 60)):
@@ -262,6 +323,7 @@ TABLES: dict[str, tuple[Callable[[np.random.Generator, int], Iterator[Row]], int
     "differences": (simulate_differences, 1),
     "calibration": (simulate_calibration, 1),
     "proxies": (simulate_proxies, 1),
+    "designs": (simulate_designs, 1),
     "ends": (simulate_ends, 1),
 }
 

@@ -135,6 +135,50 @@ def draw_believed(
     return levels(ease, shape), number, expectation
 
 
+TASKS = {0.6: 0.5, 0.2: 0.25, -0.2: 0.15, -0.6: 0.1}
+"""How easy a task's instructions are, in latent standard deviations, and its share of them."""
+
+
+def draw_tasks(
+    rng: np.random.Generator, shifts: np.ndarray, biases: np.ndarray, size: tuple[int, int], shape: str, noise: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """People's and the judge's scores, (models, *size) for instructions and criteria, and the task of each instruction.
+
+    As in draw_judged with the correlation `middle`, on tasks that are easy in part and of unequal size.
+    """
+    task = rng.choice(len(TASKS), size[0], p=list(TASKS.values()))
+    ease = latent(rng, (len(shifts), *size), CORRELATION["middle"]) + shifts[:, None, None]
+    ease += np.array(list(TASKS))[task][:, None]
+    seen = ease + biases[:, None, None] + noise * rng.standard_normal(ease.shape)
+    return levels(ease, shape), levels(seen, shape), task
+
+
+def mean_over_tasks(shape: str, shift: float) -> float:
+    """True mean on [0, 1] of draw_tasks for a model whose latent number is moved by shift."""
+    return sum(share * mean_score(shape, shift + easy) for easy, share in TASKS.items())
+
+
+def draw_unequal(rng: np.random.Generator, sizes: np.ndarray, number: int) -> tuple[np.ndarray, np.ndarray]:
+    """A draw of `number` of the units with probabilities in proportion to `sizes`: whether each is drawn, and its
+    probability.
+
+    Systematic in a random order (Madow 1949); a unit whose probability would exceed 1 is drawn surely.
+    """
+    sure = np.zeros(len(sizes), dtype=bool)
+    probability = np.ones(len(sizes))
+    while True:
+        left = np.where(sure, 0.0, sizes)
+        probability = np.where(sure, 1.0, (number - sure.sum()) * left / left.sum())
+        if probability.max() <= 1 + 1e-12:
+            break
+        sure |= probability > 1
+    order = rng.permutation(len(sizes))
+    steps = np.floor(np.cumsum(probability[order]) + rng.random() + 1e-9)
+    drawn = np.zeros(len(sizes), dtype=bool)
+    drawn[order] = np.diff(steps, prepend=0.0) > 0
+    return drawn, np.minimum(probability, 1.0)
+
+
 def draw_near_the_top(
     rng: np.random.Generator, falls: float, shape: tuple[int, int, int]
 ) -> tuple[np.ndarray, np.ndarray]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from statistics import median
 from uuid import uuid4
 
 import duckdb
@@ -14,6 +16,7 @@ from pollux_dagster.runs.home_lock import only_run
 from pollux_dagster.settings import Settings
 from pollux_dagster.warehouse.connection import connect
 from pollux_dagster.warehouse.contracts import few_rows_are_rejected
+from pollux_dagster.warehouse.label_forecast import LabelForecast, forecast_labels
 from pollux_dagster.warehouse.schema import create_schema
 from pollux_dagster.warehouse.verdicts import load_verdicts
 from pollux_dagster.warehouse.workload import ComparisonPlan, DryRun, dry_run, plan_comparison
@@ -30,6 +33,8 @@ class LandingPlan:
     files: tuple[Examined, ...] = ()
     holding_back: tuple[str, ...] = ()
     """What would keep a run from publishing after it has judged, one sentence each."""
+    labels: tuple[LabelForecast, ...] = ()
+    """What more labels would buy; empty where there are none to forecast from."""
 
 
 def plan_landing(settings: Settings, *, difference: float, power: float) -> LandingPlan:
@@ -64,8 +69,52 @@ def plan_landing(settings: Settings, *, difference: float, power: float) -> Land
             )
         except ValueError as error:
             why_not = str(error)
+        labels = _label_forecast(con, identity.judge_id, settings)
         files, held = examined_files(con), _holding_back(con, settings)
-        return LandingPlan(identity.judge_name, pending, comparison, why_not, files, held)
+        return LandingPlan(identity.judge_name, pending, comparison, why_not, files, held, labels)
+
+
+def label_forecast(settings: Settings) -> tuple[LabelForecast, ...]:
+    """What more labels would buy, by the people's scores that have landed by now and the judge's scores of the last
+    run; empty where there are too few of either.
+
+    Raises:
+        HomeBusyError, WarehouseLockedError: as plan_landing.
+    """
+    use = Resources.of(settings)
+    with only_run(settings.home), closing(connect(settings.warehouse)) as con:
+        create_schema(con)
+        use.landing.sync(con, f"plan-{uuid4()}")
+        return _label_forecast(con, use.judge.identity().judge_id, settings)
+
+
+def _label_forecast(con: duckdb.DuckDBPyConnection, judge_id: str, settings: Settings) -> tuple[LabelForecast, ...]:
+    try:
+        found = forecast_labels(con, judge_id, aggregation=settings.human_aggregation, proxy=settings.calibration_proxy)
+    except (ValueError, duckdb.CatalogException):  # too few labels, or staging.scores was never built
+        return ()
+    return tuple(found)
+
+
+def label_lines(forecasts: Sequence[LabelForecast]) -> list[str]:
+    """What more labels buy, one line for each number of them: the median over the models by design."""
+    lines = []
+    now = [one.half_width_now for one in {one.model_id: one for one in forecasts}.values()]
+    present = f"{median(known):.3f} now" if (known := [width for width in now if width is not None]) else "none now"
+    for more in dict.fromkeys(one.more for one in forecasts):
+        widths = {
+            design: [one.half_width for one in forecasts if (one.more, one.design) == (more, design)]
+            for design in dict.fromkeys(one.design for one in forecasts)
+        }
+        said = (
+            f"{median(each):.3f} {design}" if (each := [w for w in of if w is not None]) else f"no interval {design}"
+            for design, of in widths.items()
+        )
+        lines.append(
+            f"{more} more answers labelled, spread over the models: expected half-width of a calibrated mean "
+            f"{', '.join(said)} (median of the models; {present})"
+        )
+    return lines
 
 
 def _holding_back(con: duckdb.DuckDBPyConnection, settings: Settings) -> tuple[str, ...]:
@@ -106,6 +155,7 @@ def plan_lines(plan: LandingPlan) -> list[str]:
         f"the {comparison.instructions_now} present instructions detect one of {comparison.detectable_now:.3f}",
         f"that is {comparison.requests:,} requests and {tokens_text} tokens for both, {_hours(comparison.hours)}",
         f"labels for the same difference of calibrated means: {labels}; {comparison.labels_note}",
+        *label_lines(plan.labels),
     ]
 
 

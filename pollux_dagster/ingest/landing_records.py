@@ -91,7 +91,11 @@ class AnswerTime(NamedTuple):
 
 
 class HumanScore(NamedTuple):
-    """`sample_index` is None where the file does not say which of a model's answers the score is for."""
+    """`sample_index` is None where the file does not say which of a model's answers the score is for.
+
+    The last three say how the answer came to be scored, and are None where the file does not: the probability in (0, 1]
+    with which the draw `sampling_round` chose it, and the kind of that draw.
+    """
 
     prompt_id: str
     model_id: str
@@ -100,6 +104,9 @@ class HumanScore(NamedTuple):
     score: float
     sample_index: int | None = None
     feedback: str | None = None
+    sampling_probability: float | None = None
+    sampling_design: str | None = None
+    sampling_round: str | None = None
 
 
 class Note(NamedTuple):
@@ -134,6 +141,7 @@ _TYPES = {
     "sample_index": _INT,
     "answered_at": _INT,
     "score": _FLOAT,
+    "sampling_probability": _FLOAT,
     "levels": pa.list_(_FLOAT),
     "criterion_codes": pa.list_(_TEXT),
     "has_gold": _BOOL,

@@ -18,7 +18,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from pollux_dagster.ingest import limits
-from pollux_dagster.ingest.rows import RawRow, Reason, RowRejected, json_type_name, reject_type
+from pollux_dagster.ingest.rows import SAMPLING_FIELDS, RawRow, Reason, RowRejected, json_type_name, reject_type
 from pollux_dagster.ingest.scan import LandingFile
 from pollux_dagster.ingest.tables import column_name
 
@@ -36,7 +36,7 @@ _KEYS: Mapping[str, tuple[type, str]] = {
 TARGETS = (
     *("prompt_id", "instruction", "answer", "model_id", "sample_index", "reference_answer", "task_type"),
     *("task_subtype", "domain", "difficulty", "meta", "criteria", "criteria_name", "rubrics", "criteria_group"),
-    *("criteria_score", "score", "annotator", "feedback"),
+    *("criteria_score", "score", "annotator", "feedback", *SAMPLING_FIELDS),
 )
 """The fields of the project's own formats, which are the ones to map to."""
 OWN_FORMATS = frozenset({"answers", "pollux_instructions", "pollux_wide", "human_scores"})

@@ -13,7 +13,7 @@ import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from pollux_dagster.core.taxonomy import localized
 from pollux_dagster.ingest.limits import MAX_RAW_TEXT
@@ -275,6 +275,40 @@ def score(value: object, field: str = "score") -> float:
         raise reject_type(field, "a number", value)
     check_finite(field, value)
     return float(value)
+
+
+class Sampling(NamedTuple):
+    """How an answer came to be scored: probability, design and round of `landing_records.HumanScore`."""
+
+    probability: float | None = None
+    design: str | None = None
+    round: str | None = None
+
+
+SAMPLING_FIELDS = ("sampling_probability", "sampling_design", "sampling_round")
+SAMPLING_DESIGNS = ("uniform", "stratified", "informative")
+
+
+def sampling(fields: Mapping[str, Any]) -> Sampling:
+    """The sampling fields of a row; a cell without anything is no value. Raises RowRejected unless a probability in
+    (0, 1] and a known design stand together; a round is optional and stands beside them only.
+    """
+    given = {name: None if fields.get(name) == "" else fields.get(name) for name in SAMPLING_FIELDS}
+    if all(value is None for value in given.values()):
+        return Sampling()
+    for name in SAMPLING_FIELDS[:2]:
+        if given[name] is None:
+            raise RowRejected(
+                Reason.MISSING_FIELD,
+                f"expected {SAMPLING_FIELDS[0]} and {SAMPLING_FIELDS[1]} together, or no sampling field, got no {name}",
+            )
+    probability = score(given["sampling_probability"], "sampling_probability")
+    if not 0 < probability <= 1:
+        raise reject_type("sampling_probability", "a number above 0 and at most 1", probability)
+    design = label(given, "sampling_design")
+    if design not in SAMPLING_DESIGNS:
+        raise reject_type("sampling_design", " or ".join(SAMPLING_DESIGNS), given["sampling_design"])
+    return Sampling(probability, design, label(given, "sampling_round"))
 
 
 def check_finite(field: str, value: float) -> None:

@@ -11,7 +11,7 @@ import duckdb
 import pytest
 from typer.testing import CliRunner
 
-from pollux_dagster.app.plan import plan_landing, plan_lines
+from pollux_dagster.app.plan import label_forecast, plan_landing, plan_lines
 from pollux_dagster.app.resources import Resources
 from pollux_dagster.cli import app
 from pollux_dagster.core.verdicts import Verdict, VerdictStatus
@@ -25,7 +25,7 @@ from pollux_dagster.warehouse.requests import refresh_requests
 from pollux_dagster.warehouse.schema import create_schema
 from pollux_dagster.warehouse.sql_models import packaged_sql_models
 from pollux_dagster.warehouse.verdicts import load_verdicts
-from tests.pipeline_world import ANSWERS, write_answers, write_instructions
+from tests.pipeline_world import ANSWERS, REFUSAL, REPETITION, write_answers, write_instructions, write_jsonl
 
 
 def _answer(offset: int, number: int) -> str:
@@ -105,6 +105,28 @@ def test_after_a_run_only_new_answers_are_pending_and_the_past_is_used(landed: S
     assert plan.pending.completion_tokens == 24 * 20
     assert plan.comparison is not None
     assert plan.comparison.requests == 2 * 2 * plan.comparison.instructions_typical
+
+
+def test_what_more_labels_buy_is_told_from_the_labels_that_landed(landed: Settings) -> None:
+    assert label_forecast(landed) == ()
+    judge_all(landed)
+    people = [
+        {"prompt_id": number, "model_id": model, "criteria_name": rubric["criteria_name"], "annotator": "anna",
+         "score": 0 if rubric is REFUSAL else (number + offset) % 3}
+        for offset, model in enumerate("ab") for number in range(5) for rubric in (REFUSAL, REPETITION)
+    ]  # fmt: skip
+    write_jsonl(landed.landing / "human.jsonl", people)
+    found = label_forecast(landed)
+    assert {(one.model_id, one.more, one.labels) for one in found} == {
+        (model, more, more // 2) for model in "ab" for more in (50, 100, 200, 400)
+    }
+    # Twelve answers a model: after any of these numbers, all of them are labelled.
+    assert {one.half_width for one in found} == {0.0}
+    plan = plan_landing(landed, difference=0.1, power=0.8)
+    assert plan.labels == found
+    lines = [line for line in plan_lines(plan) if "more answers labelled" in line]
+    assert len(lines) == 4
+    assert lines[0].endswith("0.000 uniform, 0.000 stratified, 0.000 informative (median of the models; none now)")
 
 
 def test_the_command_prints_the_plan_and_leaves_no_requests_behind(

@@ -117,6 +117,19 @@ def test_label_studios_flat_rows_have_a_column_for_each_question(files: Files) -
     assert files.rejected() == [("min.json", 1, "missing_field")]
 
 
+def test_an_export_whose_data_says_how_answers_were_drawn_keeps_it(files: Files) -> None:
+    drawn = {"sampling_probability": 0.2, "sampling_design": "stratified", "sampling_round": 7}
+    flat = {"prompt_id": 1, "model_id": "m", "annotator": 4, "annotation_id": 1, "lead_time": 2.0, "Польза": 1}
+    table = {"prompt_id": 1, "model_id": "m", "criteria_name": "Польза", "вера": 2, **drawn}
+    files.write_json("task.json", [ls_task(annotation(result("rating", 2)), **drawn)])
+    files.write_json("min.json", [{**flat, **drawn}])
+    files.write("people.jsonl", table)
+    files.read()
+    found = [(path, *score[-3:], score.criteria_name) for path, _, score in files.of_kind(HumanScore)]
+    expected = (0.2, "stratified", "7", "Польза")
+    assert found == [("min.json", *expected), ("people.jsonl", *expected), ("task.json", *expected)]
+
+
 # Argilla
 
 

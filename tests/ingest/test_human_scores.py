@@ -6,6 +6,7 @@ import unicodedata
 
 import pytest
 
+from pollux_dagster.warehouse.schema import create_schema
 from tests.ingest.landing_world import RUBRIC, World, answer, instruction
 
 
@@ -46,6 +47,85 @@ def test_names_that_look_alike_are_one_name_for_a_score(world: World, name: str)
         ("Йошкар", "Йод и польза"),
         ("Йошкар", "Польза"),
     ]
+
+
+_DRAWN = {"sampling_probability": 0.25, "sampling_design": "informative", "sampling_round": "2026-11-02"}
+
+
+def test_a_score_keeps_how_its_answer_was_drawn(asked: World) -> None:
+    asked.write("m.jsonl", answer(1))
+    csv = (
+        "Prompt ID,Model,Criteria name,Annotator,Score,Sampling probability,Sampling design,Sampling round\n"
+        '1,m,Польза,Олег,0,"0,25",informative,2026-11-02\n1,m,Польза,Вера,1,,,\n'
+    )
+    asked.write("people.jsonl", _score(**_DRAWN))
+    asked.write_bytes("people.csv", csv.encode())
+    asked.sync()
+    assert asked.rejected() == []
+    drawn = "annotator, sampling_probability, sampling_design, sampling_round"
+    expected = [
+        ("Анна", 0.25, "informative", "2026-11-02"),
+        ("Вера", None, None, None),
+        ("Олег", 0.25, "informative", "2026-11-02"),
+    ]
+    for schema in ("landing", "raw"):
+        assert asked.rows(f"SELECT {drawn} FROM {schema}.human_scores ORDER BY ALL") == expected
+
+
+@pytest.mark.parametrize(
+    ("wrong", "reason", "words"),
+    [
+        ({"sampling_probability": 0}, "wrong_type", "above 0 and at most 1"),
+        ({"sampling_probability": 1.5}, "wrong_type", "got a number: 1.5"),
+        ({"sampling_probability": "часто"}, "wrong_type", "sampling_probability"),
+        ({"sampling_probability": None}, "missing_field", "got no sampling_probability"),
+        ({"sampling_design": None}, "missing_field", "got no sampling_design"),
+        ({"sampling_design": "pps"}, "wrong_type", "uniform or stratified or informative"),
+        ({"sampling_probability": None, "sampling_design": ""}, "missing_field", "together"),
+    ],
+)
+def test_a_wrong_word_about_the_draw_costs_the_row(
+    asked: World, wrong: dict[str, object], reason: str, words: str
+) -> None:
+    asked.write("m.jsonl", answer(1))
+    asked.write("people.jsonl", _score(**_DRAWN | wrong))
+    asked.sync()
+    ((found, detail),) = asked.rows("SELECT reason, detail FROM raw.rejected_rows")
+    assert found == reason
+    assert words in detail
+
+
+def test_two_probabilities_in_one_round_are_refused_with_both_named(asked: World) -> None:
+    asked.write("m.jsonl", answer(1))
+    asked.write("a.jsonl", _score(**_DRAWN))
+    asked.write("b.jsonl", _score(**_DRAWN | {"annotator": "Олег", "sampling_probability": 0.5}))
+    asked.write("c.jsonl", _score(**_DRAWN | {"annotator": "Вера", "sampling_probability": 1, "sampling_round": "2"}))
+    asked.sync()
+    assert asked.rejected() == [("a.jsonl", 1, "conflicting_duplicate"), ("b.jsonl", 1, "conflicting_duplicate")]
+    for (detail,) in asked.rows("SELECT detail FROM raw.rejected_rows"):
+        assert 'round "2026-11-02"' in detail
+        assert "0.25 (a.jsonl:1) and 0.5 (b.jsonl:1)" in detail
+    assert asked.rows("SELECT annotator FROM raw.human_scores") == [("Вера",)]
+
+
+def test_a_home_from_before_the_sampling_fields_reads_them_and_keeps_its_keys(asked: World) -> None:
+    asked.write("m.jsonl", answer(1))
+    asked.write("people.jsonl", _score(**_DRAWN))
+    asked.sync()
+    answers = (
+        "SELECT prompt_id, model_id, answer_hash, instruction_hash FROM raw.model_outputs "
+        "JOIN raw.instructions USING (prompt_id)"
+    )
+    before = asked.rows(answers)
+    for schema in ("landing", "raw"):
+        for column in ("sampling_probability", "sampling_design", "sampling_round"):
+            asked.con.execute(f"ALTER TABLE {schema}.human_scores DROP COLUMN {column}")
+    asked.con.execute("UPDATE landing.files SET reader_version = 6")
+    asked.con.execute("UPDATE landing.resolution SET fingerprint = 'of the earlier reader'")
+    create_schema(asked.con)
+    asked.sync()
+    assert asked.rows("SELECT sampling_probability, sampling_design FROM raw.human_scores") == [(0.25, "informative")]
+    assert asked.rows(answers) == before
 
 
 def _wide(**fields: object) -> dict[str, object]:

@@ -175,6 +175,17 @@ def test_a_publication_of_an_earlier_version_has_a_report_of_what_it_has(
         assert "lacks what the browser of answers needs" in page.text
 
 
+@pytest.mark.parametrize(("chance", "is_doubted"), [("1e-6", True), ("0.4", False), ("NULL", False)])
+def test_labels_that_are_no_random_draw_are_told_beside_their_mean(
+    changed: Callable[..., Path], chance: str, is_doubted: bool
+) -> None:
+    told = changed(f"UPDATE statistics.calibrated_quality SET n_labelled = 20, selection_p_value = {chance}")
+    write_report(told, told.with_name("report.html"))
+    page = Page(told.with_name("report.html"))
+    assert "corrected by people's scores" in page.text
+    assert ("do not look like a random draw" in page.text) is is_doubted
+
+
 def test_a_huge_name_is_cut_wherever_it_stands(changed: Callable[..., Path]) -> None:
     long = "repeat('я', 300000)"
     huge = changed(

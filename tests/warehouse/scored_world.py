@@ -109,10 +109,7 @@ def write_scores(con: duckdb.DuckDBPyConnection, models: list[SqlModel], *frames
 
 
 def write_human_scores(con: duckdb.DuckDBPyConnection, rows: pl.DataFrame) -> None:
-    """rows: prompt_id, model_id, criteria_name, annotator, score."""
+    """rows: prompt_id, model_id, criteria_name, annotator, score, and perhaps the sampling fields."""
     con.register("given", rows)
-    con.execute(
-        "INSERT INTO raw.human_scores (prompt_id, model_id, criteria_name, annotator, score, file_path, row_number) "
-        "SELECT prompt_id, model_id, criteria_name, annotator, score, 'h', 1 FROM given"
-    )
+    con.execute("INSERT INTO raw.human_scores BY NAME SELECT *, 'h' AS file_path, 1 AS row_number FROM given")
     con.unregister("given")

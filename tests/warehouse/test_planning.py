@@ -8,12 +8,15 @@ import duckdb
 import polars as pl
 import pytest
 
+from pollux_dagster.app.plan import label_lines
+from pollux_dagster.core.statistics.label_forecast import DESIGNS
 from pollux_dagster.core.statistics.ppi import MINIMUM_LABELLED
+from pollux_dagster.warehouse.label_forecast import forecast_labels
 from pollux_dagster.warehouse.pipeline import build_tables
 from pollux_dagster.warehouse.requests import pending_requests, refresh_requests
 from pollux_dagster.warehouse.sql_models import SqlModel
 from pollux_dagster.warehouse.workload import DryRun, dry_run, plan_comparison
-from tests.warehouse.scored_world import draw_scores, write_human_scores, write_scores
+from tests.warehouse.scored_world import GATE, draw_scores, write_human_scores, write_scores
 from tests.warehouse.tiny_world import ALPHA, JUDGE, MODELS, TinyWorld, verdict_key, verdict_row
 
 
@@ -139,6 +142,37 @@ def test_labels_are_planned_from_how_well_the_judge_foretells_people(
     assert sure.labels < unsure.labels
     wide = plan_comparison(con, judge_id=JUDGE, difference=0.4)
     assert wide.labels == MINIMUM_LABELLED  # calibration gives no figure below
+
+
+def test_more_labels_are_foretold_for_every_model_and_design(
+    con: duckdb.DuckDBPyConnection, models: list[SqlModel]
+) -> None:
+    scores = draw_scores(2, 120, seed=1)
+    write_scores(con, models, scores)
+    with pytest.raises(ValueError, match="no model has two answers"):
+        forecast_labels(con, JUDGE)
+    rated = scores.filter(pl.col("prompt_id").str.len_chars() < 3).select(
+        "prompt_id", "model_id", "criteria_name", "score", annotator=pl.lit("a")
+    )
+    # People are a level lower now and then.
+    lower = pl.when(pl.int_range(pl.len()) % 3 == 0).then(pl.col("score") - 1).otherwise("score").clip(1, 5)
+    gate = pl.col("criteria_name") == f"criterion {GATE}"
+    write_human_scores(con, rated.drop_nulls("score").with_columns(score=pl.when(gate).then("score").otherwise(lower)))
+    found = forecast_labels(con, JUDGE, more=(20, 80, 400))
+    assert [(one.model_id, one.more, one.design) for one in found] == [
+        (model, more, design) for model in ("m0", "m1") for more in (20, 80, 400) for design in DESIGNS
+    ]
+    assert {one.labels for one in found if one.more == 80} == {40}
+    widths = {(one.more, one.design): one.half_width for one in found if one.model_id == "m0"}
+    fewer, more = widths[20, "uniform"], widths[80, "uniform"]
+    assert fewer is not None
+    assert more is not None
+    assert fewer > more > 0
+    assert {widths[400, design] for design in DESIGNS} == {0.0}
+    lines = label_lines(found)
+    assert len(lines) == 3
+    assert lines[0].startswith("20 more answers labelled")
+    assert all(design in line for line in lines for design in DESIGNS)
 
 
 def test_no_past_is_no_plan(con: duckdb.DuckDBPyConnection, models: list[SqlModel]) -> None:

@@ -425,6 +425,136 @@ def calibrated(con: duckdb.DuckDBPyConnection, models: list[SqlModel], ratings: 
     return con.sql("FROM marts.calibrated_quality ORDER BY model_id").df()
 
 
+def drawn_answers(scores: pl.DataFrame, ratings: pl.DataFrame, number: int, *, by_score: bool) -> pl.DataFrame:
+    """Of `ratings`, those of `number` answers a model; answers the judge scored low are likelier where `by_score`."""
+    rng = np.random.default_rng(11)
+    answers = scores.group_by("model_id", "prompt_id", maintain_order=True).agg(
+        size=1.1 - pl.col("final_score").mean().fill_null(0.5) if by_score else pl.lit(1.0)
+    )
+    parts = []
+    for (_,), part in answers.group_by("model_id", maintain_order=True):
+        size = part["size"].to_numpy()
+        chance = np.minimum(number * size / size.sum(), 1.0)
+        order = rng.permutation(len(size))
+        steps = np.floor(np.cumsum(chance[order]) + rng.random())
+        drawn = np.zeros(len(size), dtype=bool)
+        drawn[order] = np.diff(steps, prepend=0) > 0
+        parts.append(part.with_columns(sampling_probability=chance).filter(pl.Series(drawn)).drop("size"))
+    return ratings.join(pl.concat(parts), on=["model_id", "prompt_id"]).with_columns(
+        sampling_design=pl.lit("informative" if by_score else "uniform"), sampling_round=pl.lit("2026-11-02")
+    )
+
+
+def warned(con: duckdb.DuckDBPyConnection, models: list[SqlModel], check: str) -> pd.DataFrame:
+    """The rows that a check of marts.calibrated_quality shows."""
+    (sql,) = (c.sql for m in models if m.table == "marts.calibrated_quality" for c in m.checks if c.name == check)
+    return con.sql(sql).df()
+
+
+RANDOM = "labels_are_the_draw_they_are_taken_for"
+
+
+def test_equal_probabilities_are_no_probabilities(con: duckdb.DuckDBPyConnection, models: list[SqlModel]) -> None:
+    scores = draw_scores(2, 60, seed=1)
+    write_scores(con, models, scores)
+    ratings = drawn_answers(scores, rated_answers(scores, 60), 25, by_score=False)
+    stated = calibrated(con, models, ratings)
+    without = calibrated(con, models, ratings.drop("sampling_probability", "sampling_design", "sampling_round"))
+    assert set(stated.status) == {"calibrated"}
+    pd.testing.assert_frame_equal(stated[FIGURES], without[FIGURES], rtol=0, atol=1e-12)
+    assert list(stated.sampling) == ["equal probabilities"] * 2
+    assert list(without.sampling) == ["not stated"] * 2
+    assert list(stated.sampling_designs) == ["uniform"] * 2
+    assert (stated.n_effective_clusters == stated.n_labelled_clusters).all()
+    assert (without.n_without_probability == without.n_labelled).all()
+
+
+def test_probabilities_weigh_the_labels_and_labels_chosen_by_score_are_told(
+    con: duckdb.DuckDBPyConnection, models: list[SqlModel]
+) -> None:
+    scores = draw_scores(2, 150, seed=1)
+    write_scores(con, models, scores)
+    every = rated_answers(scores, 150)
+    truth = calibrated(con, models, every)
+    assert truth.sampling.isna().all()
+    ratings = drawn_answers(scores, every, 45, by_score=True)
+    weighted = calibrated(con, models, ratings)
+    assert list(weighted.sampling) == ["unequal probabilities"] * 2
+    assert (weighted.n_effective_clusters < 0.9 * weighted.n_labelled_clusters).all()
+    assert warned(con, models, RANDOM).empty
+    unweighted = calibrated(con, models, ratings.drop("sampling_probability", "sampling_design", "sampling_round"))
+    off, corrected = (one.labels_mean - truth.labels_mean for one in (unweighted, weighted))
+    # The probabilities move the means up, to where those of everybody's answers are.
+    assert (corrected - off > 0.05).all()
+    assert ((weighted.labels_ci_low < truth.labels_mean) & (truth.labels_mean < weighted.labels_ci_high)).all()
+    assert ((weighted.ci_low < truth.labels_mean) & (truth.labels_mean < weighted.ci_high)).all()
+    # A third of m0's labels lose their probability: these stand for their own answers only.
+    some = ratings.with_columns(
+        pl.when((pl.col("model_id") != "m0") | (pl.col("prompt_id").str.slice(-1) > "3")).then(pl.col(column))
+        for column in ("sampling_probability", "sampling_design", "sampling_round")
+    )
+    mixed = calibrated(con, models, some)
+    assert list(mixed.sampling) == ["stated for some", "unequal probabilities"]
+    assert 0 < mixed.n_without_probability[0] < mixed.n_labelled[0]
+    (row,) = warned(con, models, "all_labels_of_a_model_state_how_they_were_drawn_or_none").itertuples()
+    assert (row.model_id, row.n_without_probability) == ("m0", mixed.n_without_probability[0])
+    assert warned(con, models, "no_label_outweighs_others_fifty_times").empty
+    means = scores.group_by("model_id", "prompt_id").agg(pl.col("final_score").mean()).drop_nulls()
+    lowest = means.filter(pl.col("final_score").rank("ordinal").over("model_id") <= 45)
+    calibrated(con, models, every.join(lowest, on=["model_id", "prompt_id"], how="semi"))
+    assert sorted(warned(con, models, RANDOM).model_id) == ["m0", "m1"]
+
+
+def test_an_answer_with_several_probabilities_in_a_draw_has_none_and_its_first_draw_counts(
+    con: duckdb.DuckDBPyConnection, models: list[SqlModel]
+) -> None:
+    scores = draw_scores(1, 60, seed=1)
+    write_scores(con, models, scores)
+    ratings = drawn_answers(scores, rated_answers(scores, 60), 25, by_score=True)
+    one, two = ratings["prompt_id"].unique(maintain_order=True)[:2]
+    again = ratings.filter(pl.col("prompt_id") == one).with_columns(
+        annotator=pl.lit("late"), sampling_probability=pl.lit(0.9), sampling_round=pl.lit("2026-12-01")
+    )
+    expected = calibrated(con, models, ratings)
+    pd.testing.assert_frame_equal(
+        calibrated(con, models, pl.concat([ratings, again]))[["n_effective_clusters", "weight_ratio"]],
+        expected[["n_effective_clusters", "weight_ratio"]],
+    )
+    apart = ratings.with_columns(
+        sampling_probability=pl.when((pl.col("prompt_id") == two) & (pl.col("criteria_name") == "criterion c1"))
+        .then(0.9)
+        .otherwise("sampling_probability")
+    )
+    found = calibrated(con, models, apart)
+    rows = con.execute("SELECT count(*) FROM staging.scores WHERE prompt_id = ? AND final_score IS NOT NULL", [two])
+    assert (found.sampling[0], found.n_without_probability[0]) == ("stated for some", rows.fetchall()[0][0])
+
+
+def test_two_people_of_one_draw_are_measured_against_each_other(
+    con: duckdb.DuckDBPyConnection, models: list[SqlModel]
+) -> None:
+    """Vera scores the whole draw, Oleg a share of it: the human figures are of the overlap alone."""
+    scores = draw_scores(2, 60, seed=1)
+    write_scores(con, models, scores)
+    ratings = drawn_answers(scores, rated_answers(scores, 60), 25, by_score=True).with_columns(
+        annotator=pl.col("annotator").replace({"a0": "вера", "a1": "олег"})
+    )
+    shared = ratings["prompt_id"].unique(maintain_order=True)[:8]
+    ratings = ratings.filter((pl.col("annotator") == "вера") | pl.col("prompt_id").is_in(shared.implode()))
+    write_human_scores(con, ratings)
+    build_marts(con, models, "judge_agreement")
+    found = con.sql("FROM marts.judge_agreement WHERE grain = 'all'").df().set_index("metric")
+    item = ["model_id", "prompt_id", "criteria_name"]
+    pairs = ratings.pivot("annotator", index=item, values="score").drop_nulls(["вера", "олег"])
+    assert pairs.height > 30
+    # Each is compared with the other, so every pair counts twice.
+    assert set(found.human_n) == {2 * pairs.height}
+    vera, oleg = pairs["вера"].to_numpy(), pairs["олег"].to_numpy()
+    assert found.human_value["exact_agreement"] == pytest.approx(float(np.mean(vera == oleg)), abs=1e-12)
+    assert found.human_value["rmse"] == pytest.approx(float(np.sqrt(np.mean((vera - oleg) ** 2))), abs=1e-12)
+    assert np.isfinite(found.human_value["krippendorff_alpha"])
+
+
 def test_nearly_complete_labels_are_their_own_result(con: duckdb.DuckDBPyConnection, models: list[SqlModel]) -> None:
     scores = draw_scores(2, 40, seed=1)
     write_scores(con, models, scores)

@@ -25,7 +25,8 @@ class Cells:
     """Rows summed by (group, cluster): one entry for each pair that has rows, ordered by group.
 
     `group` and `cluster` are (cells,) codes, groups below `n_groups`; `total` and `count` are the (cells,) sums of
-    values and numbers of rows.
+    values and numbers of rows. Where rows have weights, these are the sums of weighted values and of weights, and
+    `weighted` is true for the groups that have a weight other than 1: (n_groups,).
     """
 
     group: Integers
@@ -33,6 +34,7 @@ class Cells:
     total: Floats
     count: Floats
     n_groups: int
+    weighted: Booleans
 
     def by_group(self, values: Floats) -> Floats:
         """Sum (cells,) values within each group: (n_groups,)."""
@@ -44,7 +46,8 @@ class Cells:
 class PooledMeans:
     """Pooled means of groups with their clustered variance: every field is (n_groups,), NaN where undefined.
 
-    `clusters` counts the clusters with rows; `degrees` are the degrees of freedom of the variance.
+    `clusters` counts the clusters with rows; `draws` is the same number, or for a weighted group Kish's effective one;
+    `degrees` are the degrees of freedom of the variance.
     """
 
     mean: Floats
@@ -53,10 +56,16 @@ class PooledMeans:
     rows: Floats
     clusters: Integers
     effective_clusters: Floats
+    draws: Floats
 
 
-def sum_cells(values: Floats, groups: Integers, clusters: Integers, n_groups: int) -> Cells:
-    """Sum (rows,) values by group and cluster. Raises ValueError on unequal lengths or non-finite values."""
+def sum_cells(
+    values: Floats, groups: Integers, clusters: Integers, n_groups: int, weights: Floats | None = None
+) -> Cells:
+    """Sum (rows,) values by group and cluster. Raises ValueError on unequal lengths or non-finite values.
+
+    weights: (rows,), of the rows; all 1 when None.
+    """
     if not len(values) == len(groups) == len(clusters):
         raise ValueError(
             f"values, groups and clusters must have one entry per row; got {len(values)}, {len(groups)} and "
@@ -69,12 +78,17 @@ def sum_cells(values: Floats, groups: Integers, clusters: Integers, n_groups: in
         )
     width = int(clusters.max()) + 1 if len(clusters) else 1
     cell, inverse = np.unique(groups.astype(np.int64) * width + clusters, return_inverse=True)
+    weighted = np.zeros(n_groups, dtype=bool)
+    if weights is not None:
+        weighted[groups[weights != 1]] = True
+        values = values * weights
     return Cells(
         group=cell // width,
         cluster=cell % width,
         total=np.bincount(inverse, weights=values, minlength=len(cell)).astype(np.float64),
-        count=np.bincount(inverse, minlength=len(cell)).astype(np.float64),
+        count=np.bincount(inverse, weights=weights, minlength=len(cell)).astype(np.float64),
         n_groups=n_groups,
+        weighted=weighted,
     )
 
 
@@ -102,6 +116,9 @@ def pooled_means(cells: Cells) -> PooledMeans:
     - Where a few clusters make most of the variance, it is known less well than that. The degrees of freedom are then
       2G / (k - 1 + 2/(G-1)), k the kurtosis of the d_g, which match the variance of a variance (Satterthwaite 1946).
 
+    With weights, S_g, n_g and N are weighted sums, and Kish's effective number of clusters stands for G where G is 30,
+    a degree of freedom or (intervals.clustered_means) the size of an exact sample (Kish 1965, Survey Sampling).
+
     One cluster has no variance: NaN.
     """
     rows = cells.by_group(cells.count)
@@ -110,13 +127,14 @@ def pooled_means(cells: Cells) -> PooledMeans:
         mean = cells.by_group(cells.total) / rows
         effective = rows**2 / cells.by_group(cells.count**2)
         residual = cells.total - mean[cells.group] * cells.count
-        small = clusters < SMALL
+        draws = np.where(cells.weighted, effective, clusters)
+        small = draws < SMALL
         rest = rows[cells.group] - np.where(small[cells.group], cells.count, 0.0)
         squares = cells.by_group((residual / rest) ** 2)
         g = clusters.astype(np.float64)
         variance = np.where(small, (g - 1) / g, g / (g - 1)) * squares
         matched = matched_degrees(cells.by_group(residual**2), cells.by_group(residual**4), g)
-        degrees = np.fmin(np.where(small, effective - 1, g - 1), matched)
+        degrees = np.fmin(np.where(small, effective - 1, draws - 1), matched)
     defined = clusters >= 2
     return PooledMeans(
         mean=mean,
@@ -125,4 +143,5 @@ def pooled_means(cells: Cells) -> PooledMeans:
         rows=rows,
         clusters=clusters,
         effective_clusters=np.where(clusters > 0, effective, 0.0),
+        draws=draws,
     )

@@ -53,6 +53,7 @@ def clustered_means(
     clusters: Integers,
     n_groups: int,
     *,
+    weights: Floats | None = None,
     gated: Booleans | None = None,
     tripped: Booleans | None = None,
     bounds: tuple[float, float] = (0.0, 1.0),
@@ -60,9 +61,10 @@ def clustered_means(
 ) -> MeanIntervals:
     """Mean of the rows of each group with an interval that treats a cluster (an instruction) as one draw.
 
-    values, groups, clusters: (rows,), the last two integer codes; groups are below n_groups. gated: (rows,), whether a
-    gate could have zeroed the row; tripped: (rows,), whether one did. Pass both or neither. bounds: least and greatest
-    possible value. level: of confidence.
+    values, groups, clusters: (rows,), the last two integer codes; groups are below n_groups. weights: (rows,), of the
+    rows in the mean, 1 on average over a group; not with gates. gated: (rows,), whether a gate could have zeroed the
+    row; tripped: (rows,), whether one did. Pass both or neither. bounds: least and greatest possible value. level: of
+    confidence.
 
     A group without gates: a t interval for logit(mean), variance by the delta method, transformed back. When all
     clusters of a group agree on one value, the share of clusters with that value is at least (alpha/2)^(1/G) (Clopper &
@@ -73,21 +75,24 @@ def clustered_means(
     Donner 2008, Statistics in Medicine 27:1693). Without that, 15 instructions none of which tripped a gate would imply
     that none ever will.
 
-    Raises ValueError on unequal lengths, non-finite or out-of-bounds values, or one of gated/tripped alone.
+    Raises ValueError on unequal lengths, non-finite or out-of-bounds values, one of gated/tripped alone, or both beside
+    weights.
     """
     low, high = bounds
     if (gated is None) != (tripped is None):
         raise ValueError("gated and tripped describe the same gate: give both, or neither.")
+    if weights is not None and gated is not None:
+        raise ValueError("no interval is defined for weighted rows with gates: leave out one of the two.")
     if len(values) and (values.min() < low - 1e-9 or values.max() > high + 1e-9):
         raise ValueError(
             f"values must lie within the scale {bounds}; they span [{values.min():g}, {values.max():g}]. "
             "Normalise the scores, or give the bounds of their scale."
         )
     scaled = np.clip((values - low) / (high - low), 0.0, 1.0)
-    cells = sum_cells(scaled, groups, clusters, n_groups)
+    cells = sum_cells(scaled, groups, clusters, n_groups, weights)
     pooled = pooled_means(cells)
     lower, upper = _logit_interval(pooled, _is_constant(cells, pooled), level)
-    method = np.where(pooled.clusters < SMALL, SMALL_SAMPLE, LARGE_SAMPLE).astype("U64")
+    method = np.where(pooled.draws < SMALL, SMALL_SAMPLE, LARGE_SAMPLE).astype("U64")
     method[_is_constant(cells, pooled)] = CONSTANT
     if gated is not None and tripped is not None:
         with_gates = np.bincount(groups[gated], minlength=n_groups) > 0
@@ -106,7 +111,7 @@ def clustered_means(
         standard_error=span * np.sqrt(pooled.variance),
         low=np.where(undefined, np.nan, low + span * lower),
         high=np.where(undefined, np.nan, low + span * upper),
-        n=pooled.rows.astype(np.int64),
+        n=np.bincount(groups, minlength=n_groups).astype(np.int64),
         clusters=pooled.clusters,
         method=method,
     )
@@ -128,7 +133,7 @@ def _logit_interval(pooled: PooledMeans, constant: Booleans, level: float) -> tu
         mean = np.clip(pooled.mean, 1e-12, 1 - 1e-12)
         centre = special.logit(mean)
         reach = stats.t.ppf(1 - tail, pooled.degrees) * np.sqrt(pooled.variance) / (mean * (1 - mean))
-        share = tail ** (1.0 / pooled.clusters)
+        share = tail ** (1.0 / pooled.draws)
         low = np.where(constant, share * pooled.mean, special.expit(centre - reach))
         high = np.where(constant, share * pooled.mean + 1 - share, special.expit(centre + reach))
     return low, high

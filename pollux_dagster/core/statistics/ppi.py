@@ -17,6 +17,8 @@ from pollux_dagster.core.statistics.intervals import clustered_means
 
 MINIMUM_LABELLED = 15
 """Labelled instructions that a model needs for an interval; docs/statistics.md shows the coverage down to 10."""
+MINIMUM_EFFECTIVE = 4
+"""Labelled instructions that weighted ones must be worth; with fewer, one or two labels decide the figure."""
 MINIMUM_VARIED = 5
 """Labelled instructions whose gold must differ from the commonest one; docs/statistics.md shows what happens below."""
 MINIMUM_ERRORS = 3
@@ -32,11 +34,13 @@ class CalibratedMeans:
 
     mean, standard_error, low, high: prediction-powered. labels_*: from the labelled rows alone, as
     intervals.clustered_means computes them; the interval is NaN below minimum_labelled. judge_mean: of all rows,
-    uncorrected. effective_labels: the number of labelled rows that would be as precise without the judge. weight:
-    lambda, the trust in the judge; it is shared by all models, but 0 (labels only) for one whose labels show too few of
-    the judge's errors. expected_weight: the part of it that the judge's expectation has, the rest being its number's.
-    varied: whether gold differs enough among the labelled instructions to estimate a variance from
-    them.
+    uncorrected. effective_labels: the number of labelled rows that would be as precise without the judge.
+    effective_clusters: labelled_clusters, or with unequal weights the number that equal ones would need (Kish 1965).
+    chance_of_shift: p-value of the difference between the judge's mean of all rows and what the labelled rows say of
+    it; next to 0 where they are no random part, or the stated probabilities are not those of the draw. weight: lambda,
+    the trust in the judge; it is shared by all models, but 0 (labels only) for one whose labels show too few of the
+    judge's errors. expected_weight: the part of it that the judge's expectation has, the rest being its number's.
+    varied: whether gold differs enough among the labelled instructions to estimate a variance from them.
     """
 
     mean: Floats
@@ -52,6 +56,8 @@ class CalibratedMeans:
     labelled_clusters: Integers
     rows: Integers
     effective_labels: Floats
+    effective_clusters: Floats
+    chance_of_shift: Floats
     weight: Floats
     expected_weight: Floats
     varied: Booleans
@@ -67,6 +73,7 @@ def calibrated_means(
     *,
     expected: Floats | None = None,
     proxy: Proxy = "number",
+    label_weights: Floats | None = None,
     bounds: tuple[float, float] = (0.0, 1.0),
     weight: float | None = None,
     minimum_labelled: int = MINIMUM_LABELLED,
@@ -77,14 +84,16 @@ def calibrated_means(
 
     judge, gold: (rows,) on the same scale, gold NaN where nobody rated the row. models, clusters: (rows,) codes.
     expected: (rows,), the judge's expectation on that scale, which every proxy but its number needs. weight: lambda,
-    estimated when None, shared equally where there are two proxies. bounds: of the scale.
+    estimated when None, shared equally where there are two proxies. label_weights: (rows,), 1 on average over the
+    labelled rows of a model, as label_weights.label_weights gives them; all 1 when None. bounds: of the scale.
 
     The estimate is prediction-powered: `_powered` has the formula, `_interval` its interval. The mean is cut off at the
     bounds.
 
-    The labelled rows must be a random part of each model's rows; labels chosen by their score break the correction. A
-    model gets no estimate with fewer than minimum_labelled labelled instructions, fewer than minimum_varied of them
-    with a gold other than the commonest, or fewer than two unlabelled ones. With fewer than MINIMUM_ERRORS labelled
+    The labelled rows must be a random part of each model's rows, or have the weights of the draw that chose them;
+    labels chosen by their score break the correction. A model gets no estimate with fewer than minimum_labelled
+    labelled instructions, or weighted ones worth fewer than MINIMUM_EFFECTIVE, fewer than minimum_varied of them with a
+    gold other than the commonest, or fewer than two unlabelled ones. With fewer than MINIMUM_ERRORS labelled
     instructions on which the judge's number errs, it gets the estimate from the labels alone; an expectation is never
     quite right, so its errors do not show whether the large ones were seen. Raises ValueError when lengths differ, a
     value is out of bounds or `expected` is missing.
@@ -93,19 +102,26 @@ def calibrated_means(
     y, f, proxies = _within_scale(judge, gold, expected, proxy, bounds)
     width = int(clusters.max()) + 1 if len(clusters) else 1
 
-    def part(values: Floats, chosen: Booleans) -> _Part:
-        return _influences(values[chosen], models[chosen], clusters[chosen], n_models, width)
+    weights = labelled.astype(np.float64) if label_weights is None else np.where(labelled, label_weights, 0.0)
+    # What the labels do not stand for: rows without one, less what labels weigh above 1 and plus what below.
+    others = 1 - weights
 
-    labels = part(y, labelled)
-    judged, rest = [part(x, labelled) for x in proxies], [part(x, ~labelled) for x in proxies]
-    many = labels.clusters >= max(minimum_labelled, 2)
+    def part(values: Floats, of: Floats, chosen: Booleans) -> _Part:
+        return _influences(values[chosen], models[chosen], clusters[chosen], n_models, width, of[chosen])
+
+    labels = part(y, weights, labelled)
+    judged, rest = [part(x, weights, labelled) for x in proxies], [part(x, others, others != 0) for x in proxies]
+    worth = labels.draws >= np.minimum(labels.clusters, MINIMUM_EFFECTIVE)
+    many = (labels.clusters >= max(minimum_labelled, 2)) & worth
     varied = _varied(y[labelled], models[labelled], clusters[labelled], n_models) >= minimum_varied
-    enough = many & varied & (rest[0].clusters >= 2)
+    enough = many & varied & (part(f, others, ~labelled).clusters >= 2)
     errors = _varied((y - f)[labelled], models[labelled], clusters[labelled], n_models)
     trusted = enough & (errors >= MINIMUM_ERRORS)
     powered = _powered(labels, judged, rest, trusted, weight, level)
     # The labels-only interval is exact for few clusters and near the ends.
-    alone = clustered_means(y[labelled], models[labelled], clusters[labelled], n_models, level=level)
+    alone = clustered_means(
+        y[labelled], models[labelled], clusters[labelled], n_models, weights=weights[labelled], level=level
+    )
     error = np.where(trusted, powered.error, alone.standard_error)
     rows, labelled_rows = (np.bincount(of, minlength=n_models).astype(np.int64) for of in (models, models[labelled]))
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -130,6 +146,8 @@ def calibrated_means(
         labelled_clusters=labels.clusters,
         rows=rows,
         effective_labels=np.where(enough, effective, np.nan),
+        effective_clusters=labels.draws,
+        chance_of_shift=np.where(many, _chance_of_shift(judged[0], rest[0], n_models), np.nan),
         weight=np.where(enough, powered.trust.sum(axis=0), np.nan),
         expected_weight=np.where(enough, 0.0 if proxy == "number" else powered.trust[-1], np.nan),
         varied=varied,
@@ -158,13 +176,15 @@ def _within_scale(
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """Means of one part of the rows by model, and the influence of each of its (model, cluster) cells on them.
+    """Weighted means of one part of the rows by model, and the influence of each of its (model, cluster) cells on them.
 
-    `pair` is one code for each cell, the same in every part, ordered by model.
+    `draws` is the number of clusters, for a model with unequal weights Kish's effective one. `pair` is one code for
+    each cell, the same in every part, ordered by model.
     """
 
     mean: Floats
     clusters: Integers
+    draws: Floats
     model: Integers
     pair: Integers
     influence: Floats
@@ -175,9 +195,11 @@ class _Part:
         return spread
 
 
-def _influences(values: Floats, models: Integers, clusters: Integers, n_models: int, width: int) -> _Part:
+def _influences(
+    values: Floats, models: Integers, clusters: Integers, n_models: int, width: int, weights: Floats
+) -> _Part:
     """Influences that are enlarged as CR3 does, which matters in parts with few clusters."""
-    cells = sum_cells(values, models, clusters, n_models)
+    cells = sum_cells(values, models, clusters, n_models, weights)
     rows = cells.by_group(cells.count)
     n = np.bincount(cells.group, minlength=n_models).astype(np.int64)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -185,8 +207,11 @@ def _influences(values: Floats, models: Integers, clusters: Integers, n_models: 
         rest = rows[cells.group] - cells.count
         factor = np.sqrt((n - 1) / n)[cells.group]
         influence = factor * (cells.total - mean[cells.group] * cells.count) / rest
+        draws = np.where(cells.weighted, rows**2 / cells.by_group(cells.count**2), n)
     influence = np.where(rest > 0, influence, 0.0)
-    return _Part(mean, clusters=n, model=cells.group, pair=cells.group * width + cells.cluster, influence=influence)
+    return _Part(
+        mean, clusters=n, draws=draws, model=cells.group, pair=cells.group * width + cells.cluster, influence=influence
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,10 +236,14 @@ def _powered(
 
     mean = mean(gold, labelled) + lambda (mean(proxy, unlabelled) - mean(proxy, labelled)), PPI++ of Angelopoulos, Duchi
     & Zrnic 2023 (arXiv:2311.01453, section 2 and, for the choice of lambda, 6); with two proxies one such term each, as
-    with several control variates (Lavenberg & Welch 1981, Management Science 27:322). The variance is that of the sum
-    of the clusters' influences, so labelled and unlabelled rows of one instruction may depend on each other. lambda
-    minimises that variance summed over the trusted models; no lambda is below 0 and they sum to 1 at most. They are
-    shared, because the few labels of one model would overfit them.
+    with several control variates (Lavenberg & Welch 1981, Management Science 27:322). With weights 1/probability the
+    labelled means are Hájek's, and the unlabelled one is what they leave of all rows, (N mean(all) - n mean(labelled))
+    / (N - n): the estimate of active inference (Zrnic & Candès 2024, arXiv:2403.03208) with Hájek's denominator (Datta
+    & Polson 2025, arXiv:2508.10149); equal weights make it the plain one.
+
+    The variance is that of the sum of the clusters' influences, so labelled and unlabelled rows of one instruction may
+    depend on each other. lambda minimises that variance summed over the trusted models; no lambda is below 0 and they
+    sum to 1 at most. They are shared, because the few labels of one model would overfit them.
     """
     n_models = len(trusted)
     pairs, first = np.unique(np.concatenate([labels.pair, rest[0].pair]), return_index=True)
@@ -234,7 +263,7 @@ def _powered(
         has_labels = np.isin(pairs, labels.pair)
         variance, matched = _spread(a + (trust[:, model] * b).sum(axis=0), model, has_labels, n_models)
         # Each lambda was chosen to minimise this variance, which costs its share of the degrees of freedom.
-        degrees = labels.clusters.astype(np.float64) - 1
+        degrees = labels.draws - 1
         error = np.sqrt(variance * degrees / (degrees - fitted))
         low, high = _interval(mean, error, np.fmin(degrees - fitted, matched), level)
     labels_variance = np.bincount(model, weights=a**2, minlength=n_models).astype(np.float64)
@@ -258,6 +287,17 @@ def _weights(labels: Floats, proxies: Floats) -> Floats:
     solution, _ = optimize.nnls(np.vstack([triangle, np.ones(len(proxies) + 1)]), np.r_[np.zeros(len(triangle)), 1.0])
     weights: Floats = solution[1:] / solution.sum()
     return weights
+
+
+def _chance_of_shift(judged: _Part, rest: _Part, n_models: int) -> Floats:
+    """Two-sided p-value of rest.mean - judged.mean, (models,), from the influences of both."""
+    pairs, first = np.unique(np.concatenate([judged.pair, rest.pair]), return_index=True)
+    model = np.concatenate([judged.model, rest.model])[first]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        variance, degrees = _spread(rest.on(pairs) - judged.on(pairs), model, np.isin(pairs, judged.pair), n_models)
+        size = np.abs(rest.mean - judged.mean) / np.sqrt(variance)
+    chance: Floats = 2 * stats.t.sf(size, np.maximum(degrees, 0.5))
+    return chance
 
 
 def _varied(values: Floats, models: Integers, clusters: Integers, n_models: int) -> Integers:

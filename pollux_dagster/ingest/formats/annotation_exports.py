@@ -28,7 +28,7 @@ from pollux_dagster.ingest.formats.context import FileContext, ScoreColumns
 from pollux_dagster.ingest.landing_records import HumanScore, Note, Record
 from pollux_dagster.ingest.rows import Reason, RowRejected
 
-_ROW_FIELDS = ("prompt_id", "model_id", "model", "criteria_name", "sample_index")
+_ROW_FIELDS = ("prompt_id", "model_id", "model", "criteria_name", "sample_index", *rows.SAMPLING_FIELDS)
 # Numeric columns of such tables that are nobody's scores.
 _NOBODY = re.compile(
     r"(?:id|№|#|n|no|row|index|number|номер|count|количество|sum|total|итого|итоговая[_ ]оценка|согласие|agree|kappa|"
@@ -70,6 +70,7 @@ class _Rated(NamedTuple):
     model_id: str
     sample_index: int | None
     criteria_name: str | None
+    sampling: rows.Sampling
 
 
 class _Answer(NamedTuple):
@@ -87,7 +88,7 @@ def _rated(data: Mapping[str, Any], where: str) -> _Rated:
     if model is None:
         raise RowRejected(Reason.MISSING_FIELD, f"expected model_id in {where}: whose answer the score is for")
     sample = rows.sample_index(data) if data.get("sample_index") is not None else None
-    return _Rated(prompt_id, rows.model_id(model), sample, rows.label(data, "criteria_name"))
+    return _Rated(prompt_id, rows.model_id(model), sample, rows.label(data, "criteria_name"), rows.sampling(data))
 
 
 def _scores(rated: _Rated, answers: Sequence[_Answer]) -> list[Record]:
@@ -101,7 +102,7 @@ def _scores(rated: _Rated, answers: Sequence[_Answer]) -> list[Record]:
     return [
         HumanScore(
             rated.prompt_id, rated.model_id, rated.criteria_name or a.question, a.annotator,
-            level(a.value, a.question), rated.sample_index, a.feedback,
+            level(a.value, a.question), rated.sample_index, a.feedback, *rated.sampling,
         )
         for a in answers
     ]  # fmt: skip

@@ -101,7 +101,8 @@ def read_human_score(fields: dict[str, Any], context: FileContext) -> list[Recor
     score = rows.score(fields["score"])
     sample = rows.sample_index(fields) if fields.get("sample_index") is not None else None
     feedback = rows.optional_text(fields, "feedback")
-    return [HumanScore(prompt_id, rows.model_id(model), criterion, annotator, score, sample, feedback)]
+    drawn = rows.sampling(fields)
+    return [HumanScore(prompt_id, rows.model_id(model), criterion, annotator, score, sample, feedback, *drawn)]
 
 
 def _instruction(prompt_id: str, fields: dict[str, Any]) -> Instruction:

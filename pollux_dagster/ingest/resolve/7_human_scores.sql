@@ -1,6 +1,7 @@
 -- People's scores for existing answers and criteria; one per (prompt, model, sample, criterion, annotator). A score may
 -- lie between the levels of its scale, as a mean of several people's does, but not beyond its ends. A score that names
--- no sample is for the model's first.
+-- no sample is for the model's first. Everybody who scores an answer in one round of a sampling design states the same
+-- probability of it; where two are stated nobody knows which is right, and neither row is used.
 CREATE OR REPLACE TEMP TABLE resolve_scored AS
 WITH samples AS (
     SELECT model_id, prompt_id, min(sample_index) AS first_sample, list(sample_index) AS samples
@@ -16,9 +17,15 @@ WITH samples AS (
     )
 )
 SELECT *, row_number() OVER keys AS occurrence, score = first_value(score) OVER keys AS same_score,
-    first_value(file_path || ':' || row_number) OVER keys AS first_at
+    first_value(file_path || ':' || row_number) OVER keys AS first_at,
+    coalesce(min(sampling_probability) OVER rounds < max(sampling_probability) OVER rounds, false) AS is_contradicted,
+    min(sampling_probability) OVER rounds || ' (' || arg_min(file_path || ':' || row_number, sampling_probability)
+        OVER rounds || ')' AS least_probable,
+    max(sampling_probability) OVER rounds || ' (' || arg_max(file_path || ':' || row_number, sampling_probability)
+        OVER rounds || ')' AS most_probable
 FROM placed
-WINDOW keys AS (PARTITION BY key, model_id, sample_index, criteria_name, annotator ORDER BY file_path, row_number);
+WINDOW keys AS (PARTITION BY key, model_id, sample_index, criteria_name, annotator ORDER BY file_path, row_number),
+    rounds AS (PARTITION BY key, model_id, sample_index, criteria_name, coalesce(sampling_round, ''));
 
 CREATE OR REPLACE TEMP TABLE resolve_likely_names AS
 SELECT s.key, s.criteria_name, string_agg(DISTINCT shown(c.criteria_name), ', ') AS likely
@@ -30,9 +37,10 @@ GROUP BY s.key, s.criteria_name;
 CREATE OR REPLACE TEMP TABLE resolve_score_faults AS
 WITH found AS (
     SELECT file_path, row_number, criteria_name, annotator, sample_index,
-        key IS NULL OR NOT (has_output AND has_criterion AND on_scale) OR (occurrence > 1 AND NOT same_score) AS is_fault
+        key IS NULL OR NOT (has_output AND has_criterion AND on_scale) OR (occurrence > 1 AND NOT same_score)
+            OR is_contradicted AS is_fault
     FROM resolve_scored
-    WHERE key IS NULL OR NOT (has_output AND has_criterion AND on_scale)
+    WHERE key IS NULL OR NOT (has_output AND has_criterion AND on_scale) OR is_contradicted
         OR (occurrence > 1 AND NOT (same_score AND is_wide))
 ), of_rows AS (
     SELECT file_path, row_number, bool_or(is_fault) AS is_faulty, count(*) AS found FROM found GROUP BY ALL
@@ -51,7 +59,8 @@ CREATE OR REPLACE TEMP TABLE resolve_rejected_scores AS
 SELECT file_path, row_number,
     CASE WHEN key IS NULL THEN prompt_reason WHEN NOT has_output THEN 'unknown_output'
         WHEN NOT has_criterion THEN 'unknown_criterion'
-        WHEN NOT on_scale THEN 'off_scale' WHEN same_score THEN 'duplicate'
+        WHEN NOT on_scale THEN 'off_scale' WHEN is_contradicted THEN 'conflicting_duplicate'
+        WHEN same_score THEN 'duplicate'
         ELSE 'conflicting_duplicate' END AS reason,
     CASE WHEN key IS NULL THEN prompt_detail
         WHEN NOT has_output THEN 'model ' || shown(model_id) || ' has no answer to prompt_id ' || shown(prompt_id)
@@ -61,6 +70,9 @@ SELECT file_path, row_number,
                 || 'is taken for a criterion. Leave out the columns that are none'
                 ELSE coalesce('; it is judged on ' || likely || ': write names alike', '') END
         WHEN NOT on_scale THEN 'expected ' || shown(criteria_name) || ' between ' || ranges || ', got ' || score
+        WHEN is_contradicted THEN 'expected one sampling_probability of this answer and criterion in '
+            || coalesce('round ' || shown(sampling_round), 'the draw without a sampling_round') || ', got '
+            || least_probable || ' and ' || most_probable || ': correct the wrong one'
         ELSE 'annotator ' || shown(annotator) || ' already scored this at ' || first_at
             || CASE WHEN annotator = 'unnamed' AND NOT same_score
                 THEN '; if another person did, name the people in a field annotator' ELSE '' END END AS detail,
@@ -78,7 +90,8 @@ INSERT INTO resolve_rejected SELECT * FROM resolve_rejected_scores;
 
 DELETE FROM raw.human_scores;
 INSERT INTO raw.human_scores BY NAME
-SELECT key AS prompt_id, model_id, sample_index, criteria_name, annotator, score, feedback, file_path, row_number
+SELECT key AS prompt_id, model_id, sample_index, criteria_name, annotator, score, feedback, sampling_probability,
+    sampling_design, sampling_round, file_path, row_number
 FROM resolve_scored AS s
 WHERE occurrence = 1 AND NOT EXISTS (
     FROM resolve_rejected_scores AS r WHERE r.file_path = s.file_path AND r.row_number = s.row_number

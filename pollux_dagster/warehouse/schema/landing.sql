@@ -79,6 +79,11 @@ CREATE TABLE IF NOT EXISTS landing.human_scores (
 );
 ALTER TABLE landing.human_scores ADD COLUMN IF NOT EXISTS sample_index INTEGER; -- NULL where the file does not say
 ALTER TABLE landing.human_scores ADD COLUMN IF NOT EXISTS feedback VARCHAR;     -- the annotator's words, if any
+-- How the answer came to be scored: the probability with which the draw sampling_round chose it, and the kind of draw
+-- (uniform | stratified | informative). NULL where the file does not say.
+ALTER TABLE landing.human_scores ADD COLUMN IF NOT EXISTS sampling_probability DOUBLE;
+ALTER TABLE landing.human_scores ADD COLUMN IF NOT EXISTS sampling_design VARCHAR;
+ALTER TABLE landing.human_scores ADD COLUMN IF NOT EXISTS sampling_round VARCHAR;
 -- What is used all the same, and its owner should know.
 CREATE TABLE IF NOT EXISTS landing.notes (
     file_path VARCHAR NOT NULL, row_number BIGINT NOT NULL, kind VARCHAR NOT NULL, detail VARCHAR NOT NULL

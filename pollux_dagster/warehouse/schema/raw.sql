@@ -44,6 +44,10 @@ CREATE TABLE IF NOT EXISTS raw.human_scores (
 );
 ALTER TABLE raw.human_scores ADD COLUMN IF NOT EXISTS sample_index INTEGER DEFAULT 0;
 ALTER TABLE raw.human_scores ADD COLUMN IF NOT EXISTS feedback VARCHAR;    -- the annotator's words, if any
+-- In (0, 1]: the probability with which the draw sampling_round chose the answer; NULL where the file does not say.
+ALTER TABLE raw.human_scores ADD COLUMN IF NOT EXISTS sampling_probability DOUBLE;
+ALTER TABLE raw.human_scores ADD COLUMN IF NOT EXISTS sampling_design VARCHAR;  -- uniform | stratified | informative
+ALTER TABLE raw.human_scores ADD COLUMN IF NOT EXISTS sampling_round VARCHAR;   -- of the draw; draws are in its order
 CREATE TABLE IF NOT EXISTS raw.rejected_rows (
     file_path VARCHAR NOT NULL, row_number BIGINT NOT NULL, reason VARCHAR NOT NULL, detail VARCHAR NOT NULL, raw_text VARCHAR
 );

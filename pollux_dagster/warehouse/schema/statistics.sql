@@ -75,6 +75,12 @@ ALTER TABLE statistics.judge_agreement ADD COLUMN IF NOT EXISTS expected_n BIGIN
 ALTER TABLE statistics.judge_agreement ADD COLUMN IF NOT EXISTS expected_n_clusters BIGINT;
 ALTER TABLE statistics.calibrated_quality ADD COLUMN IF NOT EXISTS proxy VARCHAR;
 ALTER TABLE statistics.calibrated_quality ADD COLUMN IF NOT EXISTS expected_weight DOUBLE;
+ALTER TABLE statistics.calibrated_quality ADD COLUMN IF NOT EXISTS sampling VARCHAR;
+ALTER TABLE statistics.calibrated_quality ADD COLUMN IF NOT EXISTS sampling_designs VARCHAR;
+ALTER TABLE statistics.calibrated_quality ADD COLUMN IF NOT EXISTS n_without_probability BIGINT;
+ALTER TABLE statistics.calibrated_quality ADD COLUMN IF NOT EXISTS n_effective_clusters DOUBLE;
+ALTER TABLE statistics.calibrated_quality ADD COLUMN IF NOT EXISTS weight_ratio DOUBLE;
+ALTER TABLE statistics.calibrated_quality ADD COLUMN IF NOT EXISTS selection_p_value DOUBLE;
 ALTER TABLE statistics.golden_drift ADD COLUMN IF NOT EXISTS ok_share DOUBLE;
 ALTER TABLE statistics.golden_drift ADD COLUMN IF NOT EXISTS baseline_ok_share DOUBLE;
 ALTER TABLE statistics.golden_drift ADD COLUMN IF NOT EXISTS failing BOOLEAN;

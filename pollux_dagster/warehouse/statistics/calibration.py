@@ -3,24 +3,35 @@
 People's scores go through the same gate rule as the judge's, so both means are of the same thing: an answer whose gate
 people tripped has 0, and one whose gate they left out has no human score. The unit that is labelled or not is the
 answer: if it were labelled on the criteria that people chose to rate, its mean would be of those criteria and not of
-all.
+all. It is also the unit that a sampling design draws.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import duckdb
 import numpy as np
 import polars as pl
 
 from pollux_dagster.core.statistics import Proxy
-from pollux_dagster.core.statistics.clusters import Booleans, Integers
-from pollux_dagster.core.statistics.ppi import MINIMUM_LABELLED, CalibratedMeans, calibrated_means
+from pollux_dagster.core.statistics.clusters import Booleans, Floats, Integers
+from pollux_dagster.core.statistics.label_weights import label_weights
+from pollux_dagster.core.statistics.ppi import (
+    MINIMUM_EFFECTIVE,
+    MINIMUM_LABELLED,
+    CalibratedMeans,
+    calibrated_means,
+)
 from pollux_dagster.warehouse.statistics.codes import encode
 from pollux_dagster.warehouse.statistics.human_agreement import ITEM, HumanScores
 
 CALIBRATED, ALL_LABELLED, NEARLY_ALL = "calibrated", "all labelled", "nearly all labelled"
 TOO_FEW, NO_LABELS = "too few labels", "no labels"
-IN_PART, TOO_LITTLE = "criteria rated in part", "too little variation"
+IN_PART, TOO_LITTLE, TOO_UNEVEN = "criteria rated in part", "too little variation", "too uneven weights"
+NOT_STATED, STATED_FOR_SOME = "not stated", "stated for some"
+EQUAL, UNEQUAL = "equal probabilities", "unequal probabilities"
+ANSWER = ("model_id", "prompt_id", "sample_index")
 
 
 def calibrated_quality(
@@ -33,15 +44,16 @@ def calibrated_quality(
     scores, its number stands for their expectation.
 
     Where people scored all answers, or all but those of one instruction, there is nothing to calibrate with: the
-    labels' own mean and interval are the result.
+    labels' own mean and interval are the result, and how they were drawn no longer matters.
     """
-    rows = con.execute(_JUDGED, [judge_id]).pl()
-    rows = rows.join(human_final_scores(con, people), on=ITEM, how="left", maintain_order="left")
+    rows = judged_and_rated(con, judge_id, people)
     models, clusters = encode(rows, "model_id"), encode(rows, "prompt_id")
     rated = rows["gold"].is_not_null()
-    whole = rows.select(pl.col("gold").is_not_null().all().over("model_id", "prompt_id", "sample_index")).to_series()
+    whole = rows["is_labelled"]
     in_part = np.bincount(models.codes[(rated & ~whole).to_numpy()], minlength=len(models)) > 0
     label = np.where(whole.to_numpy(), rows["gold"].fill_null(float("nan")).to_numpy(), np.nan)
+    left_over = np.bincount(_models_of_answers(rows.filter(~whole), models.names), minlength=len(models))
+    drawn = _draws(rows, people, whole.to_numpy() & (left_over >= 2)[models.codes], models.codes, len(models))
     used: Proxy = proxy if rows["has_expectation"].any() else "number"
     found = calibrated_means(
         rows["score"].to_numpy(),
@@ -51,8 +63,8 @@ def calibrated_quality(
         len(models),
         expected=rows["expected"].to_numpy(),
         proxy=used,
+        label_weights=np.where(whole.to_numpy(), drawn.weight, 0.0),
     )
-    left_over = np.bincount(_models_of_answers(rows.filter(~whole), models.names), minlength=len(models))
     complete = (found.labelled_clusters >= MINIMUM_LABELLED) & (left_over < 2)
     return models.names.with_columns(
         judge_id=pl.lit(judge_id),
@@ -72,10 +84,25 @@ def calibrated_quality(
         n_labelled=pl.Series(found.labelled_rows),
         n_labelled_clusters=pl.Series(found.labelled_clusters),
         n_labelled_clusters_needed=pl.lit(MINIMUM_LABELLED, dtype=pl.Int64),
+        sampling=pl.Series(drawn.sampling, dtype=pl.String),
+        sampling_designs=pl.Series(drawn.designs, dtype=pl.String),
+        n_without_probability=pl.Series(drawn.without),
+        n_effective_clusters=pl.Series(found.effective_clusters),
+        weight_ratio=pl.Series(drawn.ratio),
+        selection_p_value=pl.Series(np.where(complete, np.nan, found.chance_of_shift)),
         effective_labels=pl.Series(np.where(complete, found.labelled_rows, found.effective_labels)),
         judge_weight=pl.Series(np.where(found.enough & ~complete, found.weight, np.nan)),
         expected_weight=pl.Series(np.where(found.enough & ~complete, found.expected_weight, np.nan)),
     )
+
+
+def judged_and_rated(con: duckdb.DuckDBPyConnection, judge_id: str, people: HumanScores) -> pl.DataFrame:
+    """One row per item that the judge scored: ITEM, score, expected, has_expectation, people's gold where they gave it,
+    and is_labelled, whether they did for all rows of the answer. Scores are in [0, 1], after the gate rule.
+    """
+    rows = con.execute(_JUDGED, [judge_id]).pl()
+    rows = rows.join(human_final_scores(con, people), on=ITEM, how="left", maintain_order="left")
+    return rows.with_columns(is_labelled=pl.col("gold").is_not_null().all().over(*ANSWER))
 
 
 def _statuses(found: CalibratedMeans, complete: Booleans, in_part: Booleans) -> list[str]:
@@ -84,12 +111,66 @@ def _statuses(found: CalibratedMeans, complete: Booleans, in_part: Booleans) -> 
         ALL_LABELLED: complete & (found.labelled_rows == found.rows),
         NEARLY_ALL: complete,
         CALIBRATED: found.enough,
+        TOO_UNEVEN: (found.labelled_clusters >= MINIMUM_LABELLED) & (found.effective_clusters < MINIMUM_EFFECTIVE),
         TOO_LITTLE: found.labelled_clusters >= MINIMUM_LABELLED,
         IN_PART: in_part,
         TOO_FEW: found.labelled_rows > 0,
     }
     statuses: list[str] = np.select(list(cases.values()), list(cases), NO_LABELS).tolist()
     return statuses
+
+
+@dataclass(frozen=True, slots=True)
+class _Draws:
+    """How the labels were drawn: `weight` of each row, (rows,), as label_weights gives it, and by model what the table
+    says of it. `ratio` is the greatest weight over the least, of the labels with a probability.
+    """
+
+    weight: Floats
+    sampling: list[str | None]
+    designs: list[str | None]
+    without: Integers
+    ratio: Floats
+
+
+def _draws(rows: pl.DataFrame, people: HumanScores, labelled: Booleans, models: Integers, n_models: int) -> _Draws:
+    """The draws of the labelled rows; all weights are 1 for a model that has none labelled here.
+
+    An answer that was drawn more than once belongs to its first draw. One that has several probabilities there, for
+    different criteria, has none: with which it would have been scored on all of them is not known.
+    """
+    stated = people.ratings.filter(pl.col("sampling_probability").is_not_null()).with_columns(
+        pl.col("sampling_round").fill_null("")
+    )
+    first = (
+        stated.filter(pl.col("sampling_round") == pl.col("sampling_round").min().over(*ANSWER))
+        .group_by(*ANSWER)
+        .agg(
+            pl.col("sampling_round", "sampling_design").first(),
+            probability=pl.when(pl.col("sampling_probability").n_unique() == 1).then(
+                pl.col("sampling_probability").first()
+            ),
+        )
+        .with_columns(round=pl.col("sampling_round").rank("dense").cast(pl.Int64))
+    )
+    told = rows.select(*ANSWER).join(first, on=ANSWER, how="left", maintain_order="left")
+    chance = told["probability"].fill_null(float("nan")).to_numpy()
+    weight = label_weights(labelled, chance, told["round"].fill_null(0).to_numpy(), models, n_models)
+    has_chance = labelled & ~np.isnan(chance)
+    sampling: list[str | None] = [None] * n_models
+    designs: list[str | None] = [None] * n_models
+    ratio = np.full(n_models, np.nan)
+    for model in np.unique(models[labelled]):
+        of = models == model
+        known = weight[of & has_chance]
+        if len(known):
+            ratio[model] = known.max() / known.min()
+            designs[model] = ", ".join(sorted(set(told["sampling_design"].filter(pl.Series(of & has_chance)))))
+        every = len(known) == int((of & labelled).sum())
+        even = EQUAL if (weight[of & labelled] == 1).all() else UNEQUAL
+        sampling[model] = NOT_STATED if not len(known) else even if every else STATED_FOR_SOME
+    without = np.bincount(models[labelled & ~has_chance], minlength=n_models).astype(np.int64)
+    return _Draws(np.where(labelled, weight, 1.0), sampling, designs, without, ratio)
 
 
 def _models_of_answers(rows: pl.DataFrame, models: pl.DataFrame) -> Integers:
@@ -105,13 +186,12 @@ def human_final_scores(con: duckdb.DuckDBPyConnection, people: HumanScores) -> p
     Where people tripped the gate, every criterion of the answer has 0, even those they then saw no reason to rate.
     """
     scaled = people.gold.select(*ITEM, "gold").join(con.execute(_SCALES).pl(), on="criterion_id")
-    answer = ["model_id", "prompt_id", "sample_index"]
-    gates = scaled.filter("is_gate").group_by(answer).agg(tripped=(pl.col("gold") >= 0.5).any(), rated=pl.len())
+    gates = scaled.filter("is_gate").group_by(*ANSWER).agg(tripped=(pl.col("gold") >= 0.5).any(), rated=pl.len())
     tripped = gates.filter("tripped").join(con.execute(_RATEABLE).pl(), on="prompt_id")
-    rated = scaled.filter(~pl.col("is_gate")).join(gates.filter("tripped"), on=answer, how="anti")
+    rated = scaled.filter(~pl.col("is_gate")).join(gates.filter("tripped"), on=ANSWER, how="anti")
     decided = (
         rated.join(con.execute(_GATES).pl(), on="prompt_id", how="left")
-        .join(gates, on=answer, how="left")
+        .join(gates, on=ANSWER, how="left")
         .filter(pl.col("rated").fill_null(0) >= pl.col("gates").fill_null(0))
     )
     above_lowest = (pl.col("gold") - pl.col("min_score")) / (pl.col("max_score") - pl.col("min_score"))

@@ -31,7 +31,8 @@ _UNDEFINED = Estimate(float("nan"), float("nan"), float("nan"), float("nan"))
 
 @dataclass(frozen=True, slots=True)
 class HumanScores:
-    """`ratings`: one row per rating, with `item` its code; `gold`: one row per item, the aggregate as `gold`.
+    """`ratings`: one row per rating, with `item` its code and what is stated about the draw that chose its answer
+    (sampling_probability, sampling_design, sampling_round); `gold`: one row per item, the aggregate as `gold`.
 
     Both have model_id, prompt_id, sample_index, criterion_id, task_type and domain; scores are in the rubric's units.
     """
@@ -238,7 +239,8 @@ WITH named AS (
     HAVING count(DISTINCT criteria.criterion_id) = 1
 )
 SELECT human.model_id, human.prompt_id, human.sample_index, criteria.criterion_id, instructions.task_type,
-       instructions.domain, human.annotator, human.score
+       instructions.domain, human.annotator, human.score, human.sampling_probability, human.sampling_design,
+       human.sampling_round
 FROM raw.human_scores AS human
 JOIN named ON named.prompt_id = human.prompt_id AND named.criteria_name = human.criteria_name
 JOIN raw.criteria AS criteria ON criteria.criterion_id = named.criterion_id

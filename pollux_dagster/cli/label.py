@@ -63,14 +63,15 @@ def label(
         OVERLAP if overlap is None else overlap,
         1 if seed is None else seed,
     )
+    if export_label_studio is None:
+        person = _name(annotator)
+        _refuse_landing(settings.landing)
     try:
-        if export_label_studio is None:
-            _refuse_landing(settings.landing)
         drawn, items, about = _draw(settings, None if chosen == (None,) * len(chosen) else wanted, wanted)
         if export_label_studio is not None:
             _export(drawn, items, export_label_studio, settings.landing)
         else:
-            _serve(settings, drawn, items, about, _name(annotator), port, is_opened)
+            _serve(settings, drawn, items, about, person, port, is_opened)
     except (OSError, duckdb.Error, QueryError, DrawError, LabelsError, SelectionError) as error:
         fail(str(error))
 
@@ -130,7 +131,7 @@ def _name(annotator: str | None) -> str:
     except (OSError, KeyError):
         name = ""
     if not name or not name.isprintable():
-        fail(f"expected a name with --annotator, got {annotator or 'none'}")
+        fail(f"expected a name with --annotator, got {annotator!r}")
     return unicodedata.normalize("NFC", name)
 
 

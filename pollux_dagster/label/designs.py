@@ -101,7 +101,7 @@ def _filled(limits: Sequence[float], sizes: Sequence[float], wanted: float) -> l
 
 
 def _systematic(order: Sequence[int], probabilities: Sequence[float], start: float) -> list[int]:
-    """The places at which the running sum of probabilities, in this order, passes start, start + 1, … (start in [0, 1))."""
+    """The places where the running sum of probabilities, in this order, passes start, start + 1, …; start in [0, 1)."""
     sums = list(itertools.accumulate(probabilities[place] for place in order))
     count = round(sums[-1]) if sums else 0
     # The sum of floats may miss its whole number by a little: the last answer is then the one that is passed.

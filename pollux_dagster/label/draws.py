@@ -214,8 +214,8 @@ WITH scores AS (
     QUALIFY count(*) OVER (PARTITION BY scores.model_id, scores.prompt_id, sample_index, criteria_name) = 1
 ), answers AS (
     SELECT model_id, prompt_key, sample_index, any_value(task_type) AS task_type, sqrt(avg(variance)) AS spread,
-        list(criterion_id ORDER BY scores.is_gate DESC, wanted.position, criterion_id) AS criteria,
-        list(criteria_name ORDER BY scores.is_gate DESC, wanted.position, criterion_id) AS names
+        list(scores.criterion_id ORDER BY scores.is_gate DESC, wanted.position, scores.criterion_id) AS criteria,
+        list(criteria_name ORDER BY scores.is_gate DESC, wanted.position, scores.criterion_id) AS names
     FROM scores LEFT JOIN raw.instruction_criteria AS wanted
         ON wanted.prompt_id = prompt_key AND wanted.criterion_id = scores.criterion_id
     GROUP BY model_id, prompt_key, sample_index

@@ -63,11 +63,10 @@
       const button = make("button");
       button.type = "button";
       button.dataset.score = String(level.score);
-      const key = make("kbd", "", keys[place]);
-      key.hidden = !keys[place];
-      key.setAttribute("aria-hidden", "true");
       if (keys[place]) button.setAttribute("aria-keyshortcuts", keys[place]);
-      button.append(key, make("b", "", level.score), make("span", "text", withoutHead(level)));
+      const beside = make("span", "given");
+      if (keys[place] && keys[place] !== String(level.score)) beside.append(make("kbd", "", t("level_key", { key: keys[place] })));
+      button.append(make("b", "", level.score), make("span", "text", withoutHead(level)), beside);
       button.addEventListener("click", () => give(level.score));
       return button;
     })));
@@ -111,7 +110,19 @@
     if (saved) showVerdict(saved);
   };
 
+  const mark = () => {
+    const judged = saved.verdict && saved.verdict.score;
+    each("#levels button", (button) => {
+      const score = Number(button.dataset.score);
+      const marks = [[score === saved.score, "mine", "you"], [judged === score, "judges", "the_judge"]].filter(([is]) => is);
+      button.disabled = true;
+      button.classList.add(...marks.map(([, name]) => name));
+      button.querySelector(".given").replaceChildren(...marks.map(([, , text]) => make("span", "", t(text))));
+    });
+  };
+
   const showVerdict = ({ score, verdict }) => {
+    mark();
     put("own-score", t("saved", { score }));
     put("judge-name", now.judge.is_demonstration ? `${now.judge.name}, ${t("demonstration")}` : now.judge.name);
     const judged = verdict && verdict.score !== null;

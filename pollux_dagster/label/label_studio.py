@@ -1,8 +1,9 @@
 """A draw as tasks for Label Studio, and the labelling configuration that goes with them.
 
 Tasks: labelstud.io/guide/tasks (basic JSON format). Configuration: labelstud.io/tags (Text, Choices with choices from
-the task's data, TextArea). The JSON export of such a project is read as people's scores like any other of Label Studio's
-(`ingest/formats/annotation_exports.py`), because a task's data names the answer, the criterion and how it was drawn.
+the task's data, TextArea). The JSON export of such a project is read as people's scores like any other of Label
+Studio's (`ingest/formats/annotation_exports.py`), because a task's data names the answer, the criterion and how it was
+drawn.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import sys
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -60,7 +61,9 @@ class LabelServer(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.access.port}/?token={self.access.token}"
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A browser that closes its connection is no error of ours; a failure to answer is told to the page."""
+        """Say what went wrong on standard error; a browser that has closed its connection is no error."""
+        if not isinstance(sys.exception(), ConnectionError | TimeoutError):
+            super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -174,13 +177,18 @@ class _Handler(BaseHTTPRequestHandler):
             self._refuse(HTTPStatus.MISDIRECTED_REQUEST, "this server is not known by that name")
         elif any(not access.is_own_origin(origin, hosts[0]) for origin in origins):
             self._refuse(HTTPStatus.FORBIDDEN, "a page of another origin may not ask this server")
-        elif headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
+        elif headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin") and not self._is_opened():
             self._refuse(HTTPStatus.FORBIDDEN, "a page of another site may not ask this server")
         elif not access.is_token(token):
             self._refuse(HTTPStatus.UNAUTHORIZED, "open the address that `pollux label` printed; it has a token in it")
         else:
             return True
         return False
+
+    def _is_opened(self) -> bool:
+        """Whether a link elsewhere, which has the token in it, opens the page and loads nothing else."""
+        is_page = self.command == "GET" and urlsplit(self.path).path == "/"
+        return is_page and self.headers.get("Sec-Fetch-Mode") == "navigate"
 
     def _tell(self, content: object) -> None:
         self._send(HTTPStatus.OK, orjson.dumps(content), "application/json")

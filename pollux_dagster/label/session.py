@@ -193,7 +193,8 @@ class Session:
             raise AnswerRefused("this is scored or skipped already, perhaps in another tab: reload the page")
         drawn, wanted = self.item(pair).drawn, self.draw.wanted
         label = Label(
-            self._key(pair), float(score), _clean(words), drawn.probability, wanted.design, self.draw.round, self._now(),
+            self._key(pair), float(score), _clean(words),
+            drawn.probability, wanted.design, self.draw.round, self._now(),
             was_shown=self._name(pair) in self._shown,
         )  # fmt: skip
         self.labels.add(label)

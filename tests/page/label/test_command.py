@@ -42,7 +42,7 @@ def test_who_labels_and_from_what_is_said(label: Callable[..., tuple[int, str]],
     assert "expected a name with --annotator, got 'a\\nb'" in label("--annotator", "a\nb")[1]
     assert "no criterion 'Стыль'; did you mean 'Стиль'" in label("--criterion", "Стыль")[1]
     assert "expected a publication at" in label("--home", str(tmp_path / "empty"))[1]
-    place.draws.mkdir()
+    place.draws.mkdir(exist_ok=True)
     with filelock.FileLock(place.draws / "anna.lock"):
         assert "error: anna is labelling in this home already" in label()[1]
 

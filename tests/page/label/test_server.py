@@ -98,6 +98,10 @@ def test_only_who_has_the_token_and_asks_from_here_is_answered(server: LabelServ
     assert ask(server, "/next", Origin="https://example.org")[0] == 403
     assert ask(server, "/next", Origin="null")[0] == 403
     assert ask(server, "/next", Sec_Fetch_Site="cross-site")[0] == 403
+    linked = {"Sec_Fetch_Site": "cross-site", "Sec_Fetch_Mode": "navigate"}
+    assert ask(server, f"/?token={token}", X_Token=None, **linked)[0] == 200, "a link in a chat"
+    assert ask(server, "/?token=", X_Token=None, **linked)[0] == 401
+    assert ask(server, "/next", **linked)[0] == 403
     assert ask(server, "/next", Origin=f"http://127.0.0.1:{port}", Sec_Fetch_Site="same-origin")[0] == 200
     assert server.session.next()[1].done == 0
 

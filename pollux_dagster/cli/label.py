@@ -111,6 +111,8 @@ def _draw(settings: Settings, wanted: Wanted | None, default: Wanted) -> tuple[D
 
 
 def _say_draw(drawn: Draw, items: Sequence[Item]) -> None:
+    from pollux_dagster.core.statistics.ppi import MINIMUM_LABELLED
+
     pairs = sum(len(item.criteria) for item in items)
     counts = drawn.allocation.values()
     each = f"{min(counts)} to {max(counts)}" if min(counts) < max(counts) else f"{min(counts)}"
@@ -118,6 +120,11 @@ def _say_draw(drawn: Draw, items: Sequence[Item]) -> None:
         f"draw {drawn.round}: {len(drawn.answers)} of {drawn.population} answers, {each} of each of {len(counts)} "
         f"models, {pairs} scores with all their criteria"
     )
+    if min(counts) < MINIMUM_LABELLED and not drawn.wanted.criteria:
+        typer.echo(
+            f"calibrated means need {MINIMUM_LABELLED} labelled instructions of a model; these are enough for agreement, "
+            "and --answers draws more"
+        )
     if changed := len(drawn.answers) - len(items):
         typer.echo(f"left out: {changed} of them, whose texts have changed since they were drawn, or are gone")
 

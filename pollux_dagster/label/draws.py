@@ -72,7 +72,9 @@ class DrawnAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """`round` is its id, which begins with date and time; `population` is the number of answers it was made from."""
+    """`round` is its id, which begins with date and time; `population` is the number of answers it was made from, and
+    `allocation` how many were drawn of each of their models.
+    """
 
     round: str
     wanted: Wanted
@@ -133,8 +135,9 @@ def _drawn(candidates: Sequence[Mapping[str, Any]], wanted: Wanted, judge: Judge
         row, key = candidates[place], _key(candidates[place])
         shared = is_among_shared(round_id, key, wanted.overlap)
         answers.append(DrawnAnswer(key, row["prompt_key"], row["texts"], tuple(row["criteria"]), probability, shared))
-    allocation = Counter(answer.key.model_id for answer in answers)
-    return Draw(round_id, wanted, judge.judge_id, len(candidates), dict(sorted(allocation.items())), tuple(answers))
+    counts = Counter(answer.key.model_id for answer in answers)
+    allocation = {model: counts[model] for model in sorted({size.model_id for size in sizes})}
+    return Draw(round_id, wanted, judge.judge_id, len(candidates), allocation, tuple(answers))
 
 
 def _judge(con: duckdb.DuckDBPyConnection, wanted: Wanted) -> Judge:

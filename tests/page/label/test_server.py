@@ -112,7 +112,8 @@ def test_what_is_no_request_of_the_page_is_refused_in_words(server: LabelServer)
     assert ask(server, "/score", b"{}", Content_Length="-1")[0] == 413
     for body in (b"{", b"\xff", b"[" * 20_000, b"1" * 20_000):
         assert ask(server, "/score", body)[0] == 400
-    for sent in ([], {"id": "0.0"}, {"id": "0.0", "score": float("inf")}, {"id": ["0.0"], "score": 1}):
+    wrong: list[object] = [[], {"id": "0.0"}, {"id": "0.0", "score": float("inf")}, {"id": ["0.0"], "score": 1}]
+    for sent in wrong:
         assert ask(server, "/score", sent)[0] == 409
     assert ask(server, "/undo", {})[:2] == (409, "there is nothing to take back")
     assert ask(server, "/delete", {})[0] == 404

@@ -122,8 +122,8 @@ def _say_draw(drawn: Draw, items: Sequence[Item]) -> None:
     )
     if min(counts) < MINIMUM_LABELLED and not drawn.wanted.criteria:
         typer.echo(
-            f"calibrated means need {MINIMUM_LABELLED} labelled instructions of a model; these are enough for agreement, "
-            "and --answers draws more"
+            f"calibrated means need {MINIMUM_LABELLED} labelled instructions of a model; these are enough for "
+            "agreement, and --answers draws more"
         )
     if changed := len(drawn.answers) - len(items):
         typer.echo(f"left out: {changed} of them, whose texts have changed since they were drawn, or are gone")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
@@ -16,46 +16,53 @@ from tests.warehouse.tiny_world import MODELS
 
 @dataclass(frozen=True)
 class Place:
-    """A landing folder and a folder of draws, with what is published."""
+    """A landing folder and a folder of draws, with what is published and a connection to it."""
 
-    published: Path
+    con: duckdb.DuckDBPyConnection
     landing: Path
     draws: Path
 
     def draw(self, wanted: Wanted | None = None, scored: Sequence[AnswerKey] = ()) -> Draw:
-        with duckdb.connect(str(self.published), read_only=True) as con:
-            return make_draw(con, self.draws, wanted or Wanted(), scored)
+        return make_draw(self.con, self.draws, wanted or Wanted(), scored)
 
     def items(self, draw: Draw) -> list[Item]:
-        with duckdb.connect(str(self.published), read_only=True) as con:
-            return read_items(con, draw)
+        return read_items(self.con, draw)
 
     def session(self, annotator: str = "anna", draw: Draw | None = None) -> Session:
         draw = draw or self.draw()
         return Session(draw, self.items(draw), self.landing, self.draws, annotator)
 
 
+@pytest.fixture(scope="session")
+def reader(published: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[duckdb.DuckDBPyConnection]:
+    """One connection for all tests, since opening it takes longer than most of them; to a copy of its own, because
+    other tests open the file with other settings.
+    """
+    copy = tmp_path_factory.mktemp("read") / "pollux.duckdb"
+    copy.write_bytes(published.read_bytes())
+    with duckdb.connect(str(copy), config={"threads": 1}) as con:
+        yield con
+
+
 @pytest.fixture
-def place(published: Path, tmp_path: Path) -> Place:
+def place(reader: duckdb.DuckDBPyConnection, tmp_path: Path) -> Place:
     landing = tmp_path / "landing"
     for model in MODELS:
         file = landing / "answers" / f"{model}.jsonl"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.touch()
-    return Place(published, landing, tmp_path / "home" / "label_draws")
+    return Place(reader, landing, tmp_path / "home" / "label_draws")
 
 
 @pytest.fixture
-def place_after(place: Place, tmp_path: Path) -> Callable[..., Place]:
-    """The same after some statements on a copy of the publication."""
+def place_after(place: Place) -> Iterator[Callable[..., Place]]:
+    """The same after some statements, which are taken back at the end."""
+    place.con.execute("BEGIN")
 
     def change(*statements: str) -> Place:
-        target = tmp_path / "home" / "published" / "pollux.duckdb"
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(place.published.read_bytes())
-        with duckdb.connect(str(target)) as con:
-            for statement in statements:
-                con.execute(statement)
-        return replace(place, published=target)
+        for statement in statements:
+            place.con.execute(statement)
+        return place
 
-    return change
+    yield change
+    place.con.execute("ROLLBACK")

@@ -14,12 +14,13 @@ from tests.page.label.conftest import Place
 
 
 @pytest.fixture
-def label(place_after: Callable[..., Place]) -> Callable[..., tuple[int, str]]:
-    world = place_after()
+def label(place: Place, published: Path) -> Callable[..., tuple[int, str]]:
+    home = place.draws.parent
+    (home / "published").mkdir(parents=True)
+    (home / "published" / "pollux.duckdb").write_bytes(published.read_bytes())
 
     def run(*arguments: str, landing: Path | None = None) -> tuple[int, str]:
-        home = str(world.draws.parent)
-        options = ["--home", home, "--landing", str(landing or world.landing), "--annotator", "anna", "--no-open"]
+        options = ["--home", str(home), "--landing", str(landing or place.landing), "--annotator", "anna", "--no-open"]
         ran = CliRunner().invoke(app, ["label", *options, *arguments])
         return ran.exit_code, ran.output
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from pollux_dagster.explain.selection import SelectionError
-from pollux_dagster.label.draws import DrawError, Wanted, find_draw
+from pollux_dagster.explain.selection import SelectionError, chosen_judges
+from pollux_dagster.label.draws import DrawError, Wanted, _candidates, find_draw
 from pollux_dagster.label.labels import LabelsError, file_name
 from pollux_dagster.label.session import AnswerRefused, Pair, Session
 from tests.ingest.landing_world import Files
@@ -185,6 +185,26 @@ def test_answers_whose_texts_have_changed_are_asked_no_more(place: Place, place_
         "UPDATE raw.model_outputs SET answer_hash = 'other' WHERE prompt_id = 'p2' AND model_id = 'beta'"
     )
     assert len(later.items(draw)) == ANSWERS - 1
+
+
+def test_an_informative_draw_is_in_proportion_to_how_uncertain_the_scores_are(
+    place_after: Callable[..., Place],
+) -> None:
+    """alpha p4: no score (¼) and a score at an end (0). beta p4: half at either end (¼), and no score (¼)."""
+    world = place_after(
+        "UPDATE staging.scores SET level_probabilities = [0.5, 0, 0, 0, 0.5], expected_score = 3 "
+        "WHERE model_id = 'beta' AND prompt_id = 'p4' AND criteria_name = 'Стиль'"
+    )
+    (judge,) = chosen_judges(world.con, JUDGE)
+    found = {(row["model_id"], row["prompt_id"]): row["spread"] for row in _candidates(world.con, judge, Wanted())}
+    assert len(found) == ANSWERS
+    assert found["alpha", "p4"] == pytest.approx((0.25 / 2) ** 0.5)
+    assert found["beta", "p4"] == pytest.approx(0.5)
+    draw = world.draw(Wanted("informative", answers=4, judge=JUDGE))
+    total = sum(found.values())
+    for answer in draw.answers:
+        spread = found[answer.key.model_id, answer.key.prompt_id]
+        assert answer.probability == pytest.approx(4 * (0.5 / ANSWERS + 0.5 * spread / total))
 
 
 def test_an_id_that_two_data_sets_have_lands_beside_its_own(place: Place, place_after: Callable[..., Place]) -> None:

@@ -264,6 +264,10 @@ class Settings:
         return self.home / "published" / "pollux.duckdb"
 
     @property
+    def label_draws(self) -> Path:
+        return self.home / "label_draws"
+
+    @property
     def servers(self) -> Path:
         return self.home / "servers"
 

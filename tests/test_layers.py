@@ -29,9 +29,10 @@ MAY_IMPORT = {
     "components": {"core", "warehouse", "defs"},
     "definitions.py": {"app", "components", "defs", "runs", "settings", "warehouse"},
     "ui": {"core", "judge", "runs", "settings"},
+    "label": {"core", "explain", "ingest", "publication_access", "ui"},
     "cli": {
         *("core", "judge", "warehouse", "runs", "app", "definitions", "ui"),
-        *("explain", "publication_access", "refusals", "page", "report", "export", "settings"),
+        *("explain", "label", "publication_access", "refusals", "page", "report", "export", "settings"),
     },
 }
 KNOWS_DAGSTER = {"runs", "app", "defs", "components", "definitions.py", "cli"}

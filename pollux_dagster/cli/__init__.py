@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 import typer.core
 
-from pollux_dagster.cli import evaluation, judges, results, services
+from pollux_dagster.cli import evaluation, judges, label, results, services
 from pollux_dagster.cli.terminal import fail
 
 
@@ -59,6 +59,7 @@ app.command(cls=results.Query)(results.query)
 app.command()(results.export)
 app.command()(results.explain)
 app.command("compare")(results.compare_models)
+app.command()(label.label)
 app.command()(evaluation.plan)
 app.command()(evaluation.doctor)
 app.add_typer(_judges, name="judges", no_args_is_help=True)

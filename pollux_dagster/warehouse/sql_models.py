@@ -47,6 +47,8 @@ class SqlModel:
 
     `columns` are descriptions in the SELECT's order, `column_types` DuckDB's types, `dependencies` the tables it reads
     (schema.name, both models and tables written by Python; a view of the schema counts as the tables behind it).
+    `grain` says what one row is, `example` is a query to start from; where `front`, the publication also has a view of
+    its name in `main`.
     `code_version` changes with the meaning of the SELECT, not with comments, layout or descriptions.
     """
 
@@ -55,6 +57,9 @@ class SqlModel:
     path: Path
     sql: str
     description: str
+    grain: str
+    example: str
+    front: bool
     owners: tuple[str, ...]
     tags: Mapping[str, str]
     materialized: Literal["table", "view"]
@@ -229,6 +234,11 @@ def _bind(
             con.sql(check.sql)
         except duckdb.Error as error:
             raise SqlModelError(source.path, 1, f"check {check.name}: {_first_line(error)}") from error
+    try:
+        con.sql(source.header.example)
+    except duckdb.Error as error:
+        line = line_of(source.text, "example:")
+        raise SqlModelError(source.path, line, f"example: {_first_line(error)}") from error
     header = source.header
     return SqlModel(
         schema=schema,
@@ -236,6 +246,9 @@ def _bind(
         path=source.path,
         sql=source.sql,
         description=header.description,
+        grain=header.grain,
+        example=header.example,
+        front=header.front,
         owners=header.owners,
         tags=header.tags,
         materialized=header.materialized,

@@ -102,8 +102,7 @@ def publish(
     Raises:
         PublicationBusyError: another process is publishing to `target` right now.
         PublicationRefusedError: a blocking contract of `contracts`, or a blocking check of `models`, failed on the
-        state that
-            would be published, or was not run on it.
+            state that would be published, or was not run on it.
         MixedTablesError: a table is not built from the tables it would be published with.
         duckdb.CatalogException: a table to publish does not exist; build the models first.
     """

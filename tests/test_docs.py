@@ -199,6 +199,23 @@ def test_the_example_of_a_landing_toml_reads_its_example(tmp_path: Path) -> None
     assert answers == [("gpt-x", "geo-1", "Канберра, если верить атласу.")]
 
 
+def test_the_files_of_the_tutorial_are_read_whole(tmp_path: Path) -> None:
+    for name, content in fenced(ROOT / "docs" / "tutorial.md", "jsonl"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(content)
+    with duckdb.connect(config={"threads": 1}) as con:
+        create_schema(con)
+        sync(con, tmp_path / "answers", run_id="docs", taxonomy=PACKAGE_TAXONOMY)
+        assert con.execute("FROM raw.rejected_rows").fetchall() == []
+        counts = [
+            con.execute(f"SELECT count(*) FROM raw.{table}").fetchall() for table in ("model_outputs", "human_scores")
+        ]
+        assert counts == [[(6,)], [(2,)]]
+        assert con.execute("SELECT criteria_name, levels FROM raw.criteria").fetchall() == [
+            ("Верность", [0.0, 1.0, 2.0])
+        ]
+
+
 def _landing_toml_names() -> str:
     formats = [form.name for form in FORMATS if form.read or form.read_document]
     free = "In any other format, `fields` are those by which it is described on its page."

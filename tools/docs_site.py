@@ -1,5 +1,5 @@
-"""Hooks of `make docs`: the README is the site's first page, links out of `docs/` become the names of files, and the file
-name behind the language of a code block becomes its title.
+"""Hooks of `make docs`: the README is the first page, links out of `docs/` become the names of files, and the name of a
+file behind the language of a code block becomes its title.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def _from_docs(link: re.Match[str]) -> str:
 
 
 def without_outside(markdown: str, folder: Path) -> str:
-    """`folder` is the page's, relative to `docs/`. A link that leads out of `docs/` becomes its text and the file's name."""
+    """A link that leads out of `docs/` becomes its text and the file's name; `folder` is the page's, within `docs/`."""
 
     def plain(link: re.Match[str]) -> str:
         text, target = link.groups()

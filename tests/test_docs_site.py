@@ -68,7 +68,7 @@ def test_the_site_is_built_and_every_link_of_it_leads_to_a_heading() -> None:
     assert ran.returncode == 0, ran.stdout + ran.stderr
     site = ROOT / "build" / "site"
     assert {"index.html", "tables.html", "api.html", "tutorial.html"} <= {path.name for path in site.iterdir()}
-    for page in site.rglob("*.html"):
+    for page in set(site.rglob("*.html")) - {site / "404.html"}:  # whose links begin at the root of a server
         text = page.read_text()
         assert not re.findall(r'<(?:script|img)[^>]* src="https?://', text), page
         for target in re.findall(r'<a [^>]*href="(?!https?://|mailto:|#)([^"#?]+)', text):

@@ -13,7 +13,7 @@ SHELL := /bin/bash -o pipefail
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test test-slow build bench simulate chaos soak fuzz lock clean
+.PHONY: help demo up test test-slow build bench simulate chaos soak fuzz docs lock clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 16
@@ -70,10 +70,21 @@ fuzz: $(READY) ## coverage-guided fuzzing of every reader (atheris), about 8 min
 	@$(PIP) install -qq atheris==3.0.0
 	$(BIN)/python -m tests.fuzz.fuzz --seconds 60
 
+docs: .venv-docs/.ready ## the documentation as a site in build/site, every link checked
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict --quiet
+	@echo "open build/site/index.html"
+
+.venv-docs/.ready: requirements/docs.lock
+	@$(PYTHON) -m venv .venv-docs
+	@.venv-docs/bin/python -m pip --disable-pip-version-check install -qq --require-hashes --no-deps -r requirements/docs.lock
+	@touch $@
+
 lock: ## resolve the lock file again (needs uv)
 	uv pip compile pyproject.toml --extra ui --extra postgres requirements/cpu.in requirements/dev.in \
 	  --constraints requirements/constraints.txt --overrides requirements/overrides.txt \
 	  --python-version 3.11 --universal --generate-hashes --no-annotate --no-header -o requirements/requirements.lock
+	uv pip compile requirements/docs.in --python-version 3.11 --universal --generate-hashes --no-annotate --no-header \
+	  -o requirements/docs.lock
 
 clean: ## remove the environment and every result
-	rm -rf $(VENV) .pollux build dist
+	rm -rf $(VENV) .venv-docs .pollux build dist

@@ -1,4 +1,4 @@
-"""Writes rows of the publication as files: CSV for spreadsheets, Parquet for programs.
+"""Writes rows of the publication as files: CSV for spreadsheets, Parquet for programs; `workbook` writes XLSX.
 
 In CSV a cell is data and never a formula. A spreadsheet executes a cell that begins with `=` or the like, whoever wrote
 it, so such a text gets a leading apostrophe, as OWASP's page on CSV injection advises.
@@ -53,7 +53,7 @@ def write_csv(
     """
     bounds = limits or QueryLimits()
     draft = target.with_name(f".{target.name}.{os.getpid()}")
-    leave = _after(lambda: draft.unlink(missing_ok=True), abandon)
+    leave = after(lambda: draft.unlink(missing_ok=True), abandon)
     try:
         with open_publication(published, bounds, files=files) as con, bounded(con, bounds, leave):
             require_one_read(con, sql)
@@ -89,13 +89,11 @@ def export_tables(
     write = _write if form == "csv" else _write_parquet
     rows: dict[Path, int] = {}
     with open_publication(published, bounds) as con:
-        chosen = _chosen(con, tables)
-        if folder.exists() and not folder.is_dir():
-            raise NotADirectoryError(f"expected a folder at {folder}, found a file")
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        chosen = chosen_tables(con, tables)
+        folder_of_files(folder)
         with (
             TemporaryDirectory(dir=folder, prefix=".pollux-export-") as scratch,
-            bounded(con, bounds, _after(lambda: rmtree(scratch, ignore_errors=True), abandon)),
+            bounded(con, bounds, after(lambda: rmtree(scratch, ignore_errors=True), abandon)),
         ):
             drafts = {Path(scratch) / f"{name}.{form}": name for name in chosen}
             for draft, name in drafts.items():
@@ -106,7 +104,7 @@ def export_tables(
     return rows
 
 
-def _after(clean: Callable[[], object], abandon: Callable[[str], None] | None) -> Callable[[str], None] | None:
+def after(clean: Callable[[], object], abandon: Callable[[str], None] | None) -> Callable[[str], None] | None:
     """`abandon`, which ends the process, after `clean`."""
     if abandon is None:
         return None
@@ -119,7 +117,15 @@ def _after(clean: Callable[[], object], abandon: Callable[[str], None] | None) -
     return leave
 
 
-def _chosen(con: duckdb.DuckDBPyConnection, tables: Sequence[str]) -> list[str]:
+def folder_of_files(folder: Path) -> None:
+    """Make the folder where it is missing; NotADirectoryError where something else is there."""
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(f"expected a folder at {folder}, found a file")
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+def chosen_tables(con: duckdb.DuckDBPyConnection, tables: Sequence[str]) -> list[str]:
+    """The tables that were asked for, or all marts; NoSuchTableError for one that the publication lacks."""
     query = "SELECT table_schema || '.' || table_name FROM information_schema.tables ORDER BY ALL"
     known = [name for (name,) in con.sql(query).fetchall() if _TABLE.fullmatch(name)]
     for name in tables:

@@ -197,6 +197,11 @@ CHECKS_NOT_PASSED = """
 """
 
 
+CARD_LIMITS = (
+    "Limits from the judge's card: one criterion at a time, made for Russian, out of its domain beyond its taxonomy."
+)
+
+
 def print_judge(name: str, model: str, is_demonstration: bool, console: Console) -> None:
     """Print the line above a judge's tables that names the judge."""
     if is_demonstration:
@@ -209,6 +214,8 @@ def print_judge(name: str, model: str, is_demonstration: bool, console: Console)
         )
     else:
         console.print(Text(f"Judged by {escaped(name)} ({escaped(model)})", style="bold"))
+        if "pollux" in model.lower():
+            console.print(Text(CARD_LIMITS, style="dim"))
 
 
 def _tasks(con: duckdb.DuckDBPyConnection, console: Console, judge_id: str) -> None:

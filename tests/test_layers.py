@@ -21,6 +21,8 @@ MAY_IMPORT = {
     "report.py": {"core", "publication_access"},
     "explain": {"core", "publication_access", "report"},
     "export.py": {"publication_access"},
+    "workbook.py": {"export", "publication_access"},
+    "explore": set(),
     "page": {"core", "publication_access"},
     "settings.py": {"core", "demo", "publication_access", "warehouse"},
     "runs": {"core", "judge", "warehouse", "settings"},
@@ -32,7 +34,7 @@ MAY_IMPORT = {
     "label": {"core", "explain", "ingest", "publication_access", "ui"},
     "cli": {
         *("core", "judge", "warehouse", "runs", "app", "definitions", "ui"),
-        *("explain", "label", "publication_access", "refusals", "page", "report", "export", "settings"),
+        *("explain", "label", "publication_access", "refusals", "page", "report", "export", "workbook", "settings"),
     },
 }
 KNOWS_DAGSTER = {"runs", "app", "defs", "components", "definitions.py", "cli"}

@@ -132,7 +132,8 @@ def test_dependencies_are_what_is_imported_and_all_of_it() -> None:
     """Neither a package that nobody imports, nor an import that only comes along with something else."""
     modules = {"pyyaml": "yaml", "dagster-webserver": "dagster_webserver", "vllm": None, "dagster-dg-cli": None}
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    listed = [*project["dependencies"], *project["optional-dependencies"]["ui"]]
+    extras = project["optional-dependencies"]
+    listed = [*project["dependencies"], *extras["ui"], *extras["explore"]]
     names = [re.split(r"[<>=!\[ ]", requirement)[0] for requirement in listed]
     declared = {modules.get(name, name.replace("-", "_")) for name in names} - {None}
     imported = {

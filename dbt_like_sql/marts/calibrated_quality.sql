@@ -6,6 +6,10 @@ description: >
   their score without a draw make it wrong, and selection_p_value shows that in many cases. An answer counts as labelled when people rated all of its criteria that the judge scored, or tripped its
   gate. Where the labels are not sufficient for a figure, it is NULL and status says why. The same gate rule applies to
   people's scores and the judge's.
+example: >
+  SELECT model_id, status, judge_mean, calibrated_mean, ci_low, ci_high, n_labelled FROM marts.calibrated_quality
+  ORDER BY judge_name, calibrated_mean DESC NULLS LAST
+front: true
 tags: {layer: marts}
 materialized: view
 columns:

@@ -2,6 +2,9 @@
 description: >
   People's levels against the judge's: how often each gold_level coincided with each judge_level. Fractional gold counts
   as its nearest level, halfway rounds up. Pairs of levels that never occurred have no row.
+example: >
+  SELECT gold_level, judge_level, n FROM marts.confusion WHERE grain = 'all' ORDER BY judge_name, gold_level,
+  judge_level
 tags: {layer: marts}
 materialized: view
 columns:

@@ -3,6 +3,10 @@ description: >
   Quality by criterion, per judge and model. For a gate, mean_score is NULL (gates never enter a mean) and
   mean_normalized_score is the share of answers it tripped on. A criterion is identified by name and rubrics together,
   so one criteria_name may have several rows.
+example: >
+  SELECT criteria_name, model_id, mean_normalized_score, n_ok, is_gate FROM marts.criterion_quality ORDER BY
+  judge_name, criteria_name, mean_normalized_score DESC NULLS LAST
+front: true
 tags: {layer: marts}
 materialized: table
 columns:

@@ -8,6 +8,9 @@ description: >
   While a criterion of the latest round has shifted or is failing, nothing is published. Review the verdicts, then
   either repair the judge or accept the round as the new baseline (`pollux golden accept`). When the check fails, the
   figures are in statistics.golden_drift.
+example: >
+  SELECT what_changed, criteria_name, shift, ci_low, ci_high, shifted FROM marts.golden_drift WHERE is_latest ORDER BY
+  abs(shift) DESC NULLS LAST
 tags: {layer: marts}
 materialized: view
 columns:

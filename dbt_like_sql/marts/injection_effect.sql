@@ -4,6 +4,9 @@ description: >
   once, with the mean of its usable scores (staging.answers). Flagged answers are judged unchanged and stay in every
   other table. The difference is descriptive and proves nothing: flagged answers may belong to other tasks, and when
   there are few of them it is mostly chance, so read it together with both n.
+example: >
+  SELECT model_id, flagged_share, flagged_mean, unflagged_mean, difference FROM marts.injection_effect
+  ORDER BY flagged_share DESC, model_id
 tags: {layer: marts}
 materialized: table
 columns:

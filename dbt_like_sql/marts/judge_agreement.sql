@@ -6,6 +6,10 @@ description: >
   spearman and krippendorff_alpha, and as its nearest level (halfway rounds up) for the others. The figures are those
   of the judge's number (score); where the judge also gave probabilities of the levels, the columns from number_value on
   compare its number and its expectation (expected_score), on the scores that have both.
+example: >
+  SELECT judge_name, metric, value, ci_low, ci_high, human_value, n FROM marts.judge_agreement WHERE grain = 'all'
+  ORDER BY judge_name, metric
+front: true
 tags: {layer: marts}
 materialized: view
 columns:

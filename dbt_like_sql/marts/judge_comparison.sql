@@ -2,6 +2,8 @@
 description: >
   Judges side by side in the form of the judge model card (RMSE, macro F1, Spearman against people), on the same items:
   those scored by people and by every judge listed. Judges without any score on items that people scored are left out.
+example: >
+  SELECT judge_name, n, rmse, macro_f1, spearman FROM marts.judge_comparison ORDER BY rmse
 tags: {layer: marts}
 materialized: view
 columns:

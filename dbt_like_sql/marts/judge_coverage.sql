@@ -4,6 +4,10 @@ description: >
   tokens. coverage is verdicts obtained / requests made. Tokens count each distinct verdict once within the model;
   models that gave the same answer share the verdict, so tokens must not be added up over models. Rows rejected before
   judging make no request; they are counted in n_expected, n_answered and n_rejected.
+example: >
+  SELECT model_id, n_requests, n_ok, n_failed, n_missing, coverage, completion_tokens FROM marts.judge_coverage ORDER
+  BY coverage, model_id
+front: true
 tags: {layer: marts}
 materialized: table
 columns:

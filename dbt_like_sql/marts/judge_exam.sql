@@ -6,6 +6,11 @@ description: >
   effect is the judge's own chance. A probe is flagged when the whole 95 % interval of its effect lies beyond 0.05, above
   or below, or when six answers or more all moved by the same amount beyond it. One row per state of a judge (model,
   weights, template, sampling, engine, version, flags) in which it took the exam, probe and criterion.
+grain: One row per judge, round, probe, grain and criterion.
+example: >
+  SELECT probe, effect, ci_low, ci_high, n, flagged FROM marts.judge_exam WHERE is_latest AND grain = 'all' ORDER BY
+  abs(effect) DESC NULLS LAST
+front: true
 tags: {layer: marts}
 materialized: view
 columns:

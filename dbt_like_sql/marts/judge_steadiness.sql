@@ -2,6 +2,9 @@
 description: >
   How often a judge contradicts itself: verdicts of the same request taken several times (POLLUX_REPEATS). Scores are in
   [0, 1], before the gate rule.
+example: >
+  SELECT judge_name, criteria_name, flip_rate, within_share, n_repeated FROM marts.judge_steadiness ORDER BY flip_rate
+  DESC NULLS LAST
 tags: {layer: marts}
 materialized: view
 columns:

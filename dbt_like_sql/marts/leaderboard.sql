@@ -5,6 +5,11 @@ description: >
   paired differences on the items that both models of a pair were scored on, so it is valid for models judged on
   different items too; its interval holds for all models of a judge simultaneously. A model in tied_with cannot be
   told apart from this one, whatever their places.
+grain: One row per judge and model.
+example: >
+  SELECT place, model_id, mean_score, ci_low, ci_high, rank, tied_with, n, coverage FROM marts.leaderboard ORDER BY
+  judge_name, place
+front: true
 tags: {layer: marts}
 materialized: view
 columns:

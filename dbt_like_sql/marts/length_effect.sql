@@ -3,6 +3,9 @@ description: >
   How much each criterion's score depends on the length of the answer (in characters), over all models of a judge.
   correlation is Spearman's over all answers; slope compares answers to the same instruction, given the model, so that
   hard questions and good models are not mistaken for an effect of length. Answers whose gate tripped are left out.
+example: >
+  SELECT criteria_name, slope, ci_low, ci_high, correlation FROM marts.length_effect ORDER BY abs(slope) DESC NULLS
+  LAST
 tags: {layer: marts}
 materialized: view
 columns:

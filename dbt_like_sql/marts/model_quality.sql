@@ -4,6 +4,9 @@ description: >
   staging.scores: the judge's number and not its expectation, scaled to [0, 1], gates applied, gate rows themselves left
   out), so an answer with more criteria has more weight. Read it together with coverage: what could not be scored is
   left out of the mean, not counted as 0.
+example: >
+  SELECT model_id, mean_score, ci_low, ci_high, n, coverage, n_gated_answers FROM marts.model_quality ORDER BY
+  judge_name, mean_score DESC NULLS LAST
 tags: {layer: marts}
 materialized: table
 columns:

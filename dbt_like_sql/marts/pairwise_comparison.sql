@@ -3,6 +3,10 @@ description: >
   Every two models of a judge, in both orders, compared item by item (one criterion of one instruction, averaged over
   samples and repetitions) on the items that both were scored on. difference is positive where model_id is better. To
   claim that two models differ, use adjusted_p_value: it is adjusted (Holm) for the number of pairs of the judge.
+example: >
+  SELECT model_id, other_model_id, difference, ci_low, ci_high, adjusted_p_value FROM marts.pairwise_comparison WHERE
+  model_id < other_model_id ORDER BY adjusted_p_value NULLS LAST
+front: true
 tags: {layer: marts}
 materialized: view
 columns:

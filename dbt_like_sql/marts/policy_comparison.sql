@@ -5,6 +5,9 @@ description: >
   policy_pollux_max, policy_mera); scores of different policies are on different scales, so compare ranks. Kendall's
   tau-b is computed over the pairs of models of the judge: 1 is the same order, -1 the opposite one; NULL where a policy
   ties all models.
+example: >
+  SELECT model_id, policy, score, rank, coverage FROM marts.policy_comparison ORDER BY judge_name, model_id, policy
+front: true
 materialized: table
 columns:
   judge_id: Identity of the judge.

@@ -6,6 +6,8 @@ description: >
   lm-evaluation-harness (score / maximum of the rubric, averaged over the criteria, 0.0 where no number is read). The
   gates of this project are not among the k criteria: their 1 means that the answer cannot be rated, and counting it as
   full marks would reward it. Where the lowest level is the best, a score is first mirrored within its scale.
+example: >
+  SELECT model_id, score, n, coverage FROM marts.policy_mera ORDER BY judge_name, score DESC NULLS LAST
 tags: {layer: marts}
 materialized: table
 columns:

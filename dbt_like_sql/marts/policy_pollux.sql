@@ -6,6 +6,8 @@ description: >
   ai-forever/POLLUX on GitHub, src/metrics.py (the grand mean over criteria that are not binary). There are two
   differences: POLLUX takes any two-level rubric for a gate, while here a gate is a two-level criterion of the critical
   group; and POLLUX averages unscaled scores, which differs only where scales differ.
+example: >
+  SELECT model_id, score, n, coverage FROM marts.policy_pollux ORDER BY judge_name, score DESC NULLS LAST
 tags: {layer: marts}
 materialized: table
 columns:

@@ -5,6 +5,8 @@ description: >
   scale (1 on 1 to 5 counts as 5). Criteria whose highest level is not positive cannot be divided by it and are left
   out. Source: the same aggregation (ai-forever/POLLUX on GitHub, src/metrics.py) with the normalisation of MERA's task
   code (score / highest level).
+example: >
+  SELECT model_id, score, n, coverage FROM marts.policy_pollux_max ORDER BY judge_name, score DESC NULLS LAST
 tags: {layer: marts}
 materialized: table
 columns:

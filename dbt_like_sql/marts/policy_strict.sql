@@ -7,6 +7,9 @@ description: >
   passes, and under a tripped gate both are 0. The score can lie outside these bounds, because answers that could not be
   scored may be unlike those that could. Source: the definition is this project's own; the bounds are those without
   assumptions for bounded outcomes (Manski 1990, American Economic Review 80:319).
+example: >
+  SELECT model_id, score, worst_case, best_case, n, coverage FROM marts.policy_strict ORDER BY judge_name, score DESC
+  NULLS LAST
 tags: {layer: marts}
 materialized: table
 columns:

@@ -3,6 +3,10 @@ description: >
   Quality by task, per judge, in two grains. Rows of grain model_task hold one model on one task type; rows of grain
   task pool all models on that task type (how hard the task is) and have no model_id. Filter on grain before
   aggregating. mean_score is defined as in marts.model_quality.
+example: >
+  SELECT task_type, model_id, mean_score, ci_low, ci_high, n FROM marts.task_quality WHERE grain = 'model_task' ORDER
+  BY judge_name, task_type, mean_score DESC NULLS LAST
+front: true
 tags: {layer: marts}
 materialized: table
 columns:

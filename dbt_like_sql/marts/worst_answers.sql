@@ -4,6 +4,10 @@ description: >
   and answer, the criteria that took points off, and the judge's rationale for the worst of them. Only answers that lost
   points are listed, because an unscored answer is not a bad one. The full texts are in raw.instructions,
   raw.model_outputs and judging.verdicts under the keys given here.
+example: >
+  SELECT model_id, place, task_type, answer_score, worst_criterion, answer_excerpt, rationale_excerpt FROM
+  marts.worst_answers ORDER BY judge_name, model_id, place
+front: true
 tags: {layer: marts}
 materialized: table
 columns:

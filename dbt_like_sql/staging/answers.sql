@@ -2,6 +2,9 @@
 description: >
   One row per judged answer (and repetition): the mean of its usable scores, how much of it could be scored, and the
   state of its gates. An answer is unscored when none of its scores is usable, for instance while a gate is unknown.
+example: >
+  SELECT model_id, prompt_id, answer_score, n, gate_state FROM staging.answers ORDER BY answer_score NULLS FIRST LIMIT
+  20
 tags: {layer: staging}
 materialized: table
 columns:

@@ -4,6 +4,9 @@ description: >
   against its rubric, scaled to [0, 1], with the gate rule applied. A failure is never a score: final_score is set only
   where the verdict is ok, the criterion is not a gate and the answer's gates are decided. A tripped gate turns the
   answer's scores into 0; an undecided gate leaves them NULL. Every number of the marts is an aggregate of this table.
+example: >
+  SELECT model_id, prompt_id, criteria_name, score, min_score, max_score, final_score, status FROM staging.scores
+  ORDER BY final_score NULLS FIRST LIMIT 20
 tags: {layer: staging}
 materialized: table
 columns:

@@ -91,25 +91,35 @@ def query(
 
 
 def export(
-    folder: Annotated[Path, typer.Argument(help="Where the files go, one a table; made where it is missing")],
+    folder: Annotated[Path, typer.Argument(help="Where the files go; made where it is missing")],
     home: Home = None,
-    form: Annotated[Literal["csv", "parquet"], typer.Option("--format", help="CSV is safe for spreadsheets")] = "csv",
+    form: Annotated[
+        Literal["csv", "parquet", "xlsx"],
+        typer.Option("--format", help="csv and parquet: a file a table; xlsx: one workbook, a sheet a table"),
+    ] = "csv",
     table: Annotated[
         list[str] | None,
         typer.Option(help="A table to write, such as staging.scores; may be repeated [default: marts]"),
     ] = None,
 ) -> None:
     """Write the published tables as files: the marts, or the tables that are named."""
-    from pollux_dagster.export import export_tables
+    from pollux_dagster.export import NoSuchTableError, export_tables
     from pollux_dagster.publication_access import QueryError
+    from pollux_dagster.workbook import MAX_CHARACTERS, write_workbook
 
     settings = settings_from(POLLUX_HOME=home)
+    published, limits, tables = settings.published, settings.query_limits, table or ()
     try:
-        written = export_tables(settings.published, folder, table or (), form, settings.query_limits, abandon=end)
-    except (FileNotFoundError, NotADirectoryError, QueryError) as error:
+        if form == "xlsx":
+            book, sheets = write_workbook(published, folder, tables, limits, abandon=end)
+            for sheet in sheets:
+                cut = f", {sheet.cut} texts cut at {MAX_CHARACTERS:,} characters" if sheet.cut else ""
+                typer.echo(f"{sheet.rows} rows in {book}, sheet {sheet.name}{cut}")
+        else:
+            for file, rows in export_tables(published, folder, tables, form, limits, abandon=end).items():
+                typer.echo(f"{rows} rows in {file}")
+    except (FileNotFoundError, NotADirectoryError, NoSuchTableError, QueryError) as error:
         fail(str(error))
-    for file, rows in written.items():
-        typer.echo(f"{rows} rows in {file}")
 
 
 def explain(

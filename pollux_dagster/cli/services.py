@@ -1,9 +1,10 @@
-"""The commands that start or stop processes: the UI, and managed judge servers."""
+"""The commands that start or stop processes: the UI, managed judge servers, and the notebook."""
 
 from __future__ import annotations
 
 import importlib.util
 import os
+import subprocess
 import sys
 from typing import TYPE_CHECKING, Annotated
 
@@ -38,6 +39,41 @@ def servers(
             f"{server.key}  {server.status}  {server.engine}  {server.model}  {server.leases} in use  {server.reason}"
         )
         typer.echo(escaped(f"{line} (log: {server.log})" if server.status == "failed" else line))
+
+
+def explore(
+    home: Home = None,
+    port: Annotated[
+        int | None, typer.Option(help="Port to listen on, on this machine only [default: a free one]")
+    ] = None,
+    edit: Annotated[bool, typer.Option("--edit", help="Open it for changes, its cells to be run by hand")] = False,
+    headless: Annotated[bool, typer.Option("--headless", help="Print the address and open no browser")] = False,
+) -> None:
+    """Show a notebook on the publication: ten questions with their answers and the SQL that gives them (marimo).
+
+    It is `explore.py` in the home, yours to change: it is made where it is missing and never overwritten.
+    """
+    from importlib.resources import files
+
+    from pollux_dagster.publication_access import open_publication
+
+    settings = settings_from(POLLUX_HOME=home)
+    if importlib.util.find_spec("marimo") is None:
+        fail("the notebook needs marimo: pip install 'pollux_dagster[explore]'")
+    try:
+        with open_publication(settings.published):
+            notebook = settings.home / "explore.py"
+    except FileNotFoundError as error:
+        fail(str(error))
+    if not notebook.exists():
+        packaged = files("pollux_dagster.explore") / "notebook.py"
+        notebook.write_bytes(packaged.read_bytes())
+        typer.echo(f"Notebook: {notebook}")
+    command = [sys.executable, "-m", "marimo", *(["edit", "--skip-update-check"] if edit else ["run"])]
+    command += [str(notebook), "--token"]
+    command += ["--port", str(port)] if port else []
+    command += ["--headless"] if headless else []
+    raise typer.Exit(subprocess.call([*command, "--", "--publication", str(settings.published.absolute())]))
 
 
 def up(

@@ -23,6 +23,7 @@ from pollux_dagster.core.transactions import transaction
 from pollux_dagster.warehouse.contracts import Contract
 from pollux_dagster.warehouse.fingerprints import outdated_tables
 from pollux_dagster.warehouse.gate import objections
+from pollux_dagster.warehouse.published_words import comment_on, words_of, write_words
 from pollux_dagster.warehouse.sql_models import SqlModel
 from pollux_dagster.warehouse.statistics import TABLES
 
@@ -101,8 +102,7 @@ def publish(
     Raises:
         PublicationBusyError: another process is publishing to `target` right now.
         PublicationRefusedError: a blocking contract of `contracts`, or a blocking check of `models`, failed on the
-        state that
-            would be published, or was not run on it.
+            state that would be published, or was not run on it.
         MixedTablesError: a table is not built from the tables it would be published with.
         duckdb.CatalogException: a table to publish does not exist; build the models first.
     """
@@ -143,6 +143,7 @@ def _copy_snapshot(
         con.execute(f"CREATE TABLE {_ATTACHED}.meta.staleness ({_STALENESS})")
         judge_names = _write_publication_row(con, run_id, package_version, git_commit, row_counts)
         _create_views(con, views)
+        write_words(con, _ATTACHED, words_of(models))
     return PublicationReport(target, judge_names, row_counts, tuple(view.table for view in views), 0)
 
 
@@ -163,6 +164,7 @@ def mark_stale(target: Path, *, reason: str, run_id: str) -> None:
             with duckdb.connect(str(draft)) as con:
                 con.execute(f"CREATE TABLE IF NOT EXISTS meta.staleness ({_STALENESS})")
                 con.execute(_MARK_STALE, {"reason": reason, "run_id": run_id})
+                comment_on(con, "meta.staleness", words_of(())["meta.staleness"])
             put_in_place(draft, target)
     except PublicationBusyError:
         return

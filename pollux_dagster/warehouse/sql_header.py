@@ -12,7 +12,7 @@ from typing import Literal, cast
 
 import yaml
 
-_KEYS = ("description", "owners", "tags", "materialized", "columns", "checks")
+_KEYS = ("description", "grain", "example", "front", "owners", "tags", "materialized", "columns", "checks")
 _REQUIRED = ("description", "materialized", "columns")
 
 
@@ -37,9 +37,15 @@ class SqlCheck:
 
 @dataclass(frozen=True, slots=True)
 class SqlHeader:
-    """A parsed header; `line_count` is the number of lines before the SELECT."""
+    """A parsed header; `line_count` is the number of lines before the SELECT.
+
+    `grain` says what one row is, in default of a text by the columns of the first `unique`; "" where there is neither.
+    """
 
     description: str
+    grain: str
+    example: str
+    front: bool
     owners: tuple[str, ...]
     tags: Mapping[str, str]
     materialized: Literal["table", "view"]
@@ -91,8 +97,17 @@ def parse_header(path: Path, header: str, table: str) -> SqlHeader:
         line = line_of(header, "materialized:")
         got = loaded["materialized"]
         raise SqlModelError(path, line, f"materialized: expected 'table' or 'view', got {got!r}")
+    if not isinstance(front := loaded.get("front", False), bool):
+        raise SqlModelError(path, line_of(header, "front:"), f"front: expected true or false, got {front!r}")
+    if front and not table.startswith("marts."):
+        raise SqlModelError(
+            path, line_of(header, "front:"), f"front: only tables of marts may be at the front, got {table}"
+        )
     return SqlHeader(
         description=str(loaded["description"]).strip(),
+        grain=_text(path, header, "grain", loaded.get("grain", _first_key(loaded.get("checks")))),
+        example=_text(path, header, "example", loaded.get("example", f"FROM {table} LIMIT 10")),
+        front=front,
         owners=_strings(path, header, "owners", loaded["owners"]) if "owners" in loaded else (),
         tags=_texts(path, header, "tags", loaded.get("tags", {})),
         materialized=cast(Literal["table", "view"], loaded["materialized"]),
@@ -100,6 +115,20 @@ def parse_header(path: Path, header: str, table: str) -> SqlHeader:
         checks=tuple(_check(path, header, entry, table) for entry in _entries(path, header, loaded.get("checks", []))),
         line_count=header.count("\n"),
     )
+
+
+def _first_key(checks: object) -> str:
+    """The grain that the first `unique` of the checks states."""
+    for entry in checks if isinstance(checks, list) else []:
+        if isinstance(entry, dict) and isinstance(columns := entry.get("unique"), list):
+            return f"One row per ({', '.join(map(str, columns))})."
+    return ""
+
+
+def _text(path: Path, header: str, key: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise SqlModelError(path, line_of(header, f"{key}:"), f"{key}: expected a text, got {value!r}")
+    return " ".join(value.split())
 
 
 def _entries(path: Path, header: str, value: object) -> list[object]:

@@ -171,6 +171,11 @@ def _bind(
             con.sql(check.sql)
         except duckdb.Error as error:
             raise SqlModelError(source.path, 1, f"check {check.name}: {_first_line(error)}") from error
+    try:
+        con.sql(source.header.example)
+    except duckdb.Error as error:
+        line = line_of(source.text, "example:")
+        raise SqlModelError(source.path, line, f"example: {_first_line(error)}") from error
     header = source.header
     direct = column_sources(source.query, {table: types[table] for table in source.dependencies})
     return SqlModel(
@@ -179,6 +184,9 @@ def _bind(
         path=source.path,
         sql=source.sql,
         description=header.description,
+        grain=header.grain,
+        example=header.example,
+        front=header.front,
         owners=header.owners,
         tags=header.tags,
         materialized=header.materialized,

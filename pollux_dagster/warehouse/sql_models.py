@@ -34,8 +34,9 @@ class SqlModel:
 
     `columns` are descriptions in the SELECT's order, `column_types` DuckDB's types, `dependencies` the tables it reads
     (schema.name, both models and tables written by Python; a view of the schema counts as the tables behind it).
-    `column_lineage` is output column → the (table, column) pairs it is computed from. `code_version` changes with the
-    meaning of the SELECT, not with comments, layout or descriptions.
+    `column_lineage` is output column → the (table, column) pairs it is computed from. `grain` says what one row is,
+    `example` is a query to start from; where `front`, the publication also has a view of its name in `main`.
+    `code_version` changes with the meaning of the SELECT, not with comments, layout or descriptions.
     """
 
     schema: str
@@ -43,6 +44,9 @@ class SqlModel:
     path: Path
     sql: str
     description: str
+    grain: str
+    example: str
+    front: bool
     owners: tuple[str, ...]
     tags: Mapping[str, str]
     materialized: Literal["table", "view"]

@@ -79,6 +79,17 @@ def test_a_model_is_its_path_its_header_and_its_select(tmp_path: Path) -> None:
         (HEADER.replace("  n: Number of answers.\n", "") + SELECT, 1, "without a description: n"),
         (HEADER.replace("  n: Number of answers.", "  n: ''") + SELECT, 7, "columns.n: expected a text"),
         (HEADER.replace("materialized: table", "materialized: cube") + SELECT, 4, "got 'cube'"),
+        (
+            HEADER.replace("materialized:", "front: yes please\nmaterialized:") + SELECT,
+            4,
+            "front: expected true or false",
+        ),
+        (HEADER.replace("materialized:", "grain: [n]\nmaterialized:") + SELECT, 4, "grain: expected a text"),
+        (
+            HEADER.replace("materialized:", "example: SELECT m FROM marts.counts\nmaterialized:") + SELECT,
+            4,
+            "example: ",
+        ),
         (HEADER.replace("owners:", "owner:") + SELECT, 3, "unknown header key 'owner'"),
         (HEADER.replace("description: Answers by model.\n", "") + SELECT, 1, "no 'description'"),
         (HEADER.replace("[team:evaluation]", "team:evaluation") + SELECT, 3, "owners: expected a list"),
@@ -96,6 +107,17 @@ def test_a_file_that_cannot_be_used_is_named_with_its_line(tmp_path: Path, text:
         load_sql_models(tmp_path)
     assert str(caught.value).startswith(f"{path}:{line}: ")
     assert message in str(caught.value)
+
+
+def test_only_what_may_be_quoted_is_at_the_front(tmp_path: Path) -> None:
+    write(tmp_path, HEADER.replace("materialized:", "front: true\nmaterialized:") + SELECT, "staging.counts")
+    with pytest.raises(SqlModelError, match="only tables of marts may be at the front"):
+        load_sql_models(tmp_path)
+
+
+def test_a_header_without_grain_and_example_has_the_ones_that_follow_from_it(tmp_path: Path) -> None:
+    model = load_one(tmp_path, HEADER.replace("*/", "checks:\n  - unique: [model_id]\n*/") + SELECT)
+    assert (model.grain, model.example, model.front) == ("One row per (model_id).", "FROM marts.counts LIMIT 10", False)
 
 
 def test_a_check_on_a_column_that_is_not_there_is_found_when_loading(tmp_path: Path) -> None:

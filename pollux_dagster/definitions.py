@@ -36,7 +36,7 @@ def defs() -> dg.Definitions:
     Raises:
         ForeignInstanceError: the Dagster instance belongs to another home; the UI shows a location that failed to load.
     """
-    settings = Settings.from_environment()
+    settings = Settings.load()
     keep_files_private()
     claim_configured_instance(settings)
     return build_defs(settings)

@@ -22,7 +22,8 @@ MAY_IMPORT = {
     "explain": {"core", "publication_access", "report"},
     "export.py": {"publication_access"},
     "page": {"core", "publication_access"},
-    "settings.py": {"core", "demo", "publication_access", "warehouse"},
+    "settings_file.py": set(),
+    "settings.py": {"core", "demo", "publication_access", "settings_file", "warehouse"},
     "runs": {"core", "judge", "warehouse", "settings"},
     "app": {"core", "ingest", "ledger", "judge", "warehouse", "runs", "settings"},
     "defs": {"core", "ingest", "ledger", "judge", "warehouse", "runs", "app", "page", "settings"},
@@ -31,7 +32,7 @@ MAY_IMPORT = {
     "ui": {"core", "judge", "runs", "settings"},
     "cli": {
         *("core", "judge", "warehouse", "runs", "app", "definitions", "ui"),
-        *("explain", "publication_access", "refusals", "page", "report", "export", "settings"),
+        *("explain", "publication_access", "refusals", "page", "report", "export", "settings", "settings_file"),
     },
 }
 KNOWS_DAGSTER = {"runs", "app", "defs", "components", "definitions.py", "cli"}

@@ -47,6 +47,7 @@ def print_report(published: Path, console: Console, limits: QueryLimits | None =
     bounds = limits or QueryLimits()
     with open_publication(published, bounds) as con, bounded(con, bounds):
         _staleness(con, console)
+        print_sample(con, console)
         for judge_id, name, model, is_demonstration in con.execute(JUDGES).fetchall():
             print_judge(name, model, is_demonstration, console)
             _print(con, console, "Leaderboard", filled(LEADERBOARD, judge=judge_id))
@@ -62,7 +63,8 @@ def print_report(published: Path, console: Console, limits: QueryLimits | None =
         console.print(Text(f"Picture:   {picture}"))
     if (page := published.with_name("report.html")).exists():
         console.print(Text(f"Report:    {page}"))
-    query = f'{relative_to_cwd(COMMAND)} query --home {relative_to_cwd(published.parent.parent)} "{EXAMPLE_QUERY}"'
+    home = f"{relative_to_cwd(published.parent.parent)}{' --sample' if published.parent.name == 'sample' else ''}"
+    query = f'{relative_to_cwd(COMMAND)} query --home {home} "{EXAMPLE_QUERY}"'
     console.print(Text(f"Try:       {query}"), soft_wrap=True)
 
 
@@ -71,6 +73,22 @@ def _staleness(con: duckdb.DuckDBPyConnection, console: Console) -> None:
         published_at, since, reason = noted
         text = f"NOT CURRENT: published {published_at}, not renewed since {since}. {escaped(reason)}"
         console.print(Text(text, style="bold red"))
+
+
+def print_sample(con: duckdb.DuckDBPyConnection, console: Console) -> None:
+    """Say where the publication is of a sample of the instructions only."""
+    if sample := sample_in(con):
+        text = f"SAMPLE of {sample[0]:,} of {sample[1]:,} instructions; `pollux run` without --limit judges the rest"
+        console.print(Text(text, style="bold yellow"))
+
+
+def sample_in(con: duckdb.DuckDBPyConnection) -> tuple[int, int] | None:
+    """(instructions of the sample, all instructions) of a publication; None where it is of all of them."""
+    found = con.sql("FROM meta.publication")
+    (row,) = found.fetchall()
+    made = dict(zip(found.columns, row, strict=True))
+    # An earlier version's publication has no such columns.
+    return (made["sample_instructions"], made["of_instructions"]) if made.get("sample_instructions") else None
 
 
 def relative_to_cwd(path: Path) -> Path:

@@ -286,6 +286,11 @@ class Settings:
         return self.home / "published" / "pollux.duckdb"
 
     @property
+    def sample(self) -> Path:
+        """The publication of `run --limit`, apart from that of all instructions, which it never replaces."""
+        return self.home / "sample" / "pollux.duckdb"
+
+    @property
     def servers(self) -> Path:
         return self.home / "servers"
 

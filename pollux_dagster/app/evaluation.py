@@ -8,9 +8,10 @@ from collections.abc import Callable
 import dagster as dg
 
 from pollux_dagster.core.model_ids import MODEL_PARTITIONS
+from pollux_dagster.core.scope import WHOLE, Scope
 from pollux_dagster.runs.dagster_internals import SerializableErrorInfo
 from pollux_dagster.runs.executor import note_failure
-from pollux_dagster.runs.home_lock import BEGUN_TAG, RUN_RETRIES_TAG, only_run
+from pollux_dagster.runs.home_lock import BEGUN_TAG, PART_TAG, RUN_RETRIES_TAG, only_run
 from pollux_dagster.runs.instance import announced_run, fail_orphaned_runs, open_instance
 from pollux_dagster.runs.retention import prune
 from pollux_dagster.runs.terminal import is_interruption, with_plain_lines
@@ -27,13 +28,15 @@ def evaluate_landing(
     settings: Settings,
     *,
     rebuild: bool = False,
+    scope: Scope = WHOLE,
     failed: Callable[[str], None] = lambda cause: None,
 ) -> bool:
     """Run the job `evaluate` of `definitions` on everything that is new, was missed or had failed; True when it
     succeeded.
 
     rebuild: set the warehouse aside first, so that it is made again from landing folder and ledger. While another run
-    uses the home, this one waits and reports that on standard error. `failed` is called with each cause of a failure.
+    uses the home, this one waits and reports that on standard error. `scope`: that of the definitions. `failed` is
+    called with each cause of a failure.
 
     Raises:
         NoAnswersError: everything was read, and no model has an answer.
@@ -41,7 +44,7 @@ def evaluate_landing(
         WarehouseLockedError: the warehouse cannot be set aside because another process has it open.
     """
     # A daemon on this home retries its own runs, not this one.
-    tags = {BEGUN_TAG: "yes", RUN_RETRIES_TAG: "0"}
+    tags = {BEGUN_TAG: "yes", RUN_RETRIES_TAG: "0", **({} if scope.is_whole else {PART_TAG: "yes"})}
     with (
         only_run(settings.home, lambda line: print(line, file=sys.stderr)),  # noqa: T201
         open_instance(settings.dagster_home) as instance,
@@ -55,7 +58,9 @@ def evaluate_landing(
             evaluated = definitions.resolve_job_def("evaluate").execute_in_process(
                 instance=instance, run_id=run_id, run_config=with_plain_lines({}), tags=tags, raise_on_error=False
             )
-        causes = note_failure(settings.published, evaluated.run_id, evaluated.all_events)
+        causes = note_failure(
+            settings.sample if scope.limit else settings.published, evaluated.run_id, evaluated.all_events
+        )
         if any(is_interruption(_error_of(event)) for event in evaluated.all_events):
             raise KeyboardInterrupt
         if not evaluated.success and not instance.get_dynamic_partitions(MODEL_PARTITIONS):

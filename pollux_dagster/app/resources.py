@@ -22,6 +22,7 @@ from pydantic import Field
 from pollux_dagster.core.model_names import is_name_of, tells_which
 from pollux_dagster.core.profile_files import find_profile
 from pollux_dagster.core.profiles import JudgeIdentity, JudgeProfile
+from pollux_dagster.core.scope import WHOLE, Scope
 from pollux_dagster.ingest.special_tokens import read_special_tokens
 from pollux_dagster.ingest.sync import SyncReport, is_current, sync
 from pollux_dagster.judge.dialect import Dialect
@@ -119,9 +120,20 @@ class LedgerResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
 
 class PublicationResource(dg.ConfigurableResource):  # type: ignore[type-arg]
-    """The DuckDB file that analysts read, replaced as a whole and only after the blocking checks have passed."""
+    """The DuckDB file that analysts read, replaced as a whole and only after the blocking checks have passed.
+
+    `sample_path` is the file for tables of a sample of the instructions.
+    """
 
     path: str
+    sample_path: str = ""
+
+
+class ScopeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """What runs ask the judge for (`core.scope.Scope`); a deployment asks for everything. `limit` 0 means none."""
+
+    models: list[str] = Field(default_factory=list)
+    limit: int = 0
 
 
 class JudgeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
@@ -285,9 +297,10 @@ class Resources:
     rules: AdmissionRules
     publication: PublicationResource
     judge: JudgeResource
+    scope: ScopeResource
 
     @classmethod
-    def of(cls, settings: Settings) -> Resources:
+    def of(cls, settings: Settings, scope: Scope = WHOLE) -> Resources:
         """The resources of a deployment."""
         return cls(
             landing=LandingResource(
@@ -304,7 +317,8 @@ class Resources:
                 maximum_rejected_share=settings.maximum_rejected_share,
                 leave_out_failing=settings.failing_models == "leave_out",
             ),
-            publication=PublicationResource(path=str(settings.published)),
+            publication=PublicationResource(path=str(settings.published), sample_path=str(settings.sample)),
+            scope=ScopeResource(models=list(scope.models), limit=scope.limit or 0),
             judge=JudgeResource(
                 profile=settings.profile,
                 state_root=str(settings.servers),

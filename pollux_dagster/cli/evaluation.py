@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,6 +21,7 @@ from pollux_dagster.cli.options import (
     settings_of_judge,
 )
 from pollux_dagster.cli.terminal import console, fail, print_published
+from pollux_dagster.core.scope import WHOLE, Scope
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,10 +47,27 @@ def run(
     force: Annotated[
         bool, typer.Option("--force", help="Build, check and publish everything even if nothing is new")
     ] = False,
+    model: Annotated[
+        list[str] | None, typer.Option(help="Ask the judge about this model's answers only; may be repeated")
+    ] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(min=1, help="Judge so many instructions, the same for all models, and publish them as a sample"),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before a large run")] = False,
 ) -> None:
-    """Judge what is new in a landing folder, rebuild the tables, check and publish them."""
+    """Judge what is new in a landing folder, rebuild the tables, check and publish them.
+
+    Examples:
+
+        pollux run --landing answers/ --home results/ --judge-url http://judge:8000/v1
+
+        pollux run --limit 50
+    """
     given = {"POLLUX_LANDING": landing, "POLLUX_HOME": home, "POLLUX_PROFILE": profile, "POLLUX_JUDGE_URL": judge_url}
-    _evaluate(settings_of_judge(accept_served_model, **given, POLLUX_JUDGE_MODEL=judge_model), force=force)
+    scope = Scope(tuple(dict.fromkeys(model or ())), limit)
+    settings = settings_of_judge(accept_served_model, **given, POLLUX_JUDGE_MODEL=judge_model)
+    _evaluate(settings, scope=scope, force=force, ask=not yes)
 
 
 def rebuild(
@@ -111,18 +130,22 @@ def doctor(
             fail(f"{error.filename}: {error.strerror}; add the entries to it yourself")
 
 
-def _evaluate(settings: Settings, *, force: bool = False, rebuild: bool = False) -> None:
-    from pollux_dagster.app.news import published_without_news
+def _evaluate(
+    settings: Settings, *, scope: Scope = WHOLE, force: bool = False, rebuild: bool = False, ask: bool = False
+) -> None:
+    from pollux_dagster.app.news import latest_publication, published_without_news
     from pollux_dagster.report import last_check, print_blocked
 
     _require_landing(settings.landing)
-    if not force and (published_at := published_without_news(settings)):
+    if not force and (published_at := published_without_news(settings, scope)):
         typer.echo(
             f"nothing is new since the publication of {published_at}, so nothing was done; --force builds, checks and "
             "publishes everything again"
         )
-        print_published(settings)
+        print_published(latest_publication(settings), settings)
         return
+    if ask and sys.stdin.isatty() and sys.stderr.isatty():
+        _confirm(settings, scope)
     from pollux_dagster.app.evaluation import NoAnswersError, evaluate_landing
     from pollux_dagster.definitions import build_defs
     from pollux_dagster.runs.instance_owner import ForeignInstanceError
@@ -131,22 +154,41 @@ def _evaluate(settings: Settings, *, force: bool = False, rebuild: bool = False)
     before = last_check(settings.warehouse)
     causes: list[str] = []
     try:
-        succeeded = evaluate_landing(build_defs(settings), settings, rebuild=rebuild, failed=causes.append)
+        succeeded = evaluate_landing(
+            build_defs(settings, scope=scope), settings, rebuild=rebuild, scope=scope, failed=causes.append
+        )
     except KeyboardInterrupt:
         typer.echo("stopped: what was judged is kept, and the same command goes on from there", err=True)
         raise typer.Exit(130) from None
     except (NoAnswersError, ForeignInstanceError, WarehouseLockedError) as error:
         fail(str(error))
-    if settings.published.exists():
-        print_published(settings)
+    published = latest_publication(settings)
+    is_shown = published.exists()
+    if is_shown:
+        print_published(published, settings)
     if not succeeded:
         print_blocked(settings.warehouse, before, console)
-        fail("\n".join(["the run failed; the tables above, if any, are the last good publication", *causes]))
+        above = "the tables above are the last good publication" if is_shown else "nothing was published"
+        fail("\n".join([f"the run failed; {above}", *causes]))
+
+
+def _confirm(settings: Settings, scope: Scope) -> None:
+    """Say what a large run would cost, and go on only if the person at the terminal wants it."""
+    from pollux_dagster.app.plan import cost_lines, plan_landing
+    from pollux_dagster.warehouse.requests import LARGE_REQUESTS
+
+    planned = plan_landing(settings, scope=scope)
+    if planned.pending.pending <= LARGE_REQUESTS:
+        return
+    for line in cost_lines(planned.pending):
+        typer.echo(line, err=True)
+    if not typer.confirm("Judge them now?", err=True):
+        fail("nothing was asked; --limit N judges a sample first, --yes does not ask")
 
 
 def _require_landing(landing: Path) -> None:
     if not (landing.is_dir() or landing.is_file()):
-        fail(f"expected a landing folder at {landing}, found none; give one with --landing")
+        fail(f"expected a landing folder or a file at {landing}, found none; give one with --landing")
 
 
 def _print_files(files: Sequence[Examined]) -> None:

@@ -32,6 +32,7 @@ JudgeModel = Annotated[
     str | None,
     typer.Option(help="The judge's model, as it is recorded [default: $POLLUX_JUDGE_MODEL or the profile's]"),
 ]
+Sample = Annotated[bool, typer.Option("--sample", help="The publication of `run --limit` instead of the whole one")]
 JudgeName = Annotated[
     str | None, typer.Option("--judge", help="Only this judge of the publication: its name, profile, model or id")
 ]
@@ -111,6 +112,18 @@ def flags_of(**given: str | Path | list[str] | None) -> dict[str, tuple[str, str
             text = " ".join(value) if isinstance(value, list) else str(value)
             flags[name] = (text, called.names.get(parameter, "--" + parameter.replace("_", "-")))
     return flags
+
+
+def publication_of(settings: Settings, sample: bool) -> Path:
+    """The file to read: the publication, or that of a sample. Fails where only the other one is there."""
+    if not sample and not settings.published.exists() and settings.sample.exists():
+        fail(
+            f"expected a publication at {settings.published}, found only that of a sample: add --sample, or judge the "
+            "rest with `pollux run`"
+        )
+    if sample and not settings.sample.exists():
+        fail(f"expected a sample's publication at {settings.sample}, found none: `pollux run --limit N` makes one")
+    return settings.sample if sample else settings.published
 
 
 def settings_of_judge(accept_served_model: bool, **given: str | Path | list[str] | None) -> Settings:

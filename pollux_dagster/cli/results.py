@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 import typer.core
 
-from pollux_dagster.cli.options import AnswersShown, AsJson, Home, JudgeName, settings_from
+from pollux_dagster.cli.options import AnswersShown, AsJson, Home, JudgeName, Sample, publication_of, settings_from
 from pollux_dagster.cli.terminal import console, end, fail, print_published
 
 if TYPE_CHECKING:
@@ -20,9 +20,15 @@ if TYPE_CHECKING:
     from pollux_dagster.settings import Settings
 
 
-def show(home: Home = None) -> None:
-    """Print the published tables."""
-    print_published(settings_from(POLLUX_HOME=home))
+def show(home: Home = None, sample: Sample = False) -> None:
+    """Print the published tables.
+
+    Example:
+
+        pollux show --home results/
+    """
+    settings = settings_from(POLLUX_HOME=home)
+    print_published(publication_of(settings, sample), settings)
 
 
 def report(
@@ -32,6 +38,7 @@ def report(
         Path | None, typer.Option(help="The file to write [default: report.html beside the publication]")
     ] = None,
     open_it: Annotated[bool, typer.Option("--open", help="Open it in the browser")] = False,
+    sample: Sample = False,
 ) -> None:
     """Make the report of the publication again, one HTML file; --model narrows it to some models."""
     import webbrowser
@@ -42,13 +49,14 @@ def report(
     from pollux_dagster.publication_access import QueryError
 
     settings = settings_from(POLLUX_HOME=home)
-    target = output or settings.published.with_name("report-narrowed.html" if model else "report.html")
+    published = publication_of(settings, sample)
+    target = output or published.with_name("report-narrowed.html" if model else "report.html")
     if output is not None and not output.absolute().parent.is_dir():
         fail(f"expected a folder at {output.absolute().parent}, found none")
     if target.is_dir():
         fail(f"expected the name of a file, got the folder {target}")
     try:
-        write_report(settings.published, target, models=model or (), limits=settings.query_limits)
+        write_report(published, target, models=model or (), limits=settings.query_limits)
     except (OSError, UnknownModelError, QueryError, duckdb.Error) as error:
         fail(str(error))
     typer.echo(f"Report: {target.absolute()}")
@@ -70,6 +78,7 @@ def query(
     allow_files: Annotated[
         Path | None, typer.Option(help="Also let the query read the files of this folder [default: no files]")
     ] = None,
+    sample: Sample = False,
 ) -> None:
     """Run one SELECT on the published file and print its rows, or write them to a CSV file."""
     import duckdb
@@ -79,7 +88,7 @@ def query(
     from pollux_dagster.report import print_query
 
     settings = settings_from(POLLUX_HOME=home)
-    published, limits = settings.published, settings.query_limits
+    published, limits = publication_of(settings, sample), settings.query_limits
     try:
         if csv is None:
             print_query(published, sql, console, limits, files=allow_files, abandon=end)
@@ -98,6 +107,7 @@ def export(
         list[str] | None,
         typer.Option(help="A table to write, such as staging.scores; may be repeated [default: marts]"),
     ] = None,
+    sample: Sample = False,
 ) -> None:
     """Write the published tables as files: the marts, or the tables that are named."""
     from pollux_dagster.export import export_tables
@@ -105,7 +115,9 @@ def export(
 
     settings = settings_from(POLLUX_HOME=home)
     try:
-        written = export_tables(settings.published, folder, table or (), form, settings.query_limits, abandon=end)
+        written = export_tables(
+            publication_of(settings, sample), folder, table or (), form, settings.query_limits, abandon=end
+        )
     except (FileNotFoundError, NotADirectoryError, QueryError) as error:
         fail(str(error))
     for file, rows in written.items():
@@ -124,6 +136,7 @@ def explain(
     answers: AnswersShown = 5,
     profile: Annotated[str | None, typer.Option(help="Profile with the judge's template, if none here has it")] = None,
     as_json: AsJson = False,
+    sample: Sample = False,
 ) -> None:
     """Walk a number back: from a model's mean to what takes points off it, to an answer, to one verdict.
 
@@ -133,7 +146,8 @@ def explain(
 
     settings = settings_from(POLLUX_HOME=home, POLLUX_PROFILE=profile)
     wanted = Wanted(what, judge, task, criterion, prompt_id, answers)
-    _walk(settings, lambda con: walk_back(con, wanted, settings.home, settings.profile), as_json)
+    published = publication_of(settings, sample)
+    _walk(settings, published, lambda con: walk_back(con, wanted, settings.home, settings.profile), as_json)
 
 
 def compare_models(
@@ -143,14 +157,19 @@ def compare_models(
     judge: JudgeName = None,
     answers: AnswersShown = 5,
     as_json: AsJson = False,
+    sample: Sample = False,
 ) -> None:
     """Compare two models: the difference, where the first is better and worse, the answers that make most of it."""
     from pollux_dagster.explain.walk import compare
 
-    _walk(settings_from(POLLUX_HOME=home), lambda con: compare(con, model, other, judge, answers), as_json)
+    settings = settings_from(POLLUX_HOME=home)
+    published = publication_of(settings, sample)
+    _walk(settings, published, lambda con: compare(con, model, other, judge, answers), as_json)
 
 
-def _walk(settings: Settings, find: Callable[[duckdb.DuckDBPyConnection], Walked], as_json: bool) -> None:
+def _walk(
+    settings: Settings, published: Path, find: Callable[[duckdb.DuckDBPyConnection], Walked], as_json: bool
+) -> None:
     """Print what `find` finds in the publication."""
     import duckdb
 
@@ -161,7 +180,7 @@ def _walk(settings: Settings, find: Callable[[duckdb.DuckDBPyConnection], Walked
 
     limits = settings.query_limits
     try:
-        with open_publication(settings.published, limits) as con, bounded(con, limits, end):
+        with open_publication(published, limits) as con, bounded(con, limits, end):
             walked, made = find(con), publication(con)
     except (FileNotFoundError, duckdb.Error, QueryError) as error:
         fail(str(error))

@@ -405,12 +405,13 @@ def explained(
     given = given_settings(environment, flags)
     values = Settings.of(given).to_environment()
     return tuple(
-        (name, given.get(name, Given("", "default", name))._replace(text=_without_secrets(value)))
+        (name, given.get(name, Given("", "default", name))._replace(text=without_secrets(value)))
         for name, value in values.items()
     )
 
 
-def _without_secrets(value: str) -> str:
+def without_secrets(value: str) -> str:
+    """`value` without passwords in addresses and words after options such as --api-key."""
     return _SECRET_WORD.sub(r"\1***", _SECRET_IN_URL.sub(r"\1***", value))
 
 

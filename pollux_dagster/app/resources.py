@@ -198,7 +198,7 @@ class JudgeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         if self.url:
             yield self._attached(self._require_fit, log)
         else:
-            with managed_server(self._spec(), Path(self.state_root), log) as server:
+            with managed_server(self.server_spec(), Path(self.state_root), log) as server:
                 yield Servers.of(server)
 
     def _attached(self, require: Callable[[Endpoint], None], log: Callable[[str], None]) -> Servers:
@@ -258,7 +258,8 @@ class JudgeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
                 f"({type(error).__name__})"
             ) from None
 
-    def _spec(self) -> ServerSpec:
+    def server_spec(self) -> ServerSpec:
+        """How the managed server of this judge is started."""
         profile = self.judge_profile
         if profile.is_demonstration and self.engine == "vllm":
             spec = cpu_vllm_spec(profile.served_model, max_model_len=profile.max_model_len)

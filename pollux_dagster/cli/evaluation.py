@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pollux_dagster.app.doctor import Examined
+    from pollux_dagster.app.machine import Finding
     from pollux_dagster.settings import Settings
 
 
@@ -84,15 +85,30 @@ def plan(
     profile: Profile = None,
     difference: Annotated[float, typer.Option(help="Difference of two mean scores to detect, in [0, 1]")] = 0.05,
     power: Annotated[float, typer.Option(help="Probability of detecting it")] = 0.8,
+    model: Annotated[list[str] | None, typer.Option(help="Only this model; may be repeated")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only so many instructions, as of run --limit")] = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Estimate the cost of judging the landing folder and of telling two models apart, without asking the judge."""
+    """Estimate the cost of judging the landing folder and of telling two models apart, without asking the judge.
+
+    Example:
+
+        pollux plan --landing answers/ --limit 50
+    """
+    import json
+    from dataclasses import asdict
+
     from pollux_dagster.app.plan import plan_landing, plan_lines
     from pollux_dagster.core.text import escaped
     from pollux_dagster.report import print_rows
 
     settings = settings_from(POLLUX_LANDING=landing, POLLUX_HOME=home, POLLUX_PROFILE=profile)
     _require_landing(settings.landing)
-    planned = plan_landing(settings, difference=difference, power=power)
+    scope = Scope(tuple(model or ()), limit)
+    planned = plan_landing(settings, difference=difference, power=power, scope=scope)
+    if as_json:
+        typer.echo(json.dumps(asdict(planned), ensure_ascii=False, indent=1))
+        return
     _print_files(planned.files)
     columns = ("model", "requests", "already judged", "over-length", "to ask")
     rows = [(m.model_id, m.requests, m.judged, m.over_length, m.pending) for m in planned.pending.models]
@@ -103,22 +119,45 @@ def plan(
 
 def doctor(
     landing: Landing = None,
+    home: Home = None,
+    profile: Profile = None,
+    judge_url: JudgeUrl = None,
+    judge_model: JudgeModel = None,
     as_json: AsJson = False,
     write: Annotated[bool, typer.Option("--write", help="Write the proposed landing.toml into the folder")] = False,
 ) -> None:
-    """Say what each landing file was taken for and why rows are refused; propose a landing.toml for unknown files."""
-    import json
+    """Say what this machine lacks for a run, what each landing file was taken for, and why rows are refused.
 
-    from pollux_dagster.app.doctor import examine_landing, write_proposal
+    Each finding comes with its fix; for unknown files a landing.toml is proposed. Works before anything exists.
+
+    Example:
+
+        pollux doctor --landing answers/ --judge-url http://judge:8000/v1
+    """
+    import json
+    from dataclasses import asdict
+
+    from pollux_dagster.app.doctor import Examination, examine_landing, write_proposal
+    from pollux_dagster.app.machine import Finding, examine_machine
     from pollux_dagster.core.text import escaped
 
-    folder = settings_from(POLLUX_LANDING=landing).landing
-    _require_landing(folder)
-    found = examine_landing(folder)
-    if as_json:
-        typer.echo(json.dumps(found.as_json(), ensure_ascii=False, indent=1))
+    given = {"POLLUX_LANDING": landing, "POLLUX_HOME": home, "POLLUX_PROFILE": profile, "POLLUX_JUDGE_URL": judge_url}
+    settings = settings_from(**given, POLLUX_JUDGE_MODEL=judge_model)
+    folder = settings.landing
+    findings = examine_machine(settings)
+    if folder.is_dir() or folder.is_file():
+        found = examine_landing(folder)
     else:
-        _print_files(found.files)
+        fix = "name it with --landing, or make one with `pollux init`"
+        findings.append(Finding("landing folder", "fault", f"none at {folder}", fix))
+        found = Examination((), (), "")
+    if as_json:
+        listed = {**found.as_json(), "machine": [asdict(finding) for finding in findings]}
+        typer.echo(json.dumps(listed, ensure_ascii=False, indent=1))
+    else:
+        _print_findings(findings)
+        if found.files:
+            _print_files(found.files)
         for path, why in found.ignored:
             typer.echo(escaped(f"not read: {path}: {why}"))
         for line in found.proposal.splitlines():
@@ -128,6 +167,17 @@ def doctor(
             typer.echo(escaped(f"written: {write_proposal(folder, found.proposal)}"), err=True)
         except OSError as error:
             fail(f"{error.filename}: {error.strerror}; add the entries to it yourself")
+
+
+def _print_findings(findings: Sequence[Finding]) -> None:
+    from pollux_dagster.core.text import escaped
+
+    width = max(len(finding.what) for finding in findings)
+    for finding in findings:
+        mark = {"ok": "ok   ", "note": "note ", "fault": "FAULT"}[finding.state]
+        typer.echo(escaped(f"{mark} {finding.what:<{width}}  {finding.found}"))
+        if finding.fix:
+            typer.echo(escaped(f"{'':{width + 6}}  → {finding.fix}"))
 
 
 def _evaluate(

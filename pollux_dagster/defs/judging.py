@@ -30,10 +30,10 @@ from pollux_dagster.core.work import Criterion
 from pollux_dagster.defs.automation import NEW, SCOPE_TAG
 from pollux_dagster.defs.metadata import row_count, rows_table
 from pollux_dagster.defs.partitions import landed_models, model_partitions, one_run, selected_partitions
-from pollux_dagster.judge.progress import PROGRESS_SECONDS, every
 from pollux_dagster.judge.server import AddressError, AttachError, ServerError, UnstartableError
 from pollux_dagster.ledger.ledger import Ledger
 from pollux_dagster.runs.home_lock import RUN_RETRIES_TAG
+from pollux_dagster.runs.terminal import progress_told
 from pollux_dagster.warehouse.admission import decide_admission
 from pollux_dagster.warehouse.duckdb_resource import WarehouseResource
 from pollux_dagster.warehouse.golden import GoldenRound, record_round
@@ -319,21 +319,22 @@ def _judge_pending(
         from pollux_dagster.judge.evaluate import evaluate
         from pollux_dagster.judge.work import Evaluation
 
-        report = evaluate(
-            iter_work_order(order.path),
-            Evaluation(
-                criteria,
-                judge.judge_profile,
-                judge.identity().judge_id,
-                context.run.run_id,
-                total=order.total,
-                cached=order.cached,
-            ),
-            server=servers,
-            ledger=book,
-            progress=every(PROGRESS_SECONDS, context.log.info),
-            log=context.log.warning,
-        )
+        with progress_told(context.log.info) as listen:
+            report = evaluate(
+                iter_work_order(order.path),
+                Evaluation(
+                    criteria,
+                    judge.judge_profile,
+                    judge.identity().judge_id,
+                    context.run.run_id,
+                    total=order.total,
+                    cached=order.cached,
+                ),
+                server=servers,
+                ledger=book,
+                progress=listen,
+                log=context.log.warning,
+            )
         return report, golden_round
 
 

@@ -5,11 +5,18 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TextIO
 
 import dagster as dg
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+from rich.text import Text
 
 from pollux_dagster.core.text import escaped
+from pollux_dagster.judge.progress import PROGRESS_BEGINS, PROGRESS_SECONDS, every, format_briefly
+from pollux_dagster.judge.progress import Progress as Judged
 from pollux_dagster.runs.dagster_internals import SerializableErrorInfo
 
 _OUR_CLASS = re.compile(r"\Apollux_dagster(?:\.\w+)+: ")
@@ -28,6 +35,48 @@ class _Line(logging.Formatter):
         shown = escaped(message, keep="\n").replace("\n", "\n" + " " * 10)
         level = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
         return f"{self.formatTime(record, '%H:%M:%S')}  {level}{shown}"
+
+
+class _Lines(logging.StreamHandler[TextIO]):
+    """Writes lines to a stream, or above the bar where one is shown on it, which says itself what is judged."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if not _shown:
+            super().emit(record)
+        elif not str(getattr(record, "dagster_meta", {}).get("orig_message", "")).startswith(PROGRESS_BEGINS):
+            _shown[-1].console.print(Text(self.format(record)), soft_wrap=True)
+
+
+_shown: list[Progress] = []
+
+
+@contextmanager
+def progress_told(say: Callable[[str], None]) -> Iterator[Callable[[Judged], None]]:
+    """A listener to the progress of judging while the block lasts: a line for `say` every two seconds, and on a
+    terminal a bar instead of the printed lines.
+    """
+    lines = every(PROGRESS_SECONDS, say)
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lines
+        return
+    # Transient: what remains on the screen is the last line.
+    with Progress(BarColumn(), TextColumn("{task.description}"), console=console, transient=True) as bar:
+        task = bar.add_task("", total=None)
+
+        def listen(judged: Judged) -> None:
+            bar.update(task, completed=judged.done, total=judged.total, description=format_briefly(judged))
+            if judged.done == judged.total and bar in _shown:
+                _shown.remove(bar)
+                bar.stop()
+            lines(judged)
+
+        _shown.append(bar)
+        try:
+            yield listen
+        finally:
+            if bar in _shown:
+                _shown.remove(bar)
 
 
 def _own_or_failure(record: logging.LogRecord) -> bool:
@@ -75,7 +124,7 @@ def terminal_logger(init_context: dg.InitLoggerContext) -> logging.Logger:
     logger.setLevel(init_context.logger_config["log_level"])
     logger.propagate = False
     if not logger.handlers:
-        handler = logging.StreamHandler(sys.stderr)
+        handler = _Lines(sys.stderr)
         handler.setFormatter(_Line())
         handler.addFilter(_own_or_failure)
         logger.addHandler(handler)

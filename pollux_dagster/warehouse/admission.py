@@ -63,7 +63,7 @@ WITH outcomes AS (
     SELECT coverage.judge_id, model_id, requests, usable, coverage,
            CASE
                WHEN list_contains($unasked::VARCHAR[], model_id) AND coverage < $minimum_coverage
-                   AND judge_id IN (SELECT judge_id FROM meta.last_judge)
+                   AND last_judge.judge_id IS NOT NULL
                    THEN 'not asked about in this run (--model): ' || usable || ' of its ' || requests
                         || ' requests have a usable verdict'
                WHEN usable = 0 THEN 'none of its ' || requests || ' requests has a usable verdict'
@@ -76,6 +76,7 @@ WITH outcomes AS (
     FROM judging.coverage AS coverage
     LEFT JOIN outcomes USING (judge_id, model_id)
     LEFT JOIN rejections USING (model_id)
+    LEFT JOIN meta.last_judge AS last_judge ON last_judge.judge_id = coverage.judge_id
 ), nobody_left AS (
     SELECT judge_id FROM decided WHERE judge_id IN (SELECT judge_id FROM meta.last_judge)
     GROUP BY judge_id HAVING count(*) = count(reason)

@@ -28,7 +28,7 @@ MAY_IMPORT = {
     "app": {"core", "ingest", "ledger", "judge", "warehouse", "runs", "settings"},
     "defs": {"core", "ingest", "ledger", "judge", "warehouse", "runs", "app", "page", "settings"},
     "components": {"core", "warehouse", "defs"},
-    "definitions.py": {"app", "components", "defs", "runs", "settings", "warehouse"},
+    "definitions.py": {"core", "app", "components", "defs", "runs", "settings", "warehouse"},
     "ui": {"core", "judge", "runs", "settings"},
     "cli": {
         *("core", "judge", "warehouse", "runs", "app", "definitions", "ui"),

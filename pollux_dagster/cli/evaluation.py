@@ -199,9 +199,11 @@ def _evaluate(
     from pollux_dagster.app.evaluation import NoAnswersError, evaluate_landing
     from pollux_dagster.definitions import build_defs
     from pollux_dagster.runs.instance_owner import ForeignInstanceError
+    from pollux_dagster.runs.terminal import keep_screen
     from pollux_dagster.warehouse.connection import WarehouseLockedError
 
     before = last_check(settings.warehouse)
+    keep_screen()
     causes: list[str] = []
     try:
         succeeded = evaluate_landing(

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 import dagster as dg
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
-from rich.text import Text
 
 from pollux_dagster.core.text import escaped
 from pollux_dagster.judge.progress import PROGRESS_BEGINS, PROGRESS_SECONDS, every, format_briefly
 from pollux_dagster.judge.progress import Progress as Judged
 from pollux_dagster.runs.dagster_internals import SerializableErrorInfo
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 _OUR_CLASS = re.compile(r"\Apollux_dagster(?:\.\w+)+: ")
 
@@ -44,22 +45,34 @@ class _Lines(logging.StreamHandler[TextIO]):
         if not _shown:
             super().emit(record)
         elif not str(getattr(record, "dagster_meta", {}).get("orig_message", "")).startswith(PROGRESS_BEGINS):
+            from rich.text import Text
+
             _shown[-1].console.print(Text(self.format(record)), soft_wrap=True)
 
 
 _shown: list[Progress] = []
+_screen: list[TextIO] = []
+
+
+def keep_screen() -> None:
+    """Keep the terminal of standard error, if it is one, for the bar: Dagster points the stream to a file in a step."""
+    if not _screen and sys.stderr.isatty():
+        _screen.append(os.fdopen(os.dup(sys.stderr.fileno()), "w", encoding="utf-8"))
 
 
 @contextmanager
 def progress_told(say: Callable[[str], None]) -> Iterator[Callable[[Judged], None]]:
     """A listener to the progress of judging while the block lasts: a line for `say` every two seconds, and on a
-    terminal a bar instead of the printed lines.
+    kept screen a bar instead of the printed lines.
     """
+    from rich.console import Console  # most processes that load this module judge nothing
+    from rich.progress import BarColumn, Progress, TextColumn
+
     lines = every(PROGRESS_SECONDS, say)
-    console = Console(stderr=True)
-    if not console.is_terminal:
+    if not _screen:
         yield lines
         return
+    console = Console(file=_screen[0], force_terminal=True)
     # Transient: what remains on the screen is the last line.
     with Progress(BarColumn(), TextColumn("{task.description}"), console=console, transient=True) as bar:
         task = bar.add_task("", total=None)

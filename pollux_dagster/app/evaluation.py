@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import dagster as dg
 
+from pollux_dagster.app.doctor import why_no_answers
 from pollux_dagster.core.model_ids import MODEL_PARTITIONS
 from pollux_dagster.core.scope import WHOLE, Scope
 from pollux_dagster.runs.dagster_internals import SerializableErrorInfo
@@ -16,7 +17,7 @@ from pollux_dagster.runs.instance import announced_run, fail_orphaned_runs, open
 from pollux_dagster.runs.retention import prune
 from pollux_dagster.runs.terminal import is_interruption, with_plain_lines
 from pollux_dagster.settings import Settings
-from pollux_dagster.warehouse.connection import set_aside
+from pollux_dagster.warehouse.connection import connect, set_aside
 
 
 class NoAnswersError(RuntimeError):
@@ -65,12 +66,16 @@ def evaluate_landing(
             raise KeyboardInterrupt
         if not evaluated.success and not instance.get_dynamic_partitions(MODEL_PARTITIONS):
             raise NoAnswersError(
-                f"expected answers of at least one model in {settings.landing}, found none; rows that could not be "
-                f"used are in raw.rejected_rows of {settings.warehouse}, with the reason"
+                f"expected answers of at least one model in {settings.landing}, found none\n  {_why(settings)}"
             )
         for cause in causes:
             failed(cause)
         return evaluated.success
+
+
+def _why(settings: Settings) -> str:
+    with connect(settings.warehouse, read_only=True) as con:
+        return why_no_answers(con)
 
 
 def _error_of(event: dg.DagsterEvent) -> SerializableErrorInfo | None:

@@ -123,6 +123,12 @@ def publication_of(settings: Settings, sample: bool) -> Path:
         )
     if sample and not settings.sample.exists():
         fail(f"expected a sample's publication at {settings.sample}, found none: `pollux run --limit N` makes one")
+    if not sample and not settings.published.exists():
+        fail(
+            f"expected a publication at {settings.published}, found none. If another home is meant, name it with "
+            "--home or in pollux.toml; otherwise no run of this one has published yet: `pollux run` does, and where "
+            "one ended without, it has said why; `pollux doctor` says what became of each landing file"
+        )
     return settings.sample if sample else settings.published
 
 

@@ -86,9 +86,10 @@ def requests(
                 f"a damaged record was set aside and its contents are lost: {path}, with a report beside it"
             )
         if not landed_models(con):
+            from pollux_dagster.app.doctor import why_no_answers
+
             raise dg.Failure(
-                "expected answers of at least one model in the landing folder, found none; rows that could not be used "
-                "are in raw.rejected_rows of the warehouse, with the reason",
+                "expected answers of at least one model in the landing folder, found none\n" + why_no_answers(con),
                 allow_retries=False,
             )
         _require_landed(con, scope.models)

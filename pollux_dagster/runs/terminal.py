@@ -20,7 +20,7 @@ from pollux_dagster.runs.dagster_internals import SerializableErrorInfo
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-_OUR_CLASS = re.compile(r"\Apollux_dagster(?:\.\w+)+: ")
+_OUR_CLASS = re.compile(r"\A(?:pollux_dagster(?:\.\w+)+|dagster\._core\.definitions\.events\.Failure): ")
 
 
 class _Line(logging.Formatter):

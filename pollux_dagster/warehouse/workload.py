@@ -187,7 +187,7 @@ def plan_comparison(
             for; the message says which.
     """
     if not con.execute(_IS_BUILT).fetchone():
-        raise ValueError("staging.scores has not been built here: run one evaluation, then plan the next from it")
+        raise ValueError("nothing has been judged here yet: run one evaluation, then plan the next from its scores")
     rows = con.execute(_SCORES, [judge_id]).pl()
     models, prompts = encode(rows, "model_id"), encode(rows, "prompt_id")
     means = instruction_means(rows["score"].to_numpy(), models.codes, prompts.codes, (len(models), len(prompts)))

@@ -68,6 +68,47 @@ def print_report(published: Path, console: Console, limits: QueryLimits | None =
     console.print(Text(f"Try:       {query}"), soft_wrap=True)
 
 
+def report_json(published: Path, limits: QueryLimits | None = None) -> dict[str, Any]:
+    """What `print_report` prints, for a program: the rows of the tables, with all their columns, by judge.
+
+    `sample` is null, or how many instructions of how many; `not_current` is null, or since when and why.
+
+    Raises:
+        FileNotFoundError: nothing has been published there yet.
+        QueryError: reading it took more than `limits`.
+    """
+    bounds = limits or QueryLimits()
+    with open_publication(published, bounds) as con, bounded(con, bounds):
+        judges = [
+            {
+                "judge_name": name,
+                "model": model,
+                "is_demonstration": is_demonstration,
+                "leaderboard": _dicts(con, filled(ALL_OF_LEADERBOARD, judge=judge_id)),
+                "tasks": _dicts(con, filled(ALL_OF_TASKS, judge=judge_id)),
+                "coverage": _dicts(con, filled(ALL_OF_COVERAGE, judge=judge_id)),
+            }
+            for judge_id, name, model, is_demonstration in con.execute(JUDGES).fetchall()
+        ]
+        stale = con.sql(STALE).fetchone() if has_table(con, "meta", "staleness") else None
+        sample = sample_in(con)
+        return {
+            "published": str(published),
+            "published_at": str((con.sql("SELECT published_at FROM meta.publication").fetchone() or ("",))[0]),
+            "sample": sample and {"instructions": sample[0], "of": sample[1]},
+            "not_current": stale and {"since": stale[1], "reason": stale[2]},
+            "judges": judges,
+            "left_out": _dicts(con, LEFT_OUT) if has_table(con, "judging", "admission") else [],
+            "checks_not_passed": _dicts(con, CHECKS_NOT_PASSED),
+        }
+
+
+def _dicts(con: duckdb.DuckDBPyConnection, query: str) -> list[dict[str, Any]]:
+    result = con.execute(query)
+    columns = [column for column, *_ in result.description or ()]
+    return [dict(zip(columns, row, strict=True)) for row in result.fetchall()]
+
+
 def _staleness(con: duckdb.DuckDBPyConnection, console: Console) -> None:
     if has_table(con, "meta", "staleness") and (noted := con.sql(STALE).fetchone()):
         published_at, since, reason = noted
@@ -191,6 +232,9 @@ LEADERBOARD = """
            n, coverage::DECIMAL(9, 4) AS coverage, gated_share::DECIMAL(9, 3) AS gated
     FROM marts.leaderboard WHERE judge_id = $judge ORDER BY place, model_id
 """
+ALL_OF_LEADERBOARD = "FROM marts.leaderboard WHERE judge_id = $judge ORDER BY place, model_id"
+ALL_OF_TASKS = "FROM marts.task_quality WHERE judge_id = $judge ORDER BY ALL"
+ALL_OF_COVERAGE = "FROM marts.judge_coverage WHERE judge_id = $judge ORDER BY model_id"
 BY_TASK = """
     SELECT task_type, model_id, task.mean_score::DECIMAL(9, 3)
     FROM marts.task_quality AS task JOIN marts.leaderboard AS board USING (judge_id, model_id)

@@ -67,13 +67,13 @@ def find_file(environment: Mapping[str, str], folder: Path) -> Path | None:
         return path if named else None
     path = folder / NAME
     try:
-        owner = path.stat().st_uid
+        owners = {path.lstat().st_uid, path.stat().st_uid}  # of a link, and of what it leads to
     except OSError:
         return None
-    if owner not in (os.getuid(), 0):
+    if others := owners - {os.getuid(), 0}:
         raise ValueError(
             f"{path}: expected a file of this user, because settings name programs to start; it belongs to user "
-            f"{owner}. If it is to be used all the same, name it with --config or {CONFIG_VARIABLE}"
+            f"{min(others)}. If it is to be used all the same, name it with --config or {CONFIG_VARIABLE}"
         )
     return path
 

@@ -20,15 +20,28 @@ if TYPE_CHECKING:
     from pollux_dagster.settings import Settings
 
 
-def show(home: Home = None, sample: Sample = False) -> None:
+def show(home: Home = None, sample: Sample = False, as_json: AsJson = False) -> None:
     """Print the published tables.
 
     Example:
 
         pollux show --home results/
     """
+    import json
+
+    from pollux_dagster.publication_access import QueryError
+    from pollux_dagster.report import report_json
+
     settings = settings_from(POLLUX_HOME=home)
-    print_published(publication_of(settings, sample), settings)
+    published = publication_of(settings, sample)
+    if not as_json:
+        print_published(published, settings)
+        return
+    try:
+        found = report_json(published, settings.query_limits)
+    except (FileNotFoundError, QueryError) as error:
+        fail(str(error))
+    typer.echo(json.dumps(found, ensure_ascii=False, indent=1, default=str))
 
 
 def report(
@@ -40,7 +53,12 @@ def report(
     open_it: Annotated[bool, typer.Option("--open", help="Open it in the browser")] = False,
     sample: Sample = False,
 ) -> None:
-    """Make the report of the publication again, one HTML file; --model narrows it to some models."""
+    """Make the report of the publication again, one HTML file; --model narrows it to some models.
+
+    Example:
+
+        pollux report --model alpha --model beta --open
+    """
     import webbrowser
 
     import duckdb
@@ -80,7 +98,12 @@ def query(
     ] = None,
     sample: Sample = False,
 ) -> None:
-    """Run one SELECT on the published file and print its rows, or write them to a CSV file."""
+    """Run one SELECT on the published file and print its rows, or write them to a CSV file.
+
+    Example:
+
+        pollux query "SELECT model_id, mean_score, n, coverage FROM marts.leaderboard ORDER BY place"
+    """
     import duckdb
 
     from pollux_dagster.export import write_csv
@@ -109,7 +132,12 @@ def export(
     ] = None,
     sample: Sample = False,
 ) -> None:
-    """Write the published tables as files: the marts, or the tables that are named."""
+    """Write the published tables as files: the marts, or the tables that are named.
+
+    Example:
+
+        pollux export tables/ --table marts.leaderboard --format parquet
+    """
     from pollux_dagster.export import export_tables
     from pollux_dagster.publication_access import QueryError
 
@@ -141,6 +169,10 @@ def explain(
     """Walk a number back: from a model's mean to what takes points off it, to an answer, to one verdict.
 
     A verdict is shown with its prompt, made again from the published texts, and with reply, file, judge and run.
+
+    Example:
+
+        pollux explain alpha --task география
     """
     from pollux_dagster.explain.walk import Wanted, walk_back
 
@@ -159,7 +191,12 @@ def compare_models(
     as_json: AsJson = False,
     sample: Sample = False,
 ) -> None:
-    """Compare two models: the difference, where the first is better and worse, the answers that make most of it."""
+    """Compare two models: the difference, where the first is better and worse, the answers that make most of it.
+
+    Example:
+
+        pollux compare alpha beta
+    """
     from pollux_dagster.explain.walk import compare
 
     settings = settings_from(POLLUX_HOME=home)

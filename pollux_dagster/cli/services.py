@@ -75,6 +75,8 @@ def up(
 
         pollux up --landing answers/ --home results/ --judge-url http://judge:8000/v1
     """
+    if is_demo and (landing or profile or judge_url or judge_model):
+        fail("--demo has its own answers and judge: leave out the other options, except --home")
     from pollux_dagster.runs.instance import fail_orphaned_runs, open_instance
     from pollux_dagster.runs.instance_owner import ForeignInstanceError
     from pollux_dagster.runs.retention import prune
@@ -84,8 +86,6 @@ def up(
 
     given = {"POLLUX_LANDING": landing, "POLLUX_HOME": home, "POLLUX_PROFILE": profile, "POLLUX_JUDGE_URL": judge_url}
     if is_demo:
-        if landing or profile or judge_url or judge_model:
-            fail("--demo has its own answers and judge: leave out the other options, except --home")
         given = dict(demo_environment((home or DEMO_HOME).absolute()))
     settings = settings_from(**given, POLLUX_JUDGE_MODEL=judge_model)
     say_which_profile(settings)

@@ -66,9 +66,9 @@ def test_a_larger_sample_contains_a_smaller_one_of_the_same_instructions_for_eve
         assert seen[-1] < of_models[0]
         assert kept == {key for key in whole if key[1] in of_models[0]}  # with the same verdict keys
         seen.append(of_models[0])
-    for limit in (None, len(PROMPTS), 1000):
+    for whatever in (None, len(PROMPTS), 1000):
         renew_requests(world.con, judge_id=JUDGE, limit=2)
-        renew_requests(world.con, judge_id=JUDGE, limit=limit)
+        renew_requests(world.con, judge_id=JUDGE, limit=whatever)
         assert sample_of(world.con) is None
         assert keys_of(world.con) == whole
     assert keys_of(world.con, OTHER_JUDGE) == others

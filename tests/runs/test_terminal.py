@@ -59,7 +59,8 @@ def test_a_bar_shows_what_is_done_on_the_screen_and_lines_go_to_the_log(monkeypa
     def judged(done: int) -> Progress:
         return Progress(done, 40, 0.0, 12.5, 30.0, None, {"off_scale": 3}, 4, 1.0, 0, 0)
 
-    screen, said = io.StringIO(), []
+    screen = io.StringIO()
+    said: list[str] = []
     with progress_told(said.append) as listen:
         listen(judged(40))
     assert [line.startswith("judged 40/40 (100.0%)") for line in said] == [True]

@@ -13,6 +13,7 @@ import dagster as dg
 from pollux_dagster import defs as autoloaded
 from pollux_dagster.app.news import tables_configuration
 from pollux_dagster.app.resources import Resources
+from pollux_dagster.core.scope import WHOLE, Scope
 from pollux_dagster.defs.automation import landing_sensor, nightly_schedule, retention_sensor
 from pollux_dagster.defs.checks import contract_checks
 from pollux_dagster.defs.metadata import with_columns, with_owners
@@ -36,14 +37,17 @@ def defs() -> dg.Definitions:
     Raises:
         ForeignInstanceError: the Dagster instance belongs to another home; the UI shows a location that failed to load.
     """
-    settings = Settings.from_environment()
+    settings = Settings.load()
     keep_files_private()
     claim_configured_instance(settings)
     return build_defs(settings)
 
 
-def build_defs(settings: Settings, resource_overrides: Mapping[str, object] | None = None) -> dg.Definitions:
-    """The code location of one home: the definitions in the folder `defs`, and those that depend on settings.
+def build_defs(
+    settings: Settings, resource_overrides: Mapping[str, object] | None = None, scope: Scope = WHOLE
+) -> dg.Definitions:
+    """The code location of one home: the definitions in the folder `defs`, and those that depend on settings. Its runs
+    ask the judge for what is in `scope`.
 
     Tests replace resources through `resource_overrides`.
     """
@@ -52,7 +56,9 @@ def build_defs(settings: Settings, resource_overrides: Mapping[str, object] | No
         # Dagster calls single-run backfills beta and `map_asset_specs` a preview. The version is pinned.
         warnings.simplefilter("ignore", dg.BetaWarning)
         warnings.simplefilter("ignore", dg.PreviewWarning)
-        whole = dg.Definitions.merge(_settings_independent(), _settings_dependent(settings, resource_overrides or {}))
+        whole = dg.Definitions.merge(
+            _settings_independent(), _settings_dependent(settings, resource_overrides or {}, scope)
+        )
         return whole.map_asset_specs(func=lambda spec: with_owners(with_columns(spec, columns), settings.owners))
 
 
@@ -62,15 +68,17 @@ def _settings_independent() -> dg.Definitions:
     return dg.ComponentTree.from_module(defs_module=autoloaded, project_root=Path(__file__).parents[1]).build_defs()
 
 
-def _settings_dependent(settings: Settings, resource_overrides: Mapping[str, object]) -> dg.Definitions:
+def _settings_dependent(settings: Settings, resource_overrides: Mapping[str, object], scope: Scope) -> dg.Definitions:
     leave_out = settings.failing_models == "leave_out"
     rules = contracts(settings.minimum_coverage, settings.maximum_rejected_share, leave_out_failing=leave_out)
-    use = Resources.of(settings)
+    use = Resources.of(settings, scope)
     resources = {**{field.name: getattr(use, field.name) for field in fields(use)}, **resource_overrides}
     return dg.Definitions(
         assets=[
             statistics_assets(settings.human_aggregation, settings.calibration_proxy),
-            publication_asset(packaged_sql_models(), rules, settings.fresh_within, tables_configuration(settings)),
+            publication_asset(
+                packaged_sql_models(), rules, settings.fresh_within, tables_configuration(settings, scope)
+            ),
         ],
         asset_checks=contract_checks(rules),
         schedules=[nightly_schedule(settings)],
@@ -79,6 +87,6 @@ def _settings_dependent(settings: Settings, resource_overrides: Mapping[str, obj
             retention_sensor(settings),
         ],
         resources={**{key: fixed(value) for key, value in resources.items()}, "io_manager": no_io_manager},
-        executor=home_executor(settings.home, settings.published),
+        executor=home_executor(settings.home, settings.sample if scope.limit else settings.published),
         loggers={"console": terminal_logger},
     )

@@ -48,6 +48,7 @@ def print_report(published: Path, console: Console, limits: QueryLimits | None =
     bounds = limits or QueryLimits()
     with open_publication(published, bounds) as con, bounded(con, bounds):
         _staleness(con, console)
+        print_sample(con, console)
         for judge_id, name, model, is_demonstration in con.execute(JUDGES).fetchall():
             print_judge(name, model, is_demonstration, console)
             _print(con, console, "Leaderboard", filled(LEADERBOARD, judge=judge_id))
@@ -63,8 +64,50 @@ def print_report(published: Path, console: Console, limits: QueryLimits | None =
         console.print(Text(f"Picture:   {picture}"))
     if (page := published.with_name("report.html")).exists():
         console.print(Text(f"Report:    {page}"))
-    query = f'{relative_to_cwd(COMMAND)} query --home {relative_to_cwd(published.parent.parent)} "{EXAMPLE_QUERY}"'
+    home = f"{relative_to_cwd(published.parent.parent)}{' --sample' if published.parent.name == 'sample' else ''}"
+    query = f'{relative_to_cwd(COMMAND)} query --home {home} "{EXAMPLE_QUERY}"'
     console.print(Text(f"Try:       {query}"), soft_wrap=True)
+
+
+def report_json(published: Path, limits: QueryLimits | None = None) -> dict[str, Any]:
+    """What `print_report` prints, for a program: the rows of the tables, with all their columns, by judge.
+
+    `sample` is null, or how many instructions of how many; `not_current` is null, or since when and why.
+
+    Raises:
+        FileNotFoundError: nothing has been published there yet.
+        QueryError: reading it took more than `limits`.
+    """
+    bounds = limits or QueryLimits()
+    with open_publication(published, bounds) as con, bounded(con, bounds):
+        judges = [
+            {
+                "judge_name": name,
+                "model": model,
+                "is_demonstration": is_demonstration,
+                "leaderboard": _dicts(con, filled(ALL_OF_LEADERBOARD, judge=judge_id)),
+                "tasks": _dicts(con, filled(ALL_OF_TASKS, judge=judge_id)),
+                "coverage": _dicts(con, filled(ALL_OF_COVERAGE, judge=judge_id)),
+            }
+            for judge_id, name, model, is_demonstration in con.execute(JUDGES).fetchall()
+        ]
+        stale = con.sql(STALE).fetchone() if has_table(con, "meta", "staleness") else None
+        sample = sample_in(con)
+        return {
+            "published": str(published),
+            "published_at": str((con.sql("SELECT published_at FROM meta.publication").fetchone() or ("",))[0]),
+            "sample": sample and {"instructions": sample[0], "of": sample[1]},
+            "not_current": stale and {"since": stale[1], "reason": stale[2]},
+            "judges": judges,
+            "left_out": _dicts(con, LEFT_OUT) if has_table(con, "judging", "admission") else [],
+            "checks_not_passed": _dicts(con, CHECKS_NOT_PASSED),
+        }
+
+
+def _dicts(con: duckdb.DuckDBPyConnection, query: str) -> list[dict[str, Any]]:
+    result = con.execute(query)
+    columns = [column for column, *_ in result.description or ()]
+    return [dict(zip(columns, row, strict=True)) for row in result.fetchall()]
 
 
 def _staleness(con: duckdb.DuckDBPyConnection, console: Console) -> None:
@@ -72,6 +115,22 @@ def _staleness(con: duckdb.DuckDBPyConnection, console: Console) -> None:
         published_at, since, reason = noted
         text = f"NOT CURRENT: published {published_at}, not renewed since {since}. {escaped(reason)}"
         console.print(Text(text, style="bold red"))
+
+
+def print_sample(con: duckdb.DuckDBPyConnection, console: Console) -> None:
+    """Say where the publication is of a sample of the instructions only."""
+    if sample := sample_in(con):
+        text = f"SAMPLE of {sample[0]:,} of {sample[1]:,} instructions; `pollux run` without --limit judges the rest"
+        console.print(Text(text, style="bold yellow"))
+
+
+def sample_in(con: duckdb.DuckDBPyConnection) -> tuple[int, int] | None:
+    """(instructions of the sample, all instructions) of a publication; None where it is of all of them."""
+    found = con.sql("FROM meta.publication")
+    (row,) = found.fetchall()
+    made = dict(zip(found.columns, row, strict=True))
+    # An earlier version's publication has no such columns.
+    return (made["sample_instructions"], made["of_instructions"]) if made.get("sample_instructions") else None
 
 
 def relative_to_cwd(path: Path) -> Path:
@@ -174,6 +233,9 @@ LEADERBOARD = f"""
            n, {rounded_in_sql("coverage", 4)} AS coverage, {rounded_in_sql("gated_share")} AS gated
     FROM marts.leaderboard WHERE judge_id = $judge ORDER BY place, model_id
 """  # noqa: S608 - our own text
+ALL_OF_LEADERBOARD = "FROM marts.leaderboard WHERE judge_id = $judge ORDER BY place, model_id"
+ALL_OF_TASKS = "FROM marts.task_quality WHERE judge_id = $judge ORDER BY ALL"
+ALL_OF_COVERAGE = "FROM marts.judge_coverage WHERE judge_id = $judge ORDER BY model_id"
 BY_TASK = f"""
     SELECT task_type, model_id, {rounded_in_sql("task.mean_score")}
     FROM marts.task_quality AS task JOIN marts.leaderboard AS board USING (judge_id, model_id)

@@ -1,4 +1,4 @@
-"""The settings: where things are and which judge to use, read once from the environment.
+"""The settings: where things are and which judge to use, read once from `pollux.toml`, environment and command line.
 
 `pollux` sets these variables for the processes it starts; a deployment sets them itself. Nothing else in the project
 reads `POLLUX_*`, so this module is the complete list, and the table in docs/run.md is made from it. Annotations say how
@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from datetime import timedelta
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, Literal, NamedTuple, Self, get_args
 from urllib.parse import urlsplit
 from zoneinfo import available_timezones
@@ -22,6 +23,7 @@ from pollux_dagster.core.profile_files import ProfileError, find_profile, own_pr
 from pollux_dagster.core.profiles import JudgeProfile
 from pollux_dagster.core.statistics import Aggregation, Proxy
 from pollux_dagster.publication_access import QueryLimits, bytes_of
+from pollux_dagster.settings_file import CONFIG_VARIABLE, Kind, find_file, read_file
 from pollux_dagster.warehouse.contracts import MAXIMUM_REJECTED_SHARE
 
 PACKAGE_TAXONOMY = Path(__file__).resolve().parent / "taxonomy"
@@ -30,14 +32,32 @@ MANAGED_ENGINES = ("vllm", "sglang", "transformers", "llama-server", "command")
 FailingModels = Literal["hold", "leave_out"]
 """What happens when a model has too few usable verdicts: publication is held back, or made without that model."""
 _OWNER = re.compile(r"team:[A-Za-z0-9_.-]+|[^@\s]+@[^@\s]+\.[^@\s]+")  # what Dagster accepts as an owner
+_NO_FLAGS: Mapping[str, tuple[str, str]] = MappingProxyType({})
+_FOLDERS = ("POLLUX_LANDING", "POLLUX_HOME")
+# The user and password of an address and what follows its "?"; the word after an option such as --api-key.
+_SECRET_IN_URL = re.compile(r"(\w+://(?=[^\s/]*@)|\?)[^\s/@]*")
+_SECRET_WORD = re.compile(r"(--\S*(?:key|token|password|secret)\S*?[= ])(?:'[^']*'|\S+)", re.IGNORECASE)
 _PLACE = re.compile(r"\{([A-Za-z_]\w*)\}")
 
 
 class _As(NamedTuple):
-    """How a value stands in a variable. `read` raises ValueError that says what was expected and what found."""
+    """How a value stands in a variable. `read` raises ValueError that says what was expected and what found. `kind` is
+    what a file of settings has for it.
+    """
 
     read: Callable[[str], Any]
     write: Callable[[Any], str] = str
+    kind: Kind = "text"
+
+
+class Given(NamedTuple):
+    """The text of a setting, and where it comes from: `origin` is "default", "file", "variable" or "flag", `place` the
+    file with line and key, the variable or the flag, as messages name it.
+    """
+
+    text: str
+    origin: Literal["default", "file", "variable", "flag"]
+    place: str
 
 
 def _checked(is_allowed: Callable[[str], bool], expected: str) -> _As:
@@ -63,12 +83,12 @@ def _number(is_allowed: Callable[[float], bool], expected: str) -> _As:
             raise ValueError(f"expected {expected}, got {number:g}")
         return number
 
-    return _As(read)
+    return _As(read, kind="number")
 
 
 def _whole(least: int, what: str = "number") -> _As:
     number = _number(lambda given: given.is_integer() and given >= least, f"a whole {what} of at least {least}")
-    return _As(lambda text: int(number.read(text)))
+    return _As(lambda text: int(number.read(text)), kind="number")
 
 
 def _arguments(text: str) -> tuple[str, ...]:
@@ -121,11 +141,13 @@ _AT_MOST_A_YEAR = _number(lambda hours: 0 <= hours <= 8_784, "hours, at most a y
 _AT_MOST_A_DAY = _number(lambda seconds: 0 < seconds <= 86_400, "seconds, at most a day of them")
 _TRUE_OR_FALSE = _one_of("true", "false")
 _Text = Annotated[str, _As(str)]
-_Folder = Annotated[Path, _As(lambda text: Path(text).absolute())]
-_Flag = Annotated[bool, _As(lambda text: _TRUE_OR_FALSE.read(text) == "true", lambda flag: str(flag).lower())]
+_File = Annotated[str, _As(str, kind="path")]
+_Place = Annotated[str, _As(str, kind="place")]
+_Folder = Annotated[Path, _As(lambda text: Path(text).absolute(), kind="path")]
+_Flag = Annotated[bool, _As(lambda text: _TRUE_OR_FALSE.read(text) == "true", lambda flag: str(flag).lower(), "flag")]
 _Share = Annotated[float, _number(lambda share: 0 <= share <= 1, "a share between 0 and 1")]
-_Words = Annotated[tuple[str, ...], _As(_words, " ".join)]
-_Arguments = Annotated[tuple[str, ...], _As(_arguments, shlex.join)]
+_Words = Annotated[tuple[str, ...], _As(_words, " ".join, "words")]
+_Arguments = Annotated[tuple[str, ...], _As(_arguments, shlex.join, "arguments")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,22 +175,22 @@ class Settings:
     """the landing folder, or one file instead of it"""
     home: _Folder = Path(".pollux")
     """where everything is written"""
-    profile: Annotated[str, _As(lambda text: str(Path(text).absolute()) if text.endswith(".toml") else text)] = (
-        "pollux-4b"
-    )
+    profile: Annotated[
+        str, _As(lambda text: str(Path(text).absolute()) if text.endswith(".toml") else text, kind="place")
+    ] = "pollux-4b"
     """the judge's [profile](judges.md): a name, or the path of a TOML file"""
-    judge_url: Annotated[str, _As(_server_addresses)] = ""
+    judge_url: Annotated[str, _As(_server_addresses, kind="words")] = ""
     """attach to this URL, or to [several](#several-servers), separated by commas or spaces; empty means managed"""
     api_key_variable: Annotated[_Text, "POLLUX_JUDGE_API_KEY_VARIABLE"] = API_KEY_VARIABLE
     """the variable that holds the key of an attached server"""
     judge_proxy: _Text = ""
     """proxy for an attached server, as `http://host:port`; empty means none, whatever `HTTPS_PROXY` and similar
     variables say"""
-    judge_ca_file: _Text = ""
+    judge_ca_file: _File = ""
     """PEM file of the authority that signed an attached server's https certificate"""
-    api_key_file: Annotated[_Text, "POLLUX_JUDGE_API_KEY_FILE"] = ""
+    api_key_file: Annotated[_File, "POLLUX_JUDGE_API_KEY_FILE"] = ""
     """a file that holds the key instead, and takes precedence; read when the judge is needed"""
-    judge_model: _Text = ""
+    judge_model: _Place = ""
     """another hub id, checkpoint folder or GGUF file than the profile's; it is recorded, so it makes another judge"""
     judge_served_model: _Text = ""
     """what an attached server calls the judge, where that is not the recorded name"""
@@ -182,7 +204,7 @@ class Settings:
     """engine of the managed server: `vllm`, `sglang`, `transformers`, `llama-server` or `command`"""
     judge_command: _Arguments = ()
     """with the engine `command`, how a server is started, as in a shell, with `{model}`, `{host}` and `{port}` in it"""
-    judge_python: Annotated[str, _As(lambda text: text or sys.executable)] = ""
+    judge_python: Annotated[str, _As(lambda text: text or sys.executable, kind="place")] = ""
     """interpreter of the environment that has the engine"""
     minimum_coverage: _Share
     """share of a model's requests that need a verdict before anything is published"""
@@ -197,11 +219,11 @@ class Settings:
         "Europe/Moscow"
     )
     """the time zone those fields are in"""
-    owners: Annotated[tuple[str, ...], _As(_owners, " ".join)] = ("team:evaluation",)
+    owners: Annotated[tuple[str, ...], _As(_owners, " ".join, "words")] = ("team:evaluation",)
     """owners of the assets in the UI: `team:<name>` or e-mail addresses, separated by spaces"""
     fresh_within: Annotated[
         timedelta | None,
-        _As(_hours, lambda within: str(within / timedelta(hours=1) if within else 0)),
+        _As(_hours, lambda within: str(within / timedelta(hours=1) if within else 0), "number"),
         "POLLUX_FRESH_WITHIN_HOURS",
     ] = None
     """where not 0, Dagster marks the publication as stale when it was not renewed for that many hours; set
@@ -268,6 +290,11 @@ class Settings:
         return self.home / "label_draws"
 
     @property
+    def sample(self) -> Path:
+        """The publication of `run --limit`, apart from that of all instructions, which it never replaces."""
+        return self.home / "sample" / "pollux.duckdb"
+
+    @property
     def servers(self) -> Path:
         return self.home / "servers"
 
@@ -276,40 +303,135 @@ class Settings:
         return self.home / "dagster"
 
     @classmethod
+    def load(
+        cls, environment: Mapping[str, str] = os.environ, flags: Mapping[str, tuple[str, str]] = _NO_FLAGS
+    ) -> Self:
+        """The settings of this process: those of the file of settings, the environment, and `flags`, each over the one
+        before.
+
+        flags: by variable, the value and how the command line calls it.
+
+        Raises:
+            ValueError: a value is invalid; the message names where it stands, the expected value and the one found. All
+                that is wrong in the file is in one message.
+        """
+        return cls.of(given_settings(environment, flags))
+
+    @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
-        """Read `POLLUX_*`.
+        """Read `POLLUX_*`, and no file.
 
         Raises:
             ValueError: a value is invalid; the message names the variable, the expected value and the one found.
         """
-        given = _read(cls, environment)
+        return cls.of(_variables_in(environment))
+
+    @classmethod
+    def of(cls, given: Mapping[str, Given]) -> Self:
+        """The settings of what is given for their variables; the others have their defaults. Raises ValueError."""
+        values = _read(cls, given)
         try:
-            coverage = find_profile(given["profile"], given["home"]).minimum_coverage
+            coverage = find_profile(values["profile"], values["home"]).minimum_coverage
         except ProfileError as error:
-            raise ValueError(f"POLLUX_PROFILE: {error}") from None
-        retention = Retention(**_read(Retention, environment))
-        settings = cls(**{"minimum_coverage": coverage, **given}, retention=retention)
-        _check_apart(settings.home, settings.landing)
+            raise ValueError(f"{_place(given, 'POLLUX_PROFILE')}: {error}") from None
+        retention = Retention(**_read(Retention, given))
+        settings = cls(**{"minimum_coverage": coverage, **values}, retention=retention)
+        _check_apart(settings.home, settings.landing, _place(given, "POLLUX_HOME"))
         _check_command(settings.judge_engine, settings.judge_command)
         return settings
 
     def to_environment(self) -> dict[str, str]:
-        """The same settings as variables, for a process that loads the definitions itself."""
+        """The same settings as variables, for a process that loads the definitions itself, in whatever folder."""
         return {**_write(self), **_write(self.retention)}
+
+
+def given_settings(
+    environment: Mapping[str, str], flags: Mapping[str, tuple[str, str]] = _NO_FLAGS
+) -> dict[str, Given]:
+    """What is given for each variable, and where: file, environment and flags, each over the one before.
+
+    With a file, the default folders are relative to its own, so that a process started elsewhere finds the same ones.
+
+    Raises:
+        ValueError: the file cannot be used.
+    """
+    above = _variables_in(environment)
+    above |= {name: Given(text, "flag", flag) for name, (text, flag) in flags.items() if name != CONFIG_VARIABLE}
+    named = {CONFIG_VARIABLE: flags[CONFIG_VARIABLE][0]} if CONFIG_VARIABLE in flags else {}
+    path = find_file({**environment, **named}, Path.cwd())
+    return above if path is None else {**_in_file(path, above), **above}
+
+
+def _in_file(path: Path, above: Mapping[str, Given]) -> dict[str, Given]:
+    """What the file gives, unless it lies among files that others drop there, where it is not even opened."""
+    folders = {name: Path(above[name].text) for name in _FOLDERS if name in above}
+    _require_outside(path, folders)
+    forms = {name: form for each in (Settings, Retention) for name, _, form, _ in _variables(each)}
+    read = read_file(path, {name: form.kind for name, form in forms.items()})
+    faults = list(read.faults)
+    given = {}
+    for name, entry in read.entries.items():
+        place = f"line {entry.line}: {entry.key}"
+        try:
+            forms[name].read(entry.text)
+        except ValueError as error:
+            faults.append(f"{place}: {error}")
+        given[name] = Given(entry.text, "file", f"{path}, {place}")
+    if faults:
+        raise ValueError("\n  ".join([f"{path}: the settings in it cannot be used", *faults]))
+    defaults = {
+        variable: Given(str(path.parent / str(default)), "default", variable)
+        for variable, _, _, default in _variables(Settings)
+        if variable in _FOLDERS
+    }
+    given = {**defaults, **given}
+    _require_outside(path, {name: Path({**given, **above}[name].text) for name in _FOLDERS})
+    return given
+
+
+def _require_outside(path: Path, folders: Mapping[str, Path]) -> None:
+    """Raise ValueError where the file of settings lies in one of the folders, whose files others may write."""
+    for variable, folder in folders.items():
+        if path.resolve().is_relative_to(folder.resolve()):
+            raise ValueError(
+                f"{path}: expected the file of settings outside of {variable}, got {folder}: settings name programs to "
+                "start, so they are not read from where files are dropped. Move it, or set POLLUX_CONFIG to another "
+                "file, or to nothing"
+            )
+
+
+def explained(
+    environment: Mapping[str, str], flags: Mapping[str, tuple[str, str]] = _NO_FLAGS
+) -> tuple[tuple[str, Given], ...]:
+    """Every variable in order, with its value and where that comes from. Passwords in addresses and arguments are not
+    shown. Raises ValueError as `Settings.load` does.
+    """
+    given = given_settings(environment, flags)
+    values = Settings.of(given).to_environment()
+    return tuple(
+        (name, given.get(name, Given("", "default", name))._replace(text=without_secrets(value)))
+        for name, value in values.items()
+    )
+
+
+def without_secrets(value: str) -> str:
+    """`value` without passwords in addresses and words after options such as --api-key."""
+    return _SECRET_WORD.sub(r"\1***", _SECRET_IN_URL.sub(r"\1***", value))
 
 
 def demo_environment(home: Path) -> dict[str, str]:
     """The variables of the demonstration: its judge and, as the landing folder, a copy of the packaged answers beside
-    `home`.
+    `home`. No file of settings applies to it.
     """
     landing = home.with_name(f"{home.name}-landing")
     earlier = home / "landing"
     if earlier.is_dir() and not landing.exists():
         earlier.rename(landing)
-    return {"POLLUX_HOME": str(home), "POLLUX_LANDING": str(demo.unpack(landing)), "POLLUX_PROFILE": "demo"}
+    landed = str(demo.unpack(landing))
+    return {"POLLUX_HOME": str(home), "POLLUX_LANDING": landed, "POLLUX_PROFILE": "demo", CONFIG_VARIABLE: ""}
 
 
-def _check_apart(home: Path, landing: Path) -> None:
+def _check_apart(home: Path, landing: Path, place: str) -> None:
     """Raise ValueError where one of the two folders would be read, or written, as part of the other.
 
     Reading the warehouse as a landing file would also drop DuckDB's lock on it: POSIX gives up all of a process's locks
@@ -325,7 +447,7 @@ def _check_apart(home: Path, landing: Path) -> None:
     else:
         return
     raise ValueError(
-        f"POLLUX_HOME: expected a folder apart from POLLUX_LANDING, got {home} and {landing}: {where}; "
+        f"{place}: expected a folder apart from POLLUX_LANDING, got {home} and {landing}: {where}; "
         "set --home or --landing to another folder"
     )
 
@@ -361,15 +483,25 @@ def _variables(settings: type[Settings | Retention]) -> Iterator[tuple[str, str,
             yield "".join(named) or f"POLLUX_{each.name.upper()}", each.name, form, default
 
 
-def _read(settings: type[Settings | Retention], environment: Mapping[str, str]) -> dict[str, Any]:
-    """The values of the fields whose variable is set or that have a default."""
+def _variables_in(environment: Mapping[str, str]) -> dict[str, Given]:
+    names = [variable for each in (Settings, Retention) for variable, *_ in _variables(each)]
+    return {name: Given(environment[name], "variable", name) for name in names if name in environment}
+
+
+def _place(given: Mapping[str, Given], variable: str) -> str:
+    return given[variable].place if variable in given else variable
+
+
+def _read(settings: type[Settings | Retention], given: Mapping[str, Given]) -> dict[str, Any]:
+    """The values of the fields whose variable is given or that have a default."""
     values = {}
     for variable, name, form, default in _variables(settings):
+        text = given[variable].text if variable in given else default
         try:
-            if (text := environment.get(variable, default)) is not None:
+            if text is not None:
                 values[name] = form.read(text)
         except ValueError as error:
-            raise ValueError(f"{variable}: {error}") from None
+            raise ValueError(f"{_place(given, variable)}: {error}") from None
     return values
 
 

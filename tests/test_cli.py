@@ -26,7 +26,7 @@ with open_instance(Path(sys.argv[1])) as instance:
 """
 
 
-def test_a_folder_without_answers_is_an_error_that_names_it_and_where_the_rejected_rows_are(
+def test_a_folder_without_answers_is_an_error_that_names_it_and_why_its_rows_were_refused(
     world: Settings, pollux_environment: dict[str, str]
 ) -> None:
     (world.landing / "instructions.jsonl").write_text('{"prompt_id": "a", "instruction": "q"}\n')
@@ -35,7 +35,8 @@ def test_a_folder_without_answers_is_an_error_that_names_it_and_where_the_reject
     ran = subprocess.run(command, env=pollux_environment, capture_output=True, text=True, check=False)
     assert ran.returncode == 1
     assert f"expected answers of at least one model in {world.landing}, found none" in ran.stderr
-    assert f"raw.rejected_rows of {world.warehouse}" in ran.stderr
+    assert "  broken.jsonl" in ran.stderr
+    assert "`pollux doctor`" in ran.stderr
     assert "1 rejected" in ran.stdout + ran.stderr
 
 

@@ -35,6 +35,7 @@ from pollux_dagster.judge.server import ServerSpec
 from pollux_dagster.judge.server.engine_commands import build_command
 from pollux_dagster.ledger.ledger import Ledger
 from pollux_dagster.settings import PACKAGE_TAXONOMY, Retention, Settings
+from pollux_dagster.settings_file import CONFIG_VARIABLE
 from pollux_dagster.warehouse.materialize import build_sql_model
 from pollux_dagster.warehouse.provenance import register_judge
 from pollux_dagster.warehouse.publish import publish
@@ -376,7 +377,7 @@ def test_environment_variables_are_those_of_the_settings() -> None:
     documented = first_column(RUN, "variable")
     assert documented == list(settings.to_environment())
     for_commands = build_command(ServerSpec("m", engine="command", command=("x",)), port=1, api_key="k", folder=Path())
-    known = {*documented, settings.api_key_variable, *for_commands.environment}
+    known = {*documented, CONFIG_VARIABLE, settings.api_key_variable, *for_commands.environment}
     for page in PAGES:
         assert set(re.findall(r"POLLUX_[A-Z_]*[A-Z]", page.read_text())) <= known, page.name
 

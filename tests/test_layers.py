@@ -24,17 +24,19 @@ MAY_IMPORT = {
     "workbook.py": {"export", "publication_access"},
     "explore": set(),
     "page": {"core", "publication_access"},
-    "settings.py": {"core", "demo", "publication_access", "warehouse"},
+    "settings_file.py": set(),
+    "settings.py": {"core", "demo", "publication_access", "settings_file", "warehouse"},
     "runs": {"core", "judge", "warehouse", "settings"},
     "app": {"core", "ingest", "ledger", "judge", "warehouse", "runs", "settings"},
     "defs": {"core", "ingest", "ledger", "judge", "warehouse", "runs", "app", "page", "settings"},
     "components": {"core", "warehouse", "defs"},
-    "definitions.py": {"app", "components", "defs", "runs", "settings", "warehouse"},
+    "definitions.py": {"core", "app", "components", "defs", "runs", "settings", "warehouse"},
     "ui": {"core", "judge", "runs", "settings"},
     "label": {"core", "explain", "ingest", "publication_access", "ui"},
     "cli": {
         *("core", "judge", "warehouse", "runs", "app", "definitions", "ui"),
-        *("explain", "label", "publication_access", "refusals", "page", "report", "export", "workbook", "settings"),
+        *("explain", "label", "publication_access", "refusals", "page", "report", "export", "workbook"),
+        *("settings", "settings_file"),
     },
 }
 KNOWS_DAGSTER = {"runs", "app", "defs", "components", "definitions.py", "cli"}

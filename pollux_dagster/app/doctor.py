@@ -113,6 +113,21 @@ def examined_files(con: duckdb.DuckDBPyConnection) -> tuple[Examined, ...]:
     )
 
 
+def why_no_answers(con: duckdb.DuckDBPyConnection) -> str:
+    """Why a warehouse has no usable answer of any model, a line for each of the first refusals, and what to do."""
+    (waiting,) = con.execute(
+        "SELECT count(*) FROM raw.rejected_rows WHERE reason = ?", [Reason.UNKNOWN_PROMPT]
+    ).fetchone() or (0,)
+    lines = (
+        [f"{waiting} answers wait for instructions that nobody has landed: land the instructions"] if waiting else []
+    )
+    files = [file for file in examined_files(con) if file.refusals]
+    lines += file_lines(files)[:_REFUSALS_SHOWN]
+    if not lines:
+        lines = ["there are no answers: docs/run.md describes the files that are read"]
+    return "\n  ".join([*lines, "`pollux doctor` says it of every file, and proposes how unknown files could be read"])
+
+
 def file_lines(files: Sequence[Examined]) -> list[str]:
     """The refusals and notes of the files, one a line."""
     return [f"{file.path}: {said}" for file in files for said in (*file.refusals, *file.notes)]

@@ -7,15 +7,17 @@ from collections.abc import Callable
 
 import dagster as dg
 
+from pollux_dagster.app.doctor import why_no_answers
 from pollux_dagster.core.model_ids import MODEL_PARTITIONS
+from pollux_dagster.core.scope import WHOLE, Scope
 from pollux_dagster.runs.dagster_internals.execution import SerializableErrorInfo
 from pollux_dagster.runs.executor import note_failure
-from pollux_dagster.runs.home_lock import BEGUN_TAG, FORCED_TAG, RUN_RETRIES_TAG, only_run
+from pollux_dagster.runs.home_lock import BEGUN_TAG, FORCED_TAG, PART_TAG, RUN_RETRIES_TAG, only_run
 from pollux_dagster.runs.instance import announced_run, fail_orphaned_runs, open_instance
 from pollux_dagster.runs.retention import prune
 from pollux_dagster.runs.terminal import is_interruption, with_plain_lines
 from pollux_dagster.settings import Settings
-from pollux_dagster.warehouse.connection import set_aside
+from pollux_dagster.warehouse.connection import connect, set_aside
 
 
 class NoAnswersError(RuntimeError):
@@ -28,14 +30,16 @@ def evaluate_landing(
     *,
     rebuild: bool = False,
     forced: bool = False,
+    scope: Scope = WHOLE,
     failed: Callable[[str], None] = lambda cause: None,
 ) -> bool:
     """Run the job `evaluate` of `definitions` on everything that is new, was missed or had failed; True when it
     succeeded.
 
     rebuild: set the warehouse aside first, so that it is made again from landing folder and ledger. forced: ask for
-    settled requests too, which failed in the same way again and again. While another run
-    uses the home, this one waits and reports that on standard error. `failed` is called with each cause of a failure.
+    settled requests too, which failed in the same way again and again. While another run uses the home, this one waits
+    and reports that on standard error. `scope`: that of the definitions. `failed` is called with each cause of a
+    failure.
 
     Raises:
         NoAnswersError: everything was read, and no model has an answer.
@@ -43,7 +47,8 @@ def evaluate_landing(
         WarehouseLockedError: the warehouse cannot be set aside because another process has it open.
     """
     # A daemon on this home retries its own runs, not this one.
-    tags = {BEGUN_TAG: "yes", RUN_RETRIES_TAG: "0", **({FORCED_TAG: "yes"} if forced else {})}
+    told = {FORCED_TAG: forced, PART_TAG: not scope.is_whole}
+    tags = {BEGUN_TAG: "yes", RUN_RETRIES_TAG: "0", **{tag: "yes" for tag, is_so in told.items() if is_so}}
     with (
         only_run(settings.home, lambda line: print(line, file=sys.stderr)),  # noqa: T201
         open_instance(settings.dagster_home) as instance,
@@ -57,17 +62,23 @@ def evaluate_landing(
             evaluated = definitions.resolve_job_def("evaluate").execute_in_process(
                 instance=instance, run_id=run_id, run_config=with_plain_lines({}), tags=tags, raise_on_error=False
             )
-        causes = note_failure(settings.published, evaluated.run_id, evaluated.all_events)
+        causes = note_failure(
+            settings.sample if scope.limit else settings.published, evaluated.run_id, evaluated.all_events
+        )
         if any(is_interruption(_error_of(event)) for event in evaluated.all_events):
             raise KeyboardInterrupt
         if not evaluated.success and not instance.get_dynamic_partitions(MODEL_PARTITIONS):
             raise NoAnswersError(
-                f"expected answers of at least one model in {settings.landing}, found none; rows that could not be "
-                f"used are in raw.rejected_rows of {settings.warehouse}, with the reason"
+                f"expected answers of at least one model in {settings.landing}, found none\n  {_why(settings)}"
             )
         for cause in causes:
             failed(cause)
         return evaluated.success
+
+
+def _why(settings: Settings) -> str:
+    with connect(settings.warehouse, read_only=True) as con:
+        return why_no_answers(con)
 
 
 def _error_of(event: dg.DagsterEvent) -> SerializableErrorInfo | None:

@@ -24,13 +24,14 @@ from urllib.parse import urlsplit
 import duckdb
 
 from pollux_dagster.app.resources import Resources, records_folder
+from pollux_dagster.core.scope import WHOLE, Scope
 from pollux_dagster.ingest.resolve import resolved_state
 from pollux_dagster.runs.interruption import is_stopped_query
 from pollux_dagster.settings import Settings
-from pollux_dagster.warehouse.connection import connect
+from pollux_dagster.warehouse.connection import WarehouseLockedError, connect
 from pollux_dagster.warehouse.fingerprints import fingerprint
 from pollux_dagster.warehouse.provenance import record_run
-from pollux_dagster.warehouse.requests import SETTLED_RUNS, has_pending, settled_failures
+from pollux_dagster.warehouse.requests import SETTLED_RUNS, has_pending, sample_of, settled_failures
 
 PUBLISH_STEP = "publish"
 """The step of `meta.runs` whose details hold the state that a publication was made from."""
@@ -39,7 +40,7 @@ _COMPUTING = ("duckdb", "polars", "pyarrow", "numpy", "scipy", "pandas", "great-
 _JUDGED_APART = ("judging.golden_requests", "judging.golden_rounds", "judging.exam_rounds", "judging.exam_results")
 
 
-def tables_configuration(settings: Settings) -> str:
+def tables_configuration(settings: Settings, scope: Scope = WHOLE) -> str:
     """The code and the settings that decide what the tables hold, besides the judge's identity.
 
     Made when the definitions are loaded: code that is replaced during a run did not make that run's tables.
@@ -54,6 +55,7 @@ def tables_configuration(settings: Settings) -> str:
             settings.calibration_proxy,
             settings.repeats,
             settings.judge_reasoning,
+            [sorted(scope.models), scope.limit],
         ]
     )
 
@@ -66,19 +68,20 @@ def record_publication(
     record_run(con, run_id, PUBLISH_STEP, started, details)
 
 
-def published_without_news(settings: Settings) -> str | None:
+def published_without_news(settings: Settings, scope: Scope = WHOLE) -> str | None:
     """The time of the present publication, where an evaluation would only make it again; None where there is news.
 
     Opens the warehouse for reading, waits for no other process and changes nothing.
     """
-    if not settings.warehouse.exists() or not settings.published.exists():
+    if not settings.warehouse.exists():
         return None
     try:
         with connect(settings.warehouse, read_only=True, wait_s=0) as con:
             recorded = con.execute(_LAST_PUBLICATION, [PUBLISH_STEP]).fetchone()
-            if recorded is None or not _is_settled(con, settings, state=recorded[1], file_state=recorded[2]):
+            if recorded is None or not _is_settled(con, settings, scope, state=recorded[1], file_state=recorded[2]):
                 return None
-        return _publication_of(settings.published, recorded[0])
+            published = settings.sample if sample_of(con) else settings.published
+        return _publication_of(published, recorded[0])
     except Exception as error:
         if is_stopped_query(error):
             raise
@@ -142,16 +145,28 @@ def published_without_news_within(settings: Settings, seconds: float) -> str | N
     return done.stdout.strip() or None
 
 
-def _is_settled(con: duckdb.DuckDBPyConnection, settings: Settings, *, state: str, file_state: str) -> bool:
+def latest_publication(settings: Settings) -> Path:
+    """The publication that the warehouse's tables are for: that of all instructions, or of a sample of them."""
+    try:
+        with connect(settings.warehouse, read_only=True, wait_s=0) as con:
+            return settings.sample if sample_of(con) else settings.published
+    except (duckdb.Error, WarehouseLockedError):
+        return settings.published
+
+
+def _is_settled(
+    con: duckdb.DuckDBPyConnection, settings: Settings, scope: Scope, *, state: str, file_state: str
+) -> bool:
+    published = settings.sample if sample_of(con) else settings.published
     use = Resources.of(settings)
     judge_id = use.judge.identity().judge_id
     return (
-        state == _state(con, tables_configuration(settings), settings.ledger)
+        state == _state(con, tables_configuration(settings, scope), settings.ledger)
         and con.execute("SELECT judge_id FROM meta.last_judge").fetchall() == [(judge_id,)]
         and use.landing.is_current(con)
         and not use.ledger.open().has_journals()
-        and not has_pending(con, judge_id=judge_id)
-        and file_state == _files_state(settings.published)
+        and not has_pending(con, judge_id=judge_id, model_ids=scope.models)
+        and file_state == _files_state(published)
     )
 
 

@@ -12,6 +12,7 @@ import duckdb
 
 from pollux_dagster.app.doctor import Examined, examined_files
 from pollux_dagster.app.resources import Resources
+from pollux_dagster.core.scope import WHOLE, Scope
 from pollux_dagster.runs.home_lock import only_run
 from pollux_dagster.settings import Settings
 from pollux_dagster.warehouse.connection import connect
@@ -37,8 +38,12 @@ class LandingPlan:
     """What more labels would buy; empty where there are none to forecast from."""
 
 
-def plan_landing(settings: Settings, *, difference: float, power: float) -> LandingPlan:
+def plan_landing(
+    settings: Settings, *, difference: float = 0.05, power: float = 0.8, scope: Scope = WHOLE
+) -> LandingPlan:
     """Ingest what landed, as a run would, and estimate the cost of judging it and of a comparison of two models.
+
+    scope: the cost is that of judging this part of it.
 
     Raises:
         HomeBusyError: a run is in progress, whose raw tables this would change.
@@ -56,7 +61,9 @@ def plan_landing(settings: Settings, *, difference: float, power: float) -> Land
             repeats=settings.repeats,
             context_tokens=profile.max_model_len,
             reply_tokens=profile.sampling.max_tokens,
-            template_characters=len(profile.template.with_reference) + len(profile.system_message or ""),
+            template_characters=profile.characters_around_texts,
+            limit=scope.limit,
+            model_ids=scope.models,
         )
         comparison, why_not = None, ""
         try:
@@ -131,16 +138,21 @@ def _holding_back(con: duckdb.DuckDBPyConnection, settings: Settings) -> tuple[s
     )
 
 
-def plan_lines(plan: LandingPlan) -> list[str]:
-    """The plan in words, one fact per line; the pending models are a table of their own."""
-    pending, past = plan.pending, plan.pending.past
+def cost_lines(pending: DryRun) -> list[str]:
+    """What the requests would cost, in words: requests and tokens, then the time."""
+    past = pending.past
     tokens = "this judge's past requests" if past.characters_a_token else "an assumption of 2.5 characters a token"
     reply = "for replies of the usual length" if past.completion_tokens else "at most, for replies of full length"
-    lines = [
-        f"{pending.pending} distinct requests to ask, equal texts once: about {pending.prompt_tokens:,} prompt tokens "
-        f"(from {tokens}) and {pending.completion_tokens:,} reply tokens ({reply})",
+    return [
+        f"{pending.pending:,} distinct requests to ask, equal texts once: about {pending.prompt_tokens:,} prompt "
+        f"tokens (from {tokens}) and {pending.completion_tokens:,} reply tokens ({reply})",
         f"time: {_hours(pending.hours)}",
     ]
+
+
+def plan_lines(plan: LandingPlan) -> list[str]:
+    """The plan in words, one fact per line; the pending models are a table of their own."""
+    lines = cost_lines(plan.pending)
     lines += [f"warning: {sentence}" for sentence in plan.holding_back]
     comparison = plan.comparison
     if comparison is None:

@@ -23,6 +23,7 @@ from pydantic import Field
 from pollux_dagster.core.model_names import is_name_of, tells_which
 from pollux_dagster.core.profile_files import find_profile
 from pollux_dagster.core.profiles import JudgeIdentity, JudgeProfile
+from pollux_dagster.core.scope import WHOLE, Scope
 from pollux_dagster.ingest.special_tokens import read_special_tokens
 from pollux_dagster.judge.dialect import Dialect
 from pollux_dagster.judge.endpoint import Endpoint, Route
@@ -128,9 +129,20 @@ class LedgerResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
 
 class PublicationResource(dg.ConfigurableResource):  # type: ignore[type-arg]
-    """The DuckDB file that analysts read, replaced as a whole and only after the blocking checks have passed."""
+    """The DuckDB file that analysts read, replaced as a whole and only after the blocking checks have passed.
+
+    `sample_path` is the file for tables of a sample of the instructions.
+    """
 
     path: str
+    sample_path: str = ""
+
+
+class ScopeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """What runs ask the judge for (`core.scope.Scope`); a deployment asks for everything. `limit` 0 means none."""
+
+    models: list[str] = Field(default_factory=list)
+    limit: int = 0
 
 
 class JudgeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
@@ -195,7 +207,7 @@ class JudgeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         if self.url:
             yield self._attached(self._require_fit, log)
         else:
-            with managed_server(self._spec(), Path(self.state_root), log) as server:
+            with managed_server(self.server_spec(), Path(self.state_root), log) as server:
                 yield Servers.of(server)
 
     def _attached(self, require: Callable[[Endpoint], None], log: Callable[[str], None]) -> Servers:
@@ -255,7 +267,8 @@ class JudgeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
                 f"({type(error).__name__})"
             ) from None
 
-    def _spec(self) -> ServerSpec:
+    def server_spec(self) -> ServerSpec:
+        """How the managed server of this judge is started."""
         profile = self.judge_profile
         if profile.is_demonstration and self.engine == "vllm":
             spec = cpu_vllm_spec(profile.served_model, max_model_len=profile.max_model_len)
@@ -294,9 +307,10 @@ class Resources:
     rules: AdmissionRules
     publication: PublicationResource
     judge: JudgeResource
+    scope: ScopeResource
 
     @classmethod
-    def of(cls, settings: Settings) -> Resources:
+    def of(cls, settings: Settings, scope: Scope = WHOLE) -> Resources:
         """The resources of a deployment."""
         return cls(
             landing=LandingResource(
@@ -313,7 +327,8 @@ class Resources:
                 maximum_rejected_share=settings.maximum_rejected_share,
                 leave_out_failing=settings.failing_models == "leave_out",
             ),
-            publication=PublicationResource(path=str(settings.published)),
+            publication=PublicationResource(path=str(settings.published), sample_path=str(settings.sample)),
+            scope=ScopeResource(models=list(scope.models), limit=scope.limit or 0),
             judge=JudgeResource(
                 profile=settings.profile,
                 state_root=str(settings.servers),

@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import Annotated, Any
 
 import typer
 import typer.core
 
-from pollux_dagster.cli import evaluation, judges, label, results, services
+from pollux_dagster.cli import evaluation, judges, label, results, services, setup
+from pollux_dagster.cli.options import with_config
 from pollux_dagster.cli.terminal import fail
 
 
 class _Commands(typer.core.TyperGroup):
     """The commands. An error of the machine, such as a full disk, is reported in one sentence for all of them."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        with_config(self.commands.values())
+
+    def main(self, args: Any = None, *arguments: Any, **options: Any) -> Any:
+        """Refuse arguments that are no text before any command meets them."""
+        given = sys.argv[1:] if args is None else args
+        if unreadable := [each for each in given if not _is_text(each)]:
+            typer.echo(f"error: expected arguments in UTF-8, got {os.fsencode(unreadable[0])!r}", err=True)
+            sys.exit(2)
+        return super().main(args, *arguments, **options)
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -25,8 +40,16 @@ class _Commands(typer.core.TyperGroup):
             fail(said)
 
 
+def _is_text(argument: str) -> bool:
+    try:
+        argument.encode()
+    except UnicodeEncodeError:  # bytes that Python could not decode
+        return False
+    return True
+
+
 app = typer.Typer(
-    cls=_Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+    cls=_Commands, no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False,
     rich_markup_mode=None,  # brackets in help texts are no mark-up
 )  # fmt: skip
 _judges = typer.Typer(help="Judge profiles: which judges there are, how they are asked, and whether one can be read.")
@@ -50,6 +73,7 @@ def _main(
     """From a folder of model answers to published quality tables."""
 
 
+app.command()(setup.init)
 app.command()(evaluation.demo)
 app.command()(evaluation.run)
 app.command()(evaluation.rebuild)
@@ -63,6 +87,7 @@ app.command("compare")(results.compare_models)
 app.command()(label.label)
 app.command()(evaluation.plan)
 app.command()(evaluation.doctor)
+app.command("settings")(setup.print_settings)
 app.add_typer(_judges, name="judges", no_args_is_help=True)
 _judges.command("list")(judges.list_judges)
 _judges.command("show")(judges.show_judge)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,11 +21,13 @@ from pollux_dagster.cli.options import (
     settings_of_judge,
 )
 from pollux_dagster.cli.terminal import console, fail, print_published
+from pollux_dagster.core.scope import WHOLE, Scope
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pollux_dagster.app.doctor import Examined
+    from pollux_dagster.app.machine import Finding
     from pollux_dagster.settings import Settings
 
 
@@ -45,12 +48,29 @@ def run(
     force: Annotated[
         bool, typer.Option("--force", help="Build, check and publish everything even if nothing is new")
     ] = False,
+    model: Annotated[
+        list[str] | None, typer.Option(help="Ask the judge about this model's answers only; may be repeated")
+    ] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(min=1, help="Judge so many instructions, the same for all models, and publish them as a sample"),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before a large run")] = False,
 ) -> None:
-    """Judge what is new in a landing folder, rebuild the tables, check and publish them."""
+    """Judge what is new in a landing folder, rebuild the tables, check and publish them.
+
+    Examples:
+
+        pollux run --landing answers/ --home results/ --judge-url http://judge:8000/v1
+
+        pollux run --limit 50
+    """
     given = {"POLLUX_LANDING": landing, "POLLUX_HOME": home, "POLLUX_PROFILE": profile, "POLLUX_JUDGE_URL": judge_url}
-    if accept_served_model and not force and _is_without_news_as_served(settings_from(**given)):
+    scope = Scope(tuple(dict.fromkeys(model or ())), limit)
+    if accept_served_model and not force and _is_without_news_as_served(settings_from(**given), scope):
         return
-    _evaluate(settings_of_judge(accept_served_model, **given, POLLUX_JUDGE_MODEL=judge_model), force=force)
+    settings = settings_of_judge(accept_served_model, **given, POLLUX_JUDGE_MODEL=judge_model)
+    _evaluate(settings, scope=scope, force=force, ask=not yes)
 
 
 def rebuild(
@@ -67,15 +87,30 @@ def plan(
     profile: Profile = None,
     difference: Annotated[float, typer.Option(help="Difference of two mean scores to detect, in [0, 1]")] = 0.05,
     power: Annotated[float, typer.Option(help="Probability of detecting it")] = 0.8,
+    model: Annotated[list[str] | None, typer.Option(help="Only this model; may be repeated")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only so many instructions, as of run --limit")] = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Estimate the cost of judging the landing folder and of telling two models apart, without asking the judge."""
+    """Estimate the cost of judging the landing folder and of telling two models apart, without asking the judge.
+
+    Example:
+
+        pollux plan --landing answers/ --limit 50
+    """
+    import json
+    from dataclasses import asdict
+
     from pollux_dagster.app.plan import plan_landing, plan_lines
     from pollux_dagster.core.text import escaped
     from pollux_dagster.report import print_rows
 
     settings = settings_from(POLLUX_LANDING=landing, POLLUX_HOME=home, POLLUX_PROFILE=profile)
     _require_landing(settings.landing)
-    planned = plan_landing(settings, difference=difference, power=power)
+    scope = Scope(tuple(model or ()), limit)
+    planned = plan_landing(settings, difference=difference, power=power, scope=scope)
+    if as_json:
+        typer.echo(json.dumps(asdict(planned), ensure_ascii=False, indent=1))
+        return
     _print_files(planned.files)
     columns = ("model", "requests", "already judged", "given up", "over-length", "to ask")
     rows = [(m.model_id, m.requests, m.judged, m.settled, m.over_length, m.pending) for m in planned.pending.models]
@@ -86,22 +121,45 @@ def plan(
 
 def doctor(
     landing: Landing = None,
+    home: Home = None,
+    profile: Profile = None,
+    judge_url: JudgeUrl = None,
+    judge_model: JudgeModel = None,
     as_json: AsJson = False,
     write: Annotated[bool, typer.Option("--write", help="Write the proposed landing.toml into the folder")] = False,
 ) -> None:
-    """Say what each landing file was taken for and why rows are refused; propose a landing.toml for unknown files."""
-    import json
+    """Say what this machine lacks for a run, what each landing file was taken for, and why rows are refused.
 
-    from pollux_dagster.app.doctor import examine_landing, write_proposal
+    Each finding comes with its fix; for unknown files a landing.toml is proposed. Works before anything exists.
+
+    Example:
+
+        pollux doctor --landing answers/ --judge-url http://judge:8000/v1
+    """
+    import json
+    from dataclasses import asdict
+
+    from pollux_dagster.app.doctor import Examination, examine_landing, write_proposal
+    from pollux_dagster.app.machine import Finding, examine_machine
     from pollux_dagster.core.text import escaped
 
-    folder = settings_from(POLLUX_LANDING=landing).landing
-    _require_landing(folder)
-    found = examine_landing(folder)
-    if as_json:
-        typer.echo(json.dumps(found.as_json(), ensure_ascii=False, indent=1))
+    given = {"POLLUX_LANDING": landing, "POLLUX_HOME": home, "POLLUX_PROFILE": profile, "POLLUX_JUDGE_URL": judge_url}
+    settings = settings_from(**given, POLLUX_JUDGE_MODEL=judge_model)
+    folder = settings.landing
+    findings = examine_machine(settings)
+    if folder.is_dir() or folder.is_file():
+        found = examine_landing(folder)
     else:
-        _print_files(found.files)
+        fix = "name it with --landing, or make one with `pollux init`"
+        findings.append(Finding("landing folder", "fault", f"none at {folder}", fix))
+        found = Examination((), (), "")
+    if as_json:
+        listed = {**found.as_json(), "machine": [asdict(finding) for finding in findings]}
+        typer.echo(json.dumps(listed, ensure_ascii=False, indent=1))
+    else:
+        _print_findings(findings)
+        if found.files:
+            _print_files(found.files)
         for path, why in found.ignored:
             typer.echo(escaped(f"not read: {path}: {why}"))
         for line in found.proposal.splitlines():
@@ -113,32 +171,45 @@ def doctor(
             fail(f"{error.filename}: {error.strerror}; add the entries to it yourself")
 
 
-def _evaluate(settings: Settings, *, force: bool = False, rebuild: bool = False) -> None:
+def _print_findings(findings: Sequence[Finding]) -> None:
+    from pollux_dagster.core.text import escaped
+
+    width = max(len(finding.what) for finding in findings)
+    for finding in findings:
+        mark = {"ok": "ok   ", "note": "note ", "fault": "FAULT"}[finding.state]
+        typer.echo(escaped(f"{mark} {finding.what:<{width}}  {finding.found}"))
+        if finding.fix:
+            typer.echo(escaped(f"{'':{width + 6}}  → {finding.fix}"))
+
+
+def _evaluate(
+    settings: Settings, *, scope: Scope = WHOLE, force: bool = False, rebuild: bool = False, ask: bool = False
+) -> None:
     from pollux_dagster.runs.interruption import no_interruption_lost
 
     _require_landing(settings.landing)
     try:
         with no_interruption_lost():
-            _evaluate_what_is_new(settings, force=force, rebuild=rebuild)
+            _evaluate_what_is_new(settings, scope, force=force, rebuild=rebuild, ask=ask)
     except KeyboardInterrupt:
         typer.echo("stopped: what was judged is kept, and the same command goes on from there", err=True)
         raise typer.Exit(130) from None
 
 
-def _is_without_news_as_served(settings: Settings) -> bool:
+def _is_without_news_as_served(settings: Settings, scope: Scope) -> bool:
     """Say that nothing is new where that is so if the server still serves what it served last; it is not asked."""
     from pollux_dagster.app.news import as_served_last
 
     _require_landing(settings.landing)
     served = as_served_last(settings)
-    return served is not None and _is_without_news(served)
+    return served is not None and _is_without_news(served, scope)
 
 
-def _is_without_news(settings: Settings) -> bool:
+def _is_without_news(settings: Settings, scope: Scope) -> bool:
     """Whether nothing is new; then the publication is printed."""
-    from pollux_dagster.app.news import published_without_news, settled_sentences
+    from pollux_dagster.app.news import latest_publication, published_without_news, settled_sentences
 
-    published_at = published_without_news(settings)
+    published_at = published_without_news(settings, scope)
     if published_at is None:
         return False
     typer.echo(
@@ -147,38 +218,65 @@ def _is_without_news(settings: Settings) -> bool:
     )
     for sentence in settled_sentences(settings):
         typer.echo(sentence)
-    print_published(settings)
+    print_published(latest_publication(settings), settings)
     return True
 
 
-def _evaluate_what_is_new(settings: Settings, *, force: bool, rebuild: bool) -> None:
+def _evaluate_what_is_new(settings: Settings, scope: Scope, *, force: bool, rebuild: bool, ask: bool) -> None:
+    from pollux_dagster.app.news import latest_publication
     from pollux_dagster.report import last_check, print_blocked
 
-    if not (force or rebuild) and _is_without_news(settings):
+    if not (force or rebuild) and _is_without_news(settings, scope):
         return
+    if ask and sys.stdin.isatty() and sys.stderr.isatty():
+        _confirm(settings, scope)
     from pollux_dagster.app.evaluation import NoAnswersError, evaluate_landing
     from pollux_dagster.definitions import build_defs
     from pollux_dagster.runs.instance_owner import ForeignInstanceError
+    from pollux_dagster.runs.terminal import keep_screen
     from pollux_dagster.warehouse.connection import WarehouseLockedError
 
     before = last_check(settings.warehouse)
+    keep_screen()
     causes: list[str] = []
     try:
         succeeded = evaluate_landing(
-            build_defs(settings), settings, rebuild=rebuild, forced=force, failed=causes.append
+            build_defs(settings, scope=scope),
+            settings,
+            rebuild=rebuild,
+            forced=force,
+            scope=scope,
+            failed=causes.append,
         )
     except (NoAnswersError, ForeignInstanceError, WarehouseLockedError) as error:
         fail(str(error))
-    if settings.published.exists():
-        print_published(settings)
+    published = latest_publication(settings)
+    is_shown = published.exists()
+    if is_shown:
+        print_published(published, settings)
     if not succeeded:
         print_blocked(settings.warehouse, before, console)
-        fail("\n".join(["the run failed; the tables above, if any, are the last good publication", *causes]))
+        above = "the tables above are the last good publication" if is_shown else "nothing was published"
+        fail("\n".join([f"the run failed; {above}", *causes]))
+
+
+def _confirm(settings: Settings, scope: Scope) -> None:
+    """Say what a large run would cost, and go on only if the person at the terminal wants it."""
+    from pollux_dagster.app.plan import cost_lines, plan_landing
+    from pollux_dagster.warehouse.requests import LARGE_REQUESTS
+
+    planned = plan_landing(settings, scope=scope)
+    if planned.pending.pending <= LARGE_REQUESTS:
+        return
+    for line in cost_lines(planned.pending):
+        typer.echo(line, err=True)
+    if not typer.confirm("Judge them now?", err=True):
+        fail("nothing was asked; --limit N judges a sample first, --yes does not ask")
 
 
 def _require_landing(landing: Path) -> None:
     if not (landing.is_dir() or landing.is_file()):
-        fail(f"expected a landing folder at {landing}, found none; give one with --landing")
+        fail(f"expected a landing folder or a file at {landing}, found none; give one with --landing")
 
 
 def _print_files(files: Sequence[Examined]) -> None:

@@ -21,13 +21,20 @@ from pollux_dagster.cli.options import (
 from pollux_dagster.cli.terminal import console, fail
 
 
-def list_judges(home: Home = None) -> None:
+def list_judges(home: Home = None, as_json: AsJson = False) -> None:
     """List the judge profiles that a name can mean: those in the home's folder `judges`, and the packaged ones."""
+    import json
+
     from pollux_dagster.app.judges import listed_profiles
     from pollux_dagster.report import print_rows
 
     rows = listed_profiles(settings_from(POLLUX_HOME=home, POLLUX_PROFILE="demo").home)
-    print_rows(console, "Judge profiles", ("profile", "model", "from", "description"), rows)
+    columns = ("profile", "model", "from", "description")
+    if as_json:
+        listed = [dict(zip(columns, map(str, row), strict=True)) for row in rows]
+        typer.echo(json.dumps(listed, ensure_ascii=False, indent=1))
+        return
+    print_rows(console, "Judge profiles", columns, rows)
 
 
 def show_judge(profile: str, home: Home = None, judge_model: JudgeModel = None) -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -29,6 +32,7 @@ JudgeModel = Annotated[
     str | None,
     typer.Option(help="The judge's model, as it is recorded [default: $POLLUX_JUDGE_MODEL or the profile's]"),
 ]
+Sample = Annotated[bool, typer.Option("--sample", help="The publication of `run --limit` instead of the whole one")]
 JudgeName = Annotated[
     str | None, typer.Option("--judge", help="Only this judge of the publication: its name, profile, model or id")
 ]
@@ -40,20 +44,92 @@ AcceptServedModel = Annotated[
 ]
 
 
+@dataclass(frozen=True, slots=True)
+class _Called:
+    """How the present command was called: its file of settings, and its own names of options by parameter."""
+
+    config: Path | None = None
+    names: Mapping[str, str] = field(default_factory=dict)
+
+
+_called: ContextVar[_Called | None] = ContextVar("called", default=None)
+
+
+def remember_call(context: typer.Context, config: Path | None) -> None:
+    """Note what `settings_from` has to know of the command that was called."""
+    named = {
+        str(parameter.name): parameter.opts[0] if parameter.opts[0].startswith("-") else str(parameter.name).upper()
+        for parameter in context.command.params
+    }
+    _called.set(_Called(config, named))
+
+
+def with_config(commands: Iterable[Any]) -> None:
+    """Give every command the option --config, by which the file of settings is named."""
+    holder = typer.Typer(add_completion=False)
+
+    @holder.command()
+    def _(
+        config: Annotated[
+            Path | None,
+            typer.Option(
+                "--config",
+                callback=remember_call,
+                is_eager=True,
+                expose_value=False,
+                help="File of settings [default: $POLLUX_CONFIG or pollux.toml here]",
+            ),
+        ] = None,
+    ) -> None: ...
+
+    (option,) = (each for each in typer.main.get_command(holder).params if each.name == "config")
+    for command in commands:
+        if nested := getattr(command, "commands", None):
+            with_config(nested.values())
+        else:
+            command.params.append(option)
+
+
 def settings_from(**given: str | Path | list[str] | None) -> Settings:
-    """The environment's settings; options that were given override their variables."""
+    """The settings of file and environment; options that were given override them."""
     from pollux_dagster.settings import Settings
 
-    options = {
-        name: " ".join(value) if isinstance(value, list) else str(value)
-        for name, value in given.items()
-        if value is not None and value != []
-    }
     try:
-        return Settings.from_environment({**os.environ, **options})
+        return Settings.load(os.environ, flags_of(**given))
     except ValueError as error:
-        # A profile is also an argument, or an option: where it was given as that, its variable is not at fault.
-        fail(str(error).removeprefix("POLLUX_PROFILE: " if "POLLUX_PROFILE" in options else ""))
+        fail(str(error))
+
+
+def flags_of(**given: str | Path | list[str] | None) -> dict[str, tuple[str, str]]:
+    """The options that were given, by the variable that each stands for, with its name on the command line."""
+    from pollux_dagster.settings_file import CONFIG_VARIABLE
+
+    called = _called.get() or _Called()
+    flags = {}
+    for name, value in {CONFIG_VARIABLE: called.config, **given}.items():
+        if value is not None and value != []:
+            parameter = name.removeprefix("POLLUX_").lower()
+            text = " ".join(value) if isinstance(value, list) else str(value)
+            flags[name] = (text, called.names.get(parameter, "--" + parameter.replace("_", "-")))
+    return flags
+
+
+def publication_of(settings: Settings, sample: bool) -> Path:
+    """The file to read: the publication, or that of a sample. Fails where only the other one is there."""
+    if not sample and not settings.published.exists() and settings.sample.exists():
+        fail(
+            f"expected a publication at {settings.published}, found only that of a sample: add --sample, or judge the "
+            "rest with `pollux run`"
+        )
+    if sample and not settings.sample.exists():
+        fail(f"expected a sample's publication at {settings.sample}, found none: `pollux run --limit N` makes one")
+    if not sample and not settings.published.exists():
+        fail(
+            f"expected a publication at {settings.published}, found none. If another home is meant, name it with "
+            "--home or in pollux.toml; otherwise no run of this one has published yet: `pollux run` does, and where "
+            "one ended without, it has said why; `pollux doctor` says what became of each landing file"
+        )
+    return settings.sample if sample else settings.published
 
 
 def settings_of_judge(accept_served_model: bool, **given: str | Path | list[str] | None) -> Settings:

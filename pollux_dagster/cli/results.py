@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 import typer.core
 
-from pollux_dagster.cli.options import AnswersShown, AsJson, Home, JudgeName, settings_from
+from pollux_dagster.cli.options import AnswersShown, AsJson, Home, JudgeName, Sample, publication_of, settings_from
 from pollux_dagster.cli.terminal import console, end, fail, print_published
 
 if TYPE_CHECKING:
@@ -20,9 +20,28 @@ if TYPE_CHECKING:
     from pollux_dagster.settings import Settings
 
 
-def show(home: Home = None) -> None:
-    """Print the published tables."""
-    print_published(settings_from(POLLUX_HOME=home))
+def show(home: Home = None, sample: Sample = False, as_json: AsJson = False) -> None:
+    """Print the published tables.
+
+    Example:
+
+        pollux show --home results/
+    """
+    import json
+
+    from pollux_dagster.publication_access import QueryError
+    from pollux_dagster.report import report_json
+
+    settings = settings_from(POLLUX_HOME=home)
+    published = publication_of(settings, sample)
+    if not as_json:
+        print_published(published, settings)
+        return
+    try:
+        found = report_json(published, settings.query_limits)
+    except (FileNotFoundError, QueryError) as error:
+        fail(str(error))
+    typer.echo(json.dumps(found, ensure_ascii=False, indent=1, default=str))
 
 
 def report(
@@ -32,8 +51,14 @@ def report(
         Path | None, typer.Option(help="The file to write [default: report.html beside the publication]")
     ] = None,
     open_it: Annotated[bool, typer.Option("--open", help="Open it in the browser")] = False,
+    sample: Sample = False,
 ) -> None:
-    """Make the report of the publication again, one HTML file; --model narrows it to some models."""
+    """Make the report of the publication again, one HTML file; --model narrows it to some models.
+
+    Example:
+
+        pollux report --model alpha --model beta --open
+    """
     import webbrowser
 
     import duckdb
@@ -42,13 +67,14 @@ def report(
     from pollux_dagster.publication_access import QueryError
 
     settings = settings_from(POLLUX_HOME=home)
-    target = output or settings.published.with_name("report-narrowed.html" if model else "report.html")
+    published = publication_of(settings, sample)
+    target = output or published.with_name("report-narrowed.html" if model else "report.html")
     if output is not None and not output.absolute().parent.is_dir():
         fail(f"expected a folder at {output.absolute().parent}, found none")
     if target.is_dir():
         fail(f"expected the name of a file, got the folder {target}")
     try:
-        write_report(settings.published, target, models=model or (), limits=settings.query_limits)
+        write_report(published, target, models=model or (), limits=settings.query_limits)
     except (OSError, UnknownModelError, QueryError, duckdb.Error) as error:
         fail(str(error))
     typer.echo(f"Report: {target.absolute()}")
@@ -70,8 +96,14 @@ def query(
     allow_files: Annotated[
         Path | None, typer.Option(help="Also let the query read the files of this folder [default: no files]")
     ] = None,
+    sample: Sample = False,
 ) -> None:
-    """Run one SELECT on the published file and print its rows, or write them to a CSV file."""
+    """Run one SELECT on the published file and print its rows, or write them to a CSV file.
+
+    Example:
+
+        pollux query "SELECT model_id, mean_score, n, coverage FROM marts.leaderboard ORDER BY place"
+    """
     import duckdb
 
     from pollux_dagster.export import write_csv
@@ -79,7 +111,7 @@ def query(
     from pollux_dagster.report import print_query
 
     settings = settings_from(POLLUX_HOME=home)
-    published, limits = settings.published, settings.query_limits
+    published, limits = publication_of(settings, sample), settings.query_limits
     try:
         if csv is None:
             print_query(published, sql, console, limits, files=allow_files, abandon=end)
@@ -101,14 +133,20 @@ def export(
         list[str] | None,
         typer.Option(help="A table to write, such as staging.scores; may be repeated [default: marts]"),
     ] = None,
+    sample: Sample = False,
 ) -> None:
-    """Write the published tables as files: the marts, or the tables that are named."""
+    """Write the published tables as files: the marts, or the tables that are named.
+
+    Example:
+
+        pollux export tables/ --table marts.leaderboard --format parquet
+    """
     from pollux_dagster.export import NoSuchTableError, export_tables
     from pollux_dagster.publication_access import QueryError
     from pollux_dagster.workbook import MAX_CHARACTERS, write_workbook
 
     settings = settings_from(POLLUX_HOME=home)
-    published, limits, tables = settings.published, settings.query_limits, table or ()
+    published, limits, tables = publication_of(settings, sample), settings.query_limits, table or ()
     try:
         if form == "xlsx":
             book, sheets = write_workbook(published, folder, tables, limits, abandon=end)
@@ -134,16 +172,22 @@ def explain(
     answers: AnswersShown = 5,
     profile: Annotated[str | None, typer.Option(help="Profile with the judge's template, if none here has it")] = None,
     as_json: AsJson = False,
+    sample: Sample = False,
 ) -> None:
     """Walk a number back: from a model's mean to what takes points off it, to an answer, to one verdict.
 
     A verdict is shown with its prompt, made again from the published texts, and with reply, file, judge and run.
+
+    Example:
+
+        pollux explain alpha --task география
     """
     from pollux_dagster.explain.walk import Wanted, walk_back
 
     settings = settings_from(POLLUX_HOME=home, POLLUX_PROFILE=profile)
     wanted = Wanted(what, judge, task, criterion, prompt_id, answers)
-    _walk(settings, lambda con: walk_back(con, wanted, settings.home, settings.profile), as_json)
+    published = publication_of(settings, sample)
+    _walk(settings, published, lambda con: walk_back(con, wanted, settings.home, settings.profile), as_json)
 
 
 def compare_models(
@@ -153,14 +197,24 @@ def compare_models(
     judge: JudgeName = None,
     answers: AnswersShown = 5,
     as_json: AsJson = False,
+    sample: Sample = False,
 ) -> None:
-    """Compare two models: the difference, where the first is better and worse, the answers that make most of it."""
+    """Compare two models: the difference, where the first is better and worse, the answers that make most of it.
+
+    Example:
+
+        pollux compare alpha beta
+    """
     from pollux_dagster.explain.walk import compare
 
-    _walk(settings_from(POLLUX_HOME=home), lambda con: compare(con, model, other, judge, answers), as_json)
+    settings = settings_from(POLLUX_HOME=home)
+    published = publication_of(settings, sample)
+    _walk(settings, published, lambda con: compare(con, model, other, judge, answers), as_json)
 
 
-def _walk(settings: Settings, find: Callable[[duckdb.DuckDBPyConnection], Walked], as_json: bool) -> None:
+def _walk(
+    settings: Settings, published: Path, find: Callable[[duckdb.DuckDBPyConnection], Walked], as_json: bool
+) -> None:
     """Print what `find` finds in the publication."""
     import duckdb
 
@@ -171,7 +225,7 @@ def _walk(settings: Settings, find: Callable[[duckdb.DuckDBPyConnection], Walked
 
     limits = settings.query_limits
     try:
-        with open_publication(settings.published, limits) as con, bounded(con, limits, end):
+        with open_publication(published, limits) as con, bounded(con, limits, end):
             walked, made = find(con), publication(con)
     except (FileNotFoundError, duckdb.Error, QueryError) as error:
         fail(str(error))

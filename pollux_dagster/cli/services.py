@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pollux_dagster.cli.options import DEMO_HOME, Home, settings_from
+from pollux_dagster.cli.options import (
+    DEMO_HOME,
+    AsJson,
+    Home,
+    JudgeModel,
+    JudgeUrl,
+    Landing,
+    Profile,
+    say_which_profile,
+    settings_from,
+)
 from pollux_dagster.cli.terminal import fail
 
 if TYPE_CHECKING:
@@ -20,8 +30,11 @@ if TYPE_CHECKING:
 def servers(
     home: Home = None,
     stop: Annotated[str | None, typer.Option(help="Stop and forget the server with this key, or `all`")] = None,
+    as_json: AsJson = False,
 ) -> None:
     """List the managed judge servers of a home that run or have failed, or stop them."""
+    import json
+
     from pollux_dagster.core.text import escaped
     from pollux_dagster.judge.server import current_servers, forget_server, list_servers, stop_server
 
@@ -34,7 +47,13 @@ def servers(
         forgotten = forget_server(folder, key)
         said = "stopped" if was_running else "removed from the list" if forgotten else "in use by a client"
         typer.echo(escaped(f"{key}  {said}  {known[key].engine}  {known[key].model}"))
-    for server in [] if stop else current_servers(folder):
+    current = [] if stop else current_servers(folder)
+    if as_json and not stop:
+        names = ("key", "status", "engine", "model", "leases", "reason", "log")
+        listed = [{name: getattr(server, name) for name in names} for server in current]
+        typer.echo(json.dumps(listed, ensure_ascii=False, indent=1, default=str))
+        return
+    for server in current:
         line = (
             f"{server.key}  {server.status}  {server.engine}  {server.model}  {server.leases} in use  {server.reason}"
         )
@@ -77,18 +96,35 @@ def explore(
 
 
 def up(
+    landing: Landing = None,
+    home: Home = None,
+    profile: Profile = None,
+    judge_url: JudgeUrl = None,
+    judge_model: JudgeModel = None,
     is_demo: Annotated[bool, typer.Option("--demo", help="Use the packaged answers and judge")] = False,
     host: Annotated[str, typer.Option(help="Address to listen on; any but loopback requires a login")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on")] = 3000,
 ) -> None:
-    """Start the Dagster UI with the schedule and sensors running."""
+    """Start the Dagster UI with the schedule and sensors running.
+
+    Example:
+
+        pollux up --landing answers/ --home results/ --judge-url http://judge:8000/v1
+    """
+    if is_demo and (landing or profile or judge_url or judge_model):
+        fail("--demo has its own answers and judge: leave out the other options, except --home")
     from pollux_dagster.runs.instance import fail_orphaned_runs, open_instance
     from pollux_dagster.runs.instance_owner import ForeignInstanceError
     from pollux_dagster.runs.retention import prune
     from pollux_dagster.settings import demo_environment
+    from pollux_dagster.settings_file import CONFIG_VARIABLE
     from pollux_dagster.ui.access import AccessError, access_for, refuse_taken_port
 
-    settings = settings_from(**(demo_environment(DEMO_HOME.absolute()) if is_demo else {}))
+    given = {"POLLUX_LANDING": landing, "POLLUX_HOME": home, "POLLUX_PROFILE": profile, "POLLUX_JUDGE_URL": judge_url}
+    if is_demo:
+        given = dict(demo_environment((home or DEMO_HOME).absolute()))
+    settings = settings_from(**given, POLLUX_JUDGE_MODEL=judge_model)
+    say_which_profile(settings)
     if importlib.util.find_spec("dagster_webserver") is None:
         fail("the UI needs Dagster's web server: pip install 'pollux_dagster[ui]'")
     try:
@@ -102,7 +138,9 @@ def up(
             prune(instance, settings)
     except ForeignInstanceError as error:
         fail(str(error))
-    environment = {**os.environ, **settings.to_environment(), "DAGSTER_HOME": str(settings.dagster_home)}
+    # Every setting is a variable now, so the file is not read again, wherever a process works.
+    environment = {**os.environ, **settings.to_environment(), CONFIG_VARIABLE: ""}
+    environment["DAGSTER_HOME"] = str(settings.dagster_home)
     descriptor = _take_judge_key(environment, settings)
     command = [sys.executable, "-m", "pollux_dagster.ui.services", "run", "--host", host, "--port", str(port)]
     command += [] if descriptor is None else ["--key-descriptor", str(descriptor)]

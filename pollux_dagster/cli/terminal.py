@@ -10,6 +10,8 @@ import typer
 from rich.console import Console
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pollux_dagster.settings import Settings
 
 _WIDE = 500  # characters of a line in a file or a pipe, where no edge cuts it
@@ -30,12 +32,12 @@ class _Output(Console):
 console = _Output(soft_wrap=False)
 
 
-def print_published(settings: Settings) -> None:
+def print_published(published: Path, settings: Settings) -> None:
     from pollux_dagster.publication_access import QueryError
     from pollux_dagster.report import print_report
 
     try:
-        print_report(settings.published, console, settings.query_limits)
+        print_report(published, console, settings.query_limits)
     except (FileNotFoundError, QueryError) as error:
         fail(str(error))
 

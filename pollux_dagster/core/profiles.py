@@ -182,6 +182,11 @@ class JudgeProfile:
         """The model that the server loads: the local weights if there are any, else the hub id."""
         return str(self.weights) if self.weights is not None else self.model
 
+    @property
+    def characters_around_texts(self) -> int:
+        """The length of a prompt without the texts that are judged."""
+        return len(self.template.with_reference) + len(self.system_message or "")
+
     def identity(
         self,
         *,

@@ -22,7 +22,7 @@ from pollux_dagster.runs.dagster_internals.execution import (
     WILL_RETRY_TAG,
     InstanceRef,
 )
-from pollux_dagster.runs.home_lock import BEGUN_TAG
+from pollux_dagster.runs.home_lock import BEGUN_TAG, PART_TAG
 from pollux_dagster.runs.instance import fail_orphaned_runs
 from pollux_dagster.settings import Settings
 
@@ -277,10 +277,11 @@ def _instance(context: dg.SensorEvaluationContext) -> dg.DagsterInstance:
 def _waiting(instance: dg.DagsterInstance, job: str) -> bool:
     """Whether a run of the whole job has read nothing yet: it is queued, is starting, or waits for the home."""
     runs = instance.get_runs(dg.RunsFilter(job_name=job, statuses=_UNFINISHED))
-    return any(BEGUN_TAG not in run.tags and is_whole(instance, run) for run in runs)
+    return any(not {BEGUN_TAG, PART_TAG} & run.tags.keys() and is_whole(instance, run) for run in runs)
 
 
 def _last_evaluated(instance: dg.DagsterInstance) -> str | None:
     """The state of the raw tables with which the latest whole evaluation began, whatever its outcome."""
     runs = instance.get_runs(dg.RunsFilter(job_name=evaluate_job.name), limit=20)
-    return next((run.tags[LANDED_TAG] for run in runs if LANDED_TAG in run.tags and is_whole(instance, run)), None)
+    whole = (run for run in runs if PART_TAG not in run.tags and is_whole(instance, run))
+    return next((run.tags[LANDED_TAG] for run in whole if LANDED_TAG in run.tags), None)

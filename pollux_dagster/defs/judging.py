@@ -8,6 +8,7 @@ judging do not lock other processes out.
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from difflib import get_close_matches
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -17,26 +18,34 @@ import duckdb
 
 from pollux_dagster.app.golden_rounds import GoldenSet, judge_golden_set, load_golden_set
 from pollux_dagster.app.news import settled_lines
-from pollux_dagster.app.resources import AdmissionRules, JudgeResource, LedgerResource
+from pollux_dagster.app.resources import (
+    AdmissionRules,
+    JudgeResource,
+    LedgerResource,
+    PublicationResource,
+    ScopeResource,
+)
 from pollux_dagster.core.model_ids import model_partition_key
 from pollux_dagster.core.work import Criterion
 from pollux_dagster.defs.automation import NEW, SCOPE_TAG
 from pollux_dagster.defs.metadata import row_count, rows_table
 from pollux_dagster.defs.partitions import landed_models, model_partitions, one_run, selected_partitions
-from pollux_dagster.judge.progress import PROGRESS_SECONDS, every
 from pollux_dagster.judge.server import AddressError, AttachError, ServerError, UnstartableError, said_once
 from pollux_dagster.runs.home_lock import FORCED_TAG, RUN_RETRIES_TAG
+from pollux_dagster.runs.terminal import progress_told
 from pollux_dagster.warehouse.admission import decide_admission
 from pollux_dagster.warehouse.duckdb_resource import WarehouseResource
 from pollux_dagster.warehouse.golden import GoldenRound, record_round
 from pollux_dagster.warehouse.provenance import record_run, register_judge
+from pollux_dagster.warehouse.publish import published_models
 from pollux_dagster.warehouse.record_files import keep_records, restore_records, restore_requests
 from pollux_dagster.warehouse.requests import (
+    LARGE_REQUESTS,
     WorkOrder,
-    changed_models,
     iter_work_order,
     pending_requests,
-    refresh_requests,
+    renew_requests,
+    sample_of,
     unknown_criteria,
 )
 from pollux_dagster.warehouse.verdicts import load_verdicts
@@ -64,7 +73,11 @@ RETRIES = 2  # of the step, when the judge's server is away
     config_schema={},
 )
 def requests(
-    context: dg.AssetExecutionContext, warehouse: WarehouseResource, judge: JudgeResource, ledger: LedgerResource
+    context: dg.AssetExecutionContext,
+    warehouse: WarehouseResource,
+    judge: JudgeResource,
+    ledger: LedgerResource,
+    scope: ScopeResource,
 ) -> dg.MaterializeResult[None]:
     """One row per (output, criterion, judge): what has to be judged, identified by its content."""
     identity = judge.identity()
@@ -77,15 +90,20 @@ def requests(
                 f"a damaged record was set aside and its contents are lost: {path}, with a report beside it"
             )
         if not landed_models(con):
+            from pollux_dagster.app.doctor import why_no_answers
+
             raise dg.Failure(
-                "expected answers of at least one model in the landing folder, found none; rows that could not be used "
-                "are in raw.rejected_rows of the warehouse, with the reason",
+                "expected answers of at least one model in the landing folder, found none\n" + why_no_answers(con),
                 allow_retries=False,
             )
+        _require_landed(con, scope.models)
         _require_known_criteria(con, judge)
         register_judge(con, identity)
-        changed = changed_models(con, judge_id=identity.judge_id, repeats=judge.repeats)
-        counts = refresh_requests(con, judge_id=identity.judge_id, model_ids=changed, repeats=judge.repeats)
+        counts = renew_requests(con, judge_id=identity.judge_id, repeats=judge.repeats, limit=scope.limit or None)
+        if sample := sample_of(con):
+            context.log.info(
+                f"sample: {sample.instructions} of {sample.of} instructions; a run without --limit judges the rest"
+            )
         context.log.info(
             f"{counts.requests} requests of {counts.models} models with something new, "
             f"{counts.distinct_keys} distinct, for {identity.judge_name}"
@@ -114,6 +132,7 @@ def verdicts(
     warehouse: WarehouseResource,
     judge: JudgeResource,
     ledger: LedgerResource,
+    scope: ScopeResource,
 ) -> dg.MaterializeResult[None]:
     """The judge's verdict on each request: status, score, rationale, tokens. Requested once, kept in the ledger."""
     started = datetime.now(UTC)
@@ -123,8 +142,14 @@ def verdicts(
     with TemporaryDirectory(prefix="pollux-work-") as scratch:
         with warehouse.get_connection() as con:
             load_verdicts(con, book.segments())
-            order = _work_order(context, con, identity.judge_id, Path(scratch) / "work_order.parquet")
+            target = Path(scratch) / "work_order.parquet"
+            order = _work_order(context, con, identity.judge_id, target, scope.models)
             settled = [] if _is_forced(context) else settled_lines(con, identity.judge_id)
+            if order.pending > LARGE_REQUESTS:
+                from pollux_dagster.warehouse.workload import forecast
+
+                characters = judge.judge_profile.characters_around_texts
+                context.log.info(forecast(con, order, identity.judge_id, characters))
             criteria = _criteria(con)
             golden = load_golden_set(con, identity.model)
         context.log.info(
@@ -167,7 +192,11 @@ def verdicts(
     kinds={"duckdb"},
 )
 def admission(
-    context: dg.AssetExecutionContext, warehouse: WarehouseResource, rules: AdmissionRules
+    context: dg.AssetExecutionContext,
+    warehouse: WarehouseResource,
+    rules: AdmissionRules,
+    scope: ScopeResource,
+    publication: PublicationResource,
 ) -> dg.MaterializeResult[None]:
     """One row per judge and model: whether the tables include the model, and the reason where they do not."""
     with warehouse.get_connection() as con:
@@ -177,6 +206,7 @@ def admission(
             minimum_coverage=rules.minimum_coverage,
             maximum_rejected_share=rules.maximum_rejected_share,
             leave_out_failing=rules.leave_out_failing,
+            unasked=_unasked(con, scope, publication),
         )
         for judge_id, model_id, reason in left_out:
             context.log.warning(f"{model_id} is left out of the tables of judge {judge_id}: {reason}")
@@ -200,6 +230,29 @@ def _require_known_criteria(con: duckdb.DuckDBPyConnection, judge: JudgeResource
     )
 
 
+def _require_landed(con: duckdb.DuckDBPyConnection, wanted: Sequence[str]) -> None:
+    landed = list(landed_models(con).values())
+    for unknown in (model for model in wanted if model not in landed):
+        near = "".join(f"; did you mean {name}?" for name in get_close_matches(unknown, landed, n=1))
+        raise dg.Failure(
+            f"--model: expected a model with answers in the landing folder, got {unknown!r}{near} There are "
+            + ", ".join(landed[:10])
+            + (f" and {len(landed) - 10} more" if len(landed) > 10 else ""),
+            allow_retries=False,
+        )
+
+
+def _unasked(con: duckdb.DuckDBPyConnection, scope: ScopeResource, publication: PublicationResource) -> list[str]:
+    """The models that the run does not ask about and that no reader misses if they are left out: those of the last
+    publication stay, so that one of fewer models does not replace it.
+    """
+    if not scope.models:
+        return []
+    last = Path(publication.sample_path if sample_of(con) else publication.path)
+    keep = {*scope.models, *published_models(last)}
+    return [model for model in landed_models(con).values() if model not in keep]
+
+
 def _opened(ledger: LedgerResource, context: dg.AssetExecutionContext) -> "Ledger":
     """The ledger, with what interrupted writers left in it."""
     book = ledger.open()
@@ -213,12 +266,12 @@ def _opened(ledger: LedgerResource, context: dg.AssetExecutionContext) -> "Ledge
 
 
 def _work_order(
-    context: dg.AssetExecutionContext, con: duckdb.DuckDBPyConnection, judge_id: str, target: Path
+    context: dg.AssetExecutionContext, con: duckdb.DuckDBPyConnection, judge_id: str, target: Path, asked: Sequence[str]
 ) -> WorkOrder:
     """What the run's models have no usable verdict for."""
     if restored := restore_requests(con, judge_id=judge_id):
         context.log.info(f"{restored} requests judged by other judges were restored in a new warehouse")
-    models_of_run = _selected(context, con)
+    models_of_run = asked or _selected(context, con)
     return pending_requests(
         con,
         judge_id=judge_id,
@@ -298,21 +351,22 @@ def _judge_pending(
         from pollux_dagster.judge.evaluate import evaluate
         from pollux_dagster.judge.work import Evaluation
 
-        report = evaluate(
-            iter_work_order(order.path),
-            Evaluation(
-                criteria,
-                judge.judge_profile,
-                judge.identity().judge_id,
-                context.run.run_id,
-                total=order.total,
-                cached=order.cached,
-            ),
-            server=servers,
-            ledger=book,
-            progress=every(PROGRESS_SECONDS, context.log.info),
-            log=context.log.warning,
-        )
+        with progress_told(context.log.info) as listen:
+            report = evaluate(
+                iter_work_order(order.path),
+                Evaluation(
+                    criteria,
+                    judge.judge_profile,
+                    judge.identity().judge_id,
+                    context.run.run_id,
+                    total=order.total,
+                    cached=order.cached,
+                ),
+                server=servers,
+                ledger=book,
+                progress=listen,
+                log=context.log.warning,
+            )
         return report, golden_round
 
 

@@ -18,6 +18,7 @@ from pollux_dagster.warehouse.contracts import Contract
 from pollux_dagster.warehouse.duckdb_resource import WarehouseResource
 from pollux_dagster.warehouse.leaderboard_plot import draw_leaderboard
 from pollux_dagster.warehouse.publish import publish
+from pollux_dagster.warehouse.requests import sample_of
 from pollux_dagster.warehouse.sql_models import SqlModel
 
 
@@ -49,9 +50,11 @@ def publication_asset(
         """
         started = datetime.now(UTC)
         with warehouse.get_connection() as con:
+            # The tables say what they are, whoever builds them, so that a sample never replaces the whole.
+            sample = sample_of(con)
             report = publish(
                 con,
-                Path(publication.path),
+                Path(publication.sample_path if sample else publication.path),
                 models=models,
                 contracts=contracts,
                 run_id=context.run.run_id,
@@ -65,7 +68,8 @@ def publication_asset(
             # Last: where the run is killed before, the next one does not take all of this for done.
             if is_whole_evaluation(context.instance, context.run):
                 record_publication(con, context.run.run_id, started, configuration, report.path, Path(ledger.root))
-        context.log.info(f"published {report.tables} tables, {report.rows} rows: {report.path}")
+        of = f"a sample of {sample.instructions} of {sample.of} instructions: " if sample else ""
+        context.log.info(f"published {of}{report.tables} tables, {report.rows} rows: {report.path}")
         return dg.MaterializeResult(
             metadata={
                 "path": dg.MetadataValue.path(report.path),

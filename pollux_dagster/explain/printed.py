@@ -27,6 +27,8 @@ _ALARM = "bold red"
 
 def print_walk(console: Console, walked: Walked, made: Row, home: Path) -> None:
     """Print what was found in the publication `made`, and the commands that go on from there."""
+    if "sample_instructions" in made:
+        _say(console, f"SAMPLE of {made['sample_instructions']:,} of {made['of_instructions']:,} instructions", _ALARM)
     if "stale_since" in made:
         since = f"published {made['published_at']}, not renewed since {made['stale_since']}"
         _say(console, f"NOT CURRENT: {since}. {made['stale_reason']}", _ALARM)

@@ -10,7 +10,7 @@ from typing import Any
 import duckdb
 
 from pollux_dagster.publication_access import filled, has_table
-from pollux_dagster.report import JUDGES
+from pollux_dagster.report import JUDGES, sample_in
 
 Row = dict[str, Any]
 _LISTED = 8  # names in a message
@@ -126,11 +126,15 @@ def told_apart(criteria: Sequence[Row]) -> dict[str, str]:
 
 
 def publication(con: duckdb.DuckDBPyConnection) -> Row:
-    """When, by which run and with which version it was made; `stale_since` and why where it could not be renewed."""
+    """When, by which run and with which version it was made; `stale_since` and why where it could not be renewed,
+    and of how many instructions it is a sample, where it is one.
+    """
     (made,) = rows(con, "SELECT published_at, run_id, package_version, git_commit FROM meta.publication")
     stale = (
         rows(con, "SELECT stale_since, reason AS stale_reason FROM meta.staleness")
         if has_table(con, "meta", "staleness")
         else []
     )
-    return made | (stale[0] if stale else {})
+    sample = sample_in(con)
+    of = {} if sample is None else {"sample_instructions": sample[0], "of_instructions": sample[1]}
+    return made | of | (stale[0] if stale else {})

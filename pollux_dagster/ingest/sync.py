@@ -108,9 +108,15 @@ class SyncReport:
     def __str__(self) -> str:
         reasons = ", ".join(f"{reason} {count}" for reason, count in self.rejected_by_reason.items())
         removed = f", removed: {', '.join(self.removed)}" if self.removed else ""
+        # The package's own taxonomy is read as files too; whoever landed one file has landed one.
+        ours = [file for file in self.files if file.path.startswith(PACKAGE_PREFIX)]
+        read = [path for path in self.loaded if not path.startswith(PACKAGE_PREFIX)]
+        unchanged = self.unchanged - len(ours) + len(self.loaded) - len(read)
+        rows = self.rows - sum(file.row_count for file in ours)
+        files = "1 file" if len(read) == 1 else f"{len(read)} files"
         return (
-            f"{len(self.loaded)} files read, {self.unchanged} unchanged{removed}; {self.rows} rows, "
-            f"{self.accepted} accepted, {self.rejected} rejected" + (f" ({reasons})" if reasons else "")
+            f"{files} read, {unchanged} unchanged{removed}; {rows} rows, {rows - self.rejected} accepted, "
+            f"{self.rejected} rejected" + (f" ({reasons})" if reasons else "")
         )
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 PROGRESS_SECONDS = 2.0
+PROGRESS_BEGINS = "judged "
 _WINDOW_S = 30.0
 _TOLD_AFTER_S = 10.0
 
@@ -69,7 +70,7 @@ class RateWindow:
 def format_progress(progress: Progress) -> str:
     """One line, for a log or a terminal."""
     share = progress.done / progress.total if progress.total else 1.0
-    parts = [f"judged {progress.done:,}/{progress.total:,} ({share:.1%})", f"{progress.rate_per_s:.1f}/s"]
+    parts = [f"{PROGRESS_BEGINS}{progress.done:,}/{progress.total:,} ({share:.1%})", f"{progress.rate_per_s:.1f}/s"]
     if progress.eta_s is not None:
         parts.append(f"{_clock(progress.eta_s)} left")
     parts.append(f"{progress.from_ledger:.1%} from the ledger")
@@ -84,6 +85,18 @@ def format_progress(progress: Progress) -> str:
         parts.append(f"{progress.retries} retries, {progress.restarts} restarts")
     failed = ", ".join(f"{status} {count:,}" for status, count in sorted(progress.failures.items()) if count)
     parts.append(f"failures: {failed or 'none'}")
+    return " · ".join(parts)
+
+
+def format_briefly(progress: Progress) -> str:
+    """What fits beside a bar: done of total, rate, time left, failures."""
+    parts = [f"{progress.done:,}/{progress.total:,}", f"{progress.rate_per_s:.1f}/s"]
+    if progress.eta_s is not None:
+        parts.append(f"{_clock(progress.eta_s)} left")
+    if failed := sum(progress.failures.values()):
+        parts.append(f"{failed:,} failed")
+    if progress.left_out:
+        parts.append(f"{progress.servers - len(progress.left_out)} of {progress.servers} servers")
     return " · ".join(parts)
 
 

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import filelock
 
+PART_TAG = "pollux/part"
+"""On a run that was asked for a part of the work only: it stands for no run of all of it."""
 BEGUN_TAG = "pollux/begun"
 """Tags a run that has the home to itself and has started work: it may have read the landing folder."""
 FORCED_TAG = "pollux/forced"

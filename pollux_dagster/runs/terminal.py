@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TextIO
 
 import dagster as dg
 
 from pollux_dagster.core.text import escaped
+from pollux_dagster.judge.progress import PROGRESS_BEGINS, PROGRESS_SECONDS, every, format_briefly
+from pollux_dagster.judge.progress import Progress as Judged
 from pollux_dagster.runs.dagster_internals.execution import SerializableErrorInfo
 from pollux_dagster.runs.interruption import INTERRUPTIONS
 
-_OUR_CLASS = re.compile(r"\Apollux_dagster(?:\.\w+)+: ")
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+_OUR_CLASS = re.compile(r"\A(?:pollux_dagster(?:\.\w+)+|dagster\._core\.definitions\.events\.Failure): ")
 
 
 class _Line(logging.Formatter):
@@ -29,6 +37,60 @@ class _Line(logging.Formatter):
         shown = escaped(message, keep="\n").replace("\n", "\n" + " " * 10)
         level = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
         return f"{self.formatTime(record, '%H:%M:%S')}  {level}{shown}"
+
+
+class _Lines(logging.StreamHandler[TextIO]):
+    """Writes lines to a stream, or above the bar where one is shown on it, which says itself what is judged."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if not _shown:
+            super().emit(record)
+        elif not str(getattr(record, "dagster_meta", {}).get("orig_message", "")).startswith(PROGRESS_BEGINS):
+            from rich.text import Text
+
+            _shown[-1].console.print(Text(self.format(record)), soft_wrap=True)
+
+
+_shown: list[Progress] = []
+_screen: list[TextIO] = []
+
+
+def keep_screen() -> None:
+    """Keep the terminal of standard error, if it is one, for the bar: Dagster points the stream to a file in a step."""
+    if not _screen and sys.stderr.isatty():
+        _screen.append(os.fdopen(os.dup(sys.stderr.fileno()), "w", encoding="utf-8"))
+
+
+@contextmanager
+def progress_told(say: Callable[[str], None]) -> Iterator[Callable[[Judged], None]]:
+    """A listener to the progress of judging while the block lasts: a line for `say` every two seconds, and on a
+    kept screen a bar instead of the printed lines.
+    """
+    from rich.console import Console  # most processes that load this module judge nothing
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    lines = every(PROGRESS_SECONDS, say)
+    if not _screen:
+        yield lines
+        return
+    console = Console(file=_screen[0], force_terminal=True)
+    # Transient: what remains on the screen is the last line.
+    with Progress(BarColumn(), TextColumn("{task.description}"), console=console, transient=True) as bar:
+        task = bar.add_task("", total=None)
+
+        def listen(judged: Judged) -> None:
+            bar.update(task, completed=judged.done, total=judged.total, description=format_briefly(judged))
+            if judged.done == judged.total and bar in _shown:
+                _shown.remove(bar)
+                bar.stop()
+            lines(judged)
+
+        _shown.append(bar)
+        try:
+            yield listen
+        finally:
+            if bar in _shown:
+                _shown.remove(bar)
 
 
 def _own_or_failure(record: logging.LogRecord) -> bool:
@@ -76,7 +138,7 @@ def terminal_logger(init_context: dg.InitLoggerContext) -> logging.Logger:
     logger.setLevel(init_context.logger_config["log_level"])
     logger.propagate = False
     if not logger.handlers:
-        handler = logging.StreamHandler(sys.stderr)
+        handler = _Lines(sys.stderr)
         handler.setFormatter(_Line())
         handler.addFilter(_own_or_failure)
         logger.addHandler(handler)

@@ -7,6 +7,8 @@ check does that) or leave the model out as well.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import duckdb
 
 from pollux_dagster.core.transactions import transaction
@@ -18,12 +20,14 @@ def decide_admission(
     minimum_coverage: float,
     maximum_rejected_share: float,
     leave_out_failing: bool,
+    unasked: Collection[str] = (),
 ) -> list[tuple[str, str, str]]:
     """Replace judging.admission by the current decision; returns the models left out: (judge_id, model_id, reason).
 
     minimum_coverage: share of a model's requests, in [0, 1], that need a usable verdict. maximum_rejected_share: share
     of its rows, or of one of its files, that may be rejected. leave_out_failing: whether a model beyond one of these
-    limits is left out; otherwise it stays in and a check stops the publication.
+    limits is left out; otherwise it stays in and a check stops the publication. unasked: models that the run did not
+    ask about, which are left out where the judge that judged last has too few verdicts on them.
 
     When all models of the judge that judged last would be left out, none is: that is the judge's failure, and the check
     of coverage must see it.
@@ -31,7 +35,7 @@ def decide_admission(
     with transaction(con):
         con.execute("DELETE FROM judging.admission")
         limits = {"minimum_coverage": minimum_coverage, "maximum_rejected_share": maximum_rejected_share}
-        con.execute(_DECIDE, {**limits, "leave_out_failing": leave_out_failing})
+        con.execute(_DECIDE, {**limits, "leave_out_failing": leave_out_failing, "unasked": list(unasked)})
     return con.execute(
         "SELECT judge_id, model_id, reason FROM judging.admission WHERE NOT is_admitted ORDER BY ALL"
     ).fetchall()
@@ -58,6 +62,10 @@ WITH outcomes AS (
 ), decided AS (
     SELECT coverage.judge_id, model_id, requests, usable, coverage,
            CASE
+               WHEN list_contains($unasked::VARCHAR[], model_id) AND coverage < $minimum_coverage
+                   AND last_judge.judge_id IS NOT NULL
+                   THEN 'not asked about in this run (--model): ' || usable || ' of its ' || requests
+                        || ' requests have a usable verdict'
                WHEN usable = 0 THEN 'none of its ' || requests || ' requests has a usable verdict'
                WHEN $leave_out_failing AND coverage < $minimum_coverage
                    THEN usable || ' of its ' || requests || ' requests have a usable verdict, '
@@ -68,6 +76,7 @@ WITH outcomes AS (
     FROM judging.coverage AS coverage
     LEFT JOIN outcomes USING (judge_id, model_id)
     LEFT JOIN rejections USING (model_id)
+    LEFT JOIN meta.last_judge AS last_judge ON last_judge.judge_id = coverage.judge_id
 ), nobody_left AS (
     SELECT judge_id FROM decided WHERE judge_id IN (SELECT judge_id FROM meta.last_judge)
     GROUP BY judge_id HAVING count(*) = count(reason)

@@ -394,7 +394,7 @@ _MARTS: tuple[Contract, ...] = (
         "One that landed but was not judged yet is evaluated by `pollux run`, or by the job `evaluate`.",
         """
         SELECT DISTINCT o.model_id, 'landed, not evaluated yet' AS problem FROM raw.model_outputs o
-        SEMI JOIN raw.instruction_criteria USING (prompt_id)
+        SEMI JOIN judging.selected s ON s.model_id = o.model_id
         ANTI JOIN judging.requests r ON r.model_id = o.model_id
         UNION ALL
         SELECT a.model_id, 'judged by ' || a.judge_id || ', not on the leaderboard' FROM judging.admission a

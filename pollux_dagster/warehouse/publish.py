@@ -24,6 +24,7 @@ from pollux_dagster.warehouse.contracts import Contract
 from pollux_dagster.warehouse.fingerprints import outdated_tables
 from pollux_dagster.warehouse.gate import objections
 from pollux_dagster.warehouse.published_words import comment_on, words_of, write_words
+from pollux_dagster.warehouse.requests import sample_of
 from pollux_dagster.warehouse.sql_models import SqlModel
 from pollux_dagster.warehouse.statistics import TABLES
 
@@ -170,6 +171,14 @@ def mark_stale(target: Path, *, reason: str, run_id: str) -> None:
         return
 
 
+def published_models(target: Path) -> list[str]:
+    """The models of the publication at `target`; none where nothing was published."""
+    if not target.exists():
+        return []
+    with duckdb.connect(str(target), read_only=True) as con:
+        return [model for (model,) in con.execute("SELECT DISTINCT model_id FROM marts.model_quality").fetchall()]
+
+
 def _refuse_mixed_tables(con: duckdb.DuckDBPyConnection, tables: Sequence[str]) -> None:
     if outdated := outdated_tables(con, tables):
         count = len({table for table, _ in outdated})
@@ -209,6 +218,7 @@ def _write_publication_row(
     names: Sequence[tuple[str]] = con.execute(
         "SELECT DISTINCT judge_name FROM staging.scores ORDER BY judge_name"
     ).fetchall()
+    sample = sample_of(con)
     con.execute(
         f"CREATE TABLE {_ATTACHED}.meta.publication AS {_PUBLICATION}",
         {
@@ -216,6 +226,8 @@ def _write_publication_row(
             "package_version": package_version,
             "git_commit": git_commit,
             "row_counts": orjson.dumps(dict(row_counts)).decode(),
+            "sample_instructions": sample and sample.instructions,
+            "of_instructions": sample and sample.of,
         },
     )
     return tuple(name for (name,) in names)
@@ -288,5 +300,6 @@ SELECT
     (SELECT list(judge_name ORDER BY judge_name) FROM (SELECT DISTINCT judge_name FROM staging.scores))
         AS judge_names,
     (SELECT coalesce(bool_or(is_demonstration), FALSE) FROM staging.scores) AS has_demonstration_judge,
-    $row_counts::JSON AS row_counts
+    $row_counts::JSON AS row_counts,
+    $sample_instructions::BIGINT AS sample_instructions, $of_instructions::BIGINT AS of_instructions
 """

@@ -26,6 +26,9 @@ GROUP BY verdict_key HAVING count(*) >= {SETTLED_RUNS}
 # DuckDB's smallest row group: a reader holds one group of answers, whatever the size of the work order.
 _ROW_GROUP_ROWS = 2048
 
+LARGE_REQUESTS = 5_000
+"""Pending requests above which a run says beforehand what they will cost."""
+
 
 @dataclass(frozen=True, slots=True)
 class RequestCounts:
@@ -58,6 +61,36 @@ class WorkOrder:
     models: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """The requests are of `instructions` of `of` instructions that have answers and criteria."""
+
+    instructions: int
+    of: int
+
+
+def renew_requests(
+    con: duckdb.DuckDBPyConnection, *, judge_id: str, repeats: int = 1, limit: int | None = None
+) -> RequestCounts:
+    """Bring one judge's requests up to date, for every model whose requests differ, in one transaction.
+
+    limit: requests for that many instructions only, the same for all models. They are the first in the order of the
+    hash of their text, so a larger sample contains a smaller one, and nothing about an answer decides. A limit that is
+    no smaller than the number of instructions is none.
+    """
+    with transaction(con):
+        con.execute("DELETE FROM judging.sampled")
+        if limit is not None:
+            con.execute(_SAMPLE, {"limit": limit})
+        return _refreshed(con, judge_id, changed_models(con, judge_id=judge_id, repeats=repeats), repeats)
+
+
+def sample_of(con: duckdb.DuckDBPyConnection) -> Sample | None:
+    """The sample that the requests are; None where they are of all instructions."""
+    chosen, of = con.execute(_SAMPLE_SIZE).fetchone() or (0, 0)
+    return Sample(chosen, of) if chosen else None
+
+
 def refresh_requests(
     con: duckdb.DuckDBPyConnection, *, judge_id: str, model_ids: Sequence[str] | None, repeats: int = 1
 ) -> RequestCounts:
@@ -73,12 +106,18 @@ def refresh_requests(
     if repeats < 1:
         raise ValueError(f"repeats: expected at least 1, got {repeats}")
     with transaction(con):
-        _select_models(con, judge_id, model_ids)
-        con.execute(_DELETE_REPLACED, {"judge_id": judge_id})
-        con.execute(_DELETE_OUTDATED, {"judge_id": judge_id})
-        con.execute(_DELETE_UNUSED_JUDGES, {"judge_id": judge_id})
-        con.execute(_INSERT_REQUESTS, {"judge_id": judge_id, "repeats": repeats})
-        row = con.execute(_COUNT_REQUESTS, {"judge_id": judge_id}).fetchone()
+        return _refreshed(con, judge_id, model_ids, repeats)
+
+
+def _refreshed(
+    con: duckdb.DuckDBPyConnection, judge_id: str, model_ids: Sequence[str] | None, repeats: int
+) -> RequestCounts:
+    _select_models(con, judge_id, model_ids)
+    con.execute(_DELETE_REPLACED, {"judge_id": judge_id})
+    con.execute(_DELETE_OUTDATED, {"judge_id": judge_id})
+    con.execute(_DELETE_UNUSED_JUDGES, {"judge_id": judge_id})
+    con.execute(_INSERT_REQUESTS, {"judge_id": judge_id, "repeats": repeats})
+    row = con.execute(_COUNT_REQUESTS, {"judge_id": judge_id}).fetchone()
     return RequestCounts(*(row or (0, 0, 0, 0)))
 
 
@@ -135,9 +174,11 @@ def pending_requests(
     )
 
 
-def has_pending(con: duckdb.DuckDBPyConnection, *, judge_id: str) -> bool:
-    """Whether a recorded request of this judge has no ok verdict in judging.verdicts and is not settled."""
-    (found,) = con.execute(_ANY_PENDING, [judge_id]).fetchone() or (True,)
+def has_pending(con: duckdb.DuckDBPyConnection, *, judge_id: str, model_ids: Sequence[str] = ()) -> bool:
+    """Whether a recorded request of this judge, about one of `model_ids` if any, has no ok verdict in
+    judging.verdicts and is not settled.
+    """
+    (found,) = con.execute(_ANY_PENDING, [judge_id, list(model_ids)]).fetchone() or (True,)
     return bool(found)
 
 
@@ -179,6 +220,16 @@ def _select_models(con: duckdb.DuckDBPyConnection, judge_id: str, model_ids: Seq
         con.execute("INSERT INTO temp.selected_models SELECT DISTINCT unnest(?::VARCHAR[])", [list(model_ids)])
 
 
+_SAMPLE = """
+INSERT INTO judging.sampled
+FROM judging.first_instructions($limit)
+WHERE (SELECT count(DISTINCT prompt_id) FROM judging.judgeable) > $limit
+"""
+
+_SAMPLE_SIZE = """
+SELECT (SELECT count(*) FROM judging.sampled), (SELECT count(DISTINCT prompt_id) FROM judging.judgeable)
+"""
+
 _DELETE_REPLACED = """
 DELETE FROM judging.requests
 WHERE (judge_id = $judge_id AND model_id IN (SELECT model_id FROM temp.selected_models))
@@ -189,7 +240,7 @@ _CHANGED = """
 WITH today AS (
     SELECT judging.verdict_key($judge_id, answer_key, criterion_key, repeat_index) AS verdict_key,
            model_id, prompt_id, sample_index, criterion_id, repeat_index
-    FROM judging.judgeable CROSS JOIN (SELECT unnest(range($repeats::INTEGER))::INTEGER AS repeat_index)
+    FROM judging.selected CROSS JOIN (SELECT unnest(range($repeats::INTEGER))::INTEGER AS repeat_index)
 ), recorded AS (
     SELECT verdict_key, model_id, prompt_id, sample_index, criterion_id, repeat_index
     FROM judging.requests WHERE judge_id = $judge_id
@@ -223,7 +274,7 @@ INSERT INTO judging.requests (
 SELECT
     judging.verdict_key($judge_id, answer_key, criterion_key, repeat_index),
     $judge_id, model_id, prompt_id, sample_index, criterion_id, repeat_index
-FROM judging.judgeable
+FROM judging.selected
 CROSS JOIN (SELECT unnest(range($repeats::INTEGER))::INTEGER AS repeat_index)
 WHERE model_id IN (SELECT model_id FROM temp.selected_models)
 """
@@ -270,7 +321,8 @@ _ANY_PENDING = f"""
 SELECT count(*) > 0 FROM judging.requests AS requests
 LEFT JOIN judging.verdicts AS verdicts ON verdicts.verdict_key = requests.verdict_key
 LEFT JOIN ({SETTLED}) AS settled ON settled.verdict_key = requests.verdict_key
-WHERE requests.judge_id = ? AND verdicts.status IS DISTINCT FROM 'ok' AND settled.is_settled IS NULL
+WHERE requests.judge_id = $1 AND verdicts.status IS DISTINCT FROM 'ok' AND settled.is_settled IS NULL
+  AND (len($2::VARCHAR[]) = 0 OR list_contains($2::VARCHAR[], requests.model_id))
 """  # noqa: S608 - our own text
 
 _SETTLED_BY_STATUS = f"""

@@ -7,7 +7,7 @@ read, and nothing is judged.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import TYPE_CHECKING
@@ -31,6 +31,7 @@ from pollux_dagster.warehouse.statistics.human_agreement import human_scores
 
 if TYPE_CHECKING:
     from pollux_dagster.core.statistics import Aggregation
+    from pollux_dagster.warehouse.requests import WorkOrder
 
 CHARACTERS_A_TOKEN = 2.5
 """Used where the judge has no past: about the ratio of Russian text with a tokenizer of 150,000 tokens."""
@@ -122,11 +123,14 @@ def dry_run(
     context_tokens: int,
     reply_tokens: int,
     template_characters: int,
+    limit: int | None = None,
+    model_ids: Sequence[str] = (),
 ) -> DryRun:
     """What the judge would be asked for the current contents of raw.*; load the ledger first.
 
     context_tokens, reply_tokens: the judge's context and the most it may write. template_characters: length of the
-    prompt around the texts. A prompt that would not leave room for the reply is over-length and is not sent.
+    prompt around the texts. limit, model_ids: only so many instructions (`requests.renew_requests`), and these models.
+    A prompt that would not leave room for the reply is over-length and is not sent.
     """
     past = past_cost(con, judge_id, template_characters)
     parameters: Mapping[str, object] = {
@@ -135,6 +139,8 @@ def dry_run(
         "characters_a_token": past.characters_a_token or CHARACTERS_A_TOKEN,
         "template": template_characters,
         "room": context_tokens - reply_tokens,
+        "limit": limit,
+        "models": list(model_ids),
     }
     con.execute(_WANTED, parameters)
     models = tuple(PendingModel(*row) for row in con.execute(_BY_MODEL).fetchall())
@@ -149,6 +155,24 @@ def dry_run(
         hours=pending / past.per_second / 3600 if past.per_second else None,
         past=past,
     )
+
+
+def forecast(con: duckdb.DuckDBPyConnection, order: WorkOrder, judge_id: str, template_characters: int) -> str:
+    """What a work order will cost, in words: requests, tokens, hours; what this judge's past does not tell is left out.
+
+    template_characters: as in `past_cost`.
+    """
+    past = past_cost(con, judge_id, template_characters)
+    (characters,) = con.execute(
+        _ORDERED_CHARACTERS, {"path": str(order.path), "template": template_characters}
+    ).fetchone() or (0,)
+    tokens = round(characters / (past.characters_a_token or CHARACTERS_A_TOKEN))
+    parts = [f"{order.pending:,} requests", f"about {tokens:,} prompt tokens"]
+    if past.completion_tokens is not None:
+        parts.append(f"{math.ceil(order.pending * past.completion_tokens):,} reply tokens")
+    if past.per_second:
+        parts.append(f"{order.pending / past.per_second / 3600:.1f} h at the last run's rate")
+    return "forecast: " + ", ".join(parts)
 
 
 def plan_comparison(
@@ -167,7 +191,7 @@ def plan_comparison(
             for; the message says which.
     """
     if not con.execute(_IS_BUILT).fetchone():
-        raise ValueError("staging.scores has not been built here: run one evaluation, then plan the next from it")
+        raise ValueError("nothing has been judged here yet: run one evaluation, then plan the next from its scores")
     rows = con.execute(_SCORES, [judge_id]).pl()
     models, prompts = encode(rows, "model_id"), encode(rows, "prompt_id")
     means = instruction_means(rows["score"].to_numpy(), models.codes, prompts.codes, (len(models), len(prompts)))
@@ -278,6 +302,8 @@ WITH wanted AS (
            judging.verdict_key($judge_id, answer_key, criterion_key, repeat_index) AS verdict_key
     FROM judging.judgeable AS judgeable
     CROSS JOIN (SELECT unnest(range($repeats::INTEGER))::INTEGER AS repeat_index)
+    WHERE (len($models::VARCHAR[]) = 0 OR list_contains($models::VARCHAR[], judgeable.model_id))
+      AND ($limit::BIGINT IS NULL OR judgeable.prompt_id IN (FROM judging.first_instructions($limit)))
 )
 SELECT wanted.model_id, wanted.verdict_key, coalesce(verdicts.status = 'ok', FALSE) AS judged,
        coalesce(settled.is_settled, FALSE) AS settled,
@@ -293,6 +319,14 @@ JOIN raw.criteria AS criteria ON criteria.criterion_id = wanted.criterion_id
 LEFT JOIN judging.verdicts AS verdicts ON verdicts.verdict_key = wanted.verdict_key
 LEFT JOIN ({SETTLED}) AS settled ON settled.verdict_key = wanted.verdict_key
 """  # noqa: S608 - our own text
+
+_ORDERED_CHARACTERS = """
+SELECT coalesce(sum($template + length(instruction) + coalesce(length(reference_answer), 0) + length(answer)
+                    + length(criteria_name) + length(rubrics)), 0)
+FROM (SELECT instruction, reference_answer, answer, unnest(requests).criterion_id AS criterion_id
+      FROM read_parquet($path))
+JOIN raw.criteria USING (criterion_id)
+"""
 
 _BY_MODEL = """
 SELECT model_id, count(*), count(*) FILTER (WHERE judged), count(*) FILTER (WHERE settled),

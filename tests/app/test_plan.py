@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from pollux_dagster.app.plan import label_forecast, plan_landing, plan_lines
 from pollux_dagster.app.resources import Resources
 from pollux_dagster.cli import app
+from pollux_dagster.core.scope import Scope
 from pollux_dagster.core.verdicts import Verdict, VerdictStatus
 from pollux_dagster.ingest.resolve import resolved_state
 from pollux_dagster.runs.home_lock import only_run
@@ -77,6 +78,11 @@ def test_before_the_first_run_everything_is_pending_and_nothing_is_known(landed:
     text = "\n".join(plan_lines(plan))
     assert "this judge has not run here yet" in text
     assert "an assumption of" in text
+
+
+def test_a_part_of_the_work_is_estimated_as_a_run_would_ask_for_it(landed: Settings) -> None:
+    part = plan_landing(landed, scope=Scope(models=("b",), limit=3)).pending
+    assert [(m.model_id, m.requests, m.pending) for m in part.models] == [("b", 6, 6)]
 
 
 def test_what_would_hold_the_publication_back_is_said_before_the_judge_is_asked(landed: Settings) -> None:

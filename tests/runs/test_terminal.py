@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import subprocess
@@ -12,8 +13,10 @@ import dagster as dg
 import pytest
 
 from pollux_dagster.definitions import build_defs
+from pollux_dagster.judge.progress import Progress
+from pollux_dagster.runs import terminal
 from pollux_dagster.runs.dagster_internals.execution import SerializableErrorInfo
-from pollux_dagster.runs.terminal import is_interruption, terminal_logger
+from pollux_dagster.runs.terminal import is_interruption, progress_told, terminal_logger
 from pollux_dagster.settings import Settings
 from tests.pipeline_world import write_answers, write_instructions
 
@@ -50,6 +53,24 @@ def test_a_failure_is_told_in_our_words_and_not_in_those_of_its_cause(
     printed = capsys.readouterr().err
     assert "free space and run again" in printed
     assert "No space left" not in printed
+
+
+def test_a_bar_shows_what_is_done_on_the_screen_and_lines_go_to_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    def judged(done: int) -> Progress:
+        return Progress(done, 40, 0.0, 12.5, 30.0, None, {"off_scale": 3}, 4, 1.0, 0, 0)
+
+    screen = io.StringIO()
+    said: list[str] = []
+    with progress_told(said.append) as listen:
+        listen(judged(40))
+    assert [line.startswith("judged 40/40 (100.0%)") for line in said] == [True]
+    monkeypatch.setattr(terminal, "_screen", [screen])
+    with progress_told(said.append) as listen:
+        listen(judged(10))
+        line = logging.LogRecord("n", logging.WARNING, "", 0, "a server is away", None, None)
+        terminal._Lines(io.StringIO()).emit(line)
+    assert "10/40 · 12.5/s · 0:30 left · 3 failed" in screen.getvalue()
+    assert "a server is away" in screen.getvalue()
 
 
 @pytest.mark.slow

@@ -30,6 +30,28 @@ def test_each_judge_has_tables_of_its_own_under_its_name(published: Path) -> Non
         assert all(name in part for name in (ALPHA, BETA, GAMMA.split()[0]))
 
 
+def test_a_program_gets_the_same_tables(published: Path) -> None:
+    found = json.loads(json.dumps(report.report_json(published), default=str))
+    assert [judge["judge_name"] for judge in found["judges"]] == [f"profile@{JUDGE}", f"profile@{OTHER_JUDGE}"]
+    for judge in found["judges"]:
+        assert {row["model_id"] for row in judge["leaderboard"]} == {ALPHA, BETA, GAMMA}
+        assert {row["judge_id"] for part in ("tasks", "coverage") for row in judge[part]} == {
+            row["judge_id"] for row in judge["leaderboard"]
+        }
+    assert (found["sample"], found["not_current"]) == (None, None)
+
+
+@pytest.mark.parametrize("width", [60, 80, 110])
+def test_no_column_is_dropped_in_a_narrow_terminal(width: int, published: Path) -> None:
+    out = io.StringIO()
+    console = Console(file=out, width=width, force_terminal=True, color_system=None)
+    report.print_query(published, "FROM marts.leaderboard", console)
+    with duckdb.connect(str(published), read_only=True) as con:
+        columns = con.sql("FROM marts.leaderboard").columns
+    shown = "".join(out.getvalue().split())
+    assert all(column in shown for column in columns)
+
+
 def test_nothing_is_cut_off_in_a_terminal_of_80_columns(published: Path) -> None:
     text = printed(published)
     assert "…" not in text

@@ -15,6 +15,8 @@ from pollux_dagster.warehouse.requests import (
     iter_work_order,
     pending_requests,
     refresh_requests,
+    renew_requests,
+    sample_of,
     settled_failures,
     unknown_criteria,
 )
@@ -49,6 +51,31 @@ def keys_of(con: duckdb.DuckDBPyConnection, judge: str = JUDGE) -> set[tuple[str
             [judge],
         ).fetchall()
     )
+
+
+def test_a_larger_sample_contains_a_smaller_one_of_the_same_instructions_for_every_model(world: TinyWorld) -> None:
+    refresh_requests(world.con, judge_id=OTHER_JUDGE, model_ids=None)
+    world.judge_everything()
+    others, whole = keys_of(world.con, OTHER_JUDGE), keys_of(world.con)
+    seen: list[set[str]] = [set()]
+    for limit in range(1, len(PROMPTS)):
+        renew_requests(world.con, judge_id=JUDGE, limit=limit)
+        sample = sample_of(world.con)
+        assert sample is not None
+        assert (sample.instructions, sample.of) == (limit, len(PROMPTS))
+        kept = keys_of(world.con)
+        of_models = [{prompt for model, prompt, *_ in kept if model == wanted} for wanted in MODELS]
+        assert of_models == [of_models[0]] * len(MODELS)
+        assert len(of_models[0]) == limit
+        assert seen[-1] < of_models[0]
+        assert kept == {key for key in whole if key[1] in of_models[0]}  # with the same verdict keys
+        seen.append(of_models[0])
+    for whatever in (None, len(PROMPTS), 1000):
+        renew_requests(world.con, judge_id=JUDGE, limit=2)
+        renew_requests(world.con, judge_id=JUDGE, limit=whatever)
+        assert sample_of(world.con) is None
+        assert keys_of(world.con) == whole
+    assert keys_of(world.con, OTHER_JUDGE) == others
 
 
 def test_every_answer_is_expanded_against_the_criteria_of_its_instruction(world: TinyWorld) -> None:

@@ -36,6 +36,18 @@ JOIN raw.instructions AS instructions ON instructions.prompt_id = outputs.prompt
 JOIN raw.instruction_criteria AS wanted ON wanted.prompt_id = outputs.prompt_id
 JOIN raw.criteria AS criteria ON criteria.criterion_id = wanted.criterion_id;
 
+-- The instructions that the requests are a sample of; empty where they are of all of them. Chosen by `run --limit`.
+CREATE TABLE IF NOT EXISTS judging.sampled (prompt_id VARCHAR PRIMARY KEY);
+-- The instructions of a sample of that size, in the order of the hash of their text: a larger sample contains a smaller
+-- one, and nothing about an answer decides.
+CREATE OR REPLACE MACRO judging.first_instructions(size) AS TABLE
+    SELECT prompt_id FROM raw.instructions WHERE prompt_id IN (SELECT prompt_id FROM judging.judgeable)
+    QUALIFY row_number() OVER (ORDER BY instruction_hash, prompt_id) <= size;
+-- The pairs of the sample, or all of them.
+CREATE OR REPLACE VIEW judging.selected AS
+FROM judging.judgeable
+WHERE prompt_id IN (SELECT prompt_id FROM judging.sampled) OR NOT EXISTS (SELECT 1 FROM judging.sampled);
+
 -- What the judge was asked about each model and how much of it is usable. A score whose answer has an undecided gate is
 -- not usable; gates count on their own, and under a tripped gate every score is known to be 0.
 CREATE OR REPLACE VIEW judging.coverage AS

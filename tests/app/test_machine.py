@@ -1,0 +1,60 @@
+"""`pollux doctor` on the machine: what a run would miss, each with its fix, before anything exists."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+from typer.testing import CliRunner
+
+from pollux_dagster.app.machine import Finding, examine_machine
+from pollux_dagster.cli import app
+from pollux_dagster.settings import Settings
+
+
+def found(**variables: str) -> dict[str, Finding]:
+    return {finding.what: finding for finding in examine_machine(Settings.from_environment(variables))}
+
+
+@pytest.fixture(autouse=True)
+def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty folder on a machine without GPU and weights."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
+
+
+def test_a_judge_that_cannot_run_here_is_a_fault_with_ways_on() -> None:
+    here = found()
+    assert here["GPU"].state == "fault"
+    assert "--judge-url" in here["GPU"].fix and "--profile demo" in here["GPU"].fix
+    assert here["weights"].found == "ai-forever/Pollux-4B-Judge is not on this machine"
+    assert not any(finding.found.startswith("could not be looked at") for finding in here.values())
+    attached = found(POLLUX_JUDGE_URL="http://judge:1/v1")
+    assert attached["GPU"].state == "ok"
+    assert attached["key"].state == "note"
+    assert found(POLLUX_PROFILE="demo")["weights"].state == "ok"
+    assert found(POLLUX_JUDGE_PYTHON="/nowhere/python")["engine"].state == "fault"
+
+
+def test_a_home_in_use_or_out_of_reach_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    with FileLock(home / "run.lock"):
+        assert found(POLLUX_HOME=str(home))["lock"].state == "note"
+    assert found(POLLUX_HOME=str(home))["lock"].state == "ok"
+    (tmp_path / "file").touch()
+    assert found(POLLUX_HOME=str(tmp_path / "file/home"))["home"].state == "fault"
+    monkeypatch.setenv("DAGSTER_HOME", "/elsewhere")
+    assert str(home / "dagster") in found(POLLUX_HOME=str(home))["Dagster home"].fix
+
+
+def test_the_command_needs_nothing_and_changes_nothing(tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["doctor", "--json"])
+    assert done.exit_code == 0
+    machine = json.loads(done.stdout)["machine"]
+    assert {each["what"] for each in machine if each["state"] == "fault"} >= {"GPU", "landing folder"}
+    assert all(each["fix"] for each in machine if each["state"] != "ok")
+    assert list(tmp_path.iterdir()) == []

@@ -16,10 +16,11 @@ from pollux_dagster.app.resources import Resources
 from pollux_dagster.defs.automation import landing_sensor, nightly_schedule, retention_sensor
 from pollux_dagster.defs.checks import contract_checks
 from pollux_dagster.defs.metadata import with_columns, with_owners
+from pollux_dagster.defs.notifying import notification_sensor
 from pollux_dagster.defs.publication import publication_asset
 from pollux_dagster.defs.resource_definitions import fixed, no_io_manager
 from pollux_dagster.defs.statistics import statistics_assets
-from pollux_dagster.runs.executor import home_executor
+from pollux_dagster.runs.executor import Conclusion, home_executor
 from pollux_dagster.runs.instance import keep_files_private
 from pollux_dagster.runs.instance_owner import claim_configured_instance
 from pollux_dagster.runs.terminal import terminal_logger
@@ -77,8 +78,9 @@ def _settings_dependent(settings: Settings, resource_overrides: Mapping[str, obj
         sensors=[
             landing_sensor(settings.landing, trust_file_times=settings.trust_file_times),
             retention_sensor(settings),
+            *filter(None, [notification_sensor(settings.notify)]),
         ],
         resources={**{key: fixed(value) for key, value in resources.items()}, "io_manager": no_io_manager},
-        executor=home_executor(settings.home, settings.published),
+        executor=home_executor(settings.home, Conclusion(settings.published, settings.metrics)),
         loggers={"console": terminal_logger},
     )

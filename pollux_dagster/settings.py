@@ -30,6 +30,7 @@ MANAGED_ENGINES = ("vllm", "sglang", "transformers", "llama-server", "command")
 FailingModels = Literal["hold", "leave_out"]
 """What happens when a model has too few usable verdicts: publication is held back, or made without that model."""
 _OWNER = re.compile(r"team:[A-Za-z0-9_.-]+|[^@\s]+@[^@\s]+\.[^@\s]+")  # what Dagster accepts as an owner
+_ADDRESS = re.compile(r"[^@\s,<>]+@[^@\s,<>]+")
 _PLACE = re.compile(r"\{([A-Za-z_]\w*)\}")
 
 
@@ -108,6 +109,28 @@ def _server_address(url: str, is_quotable: bool) -> str:
     return url
 
 
+def _webhook(text: str) -> str:
+    if text and not text.startswith(("http://", "https://")):
+        return str(Path(text).absolute())
+    return text
+
+
+def _mail_server(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in ("smtp", "smtp+starttls", "smtps") or not parts.hostname or parts.password:
+        raise ValueError(
+            "expected smtp://host:port, smtp+starttls:// or smtps://, with a user before the host where it wants one "
+            "and its password in the file of POLLUX_NOTIFY_SMTP_PASSWORD_FILE"
+        )
+    return text
+
+
+def _mail_addresses(text: str) -> tuple[str, ...]:
+    if wrong := [address for address in _words(text) if not _ADDRESS.fullmatch(address)]:
+        raise ValueError(f"expected e-mail addresses, got {wrong[0]!r}")
+    return _words(text)
+
+
 def _memory(text: str) -> str:
     bytes_of(text)
     return text
@@ -139,6 +162,25 @@ class Retention:
     """at most this many finished runs are kept, at least 20"""
     tick_hours: Annotated[int, _whole(1), "POLLUX_KEEP_TICK_HOURS"] = 6
     """hours after which ticks at which a sensor had nothing to do are deleted"""
+
+
+@dataclass(frozen=True, slots=True)
+class Notify:
+    """Who is told of failed runs: the settings whose variables begin with POLLUX_NOTIFY_."""
+
+    webhook: Annotated[str, _As(_webhook), "POLLUX_NOTIFY_WEBHOOK"] = ""
+    """address that a failed run is [posted to](operate.md#who-is-told) as JSON, or a file that holds it, where the
+    address has a token in it"""
+    command: Annotated[tuple[str, ...], _As(_arguments, shlex.join), "POLLUX_NOTIFY_COMMAND"] = ()
+    """command that gets it on standard input, as in a shell"""
+    mail: Annotated[tuple[str, ...], _As(_mail_addresses, " ".join), "POLLUX_NOTIFY_MAIL"] = ()
+    """e-mail addresses that it is sent to, separated by spaces"""
+    sender: Annotated[str, _As(str), "POLLUX_NOTIFY_MAIL_FROM"] = "pollux@localhost"
+    """the address that those messages come from"""
+    smtp: Annotated[str, _As(_mail_server), "POLLUX_NOTIFY_SMTP"] = "smtp://localhost:25"
+    """the mail server: `smtp://host:port`, `smtp+starttls://user@host`, `smtps://user@host`"""
+    smtp_password_file: Annotated[str, _As(str), "POLLUX_NOTIFY_SMTP_PASSWORD_FILE"] = ""
+    """a file that holds that user's password"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -229,7 +271,14 @@ class Settings:
     """the header in which a proxy names the authenticated user; then every request needs it"""
     ui_proxies: _Words = ()
     """addresses or networks of that proxy"""
+    metrics_file: _Text = ""
+    """where the [metrics](operate.md#metrics) are written; empty means `metrics/pollux.prom` in the home"""
     retention: Retention = field(default_factory=Retention)
+    notify: Notify = field(default_factory=Notify)
+
+    @property
+    def metrics(self) -> Path:
+        return Path(self.metrics_file).absolute() if self.metrics_file else self.home / "metrics" / "pollux.prom"
 
     @property
     def query_limits(self) -> QueryLimits:
@@ -283,15 +332,15 @@ class Settings:
             coverage = find_profile(given["profile"], given["home"]).minimum_coverage
         except ProfileError as error:
             raise ValueError(f"POLLUX_PROFILE: {error}") from None
-        retention = Retention(**_read(Retention, environment))
-        settings = cls(**{"minimum_coverage": coverage, **given}, retention=retention)
+        retention, notify = Retention(**_read(Retention, environment)), Notify(**_read(Notify, environment))
+        settings = cls(**{"minimum_coverage": coverage, **given}, retention=retention, notify=notify)
         _check_apart(settings.home, settings.landing)
         _check_command(settings.judge_engine, settings.judge_command)
         return settings
 
     def to_environment(self) -> dict[str, str]:
         """The same settings as variables, for a process that loads the definitions itself."""
-        return {**_write(self), **_write(self.retention)}
+        return {**_write(self), **_write(self.retention), **_write(self.notify)}
 
 
 def demo_environment(home: Path) -> dict[str, str]:
@@ -348,7 +397,7 @@ def _check_command(engine: str, command: tuple[str, ...]) -> None:
         )
 
 
-def _variables(settings: type[Settings | Retention]) -> Iterator[tuple[str, str, _As, str | None]]:
+def _variables(settings: type[Settings | Retention | Notify]) -> Iterator[tuple[str, str, _As, str | None]]:
     """(variable, field, how its value is written, the default as text or None) of every setting."""
     for each in fields(settings):
         if written := getattr(each.type, "__metadata__", ()):  # of Annotated
@@ -357,7 +406,7 @@ def _variables(settings: type[Settings | Retention]) -> Iterator[tuple[str, str,
             yield "".join(named) or f"POLLUX_{each.name.upper()}", each.name, form, default
 
 
-def _read(settings: type[Settings | Retention], environment: Mapping[str, str]) -> dict[str, Any]:
+def _read(settings: type[Settings | Retention | Notify], environment: Mapping[str, str]) -> dict[str, Any]:
     """The values of the fields whose variable is set or that have a default."""
     values = {}
     for variable, name, form, default in _variables(settings):
@@ -369,5 +418,5 @@ def _read(settings: type[Settings | Retention], environment: Mapping[str, str]) 
     return values
 
 
-def _write(settings: Settings | Retention) -> dict[str, str]:
+def _write(settings: Settings | Retention | Notify) -> dict[str, str]:
     return {variable: form.write(getattr(settings, name)) for variable, name, form, _ in _variables(type(settings))}

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import duckdb
@@ -19,6 +19,7 @@ import polars as pl
 from pollux_dagster.app.golden_rounds import GoldenSet, judge_golden_set, load_golden_set
 from pollux_dagster.app.resources import AdmissionRules, JudgeResource, LedgerResource
 from pollux_dagster.core.model_ids import model_partition_key
+from pollux_dagster.core.text import escaped
 from pollux_dagster.core.work import Criterion
 from pollux_dagster.defs.automation import NEW, SCOPE_TAG
 from pollux_dagster.defs.metadata import row_count, rows_table
@@ -44,6 +45,7 @@ from pollux_dagster.warehouse.verdicts import load_verdicts
 if TYPE_CHECKING:
     from pollux_dagster.judge.work import EvaluationReport
 
+MODEL_COVERAGE = "model_is_covered"
 RETRIES = 2  # of the step, when the judge's server is away
 
 
@@ -102,6 +104,15 @@ def requests(
     group_name="judging",
     kinds={"vllm", "parquet", "duckdb"},
     backfill_policy=one_run,
+    check_specs=[
+        dg.AssetCheckSpec(
+            MODEL_COVERAGE,
+            asset=["judging", "verdicts"],
+            partitions_def=model_partitions,
+            description="Every request of this model has a usable verdict. It warns of any that has not; "
+            "coverage_is_sufficient of judging/admission decides what is published.",
+        )
+    ],
     config_schema={},
 )
 def verdicts(
@@ -142,9 +153,10 @@ def verdicts(
         _report_models(context, _verdict_counts(con, identity.judge_id, order.models))
         return dg.MaterializeResult(
             metadata={
-                **row_count(con, "judging", "verdicts"),
+                # Of a run for some models, Dagster shows this metadata with each of them.
+                **({} if selected_partitions(context) else row_count(con, "judging", "verdicts")),
                 "judge": identity.judge_name,
-                "requests": order.total,
+                "requests_of_run": order.total,
                 "already_judged": order.cached,
                 **_report_metadata(report),
             }
@@ -173,8 +185,20 @@ def admission(
         for judge_id, model_id, reason in left_out:
             context.log.warning(f"{model_id} is left out of the tables of judge {judge_id}: {reason}")
         return dg.MaterializeResult(
-            metadata={**row_count(con, "judging", "admission"), "left_out": len(left_out)},
+            metadata={
+                **row_count(con, "judging", "admission"),
+                "admitted": _admitted(con),
+                "left_out": len(left_out),
+                "admission": rows_table(con.execute(_ADMISSION).pl()),
+            },
         )
+
+
+def _admitted(con: duckdb.DuckDBPyConnection) -> int:
+    (count,) = con.execute(
+        "SELECT count(*) FROM judging.admission SEMI JOIN meta.last_judge USING (judge_id) WHERE is_admitted"
+    ).fetchone() or (0,)
+    return int(count)
 
 
 def _opened(ledger: LedgerResource, context: dg.AssetExecutionContext) -> Ledger:
@@ -230,14 +254,36 @@ def _selected(context: dg.AssetExecutionContext, con: duckdb.DuckDBPyConnection)
 
 
 def _report_models(context: dg.AssetExecutionContext, models_of_run: pl.DataFrame) -> None:
-    """Report one materialization of judging/verdicts per row, whose columns besides model_id are its figures."""
+    """Report one materialization of judging/verdicts per row, whose columns besides model_id are its figures, and one
+    evaluation of the check of its coverage.
+    """
     selected = selected_partitions(context)
     for row in models_of_run.iter_rows(named=True):
         partition = model_partition_key(row["model_id"])
+        context.log_event(_coverage_of(row, partition))
         if partition in selected:  # Dagster reports these itself
             context.add_asset_metadata(row, partition_key=partition)
         else:
             context.log_event(dg.AssetMaterialization(["judging", "verdicts"], partition=partition, metadata=row))
+
+
+def _coverage_of(row: dict[str, Any], partition: str) -> dg.AssetCheckEvaluation:
+    """The check MODEL_COVERAGE of one model. As an event, because a result that is returned has no partition in a run
+    that was not launched for one.
+    """
+    unusable = row["requests"] - row["usable"]
+    usable = f"{row['usable']} of {row['requests']} verdicts are usable"
+    failures = escaped(row["failures"] or "under an undecided gate")
+    return dg.AssetCheckEvaluation(
+        asset_key=dg.AssetKey(["judging", "verdicts"]),
+        check_name=MODEL_COVERAGE,
+        partition=partition,
+        passed=not unusable,
+        severity=dg.AssetCheckSeverity.WARN,
+        blocking=False,
+        description=usable if not unusable else f"{usable}; without one: {failures}",
+        metadata={"coverage": float(row["coverage"]), "unusable": unusable},
+    )
 
 
 def _verdict_counts(con: duckdb.DuckDBPyConnection, judge_id: str, model_ids: Sequence[str]) -> pl.DataFrame:
@@ -309,3 +355,9 @@ def _report_metadata(report: "EvaluationReport | None") -> dict[str, dg.Metadata
         "retries": report.retries,
         "server_restarts": report.restarts,
     }
+
+
+_ADMISSION = """
+SELECT model_id, is_admitted, requests, usable, coverage, reason FROM judging.admission
+SEMI JOIN meta.last_judge USING (judge_id) ORDER BY is_admitted, coverage, model_id
+"""

@@ -41,13 +41,13 @@ def with_owners(spec: dg.AssetSpec, owners: Sequence[str]) -> dg.AssetSpec:
     return spec if spec.owners else spec.replace_attributes(owners=owners)
 
 
-def rows_table(frame: pl.DataFrame) -> dg.MetadataValue:
+def rows_table(frame: pl.DataFrame, limit: int = MAX_ROWS) -> dg.MetadataValue:
     """The first rows of a frame as a table; long cells are cut, and control characters are shown as escapes."""
     if frame.is_empty():
         return dg.MetadataValue.text("none")
     return dg.MetadataValue.table(
         records=[
-            dg.TableRecord({k: _cell(v) for k, v in row.items()}) for row in frame.head(MAX_ROWS).iter_rows(named=True)
+            dg.TableRecord({k: _cell(v) for k, v in row.items()}) for row in frame.head(limit).iter_rows(named=True)
         ]
     )
 

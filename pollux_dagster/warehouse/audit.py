@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import polars as pl
 
-from pollux_dagster.warehouse.checks import MAX_SAMPLE_ROWS, CheckResult
-from pollux_dagster.warehouse.contracts import Contract, Expectation
+from pollux_dagster.warehouse.checks import MAX_SAMPLE_ROWS, CheckResult, found
+from pollux_dagster.warehouse.contracts import NO_ROWS, Contract, Expectation
 from pollux_dagster.warehouse.gate import contract_state, latest_result
 
 if TYPE_CHECKING:
@@ -44,10 +44,10 @@ def audit(con: duckdb.DuckDBPyConnection, contract: Contract) -> Audit:
     last = latest_result(con, contract)
     if last is not None and last.passed and last.state == state:
         (checked,) = con.sql(f"SELECT count(*) FROM ({contract.query})").fetchone() or (0,)  # noqa: S608 - ours
-        return Audit(_result(contract, state), checked)
+        return Audit(_result(contract, state, checked), checked)
     frame = con.sql(contract.query).df()
     failing: set[int] = set()
-    reasons: list[str] = []
+    is_kept = True
     for name, result, message in _validate(frame, contract.expectations):
         if message:
             raise RuntimeError(f"check {contract.name} of {contract.table}: {name} could not be evaluated: {message}")
@@ -55,26 +55,31 @@ def audit(con: duckdb.DuckDBPyConnection, contract: Contract) -> Audit:
             continue
         rows = result.get("unexpected_index_list")
         failing.update(rows if isinstance(rows, list) else range(len(frame)))
-        reasons.append(f"{name}: {result.get('unexpected_count', result.get('observed_value'))} of {len(frame)} rows")
+        is_kept = False
     sample = pl.from_pandas(frame.iloc[sorted(failing)[:MAX_SAMPLE_ROWS]]).to_dicts()
-    return Audit(_result(contract, state, reasons, len(failing), sample), checked=len(frame))
+    return Audit(_result(contract, state, len(frame), is_kept, len(failing), sample), checked=len(frame))
 
 
 def _result(
     contract: Contract,
     state: str,
-    reasons: Sequence[str] = (),
+    checked: int,
+    passed: bool = True,
     failing_rows: int = 0,
     sample: Sequence[dict[str, Any]] = (),
 ) -> CheckResult:
+    # Of a query for rows that must not be there, all are wrong: how many there are of how many says nothing.
+    of = None if contract.expectations == NO_ROWS and not passed else checked
+    finding = found(failing_rows, of, sample, contract.finding)
     return CheckResult(
         name=contract.name,
-        description="; ".join([contract.description, *reasons]),
+        description=contract.description,
         severity="error" if contract.blocking else "warn",
-        passed=not reasons,
+        passed=passed,
         failing_rows=failing_rows,
         sample=tuple(sample),
         state=state,
+        finding=finding,
     )
 
 

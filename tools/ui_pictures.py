@@ -1,4 +1,4 @@
-"""Pictures of the Dagster UI for the documentation: `python tools/ui_pictures.py [FOLDER]`.
+"""Pictures of the Dagster UI for the documentation: `python -m tools.ui_pictures [FOLDER [NAME …]]`.
 
 Makes a small home of its own (three models, an instant judge that answers over HTTP, one of them in part with words
 instead of scores), serves it with `pollux up`, opens its pages in Debian's Chromium and writes one PNG per page into
@@ -31,9 +31,9 @@ PATIENCE_S = 120.0
 POLLUX = (sys.executable, "-c", "from pollux_dagster.cli import app; app()")
 
 
-def land(landing: Path, model_id: str, text: str = "", mumbled: int = 0) -> None:
+def land(landing: Path, model_id: str, mumbled: int = 0) -> None:
     def answer(number: int) -> str:
-        return f"{ANSWERS[number % 3]} {text} {MUMBLE if number < mumbled else ''}"
+        return f"{ANSWERS[number % 3]} {model_id} {number} {MUMBLE if number < mumbled else ''}"
 
     write_answers(landing, model_id, INSTRUCTIONS, answer)
 
@@ -42,10 +42,10 @@ def evaluated(environment: dict[str, str]) -> None:
     """Three publications and a run that fails because one model has too few scores."""
     landing = Path(environment["POLLUX_LANDING"])
     write_instructions(landing, INSTRUCTIONS)
-    for number, model_id in enumerate(("model-a", "model-b", "model-c")):
-        land(landing, model_id, f"Вариант {number}.")
+    for model_id in ("model-a", "model-b", "model-c"):
+        land(landing, model_id)
         run(environment)
-    land(landing, "model-d", "Вариант 4.", mumbled=4)
+    land(landing, "model-d", mumbled=4)
     run(environment)
 
 

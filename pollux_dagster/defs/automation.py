@@ -32,6 +32,8 @@ LANDED_TAG = "pollux/landed"
 SCOPE_TAG = "pollux/scope"
 """On an `evaluate` run: with NEW, requests with a failed verdict are left alone; without it they are sent again."""
 NEW = "new"
+MODEL_COVERAGE = "model_is_covered"
+"""The check of each partition of judging/verdicts."""
 
 _UNFINISHED = [
     dg.DagsterRunStatus.QUEUED,
@@ -72,7 +74,9 @@ rebuild_job = dg.define_asset_job(
         ["raw", "model_outputs"],
         ["raw", "answer_counts"],
         ["judging", "verdicts"],
-    ),
+    )
+    # Part of the step that judges, which this job does without.
+    - dg.AssetSelection.checks(dg.AssetCheckKey(dg.AssetKey(["judging", "verdicts"]), MODEL_COVERAGE)),
     description="Rebuild staging, marts and publication from the existing verdicts. Needs no server.",
 )
 

@@ -21,7 +21,7 @@ from pollux_dagster.app.resources import AdmissionRules, JudgeResource, LedgerRe
 from pollux_dagster.core.model_ids import model_partition_key
 from pollux_dagster.core.text import escaped
 from pollux_dagster.core.work import Criterion
-from pollux_dagster.defs.automation import NEW, SCOPE_TAG
+from pollux_dagster.defs.automation import MODEL_COVERAGE, NEW, SCOPE_TAG
 from pollux_dagster.defs.metadata import row_count, rows_table
 from pollux_dagster.defs.partitions import landed_models, model_partitions, one_run, selected_partitions
 from pollux_dagster.judge.progress import PROGRESS_SECONDS, every
@@ -45,7 +45,7 @@ from pollux_dagster.warehouse.verdicts import load_verdicts
 if TYPE_CHECKING:
     from pollux_dagster.judge.work import EvaluationReport
 
-MODEL_COVERAGE = "model_is_covered"
+NAMED_MODELS = 3
 RETRIES = 2  # of the step, when the judge's server is away
 
 
@@ -120,7 +120,7 @@ def verdicts(
     warehouse: WarehouseResource,
     judge: JudgeResource,
     ledger: LedgerResource,
-) -> dg.MaterializeResult[None]:
+) -> Iterator[dg.MaterializeResult[None]]:
     """The judge's verdict on each request: status, score, rationale, tokens. Requested once, kept in the ledger."""
     started = datetime.now(UTC)
     identity = judge.identity()
@@ -150,8 +150,10 @@ def verdicts(
         details |= report.as_json() if report else {"requested": 0}
         record_run(con, context.run.run_id, "judge", started, details)
         keep_records(con, ledger.records)
-        _report_models(context, _verdict_counts(con, identity.judge_id, order.models))
-        return dg.MaterializeResult(
+        counts = _verdict_counts(con, identity.judge_id, order.models)
+        _report_models(context, counts)
+        yield dg.MaterializeResult(
+            check_results=[_coverage_of_all(counts)],
             metadata={
                 # Of a run for some models, Dagster shows this metadata with each of them.
                 **({} if selected_partitions(context) else row_count(con, "judging", "verdicts")),
@@ -260,35 +262,54 @@ def _report_models(context: dg.AssetExecutionContext, models_of_run: pl.DataFram
     selected = selected_partitions(context)
     for row in models_of_run.iter_rows(named=True):
         partition = model_partition_key(row["model_id"])
-        context.log_event(_coverage_of(row, partition))
+        if not context.has_partition_key:  # else the result of the whole run is that of the partition
+            context.log_event(_coverage_of(row, partition))
         if partition in selected:  # Dagster reports these itself
             context.add_asset_metadata(row, partition_key=partition)
         else:
             context.log_event(dg.AssetMaterialization(["judging", "verdicts"], partition=partition, metadata=row))
 
 
+def _coverage_of_all(counts: pl.DataFrame) -> dg.AssetCheckResult:
+    """The check MODEL_COVERAGE of the models of a run, which Dagster counts to no partition unless the run has one."""
+    rows = counts.to_dicts()
+    failed = [row for row in rows if row["usable"] < row["requests"]]
+    found = "; ".join(f"{escaped(row['model_id'])}: {_coverage(row)}" for row in failed[:NAMED_MODELS])
+    more = f"; and {len(failed) - NAMED_MODELS} more" if len(failed) > NAMED_MODELS else ""
+    return dg.AssetCheckResult(
+        check_name=MODEL_COVERAGE,
+        passed=not failed,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=found + more if failed else f"every request of {len(rows)} models has a usable verdict",
+        metadata={"models": rows_table(counts.sort("coverage", "model_id"))},
+    )
+
+
 def _coverage_of(row: dict[str, Any], partition: str) -> dg.AssetCheckEvaluation:
-    """The check MODEL_COVERAGE of one model. As an event, because a result that is returned has no partition in a run
-    that was not launched for one.
-    """
-    unusable = row["requests"] - row["usable"]
-    usable = f"{row['usable']} of {row['requests']} verdicts are usable"
-    failures = escaped(row["failures"] or "under an undecided gate")
+    """The same of one model, as an event of its partition."""
     return dg.AssetCheckEvaluation(
         asset_key=dg.AssetKey(["judging", "verdicts"]),
         check_name=MODEL_COVERAGE,
         partition=partition,
-        passed=not unusable,
+        passed=row["usable"] == row["requests"],
         severity=dg.AssetCheckSeverity.WARN,
         blocking=False,
-        description=usable if not unusable else f"{usable}; without one: {failures}",
-        metadata={"coverage": float(row["coverage"]), "unusable": unusable},
+        description=_coverage(row),
+        metadata={"coverage": float(row["coverage"]), "unusable": row["requests"] - row["usable"]},
     )
+
+
+def _coverage(row: dict[str, Any]) -> str:
+    usable = f"{row['usable']} of {row['requests']} verdicts are usable"
+    if row["usable"] == row["requests"]:
+        return usable
+    return f"{usable}; without one: {escaped(row['failures'] or 'under an undecided gate')}"
 
 
 def _verdict_counts(con: duckdb.DuckDBPyConnection, judge_id: str, model_ids: Sequence[str]) -> pl.DataFrame:
     return con.execute(
-        'SELECT model_id, verdicts AS "dagster/row_count", requests, usable, coverage FROM judging.coverage '
+        'SELECT model_id, verdicts AS "dagster/row_count", requests, usable, coverage, failures '
+        "FROM judging.coverage LEFT JOIN judging.failures USING (judge_id, model_id) "
         "WHERE judge_id = ? AND list_contains(?::VARCHAR[], model_id) ORDER BY ALL",
         [judge_id, list(model_ids)],
     ).pl()

@@ -10,7 +10,7 @@ from typing import Any
 import dagster as dg
 
 from pollux_dagster.app.messages import Message, failed, from_json, receivers, recovered, told_failure
-from pollux_dagster.defs.automation import evaluate_job, ingest_job, rebuild_job, sensor_instance
+from pollux_dagster.defs.automation import evaluate_job, ingest_job, is_whole, rebuild_job, sensor_instance
 from pollux_dagster.defs.exam import exam_job
 from pollux_dagster.runs.dagster_internals import WILL_RETRY_TAG
 from pollux_dagster.runs.outcome import FAILED_TAG
@@ -92,7 +92,8 @@ def _new_messages(instance: dg.DagsterInstance, told: Told) -> list[Message]:
         told.seen = [*told.seen, run.run_id][-_REMEMBERED:]
         told.after = max(told.after, _iso(record.update_timestamp))
         at = _iso(datetime.fromtimestamp(record.end_time, UTC) if record.end_time else record.update_timestamp)
-        if run.job_name not in JOBS or run.tags.get(WILL_RETRY_TAG) == "true":
+        # A part that an operator launched has an operator who looks at it, and mends nothing but that part.
+        if run.job_name not in JOBS or run.tags.get(WILL_RETRY_TAG) == "true" or not is_whole(instance, run):
             continue
         if run.is_failure:
             since = told.failing.setdefault(run.job_name, at)

@@ -29,7 +29,7 @@ METRICS = {
 _KEPT = "pollux_run_last_success_timestamp_seconds"
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
-"""(name, labels in order) → value."""
+"""(name, labels in the order of their names) → value."""
 
 
 def write_metrics(file: Path, job: str, outcome: Outcome, *, started: float | None) -> None:
@@ -54,7 +54,7 @@ def _of_run(
     job: str, outcome: Outcome, started: float | None, ended: float
 ) -> Iterator[tuple[tuple[str, tuple[tuple[str, str], ...]], float]]:
     def sample(name: str, value: float, **labels: str) -> tuple[tuple[str, tuple[tuple[str, str], ...]], float]:
-        return (f"pollux_{name}", (("job", job), *labels.items())), float(value)
+        return (f"pollux_{name}", tuple(sorted({"job": job, **labels}.items()))), float(value)
 
     yield sample("run_succeeded", not outcome.causes)
     yield sample("run_end_timestamp_seconds", ended)
@@ -89,7 +89,7 @@ def _read(file: Path) -> Samples:
     except (OSError, ValueError):
         return {}
     return {
-        (sample.name, tuple(sample.labels.items())): sample.value
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
         for family in families
         for sample in family.samples
         if sample.name in METRICS
@@ -104,5 +104,5 @@ def _exposed(samples: Samples) -> str:
     for (name, labels), value in sorted(samples.items()):
         if name not in gauges:
             gauges[name] = Gauge(name, METRICS[name], [label for label, _ in labels], registry=registry)
-        gauges[name].labels(*(text for _, text in labels)).set(value)
+        gauges[name].labels(**dict(labels)).set(value)
     return generate_latest(registry).decode()

@@ -15,7 +15,7 @@ from pollux_dagster.app.news import tables_configuration
 from pollux_dagster.app.resources import Resources
 from pollux_dagster.defs.automation import landing_sensor, nightly_schedule, retention_sensor
 from pollux_dagster.defs.checks import contract_checks
-from pollux_dagster.defs.metadata import with_columns, with_owners
+from pollux_dagster.defs.metadata import sources_of, with_columns, with_owners, with_source
 from pollux_dagster.defs.notifying import notification_sensor
 from pollux_dagster.defs.publication import publication_asset
 from pollux_dagster.defs.resource_definitions import fixed, no_io_manager
@@ -26,7 +26,7 @@ from pollux_dagster.runs.instance_owner import claim_configured_instance
 from pollux_dagster.runs.terminal import terminal_logger
 from pollux_dagster.settings import Settings
 from pollux_dagster.warehouse.contracts import contracts
-from pollux_dagster.warehouse.schema import table_columns
+from pollux_dagster.warehouse.schema import column_texts, table_columns
 from pollux_dagster.warehouse.sql_models import packaged_sql_models
 
 
@@ -48,13 +48,18 @@ def build_defs(settings: Settings, resource_overrides: Mapping[str, object] | No
 
     Tests replace resources through `resource_overrides`.
     """
-    columns = table_columns()
+    columns, texts = table_columns(), column_texts({model.table: model.columns for model in packaged_sql_models()})
     with warnings.catch_warnings():
         # Dagster calls single-run backfills beta and `map_asset_specs` a preview. The version is pinned.
         warnings.simplefilter("ignore", dg.BetaWarning)
         warnings.simplefilter("ignore", dg.PreviewWarning)
         whole = dg.Definitions.merge(_settings_independent(), _settings_dependent(settings, resource_overrides or {}))
-        return whole.map_asset_specs(func=lambda spec: with_owners(with_columns(spec, columns), settings.owners))
+        sources = sources_of(whole.assets or ())
+
+        def described(spec: dg.AssetSpec) -> dg.AssetSpec:
+            return with_owners(with_source(with_columns(spec, columns, texts), sources), settings.owners)
+
+        return whole.map_asset_specs(func=described)
 
 
 @cache

@@ -7,7 +7,7 @@ import duckdb
 
 from pollux_dagster.core.text import escaped, shortened
 from pollux_dagster.defs.checks import dagster_result
-from pollux_dagster.defs.metadata import MAX_CELL, rows_table
+from pollux_dagster.defs.metadata import MAX_CELL, code_reference, rows_table
 from pollux_dagster.warehouse.duckdb_resource import WarehouseResource
 from pollux_dagster.warehouse.materialize import SqlCheckFailedError, build_sql_model
 from pollux_dagster.warehouse.sql_models import SqlModel, sql_models_of
@@ -39,7 +39,11 @@ def sql_model_asset(model: SqlModel) -> dg.AssetsDefinition:
         tags=dict(model.tags),
         code_version=model.code_version,
         # Metadata of the definition and not of each build, for the reason given in with_columns.
-        metadata={"dagster/column_schema": table_schema(model), "dagster/column_lineage": column_lineage(model)},
+        metadata={
+            "dagster/column_schema": table_schema(model),
+            "dagster/column_lineage": column_lineage(model),
+            **code_reference(str(model.path), 1),
+        },
         check_specs=[
             dg.AssetCheckSpec(
                 check.name,

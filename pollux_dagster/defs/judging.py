@@ -150,7 +150,8 @@ def verdicts(
         details |= report.as_json() if report else {"requested": 0}
         record_run(con, context.run.run_id, "judge", started, details)
         keep_records(con, ledger.records)
-        counts = _verdict_counts(con, identity.judge_id, order.models)
+        chosen = _selected(context, con)
+        counts = _verdict_counts(con, identity.judge_id, order.models if chosen is None else chosen)
         _report_models(context, counts)
         yield dg.MaterializeResult(
             check_results=[_coverage_of_all(counts)],

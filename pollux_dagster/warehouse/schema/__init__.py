@@ -5,6 +5,8 @@ Tables built by a SELECT are in `dbt_like_sql/` and are not created here.
 
 from __future__ import annotations
 
+import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 
 import duckdb
@@ -15,6 +17,7 @@ SCHEMA_VERSION = 2
 """Raise it when an earlier version of this code must not write to a warehouse that this one has opened."""
 
 _FOLDER = Path(__file__).parent
+_TEXTS = _FOLDER.with_name("written_by_python.toml")
 # Views in `judging` read `raw`, so the order of the files matters.
 _FILES = ("landing.sql", "raw.sql", "judging.sql", "golden.sql", "exam.sql", "meta.sql", "statistics.sql")
 
@@ -35,6 +38,17 @@ def table_columns() -> dict[str, dict[str, str]]:
     for table, column, data_type in rows:
         tables.setdefault(table, {})[column] = data_type
     return tables
+
+
+def column_texts(of_models: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, str]]:
+    """What the columns of those tables mean: "schema.table" → column → description. `of_models` is the same of the SQL
+    models, to which a table may refer for its columns.
+    """
+    written = tomllib.loads(_TEXTS.read_text(encoding="utf-8"))
+    return {
+        table: {**written["shared"], **of_models.get(told.get("as", ""), {}), **told.get("columns", {})}
+        for table, told in written["tables"].items()
+    }
 
 
 class SchemaVersionError(RuntimeError):

@@ -26,7 +26,7 @@ def contract_checks(contracts: Sequence[Contract]) -> list[dg.AssetChecksDefinit
 def dagster_result(
     result: CheckResult, metadata: Mapping[str, int] | None = None, asset: str | None = None
 ) -> dg.AssetCheckResult:
-    """What Dagster shows of a check: its finding in a sentence, number of failing rows, the first of them as a table."""
+    """What Dagster shows of a check: its finding in a sentence, and the first failing rows as a table."""
     return dg.AssetCheckResult(
         asset_key=asset.split(".") if asset else None,
         check_name=result.name if asset else None,

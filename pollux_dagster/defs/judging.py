@@ -162,7 +162,7 @@ def verdicts(
                 "requests_of_run": order.total,
                 "already_judged": order.cached,
                 **_report_metadata(report),
-            }
+            },
         )
 
 

@@ -50,10 +50,9 @@ def notification_sensor(notify: Notify) -> dg.SensorDefinition | None:
         "(POLLUX_NOTIFY_*).",
     )
     def notifications(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-        if context.cursor is None:  # nothing is said about what was before
-            told = Told(datetime.now(UTC).isoformat())
-        else:
-            told = Told(**json.loads(context.cursor))
+        # Nothing is said about what was before the first tick.
+        now = datetime.now(UTC).isoformat()
+        told = Told(**json.loads(context.cursor)) if context.cursor else Told(now)
         for message in _new_messages(sensor_instance(context), told):
             told.waiting += [(receiver, message.as_json(), 0) for receiver in send]
         left, said = [], []
@@ -98,7 +97,7 @@ def _new_messages(instance: dg.DagsterInstance, told: Told) -> list[Message]:
         if run.is_failure:
             since = told.failing.setdefault(run.job_name, at)
             messages.append(failed(run.job_name, run.run_id, since, at, _causes(instance, run)))
-        elif (since := told.failing.pop(run.job_name, "")):
+        elif since := told.failing.pop(run.job_name, ""):
             messages.append(recovered(run.job_name, run.run_id, since, at))
     return messages
 

@@ -36,8 +36,8 @@ from dagster._core.storage.runs import SqliteRunStorage
 from dagster._core.storage.schedules import SqliteScheduleStorage
 from dagster._serdes import ConfigurableClassData
 
-# What a run's page shows of an event of our own, with labels and values: `DagsterInstance.report_engine_event` is public,
-# the type of its argument is not.
+# What a run's page shows of an event of our own, with labels and values: `DagsterInstance.report_engine_event` is
+# public, the type of its argument is not.
 from dagster._core.events import EngineEventData
 
 # Tags that say which part of a job a run was launched for and whether it will be retried; the type of

@@ -1,7 +1,7 @@
 """Metrics of the last run of each job, as a file in Prometheus' text format for node_exporter's textfile collector.
 
-Format: https://prometheus.io/docs/instrumenting/exposition_formats/. All are gauges with the label `job`: a file that is
-written at the end of a run says what that run did, and Prometheus keeps the past.
+Format: https://prometheus.io/docs/instrumenting/exposition_formats/. All are gauges with the label `job`: a file
+that is written at the end of a run says what that run did, and Prometheus keeps the past.
 """
 
 from __future__ import annotations

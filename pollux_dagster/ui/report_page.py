@@ -28,7 +28,11 @@ def with_report(app: App, report: Path) -> App:
             body = b"there is no report yet: nothing was published, or `pollux report` has to make it again\n"
         else:
             status, kind = 200, b"text/html; charset=utf-8"
-        headers = [(b"content-type", kind), (b"content-length", str(len(body)).encode()), (b"cache-control", b"no-store")]
+        headers = [
+            (b"content-type", kind),
+            (b"content-length", str(len(body)).encode()),
+            (b"cache-control", b"no-store"),
+        ]
         start: Message = {"type": "http.response.start", "status": status}
         await send({**start, "headers": [*headers, (b"content-security-policy", _POLICY)]})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})

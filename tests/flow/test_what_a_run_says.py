@@ -122,7 +122,10 @@ def test_a_partition_shows_its_own_numbers_and_the_check_of_its_coverage(home: H
         False,
         f"{REQUESTS - INSTRUCTIONS} of {REQUESTS} verdicts are usable; without one: unparseable {INSTRUCTIONS}",
     )
-    assert found.pop(None) == (False, f"m3: {INSTRUCTIONS} of {REQUESTS} verdicts are usable; without one: unparseable {INSTRUCTIONS}")
+    assert found.pop(None) == (
+        False,
+        f"m3: {INSTRUCTIONS} of {REQUESTS} verdicts are usable; without one: unparseable {INSTRUCTIONS}",
+    )
     assert found == {"m1": (True, usable), "m2": (True, usable)}
 
 

@@ -118,14 +118,9 @@ def test_a_partition_shows_its_own_numbers_and_the_check_of_its_coverage(home: H
         if evaluation is not None:
             found.setdefault(evaluation.partition, (evaluation.passed, evaluation.description))
     usable = f"{REQUESTS} of {REQUESTS} verdicts are usable"
-    assert found.pop("m3") == (
-        False,
-        f"{REQUESTS - INSTRUCTIONS} of {REQUESTS} verdicts are usable; without one: unparseable {INSTRUCTIONS}",
-    )
-    assert found.pop(None) == (
-        False,
-        f"m3: {INSTRUCTIONS} of {REQUESTS} verdicts are usable; without one: unparseable {INSTRUCTIONS}",
-    )
+    without = f"without one: unparseable {INSTRUCTIONS}"
+    part = f"{REQUESTS - INSTRUCTIONS} of {REQUESTS} verdicts are usable; {without}"
+    assert (found.pop("m3"), found.pop(None)) == ((False, part), (False, f"m3: {part}"))
     assert found == {"m1": (True, usable), "m2": (True, usable)}
 
 

@@ -10,13 +10,15 @@ from typing import Any
 import dagster as dg
 
 from pollux_dagster.app.messages import Message, failed, from_json, receivers, recovered, told_failure
-from pollux_dagster.defs.automation import evaluate_job, ingest_job, is_whole, rebuild_job, sensor_instance
-from pollux_dagster.defs.exam import exam_job
+from pollux_dagster.defs import automation, exam  # as modules: Dagster would load imported jobs once more
 from pollux_dagster.runs.dagster_internals import WILL_RETRY_TAG
 from pollux_dagster.runs.outcome import FAILED_TAG
 from pollux_dagster.settings import Notify
 
-JOBS = (ingest_job.name, evaluate_job.name, rebuild_job.name, exam_job.name)
+JOBS = (
+    *(automation.ingest_job.name, automation.evaluate_job.name, automation.rebuild_job.name),
+    exam.exam_job.name,
+)
 ATTEMPTS = 5  # at a receiver that does not take a message, one a tick
 AT_ONCE = 20  # runs of one tick
 _OVERLAP = timedelta(seconds=5)  # a run's time of update may be a little older than its commit
@@ -53,7 +55,7 @@ def notification_sensor(notify: Notify) -> dg.SensorDefinition | None:
         # Nothing is said about what was before the first tick.
         now = datetime.now(UTC).isoformat()
         told = Told(**json.loads(context.cursor)) if context.cursor else Told(now)
-        for message in _new_messages(sensor_instance(context), told):
+        for message in _new_messages(automation.sensor_instance(context), told):
             told.waiting += [(receiver, message.as_json(), 0) for receiver in send]
         left, said = [], []
         for receiver, message, attempts in told.waiting:
@@ -92,7 +94,7 @@ def _new_messages(instance: dg.DagsterInstance, told: Told) -> list[Message]:
         told.after = max(told.after, _iso(record.update_timestamp))
         at = _iso(datetime.fromtimestamp(record.end_time, UTC) if record.end_time else record.update_timestamp)
         # A part that an operator launched has an operator who looks at it, and mends nothing but that part.
-        if run.job_name not in JOBS or run.tags.get(WILL_RETRY_TAG) == "true" or not is_whole(instance, run):
+        if run.job_name not in JOBS or run.tags.get(WILL_RETRY_TAG) == "true" or not automation.is_whole(instance, run):
             continue
         if run.is_failure:
             since = told.failing.setdefault(run.job_name, at)

@@ -102,6 +102,8 @@ class Outcome:
             shown[f"failed because ({place})" if len(self.causes) > 1 else "failed because"] = dg.MetadataValue.text(
                 escaped(reason)
             )
+        if self.report:  # among the first, because the page cuts an event off after some lines
+            shown["report"] = dg.MetadataValue.url(REPORT_ADDRESS)
         if self.asked is not None:
             shown |= {"asked": dg.MetadataValue.int(self.asked), "cached": dg.MetadataValue.int(self.cached or 0)}
             shown |= {status: dg.MetadataValue.int(count) for status, count in sorted(self.by_status.items()) if count}
@@ -117,7 +119,6 @@ class Outcome:
         if warned := [f"{check.name} of {check.asset}" for check in self.checks if not check.is_blocking]:
             shown["checks that warn"] = dg.MetadataValue.text(", ".join(warned))
         if self.report:
-            shown["report"] = dg.MetadataValue.url(REPORT_ADDRESS)
             shown["report file"] = dg.MetadataValue.path(self.report)
         return shown
 

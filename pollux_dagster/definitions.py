@@ -16,16 +16,18 @@ from pollux_dagster.app.resources import Resources
 from pollux_dagster.core.scope import WHOLE, Scope
 from pollux_dagster.defs.automation import landing_sensor, nightly_schedule, retention_sensor
 from pollux_dagster.defs.checks import contract_checks
-from pollux_dagster.defs.metadata import with_columns, with_owners
+from pollux_dagster.defs.metadata import sources_of, with_columns, with_owners, with_source
+from pollux_dagster.defs.notifying import notification_sensor
 from pollux_dagster.defs.publication import publication_asset
 from pollux_dagster.defs.resource_definitions import fixed, no_io_manager
 from pollux_dagster.defs.statistics import statistics_assets
-from pollux_dagster.runs.executor import home_executor
+from pollux_dagster.runs.executor import Conclusion, home_executor
 from pollux_dagster.runs.instance import keep_files_private
 from pollux_dagster.runs.instance_owner import claim_configured_instance
 from pollux_dagster.runs.terminal import terminal_logger
 from pollux_dagster.settings import Settings
 from pollux_dagster.warehouse.contracts import contracts
+from pollux_dagster.warehouse.published_words import words_of
 from pollux_dagster.warehouse.schema import table_columns
 from pollux_dagster.warehouse.sql_models import packaged_sql_models
 
@@ -52,6 +54,7 @@ def build_defs(
     Tests replace resources through `resource_overrides`.
     """
     columns = table_columns()
+    texts = {table: words.columns for table, words in words_of(packaged_sql_models()).items()}
     with warnings.catch_warnings():
         # Dagster calls single-run backfills beta and `map_asset_specs` a preview. The version is pinned.
         warnings.simplefilter("ignore", dg.BetaWarning)
@@ -59,7 +62,12 @@ def build_defs(
         whole = dg.Definitions.merge(
             _settings_independent(), _settings_dependent(settings, resource_overrides or {}, scope)
         )
-        return whole.map_asset_specs(func=lambda spec: with_owners(with_columns(spec, columns), settings.owners))
+        sources = sources_of(whole.assets or ())
+
+        def described(spec: dg.AssetSpec) -> dg.AssetSpec:
+            return with_owners(with_source(with_columns(spec, columns, texts), sources), settings.owners)
+
+        return whole.map_asset_specs(func=described)
 
 
 @cache
@@ -85,8 +93,11 @@ def _settings_dependent(settings: Settings, resource_overrides: Mapping[str, obj
         sensors=[
             landing_sensor(settings.landing, trust_file_times=settings.trust_file_times),
             retention_sensor(settings),
+            *filter(None, [notification_sensor(settings.notify)]),
         ],
         resources={**{key: fixed(value) for key, value in resources.items()}, "io_manager": no_io_manager},
-        executor=home_executor(settings.home, settings.sample if scope.limit else settings.published),
+        executor=home_executor(
+            settings.home, Conclusion(settings.sample if scope.limit else settings.published, settings.metrics)
+        ),
         loggers={"console": terminal_logger},
     )

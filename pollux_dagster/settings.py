@@ -32,6 +32,7 @@ MANAGED_ENGINES = ("vllm", "sglang", "transformers", "llama-server", "command")
 FailingModels = Literal["hold", "leave_out"]
 """What happens when a model has too few usable verdicts: publication is held back, or made without that model."""
 _OWNER = re.compile(r"team:[A-Za-z0-9_.-]+|[^@\s]+@[^@\s]+\.[^@\s]+")  # what Dagster accepts as an owner
+_ADDRESS = re.compile(r"[^@\s,<>]+@[^@\s,<>]+")
 _NO_FLAGS: Mapping[str, tuple[str, str]] = MappingProxyType({})
 _FOLDERS = ("POLLUX_LANDING", "POLLUX_HOME")
 # The user and password of an address and what follows its "?"; the word after an option such as --api-key.
@@ -128,6 +129,28 @@ def _server_address(url: str, is_quotable: bool) -> str:
     return url
 
 
+def _webhook(text: str) -> str:
+    if text and not text.startswith(("http://", "https://")):
+        return str(Path(text).absolute())
+    return text
+
+
+def _mail_server(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in ("smtp", "smtp+starttls", "smtps") or not parts.hostname or parts.password:
+        raise ValueError(
+            "expected smtp://host:port, smtp+starttls:// or smtps://, with a user before the host where it wants one "
+            "and its password in the file of POLLUX_NOTIFY_SMTP_PASSWORD_FILE"
+        )
+    return text
+
+
+def _mail_addresses(text: str) -> tuple[str, ...]:
+    if wrong := [address for address in _words(text) if not _ADDRESS.fullmatch(address)]:
+        raise ValueError(f"expected e-mail addresses, got {wrong[0]!r}")
+    return _words(text)
+
+
 def _memory(text: str) -> str:
     bytes_of(text)
     return text
@@ -161,6 +184,25 @@ class Retention:
     """at most this many finished runs are kept, at least 20"""
     tick_hours: Annotated[int, _whole(1), "POLLUX_KEEP_TICK_HOURS"] = 6
     """hours after which ticks at which a sensor had nothing to do are deleted"""
+
+
+@dataclass(frozen=True, slots=True)
+class Notify:
+    """Who is told of failed runs: the settings whose variables begin with POLLUX_NOTIFY_."""
+
+    webhook: Annotated[str, _As(_webhook), "POLLUX_NOTIFY_WEBHOOK"] = ""
+    """address that a failed run is [posted to](operate.md#who-is-told) as JSON, or a file that holds it, where the
+    address has a token in it"""
+    command: Annotated[tuple[str, ...], _As(_arguments, shlex.join), "POLLUX_NOTIFY_COMMAND"] = ()
+    """command that gets it on standard input, as in a shell"""
+    mail: Annotated[tuple[str, ...], _As(_mail_addresses, " ".join), "POLLUX_NOTIFY_MAIL"] = ()
+    """e-mail addresses that it is sent to, separated by spaces"""
+    sender: Annotated[str, _As(str), "POLLUX_NOTIFY_MAIL_FROM"] = "pollux@localhost"
+    """the address that those messages come from"""
+    smtp: Annotated[str, _As(_mail_server), "POLLUX_NOTIFY_SMTP"] = "smtp://localhost:25"
+    """the mail server: `smtp://host:port`, `smtp+starttls://user@host`, `smtps://user@host`"""
+    smtp_password_file: Annotated[str, _As(str), "POLLUX_NOTIFY_SMTP_PASSWORD_FILE"] = ""
+    """a file that holds that user's password"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -251,7 +293,14 @@ class Settings:
     """the header in which a proxy names the authenticated user; then every request needs it"""
     ui_proxies: _Words = ()
     """addresses or networks of that proxy"""
+    metrics_file: _Text = ""
+    """where the [metrics](operate.md#metrics) are written; empty means `metrics/pollux.prom` in the home"""
     retention: Retention = field(default_factory=Retention)
+    notify: Notify = field(default_factory=Notify)
+
+    @property
+    def metrics(self) -> Path:
+        return Path(self.metrics_file).absolute() if self.metrics_file else self.home / "metrics" / "pollux.prom"
 
     @property
     def query_limits(self) -> QueryLimits:
@@ -334,15 +383,18 @@ class Settings:
             coverage = find_profile(values["profile"], values["home"]).minimum_coverage
         except ProfileError as error:
             raise ValueError(f"{_place(given, 'POLLUX_PROFILE')}: {error}") from None
-        retention = Retention(**_read(Retention, given))
-        settings = cls(**{"minimum_coverage": coverage, **values}, retention=retention)
+        retention, notify = Retention(**_read(Retention, given)), Notify(**_read(Notify, given))
+        settings = cls(**{"minimum_coverage": coverage, **values}, retention=retention, notify=notify)
         _check_apart(settings.home, settings.landing, _place(given, "POLLUX_HOME"))
         _check_command(settings.judge_engine, settings.judge_command)
         return settings
 
     def to_environment(self) -> dict[str, str]:
         """The same settings as variables, for a process that loads the definitions itself, in whatever folder."""
-        return {**_write(self), **_write(self.retention)}
+        return {**_write(self), **_write(self.retention), **_write(self.notify)}
+
+
+_LISTS = (Settings, Retention, Notify)
 
 
 def given_settings(
@@ -366,7 +418,7 @@ def _in_file(path: Path, above: Mapping[str, Given]) -> dict[str, Given]:
     """What the file gives, unless it lies among files that others drop there, where it is not even opened."""
     folders = {name: Path(above[name].text) for name in _FOLDERS if name in above}
     _require_outside(path, folders)
-    forms = {name: form for each in (Settings, Retention) for name, _, form, _ in _variables(each)}
+    forms = {name: form for each in _LISTS for name, _, form, _ in _variables(each)}
     read = read_file(path, {name: form.kind for name, form in forms.items()})
     faults = list(read.faults)
     given = {}
@@ -474,7 +526,7 @@ def _check_command(engine: str, command: tuple[str, ...]) -> None:
         )
 
 
-def _variables(settings: type[Settings | Retention]) -> Iterator[tuple[str, str, _As, str | None]]:
+def _variables(settings: type[Settings | Retention | Notify]) -> Iterator[tuple[str, str, _As, str | None]]:
     """(variable, field, how its value is written, the default as text or None) of every setting."""
     for each in fields(settings):
         if written := getattr(each.type, "__metadata__", ()):  # of Annotated
@@ -484,7 +536,7 @@ def _variables(settings: type[Settings | Retention]) -> Iterator[tuple[str, str,
 
 
 def _variables_in(environment: Mapping[str, str]) -> dict[str, Given]:
-    names = [variable for each in (Settings, Retention) for variable, *_ in _variables(each)]
+    names = [variable for each in _LISTS for variable, *_ in _variables(each)]
     return {name: Given(environment[name], "variable", name) for name in names if name in environment}
 
 
@@ -492,7 +544,7 @@ def _place(given: Mapping[str, Given], variable: str) -> str:
     return given[variable].place if variable in given else variable
 
 
-def _read(settings: type[Settings | Retention], given: Mapping[str, Given]) -> dict[str, Any]:
+def _read(settings: type[Settings | Retention | Notify], given: Mapping[str, Given]) -> dict[str, Any]:
     """The values of the fields whose variable is given or that have a default."""
     values = {}
     for variable, name, form, default in _variables(settings):
@@ -505,5 +557,5 @@ def _read(settings: type[Settings | Retention], given: Mapping[str, Given]) -> d
     return values
 
 
-def _write(settings: Settings | Retention) -> dict[str, str]:
+def _write(settings: Settings | Retention | Notify) -> dict[str, str]:
     return {variable: form.write(getattr(settings, name)) for variable, name, form, _ in _variables(type(settings))}

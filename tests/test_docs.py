@@ -34,7 +34,7 @@ from pollux_dagster.ingest.sync import sync
 from pollux_dagster.judge.server import ServerSpec
 from pollux_dagster.judge.server.engine_commands import build_command
 from pollux_dagster.ledger.ledger import Ledger
-from pollux_dagster.settings import PACKAGE_TAXONOMY, Retention, Settings
+from pollux_dagster.settings import PACKAGE_TAXONOMY, Notify, Retention, Settings
 from pollux_dagster.settings_file import CONFIG_VARIABLE
 from pollux_dagster.warehouse.materialize import build_sql_model
 from pollux_dagster.warehouse.provenance import register_judge
@@ -356,7 +356,7 @@ def _default(text: str) -> str:
 
 def _settings_table() -> str:
     defaults = Settings.from_environment({}).to_environment()
-    texts = [*_texts_below_fields(Settings), *_texts_below_fields(Retention)]
+    texts = [text for part in (Settings, Retention, Notify) for text in _texts_below_fields(part)]
     rows = [
         f"| `{name}` | {DEFAULTS_IN_WORDS.get(name) or _default(default)} | {text} |"
         for (name, default), text in zip(defaults.items(), texts, strict=True)

@@ -11,7 +11,7 @@ from pollux_dagster.app.doctor import why_no_answers
 from pollux_dagster.core.model_ids import MODEL_PARTITIONS
 from pollux_dagster.core.scope import WHOLE, Scope
 from pollux_dagster.runs.dagster_internals.execution import SerializableErrorInfo
-from pollux_dagster.runs.executor import note_failure
+from pollux_dagster.runs.executor import Conclusion, conclude
 from pollux_dagster.runs.home_lock import BEGUN_TAG, FORCED_TAG, PART_TAG, RUN_RETRIES_TAG, only_run
 from pollux_dagster.runs.instance import announced_run, fail_orphaned_runs, open_instance
 from pollux_dagster.runs.retention import prune
@@ -62,9 +62,8 @@ def evaluate_landing(
             evaluated = definitions.resolve_job_def("evaluate").execute_in_process(
                 instance=instance, run_id=run_id, run_config=with_plain_lines({}), tags=tags, raise_on_error=False
             )
-        causes = note_failure(
-            settings.sample if scope.limit else settings.published, evaluated.run_id, evaluated.all_events
-        )
+        at = Conclusion(settings.sample if scope.limit else settings.published, settings.metrics)
+        causes = conclude(instance, evaluated.run_id, evaluated.all_events, at)
         if any(is_interruption(_error_of(event)) for event in evaluated.all_events):
             raise KeyboardInterrupt
         if not evaluated.success and not instance.get_dynamic_partitions(MODEL_PARTITIONS):

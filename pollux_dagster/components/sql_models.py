@@ -3,11 +3,18 @@
 from collections.abc import Iterator
 
 import dagster as dg
+import duckdb
 
+from pollux_dagster.core.text import escaped, shortened
 from pollux_dagster.defs.checks import dagster_result
+from pollux_dagster.defs.metadata import MAX_CELL, code_reference, rows_table
 from pollux_dagster.warehouse.duckdb_resource import WarehouseResource
 from pollux_dagster.warehouse.materialize import SqlCheckFailedError, build_sql_model
 from pollux_dagster.warehouse.sql_models import SqlModel, sql_models_of
+
+LEADERBOARD = "marts.leaderboard"
+MOST_MODELS = 100
+FIRST_ROWS = 10
 
 
 class SqlModelsComponent(dg.Component, dg.Model, dg.Resolvable):
@@ -32,7 +39,11 @@ def sql_model_asset(model: SqlModel) -> dg.AssetsDefinition:
         tags=dict(model.tags),
         code_version=model.code_version,
         # Metadata of the definition and not of each build, for the reason given in with_columns.
-        metadata={"dagster/column_schema": table_schema(model), "dagster/column_lineage": column_lineage(model)},
+        metadata={
+            "dagster/column_schema": table_schema(model),
+            "dagster/column_lineage": column_lineage(model),
+            **code_reference(str(model.path), 1),
+        },
         check_specs=[
             dg.AssetCheckSpec(
                 check.name,
@@ -57,11 +68,26 @@ def sql_model_asset(model: SqlModel) -> dg.AssetsDefinition:
             context.log.info(f"{model.schema}.{model.name}: {report.rows} rows in {report.elapsed_s:.1f} s")
             yield dg.MaterializeResult(
                 data_version=dg.DataVersion(report.fingerprint),
-                metadata={"dagster/row_count": report.rows},
+                metadata={"dagster/row_count": report.rows, **_shown(con, model)},
                 check_results=[dagster_result(check, asset=model.table) for check in report.checks],
             )
 
     return build
+
+
+def _shown(con: duckdb.DuckDBPyConnection, model: SqlModel) -> dict[str, dg.MetadataValue]:
+    """The first rows of a mart, and of the leaderboard each mean as a number, which Dagster plots over time."""
+    if model.table == LEADERBOARD:
+        rows = con.execute(f"SELECT * EXCLUDE (judge_id) FROM {LEADERBOARD} LIMIT {MOST_MODELS}").pl()  # noqa: S608
+        means = {
+            shortened(escaped(f"mean of {model_id} by {judge_name}"), MAX_CELL): dg.MetadataValue.float(mean)
+            for model_id, judge_name, mean in rows.select("model_id", "judge_name", "mean_score").iter_rows()
+            if mean is not None
+        }
+        return {"leaderboard": rows_table(rows, MOST_MODELS), **means}
+    if model.schema == "marts" and model.materialized == "table":  # a view would be computed once more
+        return {"first_rows": rows_table(con.execute(f"FROM {model.table} LIMIT {FIRST_ROWS}").pl())}
+    return {}
 
 
 def table_schema(model: SqlModel) -> dg.TableSchema:

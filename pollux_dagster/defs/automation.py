@@ -31,6 +31,8 @@ LANDED_TAG = "pollux/landed"
 SCOPE_TAG = "pollux/scope"
 """On an `evaluate` run: with NEW, requests with a failed verdict are left alone; without it they are sent again."""
 NEW = "new"
+MODEL_COVERAGE = "model_is_covered"
+"""The check of each partition of judging/verdicts."""
 
 _UNFINISHED = [
     dg.DagsterRunStatus.QUEUED,
@@ -71,7 +73,9 @@ rebuild_job = dg.define_asset_job(
         ["raw", "model_outputs"],
         ["raw", "answer_counts"],
         ["judging", "verdicts"],
-    ),
+    )
+    # Part of the step that judges, which this job does without.
+    - dg.AssetSelection.checks(dg.AssetCheckKey(dg.AssetKey(["judging", "verdicts"]), MODEL_COVERAGE)),
     description="Rebuild staging, marts and publication from the existing verdicts. Needs no server.",
 )
 
@@ -115,7 +119,7 @@ def landing_sensor(folder: Path, *, trust_file_times: bool = True) -> dg.SensorD
         "is quiet; starts an evaluation when an ingest found something that has not been evaluated.",
     )
     def look(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-        instance, progress = _instance(context), Progress.parse(context.cursor)
+        instance, progress = sensor_instance(context), Progress.parse(context.cursor)
         ingest, about_ingest = _ingest_what_landed(instance, progress, folder, watch)
         evaluate, about_evaluate = _evaluate_what_was_ingested(instance, progress)
         requests = ingest + evaluate + _launch_again(instance, progress)
@@ -197,7 +201,7 @@ def _launch_again(instance: dg.DagsterInstance, progress: Progress) -> list[dg.R
     description="Fails orphaned runs, whose process is proved dead, for instance after a reboot.",
 )
 def dead_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-    buried = fail_orphaned_runs(_instance(context))
+    buried = fail_orphaned_runs(sensor_instance(context))
     return dg.SkipReason(f"failed: {', '.join(buried)}" if buried else "no unfinished run is proved dead")
 
 
@@ -265,7 +269,8 @@ def is_whole_evaluation(instance: dg.DagsterInstance, run: dg.DagsterRun) -> boo
     return run.job_name == evaluate_job.name and is_whole(instance, run)
 
 
-def _instance(context: dg.SensorEvaluationContext) -> dg.DagsterInstance:
+def sensor_instance(context: dg.SensorEvaluationContext) -> dg.DagsterInstance:
+    """The instance that a tick works on, opened once per process."""
     ref = context.instance_ref
     if ref is None:
         return context.instance

@@ -33,13 +33,13 @@ def contract_checks(contracts: Sequence[Contract]) -> list[dg.AssetChecksDefinit
 def dagster_result(
     result: CheckResult, metadata: Mapping[str, int] | None = None, asset: str | None = None
 ) -> dg.AssetCheckResult:
-    """What Dagster shows of a check: outcome, number of failing rows, and the first of them as a table."""
+    """What Dagster shows of a check: its finding in a sentence, and the first failing rows as a table."""
     return dg.AssetCheckResult(
         asset_key=asset.split(".") if asset else None,
         check_name=result.name if asset else None,
         passed=result.passed,
         severity=dg.AssetCheckSeverity.ERROR if result.blocking else dg.AssetCheckSeverity.WARN,
-        description=None if result.passed else result.description,  # the check's definition says what is checked
+        description=result.sentence,
         metadata={**(metadata or {}), **({} if result.passed else _failing(result))},
     )
 
@@ -74,7 +74,7 @@ def _checks_of(table: str, contracts: Sequence[Contract]) -> dg.AssetChecksDefin
         for outcome in outcomes:
             result = outcome.result
             if not result.passed:
-                context.log.warning(f"check {result.name} of {table} failed: {result.description}")
+                context.log.warning(f"check {result.name} of {table} failed: {result.sentence}")
             yield dagster_result(result, {"rows_checked": outcome.checked}, asset=table)
 
     return check

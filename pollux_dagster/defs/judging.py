@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from difflib import get_close_matches
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import duckdb
@@ -26,8 +26,9 @@ from pollux_dagster.app.resources import (
     ScopeResource,
 )
 from pollux_dagster.core.model_ids import model_partition_key
+from pollux_dagster.core.text import escaped
 from pollux_dagster.core.work import Criterion
-from pollux_dagster.defs.automation import NEW, SCOPE_TAG
+from pollux_dagster.defs.automation import MODEL_COVERAGE, NEW, SCOPE_TAG
 from pollux_dagster.defs.metadata import row_count, rows_table
 from pollux_dagster.defs.partitions import landed_models, model_partitions, one_run, selected_partitions
 from pollux_dagster.judge.server import AddressError, AttachError, ServerError, UnstartableError, said_once
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
     from pollux_dagster.ledger.ledger import Ledger
 
 _NAMED = 5  # criteria in a message
+NAMED_MODELS = 3
 RETRIES = 2  # of the step, when the judge's server is away
 
 
@@ -125,6 +127,15 @@ def requests(
     group_name="judging",
     kinds={"vllm", "parquet", "duckdb"},
     backfill_policy=one_run,
+    check_specs=[
+        dg.AssetCheckSpec(
+            MODEL_COVERAGE,
+            asset=["judging", "verdicts"],
+            partitions_def=model_partitions,
+            description="Every request of this model has a usable verdict. It warns of any that has not; "
+            "coverage_is_sufficient of judging/admission decides what is published.",
+        )
+    ],
     config_schema={},
 )
 def verdicts(
@@ -133,7 +144,7 @@ def verdicts(
     judge: JudgeResource,
     ledger: LedgerResource,
     scope: ScopeResource,
-) -> dg.MaterializeResult[None]:
+) -> Iterator[dg.MaterializeResult[None]]:
     """The judge's verdict on each request: status, score, rationale, tokens. Requested once, kept in the ledger."""
     started = datetime.now(UTC)
     identity = judge.identity()
@@ -172,15 +183,19 @@ def verdicts(
         details |= report.as_json() if report else {"requested": 0}
         record_run(con, context.run.run_id, "judge", started, details)
         keep_records(con, ledger.records)
-        _report_models(context, _verdict_counts(con, identity.judge_id, order.models))
-        return dg.MaterializeResult(
+        chosen = _selected(context, con)
+        counts = _verdict_counts(con, identity.judge_id, order.models if chosen is None else chosen)
+        _report_models(context, counts)
+        yield dg.MaterializeResult(
+            check_results=[_coverage_of_all(counts)],
             metadata={
-                **row_count(con, "judging", "verdicts"),
+                # Of a run for some models, Dagster shows this metadata with each of them.
+                **({} if selected_partitions(context) else row_count(con, "judging", "verdicts")),
                 "judge": identity.judge_name,
-                "requests": order.total,
+                "requests_of_run": order.total,
                 "already_judged": order.cached,
                 **_report_metadata(report),
-            }
+            },
         )
 
 
@@ -211,7 +226,12 @@ def admission(
         for judge_id, model_id, reason in left_out:
             context.log.warning(f"{model_id} is left out of the tables of judge {judge_id}: {reason}")
         return dg.MaterializeResult(
-            metadata={**row_count(con, "judging", "admission"), "left_out": len(left_out)},
+            metadata={
+                **row_count(con, "judging", "admission"),
+                "admitted": _admitted(con),
+                "left_out": len(left_out),
+                "admission": rows_table(con.execute(_ADMISSION).pl()),
+            },
         )
 
 
@@ -251,6 +271,13 @@ def _unasked(con: duckdb.DuckDBPyConnection, scope: ScopeResource, publication: 
     last = Path(publication.sample_path if sample_of(con) else publication.path)
     keep = {*scope.models, *published_models(last)}
     return [model for model in landed_models(con).values() if model not in keep]
+
+
+def _admitted(con: duckdb.DuckDBPyConnection) -> int:
+    (count,) = con.execute(
+        "SELECT count(*) FROM judging.admission SEMI JOIN meta.last_judge USING (judge_id) WHERE is_admitted"
+    ).fetchone() or (0,)
+    return int(count)
 
 
 def _opened(ledger: LedgerResource, context: dg.AssetExecutionContext) -> "Ledger":
@@ -311,19 +338,60 @@ def _selected(context: dg.AssetExecutionContext, con: duckdb.DuckDBPyConnection)
 
 
 def _report_models(context: dg.AssetExecutionContext, models_of_run: "pl.DataFrame") -> None:
-    """Report one materialization of judging/verdicts per row, whose columns besides model_id are its figures."""
+    """Report one materialization of judging/verdicts per row, whose columns besides model_id are its figures, and one
+    evaluation of the check of its coverage.
+    """
     selected = selected_partitions(context)
     for row in models_of_run.iter_rows(named=True):
         partition = model_partition_key(row["model_id"])
+        if not context.has_partition_key:  # else the result of the whole run is that of the partition
+            context.log_event(_coverage_of(row, partition))
         if partition in selected:  # Dagster reports these itself
             context.add_asset_metadata(row, partition_key=partition)
         else:
             context.log_event(dg.AssetMaterialization(["judging", "verdicts"], partition=partition, metadata=row))
 
 
+def _coverage_of_all(counts: "pl.DataFrame") -> dg.AssetCheckResult:
+    """The check MODEL_COVERAGE of the models of a run, which Dagster counts to no partition unless the run has one."""
+    rows = counts.to_dicts()
+    failed = [row for row in rows if row["usable"] < row["requests"]]
+    found = "; ".join(f"{escaped(row['model_id'])}: {_coverage(row)}" for row in failed[:NAMED_MODELS])
+    more = f"; and {len(failed) - NAMED_MODELS} more" if len(failed) > NAMED_MODELS else ""
+    return dg.AssetCheckResult(
+        check_name=MODEL_COVERAGE,
+        passed=not failed,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=found + more if failed else f"every request of {len(rows)} models has a usable verdict",
+        metadata={"models": rows_table(counts.sort("coverage", "model_id"))},
+    )
+
+
+def _coverage_of(row: dict[str, Any], partition: str) -> dg.AssetCheckEvaluation:
+    """The same of one model, as an event of its partition."""
+    return dg.AssetCheckEvaluation(
+        asset_key=dg.AssetKey(["judging", "verdicts"]),
+        check_name=MODEL_COVERAGE,
+        partition=partition,
+        passed=row["usable"] == row["requests"],
+        severity=dg.AssetCheckSeverity.WARN,
+        blocking=False,
+        description=_coverage(row),
+        metadata={"coverage": float(row["coverage"]), "unusable": row["requests"] - row["usable"]},
+    )
+
+
+def _coverage(row: dict[str, Any]) -> str:
+    usable = f"{row['usable']} of {row['requests']} verdicts are usable"
+    if row["usable"] == row["requests"]:
+        return usable
+    return f"{usable}; without one: {escaped(row['failures'] or 'under an undecided gate')}"
+
+
 def _verdict_counts(con: duckdb.DuckDBPyConnection, judge_id: str, model_ids: Sequence[str]) -> "pl.DataFrame":
     return con.execute(
-        'SELECT model_id, verdicts AS "dagster/row_count", requests, usable, coverage FROM judging.coverage '
+        'SELECT model_id, verdicts AS "dagster/row_count", requests, usable, coverage, failures '
+        "FROM judging.coverage LEFT JOIN judging.model_failures USING (judge_id, model_id) "
         "WHERE judge_id = ? AND list_contains(?::VARCHAR[], model_id) ORDER BY ALL",
         [judge_id, list(model_ids)],
     ).pl()
@@ -396,3 +464,9 @@ def _report_metadata(report: "EvaluationReport | None") -> dict[str, dg.Metadata
         "retries": report.retries,
         "server_restarts": report.restarts,
     }
+
+
+_ADMISSION = """
+SELECT model_id, is_admitted, requests, usable, coverage, reason FROM judging.admission
+SEMI JOIN meta.last_judge USING (judge_id) ORDER BY is_admitted, coverage, model_id
+"""

@@ -93,6 +93,7 @@ def model_outputs(
                 if key not in ids:
                     context.log.warning(f"model {key!r} no longer has answers in {landing.path}")
                 context.add_asset_metadata(_answers(con, ids.get(key, key)), partition_key=key)
+            return dg.MaterializeResult()
         return dg.MaterializeResult(metadata=row_count(con, "raw", "model_outputs"))
 
 

@@ -1,18 +1,21 @@
 """The executor of runs: one process per run, one run per home at a time, and a liveness file to detect orphaned runs.
 
-A run that fails leaves the last good publication in place and records its cause in it.
+What came of a run is recorded when it ends. One that fails leaves the last good publication in place and records its
+cause in it.
 """
 
 from __future__ import annotations
 
 import atexit
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import dagster as dg
-from dagster import DagsterEvent, DagsterEventType, Executor
+from dagster import DagsterEvent, Executor
 
 from pollux_dagster.runs.dagster_internals.execution import (
+    EngineEventData,
     ExecutionPlan,
     InProcessExecutor,
     PlanOrchestrationContext,
@@ -23,30 +26,57 @@ from pollux_dagster.runs.instance import keep_files_private, liveness_folder
 from pollux_dagster.runs.instance_owner import claim_instance
 from pollux_dagster.runs.interruption import no_interruption_lost
 from pollux_dagster.runs.liveness import announce, withdraw
-from pollux_dagster.runs.terminal import cause, with_plain_lines
+from pollux_dagster.runs.metrics import write_metrics
+from pollux_dagster.runs.outcome import FAILED_TAG, Outcome
+from pollux_dagster.runs.terminal import with_plain_lines
 from pollux_dagster.warehouse.publish import mark_stale
 
 
-def home_executor(home: Path, published: Path) -> dg.ExecutorDefinition:
-    """The executor of every run of `home`, whose publication is `published`.
+@dataclass(frozen=True, slots=True)
+class Conclusion:
+    """Where the end of a run is recorded besides Dagster: the publication and the file of metrics."""
+
+    published: Path
+    metrics: Path
+
+
+def home_executor(home: Path, at: Conclusion) -> dg.ExecutorDefinition:
+    """The executor of every run of `home`.
 
     One process per run: the warehouse has one writer at a time, so a process per step would only pay for imports. A run
     of another home's instance fails (`instance_owner.ForeignInstanceError`).
     """
 
     def create(_: dg.InitExecutorContext) -> Executor:
-        return _HomeExecutor(InProcessExecutor(retries=RetryMode.ENABLED), home, published)
+        return _HomeExecutor(InProcessExecutor(retries=RetryMode.ENABLED), home, at)
 
     # Dagster's own config schema would let a run's config name a file to create.
     return dg.ExecutorDefinition(name="in_process_alone_in_home", config_schema={}, executor_creation_fn=create)
 
 
-def note_failure(published: Path, run_id: str, events: Iterable[DagsterEvent]) -> list[str]:
-    """Record in the publication why this run did not renew it, if the run has failed; returns the causes."""
-    reasons = list(dict.fromkeys(reason for event in events if (reason := _reason(event))))
-    if reasons:
-        mark_stale(published, reason="; ".join(reasons), run_id=run_id)
-    return reasons
+def conclude(instance: dg.DagsterInstance, run_id: str, events: Iterable[DagsterEvent], at: Conclusion) -> list[str]:
+    """Record what came of a run: on its page, in its tags, in the metrics, and in the publication where the run failed
+    to renew it. Returns the causes of a failure.
+
+    Only what concerns the publication may fail the run; the rest is reported and left.
+    """
+    outcome = Outcome.of(events)
+    if outcome.causes:
+        mark_stale(at.published, reason="; ".join(outcome.causes), run_id=run_id)
+    record = instance.get_run_record_by_id(run_id)
+    if record is None:
+        return outcome.causes
+    run = record.dagster_run
+    if tags := outcome.tags():
+        instance.add_run_tags(run_id, tags)
+    if shown := outcome.metadata():
+        message = f"failed: {outcome.tags()[FAILED_TAG]}" if outcome.causes else f"done: {outcome.line}"
+        instance.report_engine_event(message, run, EngineEventData(metadata=shown))
+    try:
+        write_metrics(at.metrics, run.job_name, outcome, started=record.start_time)
+    except (OSError, ValueError) as error:
+        instance.report_engine_event(f"the metrics were not written to {at.metrics}: {error}", run)
+    return outcome.causes
 
 
 class _HomeExecutor(Executor):
@@ -55,10 +85,10 @@ class _HomeExecutor(Executor):
     The process keeps the run's liveness file locked until it ends.
     """
 
-    def __init__(self, inner: Executor, home: Path, published: Path) -> None:
+    def __init__(self, inner: Executor, home: Path, at: Conclusion) -> None:
         self._inner = inner
         self._home = home
-        self._published = published
+        self._at = at
 
     @property
     def retries(self) -> RetryMode:
@@ -74,10 +104,9 @@ class _HomeExecutor(Executor):
         with no_interruption_lost(), only_run(self._home, plan_context.log.info):
             plan_context.instance.add_run_tags(run_id, {BEGUN_TAG: "yes"})
             for event in self._inner.execute(_printing_plain_lines(plan_context), execution_plan):
-                if _reason(event):
-                    events.append(event)
+                events.append(event)
                 yield event
-            note_failure(self._published, run_id, events)
+            conclude(plan_context.instance, run_id, events, self._at)
 
 
 def _printing_plain_lines(plan_context: PlanOrchestrationContext) -> PlanOrchestrationContext:
@@ -90,20 +119,3 @@ def _printing_plain_lines(plan_context: PlanOrchestrationContext) -> PlanOrchest
         output_capture=plan_context.output_capture,
         resume_from_failure=plan_context.resume_from_failure,
     )
-
-
-def _reason(event: DagsterEvent) -> str:
-    """The cause in one line, where the event reports a failed blocking check or step; "" otherwise."""
-    if event.event_type is DagsterEventType.ASSET_CHECK_EVALUATION:
-        check = event.asset_check_evaluation_data
-        if not check.passed and check.blocking:
-            return f"{check.check_name} of {'.'.join(check.asset_key.path)} failed: {check.description}"
-    # The step of a failed check fails too, with a less specific message.
-    elif event.is_step_failure and not _is_failed_check(event):
-        return f"{event.step_key}: {cause(event.step_failure_data.error)}"
-    return ""
-
-
-def _is_failed_check(event: DagsterEvent) -> bool:
-    error = event.step_failure_data.error
-    return error is not None and error.cls_name == "DagsterAssetCheckFailedError"

@@ -22,6 +22,7 @@ from pollux_dagster.runs.dagster_internals.web_server import (
 from pollux_dagster.settings import Settings
 from pollux_dagster.ui.access import Access, access_for
 from pollux_dagster.ui.guard import Guard
+from pollux_dagster.ui.report_page import with_report
 
 STATEMENT_TIMEOUT_MS, POOL_RECYCLE_S, POOL_OVERFLOW = 15_000, 3_600, 20  # as in `dagster-webserver`
 
@@ -67,7 +68,8 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--code-server", required=True)
     parser.add_argument("--ready", type=int, help="A descriptor to write to once it answers")
     options = parser.parse_args(arguments)
-    access = access_for(Settings.from_environment(), options.host, options.port)
+    settings = Settings.from_environment()
+    access = access_for(settings, options.host, options.port)
     _wait_for_code_server(options.code_server)
     with dg.DagsterInstance.get() as instance:
         instance.optimize_for_webserver(STATEMENT_TIMEOUT_MS, POOL_RECYCLE_S, POOL_OVERFLOW)
@@ -75,7 +77,7 @@ def main(arguments: list[str]) -> None:
         with WorkspaceProcessContext(instance, version=__version__, workspace_load_target=target) as context:
             app = create_app_from_workspace_process_context(context, live_data_poll_rate=2_000)
             config = uvicorn.Config(
-                Guard(app, access),
+                Guard(with_report(app, settings.published.with_name("report.html")), access),
                 host=options.host,
                 port=options.port,
                 log_level="warning",

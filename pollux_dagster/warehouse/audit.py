@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import duckdb
 
-from pollux_dagster.warehouse.checks import MAX_SAMPLE_ROWS, CheckResult
-from pollux_dagster.warehouse.contracts import Contract, Expectation
+from pollux_dagster.warehouse.checks import MAX_SAMPLE_ROWS, CheckResult, found
+from pollux_dagster.warehouse.contracts import NO_ROWS, Contract, Expectation
 from pollux_dagster.warehouse.gate import contract_state, latest_result
 
 if TYPE_CHECKING:
@@ -44,10 +44,10 @@ def audit(con: duckdb.DuckDBPyConnection, contract: Contract) -> Audit:
     last = latest_result(con, contract)
     if last is not None and last.passed and last.state == state:
         (checked,) = con.sql(f"SELECT count(*) FROM ({contract.query})").fetchone() or (0,)  # noqa: S608 - ours
-        return Audit(_result(contract, state), checked)
+        return Audit(_result(contract, state, checked), checked)
     frame = con.sql(contract.query).df()
     failing: set[int] = set()
-    reasons: list[str] = []
+    is_kept = True
     for name, result, message in _validate(frame, contract.expectations):
         if message:
             raise RuntimeError(f"check {contract.name} of {contract.table}: {name} could not be evaluated: {message}")
@@ -55,11 +55,11 @@ def audit(con: duckdb.DuckDBPyConnection, contract: Contract) -> Audit:
             continue
         rows = result.get("unexpected_index_list")
         failing.update(rows if isinstance(rows, list) else range(len(frame)))
-        reasons.append(f"{name}: {result.get('unexpected_count', result.get('observed_value'))} of {len(frame)} rows")
+        is_kept = False
     import polars as pl
 
     sample = pl.from_pandas(frame.iloc[sorted(failing)[:MAX_SAMPLE_ROWS]]).to_dicts()
-    return Audit(_result(contract, state, reasons, len(failing), sample), checked=len(frame))
+    return Audit(_result(contract, state, len(frame), is_kept, len(failing), sample), checked=len(frame))
 
 
 def not_run(con: duckdb.DuckDBPyConnection, contract: Contract, error: Exception) -> Audit:
@@ -68,24 +68,29 @@ def not_run(con: duckdb.DuckDBPyConnection, contract: Contract, error: Exception
         state = contract_state(con, contract)
     except duckdb.Error:  # the query itself is what cannot be run
         state = None
-    return Audit(_result(contract, state, [f"it could not be run: {error}"]), checked=0)
+    return Audit(replace(_result(contract, state, 0, passed=False), finding=f"it could not be run: {error}"), checked=0)
 
 
 def _result(
     contract: Contract,
     state: str | None,
-    reasons: Sequence[str] = (),
+    checked: int,
+    passed: bool = True,
     failing_rows: int = 0,
     sample: Sequence[dict[str, Any]] = (),
 ) -> CheckResult:
+    # Of a query for rows that must not be there, all are wrong: how many there are of how many says nothing.
+    of = None if contract.expectations == NO_ROWS and not passed else checked
+    finding = found(failing_rows, of, sample, contract.finding)
     return CheckResult(
         name=contract.name,
-        description="; ".join([contract.description, *reasons]),
+        description=contract.description,
         severity="error" if contract.blocking else "warn",
-        passed=not reasons,
+        passed=passed,
         failing_rows=failing_rows,
         sample=tuple(sample),
         state=state,
+        finding=finding,
     )
 
 

@@ -5,23 +5,26 @@ The caller decides whether a failed check stops anything; here it is only measur
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import duckdb
 import orjson
 
+from pollux_dagster.core.text import escaped, shortened
 from pollux_dagster.warehouse.sql_header import SqlCheck
 
 MAX_SAMPLE_ROWS = 20
+NAMED_ROWS, NAMED_COLUMNS, LONGEST_FINDING = 3, 4, 200
 
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
     """`failing_rows` counts all rows that violate the invariant; `sample` holds at most 20 of them.
 
-    `state` is the fingerprint of the checked rows, None where the check is run again before anything depends on it.
+    `description` says what is expected, `finding` what was found, in a sentence each. `state` is the fingerprint of the
+    checked rows, None where the check is run again before anything depends on it.
     """
 
     name: str
@@ -31,10 +34,42 @@ class CheckResult:
     failing_rows: int
     sample: tuple[dict[str, Any], ...]
     state: str | None = None
+    finding: str = ""
 
     @property
     def blocking(self) -> bool:
         return self.severity == "error"
+
+    @property
+    def sentence(self) -> str:
+        """What was found and, where that is not as expected, what was expected."""
+        return self.finding if self.passed else f"{self.finding}. {self.description}"
+
+
+def found(count: int, checked: int | None, sample: Sequence[Mapping[str, Any]], template: str = "") -> str:
+    """What a check found, in a sentence: how many rows of `checked`, and the first three of them.
+
+    `template` says what is wrong with one row, with its columns in braces; without one, the row's first columns are
+    named. Values come from outside: they are escaped and shortened.
+    """
+    if not count:
+        return "as expected" if checked is None else f"{checked} {_rows(checked)} checked, as expected"
+    told = [shortened(escaped(_of_row(row, template)), LONGEST_FINDING) for row in sample[:NAMED_ROWS]]
+    named = "; ".join(told) + (f"; and {count - len(told)} more" if told and count > len(told) else "")
+    if template:
+        return named
+    of = "" if checked in (None, count) else f" of {checked}"
+    return f"{count}{of} {_rows(count)}: {named}"
+
+
+def _of_row(row: Mapping[str, Any], template: str) -> str:
+    if template:
+        return template.format_map(row)
+    return ", ".join(f"{name} {value}" for name, value in list(row.items())[:NAMED_COLUMNS])
+
+
+def _rows(count: int) -> str:
+    return "row" if count == 1 else "rows"
 
 
 def run_check(con: duckdb.DuckDBPyConnection, check: SqlCheck) -> CheckResult:
@@ -42,7 +77,8 @@ def run_check(con: duckdb.DuckDBPyConnection, check: SqlCheck) -> CheckResult:
     failing = con.sql(check.sql)
     (count,) = failing.count("*").fetchone() or (0,)
     sample = tuple(failing.limit(MAX_SAMPLE_ROWS).pl().to_dicts()) if count else ()
-    return CheckResult(check.name, check.description, check.severity, count == 0, count, sample)
+    finding = found(count, None, sample)
+    return CheckResult(check.name, check.description, check.severity, count == 0, count, sample, finding=finding)
 
 
 def record_check_results(
@@ -63,7 +99,7 @@ def record_check_results(
             [result.blocking for result in results],
             [result.passed for result in results],
             [result.failing_rows for result in results],
-            [result.description for result in results],
+            [result.description if result.passed else result.sentence for result in results],
             [orjson.dumps(result.sample, default=str).decode() for result in results],
             [result.state for result in results],
             len(results) + 1,

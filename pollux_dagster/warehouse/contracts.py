@@ -18,15 +18,21 @@ Expectation = tuple[str, Mapping[str, Any]]
 
 # Models that are left out do not count here: judging.admission names them, and they have a check of their own.
 _COVERAGE = """
-    SELECT judge_id, model_id, requests, verdicts, usable, coverage.coverage FROM judging.coverage AS coverage
-    ANTI JOIN (SELECT judge_id, model_id FROM judging.admission WHERE NOT is_admitted) USING (judge_id, model_id)
-    WHERE {judges} ORDER BY coverage, model_id
+    SELECT coverage.judge_id, coverage.model_id, requests, verdicts, usable, coverage.coverage,
+           requests - usable AS unusable, coalesce(failures, 'none of them failed, their gates did') AS failures
+    FROM judging.coverage AS coverage
+    ANTI JOIN (SELECT judge_id, model_id FROM judging.admission WHERE NOT is_admitted) AS left_out
+        ON left_out.judge_id = coverage.judge_id AND left_out.model_id = coverage.model_id
+    LEFT JOIN judging.model_failures AS failures
+        ON failures.judge_id = coverage.judge_id AND failures.model_id = coverage.model_id
+    WHERE {judges} ORDER BY coverage.coverage, coverage.model_id
 """
+_UNUSABLE = "{model_id}: {unusable} of {requests} verdicts unusable ({failures})"
 _LAST_JUDGE = _COVERAGE.format(
-    judges="judge_id IN (SELECT judge_id FROM meta.last_judge) OR NOT EXISTS (FROM meta.last_judge)"
+    judges="coverage.judge_id IN (SELECT judge_id FROM meta.last_judge) OR NOT EXISTS (FROM meta.last_judge)"
 )
 _OTHER_JUDGES = _COVERAGE.format(
-    judges="judge_id NOT IN (SELECT judge_id FROM meta.last_judge) AND EXISTS (FROM meta.last_judge)"
+    judges="coverage.judge_id NOT IN (SELECT judge_id FROM meta.last_judge) AND EXISTS (FROM meta.last_judge)"
 )
 
 NO_ROWS: tuple[Expectation, ...] = (("expect_table_row_count_to_equal", {"value": 0}),)
@@ -43,7 +49,8 @@ class Contract:
     """One check of one table ("schema.table").
 
     `query` selects the checked columns, those that identify a row first. When a blocking contract fails, everything
-    downstream is stopped; one that does not block warns.
+    downstream is stopped; one that does not block warns. `finding` says what is wrong with a row, with its columns in
+    braces; where it is empty, the first columns are named with their values.
     """
 
     table: str
@@ -52,6 +59,7 @@ class Contract:
     query: str
     expectations: tuple[Expectation, ...]
     blocking: bool = True
+    finding: str = ""
 
     @property
     def other_tables(self) -> tuple[str, ...]:
@@ -120,6 +128,7 @@ def few_rows_are_rejected(maximum_rejected_share: float, *, leave_out_failing: b
         "are in raw.rejected_rows.",
         _REJECTED.format(whose="r.model_id IS NULL" if leave_out_failing else "TRUE"),
         (("expect_column_values_to_be_between", {"column": "share", "max_value": maximum_rejected_share}),),
+        finding="{file_path}: {rejected} of {file_rows} rows ({reason})",
     )
 
 
@@ -132,6 +141,7 @@ _EVERY_ROW_IS_USED = Contract(
     "WHERE is_counted OR reason IN ('empty_file', 'unknown_format', 'compressed') ORDER BY ALL",
     NO_ROWS,
     blocking=False,
+    finding="{file_path}: {rejected} of {file_rows} rows ({reason})",
 )
 
 
@@ -233,6 +243,7 @@ _ANSWERS: tuple[Contract, ...] = (
         "SELECT file_path, row_number, kind, detail FROM raw.notes ORDER BY ALL",
         NO_ROWS,
         blocking=False,
+        finding="{file_path}: {detail}",
     ),
     Contract(
         "raw.answer_counts",
@@ -313,6 +324,7 @@ _VERDICTS: tuple[Contract, ...] = (
         """,
         (("expect_column_values_to_be_between", {"column": "share", "max_value": 0.01}),),
         blocking=False,
+        finding="{status} {verdicts} ({share:.1%} of the judge's verdicts)",
     ),
 )
 
@@ -327,6 +339,7 @@ def _admission(minimum_coverage: float) -> tuple[Contract, ...]:
             "judging.verdicts has each failure with its reason; the nightly evaluation or `pollux run` retries them.",
             _LAST_JUDGE,
             (("expect_column_values_to_be_between", {"column": "coverage", "min_value": minimum_coverage}),),
+            finding=_UNUSABLE,
         ),
         Contract(
             "judging.admission",
@@ -336,6 +349,7 @@ def _admission(minimum_coverage: float) -> tuple[Contract, ...]:
             _OTHER_JUDGES,
             (("expect_column_values_to_be_between", {"column": "coverage", "min_value": minimum_coverage}),),
             blocking=False,
+            finding=_UNUSABLE,
         ),
         Contract(
             "judging.admission",
@@ -345,6 +359,7 @@ def _admission(minimum_coverage: float) -> tuple[Contract, ...]:
             "SELECT judge_id, model_id, reason FROM judging.admission WHERE NOT is_admitted ORDER BY ALL",
             NO_ROWS,
             blocking=False,
+            finding="{model_id}: {reason}",
         ),
     )
 
@@ -421,5 +436,6 @@ _MARTS: tuple[Contract, ...] = (
         """,
         NO_ROWS,
         blocking=False,
+        finding="{model_id} lacks {missing_instructions} instructions",
     ),
 )

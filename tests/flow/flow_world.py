@@ -11,7 +11,7 @@ import dagster as dg
 import duckdb
 
 from pollux_dagster.definitions import build_defs
-from pollux_dagster.runs.executor import note_failure
+from pollux_dagster.runs.executor import Conclusion, conclude
 from pollux_dagster.runs.instance import open_instance
 from pollux_dagster.settings import Settings
 from tests.fakes.instant_judge import MODEL
@@ -62,7 +62,7 @@ def execute(
 ) -> bool:
     """Run a job in this process, whole or of some assets only ("schema/name"); whether it succeeded.
 
-    Dagster leaves the executor out of such runs, so what ours notes of a failure is noted here.
+    Dagster leaves the executor out of such runs, so what ours records of a run's end is recorded here.
     """
     with open_instance(settings.dagster_home) as instance:
         selection = [dg.AssetKey(asset.split("/")) for asset in assets] if assets else None
@@ -71,7 +71,7 @@ def execute(
             .resolve_job_def(job)
             .execute_in_process(instance=instance, asset_selection=selection, tags=tags, raise_on_error=False)
         )
-        note_failure(settings.published, result.run_id, result.all_events)
+        conclude(instance, result.run_id, result.all_events, Conclusion(settings.published, settings.metrics))
         return result.success
 
 

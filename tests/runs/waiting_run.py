@@ -9,7 +9,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from pollux_dagster.runs.executor import home_executor
+from pollux_dagster.runs.executor import Conclusion, home_executor
 from pollux_dagster.runs.instance import open_instance
 
 
@@ -22,7 +22,9 @@ def waiting_job() -> dg.JobDefinition:
         while not file.exists():
             time.sleep(0.02)
 
-    @dg.job(executor_def=home_executor(home, home / "published" / "pollux.duckdb"))
+    at = Conclusion(home / "published" / "pollux.duckdb", home / "metrics" / "pollux.prom")
+
+    @dg.job(executor_def=home_executor(home, at))
     def waiting() -> None:
         wait()
 

@@ -2,6 +2,9 @@
 
 # Custom executors are possible but not documented: issue 2830. Ours wraps the built-in in-process executor and needs
 # the types of `Executor.execute`'s arguments.
+# What a run's page shows of an event of our own, with labels and values: `DagsterInstance.report_engine_event` is
+# public, the type of its argument is not.
+from dagster._core.events import EngineEventData
 from dagster._core.execution.context.system import PlanOrchestrationContext
 from dagster._core.execution.plan.plan import ExecutionPlan
 from dagster._core.execution.retries import RetryMode
@@ -17,6 +20,7 @@ __all__ = [
     "ASSET_PARTITION_RANGE_START_TAG",
     "PARTITION_NAME_TAG",
     "WILL_RETRY_TAG",
+    "EngineEventData",
     "ExecutionPlan",
     "InProcessExecutor",
     "InstanceRef",

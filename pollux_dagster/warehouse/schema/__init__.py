@@ -19,7 +19,7 @@ _FOLDER = Path(__file__).parent
 _FILES = ("landing.sql", "raw.sql", "judging.sql", "golden.sql", "exam.sql", "meta.sql", "statistics.sql")
 
 
-VIEWS = ("judging.judgeable", "judging.selected", "judging.coverage")
+VIEWS = ("judging.judgeable", "judging.selected", "judging.coverage", "judging.model_failures")
 """Views that no step builds: the tables they read are written by steps."""
 
 

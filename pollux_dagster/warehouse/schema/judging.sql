@@ -65,6 +65,14 @@ SELECT judge_id, model_id, count(*) AS requests, count(score) AS verdicts,
        count(score) FILTER (WHERE is_gate OR coalesce(tripped, FALSE) OR NOT coalesce(undecided, FALSE)) AS usable,
        usable / count(*) AS coverage
 FROM asked GROUP BY judge_id, model_id;
+-- How many of each model's requests have no score, by the status of their verdict: "missing 2, off_scale 14".
+CREATE OR REPLACE VIEW judging.model_failures AS
+SELECT judge_id, model_id, string_agg(status || ' ' || n, ', ' ORDER BY n DESC, status) AS failures
+FROM (
+    SELECT requests.judge_id, requests.model_id, coalesce(verdicts.status, 'missing') AS status, count(*) AS n
+    FROM judging.requests AS requests LEFT JOIN judging.verdicts AS verdicts USING (verdict_key)
+    WHERE verdicts.score IS NULL GROUP BY ALL
+) AS failed GROUP BY judge_id, model_id;
 -- Which models the tables include, decided after each judging: warehouse/admission.py.
 CREATE TABLE IF NOT EXISTS judging.admission (
     judge_id VARCHAR NOT NULL, model_id VARCHAR NOT NULL, requests BIGINT NOT NULL, usable BIGINT NOT NULL,

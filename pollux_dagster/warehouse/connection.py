@@ -25,7 +25,7 @@ _LEAST_MB = 600  # with it, a run of 134,000 requests was no slower than with 2 
 _LEAST_MB_A_THREAD = 125  # DuckDB's documentation, "Environment": the minimum
 
 
-def _memory_limit() -> str:
+def memory_limit() -> str:
     """What DuckDB may use: the judge's server needs the memory more, and what is beyond spills to a folder beside the
     file, `<file>.tmp`. DuckDB has a thread a processor, and each needs some. Never more than half of the machine.
     """
@@ -33,7 +33,7 @@ def _memory_limit() -> str:
     return f"{min(max(_LEAST_MB, _LEAST_MB_A_THREAD * (os.cpu_count() or 1)), machine_mb // 2)}MB"
 
 
-DEFAULT_SETTINGS: Mapping[str, str | int] = {"memory_limit": _memory_limit()}
+DEFAULT_SETTINGS: Mapping[str, str] = {"memory_limit": memory_limit()}
 
 _SET_ASIDE_AT = "%Y%m%dT%H%M%SZ"
 _LOCK_HELD = "Could not set lock on file"

@@ -35,7 +35,17 @@ def modules() -> Iterator[tuple[Path, ast.Module]]:
 
 def test_no_metadata_is_markdown_or_a_link() -> None:
     for path, tree in modules():
+        calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+        of_constants = [
+            call.func
+            for call in calls
+            if call.args
+            and not call.keywords
+            and all(isinstance(arg, ast.Name) and arg.id.isupper() for arg in call.args)
+        ]
         for node in ast.walk(tree):
+            if node in of_constants:
+                continue  # such as the address of the report: nothing in it comes from outside
             name = node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
             owner = node.value if isinstance(node, ast.Attribute) else None
             owned = isinstance(owner, ast.Attribute | ast.Name) and "MetadataValue" in ast.unparse(owner)

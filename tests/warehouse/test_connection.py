@@ -11,7 +11,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from pollux_dagster.warehouse import duckdb_resource
+from pollux_dagster.warehouse import connection, duckdb_resource
 from pollux_dagster.warehouse.connection import (
     WarehouseCorruptError,
     WarehouseLockedError,
@@ -106,7 +106,18 @@ def test_what_does_not_fit_in_memory_spills_beside_the_file(tmp_path: Path) -> N
             "SELECT current_setting('temp_directory'), current_setting('memory_limit')"
         ).fetchone() or ("", "")
     assert Path(spill) == Path(f"{path}.tmp")
-    assert limit == "1.8 GiB"
+    assert limit == f"{int(connection.DEFAULT_SETTINGS['memory_limit'][:-2]) * 10**6 / 2**20:.1f} MiB"
+
+
+@pytest.mark.parametrize(
+    ("processors", "machine_mb", "limit"), [(2, 16_000, 600), (16, 64_000, 2_000), (8, 1_024, 512)]
+)
+def test_the_limit_of_memory_grows_with_processors_and_is_at_most_half_of_the_machine(
+    processors: int, machine_mb: int, limit: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: processors)
+    monkeypatch.setattr(os, "sysconf", {"SC_PAGE_SIZE": 4_000, "SC_PHYS_PAGES": machine_mb * 250}.__getitem__)
+    assert connection.memory_limit() == f"{limit}MB"
 
 
 def test_a_setting_duckdb_does_not_know_closes_the_file_again(tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ def test_the_guide_lists_every_table_and_each_example_runs(reader: duckdb.DuckDB
 
 def test_no_words_are_about_what_is_not_published(reader: duckdb.DuckDBPyConnection, models: list[SqlModel]) -> None:
     there = {table for (table,) in reader.sql("SELECT table_name FROM tables").fetchall()}
-    assert set(words_of(models)) == there
+    assert set(words_of(models)) == there | {"judging.requests"}, "the requests' columns are only shown by Dagster"
 
 
 def test_a_publication_that_was_marked_as_stale_is_still_described(published: Path, tmp_path: Path) -> None:

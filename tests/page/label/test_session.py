@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -65,7 +66,18 @@ def test_a_score_is_a_row_of_human_scores_with_its_probability(place: Place) -> 
     files = Files(place.landing)
     files.read()
     assert files.formats["labels/anna.jsonl"].name == "human_scores"
-    assert (place.landing / "labels" / "anna.jsonl").stat().st_mode & 0o044, "another user's run may read it"
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600)])
+def test_who_may_read_the_scores_is_what_the_umask_says(place: Place, umask: int, mode: int) -> None:
+    before = os.umask(umask)
+    try:
+        session = place.session(draw=place.draw(Wanted("uniform", answers=6)))
+        pair = asked(session)
+        session.score(pair, session.criterion(pair).levels[0])
+    finally:
+        os.umask(before)
+    assert (place.landing / "labels" / "anna.jsonl").stat().st_mode & 0o777 == mode
 
 
 def test_the_next_session_goes_on_where_the_last_was_killed(place: Place) -> None:

@@ -97,7 +97,7 @@ def _settings_dependent(settings: Settings, resource_overrides: Mapping[str, obj
         ],
         resources={**{key: fixed(value) for key, value in resources.items()}, "io_manager": no_io_manager},
         executor=home_executor(
-            settings.home, Conclusion(settings.sample if scope.limit else settings.published, settings.metrics)
+            settings.home, Conclusion(settings.published if scope.is_whole else None, settings.metrics)
         ),
         loggers={"console": terminal_logger},
     )

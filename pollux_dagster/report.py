@@ -375,9 +375,11 @@ def print_rows(console: Console, title: str, columns: Sequence[str], rows: Seque
         padding=(0, 1, 0, 0),
     )
     of_headings = [max(map(cell_len, heading.split("\n"))) for heading in headings]
-    if narrowest > console.width:
-        least = list(map(max, least, of_headings))
-        console = Console(file=console.file, width=max(sum(least) + 2 * len(columns), WIDE), force_terminal=False)
+    with_headings = list(map(max, least, of_headings))
+    if not console.is_terminal:
+        least = with_headings
+        room = max(sum(least) + 2 * len(columns), console.width)
+        console = Console(file=console.file, width=room, force_terminal=False)
     widths = list(map(max, longest, of_headings))
     for floor in (list(map(max, least, of_headings)), least):
         widths = _narrowed(widths, floor, console.width - 2 * len(columns) + 1)

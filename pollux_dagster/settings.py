@@ -39,6 +39,9 @@ _FOLDERS = ("POLLUX_LANDING", "POLLUX_HOME")
 _SECRET_IN_URL = re.compile(r"(\w+://(?=[^\s/]*@)|\?)[^\s/@]*")
 _SECRET_WORD = re.compile(r"(--\S*(?:key|token|password|secret)\S*?[= ])(?:'[^']*'|\S+)", re.IGNORECASE)
 _PLACE = re.compile(r"\{([A-Za-z_]\w*)\}")
+_COMMANDS = ("POLLUX_NOTIFY_COMMAND", "POLLUX_JUDGE_COMMAND", "POLLUX_JUDGE_ARGUMENTS")
+_HARMLESS = re.compile(r"--?[\w-]+(=[\d.]+)?|[\d.]+|\{\w+\}")
+_OPTION = re.compile(r"(--?[\w-]+=|).*", re.DOTALL)
 
 
 class _As(NamedTuple):
@@ -455,15 +458,31 @@ def _require_outside(path: Path, folders: Mapping[str, Path]) -> None:
 def explained(
     environment: Mapping[str, str], flags: Mapping[str, tuple[str, str]] = _NO_FLAGS
 ) -> tuple[tuple[str, Given], ...]:
-    """Every variable in order, with its value and where that comes from. Passwords in addresses and arguments are not
-    shown. Raises ValueError as `Settings.load` does.
+    """Every variable in order, with its value and where that comes from. What may be secret is not shown: passwords in
+    addresses, the path of a webhook, arguments of commands. Raises ValueError as `Settings.load` does.
     """
     given = given_settings(environment, flags)
     values = Settings.of(given).to_environment()
     return tuple(
-        (name, given.get(name, Given("", "default", name))._replace(text=without_secrets(value)))
+        (name, given.get(name, Given("", "default", name))._replace(text=_shown(name, value)))
         for name, value in values.items()
     )
+
+
+def _shown(variable: str, value: str) -> str:
+    if variable in _COMMANDS:
+        return _without_arguments(value)
+    if variable == "POLLUX_NOTIFY_WEBHOOK" and (parts := urlsplit(value)).hostname:
+        return f"{parts.scheme}://{parts.hostname}/***"
+    return without_secrets(value)
+
+
+def _without_arguments(command: str) -> str:
+    """A command's program, and of its arguments the names of options and numbers: any other may be a key."""
+    program, *words = shlex.split(command) or [""]
+    shown = [word if _HARMLESS.fullmatch(word) else _OPTION.sub(r"\1***", word, count=1) for word in words]
+    first = _OPTION.sub(r"\1***", program, count=1) if program.startswith("-") and "=" in program else program
+    return " ".join([first, *shown]).strip()
 
 
 def without_secrets(value: str) -> str:
@@ -512,12 +531,13 @@ def _check_command(engine: str, command: tuple[str, ...]) -> None:
     if bool(command) != (engine == "command"):
         raise ValueError(
             "POLLUX_JUDGE_COMMAND: expected a server's command, with {model}, {host} and {port} in it, together "
-            f"with POLLUX_JUDGE_ENGINE=command and no other engine; got {shlex.join(command)!r} and {engine!r}"
+            "with POLLUX_JUDGE_ENGINE=command and no other engine; got "
+            f"{_without_arguments(shlex.join(command))!r} and {engine!r}"
         )
     if command and "port" not in named:
         raise ValueError(
             "POLLUX_JUDGE_COMMAND: expected {port} in it, the port that is chosen for each start and on which the "
-            f"server must listen; got {shlex.join(command)!r}"
+            f"server must listen; got {_without_arguments(shlex.join(command))!r}"
         )
     if unknown := sorted(named - {"model", "host", "port"}):
         raise ValueError(

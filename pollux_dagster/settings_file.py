@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import stat
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -74,6 +75,11 @@ def find_file(environment: Mapping[str, str], folder: Path) -> Path | None:
         raise ValueError(
             f"{path}: expected a file of this user, because settings name programs to start; it belongs to user "
             f"{min(others)}. If it is to be used all the same, name it with --config or {CONFIG_VARIABLE}"
+        )
+    if path.stat().st_mode & stat.S_IWOTH:
+        raise ValueError(
+            f"{path}: expected a file that only its owner and group may write, because settings name programs to "
+            f"start; anybody may write it: chmod o-w {path}"
         )
     return path
 

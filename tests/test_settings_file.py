@@ -128,14 +128,28 @@ def test_a_process_that_the_settings_are_passed_to_finds_the_same_elsewhere(fold
 
 def test_each_setting_is_explained_and_no_secret_shown(folder: Path) -> None:
     Path("pollux.toml").write_text(
-        'judge_proxy = "http://user:hidden@proxy:1"\n[judge]\narguments = "--api-key hidden"\n'
+        'judge_proxy = "http://user:hidden@proxy:1"\nnotify_webhook = "https://hooks.example/services/hidden"\n'
+        """notify_command = "curl -H 'Authorization: Bearer hidden' https://hidden"\n"""
+        '[judge]\narguments = "--api-key hidden --max-model-len 4096 --hf_token=hidden"\n'
     )
     found = dict(explained({"POLLUX_REPEATS": "2"}, {"POLLUX_HOME": ("h", "--home")}))
     assert found["POLLUX_REPEATS"] == ("2", "variable", "POLLUX_REPEATS")
     assert found["POLLUX_HOME"] == (str(folder / "h"), "flag", "--home")
     assert found["POLLUX_JUDGE_PROXY"] == ("http://***@proxy:1", "file", f"{folder}/pollux.toml, line 1: judge_proxy")
-    assert found["POLLUX_JUDGE_ARGUMENTS"].text == "--api-key ***"
+    assert found["POLLUX_JUDGE_ARGUMENTS"].text == "--api-key *** --max-model-len 4096 --hf_token=***"
+    assert found["POLLUX_NOTIFY_WEBHOOK"].text == "https://hooks.example/***"
+    assert found["POLLUX_NOTIFY_COMMAND"].text == "curl -H *** ***"
     assert found["POLLUX_KEEP_DAYS"].origin == "default"
+    with pytest.raises(ValueError, match="POLLUX_JUDGE_COMMAND") as refused:
+        explained({"POLLUX_JUDGE_COMMAND": "env KEY=hidden vllm"})
+    assert "hidden" not in f"{found}{refused.value}"
+
+
+def test_a_file_that_anybody_may_write_is_refused(folder: Path) -> None:
+    (folder / "pollux.toml").write_text("repeats = 2\n")
+    (folder / "pollux.toml").chmod(0o666)
+    with pytest.raises(ValueError, match="chmod o-w"):
+        explained({})
 
 
 def test_a_new_folder_is_ready_and_is_never_overwritten(folder: Path) -> None:

@@ -62,7 +62,7 @@ def evaluate_landing(
             evaluated = definitions.resolve_job_def("evaluate").execute_in_process(
                 instance=instance, run_id=run_id, run_config=with_plain_lines({}), tags=tags, raise_on_error=False
             )
-        at = Conclusion(settings.sample if scope.limit else settings.published, settings.metrics)
+        at = Conclusion(settings.published if scope.is_whole else None, settings.metrics)
         causes = conclude(instance, evaluated.run_id, evaluated.all_events, at)
         if any(is_interruption(_error_of(event)) for event in evaluated.all_events):
             raise KeyboardInterrupt

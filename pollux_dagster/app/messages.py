@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import smtplib
 import ssl
 import subprocess
@@ -124,17 +125,21 @@ def _post(notify: Notify, message: Message) -> None:
 
 
 def _execute(notify: Notify, message: Message) -> None:
-    done = subprocess.run(
+    with subprocess.Popen(
         notify.command,
-        input=json.dumps(message.as_json(), ensure_ascii=False).encode(),
+        stdin=subprocess.PIPE,
         env={name: os.environ[name] for name in _PASSED_ON if name in os.environ},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        timeout=PATIENCE_S - 1,
-        check=False,
-    )
-    if done.returncode:
-        raise RuntimeError(f"it ended with status {done.returncode}")
+        start_new_session=True,
+    ) as process:
+        try:
+            process.communicate(json.dumps(message.as_json(), ensure_ascii=False).encode(), timeout=PATIENCE_S - 1)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)  # with what it has started
+            raise
+    if process.returncode:
+        raise RuntimeError(f"it ended with status {process.returncode}")
 
 
 def _mail(notify: Notify, message: Message) -> None:

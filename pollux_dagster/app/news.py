@@ -145,8 +145,13 @@ def published_without_news_within(settings: Settings, seconds: float) -> str | N
     return done.stdout.strip() or None
 
 
-def latest_publication(settings: Settings) -> Path:
-    """The publication that the warehouse's tables are for: that of all instructions, or of a sample of them."""
+def publication_of_scope(settings: Settings, scope: Scope) -> Path:
+    """The publication that a run of the scope makes: of a sample where the warehouse's requests are one, else of all.
+
+    A limit that no instruction exceeds makes no sample, and neither does a run that ended before its requests.
+    """
+    if not scope.limit:
+        return settings.published
     try:
         with connect(settings.warehouse, read_only=True, wait_s=0) as con:
             return settings.sample if sample_of(con) else settings.published

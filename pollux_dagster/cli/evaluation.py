@@ -207,7 +207,7 @@ def _is_without_news_as_served(settings: Settings, scope: Scope) -> bool:
 
 def _is_without_news(settings: Settings, scope: Scope) -> bool:
     """Whether nothing is new; then the publication is printed."""
-    from pollux_dagster.app.news import latest_publication, published_without_news, settled_sentences
+    from pollux_dagster.app.news import publication_of_scope, published_without_news, settled_sentences
 
     published_at = published_without_news(settings, scope)
     if published_at is None:
@@ -218,12 +218,12 @@ def _is_without_news(settings: Settings, scope: Scope) -> bool:
     )
     for sentence in settled_sentences(settings):
         typer.echo(sentence)
-    print_published(latest_publication(settings), settings)
+    print_published(publication_of_scope(settings, scope), settings)
     return True
 
 
 def _evaluate_what_is_new(settings: Settings, scope: Scope, *, force: bool, rebuild: bool, ask: bool) -> None:
-    from pollux_dagster.app.news import latest_publication
+    from pollux_dagster.app.news import publication_of_scope
     from pollux_dagster.report import last_check, print_blocked
 
     if not (force or rebuild) and _is_without_news(settings, scope):
@@ -250,7 +250,7 @@ def _evaluate_what_is_new(settings: Settings, scope: Scope, *, force: bool, rebu
         )
     except (NoAnswersError, ForeignInstanceError, WarehouseLockedError) as error:
         fail(str(error))
-    published = latest_publication(settings)
+    published = publication_of_scope(settings, scope)
     is_shown = published.exists()
     if is_shown:
         print_published(published, settings)

@@ -170,11 +170,15 @@ def _serve(
     from pollux_dagster.label.server import LabelServer
     from pollux_dagster.label.session import Session
 
-    lock = filelock.FileLock(settings.label_draws / f"{file_name(annotator)}.lock", timeout=0, mode=0o600)
+    # In the landing folder, where the scores are: several homes may have it. A hidden file is no landing file.
+    lock = filelock.FileLock(settings.landing / f".{file_name(annotator)}.label.lock", timeout=0, mode=0o600)
     try:
         lock.acquire()
     except filelock.Timeout:
-        fail(f"{annotator} is labelling in this home already: use that page, or name another person with --annotator")
+        fail(
+            f"{annotator} is labelling in {settings.landing} already: use that page, or name another person with "
+            "--annotator"
+        )
     with lock:
         session = Session(drawn, items, settings.landing, settings.label_draws, annotator)
         try:

@@ -216,12 +216,14 @@ def admission(
     """One row per judge and model: whether the tables include the model, and the reason where they do not."""
     with warehouse.get_connection() as con:
         warehouse.create_schema(con)
+        unasked, kept = _unasked(con, scope, publication)
         left_out = decide_admission(
             con,
             minimum_coverage=rules.minimum_coverage,
             maximum_rejected_share=rules.maximum_rejected_share,
             leave_out_failing=rules.leave_out_failing,
-            unasked=_unasked(con, scope, publication),
+            unasked=unasked,
+            kept=kept,
         )
         for judge_id, model_id, reason in left_out:
             context.log.warning(f"{model_id} is left out of the tables of judge {judge_id}: {reason}")
@@ -255,22 +257,24 @@ def _require_landed(con: duckdb.DuckDBPyConnection, wanted: Sequence[str]) -> No
     for unknown in (model for model in wanted if model not in landed):
         near = "".join(f"; did you mean {name}?" for name in get_close_matches(unknown, landed, n=1))
         raise dg.Failure(
-            f"--model: expected a model with answers in the landing folder, got {unknown!r}{near} There are "
+            f"--model: expected a model with answers in the landing folder, got {unknown!r}{near or '.'} There are "
             + ", ".join(landed[:10])
             + (f" and {len(landed) - 10} more" if len(landed) > 10 else ""),
             allow_retries=False,
         )
 
 
-def _unasked(con: duckdb.DuckDBPyConnection, scope: ScopeResource, publication: PublicationResource) -> list[str]:
-    """The models that the run does not ask about and that no reader misses if they are left out: those of the last
-    publication stay, so that one of fewer models does not replace it.
+def _unasked(
+    con: duckdb.DuckDBPyConnection, scope: ScopeResource, publication: PublicationResource
+) -> tuple[list[str], list[str]]:
+    """The models that the run does not ask about: those that no reader misses if they are left out, and those of the
+    last publication, which stay, so that one of fewer models does not replace it.
     """
     if not scope.models:
-        return []
-    last = Path(publication.sample_path if sample_of(con) else publication.path)
-    keep = {*scope.models, *published_models(last)}
-    return [model for model in landed_models(con).values() if model not in keep]
+        return [], []
+    published = set(published_models(Path(publication.sample_path if sample_of(con) else publication.path)))
+    unasked = [model for model in landed_models(con).values() if model not in scope.models]
+    return [model for model in unasked if model not in published], [model for model in unasked if model in published]
 
 
 def _admitted(con: duckdb.DuckDBPyConnection) -> int:

@@ -285,6 +285,7 @@ class Sampling(NamedTuple):
     round: str | None = None
 
 
+LEAST_PROBABILITY = 1e-9  # of a draw from a thousand million answers; the inverse of less is no weight
 SAMPLING_FIELDS = ("sampling_probability", "sampling_design", "sampling_round")
 SAMPLING_DESIGNS = ("uniform", "stratified", "informative")
 
@@ -303,8 +304,10 @@ def sampling(fields: Mapping[str, Any]) -> Sampling:
                 f"expected {SAMPLING_FIELDS[0]} and {SAMPLING_FIELDS[1]} together, or no sampling field, got no {name}",
             )
     probability = score(given["sampling_probability"], "sampling_probability")
-    if not 0 < probability <= 1:
-        raise reject_type("sampling_probability", "a number above 0 and at most 1", probability)
+    if not LEAST_PROBABILITY <= probability <= 1:
+        raise reject_type(
+            "sampling_probability", f"a number above 0 and at most 1 (at least {LEAST_PROBABILITY:g})", probability
+        )
     design = label(given, "sampling_design")
     if design not in SAMPLING_DESIGNS:
         raise reject_type("sampling_design", " or ".join(SAMPLING_DESIGNS), given["sampling_design"])

@@ -7,6 +7,7 @@ counts every row of it. A kill leaves the file before or after the score.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -54,12 +55,16 @@ class Label:
 
 
 class Labels:
-    """One person's label files below a landing folder. Not for two processes at once."""
+    """One person's label files below a landing folder. Not for two processes at once; a file that something else has
+    changed is not overwritten.
+    """
 
     def __init__(self, landing: Path, annotator: str) -> None:
         self._landing, self._annotator = landing, annotator
         self._rows: dict[str, list[tuple[Label, str]]] = {}
         """The labels of each data set's file, and each one's line as it is written."""
+        self._texts: dict[str, str] = {}
+        """The text of each file, as it was read or written last."""
 
     def file(self, dataset: str) -> Path:
         """Where labels of this data set are: in a folder `labels` of it, so that ids mean the same there."""
@@ -87,7 +92,7 @@ class Labels:
                 f"expected to be able to read and write {file}: {said}. Labels are kept in the landing folder, where "
                 "`pollux run` reads them: make it writable, or give another with --landing"
             ) from None
-        self._rows[dataset] = list(_rows(dataset, file, text))
+        self._rows[dataset], self._texts[dataset] = list(_rows(dataset, file, text)), text
         return [label for label, _ in self._rows[dataset]]
 
     def add(self, label: Label) -> None:
@@ -102,6 +107,13 @@ class Labels:
 
     def _write(self, dataset: str, rows: list[tuple[Label, str]]) -> None:
         file = self.file(dataset)
+        if (file.read_text(encoding="utf-8") if file.exists() else "") != self._texts[dataset]:
+            raise OSError(
+                errno.EBUSY,
+                "it was changed by something else since this page read it: start `pollux label` again",
+                file,
+            )
+        text = "".join(line + "\n" for _, line in rows)
         if not rows:  # a landing file without rows is refused
             file.unlink(missing_ok=True)
         else:
@@ -109,14 +121,14 @@ class Labels:
             try:
                 # Readable as the umask allows: `pollux run` may be another user's.
                 with draft.open("x", encoding="utf-8", newline="\n") as opened:
-                    opened.writelines(line + "\n" for _, line in rows)
+                    opened.write(text)
                     opened.flush()
                     os.fsync(opened.fileno())
                 draft.replace(file)
             finally:
                 draft.unlink(missing_ok=True)
         sync_to_disk(file.parent)
-        self._rows[dataset] = rows
+        self._rows[dataset], self._texts[dataset] = rows, text
 
 
 def others(landing: Path, dataset: str, annotator: str) -> Iterator[Label]:

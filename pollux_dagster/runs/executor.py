@@ -34,9 +34,12 @@ from pollux_dagster.warehouse.publish import mark_stale
 
 @dataclass(frozen=True, slots=True)
 class Conclusion:
-    """Where the end of a run is recorded besides Dagster: the publication and the file of metrics."""
+    """Where the end of a run is recorded besides Dagster: the publication it was to renew, and the file of metrics.
 
-    published: Path
+    `published` is None for a run of a part: whoever started it sees its end, and the publication is as new as before.
+    """
+
+    published: Path | None
     metrics: Path
 
 
@@ -61,7 +64,7 @@ def conclude(instance: dg.DagsterInstance, run_id: str, events: Iterable[Dagster
     Only what concerns the publication may fail the run; the rest is reported and left.
     """
     outcome = Outcome.of(events)
-    if outcome.causes:
+    if outcome.causes and at.published is not None:
         mark_stale(at.published, reason="; ".join(outcome.causes), run_id=run_id)
     record = instance.get_run_record_by_id(run_id)
     if record is None:

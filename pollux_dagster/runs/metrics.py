@@ -101,7 +101,11 @@ def _exposed(samples: Samples) -> str:
 
     registry = CollectorRegistry()
     gauges: dict[str, Gauge] = {}
+    # An earlier version's file may have other labels, with which Prometheus could not tell the samples apart.
+    labelled = {name: [label for label, _ in labels] for name, labels in samples}
     for (name, labels), value in sorted(samples.items()):
+        if [label for label, _ in labels] != labelled[name]:
+            continue
         if name not in gauges:
             gauges[name] = Gauge(name, METRICS[name], [label for label, _ in labels], registry=registry)
         gauges[name].labels(**dict(labels)).set(value)

@@ -21,13 +21,15 @@ def decide_admission(
     maximum_rejected_share: float,
     leave_out_failing: bool,
     unasked: Collection[str] = (),
+    kept: Collection[str] = (),
 ) -> list[tuple[str, str, str]]:
     """Replace judging.admission by the current decision; returns the models left out: (judge_id, model_id, reason).
 
     minimum_coverage: share of a model's requests, in [0, 1], that need a usable verdict. maximum_rejected_share: share
     of its rows, or of one of its files, that may be rejected. leave_out_failing: whether a model beyond one of these
     limits is left out; otherwise it stays in and a check stops the publication. unasked: models that the run did not
-    ask about, which are left out where the judge that judged last has too few verdicts on them.
+    ask about, which are left out where the judge that judged last has too few verdicts on them. kept: models that stay
+    in however few it has, so that the check of coverage stops the publication.
 
     When all models of the judge that judged last would be left out, none is: that is the judge's failure, and the check
     of coverage must see it.
@@ -35,7 +37,9 @@ def decide_admission(
     with transaction(con):
         con.execute("DELETE FROM judging.admission")
         limits = {"minimum_coverage": minimum_coverage, "maximum_rejected_share": maximum_rejected_share}
-        con.execute(_DECIDE, {**limits, "leave_out_failing": leave_out_failing, "unasked": list(unasked)})
+        con.execute(
+            _DECIDE, {**limits, "leave_out_failing": leave_out_failing, "unasked": list(unasked), "kept": list(kept)}
+        )
     return con.execute(
         "SELECT judge_id, model_id, reason FROM judging.admission WHERE NOT is_admitted ORDER BY ALL"
     ).fetchall()
@@ -62,6 +66,7 @@ WITH outcomes AS (
 ), decided AS (
     SELECT coverage.judge_id, model_id, requests, usable, coverage,
            CASE
+               WHEN list_contains($kept::VARCHAR[], model_id) AND last_judge.judge_id IS NOT NULL THEN NULL
                WHEN list_contains($unasked::VARCHAR[], model_id) AND coverage < $minimum_coverage
                    AND last_judge.judge_id IS NOT NULL
                    THEN 'not asked about in this run (--model): ' || usable || ' of its ' || requests

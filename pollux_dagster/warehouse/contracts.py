@@ -336,7 +336,8 @@ def _admission(minimum_coverage: float) -> tuple[Contract, ...]:
             "coverage_is_sufficient",
             f"At least {minimum_coverage:.1%} of a model's requests have a usable verdict (POLLUX_MINIMUM_COVERAGE), "
             "for the judge that judged last. A score whose answer has an undecided gate is not usable. "
-            "judging.verdicts has each failure with its reason; the nightly evaluation or `pollux run` retries them.",
+            "judging.verdicts has each failure with its reason; the nightly evaluation or `pollux run` retries them, "
+            "and `pollux run --force` also those that failed in the same way in three runs.",
             _LAST_JUDGE,
             (("expect_column_values_to_be_between", {"column": "coverage", "min_value": minimum_coverage}),),
             finding=_UNUSABLE,

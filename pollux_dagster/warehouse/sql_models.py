@@ -109,7 +109,9 @@ def _read_kept(kept: Path | None, state: str) -> tuple[SqlModel, ...]:
     The SQL in them is executed, so a file that someone else could have written is not read.
     """
     try:
-        if kept is None or {kept.stat().st_uid, kept.parent.stat().st_uid} != {os.getuid()}:
+        if kept is None or any(
+            at.st_uid != os.getuid() or at.st_mode & 0o022 for at in (kept.stat(), kept.parent.stat())
+        ):
             return ()
         found = TypeAdapter(_Kept).validate_json(kept.read_bytes())
     except (OSError, ValueError):

@@ -68,6 +68,19 @@ def test_a_score_is_a_row_of_human_scores_with_its_probability(place: Place) -> 
     assert files.formats["labels/anna.jsonl"].name == "human_scores"
 
 
+def test_a_file_that_was_changed_meanwhile_is_not_overwritten(place: Place) -> None:
+    session = place.session(draw=place.draw(Wanted("uniform", answers=6)))
+    pair = asked(session)
+    session.score(pair, session.criterion(pair).levels[0])
+    file = place.landing / "labels" / "anna.jsonl"
+    changed = file.read_text().replace('"annotator": "anna"', '"annotator":"anna"')
+    file.write_text(changed)
+    pair = asked(session)
+    with pytest.raises(OSError, match="changed by something else"):
+        session.score(pair, session.criterion(pair).levels[0])
+    assert file.read_text() == changed
+
+
 @pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600)])
 def test_who_may_read_the_scores_is_what_the_umask_says(place: Place, umask: int, mode: int) -> None:
     before = os.umask(umask)

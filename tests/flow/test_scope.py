@@ -98,10 +98,13 @@ def test_only_the_named_model_is_asked_and_none_that_was_published_disappears(
     assert on_the_leaderboard(settings) == {"alpha", "beta"}
     assert max(judge.prompts.values()) == 1
 
-    land_model(settings, "beta", text="другое", spoiled=3)
     land_model(settings, "gamma")
-    held = run(settings, "--model", "gamma")
-    assert held.exit_code == 1  # beta was published and is incomplete now
-    assert on_the_leaderboard(settings) == {"alpha", "beta"}
+    for spoiled in (3, INSTRUCTIONS):  # beta was published, and is incomplete now, or has no verdict at all
+        land_model(settings, "beta", text=f"другое {spoiled}", spoiled=spoiled)
+        held = run(settings, "--model", "gamma")
+        assert held.exit_code == 1
+        assert on_the_leaderboard(settings) == {"alpha", "beta"}
+    with duckdb.connect(str(settings.published), read_only=True) as con:
+        assert not con.execute("FROM meta.staleness").fetchall(), "a run of a part says nothing about the whole"
     with open_instance(settings.dagster_home) as instance:
         assert {run.tags.get("pollux/part") for run in instance.get_runs()} == {"yes", None}

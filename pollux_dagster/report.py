@@ -202,7 +202,6 @@ def print_query(
 
 PRINTED_ROWS = 10_000  # of a query; a longer table would be held in memory and hardly be read
 UNBROKEN = 16  # characters of a cell that are kept unbroken on a narrow terminal
-WIDE = 200  # characters of a table that does not fit, where no terminal limits it
 HEADING = 12  # characters per line of a column heading
 BLOCKED = """
     SELECT asset, check_name, description, sample FROM (

@@ -35,9 +35,8 @@ _OWNER = re.compile(r"team:[A-Za-z0-9_.-]+|[^@\s]+@[^@\s]+\.[^@\s]+")  # what Da
 _ADDRESS = re.compile(r"[^@\s,<>]+@[^@\s,<>]+")
 _NO_FLAGS: Mapping[str, tuple[str, str]] = MappingProxyType({})
 _FOLDERS = ("POLLUX_LANDING", "POLLUX_HOME")
-# The user and password of an address and what follows its "?"; the word after an option such as --api-key.
+# The user and password of an address, and what follows its "?".
 _SECRET_IN_URL = re.compile(r"(\w+://(?=[^\s/]*@)|\?)[^\s/@]*")
-_SECRET_WORD = re.compile(r"(--\S*(?:key|token|password|secret)\S*?[= ])(?:'[^']*'|\S+)", re.IGNORECASE)
 _PLACE = re.compile(r"\{([A-Za-z_]\w*)\}")
 _COMMANDS = ("POLLUX_NOTIFY_COMMAND", "POLLUX_JUDGE_COMMAND", "POLLUX_JUDGE_ARGUMENTS")
 _HARMLESS = re.compile(r"--?[\w-]+(=[\d.]+)?|[\d.]+|\{\w+\}")
@@ -486,8 +485,8 @@ def _without_arguments(command: str) -> str:
 
 
 def without_secrets(value: str) -> str:
-    """`value` without passwords in addresses and words after options such as --api-key."""
-    return _SECRET_WORD.sub(r"\1***", _SECRET_IN_URL.sub(r"\1***", value))
+    """`value` without users and passwords in addresses, and without what follows a "?"."""
+    return _SECRET_IN_URL.sub(r"\1***", value)
 
 
 def demo_environment(home: Path) -> dict[str, str]:

@@ -109,7 +109,7 @@ class _Writer:
 
     def write(self, con: duckdb.DuckDBPyConnection, table: str) -> Iterator[Sheet]:
         schema, name = table.split(".", 1)
-        result = con.sql(f'FROM "{schema}"."{name}"')  # streamed; execute() would hold all rows
+        result = con.sql(f'FROM "{schema}"."{name}"')
         columns = [(str(column), str(kind)) for column, kind, *_ in result.description or ()]
         part, batch = 1, result.fetchmany(_BATCH)
         while True:

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from pollux_dagster import __version__
 from pollux_dagster.cli import app
+from pollux_dagster.cli.terminal import console
 from pollux_dagster.report import print_rows
 from pollux_dagster.settings import Settings
 
@@ -52,6 +53,17 @@ def test_a_table_wider_than_80_columns_loses_nothing(count: int, is_terminal: bo
     assert all(name in printed for name in [*columns, "Title"])
     if is_terminal:
         assert max(map(len, out.getvalue().splitlines())) <= 80 + len("\x1b[1m\x1b[0m" * 8)
+
+
+def test_what_goes_into_a_pipe_has_every_column_whole_though_their_cells_are_empty(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    out = io.StringIO()
+    columns = [f"labels_standard_error_{at:02}" for at in range(30)]
+    print_rows(type(console)(file=out), "", columns, [[None] * len(columns)])
+    assert out.getvalue().count("labels_stand") == len(columns)
+    assert len({line.count("labels_stand") for line in out.getvalue().splitlines()} - {0}) == 1, "in one line"
 
 
 @pytest.mark.parametrize("width", [70, 80, 90])

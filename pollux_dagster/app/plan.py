@@ -118,7 +118,7 @@ def label_lines(forecasts: Sequence[LabelForecast]) -> list[str]:
             for design, of in widths.items()
         )
         lines.append(
-            f"{more} more answers labelled, spread over the models: expected half-width of a calibrated mean "
+            f"{more} more answers labelled, drawn from all models: expected half-width of a calibrated mean "
             f"{', '.join(said)} (median of the models; {present})"
         )
     return lines

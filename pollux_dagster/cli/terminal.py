@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING, NoReturn
 
 import typer
-from rich.console import Console
+from rich.console import Console, ConsoleDimensions
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,12 +21,13 @@ class _Output(Console):
     """Standard output. Rich takes a file for a terminal of 80 characters, into which it squeezes tables."""
 
     @property
-    def width(self) -> int:
-        return super().width if self.is_terminal or "COLUMNS" in os.environ else _WIDE
+    def size(self) -> ConsoleDimensions:
+        told = super().size
+        return told if self.is_terminal or "COLUMNS" in os.environ else ConsoleDimensions(_WIDE, told.height)
 
-    @width.setter
-    def width(self, width: int) -> None:
-        self._width = width
+    @size.setter
+    def size(self, new: tuple[int, int]) -> None:
+        self._width, self._height = new
 
 
 console = _Output(soft_wrap=False)

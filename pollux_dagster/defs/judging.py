@@ -107,8 +107,8 @@ def requests(
                 f"sample: {sample.instructions} of {sample.of} instructions; a run without --limit judges the rest"
             )
         context.log.info(
-            f"{counts.requests} requests of {counts.models} models with something new, "
-            f"{counts.distinct_keys} distinct, for {identity.judge_name}"
+            f"{counts.requests} requests made anew, of {counts.models} models, {counts.distinct_keys} distinct, for "
+            f"{identity.judge_name}"
         )
         return dg.MaterializeResult(
             metadata={

@@ -10,16 +10,13 @@ from __future__ import annotations
 
 import bisect
 import itertools
-import math
 import random
-from collections import Counter
-from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple, get_args
+from collections.abc import Sequence
+from typing import NamedTuple
 
-Design = Literal["uniform", "stratified", "informative"]
-DESIGNS: tuple[Design, ...] = get_args(Design)
-FLOOR = 0.5
-"""Share of an informative draw that is uniform, so that no answer's weight is above 1 / FLOOR times the mean's."""
+import numpy as np
+
+from pollux_dagster.core.statistics.label_designs import Design, inclusion_probabilities
 
 
 class Candidate(NamedTuple):
@@ -40,64 +37,20 @@ class Drawn(NamedTuple):
 def draw(candidates: Sequence[Candidate], wanted: int, design: Design, seed: int) -> list[Drawn]:
     """`wanted` of the candidates, or all of them where they are fewer, in random order. The same seed draws the same.
 
-    `uniform`: every answer with the same probability. `stratified`: as many answers of each model (all of one that has
-    fewer), in each model the tasks in proportion to their size; both to within one answer. `informative`: half of the
-    probability is uniform, half in proportion to the spread.
+    The probabilities are those of `inclusion_probabilities`. In a `stratified` draw the tasks of a model are drawn in
+    proportion to their size, to within one answer.
     """
     generator = random.Random(seed)
     order = list(range(len(candidates)))
     generator.shuffle(order)
-    wanted = min(wanted, len(candidates))
-    probabilities = _PROBABILITIES[design](candidates, wanted)
+    _, models = np.unique([candidate.model_id for candidate in candidates], return_inverse=True)
+    spread = np.array([candidate.spread for candidate in candidates])
+    probabilities = inclusion_probabilities(design, wanted, models, spread).tolist()
     if design == "stratified":
         order.sort(key=lambda place: candidates[place][:2])  # stable: random within a model's task
     chosen = [Drawn(place, probabilities[place]) for place in _systematic(order, probabilities, generator.random())]
     generator.shuffle(chosen)
     return chosen
-
-
-def _uniform(candidates: Sequence[Candidate], wanted: int) -> list[float]:
-    return [wanted / len(candidates)] * len(candidates)
-
-
-def _stratified(candidates: Sequence[Candidate], wanted: int) -> list[float]:
-    sizes = Counter(candidate.model_id for candidate in candidates)
-    shares = dict(zip(sizes, _filled(list(map(float, sizes.values())), [1.0] * len(sizes), wanted), strict=True))
-    return [min(1.0, shares[candidate.model_id] / sizes[candidate.model_id]) for candidate in candidates]
-
-
-def _informative(candidates: Sequence[Candidate], wanted: int) -> list[float]:
-    """In proportion to how far people may be from the judge, which is where labels narrow the interval of a calibrated
-    mean most, mixed with the uniform design (Zrnic & Candès 2024, Active Statistical Inference, arXiv:2403.03208).
-    """
-    total = math.fsum(candidate.spread for candidate in candidates)
-    if total <= 0:
-        return _uniform(candidates, wanted)
-    sizes = [FLOOR / len(candidates) + (1 - FLOOR) * candidate.spread / total for candidate in candidates]
-    return _filled([1.0] * len(candidates), sizes, wanted)
-
-
-def _filled(limits: Sequence[float], sizes: Sequence[float], wanted: float) -> list[float]:
-    """`wanted` shared out in proportion to the sizes (above 0), none above its limit; the limits sum to at least it."""
-    shares = [0.0] * len(sizes)
-    is_open = [True] * len(sizes)
-    left = float(wanted)
-    while True:
-        total = math.fsum(size for size, is_free in zip(sizes, is_open, strict=True) if is_free)
-        full = [
-            place
-            for place, is_free in enumerate(is_open)
-            if is_free and left * sizes[place] >= limits[place] * total
-        ]  # fmt: skip
-        for place in full:
-            shares[place], is_open[place] = limits[place], False
-            left -= limits[place]
-        if not full or not any(is_open):
-            break
-    for place, is_free in enumerate(is_open):
-        if is_free:
-            shares[place] = left * sizes[place] / total
-    return shares
 
 
 def _systematic(order: Sequence[int], probabilities: Sequence[float], start: float) -> list[int]:
@@ -106,10 +59,3 @@ def _systematic(order: Sequence[int], probabilities: Sequence[float], start: flo
     count = round(sums[-1]) if sums else 0
     # The sum of floats may miss its whole number by a little: the last answer is then the one that is passed.
     return [order[min(bisect.bisect_right(sums, start + step), len(sums) - 1)] for step in range(count)]
-
-
-_PROBABILITIES: dict[Design, Callable[[Sequence[Candidate], int], list[float]]] = {
-    "uniform": _uniform,
-    "stratified": _stratified,
-    "informative": _informative,
-}

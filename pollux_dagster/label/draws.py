@@ -19,8 +19,9 @@ import duckdb
 import filelock
 
 from pollux_dagster.core.files import write_private
+from pollux_dagster.core.statistics.label_designs import SCORE_VARIANCE, Design
 from pollux_dagster.explain.selection import Judge, chosen_judges, rows, unknown
-from pollux_dagster.label.designs import Candidate, Design, draw
+from pollux_dagster.label.designs import Candidate, draw
 
 ANSWERS = 100
 OVERLAP = 0.2
@@ -199,19 +200,11 @@ def _read(file: Path) -> Draw:
 
 
 # One row per answer that nobody has scored. A criterion whose name the instruction has twice is left out: a landing
-# file names criteria by their names. The spread is the standard deviation of the judge's score x in [0, 1]: under its
-# own probabilities of the levels, else the most that it can be, sqrt(x (1 - x)) (Bhatia & Davis 2000, American
-# Mathematical Monthly 107:353).
-_POPULATION = """
+# file names criteria by their names.
+_POPULATION = f"""
 WITH scores AS (
     SELECT scores.model_id, scores.prompt_id AS prompt_key, scores.sample_index, criterion_id, criteria_name,
-        scores.is_gate, task_type,
-        CASE
-            WHEN level_probabilities IS NOT NULL THEN greatest(0, (
-                list_dot_product(level_probabilities, [x * x FOR x IN criteria.levels]) - expected_score ** 2
-            ) / (scores.max_score - scores.min_score) ** 2)
-            ELSE coalesce(normalized_score * (1 - normalized_score), 0.25)
-        END AS variance
+        scores.is_gate, task_type, {SCORE_VARIANCE} AS variance
     FROM staging.scores AS scores JOIN raw.criteria AS criteria USING (criterion_id, criteria_name)
     WHERE judge_id = $judge AND repeat_index = 0
     QUALIFY count(*) OVER (PARTITION BY scores.model_id, scores.prompt_id, sample_index, criteria_name) = 1
@@ -234,4 +227,4 @@ ANTI JOIN raw.human_scores AS people
     ON people.model_id = answers.model_id AND people.prompt_id = prompt_key
     AND people.sample_index = answers.sample_index
 ORDER BY answers.model_id, prompt_key, answers.sample_index
-"""
+"""  # noqa: S608 - our own text

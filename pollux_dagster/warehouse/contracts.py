@@ -355,8 +355,8 @@ def _admission(minimum_coverage: float) -> tuple[Contract, ...]:
         Contract(
             "judging.admission",
             "every_model_is_admitted",
-            "No model is left out of the tables. These are, and the others are published without them. Correct the "
-            "answers or the judge: the nightly evaluation or `pollux run` retries them.",
+            "Every landed model is in the tables. Where one is left out, the others are published without it and its "
+            "reason says why; the nightly evaluation or `pollux run` asks again for what it lacks.",
             "SELECT judge_id, model_id, reason FROM judging.admission WHERE NOT is_admitted ORDER BY ALL",
             NO_ROWS,
             blocking=False,

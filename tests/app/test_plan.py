@@ -124,9 +124,9 @@ def test_what_more_labels_buy_is_told_from_the_labels_that_landed(landed: Settin
     write_jsonl(landed.landing / "human.jsonl", people)
     found = label_forecast(landed)
     assert {(one.model_id, one.more, one.labels) for one in found} == {
-        (model, more, more // 2) for model in "ab" for more in (50, 100, 200, 400)
+        (model, more, 7) for model in "ab" for more in (50, 100, 200, 400)
     }
-    # Twelve answers a model: after any of these numbers, all of them are labelled.
+    # Twelve answers a model, five of them labelled: after any of these numbers, all of them are.
     assert {one.half_width for one in found} == {0.0}
     plan = plan_landing(landed, difference=0.1, power=0.8)
     assert plan.labels == found

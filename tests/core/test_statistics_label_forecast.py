@@ -4,63 +4,37 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from numpy.testing import assert_allclose
 from scipy import stats
 
 from pollux_dagster.core.statistics.clusters import Booleans, Floats, Integers
-from pollux_dagster.core.statistics.label_forecast import (
-    DESIGNS,
-    Design,
-    Residuals,
-    expected_residuals,
-    half_width,
-    probabilities,
-)
+from pollux_dagster.core.statistics.label_designs import DESIGNS, Design, inclusion_probabilities
+from pollux_dagster.core.statistics.label_forecast import Residuals, expected_residuals, half_width
 from pollux_dagster.core.statistics.label_weights import label_weights
 from pollux_dagster.core.statistics.ppi import calibrated_means
-
-
-@pytest.mark.parametrize("design", DESIGNS)
-@pytest.mark.parametrize("number", [5, 60, 97, 100, 200])
-def test_a_design_draws_as_many_as_asked_for_and_nothing_more_than_surely(design: Design, number: int) -> None:
-    rng = np.random.default_rng(1)
-    found = probabilities(design, number, rng.random(100) ** 4, np.repeat([0, 1, 2], [70, 25, 5]))
-    assert found.sum() == pytest.approx(min(number, 100))
-    assert (found > 0).all()
-    assert found.max() <= 1
-
-
-def test_strata_get_equal_numbers_and_likely_errors_more_labels() -> None:
-    strata, square = np.repeat([0, 1], [80, 20]), np.r_[np.full(80, 0.01), np.full(20, 0.16)]
-    stratified = probabilities("stratified", 20, square, strata)
-    assert_allclose(np.bincount(strata, weights=stratified), [10, 10])
-    informative = probabilities("informative", 20, square, strata)
-    # Half of the draws are uniform; of the others, four times the root of the error is four times as likely.
-    assert_allclose(informative[[0, -1]], [10 / 100 + 10 * 0.1 / 16, 10 / 100 + 10 * 0.4 / 16])
-    # Where no error is expected there is nothing to prefer.
-    assert_allclose(probabilities("informative", 20, np.zeros(100), strata), 0.2)
 
 
 def test_one_uniform_draw_has_the_variance_of_ppi_at_its_best_lambda() -> None:
     spread, correlation, total, labels = 0.3, 0.8, 400, 50
     residuals = Residuals(spread**2, np.full(total, spread**2 * (1 - correlation**2)))
-    nothing, one = np.zeros(total, dtype=bool), np.zeros(total, dtype=np.int64)
-    found = half_width("uniform", labels, residuals, nothing, one, standard_error=None, stated=False)
+    nothing = np.zeros(total, dtype=bool)
+    found = half_width(np.full(total, labels / total), residuals, nothing, standard_error=None, stated=False)
     variance = spread**2 / labels * (1 - correlation**2 * (total - labels) / total)
     assert found == pytest.approx(stats.t.ppf(0.975, labels - 1) * np.sqrt(variance))
     # In two rounds it is the same as in one, and labels that state no probability help the others little.
     error = np.sqrt(spread**2 / 20 * (1 - correlation**2 * (total - 20) / total))
-    some = np.arange(total) < 20
-    again = half_width("uniform", 30, residuals, some, one, standard_error=error, stated=True)
+    some, chance = np.arange(total) < 20, np.full(total - 20, 30 / (total - 20))
+    again = half_width(chance, residuals, some, standard_error=error, stated=True)
     assert again == pytest.approx(found)
-    unstated = half_width("uniform", 30, residuals, some, one, standard_error=error, stated=False)
+    unstated = half_width(chance, residuals, some, standard_error=error, stated=False)
     assert unstated > 1.2 * found
 
 
 def test_there_is_no_forecast_below_the_labels_that_calibration_needs_and_no_width_with_all() -> None:
-    residuals, one = Residuals(0.1, np.full(40, 0.02)), np.zeros(40, dtype=np.int64)
-    some = np.arange(40) < 5
-    found = [half_width("uniform", n, residuals, some, one, standard_error=None, stated=True) for n in (0, 9, 10, 35)]
+    residuals, some = Residuals(0.1, np.full(40, 0.02)), np.arange(40) < 5
+    found = [
+        half_width(np.full(35, number / 35), residuals, some, standard_error=None, stated=True)
+        for number in (1, 9, 10, 35)
+    ]
     assert np.isnan(found).tolist() == [True, True, False, False]
     assert found[-1] == 0
 
@@ -90,7 +64,6 @@ def _interval(judge: Floats, known: Floats, chance: Floats, rounds: Integers) ->
 def test_the_forecast_is_the_interval_that_comes_of_it(design: Design) -> None:
     """Twenty answers are labelled and forty more drawn; the judge errs most where its score is low."""
     foretold, came, narrowed = [], [], []
-    strata = np.repeat([0, 1], [200, 50])
     for seed in range(40):
         rng = np.random.default_rng(seed)
         judge = rng.beta(2, 1.5, 250)
@@ -99,8 +72,9 @@ def test_the_forecast_is_the_interval_that_comes_of_it(design: Design) -> None:
         labelled = _drawn(rng, chance)
         now, error = _interval(judge, np.where(labelled, gold, np.nan), chance, rounds)
         residuals = expected_residuals(judge, np.where(labelled, gold, np.nan), np.zeros(250, dtype=np.int64))
-        foretold.append(half_width(design, 40, residuals, labelled, strata, standard_error=error, stated=True))
-        new = probabilities(design, 40, residuals.square[~labelled], strata[~labelled])
+        left = judge[~labelled]
+        new = inclusion_probabilities(design, 40, np.zeros(len(left), dtype=np.int64), np.sqrt(left * (1 - left)))
+        foretold.append(half_width(new, residuals, labelled, standard_error=error, stated=True))
         chance[~labelled], rounds[~labelled] = new, 1
         labelled[~labelled] = _drawn(rng, new)
         came.append(_interval(judge, np.where(labelled, gold, np.nan), chance, rounds)[0])

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from pollux_dagster.app.plan import label_lines
-from pollux_dagster.core.statistics.label_forecast import DESIGNS
+from pollux_dagster.core.statistics.label_designs import DESIGNS
 from pollux_dagster.core.statistics.ppi import MINIMUM_LABELLED
 from pollux_dagster.warehouse.label_forecast import forecast_labels
 from pollux_dagster.warehouse.pipeline import build_tables
@@ -162,7 +162,8 @@ def test_more_labels_are_foretold_for_every_model_and_design(
     assert [(one.model_id, one.more, one.design) for one in found] == [
         (model, more, design) for model in ("m0", "m1") for more in (20, 80, 400) for design in DESIGNS
     ]
-    assert {one.labels for one in found if one.more == 80} == {40}
+    assert {one.labels for one in found if (one.more, one.design) == (80, "stratified")} == {40}
+    assert all(sum(one.labels for one in found if (one.more, one.design) == (80, design)) == 80 for design in DESIGNS)
     widths = {(one.more, one.design): one.half_width for one in found if one.model_id == "m0"}
     fewer, more = widths[20, "uniform"], widths[80, "uniform"]
     assert fewer is not None

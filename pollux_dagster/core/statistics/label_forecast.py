@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import numpy as np
 from scipy import stats
@@ -11,11 +10,8 @@ from scipy import stats
 from pollux_dagster.core.statistics.clusters import Booleans, Floats, Integers
 from pollux_dagster.core.statistics.ppi import MINIMUM_LABELLED
 
-Design = Literal["uniform", "stratified", "informative"]
-DESIGNS: tuple[Design, ...] = get_args(Design)
 BINS = 4
 PRIOR_LABELS = 5
-UNIFORM_SHARE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,54 +58,20 @@ def expected_residuals(judge: Floats, gold: Floats, models: Integers) -> Residua
     return Residuals(gold_variance=float((y**2).sum() / free), square=mean[code])
 
 
-def probabilities(design: Design, number: int, square: Floats, strata: Integers) -> Floats:
-    """The probability with which each answer, (answers,), is one of `number` drawn; 1 at most.
-
-    uniform: equal. stratified: the same number from each stratum, as far as it has answers. informative: half of the
-    draws as the root of the expected squared residual, which has the least variance (Neyman 1934, JRSS 97:558; Zrnic &
-    Candès 2024, arXiv:2403.03208), and half uniform, so that an error nobody expects cannot weigh without limit.
-    """
-    answers = len(square)
-    if design == "uniform":
-        return np.full(answers, min(number / answers, 1.0))
-    if design == "stratified":
-        return _capped(1 / np.bincount(strata)[strata].astype(np.float64), number)
-    root = np.sqrt(square)
-    if root.sum() == 0:
-        return np.full(answers, min(number / answers, 1.0))
-    return _capped((1 - UNIFORM_SHARE) * root / root.sum() + UNIFORM_SHARE / answers, number)
-
-
-def _capped(sizes: Floats, number: int) -> Floats:
-    """Probabilities in proportion to `sizes` that sum to `number`; those that would exceed 1 are 1."""
-    if number >= len(sizes):
-        return np.ones(len(sizes))
-    sure = np.zeros(len(sizes), dtype=bool)
-    while True:
-        left = np.where(sure, 0.0, sizes)
-        chance = np.where(sure, 1.0, (number - int(sure.sum())) * left / left.sum())
-        above = chance > 1 + 1e-12
-        if not above.any():
-            capped: Floats = np.minimum(chance, 1.0)
-            return capped
-        sure |= above
-
-
 def half_width(
-    design: Design,
-    more: int,
+    chance: Floats,
     residuals: Residuals,
     labelled: Booleans,
-    strata: Integers,
     *,
     standard_error: float | None,
     stated: bool,
     level: float = 0.95,
 ) -> float:
-    """Expected half-width of one model's calibrated interval after `more` labels drawn by `design`: 0 where all answers
-    are labelled then, NaN where calibration would not give one for so few.
+    """Expected half-width of one model's calibrated interval after one more draw: 0 where all answers are labelled
+    then, NaN where calibration would not give one for so few.
 
-    labelled, strata, and the residuals' square: (answers,) of the model. standard_error: of its calibrated mean now,
+    chance: (answers without a label,) the probability with which each is drawn, which sum to the model's expected
+    number. labelled, and the residuals' square: (answers,) of the model. standard_error: of its calibrated mean now,
     None without one. stated: whether the present labels have probabilities; without, they count for themselves only as
     soon as others have them.
 
@@ -121,19 +83,16 @@ def half_width(
     quantile is t with as many degrees of freedom as there are such labels, less one.
     """
     total, before = len(labelled), int(labelled.sum())
-    number = min(more, total - before)
-    if number == total - before:
+    number = float(chance.sum())
+    if (chance >= 1).all():
         return 0.0
-    if before + number < MINIMUM_LABELLED or (number == 0 and standard_error is None):
+    if before + number < MINIMUM_LABELLED:
         return float("nan")
     sampled = residuals.gold_variance / total
     if standard_error is not None:
         past = max(standard_error**2 - sampled, 0.0)
     else:
         past = float(residuals.square.mean()) * (1 / max(before, 1) - 1 / total)
-    if number == 0:
-        return _half_width(sampled + past, before, level)
-    chance = probabilities(design, number, residuals.square[~labelled], strata[~labelled])
     new = float((residuals.square[~labelled] * (1 / chance - 1)).sum()) / total**2
     if not stated or not before:
         return _half_width(sampled + new, number, level)
@@ -142,5 +101,5 @@ def half_width(
     return _half_width(sampled + share**2 * new + (1 - share) ** 2 * past, n, level)
 
 
-def _half_width(variance: float, labels: int, level: float) -> float:
+def _half_width(variance: float, labels: float, level: float) -> float:
     return float(stats.t.ppf((1 + level) / 2, max(labels - 1, 1)) * np.sqrt(variance))

@@ -6,7 +6,8 @@ from collections import Counter
 
 import pytest
 
-from pollux_dagster.label.designs import DESIGNS, FLOOR, Candidate, Design, draw
+from pollux_dagster.core.statistics.label_designs import DESIGNS, UNIFORM_SHARE, Design
+from pollux_dagster.label.designs import Candidate, draw
 
 # One model has few answers, one has many; spreads from none to much.
 CANDIDATES = [
@@ -47,8 +48,8 @@ def test_an_informative_draw_prefers_uncertain_scores_and_leaves_none_without_a_
     stated = {
         each.place: each.probability for seed in range(60) for each in draw(certain + unsure, 20, "informative", seed)
     }
-    assert stated[99] == pytest.approx(20 * (FLOOR / 100 + (1 - FLOOR) / 20))
-    assert min(stated.values()) == pytest.approx(FLOOR * 20 / 100)
+    assert stated[99] == pytest.approx(20 * (UNIFORM_SHARE / 100 + (1 - UNIFORM_SHARE) / 20))
+    assert min(stated.values()) == pytest.approx(UNIFORM_SHARE * 20 / 100)
     assert {each.probability for each in draw(certain, 20, "informative", 1)} == {0.25}, "nothing is known: uniform"
 
 

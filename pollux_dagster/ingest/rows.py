@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+from pollux_dagster.core.statistics.label_designs import DESIGNS
 from pollux_dagster.core.taxonomy import localized
 from pollux_dagster.ingest.limits import MAX_RAW_TEXT
 
@@ -287,7 +288,6 @@ class Sampling(NamedTuple):
 
 LEAST_PROBABILITY = 1e-9  # of a draw from a thousand million answers; the inverse of less is no weight
 SAMPLING_FIELDS = ("sampling_probability", "sampling_design", "sampling_round")
-SAMPLING_DESIGNS = ("uniform", "stratified", "informative")
 
 
 def sampling(fields: Mapping[str, Any]) -> Sampling:
@@ -309,8 +309,8 @@ def sampling(fields: Mapping[str, Any]) -> Sampling:
             "sampling_probability", f"a number above 0 and at most 1 (at least {LEAST_PROBABILITY:g})", probability
         )
     design = label(given, "sampling_design")
-    if design not in SAMPLING_DESIGNS:
-        raise reject_type("sampling_design", " or ".join(SAMPLING_DESIGNS), given["sampling_design"])
+    if design not in DESIGNS:
+        raise reject_type("sampling_design", " or ".join(DESIGNS), given["sampling_design"])
     return Sampling(probability, design, label(given, "sampling_round"))
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import resource
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
@@ -23,6 +23,7 @@ _HEADROOM_BYTES = 2 * 2**30
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "KI": 2**10, "MI": 2**20, "GI": 2**30, "TI": 2**40}
 _AMOUNT = re.compile(r"\s*(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>[KMGT]?I?)B\s*", re.I)
 _GRACE_S = 5.0  # for a query to react to an interruption; some functions never do
+_Value = str | int | Sequence[str] | None  # of a query's parameter
 _NAMED = re.compile(r"\$([a-z_]+)")
 _EXPLAIN = re.compile(r"\s*EXPLAIN(?:\s+ANALYZE)?(?:\s*\([^()]*\))?\s", re.I)
 # Functions that a SELECT can call and that change the process (its logs, its profiles), or run SQL from a text, which
@@ -122,7 +123,7 @@ def has_table(con: duckdb.DuckDBPyConnection, schema: str, table: str) -> bool:
     return (schema, table) in tables
 
 
-def filled(sql: str, **values: str | int | None) -> str:
+def filled(sql: str, **values: _Value) -> str:
     """`sql` with the literal of each value in place of `$name`.
 
     Literals and no parameters: for its first parameter a process imports pandas, which takes half a second.
@@ -130,9 +131,11 @@ def filled(sql: str, **values: str | int | None) -> str:
     return _NAMED.sub(lambda name: _literal(values[name[1]]), sql)
 
 
-def _literal(value: str | int | None) -> str:
+def _literal(value: _Value) -> str:
     if isinstance(value, str):
         return "'" + value.replace("'", "''") + "'"
+    if isinstance(value, Sequence):
+        return f"[{', '.join(map(_literal, value))}]::VARCHAR[]"
     return "NULL" if value is None else str(value)
 
 

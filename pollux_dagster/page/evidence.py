@@ -21,7 +21,7 @@ MAX_RATIONALE = 2_000  # characters of what the judge wrote about a score
 MAX_NAME = 300  # characters of the name of a model, a criterion, a task or a file
 MAX_UNPACKED = 24_000_000  # bytes that a browser has to read before it shows the first answer
 END = 64  # bytes that the end of a gzip file takes at most
-ANSWERS_AT_A_TIME = 1_000  # that one query fetches
+ANSWERS_AT_A_TIME = 3_000  # that one query fetches
 
 
 @dataclass(frozen=True, slots=True)

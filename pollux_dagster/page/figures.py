@@ -32,9 +32,13 @@ class Figure:
     rows: list[Row]
 
 
-def ask(con: duckdb.DuckDBPyConnection, query: str, judge_id: str | None = None) -> Figure | None:
-    """The figure of a query on one judge, $judge_id; None where the publication lacks what it reads."""
-    sql = filled(query, judge_id=judge_id).strip()
+def ask(
+    con: duckdb.DuckDBPyConnection, query: str, judge_id: str | None = None, models: Sequence[str] = ()
+) -> Figure | None:
+    """The figure of a query on one judge, $judge_id, and on $models where it names them; None where the publication
+    lacks what it reads.
+    """
+    sql = filled(query, judge_id=judge_id, models=models).strip()
     try:
         result = con.execute(sql)
     except (duckdb.CatalogException, duckdb.BinderException):
@@ -114,7 +118,7 @@ def grid(figure: Figure | None, models: Sequence[str], key: str, label: str) -> 
 
 @dataclass(frozen=True, slots=True)
 class Matrix:
-    """Differences of two models each, the first `MAX_COMPARED` models of the leaderboard: `cells` by both."""
+    """Differences of two models each: `cells` by both."""
 
     figure: Figure
     models: Sequence[str]
@@ -122,12 +126,12 @@ class Matrix:
     left_out: int
 
 
-def matrix(figure: Figure | None, models: Sequence[str]) -> Matrix | None:
+def matrix(figure: Figure | None, models: Sequence[str], left_out: int) -> Matrix | None:
+    """The rows of `PAIRS` of `models`; `left_out` more have none here. None without any row."""
     if figure is None or not figure.rows:
         return None
-    shown = models[:MAX_COMPARED]
     cells = {(row["model_id"], row["other_model_id"]): row for row in figure.rows}
-    return Matrix(figure, shown, cells, len(models) - len(shown))
+    return Matrix(figure, models, cells, left_out)
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,7 +260,9 @@ FROM marts.criterion_quality WHERE judge_id = $judge_id AND is_gate ORDER BY mod
 """
 PAIRS = """
 SELECT model_id, other_model_id, difference, ci_low, ci_high, adjusted_p_value, n
-FROM marts.pairwise_comparison WHERE judge_id = $judge_id ORDER BY model_id, other_model_id
+FROM marts.pairwise_comparison
+WHERE judge_id = $judge_id AND list_contains($models, model_id) AND list_contains($models, other_model_id)
+ORDER BY model_id, other_model_id
 """
 LEVELS = """
 SELECT criterion_id, criteria_name, model_id, score AS level, count(*) AS n

@@ -140,11 +140,11 @@ def _judge(
     def of(query: str) -> Figure | None:
         return narrowed(ask(con, query, judge["judge_id"]), wanted)
 
-    board, tasks, means, pairs = (
-        of(query) for query in (figures.LEADERBOARD, figures.TASKS, figures.CRITERION_MEANS, figures.PAIRS)
-    )
+    board, tasks, means = (of(query) for query in (figures.LEADERBOARD, figures.TASKS, figures.CRITERION_MEANS))
     rows = _rows(board)
     models = [row["model_id"] for row in rows]
+    compared = models[: figures.MAX_COMPARED]
+    pairs = ask(con, figures.PAIRS, judge["judge_id"], compared)
     level_figure, people_levels, confusion = of(figures.LEVELS), of(figures.PEOPLE_LEVELS), of(figures.CONFUSION)
     calibrated, coverage = of(figures.CALIBRATED), of(figures.COVERAGE)
     ends = [row[end] for row in rows for end in ("ci_low", "ci_high", "mean_score")]
@@ -171,7 +171,7 @@ def _judge(
         "tasks": figures.grid(tasks, models, "task_type", "task_type"),
         "criteria": figures.grid(means, models, "criterion_id", "criteria_name"),
         "gates": figures.grid(of(figures.GATES), models, "criterion_id", "criteria_name"),
-        "pairs": figures.matrix(pairs, models),
+        "pairs": figures.matrix(pairs, compared, len(models) - len(compared)),
         "levels": bars[: figures.MAX_CRITERIA],
         "levels_left_out": max(0, len(bars) - figures.MAX_CRITERIA),
         "level_figure": level_figure,

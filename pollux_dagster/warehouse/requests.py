@@ -25,6 +25,7 @@ GROUP BY verdict_key HAVING count(*) >= {SETTLED_RUNS}
 
 # DuckDB's smallest row group: a reader holds one group of answers, whatever the size of the work order.
 _ROW_GROUP_ROWS = 2048
+_SHARE_REQUESTS = 100_000  # that one query of the work order brings together, in about 30 MB
 
 LARGE_REQUESTS = 5_000
 """Pending requests above which a run says beforehand what they will cost."""
@@ -148,19 +149,17 @@ def pending_requests(
     changed after `refresh_requests` are left out, and so are those with a failed verdict where `retry_failed` is false,
     and settled ones unless `retry_settled`.
     """
-    from pyarrow import parquet
-
     target.parent.mkdir(parents=True, exist_ok=True)
     _select_models(con, judge_id, model_ids)
-    con.execute(_CREATE_WANTED, {"judge_id": judge_id})
+    again = "TRUE" if retry_settled else "settled.is_settled IS NULL"
     if not retry_failed:
-        con.execute("UPDATE temp.wanted SET is_pending = status IS NULL")
-    elif not retry_settled:
-        con.execute("UPDATE temp.wanted SET is_pending = false WHERE is_settled")
-    con.sql(_WORK_ORDER).write_parquet(str(target), compression="zstd", row_group_size=_ROW_GROUP_ROWS)
+        again = "verdicts.status IS NULL"
+    con.execute(_CREATE_WANTED.format(asked_again=again, settled=SETTLED), {"judge_id": judge_id})
     requests, total, pending, retried, settled = con.execute(_COUNT_WANTED).fetchone() or (0, 0, 0, 0, 0)
-    models = con.execute("SELECT DISTINCT unnest(models) FROM temp.wanted WHERE is_pending ORDER BY ALL").fetchall()
-    con.execute("DROP TABLE temp.wanted; DROP TABLE temp.selected_models")
+    models = con.execute("SELECT DISTINCT model_id FROM temp.wanted WHERE is_pending ORDER BY ALL").fetchall()
+    con.execute(_CREATE_SOURCES)
+    answers = _write_work_order(con, target)
+    con.execute("DROP TABLE temp.wanted; DROP TABLE temp.sources; DROP TABLE temp.selected_models")
     return WorkOrder(
         path=target,
         requests=requests,
@@ -169,7 +168,7 @@ def pending_requests(
         pending=pending,
         retried=retried,
         settled=settled,
-        answers=parquet.read_metadata(target).num_rows,
+        answers=answers,
         models=tuple(model_id for (model_id,) in models),
     )
 
@@ -206,6 +205,35 @@ def iter_work_order(path: Path, *, batch_rows: int = 64) -> Iterator[Answer]:
                     answer=row["answer"],
                     requests=[(request["verdict_key"], request["criterion_id"]) for request in row["requests"]],
                 )
+
+
+def _write_work_order(con: duckdb.DuckDBPyConnection, target: Path) -> int:
+    """Write the work order of temp.wanted and temp.sources, some prompts at a time; returns its answers.
+
+    DuckDB keeps the lists that an aggregate makes in memory, whatever its limit, so each query makes a part of them.
+    """
+    from pyarrow import parquet
+
+    columns = con.sql(_WORK_ORDER.format(prompts="FALSE")).to_arrow_table().schema
+    share, answers = _WORK_ORDER.format(prompts="prompt_id BETWEEN $first AND $last"), 0
+    with parquet.ParquetWriter(target, columns, compression="zstd") as order:
+        for first, last in _shares(con.execute(_REQUESTS_BY_PROMPT).fetchall()):
+            some = con.execute(share, {"first": first, "last": last})
+            for batch in some.to_arrow_reader(_ROW_GROUP_ROWS):
+                order.write_batch(batch)
+                answers += batch.num_rows
+    return answers
+
+
+def _shares(requests_by_prompt: Sequence[tuple[str, int]]) -> Iterator[tuple[str, str]]:
+    """The first and last prompt of each share of about `_SHARE_REQUESTS` requests; prompts are in order."""
+    first, requests = "", 0
+    for number, (prompt, own) in enumerate(requests_by_prompt, start=1):
+        first = first if requests else prompt
+        requests += own
+        if requests >= _SHARE_REQUESTS or number == len(requests_by_prompt):
+            yield first, prompt
+            requests = 0
 
 
 def _select_models(con: duckdb.DuckDBPyConnection, judge_id: str, model_ids: Sequence[str] | None) -> None:
@@ -286,31 +314,26 @@ FROM judging.requests
 WHERE judge_id = $judge_id AND model_id IN (SELECT model_id FROM temp.selected_models)
 """
 
-# The key determines every text, so rows of one key differ only in which model wrote the answer and where it was landed.
-_CREATE_WANTED = f"""
+# One row per request. Nothing here grows in memory beyond DuckDB's limit: joins, sorts and windows spill, aggregates of
+# texts and lists do not.
+_CREATE_WANTED = """
 CREATE OR REPLACE TEMP TABLE wanted AS
 SELECT
-    requests.verdict_key, judgeable.answer_key, requests.criterion_id, requests.repeat_index,
-    judgeable.is_gate, verdicts.status, verdicts.status IS DISTINCT FROM 'ok' AS is_pending,
-    coalesce(settled.is_settled, false) AS is_settled,
-    count(*) AS requests, min(judgeable.position) AS position,
-    list(DISTINCT requests.model_id) AS models,
-    min(struct_pack(
-        prompt_id := requests.prompt_id, model_id := requests.model_id, sample_index := requests.sample_index
-    )) AS source
+    requests.verdict_key, judgeable.answer_key, requests.prompt_id, requests.model_id, requests.sample_index,
+    requests.criterion_id, requests.repeat_index, judgeable.is_gate, judgeable.position, verdicts.status,
+    settled.is_settled IS NOT NULL AS is_settled, verdicts.status IS DISTINCT FROM 'ok' AND {asked_again} AS is_pending
 FROM judging.requests AS requests
 JOIN judging.judgeable AS judgeable
     ON judgeable.model_id = requests.model_id AND judgeable.prompt_id = requests.prompt_id
     AND judgeable.sample_index = requests.sample_index AND judgeable.criterion_id = requests.criterion_id
 LEFT JOIN judging.verdicts AS verdicts ON verdicts.verdict_key = requests.verdict_key
-LEFT JOIN ({SETTLED}) AS settled ON settled.verdict_key = requests.verdict_key
+LEFT JOIN ({settled}) AS settled ON settled.verdict_key = requests.verdict_key
 WHERE requests.judge_id = $judge_id
   AND requests.model_id IN (SELECT model_id FROM temp.selected_models)
   AND requests.verdict_key = judging.verdict_key(
       requests.judge_id, judgeable.answer_key, judgeable.criterion_key, requests.repeat_index
   )
-GROUP BY ALL
-"""  # noqa: S608 - our own text
+"""
 
 _UNKNOWN_CRITERIA = """
 SELECT DISTINCT criteria.criteria_name FROM judging.judgeable JOIN raw.criteria AS criteria USING (criterion_id)
@@ -332,27 +355,38 @@ WHERE judging.requests.judge_id = ? GROUP BY status ORDER BY status
 """  # noqa: S608 - our own text
 
 _COUNT_WANTED = """
-SELECT coalesce(sum(requests), 0)::BIGINT, count(*), count(*) FILTER (is_pending),
-       count(*) FILTER (is_pending AND status <> 'ok'), count(*) FILTER (is_settled AND NOT is_pending)
+SELECT count(*), count(DISTINCT verdict_key), count(DISTINCT verdict_key) FILTER (is_pending),
+       count(DISTINCT verdict_key) FILTER (is_pending AND status <> 'ok'),
+       count(DISTINCT verdict_key) FILTER (is_settled AND NOT is_pending)
 FROM temp.wanted
 """
 
+# The key determines every text, so the rows of one differ only in which model wrote the answer and where it was landed.
+_CREATE_SOURCES = """
+CREATE OR REPLACE TEMP TABLE sources AS
+SELECT answer_key, prompt_id, model_id, sample_index FROM temp.wanted WHERE is_pending
+QUALIFY row_number() OVER (PARTITION BY answer_key ORDER BY prompt_id, model_id, sample_index) = 1
+"""
+
+_REQUESTS_BY_PROMPT = """
+SELECT sources.prompt_id, count(*) FROM temp.sources JOIN temp.wanted USING (answer_key)
+WHERE is_pending GROUP BY ALL ORDER BY ALL
+"""
+
 _WORK_ORDER = """
-SELECT instructions.instruction, instructions.reference_answer, outputs.answer, answers.requests
-FROM (
-    SELECT
-        answer_key, min(source) AS source,
-        list(
-            struct_pack(verdict_key := verdict_key, criterion_id := criterion_id)
-            ORDER BY is_gate DESC, position, criterion_id, repeat_index
-        ) AS requests
-    FROM temp.wanted
-    WHERE is_pending
-    GROUP BY answer_key
-) AS answers
-JOIN raw.model_outputs AS outputs
-    ON outputs.model_id = answers.source.model_id AND outputs.prompt_id = answers.source.prompt_id
-    AND outputs.sample_index = answers.source.sample_index
-JOIN raw.instructions AS instructions ON instructions.prompt_id = answers.source.prompt_id
-ORDER BY answers.source.prompt_id, answers.source.model_id, answers.source.sample_index
+WITH share AS (FROM temp.sources WHERE {prompts}), asked AS (
+    SELECT wanted.* FROM temp.wanted SEMI JOIN share USING (answer_key) WHERE is_pending
+    QUALIFY row_number() OVER (PARTITION BY verdict_key ORDER BY position, prompt_id, model_id, sample_index) = 1
+), lists AS (
+    SELECT answer_key, list(
+        struct_pack(verdict_key := verdict_key, criterion_id := criterion_id)
+        ORDER BY is_gate DESC, position, criterion_id, repeat_index
+    ) AS requests
+    FROM asked GROUP BY answer_key
+)
+SELECT instructions.instruction, instructions.reference_answer, outputs.answer, lists.requests
+FROM share JOIN lists USING (answer_key)
+JOIN raw.model_outputs AS outputs USING (model_id, prompt_id, sample_index)
+JOIN raw.instructions AS instructions USING (prompt_id)
+ORDER BY prompt_id, model_id, sample_index
 """

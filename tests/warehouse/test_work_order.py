@@ -181,6 +181,37 @@ def test_all_answers_to_an_instruction_stand_together(world: TinyWorld) -> None:
     assert instructions == sorted(instructions)
 
 
+@pytest.mark.parametrize("share", [1, 4, 1000])
+def test_the_order_is_the_same_in_whatever_shares_it_is_made(
+    world: TinyWorld, share: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refresh_requests(world.con, judge_id=JUDGE, model_ids=None)
+    whole = order(world)
+    monkeypatch.setattr("pollux_dagster.warehouse.requests._SHARE_REQUESTS", share)
+    assert order(world) == whole
+
+
+@pytest.mark.slow
+def test_a_large_order_needs_no_more_memory_than_duckdb_may_have(world: TinyWorld) -> None:
+    """It may have less than the lists take where one query brings all of them together."""
+    many = 200_000
+    world.con.execute(
+        "INSERT INTO raw.instructions SELECT * EXCLUDE n REPLACE ('m' || n AS prompt_id) "
+        "FROM raw.instructions, range(100) AS r(n) WHERE prompt_id = 'p1'; "
+        "INSERT INTO raw.instruction_criteria SELECT * EXCLUDE n REPLACE ('m' || n AS prompt_id) "
+        "FROM raw.instruction_criteria, range(100) AS r(n) WHERE prompt_id = 'p1'"
+    )
+    world.con.execute(
+        "INSERT INTO raw.model_outputs (model_id, prompt_id, sample_index, answer, answer_hash, file_path, row_number) "
+        "SELECT 'many', 'm' || n % 100, n, 'ответ ' || n, sha256('ответ ' || n), 'f', n FROM range(?) AS rows (n)",
+        [many],
+    )
+    refresh_requests(world.con, judge_id=JUDGE, model_ids=["many"])
+    world.con.execute("CHECKPOINT; SET threads = 2; SET memory_limit = '400MB'")
+    made, items = order(world, ["many"])
+    assert made.pending == sum(len(item.requests) for item in items) == many * len(criteria_of("p1"))
+
+
 def test_only_ok_verdicts_count_as_done(world: TinyWorld) -> None:
     world.judge_everything()
     made, items = order(world)

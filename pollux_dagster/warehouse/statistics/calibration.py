@@ -23,7 +23,7 @@ from pollux_dagster.core.statistics.ppi import (
     CalibratedMeans,
     calibrated_means,
 )
-from pollux_dagster.warehouse.statistics.codes import encode
+from pollux_dagster.warehouse.statistics.codes import categories, encode, read
 from pollux_dagster.warehouse.statistics.human_agreement import ITEM, HumanScores
 
 CALIBRATED, ALL_LABELLED, NEARLY_ALL = "calibrated", "all labelled", "nearly all labelled"
@@ -100,8 +100,8 @@ def judged_and_rated(con: duckdb.DuckDBPyConnection, judge_id: str, people: Huma
     """One row per item that the judge scored: ITEM, score, expected, has_expectation, people's gold where they gave it,
     and is_labelled, whether they did for all rows of the answer. Scores are in [0, 1], after the gate rule.
     """
-    rows = con.execute(_JUDGED, [judge_id]).pl()
-    rows = rows.join(human_final_scores(con, people), on=ITEM, how="left", maintain_order="left")
+    rows = read(con, _JUDGED, [judge_id])
+    rows = rows.join(categories(human_final_scores(con, people)), on=ITEM, how="left", maintain_order="left")
     return rows.with_columns(is_labelled=pl.col("gold").is_not_null().all().over(*ANSWER))
 
 
@@ -153,7 +153,7 @@ def _draws(rows: pl.DataFrame, people: HumanScores, labelled: Booleans, models: 
         )
         .with_columns(round=pl.col("sampling_round").rank("dense").cast(pl.Int64))
     )
-    told = rows.select(*ANSWER).join(first, on=ANSWER, how="left", maintain_order="left")
+    told = rows.select(*ANSWER).join(categories(first, *ANSWER), on=ANSWER, how="left", maintain_order="left")
     chance = told["probability"].fill_null(float("nan")).to_numpy()
     weight = label_weights(labelled, chance, told["round"].fill_null(0).to_numpy(), models, n_models)
     has_chance = labelled & ~np.isnan(chance)
@@ -176,7 +176,7 @@ def _draws(rows: pl.DataFrame, people: HumanScores, labelled: Booleans, models: 
 def _models_of_answers(rows: pl.DataFrame, models: pl.DataFrame) -> Integers:
     """The model code of each instruction that `rows` has an answer to."""
     answers = rows.select("model_id", "prompt_id").unique()
-    codes = answers.join(models.with_row_index("code"), on="model_id")["code"]
+    codes = answers.join(categories(models).with_row_index("code"), on="model_id")["code"]
     return codes.to_numpy().astype(np.int64)
 
 

@@ -251,6 +251,6 @@ ORDER BY human.model_id, human.prompt_id, human.sample_index, criteria.criterion
 
 _JUDGED = """
 SELECT model_id, prompt_id, sample_index, criterion_id, score, expected_score
-FROM staging.scores
+FROM staging.scores SEMI JOIN raw.human_scores USING (model_id, prompt_id, sample_index)
 WHERE judge_id = ? AND status = 'ok' AND repeat_index = 0
 """

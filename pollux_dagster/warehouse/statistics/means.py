@@ -9,7 +9,7 @@ import duckdb
 import polars as pl
 
 from pollux_dagster.core.statistics.intervals import clustered_means
-from pollux_dagster.warehouse.statistics.codes import encode
+from pollux_dagster.warehouse.statistics.codes import encode, read
 
 GRAINS: dict[str, tuple[str, ...]] = {
     "model": ("model_id",),
@@ -22,7 +22,7 @@ BEFORE_GATES = "criterion_before_gates"
 
 def mean_intervals(con: duckdb.DuckDBPyConnection, judge_id: str) -> pl.DataFrame:
     """The rows of one judge: means of final_score by grain, and of normalized_score by criterion, gates included."""
-    rows = con.execute(_SCORES, [judge_id]).pl()
+    rows = read(con, _SCORES, [judge_id])
     final = rows.filter(pl.col("final_score").is_not_null())
     before = rows.filter(pl.col("normalized_score").is_not_null())
     return pl.concat(

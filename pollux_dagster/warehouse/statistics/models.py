@@ -12,7 +12,7 @@ import polars as pl
 
 from pollux_dagster.core.statistics.comparison import compare_all, rank_models
 from pollux_dagster.core.statistics.length import length_effects
-from pollux_dagster.warehouse.statistics.codes import encode
+from pollux_dagster.warehouse.statistics.codes import encode, read
 
 
 def model_comparisons(con: duckdb.DuckDBPyConnection, judge_id: str) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -21,7 +21,7 @@ def model_comparisons(con: duckdb.DuckDBPyConnection, judge_id: str) -> tuple[pl
     A model without a single score has no rank and no row. Where scores are missing, a pair is compared on the items
     both have; `same_items` says whether the model was asked everything that any model was asked.
     """
-    rows = con.execute(_ITEMS, [judge_id]).pl()
+    rows = read(con, _ITEMS, [judge_id])
     models, items = encode(rows, "model_id"), encode(rows, "prompt_id", "criterion_id")
     scores = np.full((len(models), len(items)), np.nan)
     scores[models.codes, items.codes] = rows["score"].to_numpy()
@@ -66,7 +66,7 @@ def length_tables(con: duckdb.DuckDBPyConnection, judge_id: str) -> tuple[pl.Dat
     The effect is measured on answers whose gates did not trip: a refusal is short and gets 0, which is no reward for
     length. Those zeros enter the length-controlled mean unchanged.
     """
-    rows = con.execute(_LENGTHS, [judge_id]).pl()
+    rows = read(con, _LENGTHS, [judge_id])
     rated = rows.filter(~pl.col("tripped"))
     criteria, models = encode(rated, "criterion_id"), encode(rated, "model_id")
     found = length_effects(

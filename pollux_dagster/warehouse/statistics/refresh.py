@@ -19,7 +19,7 @@ from pollux_dagster.core.transactions import transaction
 from pollux_dagster.warehouse.fingerprints import record_builds
 from pollux_dagster.warehouse.statistics import TABLES
 from pollux_dagster.warehouse.statistics.calibration import calibrated_quality
-from pollux_dagster.warehouse.statistics.codes import encode
+from pollux_dagster.warehouse.statistics.codes import encode, read
 from pollux_dagster.warehouse.statistics.drift import golden_drift
 from pollux_dagster.warehouse.statistics.human_agreement import human_scores, judge_agreement, judge_comparison
 from pollux_dagster.warehouse.statistics.means import mean_intervals
@@ -78,7 +78,7 @@ def refresh_statistics(
 
 def judge_steadiness(con: duckdb.DuckDBPyConnection, judge_id: str) -> pl.DataFrame:
     """One judge's rows, over all criteria and by criterion; scores are in [0, 1], before the gate rule."""
-    rows = con.execute(_VERDICTS, [judge_id]).pl()
+    rows = read(con, _VERDICTS, [judge_id])
     score = rows["normalized_score"].to_numpy()
     requests = encode(rows, "model_id", "prompt_id", "sample_index", "criterion_id")
     tables = []

@@ -1,8 +1,8 @@
 """The settings: where things are and which judge to use, read once from `pollux.toml`, environment and command line.
 
 `pollux` sets these variables for the processes it starts; a deployment sets them itself. Nothing else in the project
-reads `POLLUX_*`, so this module is the complete list, and the table in docs/reference/settings.md is made from it. Annotations say how
-a setting is read, so they are not postponed here (`from __future__ import annotations`).
+reads `POLLUX_*`, so this module is the complete list, and the table in docs/reference/settings.md is made from
+it. Annotations say how a setting is read, so they are not postponed here (`from __future__ import annotations`).
 """
 
 import os

@@ -1,8 +1,8 @@
 """Agreement and calibration on real answers that three raters scored, with judges simulated from the ratings.
 
 Run as `python -m tools.rated_answers FOLDER`; FOLDER holds `gold_scores.jsonl` (prompt_id, model_id, criteria_name,
-annotator, score on 1 to 5). Writes docs/reference/statistics/rated_answers.csv and rated_answers_calibration.csv. The ratings
-are real; THE JUDGES ARE NOT: each is the mean rating moved by a known bias and noise.
+annotator, score on 1 to 5). Writes docs/reference/statistics/rated_answers.csv and rated_answers_calibration.csv. The
+ratings are real; THE JUDGES ARE NOT: each is the mean rating moved by a known bias and noise.
 """
 
 from __future__ import annotations

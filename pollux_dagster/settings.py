@@ -1,8 +1,8 @@
 """The settings: where things are and which judge to use, read once from `pollux.toml`, environment and command line.
 
 `pollux` sets these variables for the processes it starts; a deployment sets them itself. Nothing else in the project
-reads `POLLUX_*`, so this module is the complete list, and the table in docs/run.md is made from it. Annotations say how
-a setting is read, so they are not postponed here (`from __future__ import annotations`).
+reads `POLLUX_*`, so this module is the complete list, and the table in docs/reference/settings.md is made from
+it. Annotations say how a setting is read, so they are not postponed here (`from __future__ import annotations`).
 """
 
 import os
@@ -181,7 +181,7 @@ class Retention:
 
     days: Annotated[int, _whole(1), "POLLUX_KEEP_DAYS"] = 30
     """days after which finished runs, their logs, and remains of broken or unused parts
-    [are deleted](operate.md#what-is-kept-and-for-how-long)"""
+    [are deleted](operations.md#what-is-kept-and-for-how-long)"""
     runs: Annotated[int, _whole(20), "POLLUX_KEEP_RUNS"] = 500
     """at most this many finished runs are kept, at least 20"""
     tick_hours: Annotated[int, _whole(1), "POLLUX_KEEP_TICK_HOURS"] = 6
@@ -193,7 +193,7 @@ class Notify:
     """Who is told of failed runs: the settings whose variables begin with POLLUX_NOTIFY_."""
 
     webhook: Annotated[str, _As(_webhook), "POLLUX_NOTIFY_WEBHOOK"] = ""
-    """address that a failed run is [posted to](operate.md#who-is-told) as JSON, or a file that holds it, where the
+    """address that a failed run is [posted to](../operate.md#who-is-told) as JSON, or a file that holds it, where the
     address has a token in it"""
     command: Annotated[tuple[str, ...], _As(_arguments, shlex.join), "POLLUX_NOTIFY_COMMAND"] = ()
     """command that gets it on standard input, as in a shell"""
@@ -222,9 +222,10 @@ class Settings:
     profile: Annotated[
         str, _As(lambda text: str(Path(text).absolute()) if text.endswith(".toml") else text, kind="place")
     ] = "pollux-4b"
-    """the judge's [profile](judges.md): a name, or the path of a TOML file"""
+    """the judge's [profile](../judges.md): a name, or the path of a TOML file"""
     judge_url: Annotated[str, _As(_server_addresses, kind="words")] = ""
-    """attach to this URL, or to [several](#several-servers), separated by commas or spaces; empty means managed"""
+    """attach to this URL, or to [several](servers.md#several-servers), separated by commas or spaces; empty means
+    managed"""
     api_key_variable: Annotated[_Text, "POLLUX_JUDGE_API_KEY_VARIABLE"] = API_KEY_VARIABLE
     """the variable that holds the key of an attached server"""
     judge_proxy: _Text = ""
@@ -275,7 +276,7 @@ class Settings:
     maximum_rejected_share: _Share = MAXIMUM_REJECTED_SHARE
     """share of a file's rows, and of a model's answers, that may be rejected before publication is stopped"""
     judge_reasoning: _Flag = False
-    """`true`: [reasoning](#reasoning) before an answer is judged as part of it"""
+    """`true`: [reasoning](landing.md#reasoning) before an answer is judged as part of it"""
     trust_file_times: _Flag = True
     """`false`: every landing file is read at every scan, for file systems whose times or inodes cannot be trusted"""
     repeats: Annotated[int, _whole(1)] = 1
@@ -283,20 +284,20 @@ class Settings:
     human_aggregation: Annotated[Aggregation, _one_of(*get_args(Aggregation))] = "mean"
     """how several annotators of one answer become one score: `mean`, `median` or `mode`"""
     calibration_proxy: Annotated[Proxy, _one_of(*get_args(Proxy))] = "number"
-    """what of the judge calibration uses where [probabilities](#probabilities-of-the-levels) are there: `number`,
-    `expectation` or `both`"""
+    """what of the judge calibration uses where [probabilities](../judges.md#probabilities-of-the-levels) are there:
+    `number`, `expectation` or `both`"""
     query_seconds: Annotated[float, _AT_MOST_A_DAY] = 60
     """time after which a command that reads the publication stops"""
     query_memory: Annotated[str, _As(_memory)] = "2GB"
     """memory that it may use; larger intermediate results go to a temporary folder"""
     ui_hosts: _Words = ()
-    """further host names, `name` or `name:port`, of the [UI](operate.md#who-may-use-the-ui)"""
+    """further host names, `name` or `name:port`, of the [UI](../operate.md#who-may-use-the-ui)"""
     ui_user_header: _Text = ""
     """the header in which a proxy names the authenticated user; then every request needs it"""
     ui_proxies: _Words = ()
     """addresses or networks of that proxy"""
     metrics_file: _Text = ""
-    """where the [metrics](operate.md#metrics) are written; empty means `metrics/pollux.prom` in the home"""
+    """where the [metrics](operations.md#metrics) are written; empty means `metrics/pollux.prom` in the home"""
     retention: Retention = field(default_factory=Retention)
     notify: Notify = field(default_factory=Notify)
 

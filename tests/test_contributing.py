@@ -144,7 +144,7 @@ def test_a_table_is_added(follow: Follow, tmp_path: Path) -> None:
     rows = published(tmp_path, "SELECT model_id, difficulty, n > 0 FROM marts.difficulty_quality ORDER BY ALL")
     assert rows == [(model, level, True) for model in ("alpha", "beta") for level in ("easy", "hard", "medium")]
     assert "marts/difficulty_quality" in (tmp_path / "tests/defs/asset_graph.json").read_text()
-    assert "## `marts.difficulty_quality`" in (tmp_path / "docs/tables.md").read_text()
+    assert "## `marts.difficulty_quality`" in (tmp_path / "docs/reference/tables.md").read_text()
 
 
 @pytest.mark.slow

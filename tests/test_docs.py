@@ -46,10 +46,13 @@ from pollux_dagster.warehouse.statistics.refresh import refresh_statistics
 from pollux_dagster.warehouse.verdicts import load_verdicts
 
 ROOT = Path(__file__).parent.parent
-FORMAT_PAGES = sorted((ROOT / "docs" / "formats").glob("*.md"))
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *FORMAT_PAGES]
-RUN, OPERATE, QUERY, TABLES, STATISTICS = (
-    ROOT / "docs" / name for name in ("run.md", "operate.md", "query.md", "tables.md", "statistics.md")
+DOCS = ROOT / "docs"
+FORMAT_PAGES = sorted((DOCS / "reference" / "formats").glob("*.md"))
+PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
+RUN, QUERY = DOCS / "run.md", DOCS / "query.md"
+LANDING, OPERATIONS, PROFILES, SETTINGS, STATISTICS, TABLES = (
+    DOCS / "reference" / f"{name}.md"
+    for name in ("landing", "operations", "profiles", "settings", "statistics", "tables")
 )
 MODELS = packaged_sql_models()
 EXAMPLES_IN = ("jsonl", "json", "csv", "tsv")
@@ -187,7 +190,7 @@ def test_the_examples_of_every_format_load_without_a_rejected_row(loaded: duckdb
 
 
 def test_the_example_of_a_landing_toml_reads_its_example(tmp_path: Path) -> None:
-    examples = dict([*fenced(RUN, "toml"), *fenced(RUN, "jsonl")])
+    examples = dict([*fenced(LANDING, "toml"), *fenced(LANDING, "jsonl")])
     for name in ("runs/landing.toml", "runs/1.jsonl"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(examples[name])
@@ -201,7 +204,7 @@ def test_the_example_of_a_landing_toml_reads_its_example(tmp_path: Path) -> None
 
 
 def test_the_files_of_the_tutorial_are_read_whole(tmp_path: Path) -> None:
-    for name, content in fenced(ROOT / "docs" / "tutorial.md", "jsonl"):
+    for name, content in fenced(DOCS / "tutorial.md", "jsonl"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(content)
     with duckdb.connect(config={"threads": 1}) as con:
@@ -233,11 +236,11 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def test_the_names_that_a_landing_toml_may_use_are_listed() -> None:
-    page = RUN.read_text()
+    page = LANDING.read_text()
     expected = LANDING_TOML_NAMES.sub(lambda match: match[1] + _landing_toml_names() + match[2], page)
     if os.environ.get("POLLUX_UPDATE_SNAPSHOTS"):
-        RUN.write_text(expected)
-    assert RUN.read_text() == expected, "run again with POLLUX_UPDATE_SNAPSHOTS=1 and look at the difference"
+        LANDING.write_text(expected)
+    assert LANDING.read_text() == expected, "run again with POLLUX_UPDATE_SNAPSHOTS=1 and look at the difference"
 
 
 def test_an_instruction_without_criteria_gets_those_of_its_task(loaded: duckdb.DuckDBPyConnection) -> None:
@@ -334,10 +337,10 @@ def test_every_probe_of_the_exam_is_listed_with_its_reason_and_source() -> None:
 
 
 def test_closed_sets_are_listed_completely() -> None:
-    assert first_column(RUN, "reason") == [str(reason) for reason in Reason]
+    assert first_column(LANDING, "reason") == [str(reason) for reason in Reason]
     assert first_column(RUN, "status") == [str(status) for status in VerdictStatus]
-    assert first_column(RUN, "profile") == list(packaged_profiles())
-    assert first_column(RUN, "suspicion") == [str(reason) for reason in InjectionReason]
+    assert first_column(PROFILES, "profile") == list(packaged_profiles())
+    assert first_column(LANDING, "suspicion") == [str(reason) for reason in InjectionReason]
 
 
 def _texts_below_fields(of: type) -> list[str]:
@@ -365,16 +368,16 @@ def _settings_table() -> str:
 
 
 def test_every_setting_is_described_as_where_it_is_defined() -> None:
-    page = RUN.read_text()
+    page = SETTINGS.read_text()
     expected = SETTINGS_TABLE.sub(lambda match: match[1] + _settings_table() + match[2], page)
     if os.environ.get("POLLUX_UPDATE_SNAPSHOTS"):
-        RUN.write_text(expected)
-    assert RUN.read_text() == expected, "run again with POLLUX_UPDATE_SNAPSHOTS=1 and look at the difference"
+        SETTINGS.write_text(expected)
+    assert SETTINGS.read_text() == expected, "run again with POLLUX_UPDATE_SNAPSHOTS=1 and look at the difference"
 
 
 def test_environment_variables_are_those_of_the_settings() -> None:
     settings = Settings.from_environment({})
-    documented = first_column(RUN, "variable")
+    documented = first_column(SETTINGS, "variable")
     assert documented == list(settings.to_environment())
     for_commands = build_command(ServerSpec("m", engine="command", command=("x",)), port=1, api_key="k", folder=Path())
     known = {*documented, CONFIG_VARIABLE, settings.api_key_variable, *for_commands.environment}
@@ -385,7 +388,7 @@ def test_environment_variables_are_those_of_the_settings() -> None:
 def test_jobs_sensors_and_schedules_are_listed() -> None:
     defs = build_defs(Settings.from_environment({}))
     things = [*(defs.jobs or ()), *(defs.sensors or ()), *(defs.schedules or ())]
-    assert sorted(first_column(OPERATE, "name")) == sorted(thing.name for thing in things)
+    assert sorted(first_column(OPERATIONS, "name")) == sorted(thing.name for thing in things)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

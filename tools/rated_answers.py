@@ -1,8 +1,8 @@
 """Agreement and calibration on real answers that three raters scored, with judges simulated from the ratings.
 
 Run as `python -m tools.rated_answers FOLDER`; FOLDER holds `gold_scores.jsonl` (prompt_id, model_id, criteria_name,
-annotator, score on 1 to 5). Writes docs/statistics/rated_answers.csv and rated_answers_calibration.csv. The ratings
-are real; THE JUDGES ARE NOT: each is the mean rating moved by a known bias and noise.
+annotator, score on 1 to 5). Writes docs/reference/statistics/rated_answers.csv and rated_answers_calibration.csv. The
+ratings are real; THE JUDGES ARE NOT: each is the mean rating moved by a known bias and noise.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pollux_dagster.core.statistics.ppi import calibrated_means
 from pollux_dagster.core.statistics.reliability import aggregate_ratings, krippendorff_alpha, leave_one_rater_out
 
 ROOT = Path(__file__).resolve().parent.parent
-RESULTS = ROOT / "docs" / "statistics"
+RESULTS = ROOT / "docs" / "reference" / "statistics"
 LEVELS = (1.0, 2.0, 3.0, 4.0, 5.0)
 LABELLED, DRAWS = 30, 500
 # Bias by model: harsh to the first, kind to the last, in levels.

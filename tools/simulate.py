@@ -1,7 +1,7 @@
 """Do the intervals hold? Draws evaluations whose truth is known and counts how often each interval contains
 it.
 
-Run as `python -m tools.simulate [--evaluations N]`; tables and plots go to docs/statistics/. The one idea:
+Run as `python -m tools.simulate [--evaluations N]`; tables and plots go to docs/reference/statistics/. The one idea:
 the functions under test are the ones that the warehouse calls, never copies of their formulas.
 """
 
@@ -26,7 +26,7 @@ from pollux_dagster.core.statistics.label_weights import label_weights
 from pollux_dagster.core.statistics.ppi import CalibratedMeans, calibrated_means
 from tools import simulate_worlds as worlds
 
-RESULTS = Path(__file__).resolve().parent.parent / "docs" / "statistics"
+RESULTS = Path(__file__).resolve().parent.parent / "docs" / "reference" / "statistics"
 ROWS_AT_ONCE = 1_500_000
 Row = dict[str, object]
 

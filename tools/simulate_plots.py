@@ -1,4 +1,4 @@
-"""Draws the tables of docs/statistics/*.csv: coverage of the intervals, and what calibration buys.
+"""Draws the tables of docs/reference/statistics/*.csv: coverage of the intervals, and what calibration buys.
 
 Run as `python -m tools.simulate_plots` after tools/simulate.py. Nothing is computed here but averages of columns.
 """
@@ -14,7 +14,7 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
-RESULTS = Path(__file__).resolve().parent.parent / "docs" / "statistics"
+RESULTS = Path(__file__).resolve().parent.parent / "docs" / "reference" / "statistics"
 PROMISED = (93, 97)
 
 

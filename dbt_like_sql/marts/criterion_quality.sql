@@ -29,7 +29,7 @@ columns:
   ci_low: Lower end of the 95 % interval of mean_score; NULL where there is none.
   ci_high: Upper end of the 95 % interval of mean_score; NULL where there is none.
   n_clusters: Instructions with a usable score, the clusters of the standard error.
-  interval_method: How the interval was computed; it changes below 30 clusters, see docs/statistics.md.
+  interval_method: How the interval was computed; it changes below 30 clusters, see docs/reference/statistics.md.
   normalized_standard_error: Of mean_normalized_score, clustered by instruction.
   normalized_ci_low: Lower end of the 95 % interval of mean_normalized_score.
   normalized_ci_high: Upper end of the 95 % interval of mean_normalized_score.

@@ -23,7 +23,7 @@ columns:
   exam_id: The items and probes of the exam; effects of different exams cannot be compared.
   is_latest: True for the model's most recent exam.
   examined_at: When the exam was taken.
-  probe: What was changed; docs/statistics.md names the reason and the source of each.
+  probe: What was changed; docs/reference/statistics.md names the reason and the source of each.
   grain: all or criterion.
   criteria_name: Name of the criterion; NULL for all.
   baseline_scores: >

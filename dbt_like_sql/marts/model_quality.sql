@@ -24,7 +24,7 @@ columns:
   ci_low: Lower end of the 95 % interval of mean_score; NULL where there is none.
   ci_high: Upper end of the 95 % interval of mean_score; NULL where there is none.
   n_clusters: Instructions with a usable score, the clusters of the standard error.
-  interval_method: How the interval was computed; it changes below 30 clusters, see docs/statistics.md.
+  interval_method: How the interval was computed; it changes below 30 clusters, see docs/reference/statistics.md.
   n_gated_answers: Answers whose gate tripped, so that their scores are 0.
   gated_share: n_gated_answers / n_answers.
   n_gate_unknown_answers: Answers left unscored because a gate has no ok verdict.

@@ -32,7 +32,9 @@ _WANTED: Mapping[str, tuple[str, ...]] = {
     "answers": ("prompt_id", "answer", "model_id"),
     "pollux_instructions": ("prompt_id", "instruction"),
 }
-_OPENING = "# A beginning: check every path, and delete what is not meant. See landing.toml in docs/run.md.\n"
+_OPENING = (
+    "# A beginning: check every path, and delete what is not meant. See landing.toml in docs/reference/landing.md.\n"
+)
 _ACTIVATE = 'take the first "# " out of each line'
 
 

@@ -18,7 +18,7 @@ FIRST_ROWS = 10
 
 
 class SqlModelsComponent(dg.Component, dg.Model, dg.Resolvable):
-    """One asset per SQL model in a package: `<schema>/<table>.sql`, in the format of docs/sql_models.md."""
+    """One asset per SQL model in a package: `<schema>/<table>.sql`, in the format of docs/reference/sql_models.md."""
 
     package: str
 

@@ -1,6 +1,7 @@
 """Judge profiles as TOML files: the packaged ones in `pollux_dagster/judges`, and a user's own.
 
-docs/judges.md describes the fields. A file that cannot be used is refused as a whole, with every fault in it named.
+docs/reference/profiles.md describes the fields. A file that cannot be used is refused as a whole, with every fault
+in it named.
 """
 
 from __future__ import annotations

@@ -85,7 +85,7 @@ def test_the_profile_of_the_documentation_can_be_used(write: Write) -> None:
 
 
 def test_every_field_is_documented() -> None:
-    page = (ROOT / "docs" / "judges.md").read_text()
+    page = (ROOT / "docs" / "reference" / "profiles.md").read_text()
     for section, fields in FIELDS.items():
         for name in fields:
             whole = name if section == "" else f"{section}.{name}"

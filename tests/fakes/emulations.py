@@ -649,7 +649,7 @@ DEEPSEEK = Emulation(
 
 TRANSFORMERS = Emulation(
     name="transformers serve",
-    sources=("transformers 5.24.0 as run: docs/judges.md",),
+    sources=("transformers 5.24.0 as run: docs/reference/servers.md",),
     rules=(
         Rule(
             "a Python set in a text, in any order",

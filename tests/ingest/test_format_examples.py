@@ -1,4 +1,4 @@
-"""Every example of docs/formats is read row by row, and so is each of them with any of its fields damaged."""
+"""Every example of docs/reference/formats is read row by row, and so is each of them with any of its fields damaged."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pollux_dagster.ingest.load import read_records
 from pollux_dagster.ingest.rows import Reason
 from pollux_dagster.ingest.scan import LandingFile
 
-DOCS = Path(__file__).parents[2] / "docs" / "formats"
+DOCS = Path(__file__).parents[2] / "docs" / "reference" / "formats"
 BLOCK = re.compile(r"^```(jsonl|json|csv|tsv) (\S+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 EXAMPLES = {
     name: (kind, content)

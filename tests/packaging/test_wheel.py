@@ -33,7 +33,7 @@ DATA = {
     *(".sql", ".json", ".jsonl", ".jinja", ".safetensors", ".typed", ".yaml", ".toml", ".txt"),
     *(".css", ".j2", ".js"),
 }
-# What a project folder of one's own holds to have `dg` work on the installed package, as docs/operate.md says.
+# What a project folder of one's own holds to have `dg` work on the installed package: docs/reference/operations.md.
 DG_TOML = """\
 directory_type = "project"
 

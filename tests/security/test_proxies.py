@@ -1,4 +1,4 @@
-"""The nginx and Caddy examples of docs/operate.md, run as they stand there, in front of a server that counts.
+"""The nginx and Caddy examples of docs/reference/proxies.md, run as they stand there, in front of a server that counts.
 
 Only names, ports, TLS and the password file are put in for the test's own.
 """
@@ -23,7 +23,7 @@ import pytest
 
 from tests.security.running_ui import free_port
 
-OPERATE = Path(__file__).parents[2] / "docs" / "operate.md"
+PROXIES = Path(__file__).parents[2] / "docs" / "reference" / "proxies.md"
 LOGIN = {"Authorization": "Basic " + base64.b64encode(b"operator:open sesame").decode()}
 JSON = {"Content-Type": "application/json"}
 
@@ -59,7 +59,7 @@ def proxy(request: pytest.FixtureRequest, behind: int, tmp_path_factory: pytest.
     program = shutil.which(request.param) or shutil.which(request.param, path="/usr/sbin")
     if program is None:
         pytest.skip(f"needs {request.param}: apt-get install {request.param}")
-    (example,) = re.findall(rf"^```{request.param}\n(.*?)^```$", OPERATE.read_text(), re.MULTILINE | re.DOTALL)
+    (example,) = re.findall(rf"^```{request.param}\n(.*?)^```$", PROXIES.read_text(), re.MULTILINE | re.DOTALL)
     example = example.replace("127.0.0.1:3000", f"127.0.0.1:{behind}").replace("https://", "http://")
     folder, port = tmp_path_factory.mktemp(request.param), free_port()
     write, command = (_nginx if request.param == "nginx" else _caddy), [program]

@@ -27,7 +27,7 @@ _FULL_OF_FLAWS = (
     rf"|(?:много|множество|полно) {_KIND_RU}{_OF_FLAWS}|{_OF_FLAWS} много"
     rf"|(?:has|contains|there are|many|serious|major|critical|full of) {_KIND_EN}{_FLAWS_EN}"
 )
-# An end whose description is one of these is good, or bad, beyond doubt. docs/run.md lists them.
+# An end whose description is one of these is good, or bad, beyond doubt. docs/reference/criteria.md lists them.
 _BEST = (
     r"отличн(?:о|ый|ая|ое)|превосходн(?:о|ый|ая|ое)|великолепн(?:о|ый|ая|ое)|идеальн(?:о|ый|ая|ое)"
     r"|безупречн(?:о|ый|ая|ое)|хорош(?:о|ий|ая|ее)|(?:наи)?лучш(?:ий|ая|ее)"

@@ -16,11 +16,13 @@ from pollux_dagster.core.statistics.clusters import Booleans, Floats, Integers, 
 from pollux_dagster.core.statistics.intervals import clustered_means
 
 MINIMUM_LABELLED = 15
-"""Labelled instructions that a model needs for an interval; docs/statistics.md shows the coverage down to 10."""
+"""Labelled instructions that a model needs for an interval; docs/reference/simulations.md shows the coverage
+down to 10."""
 MINIMUM_EFFECTIVE = 4
 """Labelled instructions that weighted ones must be worth; with fewer, one or two labels decide the figure."""
 MINIMUM_VARIED = 5
-"""Labelled instructions whose gold must differ from the commonest one; docs/statistics.md shows what happens below."""
+"""Labelled instructions whose gold must differ from the commonest one; docs/reference/simulations.md shows
+what happens below."""
 MINIMUM_ERRORS = 3
 """Labelled instructions on which the judge's error must differ from its commonest error for the errors to be
 subtracted. Where labels show next to no such errors, the variance does not reflect them either, and the judge is not

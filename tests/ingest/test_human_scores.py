@@ -31,6 +31,25 @@ def test_a_score_without_a_sample_is_of_the_first(world: World) -> None:
     assert world.rows("SELECT sample_index FROM raw.human_scores") == [(1,)]
 
 
+def test_scores_of_a_wide_set_are_of_the_sample_beside_them_and_keep_the_persons_words(world: World) -> None:
+    wide = {"prompt_id": 1, "instruction": "Да?", "model_id": "m", "criteria_name": "Польза", "rubrics": RUBRIC}
+    world.write(
+        "wide.jsonl",
+        wide | {"sample_index": 0, "answer": "Да.", "criteria_score": 1},
+        wide | {"sample_index": 1, "answer": "Нет.", "criteria_score": 0},
+        wide | {"sample_index": 1, "answer": "Нет.", "annotator": "анна", "score": 1, "feedback": "Честно."},
+        wide | {"sample_index": 0, "answer": "Да.", "score": 0},
+    )
+    world.sync()
+    assert world.rejected() == []
+    assert world.rows("SELECT sample_index, annotator, score, feedback FROM raw.human_scores ORDER BY ALL") == [
+        (0, "aggregate", 1.0, None),
+        (1, "aggregate", 0.0, None),
+        (1, "анна", 1.0, "Честно."),
+    ]
+    assert world.rows("SELECT row_number, kind FROM raw.notes") == [(4, "score_not_read")]
+
+
 @pytest.mark.parametrize("name", ["Польза ", "Польза", "По\u200bльза", "\u00a0Польза"])
 def test_names_that_look_alike_are_one_name_for_a_score(world: World, name: str) -> None:
     criteria = [{"criteria_name": "Йод и польза", "rubrics": RUBRIC}, {"criteria_name": "Польза", "rubrics": RUBRIC}]

@@ -42,8 +42,8 @@ def refuse_without_answerer(context: FileContext, first: Sequence[dict[str, Any]
     if _stated(context, first) is not None or any(f.get(name) is not None for f in first for name in _ANSWERED_BY):
         return None
     return (
-        "a POLLUX Batch Report, in which `judge` and `model` name the judge, and nothing names the model that answered. "
-        "Name it in a field `model_id`, or as `model` of this file in a landing.toml"
+        "a POLLUX Batch Report, in which `judge` and `model` name the judge, and nothing names the model that "
+        "answered. Name it in a field `model_id`, or as `model` of this file in a landing.toml"
     )
 
 

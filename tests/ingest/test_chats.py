@@ -115,11 +115,14 @@ def test_messages_as_prompt_and_completion_and_lists_of_responses_are_read(world
         "m.jsonl",
         {"prompt_id": 5, "prompt": [said("user", "Раз?")], "completion": [said("assistant", "1", reasoning="Так.")]},
         {"prompt": "Два?", "responses": ["2", "два"]},
+        {"prompt_id": 6, "prompt": "Три?", "output": ["3", "три"]},
     )
     assert landed(world) == [
         ("m", "5", "Раз?", "1", "Так."),
         ("m", text_id("Два?"), "Два?", "2", None),
         ("m", text_id("Два?"), "Два?", "два", None),
+        ("m", "6", "Три?", "3", None),
+        ("m", "6", "Три?", "три", None),
     ]
 
 

@@ -23,6 +23,19 @@ def test_a_score_is_of_the_sample_that_it_names(world: World) -> None:
     assert world.rejected() == [("people.jsonl", 3, "unknown_output")]
 
 
+def test_a_score_that_may_name_its_sample_in_another_field_is_refused(world: World) -> None:
+    world.write("instructions.jsonl", instruction(1))
+    world.write("m.jsonl", answer(1, "Да.", sample_index=0), answer(1, "Нет.", sample_index=1))
+    scored = {"prompt_id": 1, "model_id": "m", "criteria_name": "Польза", "score": 1}
+    world.write(
+        "people.jsonl", scored | {"sample": 1, "annotator": "анна"}, scored | {"sample": "", "annotator": "яна"}
+    )
+    world.write("columns.csv", "prompt_id,model_id,criteria_name,attempt,Юра,Комментарий", "1,m,Польза,1,0,1")
+    world.sync()
+    assert world.rejected() == [("columns.csv", 1, "missing_field"), ("people.jsonl", 1, "missing_field")]
+    assert world.rows("SELECT annotator, sample_index FROM raw.human_scores") == [("яна", 0)]
+
+
 def test_a_score_without_a_sample_is_of_the_first(world: World) -> None:
     world.write("instructions.jsonl", instruction(1))
     world.write("m.jsonl", *(answer(1, f"ответ {n}", sample_index=n) for n in (1, 2)))

@@ -102,8 +102,8 @@ def read_prompt_and_response(fields: dict[str, Any], context: FileContext) -> li
     prompt_id = _prompt_id(fields, asked)
     model = context.model_of(fields)
     answering = next((f for f in RESPONSE_FIELDS if f in fields), None)
-    if answering is None:
-        texts = _several(fields)
+    if answering is None or _is_list_of_texts(fields[answering]):
+        texts = _several(fields, answering or next((f for f in RESPONSES_FIELDS if f in fields), RESPONSES_FIELDS[0]))
         samples = [ModelOutput(model, prompt_id, asked, index, text) for index, text in enumerate(texts)]
         return [_instruction(fields, prompt_id, asked), *samples]
     message, content = _message(fields[answering], fields)
@@ -114,8 +114,12 @@ def read_prompt_and_response(fields: dict[str, Any], context: FileContext) -> li
     return [_instruction(fields, prompt_id, asked), output]
 
 
-def _several(fields: dict[str, Any]) -> list[str | None]:
-    field = next((f for f in RESPONSES_FIELDS if f in fields), RESPONSES_FIELDS[0])
+def _is_list_of_texts(value: object) -> bool:
+    """Whether a response is several, under the name of one; parts of one have types."""
+    return isinstance(value, list) and bool(value) and all(isinstance(text, str) for text in value)
+
+
+def _several(fields: dict[str, Any], field: str) -> list[str | None]:
     found = fields.get(field)
     # vLLM's RequestOutput has objects, each with its text.
     texts = [_text_in(item) for item in found] if isinstance(found, list) else found

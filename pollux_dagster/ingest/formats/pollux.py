@@ -132,7 +132,7 @@ def read_human_score(fields: dict[str, Any], context: FileContext) -> list[Recor
     if fields.get("score") is None:
         raise RowRejected(Reason.MISSING_FIELD, "expected score as a number, got null")
     score = rows.score(fields["score"])
-    sample = rows.sample_index(fields) if fields.get("sample_index") is not None else None
+    sample = rows.named_sample(fields)
     feedback = rows.optional_text(fields, "feedback")
     drawn = rows.sampling(fields)
     return [HumanScore(prompt_id, rows.model_id(model), criterion, annotator, score, sample, feedback, *drawn)]

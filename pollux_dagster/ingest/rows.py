@@ -20,6 +20,8 @@ from pollux_dagster.core.taxonomy import localized
 from pollux_dagster.ingest.limits import MAX_RAW_TEXT
 
 MAX_EXACT = 2**53
+# What pandas, Python and databases write as text for a value that is missing.
+_NO_REFERENCES = frozenset({"nan", "NaN", "None", "null", "NULL", "<NA>", "NaT", "#N/A", "#Н/Д"})
 _MAY_BE_SAMPLES = ("sample", "sample_no", "sample_number", "attempt", "generation_index")
 
 # What text editors and web pages leave around a word and nobody sees: Python's white space has no zero-width ones.
@@ -229,13 +231,13 @@ def answer(fields: Mapping[str, Any], field: str = "answer") -> str | None:
 
 
 def reference_text(fields: Mapping[str, Any], field: str = "reference_answer") -> str | None:
-    """A reference answer: text, or a number as text; None when blank."""
+    """A reference answer: text, or a number as text; None when blank, and where a program wrote that there is none."""
     value = fields.get(field)
     if isinstance(value, int | float) and not isinstance(value, bool):
         check_finite(field, value)
         return str(value)
     text = optional_text(fields, field)
-    return text if text and text.strip() else None
+    return text if text and text.strip() and text.strip() not in _NO_REFERENCES else None
 
 
 def label(fields: Mapping[str, Any], field: str) -> str | None:

@@ -30,6 +30,7 @@ from pollux_dagster.ingest.landing_records import (
 from pollux_dagster.ingest.rows import Reason, RowRejected
 
 AGGREGATE_ANNOTATOR = "aggregate"
+_PARTS = ("context", "retrieved_context", "system_prompt")
 _OTHER_IDS = ("id", "question_id", "uid", "idx")
 _WHOSE_SCORE = (
     "score is not read, because nothing says whose it is: name the person in a column `annotator`; a judge's score is "
@@ -47,7 +48,7 @@ def read_instruction(fields: dict[str, Any], context: FileContext) -> list[Recor
     """
     _refuse_other_ids(fields)
     prompt_id = rows.prompt_id(fields.get("prompt_id"))
-    return [_instruction(prompt_id, fields), *criteria_of(prompt_id, fields)]
+    return [_instruction(prompt_id, fields), *criteria_of(prompt_id, fields), *_notes_on_parts(fields)]
 
 
 def read_wide(fields: dict[str, Any], context: FileContext) -> list[Record]:
@@ -62,7 +63,7 @@ def read_wide(fields: dict[str, Any], context: FileContext) -> list[Record]:
     records = read_judged(fields, context, annotator=AGGREGATE_ANNOTATOR)
     if scored and fields.get("annotator") is None:
         records.append(Note("score_not_read", _WHOSE_SCORE))
-    return records
+    return [*records, *_notes_on_parts(fields)]
 
 
 def read_judged(fields: dict[str, Any], context: FileContext, *, annotator: str) -> list[Record]:
@@ -156,6 +157,16 @@ def _instruction(prompt_id: str, fields: dict[str, Any]) -> Instruction:
         difficulty=rows.label(fields, "difficulty"),
         meta=meta if meta is None or isinstance(meta, str) else json.dumps(meta, ensure_ascii=False, default=str),
     )
+
+
+def _notes_on_parts(fields: Mapping[str, Any]) -> list[Note]:
+    """A note where a row of the project's own form has a context that its instruction does not hold."""
+    text = str(fields["instruction"])
+    return [
+        Note("beside_instruction", f"{name} is not part of the instruction that is judged: write it into instruction")
+        for name in _PARTS
+        if isinstance(given := fields.get(name), str) and " " in given.strip() and given.strip() not in text
+    ]
 
 
 def criteria_of(prompt_id: str, fields: dict[str, Any]) -> list[InstructionCriterion]:

@@ -18,7 +18,7 @@ _DEPTH = 4
 # What people call the fields, the likeliest first. A name is compared by its last part, without case.
 _GUESSES: Mapping[str, tuple[str, ...]] = {
     "prompt_id": ("prompt_id", "question_id", "item_id", "sample_id", "doc_id", "qid", "uid", "id", "idx", "index",
-                  "номер"),
+                  "номер", "id_промпта", "id_вопроса", "id_задания", "номер_вопроса", "промпт_id"),
     "answer": ("answer", "response", "completion", "prediction", "output", "generated_text", "generation", "reply",
                "model_answer", "content", "text", "result", "ответ", "ответ_модели"),
     "instruction": ("instruction", "prompt", "question", "query", "input", "task", "вопрос", "задание"),

@@ -31,9 +31,12 @@ _PAIRS = {
     "◁think▷": "◁/think▷",  # Kimi-VL
 }
 # Templates of DeepSeek-R1 and Qwen3-Thinking put the opening marker into the prompt: a reply has the closing one only.
-# It has a line of its own, or, as with DeepSeek-V3.1 and GLM, ends a sentence.
+# It has a line of its own, or, as with DeepSeek-V3.1 and GLM, ends a sentence, or is glued to the last word, quotes
+# excepted, before a new line or a capital: who only writes about the marker puts spaces or quotes around it.
 _CLOSED_ONLY = re.compile(
-    r"(?:\A|\n)[ \t]*(?:</think>|\[/THINK\])[ \t]*(?=\n|\Z)|(?<=[.!?…])[ \t]*</think>(?=[ \t]*(?:\n|[A-ZА-ЯЁ*#\d]|\Z))"
+    r"(?:\A|\n)[ \t]*(?:</think>|\[/THINK\])[ \t]*(?=\n|\Z)"
+    r"|(?<=[.!?…])[ \t]*</think>(?=[ \t]*(?:\n|[A-ZА-ЯЁ*#\d]|\Z))"
+    r"|(?<=[^\s`\"'«“„(<>|])(?:</think>|\[/THINK\])(?=[ \t]*\n|[A-ZА-ЯЁ*#\d])"
 )
 _OPENING = re.compile("|".join(re.escape(opening) for opening in sorted(_PAIRS, key=len, reverse=True)))
 # gpt-oss: `<|channel|>analysis<|message|>…<|end|><|start|>assistant<|channel|>final<|message|>…<|return|>`.

@@ -24,6 +24,7 @@ _REREADS_A_BYTE = 4
 _DELIMITERS = ",;\t|"
 _SEPARATOR_LINE = re.compile(rb'\s*"?sep=(.)"?\s*', re.IGNORECASE)
 _BLANK_CELLS = b' \t\r\n,;|"\xc2\xa0'
+_OBJECT_OPENS = re.compile(r'\s*\{\s*(?:"|\}|$)')
 _LOOK_LINES = 50
 _LOOK_BYTES = limits.MIB
 _RECORDS_LIKE_THE_HEADER = 5
@@ -88,7 +89,7 @@ def _is_like_its_records(lines: list[bytes], table: Table) -> bool:
         records = [record for record in itertools.islice(reader, 1, 1 + _RECORDS_LIKE_THE_HEADER) if record]
     except csv.Error:
         return False
-    is_json = any(record[0].lstrip().startswith("{") for record in records)
+    is_json = any(_OBJECT_OPENS.match(record[0]) for record in records)
     return bool(records) and not is_json and all(map(table.header.fits, records))
 
 

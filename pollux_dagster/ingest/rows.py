@@ -20,6 +20,9 @@ from pollux_dagster.core.taxonomy import localized
 from pollux_dagster.ingest.limits import MAX_RAW_TEXT
 
 MAX_EXACT = 2**53
+# What pandas, Python and databases write as text for a value that is missing.
+_NO_REFERENCES = frozenset({"nan", "NaN", "None", "null", "NULL", "<NA>", "NaT", "#N/A", "#Н/Д"})
+_MAY_BE_SAMPLES = ("sample", "sample_no", "sample_number", "attempt", "generation_index")
 
 # What text editors and web pages leave around a word and nobody sees: Python's white space has no zero-width ones.
 _OUTSIDE = "".join(map(chr, (*range(9, 14), 32, 0x85, 0xA0, 0x1680, *range(0x2000, 0x200E), 0x2028, 0x2029, 0x202F,
@@ -228,13 +231,13 @@ def answer(fields: Mapping[str, Any], field: str = "answer") -> str | None:
 
 
 def reference_text(fields: Mapping[str, Any], field: str = "reference_answer") -> str | None:
-    """A reference answer: text, or a number as text; None when blank."""
+    """A reference answer: text, or a number as text; None when blank, and where a program wrote that there is none."""
     value = fields.get(field)
     if isinstance(value, int | float) and not isinstance(value, bool):
         check_finite(field, value)
         return str(value)
     text = optional_text(fields, field)
-    return text if text and text.strip() else None
+    return text if text and text.strip() and text.strip() not in _NO_REFERENCES else None
 
 
 def label(fields: Mapping[str, Any], field: str) -> str | None:
@@ -263,6 +266,23 @@ def sample_index(fields: Mapping[str, Any]) -> int:
     if isinstance(value, bool) or not whole or not 0 <= value < 2**31:
         raise reject_type("sample_index", "a whole number from 0", value)
     return int(value)
+
+
+def named_sample(fields: Mapping[str, Any]) -> int | None:
+    """Which of a model's answers a person's score is for; None where the row does not say.
+
+    Raises RowRejected where another field may say it, counted from 0 or from 1: the score would be another answer's.
+    """
+    if fields.get("sample_index") is not None:
+        return sample_index(fields)
+    other = next((name for name in _MAY_BE_SAMPLES if fields.get(name) not in (None, "")), None)
+    if other is not None:
+        raise RowRejected(
+            Reason.MISSING_FIELD,
+            f"expected sample_index, got {other} {fields[other]!r:.50}: name it sample_index if it counts the model's "
+            "answers to one prompt from 0, else give it another name",
+        )
+    return None
 
 
 def score(value: object, field: str = "score") -> float:

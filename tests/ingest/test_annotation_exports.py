@@ -430,3 +430,33 @@ def test_a_number_in_a_column_of_words_is_noted(answered: World, table: str) -> 
     ((row, kind, detail),) = answered.rows("SELECT row_number, kind, detail FROM raw.notes")
     assert (row, kind) == (4, "number_among_words")
     assert detail == "column 'стиль' is mostly text, so '1' in it is not read as a score"
+
+
+def test_a_landing_toml_says_where_an_export_has_its_ids(files: Files) -> None:
+    files.write_json(
+        "ls/task.json", [{"data": {"own": 7, "llm": "m"}, "annotations": [annotation(result("rating", 2))]}]
+    )
+    files.write("tk/pool.tsv", "INPUT:own\tINPUT:llm\tOUTPUT:Польза\tASSIGNMENT:worker_id", "7\tm\t1\tw1")
+    files.read()
+    assert [reason for _, _, reason in files.rejected()] == ["missing_prompt_id"] * 2
+    assert "data.llm, data.own" in files.details()[0] and "INPUT:llm, INPUT:own" in files.details()[1]
+    for folder, form, path in (("ls", "label_studio", "data."), ("tk", "toloka", "INPUT:")):
+        entry = f'[[files]]\nmatch = "*"\nformat = "{form}"\n'
+        entry += f'fields.prompt_id = "{path}own"\nfields.model_id = "{path}llm"\n'
+        files.write_bytes(f"{folder}/landing.toml", entry.encode())
+    assert scores(files) == [("7", "Польза", "3", 2.0, None), ("7", "польза", "w1", 1.0, None)]
+    assert files.rejected() == []
+
+
+def test_a_column_of_comments_is_no_person_and_a_persons_word_is_named_by_its_column(files: Files) -> None:
+    files.write(
+        "people.csv",
+        "prompt_id,model_id,criteria_name,Анна,Юра,Комментарий Анны",
+        "1,m,Польза,2,1,3",
+        "2,m,Польза,1,ок,",
+        "3,m,Польза,1,0,",
+    )
+    assert [(prompt, person) for prompt, _, person, _, _ in scores(files)] == [
+        ("1", "анна"), ("1", "юра"), ("3", "анна"), ("3", "юра"),
+    ]  # fmt: skip
+    assert files.rejected() == [("people.csv", 2, "wrong_type")] and "юра" in files.details()[0]

@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 
 from pollux_dagster.ingest.formats.context import text_id
+from pollux_dagster.ingest.landing_records import Instruction
 from tests.ingest.conftest import ask
 from tests.ingest.landing_world import Files, World, answer, instruction
 
@@ -507,3 +508,20 @@ def test_several_answers_without_a_number_are_told_to_have_one(asked: World) -> 
         ("conflicting_duplicate", True),
         ("duplicate", False),
     ]
+
+
+def test_a_reference_that_a_program_wrote_for_a_missing_one_is_none(files: Files) -> None:
+    files.write(
+        "i.jsonl", *(instruction(text, reference_answer=text) for text in ("nan", "None", "<NA>", "#Н/Д", "Нет"))
+    )
+    files.read()
+    assert [i.reference_answer for _, _, i in files.of_kind(Instruction)] == [None, None, None, None, "Нет"]
+
+
+def test_an_input_is_part_of_the_instruction_and_a_context_beside_it_is_noted(files: Files) -> None:
+    files.write(
+        "i.jsonl", instruction(1, input="Текст."), instruction(2, context="Из текста."), instruction(3, context="чат")
+    )
+    files.read()
+    assert [i.instruction for _, _, i in files.of_kind(Instruction)] == ["Вопрос 1\n\nТекст.", "Вопрос 2", "Вопрос 3"]
+    assert files.notes() == [("i.jsonl", 2, "beside_instruction")]

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from pollux_dagster.ingest.formats.context import text_id
-from pollux_dagster.ingest.landing_records import ModelOutput
+from pollux_dagster.ingest.landing_records import Instruction, ModelOutput
 from tests.ingest.landing_world import Files, World, instruction
 
 
@@ -115,11 +115,14 @@ def test_messages_as_prompt_and_completion_and_lists_of_responses_are_read(world
         "m.jsonl",
         {"prompt_id": 5, "prompt": [said("user", "Раз?")], "completion": [said("assistant", "1", reasoning="Так.")]},
         {"prompt": "Два?", "responses": ["2", "два"]},
+        {"prompt_id": 6, "prompt": "Три?", "output": ["3", "три"]},
     )
     assert landed(world) == [
         ("m", "5", "Раз?", "1", "Так."),
         ("m", text_id("Два?"), "Два?", "2", None),
         ("m", text_id("Два?"), "Два?", "два", None),
+        ("m", "6", "Три?", "3", None),
+        ("m", "6", "Три?", "три", None),
     ]
 
 
@@ -259,3 +262,28 @@ def test_a_document_of_answers_may_say_what_its_prompt_was(asked: World) -> None
     )
     asked.sync()
     assert asked.outputs() == [("m", "1", 0, "да")]
+
+
+def test_what_the_model_was_given_beside_the_prompt_is_part_of_the_instruction(files: Files) -> None:
+    said = {"response": "Да.", "model": "m"}
+    files.write(
+        "m.jsonl",
+        {"question": "Кто?", "context": ["Пришла Аня.", "Ушёл Юра."], **said},
+        {"prompt": "Переведи.", "input": "cat", "system_prompt": "You are a helpful assistant.", **said},
+        {"prompt": "А ещё?", "system": "Будь краток.", "history": [["Раз?", "Два."]], **said},
+        {"prompt": "Пришла Аня.\nКто?", "context": "Пришла Аня.", "system": "gigachat", **said},
+        {"prompt": "Да?", "history": [1], **said},
+    )
+    files.write("a.jsonl", {"instruction": "Кто?", "context": "Пришла Аня.", "output": "Аня.", "generator": "m"})
+    files.write("c.jsonl", {"conversations": [{"from": "human", "value": "Да?"}, {"from": "gpt", "value": "Да."}],
+                            "system": "Будь краток."})  # fmt: skip
+    files.read()
+    assert [i.instruction for _, _, i in files.of_kind(Instruction)] == [
+        "Пришла Аня.\n\nКто?",
+        "[1] system: Будь краток.\n\n[2] user: Да?",
+        "Пришла Аня.\n\nУшёл Юра.\n\nКто?",
+        "Переведи.\n\ncat",
+        "[1] system: Будь краток.\n\n[2] user: Раз?\n\n[3] assistant: Два.\n\n[4] user: А ещё?",
+        "Пришла Аня.\nКто?",
+    ]
+    assert files.rejected() == [("m.jsonl", 5, "wrong_type")]

@@ -244,3 +244,22 @@ def test_a_text_that_programs_write_for_no_answer_is_judged_and_noted(doubted: W
     assert len([model for model, *_ in doubted.outputs() if model == f"m{n}"]) == 2
     notes = doubted.rows("SELECT file_path, row_number, kind FROM raw.notes")
     assert [note for note in notes if note[0] == f"m{n}.jsonl"] == [(f"m{n}.jsonl", 1, "doubtful_answer")]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        answer(1, "", error="timeout"),
+        answer(1, None, error={"code": 500}),
+        {"prompt": "Да?", "response": "", "status": "failed", "model": "m"},
+        {"messages": [{"role": "user", "content": "Да?"}], "response": None, "error": "429", "model": "m"},
+        {"instruction": "Да?", "output": " ", "error": "429", "generator": "m"},
+        {"prompt_id": 1, "instruction": "Да?", "answer": "", "error": "429", "model": "m"},
+    ],
+)
+def test_an_empty_answer_beside_an_error_is_none_and_any_other_is_one(files: Files, row: dict[str, Any]) -> None:
+    fine = {name: (None if name in ("error", "status") else value) for name, value in row.items()}
+    files.write("m.jsonl", row, fine)
+    files.read()
+    assert files.rejected() == [("m.jsonl", 1, "failed_response")] and len(files.outputs()) == 1
+    assert "says" in files.details()[0]

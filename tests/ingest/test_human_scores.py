@@ -23,12 +23,44 @@ def test_a_score_is_of_the_sample_that_it_names(world: World) -> None:
     assert world.rejected() == [("people.jsonl", 3, "unknown_output")]
 
 
+def test_a_score_that_may_name_its_sample_in_another_field_is_refused(world: World) -> None:
+    world.write("instructions.jsonl", instruction(1))
+    world.write("m.jsonl", answer(1, "Да.", sample_index=0), answer(1, "Нет.", sample_index=1))
+    scored = {"prompt_id": 1, "model_id": "m", "criteria_name": "Польза", "score": 1}
+    world.write(
+        "people.jsonl", scored | {"sample": 1, "annotator": "анна"}, scored | {"sample": "", "annotator": "яна"}
+    )
+    world.write("columns.csv", "prompt_id,model_id,criteria_name,attempt,Юра,Комментарий", "1,m,Польза,1,0,1")
+    world.sync()
+    assert world.rejected() == [("columns.csv", 1, "missing_field"), ("people.jsonl", 1, "missing_field")]
+    assert world.rows("SELECT annotator, sample_index FROM raw.human_scores") == [("яна", 0)]
+
+
 def test_a_score_without_a_sample_is_of_the_first(world: World) -> None:
     world.write("instructions.jsonl", instruction(1))
     world.write("m.jsonl", *(answer(1, f"ответ {n}", sample_index=n) for n in (1, 2)))
     world.write("people.jsonl", _score())
     world.sync()
     assert world.rows("SELECT sample_index FROM raw.human_scores") == [(1,)]
+
+
+def test_scores_of_a_wide_set_are_of_the_sample_beside_them_and_keep_the_persons_words(world: World) -> None:
+    wide = {"prompt_id": 1, "instruction": "Да?", "model_id": "m", "criteria_name": "Польза", "rubrics": RUBRIC}
+    world.write(
+        "wide.jsonl",
+        wide | {"sample_index": 0, "answer": "Да.", "criteria_score": 1},
+        wide | {"sample_index": 1, "answer": "Нет.", "criteria_score": 0},
+        wide | {"sample_index": 1, "answer": "Нет.", "annotator": "анна", "score": 1, "feedback": "Честно."},
+        wide | {"sample_index": 0, "answer": "Да.", "score": 0},
+    )
+    world.sync()
+    assert world.rejected() == []
+    assert world.rows("SELECT sample_index, annotator, score, feedback FROM raw.human_scores ORDER BY ALL") == [
+        (0, "aggregate", 1.0, None),
+        (1, "aggregate", 0.0, None),
+        (1, "анна", 1.0, "Честно."),
+    ]
+    assert world.rows("SELECT row_number, kind FROM raw.notes") == [(4, "score_not_read")]
 
 
 @pytest.mark.parametrize("name", ["Польза ", "Польза", "По\u200bльза", "\u00a0Польза"])

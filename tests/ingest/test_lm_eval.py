@@ -99,6 +99,13 @@ def test_a_target_that_is_no_text_to_compare_with_is_no_reference(files: Files, 
     assert (targets(files), files.rejected()) == ([None], [])
 
 
+def test_the_number_of_a_choice_is_no_reference_and_a_choice_is(files: Files) -> None:
+    numbered = {"choices": ["Лена", "Волга"]}
+    run(files, sample(0, target="1", doc=numbered), sample(1, target="12", doc={"options": ["7", "12"]}))
+    files.read()
+    assert targets(files) == [None, "12"]
+
+
 @pytest.mark.parametrize(
     ("target", "reference"), [("18", "18"), ("['Париж']", "Париж"), ("[1] источник", "[1] источник")]
 )

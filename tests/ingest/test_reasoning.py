@@ -30,6 +30,11 @@ CLOSED = [
 ]
 
 
+@pytest.mark.parametrize("text", ["x = 6</think>\n\nШесть.", "x = 6</think>Шесть.", "x = 6[/THINK]Шесть."])
+def test_a_closing_marker_after_a_formula_ends_reasoning_that_the_prompt_opened(text: str) -> None:
+    assert split_reasoning(text) == Split("Шесть.", "x = 6", is_unclosed=False)
+
+
 @pytest.mark.parametrize("text", CLOSED)
 def test_what_follows_the_reasoning_is_the_answer(text: str) -> None:
     assert split_reasoning(text) == Split("Шесть.", "Посчитаю.", is_unclosed=False)
@@ -64,6 +69,8 @@ def test_reasoning_without_an_end_leaves_no_answer(text: str) -> None:
         "analysis of variance: see the assistant",
         "Тег </think> закрывает рассуждение.",
         "Ответ. `</think>` закрывает рассуждение.",
+        'text.split("</think>")\nвот так',
+        "Пара: «</think>»\nвот так",
         "<answer>Шесть.</answer>",
     ],
 )

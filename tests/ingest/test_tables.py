@@ -142,6 +142,12 @@ def test_tables_as_programs_write_them(files: Files, body: str) -> None:
     assert (files.outputs(), files.rejected()) == ([("m", "1", 0, "а"), ("m", "2", 0, "б")], [])
 
 
+def test_a_cell_that_opens_with_a_brace_is_no_json(files: Files) -> None:
+    files.write("pool.tsv", "INPUT:text\tINPUT:prompt_id\tINPUT:model_id\tOUTPUT:Польза", "{ ( } )\t1\tm\t1")
+    files.read()
+    assert files.formats["pool.tsv"].name == "toloka" and files.rejected() == []
+
+
 def test_a_cell_under_no_heading_is_not_dropped_in_silence(files: Files) -> None:
     files.write("m.csv", "prompt_id;answer;;", "1;раз; два;", "2;б;;")
     files.read()

@@ -26,6 +26,7 @@ from pollux_dagster.ingest.formats import (
     openai_batch,
     opencompass,
     pollux,
+    pollux_report,
     side_files,
     taxonomy_files,
 )
@@ -196,6 +197,12 @@ FORMATS: tuple[Format, ...] = (
         recognises=has("orig_instruction", any_of=("orig_response", "orig_response_A")),
         refuse=side_files.PROMETHEUS,
     ),
+    Format(
+        "pollux_verdicts",
+        Holds.UNKNOWN,
+        recognises=pollux_report.is_reply,
+        refuse=side_files.POLLUX_VERDICTS,
+    ),
     Format("preferences", Holds.UNKNOWN, recognises=has("chosen", "rejected"), refuse=side_files.PREFERENCES),
     # Arenas
     Format(
@@ -304,6 +311,14 @@ FORMATS: tuple[Format, ...] = (
         mera.is_task,
         mera.read_task,
         refuse=mera.refuse_shots,
+    ),
+    Format(
+        "pollux_report",
+        Holds.ANSWERS,
+        ("instruction", "answer", "judge", "score"),
+        pollux_report.is_verdict,
+        pollux_report.read_verdict,
+        refuse=pollux_report.refuse_without_answerer,
     ),
     Format(
         "alpaca_eval",

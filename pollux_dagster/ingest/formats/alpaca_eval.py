@@ -13,7 +13,8 @@ from typing import Any
 
 from pollux_dagster.ingest import rows
 from pollux_dagster.ingest.formats.context import FileContext, names_a_model, text_id
-from pollux_dagster.ingest.formats.failures import answered, doubts_about
+from pollux_dagster.ingest.formats.failures import answered, doubts_about, refuse_errors
+from pollux_dagster.ingest.formats.prompt_parts import whole_prompt
 from pollux_dagster.ingest.formats.side_files import ALPACA_REFERENCES
 from pollux_dagster.ingest.landing_records import Instruction, ModelOutput, Record
 
@@ -38,10 +39,13 @@ def read_output(fields: dict[str, Any], context: FileContext) -> list[Record]:
     extra = rows.optional_text(fields, "input")
     if extra and extra.strip():
         instruction = f"{instruction}\n\n{extra}"
+    instruction = whole_prompt(fields, instruction)
     model_id = context.model_of(fields)
     # A file of one's own in this form may hold an empty answer; AlpacaEval's own names the generator.
     tool = "AlpacaEval" if "generator" in fields else None
     output = answered(rows.answer(fields, "output" if "output" in fields else "response"), by=tool)
+    if not (output and output.strip()):
+        refuse_errors(fields)
     prompt_id = text_id(instruction)
     dataset = rows.label(fields, "dataset")
     return [

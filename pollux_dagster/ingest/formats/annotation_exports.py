@@ -82,12 +82,24 @@ class _Answer(NamedTuple):
     feedback: str | None = None
 
 
-def _rated(data: Mapping[str, Any], where: str) -> _Rated:
-    prompt_id = rows.prompt_id(data.get("prompt_id"), f"prompt_id in {where}")
+def _rated(fields: Mapping[str, Any], data: Mapping[str, Any], where: str, path: str = "{}") -> _Rated:
+    """What is rated, by the data of a row or, before it, by fields of the row itself, where a landing.toml puts them.
+
+    `path` is where in the row a field of the data is, as a landing.toml writes it.
+    """
+    data = {**data, **{name: fields[name] for name in _ROW_FIELDS if fields.get(name) is not None}}
+    if data.get("prompt_id") is None:
+        found = ", ".join(path.format(name) for name in sorted(map(str, data)))
+        detail = (
+            f"expected prompt_id in {where}, got none: say in a landing.toml which field it is (fields.prompt_id), of "
+            f"{found:.300}"
+        )
+        raise RowRejected(Reason.MISSING_PROMPT_ID, detail)
+    prompt_id = rows.prompt_id(data["prompt_id"], f"prompt_id in {where}")
     model = next((data[f] for f in ("model_id", "model", "model_name") if data.get(f) is not None), None)
     if model is None:
         raise RowRejected(Reason.MISSING_FIELD, f"expected model_id in {where}: whose answer the score is for")
-    sample = rows.sample_index(data) if data.get("sample_index") is not None else None
+    sample = rows.named_sample(data)
     return _Rated(prompt_id, rows.model_id(model), sample, rows.label(data, "criteria_name"), rows.sampling(data))
 
 
@@ -129,7 +141,7 @@ def read_label_studio_task(fields: dict[str, Any], context: FileContext) -> list
     if not isinstance(annotations, list) or not all(isinstance(item, dict) for item in annotations):
         raise rows.reject_type("annotations", "a list of annotations", annotations)
     answers = [answer for item in annotations if not item.get("was_cancelled") for answer in _label_studio(item)]
-    return _scores(_rated(data, "data"), answers)
+    return _scores(_rated(fields, data, "data", "data.{}"), answers)
 
 
 def _label_studio(annotation: dict[str, Any]) -> Iterator[_Answer]:
@@ -178,7 +190,7 @@ def read_label_studio_row(fields: dict[str, Any], context: FileContext) -> list[
     ]
     if not answers:
         raise RowRejected(Reason.MISSING_FIELD, "expected a column with a rating, a choice or a number, found none")
-    return _scores(_rated(fields, "the row"), answers)
+    return _scores(_rated(fields, fields, "the row"), answers)
 
 
 def _min_value(value: object) -> object:
@@ -224,7 +236,7 @@ def read_argilla_record(fields: dict[str, Any], context: FileContext) -> list[Re
     scores = [answer for answer in answers if not _is_words(answer.value)]
     words = {a.annotator: a.value for a in answers if _is_words(a.value)}
     told = [a._replace(feedback=str(words[a.annotator]) if a.annotator in words else None) for a in scores]
-    return _scores(_rated(data, "metadata or fields"), told)
+    return _scores(_rated(fields, data, "metadata or fields"), told)
 
 
 def _is_words(value: object) -> bool:
@@ -279,7 +291,7 @@ def read_toloka_row(fields: dict[str, Any], context: FileContext) -> list[Record
         section, _, column = name.partition(":")
         parts.setdefault(section.upper(), {})[column.strip()] = value
     data, given, assignment = ({k.lower(): v for k, v in parts[p].items()} for p in ("INPUT", "OUTPUT", "ASSIGNMENT"))
-    rated = _rated(data, "the INPUT: columns")
+    rated = _rated(fields, data, "the INPUT: columns", "INPUT:{}")
     if str(assignment.get("status")).upper() in _TOLOKA_SKIPPED:
         return [_NOBODY_YET]
     person = _person(assignment.get("worker_id"))
@@ -305,15 +317,19 @@ def is_table_of_people(fields: dict[str, Any]) -> bool:
 
 def people_of(first: Sequence[dict[str, Any]]) -> ScoreColumns:
     """The columns that are people's: mostly numbers in the first rows, and no name of something else."""
-    return _columns(first, _is_persons, _is_nobodys)
+    return _columns(first, _is_persons, _is_no_person)
 
 
 def _is_nobodys(name: str) -> bool:
     return name in _ROW_FIELDS or _NOBODY.fullmatch(name.strip()) is not None
 
 
+def _is_no_person(name: str) -> bool:
+    return _is_nobodys(name) or _WORDS.fullmatch(name.strip()) is not None
+
+
 def _is_persons(name: str, value: object) -> bool:
-    return not _is_nobodys(name) and _is_number(value)
+    return not _is_no_person(name) and _is_number(value)
 
 
 def _columns(
@@ -341,15 +357,18 @@ def _is_number(value: object) -> bool:
 
 def read_row_of_people(fields: dict[str, Any], context: FileContext) -> list[Record]:
     """One answer and criterion; each person's column is that person's score, and an empty cell is none."""
-    rated = _rated(fields, "the row")
+    rated = _rated(fields, fields, "the row")
     if rated.criteria_name is None:
         raise RowRejected(Reason.MISSING_FIELD, "expected criteria_name: what the scores are for")
     feedback = rows.optional_text(fields, "feedback")
-    answers = [
-        _Answer(rated.criteria_name, name.strip(), fields[name], feedback)
+    given = [
+        name
         for name in context.people.given(fields, _is_persons)
         if fields.get(name) is not None and str(fields[name]).strip()
     ]
+    if (odd := next((name for name in given if not _is_number(fields[name])), None)) is not None:
+        raise rows.reject_type(f"{odd:.100}", "a person's score, as most of this column is", fields[odd])
+    answers = [_Answer(rated.criteria_name, name.strip(), fields[name], feedback) for name in given]
     return [*_scores(rated, answers), *_numbers_among_words(fields, context)]
 
 
@@ -389,7 +408,7 @@ def _is_criterions(name: str, value: object) -> bool:
 
 def read_row_of_criteria(fields: dict[str, Any], context: FileContext) -> list[Record]:
     """One person's scores of one answer; each column is a criterion, and an empty cell is no score."""
-    rated = _rated(fields, "the row")
+    rated = _rated(fields, fields, "the row")
     person = _person(next((fields[name] for name in _ANNOTATORS if fields.get(name) is not None), None))
     said = [text for name, text in fields.items() if _WORDS.fullmatch(name) and isinstance(text, str) and text.strip()]
     comment = "\n".join(said) or None

@@ -14,6 +14,7 @@ from typing import Any
 from pollux_dagster.ingest import rows
 from pollux_dagster.ingest.formats.chat import (
     MODEL,
+    SYSTEM,
     Message,
     messages_of,
     reply_of,
@@ -22,7 +23,8 @@ from pollux_dagster.ingest.formats.chat import (
 )
 from pollux_dagster.ingest.formats.chat_templates import text_of
 from pollux_dagster.ingest.formats.context import FileContext, names_a_model, no_model, text_id
-from pollux_dagster.ingest.formats.failures import answered
+from pollux_dagster.ingest.formats.failures import answered, refuse_errors
+from pollux_dagster.ingest.formats.prompt_parts import system_message, whole_prompt
 from pollux_dagster.ingest.landing_records import Instruction, ModelOutput, Record
 from pollux_dagster.ingest.rows import Reason, RowRejected
 
@@ -71,8 +73,12 @@ def read_conversation(fields: dict[str, Any], context: FileContext) -> list[Reco
         beside is not None and messages[-1].role != MODEL
     ):  # the messages are the prompt, and the answer lies beside them
         messages.append(Message(MODEL, fields, fields[beside]))
+    if all(message.role != SYSTEM for message in messages):
+        messages = [*system_message(fields), *messages]
     asked, message = split_conversation(messages, field)
     reply = reply_of(message.fields, message.content, f"{field}[].content", finish=fields.get("finish_reason"))
+    if not (reply.text and reply.text.strip()):
+        refuse_errors(fields)
     prompt_id = _prompt_id(fields, asked)
     model = context.model_of(fields)
     return [
@@ -90,21 +96,30 @@ def read_prompt_and_response(fields: dict[str, Any], context: FileContext) -> li
             raise RowRejected(Reason.MISSING_FIELD, f"expected {asking} with text, got blank messages")
     else:
         asked = text_of(rows.required_text(fields, asking), asking)
+        if asking != "input" and (extra := fields.get("input")) and isinstance(extra, str) and extra.strip():
+            asked = f"{asked}\n\n{extra}"
+        asked = whole_prompt(fields, asked)
     prompt_id = _prompt_id(fields, asked)
     model = context.model_of(fields)
     answering = next((f for f in RESPONSE_FIELDS if f in fields), None)
-    if answering is None:
-        texts = _several(fields)
+    if answering is None or _is_list_of_texts(fields[answering]):
+        texts = _several(fields, answering or next((f for f in RESPONSES_FIELDS if f in fields), RESPONSES_FIELDS[0]))
         samples = [ModelOutput(model, prompt_id, asked, index, text) for index, text in enumerate(texts)]
         return [_instruction(fields, prompt_id, asked), *samples]
     message, content = _message(fields[answering], fields)
     reply = reply_of(message, content, answering, finish=fields.get("finish_reason"))
+    if not (reply.text and reply.text.strip()):
+        refuse_errors(fields)
     output = ModelOutput(model, prompt_id, asked, rows.sample_index(fields), reply.text, reply.reasoning)
     return [_instruction(fields, prompt_id, asked), output]
 
 
-def _several(fields: dict[str, Any]) -> list[str | None]:
-    field = next((f for f in RESPONSES_FIELDS if f in fields), RESPONSES_FIELDS[0])
+def _is_list_of_texts(value: object) -> bool:
+    """Whether a response is several, under the name of one; parts of one have types."""
+    return isinstance(value, list) and bool(value) and all(isinstance(text, str) for text in value)
+
+
+def _several(fields: dict[str, Any], field: str) -> list[str | None]:
     found = fields.get(field)
     # vLLM's RequestOutput has objects, each with its text.
     texts = [_text_in(item) for item in found] if isinstance(found, list) else found

@@ -64,6 +64,11 @@ _DEFAULT_SYSTEM = re.compile(
 )
 
 
+def is_default_system(text: str) -> bool:
+    """Whether a system message is one that templates and clients put in where the caller gave none."""
+    return _DEFAULT_SYSTEM.fullmatch(text) is not None
+
+
 def text_of(prompt: str, field: str) -> str:
     """What the model was asked, where the prompt is a chat: a JSON list of messages, as lm-eval logs it for API models,
     or written out by the model's chat template. Other prompts unchanged.
@@ -105,7 +110,7 @@ def _messages(text: str, opening: re.Pattern[str], ending: re.Pattern[str]) -> l
         if role == USER and (system := _LLAMA_2_SYSTEM.match(content)):
             found.append(Message(SYSTEM, {}, system[1]))
             content = system[2]
-        if not content or (role == SYSTEM and _DEFAULT_SYSTEM.fullmatch(content)):
+        if not content or (role == SYSTEM and is_default_system(content)):
             continue
         found.append(Message(role, {}, content))
     if found and found[-1].role == MODEL and _OPENED_REPLY.fullmatch(str(found[-1].content)):

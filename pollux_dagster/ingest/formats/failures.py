@@ -7,6 +7,8 @@ that no model writes; a model that mentions one in its answer is read.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 from pollux_dagster.ingest.landing_records import Note
 from pollux_dagster.ingest.rows import Reason, RowRejected
@@ -33,6 +35,9 @@ SPREADSHEET_ERRORS = frozenset(
     {"#NAME?", "#REF!", "#VALUE!", "#N/A", "#DIV/0!", "#NULL!", "#NUM!", "#SPILL!", "#CALC!", "#ERROR!", "#BUSY!"}
     | {"#GETTING_DATA", "#ИМЯ?", "#ССЫЛКА!", "#ЗНАЧ!", "#Н/Д", "#ДЕЛ/0!", "#ПУСТО!", "#ЧИСЛО!", "#ПЕРЕНОС!"}
 )
+_ERROR_FIELDS = ("error", "error_message", "errors", "exception")
+_NO_ERRORS = frozenset({"", "none", "null", "nan", "false", "no", "0", "нет"})
+_FAILED_STATUSES = frozenset({"failed", "fail", "failure", "error", "timeout", "cancelled", "expired"})
 _LONGEST_MARKER = max(map(len, (*SPREADSHEET_ERRORS, _FASTCHAT_API)))
 # Tools that record a failed request as an empty text. Local models leave answers empty too (22 of 805 of gemma-2b-it in
 # AlpacaEval's repository), and a mean without these would be too high: the text is an answer, and a note names it.
@@ -76,6 +81,18 @@ def answered(text: str | None, *, by: str | None = None) -> str | None:
     if found is not None:
         raise failed(found)
     return text
+
+
+def refuse_errors(fields: Mapping[str, Any]) -> None:
+    """Raise RowRejected where a row without an answer says in a field of its own that the request failed: scripts that
+    ask an API write `error` beside the answer that did not come.
+    """
+    error = next((fields[name] for name in _ERROR_FIELDS if fields.get(name)), None)
+    if error is not None and str(error).strip().lower() not in _NO_ERRORS:
+        raise failed(f"the answer is empty and the row says error: {error!r:.300}")
+    status = fields.get("status")
+    if isinstance(status, str) and status.strip().lower() in _FAILED_STATUSES:
+        raise failed(f"the answer is empty and the row says status: {status!r:.50}")
 
 
 def doubts_about(text: str | None, *, by: str) -> list[Note]:

@@ -27,6 +27,7 @@ _NO_REFERENCE = re.compile(
     r"(?:leaderboard_)?(?:ru_?)?ifeval.*|.*humaneval.*|.*mbpp.*|.*livecodebench.*|.*bigcodebench.*|.*conala.*"
     r"|truthfulqa_gen.*|.*toxigen.*|realtoxicityprompts.*|.*mt_?bench.*|.*alpaca_?eval.*|.*arena_?hard.*"
 )
+_CHOICES = ("choices", "options", "endings", "mc_answers")
 _CODE = re.compile(r"(?m)^\s*(?:def |class |import |from \w+ import |assert |METADATA\b|#include\b|func |public )")
 
 
@@ -45,7 +46,8 @@ def read_sample(fields: dict[str, Any], context: FileContext) -> list[Record]:
     outputs = [
         ModelOutput(model_id, prompt_id, instruction, index, answer) for index, answer in enumerate(_responses(fields))
     ]
-    reference = _reference(fields.get("target"), task or "")
+    target = fields.get("target")
+    reference = None if _is_number_of_choice(target, doc) else _reference(target, task or "")
     doc_hash = rows.optional_text(fields, "doc_hash")
     return [Instruction(prompt_id, instruction, reference, task, None, None, None, None, doc_hash), *outputs]
 
@@ -135,6 +137,15 @@ def _number(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _is_number_of_choice(target: object, doc: object) -> bool:
+    """Whether a target is the number of one of the document's choices, which is no text to compare an answer with."""
+    text = target.strip() if isinstance(target, str) else str(target)
+    if not isinstance(doc, dict) or not text.isdecimal() or len(text) > 3:
+        return False
+    listed = (items for name in _CHOICES if isinstance(items := doc.get(name), list) and len(items) > 1)
+    return any(int(text) <= len(items) and text not in map(str, items) for items in listed)
 
 
 def _reference(target: object, task: str) -> str | None:

@@ -17,18 +17,25 @@ from pollux_dagster.core.taxonomy import TaxonomyError, render_scale
 from pollux_dagster.ingest import rows
 from pollux_dagster.ingest.formats.chat_rows import RESPONSE_FIELDS
 from pollux_dagster.ingest.formats.context import FileContext, text_id
-from pollux_dagster.ingest.formats.failures import answered, marker_in
+from pollux_dagster.ingest.formats.failures import answered, marker_in, refuse_errors
 from pollux_dagster.ingest.landing_records import (
     HumanScore,
     Instruction,
     InstructionCriterion,
     ModelOutput,
+    Note,
     Record,
     ReferenceAnswer,
 )
 from pollux_dagster.ingest.rows import Reason, RowRejected
 
 AGGREGATE_ANNOTATOR = "aggregate"
+_PARTS = ("context", "retrieved_context", "system_prompt")
+_OTHER_IDS = ("id", "question_id", "uid", "idx")
+_WHOSE_SCORE = (
+    "score is not read, because nothing says whose it is: name the person in a column `annotator`; a judge's score is "
+    "of no use here"
+)
 _NAME_FIELDS = ("criteria_name", "name", "criterion")
 _RUBRIC_FIELDS = ("rubrics", "rubric", "criteria_rubrics", "scale")
 _REASONING_FIELDS = ("reasoning", "reasoning_content")
@@ -39,14 +46,29 @@ def read_instruction(fields: dict[str, Any], context: FileContext) -> list[Recor
     """An instruction and its inline criteria. One unreadable rubric rejects the row, because an instruction judged on
     only some of its criteria would look complete.
     """
+    _refuse_other_ids(fields)
     prompt_id = rows.prompt_id(fields.get("prompt_id"))
-    return [_instruction(prompt_id, fields), *criteria_of(prompt_id, fields)]
+    return [_instruction(prompt_id, fields), *criteria_of(prompt_id, fields), *_notes_on_parts(fields)]
 
 
 def read_wide(fields: dict[str, Any], context: FileContext) -> list[Record]:
     """An instruction, one answer to it, and the experts' score for one criterion where there is one.
 
-    The published set has no prompt_id column; the text of the instruction then serves as the id.
+    The published set has no prompt_id column; the text of the instruction then serves as the id. `score` is a person's
+    where the row names the annotator, as in people's own tables; any other may be a judge's and is noted.
+    """
+    scored = fields.get("score") is not None and fields.get("criteria_score") is None
+    if scored and fields.get("annotator") is not None:
+        fields = {**fields, "criteria_score": fields["score"]}
+    records = read_judged(fields, context, annotator=AGGREGATE_ANNOTATOR)
+    if scored and fields.get("annotator") is None:
+        records.append(Note("score_not_read", _WHOSE_SCORE))
+    return [*records, *_notes_on_parts(fields)]
+
+
+def read_judged(fields: dict[str, Any], context: FileContext, *, annotator: str) -> list[Record]:
+    """An instruction with its criteria, one answer to it, and people's `criteria_score` of that answer; `annotator`
+    gave it where the row names nobody.
     """
     if context.has_prompt_ids:
         prompt_id = rows.prompt_id(fields.get("prompt_id"))
@@ -55,13 +77,18 @@ def read_wide(fields: dict[str, Any], context: FileContext) -> list[Record]:
     model_id = context.model_of(fields)
     records: list[Record] = [_instruction(prompt_id, fields), *criteria_of(prompt_id, fields)]
     answer = answered(rows.answer(fields, "answer" if "answer" in fields else "output"))
-    records.append(ModelOutput(model_id, prompt_id, None, rows.sample_index(fields), answer))
-    annotator = rows.label(fields, "annotator") or AGGREGATE_ANNOTATOR
+    if not (answer and answer.strip()):
+        refuse_errors(fields)
+    sample = rows.sample_index(fields)
+    records.append(ModelOutput(model_id, prompt_id, None, sample, answer))
+    annotator = rows.label(fields, "annotator") or annotator
+    feedback = fields["feedback"] if isinstance(fields.get("feedback"), str) else None
     for item in _criteria_items(fields):
         value = item.get("criteria_score")
         if value is not None:
             number = rows.score(value, "criteria_score")
-            records.append(HumanScore(prompt_id, model_id, _first(item, _NAME_FIELDS), annotator, number))
+            criterion = _first(item, _NAME_FIELDS)
+            records.append(HumanScore(prompt_id, model_id, criterion, annotator, number, sample, feedback))
     return records
 
 
@@ -71,15 +98,22 @@ def is_answer(fields: dict[str, Any]) -> bool:
 
 def read_answer(fields: dict[str, Any], context: FileContext) -> list[Record]:
     """One answer; null and blank ones are outputs too. The model is the row's, else the document's, else the file's."""
-    other = next((name for name in ("id", "question_id", "uid") if fields.get(name) is not None), None)
-    if other is not None and "prompt_id" not in fields:
-        raise RowRejected(Reason.MISSING_PROMPT_ID, f"expected prompt_id, found none: rename {other!r} if that is it")
+    _refuse_other_ids(fields)
     prompt_id = rows.prompt_id(fields.get("prompt_id"))
     named = "answer" if "answer" in fields else next((f for f in RESPONSE_FIELDS if f in fields), "answer")
     answer = answered(rows.answer(fields, named))
+    if not (answer and answer.strip()):
+        refuse_errors(fields)
     kept = (fields.get(f) for f in _REASONING_FIELDS)
     reasoning = next((text for text in kept if isinstance(text, str) and text.strip()), None)
     return [ModelOutput(context.model_of(fields), prompt_id, None, rows.sample_index(fields), answer, reasoning)]
+
+
+def _refuse_other_ids(fields: Mapping[str, Any]) -> None:
+    """Refuse a row without prompt_id in which another field may be the id, and name that field."""
+    other = next((name for name in _OTHER_IDS if fields.get(name) is not None), None)
+    if other is not None and "prompt_id" not in fields:
+        raise RowRejected(Reason.MISSING_PROMPT_ID, f"expected prompt_id, found none: rename {other!r} if that is it")
 
 
 def read_reference(fields: dict[str, Any], context: FileContext) -> list[Record]:
@@ -99,7 +133,7 @@ def read_human_score(fields: dict[str, Any], context: FileContext) -> list[Recor
     if fields.get("score") is None:
         raise RowRejected(Reason.MISSING_FIELD, "expected score as a number, got null")
     score = rows.score(fields["score"])
-    sample = rows.sample_index(fields) if fields.get("sample_index") is not None else None
+    sample = rows.named_sample(fields)
     feedback = rows.optional_text(fields, "feedback")
     drawn = rows.sampling(fields)
     return [HumanScore(prompt_id, rows.model_id(model), criterion, annotator, score, sample, feedback, *drawn)]
@@ -108,6 +142,9 @@ def read_human_score(fields: dict[str, Any], context: FileContext) -> list[Recor
 def _instruction(prompt_id: str, fields: dict[str, Any]) -> Instruction:
     meta = fields.get("meta")
     text = rows.required_text(fields, "instruction")
+    extra = fields.get("input")
+    if isinstance(extra, str) and extra.strip() and extra.strip() not in text:
+        text = f"{text}\n\n{extra}"  # as in the Alpaca prompts
     if marker := marker_in(text):
         raise RowRejected(Reason.MISSING_FIELD, f"expected instruction as text: {marker}")
     return Instruction(
@@ -120,6 +157,16 @@ def _instruction(prompt_id: str, fields: dict[str, Any]) -> Instruction:
         difficulty=rows.label(fields, "difficulty"),
         meta=meta if meta is None or isinstance(meta, str) else json.dumps(meta, ensure_ascii=False, default=str),
     )
+
+
+def _notes_on_parts(fields: Mapping[str, Any]) -> list[Note]:
+    """A note where a row of the project's own form has a context that its instruction does not hold."""
+    text = str(fields["instruction"])
+    return [
+        Note("beside_instruction", f"{name} is not part of the instruction that is judged: write it into instruction")
+        for name in _PARTS
+        if isinstance(given := fields.get(name), str) and " " in given.strip() and given.strip() not in text
+    ]
 
 
 def criteria_of(prompt_id: str, fields: dict[str, Any]) -> list[InstructionCriterion]:

@@ -28,6 +28,10 @@ PROMETHEUS = known_as(
 ALPACA_ANNOTATIONS = known_as(
     "the verdicts of AlpacaEval's judge (annotations.json); land model_outputs.json of the same models instead"
 )
+# ai-forever/POLLUX, src/score.py: results/<model>/scores.json, beside answers.json.
+POLLUX_VERDICTS = known_as(
+    "replies of POLLUX's judge (scores.json, as src/score.py writes it); land answers.json of the same folder instead"
+)
 # trl's preference data sets, as in huggingface.co/datasets/HuggingFaceH4/ultrafeedback_binarized.
 PREFERENCES = known_as(
     "a set of preferences (chosen and rejected), which trains a model and does not say who answered. If both are "

@@ -217,16 +217,27 @@ def read_tokens(body: bytes) -> tuple[int, ...] | Failure:
     return tokens or _bad("JSON with a list of tokens", body)
 
 
-def read_logprobs(body: bytes, wanted: Sequence[int]) -> dict[int, float] | Failure:
-    """The natural logarithms of the wanted tokens' probabilities in the body of a 200 from `/completions`."""
+def read_logprobs(body: bytes, prompts: int, wanted: Sequence[int]) -> list[dict[int, float]] | Failure:
+    """The natural logarithms of the wanted tokens' probabilities, for each of the prompts in their order, in the body
+    of a 200 from `/completions`.
+    """
     choices = _mapping(_parsed(body)).get("choices")
-    choice = choices[0] if isinstance(choices, list) and choices else None
-    given = _mapping(_mapping(choice).get("logprobs")).get("top_logprobs")
+    listed = [_mapping(choice) for choice in choices] if isinstance(choices, list) else []
+    of_prompt = {choice.get("index"): choice for choice in listed if type(choice.get("index")) is int}
+    found = [_first_logprobs(of_prompt.get(index, {}), wanted) for index in range(prompts)]
+    whole = [each for each in found if each is not None]
+    if len(whole) < prompts or len(listed) != prompts:
+        return _bad("the log-probability of every token asked for (vLLM since 0.32 gives them)", body)
+    return whole
+
+
+def _first_logprobs(choice: Mapping[str, Any], wanted: Sequence[int]) -> dict[int, float] | None:
+    """The log-probabilities of the wanted tokens as a choice's first one; None where one is missing."""
+    given = _mapping(choice.get("logprobs")).get("top_logprobs")
     first = _mapping(given[0]) if isinstance(given, list) and given else {}
     found = {token: first.get(f"token_id:{token}") for token in wanted}
-    if not all(isinstance(value, int | float) and value <= 0 for value in found.values()):
-        return _bad("the log-probability of every token asked for (vLLM since 0.32 gives them)", body)
-    return {token: float(value) for token, value in found.items() if value is not None}
+    known = {token: float(value) for token, value in found.items() if isinstance(value, int | float) and value <= 0}
+    return known if len(known) == len(found) else None
 
 
 def _ids(value: Any) -> tuple[int, ...]:

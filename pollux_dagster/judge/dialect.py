@@ -166,11 +166,14 @@ def _wants_newer_limit(sent: Mapping[str, Any], refusal: str) -> bool:
 
 
 def _named(sent: Mapping[str, Any], text: str) -> list[str]:
-    """The fields of a request that a text names as whole words: `top_k`, or `topK` as some servers call it."""
+    """The fields of a request that a text names as whole words: `top_k`, or as some servers write it: `topK`, `TopK`,
+    `top-k`, `Top K`. The limits of tokens are named only as they are sent: other errors speak of a maximum, too.
+    """
     prompt = "".join(str(message.get("content", "")) for message in sent.get("messages", ()))
     named = []
     for name in sent:
-        word = re.compile(rf"(?<![\w-])(?:{re.escape(name)}|{_camel(name)})(?![\w-])", re.ASCII)
+        spelled = _camel(name) if name in (_LIMIT, _NEWER_LIMIT) else rf"(?i:{'[_ -]?'.join(name.split('_'))})"
+        word = re.compile(rf"(?<![\w-])(?:{re.escape(name)}|{spelled})(?![\w-])", re.ASCII)
         # A refusal may quote the prompt, whose answer may speak of such fields.
         if word.search(text) and (name == "messages" or not word.search(prompt)):
             named.append(name)

@@ -14,7 +14,7 @@ from typing import TypeVar
 from pollux_dagster.judge.client import JudgeClient
 from pollux_dagster.judge.responses import Failure, FailureKind
 
-_MOST_PREFIXES = 32  # of one request, so that its body stays below a megabyte or so
+_LONGEST = 100_000  # tokens of all prefixes of one request: a body below a megabyte, which some proxies limit it to
 _MOST_TOKENS = 128  # that vLLM takes (MAX_LOGPROB_TOKEN_IDS in its sampling_params.py)
 _WAITS_S = (0.05, 0.5)  # between tries: a connection that was just closed, a server that is busy
 _PASSING = frozenset({FailureKind.UNREACHABLE, FailureKind.THROTTLED, FailureKind.SERVER_ERROR, FailureKind.BAD_BODY})
@@ -56,11 +56,12 @@ class NextTokens:
 
     def _together_with(self, mine: _Question) -> list[_Question]:
         """The questions of the next request, `mine` first; they wait no longer."""
-        chosen, tokens = [mine], set(mine.tokens)
+        chosen, length, tokens = [mine], len(mine.prefix), set(mine.tokens)
         for other in self._waiting:
-            fits = len(chosen) < _MOST_PREFIXES and len(tokens | set(other.tokens)) <= _MOST_TOKENS
+            fits = length + len(other.prefix) <= _LONGEST and len(tokens | set(other.tokens)) <= _MOST_TOKENS
             if other is not mine and other.client is mine.client and fits:
                 chosen.append(other)
+                length += len(other.prefix)
                 tokens |= set(other.tokens)
         self._waiting = [each for each in self._waiting if each not in chosen]
         return chosen

@@ -86,10 +86,10 @@ def answers(server: CompletionsServer, prefixes: Sequence[tuple[int, ...]], toke
 
 
 def test_those_who_wait_share_a_request_and_each_gets_its_own(server: CompletionsServer) -> None:
-    prefixes = [(number, number + 1) for number in range(40)]
+    prefixes = [(number,) * 1_200 for number in range(100)]
     found = answers(server, prefixes, (20, 21))
     assert found == [{token: logprob(list(prefix), token) for token in (20, 21)} for prefix in prefixes]
-    assert [len(each["prompt"]) for each in server.asked] == [32, 8]
+    assert [len(each["prompt"]) for each in server.asked] == [83, 17]  # 100,000 tokens at most
 
 
 def test_a_prefix_that_is_refused_costs_no_other_its_answer(server: CompletionsServer) -> None:

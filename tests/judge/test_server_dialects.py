@@ -383,7 +383,12 @@ def test_a_refusal_of_every_request_that_names_no_field_ends_the_evaluation_at_o
             "Argument not supported on this model: presencePenalty, frequencyPenalty",
             {"presence_penalty", "frequency_penalty"},
         ),
+        ("Top-k is not supported", {"top_k"}),
+        ("Parameter 'RepetitionPenalty' is not recognized", {"repetition_penalty"}),
+        ("presence penalty must be omitted", {"presence_penalty"}),
+        ("MIN_P: extra field", {"min_p"}),
         ("top_k_extra, my-top_p and xtop_p are wrong", set()),
+        ("Max tokens of the model: 4096", set()),
     ],
 )
 def test_fields_are_found_in_whatever_words_a_server_uses(refusal: str, dropped: set[str]) -> None:

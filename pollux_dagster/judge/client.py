@@ -42,8 +42,8 @@ from pollux_dagster.judge.transport import AiohttpTransport, ReplyTooLargeError,
 _SHORTEST_SECRET_CHARS = 8
 _MAX_ERROR_CHARS = 500
 _HOP_HEADERS = frozenset({"host", "content-length", "connection", "accept-encoding", "transfer-encoding"})
-# Some servers stumble over a field that they do not know instead of refusing it.
-_STUMBLES = (500, 501)
+# Some servers stumble over a field that they do not know instead of refusing it, or refuse it with status 200.
+_STUMBLES = (200, 500, 501)
 TEMPLATE_TOKENS = 64  # of the chat template, at most
 # What a cut reply is read from, where the server sends an error instead of the reply.
 _CUT_REPLY = Completion(MessageParts(None, None), "length", 0, 0, None, None, "")

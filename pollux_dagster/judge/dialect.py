@@ -15,7 +15,7 @@ from pollux_dagster.core.profiles import NEUTRAL_SAMPLING, JudgeProfile, Samplin
 from pollux_dagster.core.prompts import render
 
 HARMLESS_LEVELS = (0.0, 1.0)
-REFUSALS = (400, 422)
+REFUSALS = (400, 403, 405, 406, 409, 412, 415, 422)
 _LIMIT, _NEWER_LIMIT = "max_tokens", "max_completion_tokens"
 # A seed repeats a draw; with or without one, a draw is from the same distribution.
 _DISPENSABLE = frozenset({"seed", "return_token_ids"})

@@ -44,7 +44,9 @@ class ScoreDistribution:
             self._complain("it does not return the tokens of its replies (vLLM does)")
             return None
         if (completion.message.content or "").strip() != level_text(score):
-            return None  # `2/2` or `2.0`: another place than that of the bare number
+            # `2/2`, `2.0` or a JSON reply: another place than that of the bare number.
+            self._complain("its reply is not the bare number that a level is written as, after the reasoning")
+            return None
         texts = [level_text(level) for level in levels]
         for text in texts:
             if text not in self._ids:
@@ -55,6 +57,7 @@ class ScoreDistribution:
                 self._ids[text] = found
         cut = _cut_before(completion.reply_ids, self._ids[level_text(score)])
         if cut is None:
+            self._complain("the tokens of its reply do not end in those of the score")
             return None
         if len({self._ids[text] for text in texts}) < len(texts):
             self._complain("two levels are the same tokens to it")

@@ -206,7 +206,8 @@ def _error_of(error: Any, body: bytes, prompt: str) -> Failure:
         return read_error(429, {}, body, now=0.0, prompt=prompt)
     if failure.kind in (FailureKind.OVERFLOW, FailureKind.UNUSABLE):
         return failure
-    return Failure(FailureKind.MALFORMED, f"the server sent an error with status 200: {_error_text(body)}", 200)
+    said = f"the server sent an error with status 200: {_error_text(body)}"
+    return Failure(FailureKind.MALFORMED, said, 200, body=failure.body)
 
 
 def _alone(error: Any) -> bytes:

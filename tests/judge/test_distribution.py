@@ -143,6 +143,33 @@ def test_levels_of_several_tokens_are_told_apart_in_one_request(server: Completi
 
 
 @pytest.mark.parametrize(
+    ("content", "ids", "why"),
+    [
+        ("2/2", (5, 22, 7, 22, END), "not the bare number"),
+        ('{"score": 2}', (5, 22, END), "not the bare number"),
+        ("2", (5, 33, END), "do not end in those of the score"),
+        ("2", (), "does not return the tokens"),
+    ],
+)
+def test_why_a_score_has_no_distribution_is_said_once(
+    server: CompletionsServer, content: str, ids: tuple[int, ...], why: str
+) -> None:
+    reply, log = Completion(MessageParts(content, "Потому."), "stop", 2, 3, None, None, "1", (1, 2), ids), list[str]()
+
+    async def asked() -> list[Any]:
+        client, distribution = client_of(server), ScoreDistribution(log.append)
+        try:
+            return [await distribution.of(client, reply, 2.0, (0.0, 1.0, 2.0)) for _ in range(2)]
+        finally:
+            await client.aclose()
+
+    assert asyncio.run(asked()) == [None, None]
+    assert len(log) == 1
+    assert why in log[0]
+    assert server.asked == []
+
+
+@pytest.mark.parametrize(
     "choices",
     [
         [{"index": 0, "logprobs": {"top_logprobs": [{"token_id:20": -1.0}]}}],

@@ -54,8 +54,8 @@ _THINK_OPEN, _THINK_CLOSE = "<think>", "</think>"
 # `model_length`), a filter, that they gave it up, or the judge's own end. A word that is none of these may mean that
 # the reply was cut.
 _OWN_END = re.compile(
-    r"(?:stop(?:ped)?|eos|eot|end|end_turn|complete[d]?|normal|finish(?:ed)?|done|success)"
-    r"(?:_?(?:token|sequence|word|string|turn))?|eos_found|tool_calls|function_call",
+    r"(?:finish_?reason_?)?(?:stop(?:ped)?|eos|eot|end|end_turn|end_?of_?(?:sequence|text|turn)|complete[d]?|normal"
+    r"|finish(?:ed)?|done|success)(?:_?(?:token|sequence|word|string|turn))?|eos_found|tool_calls|function_call",
     re.I,
 )
 _FILTER = re.compile(

@@ -42,8 +42,8 @@ from pollux_dagster.judge.transport import AiohttpTransport, ReplyTooLargeError,
 _SHORTEST_SECRET_CHARS = 8
 _MAX_ERROR_CHARS = 500
 _HOP_HEADERS = frozenset({"host", "content-length", "connection", "accept-encoding", "transfer-encoding"})
-# Some servers stumble over a field that they do not know instead of refusing it.
-_STUMBLES = (500, 501)
+# Some servers stumble over a field that they do not know instead of refusing it, or refuse it with status 200.
+_STUMBLES = (200, 500, 501)
 TEMPLATE_TOKENS = 64  # of the chat template, at most
 # What a cut reply is read from, where the server sends an error instead of the reply.
 _CUT_REPLY = Completion(MessageParts(None, None), "length", 0, 0, None, None, "")
@@ -228,11 +228,13 @@ class JudgeClient:
         reply = await self._beside("tokenize", body)
         return reply if isinstance(reply, Failure) else read_tokens(reply)
 
-    async def next_token_logprobs(self, prefix: Sequence[int], tokens: Sequence[int]) -> dict[int, float] | Failure:
-        """The natural logarithm of the probability of each of `tokens` after the tokens of `prefix`."""
+    async def next_token_logprobs(
+        self, prefixes: Sequence[Sequence[int]], tokens: Sequence[int]
+    ) -> list[dict[int, float]] | Failure:
+        """The natural logarithm of the probability of each of `tokens` after the tokens of each prefix."""
         body = {
             "model": self.endpoint.model,
-            "prompt": list(prefix),
+            "prompt": prefixes,
             "max_tokens": 1,
             "temperature": 0,
             "logprobs": 1,
@@ -240,7 +242,7 @@ class JudgeClient:
             "return_tokens_as_token_ids": True,
         }
         reply = await self._post("/completions", orjson.dumps(body), self._next_id())
-        return reply if isinstance(reply, Failure) else read_logprobs(reply, tokens)
+        return reply if isinstance(reply, Failure) else read_logprobs(reply, len(prefixes), tokens)
 
     def _next_id(self) -> str:
         return f"{self._id_prefix}{next(self._numbers)}"

@@ -15,7 +15,7 @@ from pollux_dagster.core.profiles import NEUTRAL_SAMPLING, JudgeProfile, Samplin
 from pollux_dagster.core.prompts import render
 
 HARMLESS_LEVELS = (0.0, 1.0)
-REFUSALS = (400, 422)
+REFUSALS = (400, 403, 405, 406, 409, 412, 415, 422)
 _LIMIT, _NEWER_LIMIT = "max_tokens", "max_completion_tokens"
 # A seed repeats a draw; with or without one, a draw is from the same distribution.
 _DISPENSABLE = frozenset({"seed", "return_token_ids"})
@@ -166,11 +166,14 @@ def _wants_newer_limit(sent: Mapping[str, Any], refusal: str) -> bool:
 
 
 def _named(sent: Mapping[str, Any], text: str) -> list[str]:
-    """The fields of a request that a text names as whole words: `top_k`, or `topK` as some servers call it."""
+    """The fields of a request that a text names as whole words: `top_k`, or as some servers write it: `topK`, `TopK`,
+    `top-k`, `Top K`. The limits of tokens are named only as they are sent: other errors speak of a maximum, too.
+    """
     prompt = "".join(str(message.get("content", "")) for message in sent.get("messages", ()))
     named = []
     for name in sent:
-        word = re.compile(rf"(?<![\w-])(?:{re.escape(name)}|{_camel(name)})(?![\w-])", re.ASCII)
+        spelled = _camel(name) if name in (_LIMIT, _NEWER_LIMIT) else rf"(?i:{'[_ -]?'.join(name.split('_'))})"
+        word = re.compile(rf"(?<![\w-])(?:{re.escape(name)}|{spelled})(?![\w-])", re.ASCII)
         # A refusal may quote the prompt, whose answer may speak of such fields.
         if word.search(text) and (name == "messages" or not word.search(prompt)):
             named.append(name)

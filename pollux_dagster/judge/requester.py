@@ -230,6 +230,9 @@ class VerdictRequester:
         score = outcome.reply.score
         if self._distribution is None or score is None:
             return outcome
+        if request.has_slot:  # the next verdict need not wait for this one's distribution
+            request.has_slot = False
+            self._concurrency.release()
         found = await self._distribution.of(client, answer, score, request.levels)
         return replace(outcome, level_probabilities=found)
 

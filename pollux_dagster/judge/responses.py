@@ -31,7 +31,10 @@ _CONTEXT_ERROR = re.compile(
     r"|exceeds the maximum number of tokens|(?:prompt|input) tokens? (?:count )?.{0,40}exceed|maximum prompt length"
     r"|reduce the length of the (?:messages|prompt|input)|contextwindowexceeded|too many input tokens|max_seq_len"
     r"|input tokens must be no more than|(?:prompt|request) (?:is )?too long|maximum sequence length|max input len"
-    r"|tokens? limit exceeded|exceeds max length|n_keep|greater than cache size",
+    r"|tokens? limit exceeded|exceeds max length|n_keep|greater than cache size"
+    r"|(?:prompt|input|sequence) (?:is )?too (?:long|large)|(?:prompt|input) .{0,40}tokens?.{0,20} exceeds? the model"
+    r"|token length exceeds? (?:the )?model|longer than max_position_embeddings"
+    r"|слишком длинн\w+ (?:запрос|текст|промпт)|输入过长|输入长度超过|超过.{0,10}最大长度",
     re.I,
 )
 # OpenAI, OpenRouter, DeepSeek, Moonshot, Alibaba, Zhipu. The second is also what Gemini says of a limit per minute,
@@ -45,6 +48,8 @@ _NO_QUOTA = re.compile(r"exceeded your current quota", re.I)
 _NO_KEY = re.compile(r"api[ _]key (?:is )?(?:not valid|invalid)|invalid[ _]api[ _]key|api_key_invalid", re.I)
 _NO_MODEL = re.compile(r"model|deployment|endpoint", re.I)
 # OpenAI's reasoning models refuse a limit that their reasoning has used up: they did write.
+# In an error of status 200, which has nothing else to tell by.
+_BUSY = re.compile(r"rate[_ ]?limit|too many requests|overloaded|resource_exhausted|server_busy|is busy", re.I)
 _RAN_OUT = re.compile(r"model output limit was reached", re.I)
 _PART_OF_A_MINUTE_S = 20.0  # of a limit per minute without a time to wait
 _A_MINUTE = re.compile(r"per[ -]minute|/min\b|a minute|\b[RT]PM\b|в минуту", re.I)
@@ -106,7 +111,7 @@ def read_completion(body: bytes, *, prompt: str = "") -> Completion | Failure:
     HTML, torn JSON or an empty body is a `bad_body` that quotes its beginning; a choice of another shape is
     `malformed`, and names the part that is wrong. Repeated keys, impossible token counts, and a finish reason or id of
     impossible length are a `bad_body` too. Content in parts (Magistral, Anthropic's and Gemini's servers) is the
-    concatenation of its text parts.
+    concatenation of its text parts, and a part by itself is one of them.
     """
     document = _parsed(body)
     if document is None:
@@ -119,6 +124,9 @@ def read_completion(body: bytes, *, prompt: str = "") -> Completion | Failure:
         return _bad("JSON without repeated keys", body)
     choices = document.get("choices")
     if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
+        untold = read_error(400, {}, body, now=0.0, prompt=prompt)
+        if not choices and untold.kind in (FailureKind.OVERFLOW, FailureKind.UNUSABLE):
+            return untold  # an error under another name than `error`
         shape = _malformed("the reply", "JSON with a list of choices", document)
         # What was counted was paid for; anything else may be a proxy's, and not be there the next time.
         return shape if document.get("usage") else replace(shape, kind=FailureKind.BAD_BODY)
@@ -169,12 +177,16 @@ def read_completion(body: bytes, *, prompt: str = "") -> Completion | Failure:
 
 def _parts(content: Any) -> tuple[Any, str | None]:
     """The text parts of a content and its thinking parts, each as one text; anything but parts as it came."""
-    if not isinstance(content, list) or not all(isinstance(part, dict) for part in content):
+    if isinstance(content, dict) and "type" in content:
+        content = [content]
+    if not isinstance(content, list) or not all(isinstance(part, dict | str) for part in content):
         return content, None
     texts: list[str] = []
     thoughts: list[str] = []
     for part in content:
-        if part.get("type") in ("thinking", "reasoning"):
+        if isinstance(part, str):
+            texts.append(part)
+        elif part.get("type") in ("thinking", "reasoning"):
             thought = _parts(part.get("thinking") or part.get("text") or part.get("summary"))[0]
             thoughts.append(thought if isinstance(thought, str) else "")
         elif isinstance(part.get("text"), str):
@@ -190,9 +202,12 @@ def _error_of(error: Any, body: bytes, prompt: str) -> Failure:
     if named.isdecimal() and 400 <= int(named) < 600:
         return read_error(int(named), {}, body, now=0.0, prompt=prompt)
     failure = read_error(400, {}, body, now=0.0, prompt=prompt)
+    if _Own(prompt).find(_BUSY, f"{_error_text(body)} {_error_types(body)}"):
+        return read_error(429, {}, body, now=0.0, prompt=prompt)
     if failure.kind in (FailureKind.OVERFLOW, FailureKind.UNUSABLE):
         return failure
-    return Failure(FailureKind.MALFORMED, f"the server sent an error with status 200: {_error_text(body)}", 200)
+    said = f"the server sent an error with status 200: {_error_text(body)}"
+    return Failure(FailureKind.MALFORMED, said, 200, body=failure.body)
 
 
 def _alone(error: Any) -> bytes:
@@ -217,16 +232,27 @@ def read_tokens(body: bytes) -> tuple[int, ...] | Failure:
     return tokens or _bad("JSON with a list of tokens", body)
 
 
-def read_logprobs(body: bytes, wanted: Sequence[int]) -> dict[int, float] | Failure:
-    """The natural logarithms of the wanted tokens' probabilities in the body of a 200 from `/completions`."""
+def read_logprobs(body: bytes, prompts: int, wanted: Sequence[int]) -> list[dict[int, float]] | Failure:
+    """The natural logarithms of the wanted tokens' probabilities, for each of the prompts in their order, in the body
+    of a 200 from `/completions`.
+    """
     choices = _mapping(_parsed(body)).get("choices")
-    choice = choices[0] if isinstance(choices, list) and choices else None
-    given = _mapping(_mapping(choice).get("logprobs")).get("top_logprobs")
+    listed = [_mapping(choice) for choice in choices] if isinstance(choices, list) else []
+    of_prompt = {choice.get("index"): choice for choice in listed if type(choice.get("index")) is int}
+    found = [_first_logprobs(of_prompt.get(index, {}), wanted) for index in range(prompts)]
+    whole = [each for each in found if each is not None]
+    if len(whole) < prompts or len(listed) != prompts:
+        return _bad("the log-probability of every token asked for (vLLM since 0.32 gives them)", body)
+    return whole
+
+
+def _first_logprobs(choice: Mapping[str, Any], wanted: Sequence[int]) -> dict[int, float] | None:
+    """The log-probabilities of the wanted tokens as a choice's first one; None where one is missing."""
+    given = _mapping(choice.get("logprobs")).get("top_logprobs")
     first = _mapping(given[0]) if isinstance(given, list) and given else {}
     found = {token: first.get(f"token_id:{token}") for token in wanted}
-    if not all(isinstance(value, int | float) and value <= 0 for value in found.values()):
-        return _bad("the log-probability of every token asked for (vLLM since 0.32 gives them)", body)
-    return {token: float(value) for token, value in found.items() if value is not None}
+    known = {token: float(value) for token, value in found.items() if isinstance(value, int | float) and value <= 0}
+    return known if len(known) == len(found) else None
 
 
 def _ids(value: Any) -> tuple[int, ...]:

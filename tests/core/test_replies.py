@@ -356,7 +356,21 @@ def test_a_score_that_is_quoted_cut_or_part_of_another_number_is_none(
     assert (reply.status, reply.score) == (status, None)
 
 
-@pytest.mark.parametrize("finish", ["stop", "eos", "eos_token", "end_turn", "stop_sequence", "COMPLETE", None, ""])
+@pytest.mark.parametrize(
+    "finish",
+    [
+        "stop",
+        "eos",
+        "eos_token",
+        "end_turn",
+        "stop_sequence",
+        "COMPLETE",
+        "FINISH_REASON_STOP",
+        "EndOfSequence",
+        None,
+        "",
+    ],
+)
 def test_a_judge_ends_its_reply_in_words_of_its_server(finish: str | None) -> None:
     assert _read("1", finish_reason=finish, levels=TEN).score == 1.0
 

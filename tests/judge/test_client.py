@@ -103,13 +103,63 @@ def test_a_completion_brings_message_tokens_and_fingerprint(judge: FakeJudge) ->
     assert (reply.finish_reason, reply.system_fingerprint) == ("stop", "fp_test")
 
 
-def test_content_in_parts_is_the_text_of_its_parts() -> None:
+THINKING = {"type": "thinking", "thinking": [{"type": "text", "text": "Думаю."}]}
+
+
+@pytest.mark.parametrize(
+    ("content", "reasoning"),
+    [
+        ([THINKING, {"type": "text", "text": "1"}], "Думаю."),
+        ([{"type": "output_text", "text": "1"}], None),
+        (["1"], None),
+        ({"type": "text", "text": "1"}, None),
+    ],
+)
+def test_content_in_parts_is_the_text_of_its_parts(content: Any, reasoning: str | None) -> None:
     document = completion("r")
-    thinking = {"type": "thinking", "thinking": [{"type": "text", "text": "Думаю."}]}
-    document["choices"][0]["message"] = {"content": [thinking, {"type": "text", "text": "1"}]}
+    document["choices"][0]["message"] = {"content": content}
     reply = read_completion(json.dumps(document).encode())
     assert isinstance(reply, Completion)
-    assert (reply.message.content, reply.message.reasoning) == ("1", "Думаю.")
+    assert (reply.message.content, reply.message.reasoning) == ("1", reasoning)
+
+
+@pytest.mark.parametrize(
+    ("document", "kind"),
+    [
+        ({"error": {"message": "boom", "code": "rate_limit_exceeded"}}, FailureKind.THROTTLED),
+        ({"error": {"message": "input tokens per minute: too many requests"}}, FailureKind.THROTTLED),
+        ({"object": "error", "message": "maximum context length is 4096", "code": 400}, FailureKind.OVERFLOW),
+        ({"success": False, "errors": [{"message": "context length exceeded"}]}, FailureKind.OVERFLOW),
+        ({"choices": None, "base_resp": {"status_msg": "insufficient balance"}}, FailureKind.UNUSABLE),
+        ({"choices": "an insufficient balance"}, FailureKind.BAD_BODY),  # no error, whatever it says
+    ],
+)
+def test_an_error_with_status_200_is_what_its_words_say(document: Any, kind: FailureKind) -> None:
+    failure = read_completion(json.dumps(document).encode())
+    assert isinstance(failure, Failure)
+    assert failure.kind is kind
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Input too long: 9000 tokens, limit 4096",
+        "The input (5000 tokens) exceeds the model's limit of 4096",
+        "input is too large for the model",
+        "Total message token length exceed model limit",
+        "prompt is longer than max_position_embeddings",
+        "Слишком длинный запрос",
+        "输入过长",
+    ],
+)
+def test_a_prompt_that_is_too_long_is_told_in_many_words(message: str) -> None:
+    body = json.dumps({"error": {"message": message}}).encode()
+    assert read_error(400, {}, body, now=0.0).kind is FailureKind.OVERFLOW
+
+
+@pytest.mark.parametrize("message", ["max_tokens must be no more than 8192 tokens", "top_p is larger than 1"])
+def test_a_limit_of_a_field_is_no_prompt_that_is_too_long(message: str) -> None:
+    assert read_error(400, {}, json.dumps({"error": message}).encode(), now=0.0).kind is FailureKind.REFUSED
 
 
 def test_reasoning_of_an_older_server_is_found_under_its_older_name() -> None:

@@ -383,7 +383,12 @@ def test_a_refusal_of_every_request_that_names_no_field_ends_the_evaluation_at_o
             "Argument not supported on this model: presencePenalty, frequencyPenalty",
             {"presence_penalty", "frequency_penalty"},
         ),
+        ("Top-k is not supported", {"top_k"}),
+        ("Parameter 'RepetitionPenalty' is not recognized", {"repetition_penalty"}),
+        ("presence penalty must be omitted", {"presence_penalty"}),
+        ("MIN_P: extra field", {"min_p"}),
         ("top_k_extra, my-top_p and xtop_p are wrong", set()),
+        ("Max tokens of the model: 4096", set()),
     ],
 )
 def test_fields_are_found_in_whatever_words_a_server_uses(refusal: str, dropped: set[str]) -> None:
@@ -393,6 +398,21 @@ def test_fields_are_found_in_whatever_words_a_server_uses(refusal: str, dropped:
     assert whole.keys() - dialect.body("judge", "Текст", PROFILE.sampling, (0.0, 1.0)).keys() == dropped
     assert bool(said) == bool(dropped)
     assert dialect.adapt(whole, refusal) is None  # said once
+
+
+@pytest.mark.parametrize("status", [200, 400, 403, 409, 422, 500])
+def test_a_field_is_left_out_whatever_status_refuses_it(status: int, tmp_path: Path) -> None:
+    def picky(call: Call) -> Raw:
+        if "min_p" in call.body:
+            return as_json({"error": {"message": "Min P is not supported"}}, status=status)
+        choice = {"message": {"content": f"{score_of(call.prompt):g}"}, "finish_reason": "stop"}
+        return as_json({"id": "1", "choices": [choice], "usage": {"prompt_tokens": 200, "completion_tokens": 1}})
+
+    with EmulatedServer(OPENAI_CHAT) as server:
+        judged = judge(server, make_answers(3), tmp_path, then=picky)
+    assert judged.error == ""
+    assert judged.statuses() == {"ok"}
+    assert [line for line in judged.log if "min_p = 0.0 is not sent" in line]
 
 
 def test_a_key_that_may_not_list_models_may_still_judge(tmp_path: Path) -> None:

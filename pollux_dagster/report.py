@@ -24,6 +24,7 @@ from rich.text import Text
 
 from pollux_dagster.core.exam import PROBES
 from pollux_dagster.core.figures import rounded, rounded_in_sql
+from pollux_dagster.core.people_order import in_words
 from pollux_dagster.core.text import escaped
 from pollux_dagster.publication_access import (
     QueryLimits,
@@ -51,7 +52,10 @@ def print_report(published: Path, console: Console, limits: QueryLimits | None =
         print_sample(con, console)
         for judge_id, name, model, is_demonstration in con.execute(JUDGES).fetchall():
             print_judge(name, model, is_demonstration, console)
+            print_people_order(in_words(_dicts(con, filled(ALL_OF_LEADERBOARD, judge=judge_id))), console)
             _print(con, console, "Leaderboard", filled(LEADERBOARD, judge=judge_id))
+            _gated(con, console, judge_id)
+            _people(con, console, judge_id)
             _tasks(con, console, judge_id)
             _print(con, console, "Coverage: requests and what became of them", filled(COVERAGE, judge=judge_id))
         if has_table(con, "judging", "admission") and con.sql(LEFT_OUT).fetchone():
@@ -232,6 +236,17 @@ LEADERBOARD = f"""
            n, {rounded_in_sql("coverage", 4)} AS coverage, {rounded_in_sql("gated_share")} AS gated
     FROM marts.leaderboard WHERE judge_id = $judge ORDER BY place, model_id
 """  # noqa: S608 - our own text
+GATED = "SELECT 1 FROM marts.leaderboard WHERE judge_id = $judge AND gated_share > 0 LIMIT 1"
+GATED_MEANS = (
+    "gated: share of the answers on which a critical criterion is 1; whatever else the judge gave such an answer "
+    "counts as 0 in every mean."
+)
+PEOPLE = f"""
+    SELECT model_id AS model, {rounded_in_sql("people_mean")} AS "people's mean",
+           {rounded_in_sql("people_ci_low")} || '–' || {rounded_in_sql("people_ci_high")} AS "95 % interval",
+           {rounded_in_sql("mean_score")} AS "judge's mean", place AS "judge's place", n_labelled AS "scores labelled"
+    FROM marts.leaderboard WHERE judge_id = $judge AND people_mean IS NOT NULL ORDER BY people_mean DESC, model_id
+"""  # noqa: S608 - our own text
 ALL_OF_LEADERBOARD = "FROM marts.leaderboard WHERE judge_id = $judge ORDER BY place, model_id"
 ALL_OF_TASKS = "FROM marts.task_quality WHERE judge_id = $judge ORDER BY ALL"
 ALL_OF_COVERAGE = "FROM marts.judge_coverage WHERE judge_id = $judge ORDER BY model_id"
@@ -277,6 +292,26 @@ def print_judge(name: str, model: str, is_demonstration: bool, console: Console)
         console.print(Text(f"Judged by {escaped(name)} ({escaped(model)})", style="bold"))
         if "pollux" in model.lower():
             console.print(Text(CARD_LIMITS, style="dim"))
+
+
+def print_people_order(sentences: Sequence[str], console: Console) -> None:
+    """Print where people's scores turn the judge's order round (`core.people_order`), above the tables."""
+    for sentence in sentences:
+        console.print(Text(escaped(sentence), style="bold red"))
+
+
+def _gated(con: duckdb.DuckDBPyConnection, console: Console, judge_id: str) -> None:
+    """Say what the column `gated` means, where an answer was."""
+    if con.execute(filled(GATED, judge=judge_id)).fetchone():
+        console.print(Text(GATED_MEANS, style="dim"))
+
+
+def _people(con: duckdb.DuckDBPyConnection, console: Console, judge_id: str) -> None:
+    """Print people's mean of each model where their labels give one; an earlier version's publication has none."""
+    if "people_mean" not in con.sql("FROM marts.leaderboard").columns:
+        return
+    if con.execute(query := filled(PEOPLE, judge=judge_id)).fetchone():
+        _print(con, console, "People's scores, extended to all answers", query)
 
 
 def _tasks(con: duckdb.DuckDBPyConnection, console: Console, judge_id: str) -> None:

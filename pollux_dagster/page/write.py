@@ -147,7 +147,8 @@ def _judge(
     models = [row["model_id"] for row in rows]
     level_figure, people_levels, confusion = of(figures.LEVELS), of(figures.PEOPLE_LEVELS), of(figures.CONFUSION)
     calibrated, coverage = of(figures.CALIBRATED), of(figures.COVERAGE)
-    ends = [row[end] for row in rows for end in ("ci_low", "ci_high", "mean_score")]
+    drawn = ("ci_low", "ci_high", "mean_score", "people_mean", "people_ci_low", "people_ci_high")
+    ends = [row[end] for row in rows for end in drawn]
     calibrated_ends = [
         row[end] for row in _rows(calibrated) for end in ("ci_low", "ci_high", "judge_mean", "calibrated_mean")
     ]

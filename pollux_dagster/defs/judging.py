@@ -5,6 +5,7 @@ set's last round stopped publication. The warehouse is open before and after jud
 judging do not lock other processes out.
 """
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
 _NAMED = 5  # criteria in a message
 NAMED_MODELS = 3
 RETRIES = 2  # of the step, when the judge's server is away
+RETRY_S = 60
 
 
 @dg.asset(
@@ -332,7 +334,9 @@ def _retried_while_the_server_is_away(context: dg.AssetExecutionContext) -> Iter
         if left:
             times = "once more" if left == 1 else "at most twice"
             context.log.warning(f"{error}\nThe step is retried in a minute, {times}.")
-        raise dg.RetryRequested(max_retries=RETRIES, seconds_to_wait=60) from error
+            # Here and not in Dagster, which notes a signal while it waits and acts on it a minute later.
+            time.sleep(RETRY_S)
+        raise dg.RetryRequested(max_retries=RETRIES, seconds_to_wait=0) from error
 
 
 def _selected(context: dg.AssetExecutionContext, con: duckdb.DuckDBPyConnection) -> list[str] | None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 MAX_MODELS = 40
 MAX_NAME = 40
-TITLE_WIDTH = 110  # characters of the default font across the figure
+TITLE_WIDTH = 60  # characters that fit above the axes beside the longest names
 
 _ROWS = """
     WITH counted AS (

@@ -7,13 +7,14 @@ cause in it.
 from __future__ import annotations
 
 import atexit
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import dagster as dg
 from dagster import DagsterEvent, Executor
 
+from pollux_dagster.core.secrets import masked
 from pollux_dagster.runs.dagster_internals.execution import (
     EngineEventData,
     ExecutionPlan,
@@ -41,6 +42,8 @@ class Conclusion:
 
     published: Path | None
     metrics: Path
+    secrets: Callable[[], Collection[str]] = tuple
+    """The values that no recorded cause may hold, as they are when it is recorded."""
 
 
 def home_executor(home: Path, at: Conclusion) -> dg.ExecutorDefinition:
@@ -64,6 +67,7 @@ def conclude(instance: dg.DagsterInstance, run_id: str, events: Iterable[Dagster
     Only what concerns the publication may fail the run; the rest is reported and left.
     """
     outcome = Outcome.of(events)
+    outcome.causes = [masked(reason, at.secrets()) for reason in outcome.causes]
     if outcome.causes and at.published is not None:
         mark_stale(at.published, reason="; ".join(outcome.causes), run_id=run_id)
     record = instance.get_run_record_by_id(run_id)

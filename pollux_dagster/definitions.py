@@ -13,6 +13,7 @@ import dagster as dg
 from pollux_dagster import defs as autoloaded
 from pollux_dagster.app.messages import known_secrets
 from pollux_dagster.app.news import tables_configuration
+from pollux_dagster.app.report_file import renew_report
 from pollux_dagster.app.resources import Resources
 from pollux_dagster.core.scope import WHOLE, Scope
 from pollux_dagster.defs.automation import landing_sensor, nightly_schedule, retention_sensor
@@ -100,7 +101,10 @@ def _settings_dependent(settings: Settings, resource_overrides: Mapping[str, obj
         executor=home_executor(
             settings.home,
             Conclusion(
-                settings.published if scope.is_whole else None, settings.metrics, lambda: known_secrets(settings)
+                settings.published if scope.is_whole else None,
+                settings.metrics,
+                lambda: known_secrets(settings),
+                renew_report,
             ),
         ),
         loggers={"console": terminal_logger},

@@ -26,6 +26,7 @@ from pollux_dagster.core.exam import PROBES
 from pollux_dagster.core.figures import rounded, rounded_in_sql
 from pollux_dagster.core.people_order import in_words
 from pollux_dagster.core.text import escaped
+from pollux_dagster.core.times import shown_in_sql
 from pollux_dagster.publication_access import (
     QueryLimits,
     bounded,
@@ -95,17 +96,22 @@ def report_json(published: Path, limits: QueryLimits | None = None) -> dict[str,
             }
             for judge_id, name, model, is_demonstration in con.execute(JUDGES).fetchall()
         ]
-        stale = con.sql(STALE).fetchone() if has_table(con, "meta", "staleness") else None
+        stale = con.sql(STALE_SINCE).fetchone() if has_table(con, "meta", "staleness") else None
         sample = sample_in(con)
         return {
             "published": str(published),
-            "published_at": str((con.sql("SELECT published_at FROM meta.publication").fetchone() or ("",))[0]),
+            "published_at": _publication_time(con),
             "sample": sample and {"instructions": sample[0], "of": sample[1]},
-            "not_current": stale and {"since": stale[1], "reason": stale[2]},
+            "not_current": stale and {"since": stale[0].isoformat(), "reason": stale[1]},
             "judges": judges,
             "left_out": _dicts(con, LEFT_OUT) if has_table(con, "judging", "admission") else [],
             "checks_not_passed": _dicts(con, CHECKS_NOT_PASSED),
         }
+
+
+def _publication_time(con: duckdb.DuckDBPyConnection) -> str:
+    ((published_at,),) = con.sql("SELECT published_at FROM meta.publication").fetchall()
+    return str(published_at.isoformat())
 
 
 def _dicts(con: duckdb.DuckDBPyConnection, query: str) -> list[dict[str, Any]]:
@@ -221,10 +227,10 @@ JUDGES = """
     SELECT judge_id, judge_name, model, is_demonstration FROM meta.judges
     WHERE judge_id IN (SELECT judge_id FROM marts.model_quality) ORDER BY judge_name
 """
-STALE = """
-    SELECT strftime(published_at, '%Y-%m-%d %H:%M %Z'), strftime(stale_since, '%Y-%m-%d %H:%M %Z'), reason
-    FROM meta.staleness, meta.publication
-"""
+STALE = f"""
+    SELECT {shown_in_sql("published_at")}, {shown_in_sql("stale_since")}, reason FROM meta.staleness, meta.publication
+"""  # noqa: S608 - our own text
+STALE_SINCE = "SELECT stale_since, reason FROM meta.staleness"
 LEFT_OUT = """
     SELECT judge_name AS judge, model_id AS model, reason
     FROM judging.admission JOIN meta.judges USING (judge_id) WHERE NOT is_admitted ORDER BY ALL

@@ -134,7 +134,8 @@ def doctor(
 ) -> None:
     """Say what this machine lacks for a run, what each landing file was taken for, and why rows are refused.
 
-    Each finding comes with its fix; for unknown files a landing.toml is proposed. Works before anything exists.
+    Each finding comes with its fix; for unknown files a landing.toml is proposed. Works before anything exists. The
+    exit code is 1 where there is a FAULT, which a run would meet.
 
     Example:
 
@@ -173,6 +174,8 @@ def doctor(
             typer.echo(escaped(f"written: {write_proposal(folder, found.proposal)}"), err=True)
         except OSError as error:
             fail(f"{error.filename}: {error.strerror}; add the entries to it yourself")
+    if any(finding.state == "fault" for finding in findings):
+        raise typer.Exit(1)
 
 
 def _print_findings(findings: Sequence[Finding]) -> None:

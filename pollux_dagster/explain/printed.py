@@ -11,6 +11,7 @@ from rich.text import Text
 
 from pollux_dagster.core.people_order import in_words
 from pollux_dagster.core.text import escaped, shortened
+from pollux_dagster.core.times import shown
 from pollux_dagster.explain.answer import ExplainedAnswer, JudgedAnswer
 from pollux_dagster.explain.comparison import Comparison
 from pollux_dagster.explain.mean import ExplainedMean
@@ -39,7 +40,7 @@ def print_walk(console: Console, walked: Walked, made: Row, home: Path) -> None:
     if "sample_instructions" in made:
         _say(console, f"SAMPLE of {made['sample_instructions']:,} of {made['of_instructions']:,} instructions", _ALARM)
     if "stale_since" in made:
-        since = f"published {made['published_at']}, not renewed since {made['stale_since']}"
+        since = f"published {shown(made['published_at'])}, not renewed since {shown(made['stale_since'])}"
         _say(console, f"NOT CURRENT: {since}. {made['stale_reason']}", _ALARM)
     match walked:
         case ExplainedAnswer():
@@ -311,7 +312,7 @@ def _reply(console: Console, verdict: Row) -> None:
         "server": verdict["server"],
         "engine": f"{verdict['engine']} {verdict['engine_version']}",
         "system fingerprint": verdict["system_fingerprint"],
-        "answered": verdict["created_at"],
+        "answered": shown(verdict["created_at"]),
     }
     _say(console, "Reply:")
     for name, text in (("rationale", verdict["rationale"]), ("raw reply", verdict["raw_text"])):
@@ -343,13 +344,13 @@ def _origin(console: Console, found: ExplainedVerdict, made: Row) -> None:
     else:
         _say(console, "Judge: not in meta.judges", _ALARM)
     for run in found.runs:
-        _say(console, f"Run {run['run_id']}: {run['step']}, {run['started_at']} to {run['finished_at']}")
+        _say(console, f"Run {run['run_id']}: {run['step']}, {shown(run['started_at'])} to {shown(run['finished_at'])}")
     known = {run["run_id"] for run in found.runs}
     for run_id in dict.fromkeys([found.verdict["run_id"]] if found.verdict else []):
         if run_id not in known:
             _say(console, f"Run {run_id}: it judged, and meta.runs has no record of it; it may have been interrupted")
     version = f"pollux_dagster {made['package_version']}, commit {made['git_commit'] or 'unknown'}"
-    _say(console, f"Published: {made['published_at']} by run {made['run_id']}, {version}")
+    _say(console, f"Published: {shown(made['published_at'])} by run {made['run_id']}, {version}")
 
 
 def _comparison(console: Console, found: Comparison, home: Path) -> None:

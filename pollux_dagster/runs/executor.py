@@ -44,6 +44,8 @@ class Conclusion:
     metrics: Path
     secrets: Callable[[], Collection[str]] = tuple
     """The values that no recorded cause may hold, as they are when it is recorded."""
+    renew_report: Callable[[Path], None] = lambda published: None
+    """Makes the report of the publication again, which then says that it is not current."""
 
 
 def home_executor(home: Path, at: Conclusion) -> dg.ExecutorDefinition:
@@ -79,6 +81,11 @@ def conclude(instance: dg.DagsterInstance, run_id: str, events: Iterable[Dagster
     if shown := outcome.metadata():
         message = f"failed: {outcome.tags()[FAILED_TAG]}" if outcome.causes else f"done: {outcome.line}"
         instance.report_engine_event(message, run, EngineEventData(metadata=shown))
+    try:
+        if outcome.causes and at.published is not None and at.published.exists():
+            at.renew_report(at.published)
+    except Exception as error:  # whatever it is, the publication itself says that it is not current
+        instance.report_engine_event(f"the report was not made again: {error!r}; `pollux report` does", run)
     try:
         write_metrics(at.metrics, run.job_name, outcome, started=record.start_time)
     except (OSError, ValueError) as error:

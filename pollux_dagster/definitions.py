@@ -11,7 +11,9 @@ from pathlib import Path
 import dagster as dg
 
 from pollux_dagster import defs as autoloaded
+from pollux_dagster.app.messages import known_secrets
 from pollux_dagster.app.news import tables_configuration
+from pollux_dagster.app.report_file import renew_report
 from pollux_dagster.app.resources import Resources
 from pollux_dagster.core.scope import WHOLE, Scope
 from pollux_dagster.defs.automation import landing_sensor, nightly_schedule, retention_sensor
@@ -93,11 +95,17 @@ def _settings_dependent(settings: Settings, resource_overrides: Mapping[str, obj
         sensors=[
             landing_sensor(settings.landing, trust_file_times=settings.trust_file_times),
             retention_sensor(settings),
-            *filter(None, [notification_sensor(settings.notify)]),
+            *filter(None, [notification_sensor(settings.notify, lambda: known_secrets(settings))]),
         ],
         resources={**{key: fixed(value) for key, value in resources.items()}, "io_manager": no_io_manager},
         executor=home_executor(
-            settings.home, Conclusion(settings.published if scope.is_whole else None, settings.metrics)
+            settings.home,
+            Conclusion(
+                settings.published if scope.is_whole else None,
+                settings.metrics,
+                lambda: known_secrets(settings),
+                renew_report,
+            ),
         ),
         loggers={"console": terminal_logger},
     )

@@ -24,7 +24,9 @@ from rich.text import Text
 
 from pollux_dagster.core.exam import PROBES
 from pollux_dagster.core.figures import rounded, rounded_in_sql
+from pollux_dagster.core.people_order import in_words
 from pollux_dagster.core.text import escaped
+from pollux_dagster.core.times import shown_in_sql
 from pollux_dagster.publication_access import (
     QueryLimits,
     bounded,
@@ -51,7 +53,10 @@ def print_report(published: Path, console: Console, limits: QueryLimits | None =
         print_sample(con, console)
         for judge_id, name, model, is_demonstration in con.execute(JUDGES).fetchall():
             print_judge(name, model, is_demonstration, console)
+            print_people_order(in_words(_dicts(con, filled(ALL_OF_LEADERBOARD, judge=judge_id))), console)
             _print(con, console, "Leaderboard", filled(LEADERBOARD, judge=judge_id))
+            _gated(con, console, judge_id)
+            _people(con, console, judge_id)
             _tasks(con, console, judge_id)
             _print(con, console, "Coverage: requests and what became of them", filled(COVERAGE, judge=judge_id))
         if has_table(con, "judging", "admission") and con.sql(LEFT_OUT).fetchone():
@@ -91,17 +96,22 @@ def report_json(published: Path, limits: QueryLimits | None = None) -> dict[str,
             }
             for judge_id, name, model, is_demonstration in con.execute(JUDGES).fetchall()
         ]
-        stale = con.sql(STALE).fetchone() if has_table(con, "meta", "staleness") else None
+        stale = con.sql(STALE_SINCE).fetchone() if has_table(con, "meta", "staleness") else None
         sample = sample_in(con)
         return {
             "published": str(published),
-            "published_at": str((con.sql("SELECT published_at FROM meta.publication").fetchone() or ("",))[0]),
+            "published_at": _publication_time(con),
             "sample": sample and {"instructions": sample[0], "of": sample[1]},
-            "not_current": stale and {"since": stale[1], "reason": stale[2]},
+            "not_current": stale and {"since": stale[0].isoformat(), "reason": stale[1]},
             "judges": judges,
             "left_out": _dicts(con, LEFT_OUT) if has_table(con, "judging", "admission") else [],
             "checks_not_passed": _dicts(con, CHECKS_NOT_PASSED),
         }
+
+
+def _publication_time(con: duckdb.DuckDBPyConnection) -> str:
+    ((published_at,),) = con.sql("SELECT published_at FROM meta.publication").fetchall()
+    return str(published_at.isoformat())
 
 
 def _dicts(con: duckdb.DuckDBPyConnection, query: str) -> list[dict[str, Any]]:
@@ -217,10 +227,10 @@ JUDGES = """
     SELECT judge_id, judge_name, model, is_demonstration FROM meta.judges
     WHERE judge_id IN (SELECT judge_id FROM marts.model_quality) ORDER BY judge_name
 """
-STALE = """
-    SELECT strftime(published_at, '%Y-%m-%d %H:%M %Z'), strftime(stale_since, '%Y-%m-%d %H:%M %Z'), reason
-    FROM meta.staleness, meta.publication
-"""
+STALE = f"""
+    SELECT {shown_in_sql("published_at")}, {shown_in_sql("stale_since")}, reason FROM meta.staleness, meta.publication
+"""  # noqa: S608 - our own text
+STALE_SINCE = "SELECT stale_since, reason FROM meta.staleness"
 LEFT_OUT = """
     SELECT judge_name AS judge, model_id AS model, reason
     FROM judging.admission JOIN meta.judges USING (judge_id) WHERE NOT is_admitted ORDER BY ALL
@@ -231,6 +241,17 @@ LEADERBOARD = f"""
            if(rank_low = rank_high, rank_low::VARCHAR, rank_low || '–' || rank_high) AS "its rank",
            n, {rounded_in_sql("coverage", 4)} AS coverage, {rounded_in_sql("gated_share")} AS gated
     FROM marts.leaderboard WHERE judge_id = $judge ORDER BY place, model_id
+"""  # noqa: S608 - our own text
+GATED = "SELECT 1 FROM marts.leaderboard WHERE judge_id = $judge AND gated_share > 0 LIMIT 1"
+GATED_MEANS = (
+    "gated: share of the answers on which a critical criterion is 1; whatever else the judge gave such an answer "
+    "counts as 0 in every mean."
+)
+PEOPLE = f"""
+    SELECT model_id AS model, {rounded_in_sql("people_mean")} AS "people's mean",
+           {rounded_in_sql("people_ci_low")} || '–' || {rounded_in_sql("people_ci_high")} AS "95 % interval",
+           {rounded_in_sql("mean_score")} AS "judge's mean", place AS "judge's place", n_labelled AS "scores labelled"
+    FROM marts.leaderboard WHERE judge_id = $judge AND people_mean IS NOT NULL ORDER BY people_mean DESC, model_id
 """  # noqa: S608 - our own text
 ALL_OF_LEADERBOARD = "FROM marts.leaderboard WHERE judge_id = $judge ORDER BY place, model_id"
 ALL_OF_TASKS = "FROM marts.task_quality WHERE judge_id = $judge ORDER BY ALL"
@@ -277,6 +298,26 @@ def print_judge(name: str, model: str, is_demonstration: bool, console: Console)
         console.print(Text(f"Judged by {escaped(name)} ({escaped(model)})", style="bold"))
         if "pollux" in model.lower():
             console.print(Text(CARD_LIMITS, style="dim"))
+
+
+def print_people_order(sentences: Sequence[str], console: Console) -> None:
+    """Print where people's scores turn the judge's order round (`core.people_order`), above the tables."""
+    for sentence in sentences:
+        console.print(Text(escaped(sentence), style="bold red"))
+
+
+def _gated(con: duckdb.DuckDBPyConnection, console: Console, judge_id: str) -> None:
+    """Say what the column `gated` means, where an answer was."""
+    if con.execute(filled(GATED, judge=judge_id)).fetchone():
+        console.print(Text(GATED_MEANS, style="dim"))
+
+
+def _people(con: duckdb.DuckDBPyConnection, console: Console, judge_id: str) -> None:
+    """Print people's mean of each model where their labels give one; an earlier version's publication has none."""
+    if "people_mean" not in con.sql("FROM marts.leaderboard").columns:
+        return
+    if con.execute(query := filled(PEOPLE, judge=judge_id)).fetchone():
+        _print(con, console, "People's scores, extended to all answers", query)
 
 
 def _tasks(con: duckdb.DuckDBPyConnection, console: Console, judge_id: str) -> None:

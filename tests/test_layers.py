@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "settings_file.py": set(),
     "settings.py": {"core", "demo", "publication_access", "settings_file", "warehouse"},
     "runs": {"core", "judge", "warehouse", "settings"},
-    "app": {"core", "ingest", "ledger", "judge", "warehouse", "runs", "settings"},
+    "app": {"core", "ingest", "ledger", "judge", "warehouse", "runs", "settings", "page"},
     "defs": {"core", "ingest", "ledger", "judge", "warehouse", "runs", "app", "page", "settings"},
     "components": {"core", "warehouse", "defs"},
     "definitions.py": {"core", "app", "components", "defs", "runs", "settings", "warehouse"},

@@ -4,7 +4,8 @@ description: >
   own. All figures are made of the judge's number (score), never of its expectation (expected_score). rank comes from
   paired differences on the items that both models of a pair were scored on, so it is valid for models judged on
   different items too; its interval holds for all models of a judge simultaneously. A model in tied_with cannot be
-  told apart from this one, whatever their places.
+  told apart from this one, whatever their places. The places are the judge's: where people scored, their mean stands
+  beside it, and people_put_above names the models that they turn the order of places round for.
 grain: One row per judge and model.
 example: >
   SELECT place, model_id, mean_score, ci_low, ci_high, rank, tied_with, n, coverage FROM marts.leaderboard ORDER BY
@@ -33,42 +34,112 @@ columns:
   same_items: True when the model was asked everything that any model of this judge was asked; where false, use rank.
   length_controlled_score: mean_score if every answer had the usual length for its instruction, see marts.length_effect.
   n_answers: Answers judged.
-  gated_share: Share of the answers whose gate tripped.
+  gated_share: >
+    Share of the answers whose gate tripped. Each usable score of such an answer is 0 in mean_score, whatever the judge
+    gave it.
   n_unscored_answers: Answers without any usable score.
+  people_mean: >
+    Mean that people give all of the model's answers: calibrated_mean of marts.calibrated_quality or, where people's
+    scores vary too little for it, labels_mean. NULL where the labels allow no interval, or do not look like the draw
+    that they are taken for.
+  people_ci_low: Lower end of the 95 % interval of people_mean.
+  people_ci_high: Upper end of the 95 % interval of people_mean.
+  n_labelled: Number of scores of the judge that people also scored.
+  n_labelled_clusters: Instructions with such a score.
+  people_put_above: >
+    Models with a later place whose people_mean is above this one's, with intervals that do not overlap; the best by
+    people first. NULL where there is none.
 checks:
+  - name: people_do_not_turn_places_round
+    description: >
+      No model is surely better by people's scores than one whose place is before its own. These are, so the judge's
+      places are not people's. Go by people_mean here, and see marts.judge_agreement for the criteria behind it.
+    severity: warn
+    sql: >
+      SELECT judge_id, model_id, place, people_mean, people_ci_low, people_ci_high, n_labelled, people_put_above
+      FROM marts.leaderboard WHERE people_put_above IS NOT NULL ORDER BY judge_id, place, model_id
   - name: ranks_lie_within_their_intervals
     description: rank_low <= rank <= rank_high for every model with a score.
     sql: >
       SELECT judge_id, model_id, rank, rank_low, rank_high FROM marts.leaderboard
       WHERE (n > 0 AND rank IS NULL) OR rank NOT BETWEEN rank_low AND rank_high
 */
+WITH placed AS (
+    SELECT
+        *,
+        -- Rounded, because equal scores summed in a different order differ in the last bits.
+        rank() OVER (PARTITION BY judge_id ORDER BY round(mean_score, 12) DESC NULLS LAST) AS place
+    FROM marts.model_quality
+),
+
+labelled AS (
+    SELECT
+        judge_id,
+        model_id,
+        n_labelled,
+        n_labelled_clusters,
+        -- As the check labels_are_the_draw_they_are_taken_for of marts.calibrated_quality.
+        coalesce(selection_p_value * count(selection_p_value) OVER (PARTITION BY judge_id) < 0.01, FALSE) AS is_doubtful,
+        status = 'too little variation' AS is_labels_alone,
+        CASE WHEN is_labels_alone THEN labels_mean ELSE calibrated_mean END AS mean,
+        CASE WHEN is_labels_alone THEN labels_ci_low ELSE ci_low END AS low,
+        CASE WHEN is_labels_alone THEN labels_ci_high ELSE ci_high END AS high
+    FROM statistics.calibrated_quality
+),
+
+people AS (
+    SELECT labelled.*, placed.place
+    FROM labelled
+    JOIN placed ON placed.judge_id = labelled.judge_id AND placed.model_id = labelled.model_id
+    WHERE NOT labelled.is_doubtful AND labelled.low IS NOT NULL AND placed.mean_score IS NOT NULL
+),
+
+turned AS (
+    SELECT
+        ahead.judge_id,
+        ahead.model_id,
+        list(behind.model_id ORDER BY behind.mean DESC, behind.model_id) AS put_above
+    FROM people AS ahead
+    JOIN people AS behind
+        ON behind.judge_id = ahead.judge_id AND behind.place > ahead.place AND behind.low > ahead.high
+    GROUP BY ahead.judge_id, ahead.model_id
+)
+
 SELECT
-    quality.judge_id,
-    quality.judge_name,
-    quality.is_demonstration,
-    -- Rounded, because equal scores summed in a different order differ in the last bits.
-    rank() OVER (PARTITION BY quality.judge_id ORDER BY round(quality.mean_score, 12) DESC NULLS LAST) AS place,
-    quality.model_id,
-    quality.mean_score,
-    quality.standard_error,
-    quality.ci_low,
-    quality.ci_high,
-    quality.n,
-    quality.n_clusters,
-    quality.interval_method,
-    quality.coverage,
+    placed.judge_id,
+    placed.judge_name,
+    placed.is_demonstration,
+    placed.place,
+    placed.model_id,
+    placed.mean_score,
+    placed.standard_error,
+    placed.ci_low,
+    placed.ci_high,
+    placed.n,
+    placed.n_clusters,
+    placed.interval_method,
+    placed.coverage,
     ranks.rank,
     ranks.rank_low,
     ranks.rank_high,
     ranks.tied_with,
     ranks.same_items,
     controlled.score AS length_controlled_score,
-    quality.n_answers,
-    quality.gated_share,
-    quality.n_unscored_answers
-FROM marts.model_quality AS quality
+    placed.n_answers,
+    placed.gated_share,
+    placed.n_unscored_answers,
+    people.mean AS people_mean,
+    people.low AS people_ci_low,
+    people.high AS people_ci_high,
+    coalesce(labelled.n_labelled, 0) AS n_labelled,
+    coalesce(labelled.n_labelled_clusters, 0) AS n_labelled_clusters,
+    turned.put_above AS people_put_above
+FROM placed
 LEFT JOIN statistics.rank_intervals AS ranks
-    ON ranks.judge_id = quality.judge_id AND ranks.model_id = quality.model_id
+    ON ranks.judge_id = placed.judge_id AND ranks.model_id = placed.model_id
 LEFT JOIN statistics.length_controlled AS controlled
-    ON controlled.judge_id = quality.judge_id AND controlled.model_id = quality.model_id
-ORDER BY quality.judge_name, quality.judge_id, place, quality.model_id
+    ON controlled.judge_id = placed.judge_id AND controlled.model_id = placed.model_id
+LEFT JOIN labelled ON labelled.judge_id = placed.judge_id AND labelled.model_id = placed.model_id
+LEFT JOIN people ON people.judge_id = placed.judge_id AND people.model_id = placed.model_id
+LEFT JOIN turned ON turned.judge_id = placed.judge_id AND turned.model_id = placed.model_id
+ORDER BY placed.judge_name, placed.judge_id, placed.place, placed.model_id

@@ -8,6 +8,8 @@ from collections.abc import Callable
 import dagster as dg
 
 from pollux_dagster.app.doctor import why_no_answers
+from pollux_dagster.app.messages import known_secrets
+from pollux_dagster.app.report_file import renew_report
 from pollux_dagster.core.model_ids import MODEL_PARTITIONS
 from pollux_dagster.core.scope import WHOLE, Scope
 from pollux_dagster.runs.dagster_internals.execution import SerializableErrorInfo
@@ -62,7 +64,12 @@ def evaluate_landing(
             evaluated = definitions.resolve_job_def("evaluate").execute_in_process(
                 instance=instance, run_id=run_id, run_config=with_plain_lines({}), tags=tags, raise_on_error=False
             )
-        at = Conclusion(settings.published if scope.is_whole else None, settings.metrics)
+        at = Conclusion(
+            settings.published if scope.is_whole else None,
+            settings.metrics,
+            lambda: known_secrets(settings),
+            renew_report,
+        )
         causes = conclude(instance, evaluated.run_id, evaluated.all_events, at)
         if any(is_interruption(_error_of(event)) for event in evaluated.all_events):
             raise KeyboardInterrupt

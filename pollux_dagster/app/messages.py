@@ -22,8 +22,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from pollux_dagster.core.secrets import secrets_in_address
 from pollux_dagster.core.text import escaped, shortened
-from pollux_dagster.settings import Notify
+from pollux_dagster.settings import Notify, Settings
 
 PATIENCE_S = 12.0
 LONGEST_CAUSE = 600
@@ -63,6 +64,34 @@ class Message:
     def as_json(self) -> dict[str, Any]:
         """The fields, with `text` for receivers that show that alone, as chats do."""
         return {"text": self.text, **asdict(self), "causes": list(self.causes)}
+
+
+def known_secrets(settings: Settings) -> set[str]:
+    """Values that no message may hold, as far as they can be read now: the judge's key, the mail server's password, the
+    webhook's address, and what is secret in the judges' addresses.
+    """
+    notify = settings.notify
+    found = {
+        os.environ.get(settings.api_key_variable, ""),
+        *map(_read, (settings.api_key_file, notify.smtp_password_file)),
+    }
+    for url in settings.judge_url.split():
+        found.update(secrets_in_address(url))
+    found.update(secrets_in_address(_webhook(notify, _read), path_is_secret=True))
+    return found - {""}
+
+
+def _read(file: str) -> str:
+    """What a file holds; nothing where it cannot be read, as whoever needs it says."""
+    try:
+        return Path(file).read_text(encoding="utf-8").strip() if file else ""
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+def _webhook(notify: Notify, read: Callable[[str], str]) -> str:
+    """The webhook's address; in the settings stands the address or the file that `read` reads it from."""
+    return notify.webhook if notify.webhook.startswith(("http://", "https://")) else read(notify.webhook)
 
 
 def failed(job: str, run_id: str, since: str, at: str, causes: tuple[str, ...]) -> Message:
@@ -115,9 +144,7 @@ def _within_patience(send: Callable[[Message], None]) -> Callable[[Message], Non
 
 
 def _post(notify: Notify, message: Message) -> None:
-    address = notify.webhook
-    if not address.startswith(("http://", "https://")):
-        address = Path(address).read_text(encoding="utf-8").strip()
+    address = _webhook(notify, lambda file: Path(file).read_text(encoding="utf-8").strip())
     body = json.dumps(message.as_json(), ensure_ascii=False).encode()
     request = urllib.request.Request(address, data=body, headers={"Content-Type": "application/json"}, method="POST")
     with urllib.request.urlopen(request, timeout=PATIENCE_S):
@@ -160,7 +187,11 @@ def _connected(scheme: str, host: str, port: int | None) -> smtplib.SMTP:
         return smtplib.SMTP_SSL(host, port or 465, timeout=PATIENCE_S, context=ssl.create_default_context())
     smtp = smtplib.SMTP(host, port or (587 if scheme == "smtp+starttls" else 25), timeout=PATIENCE_S)
     if scheme == "smtp+starttls":
-        smtp.starttls(context=ssl.create_default_context())
+        try:
+            smtp.starttls(context=ssl.create_default_context())
+        except BaseException:
+            smtp.close()
+            raise
     return smtp
 
 

@@ -25,6 +25,7 @@ import duckdb
 
 from pollux_dagster.app.resources import Resources, records_folder
 from pollux_dagster.core.scope import WHOLE, Scope
+from pollux_dagster.core.times import shown_in_sql
 from pollux_dagster.ingest.resolve import resolved_state
 from pollux_dagster.runs.interruption import is_stopped_query
 from pollux_dagster.settings import Settings
@@ -216,14 +217,13 @@ def _code_state() -> str:
 def _publication_of(published: Path, run_id: str) -> str | None:
     """When the published file was made, if that run made it and nothing was recorded against it since."""
     with connect(published, read_only=True, wait_s=0) as con:
-        found = con.execute(
-            "SELECT strftime(published_at, '%Y-%m-%d %H:%M') FROM meta.publication WHERE run_id = ?", [run_id]
-        )
+        found = con.execute(_PUBLISHED_BY, [run_id])
         row = found.fetchone()
         is_stale = con.execute("SELECT count(*) > 0 FROM meta.staleness").fetchone()
     return None if row is None or is_stale != (False,) else str(row[0])
 
 
+_PUBLISHED_BY = f"SELECT {shown_in_sql('published_at')} FROM meta.publication WHERE run_id = ?"  # noqa: S608 - ours
 _LAST_PUBLICATION = """
 SELECT run_id, details->>'state', details->>'files' FROM meta.runs WHERE step = ? ORDER BY position DESC LIMIT 1
 """

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from statistics import median
-from uuid import uuid4
 
 import duckdb
 
 from pollux_dagster.app.doctor import Examined, examined_files
+from pollux_dagster.app.landed import criteria_refusal, landed, require_landed
 from pollux_dagster.app.resources import Resources
 from pollux_dagster.core.scope import WHOLE, Scope
-from pollux_dagster.runs.home_lock import only_run
 from pollux_dagster.settings import Settings
-from pollux_dagster.warehouse.connection import connect
 from pollux_dagster.warehouse.contracts import few_rows_are_rejected
 from pollux_dagster.warehouse.label_forecast import LabelForecast, forecast_labels
-from pollux_dagster.warehouse.schema import create_schema
 from pollux_dagster.warehouse.verdicts import load_verdicts
 from pollux_dagster.warehouse.workload import ComparisonPlan, DryRun, dry_run, plan_comparison
 
@@ -33,7 +29,7 @@ class LandingPlan:
     no_comparison: str
     files: tuple[Examined, ...] = ()
     holding_back: tuple[str, ...] = ()
-    """What would keep a run from publishing after it has judged, one sentence each."""
+    """What would keep a run from judging, or from publishing after it has judged, one sentence each."""
     labels: tuple[LabelForecast, ...] = ()
     """What more labels would buy; empty where there are none to forecast from."""
 
@@ -46,15 +42,15 @@ def plan_landing(
     scope: the cost is that of judging this part of it.
 
     Raises:
-        HomeBusyError: a run is in progress, whose raw tables this would change.
-        WarehouseLockedError: another process has the warehouse open and did not close it in time.
+        UnknownModelError: a model of `scope` has no answer there.
+        HomeBusyError, WarehouseLockedError: as `app.landed.landed`.
     """
     use = Resources.of(settings)
     identity, profile = use.judge.identity(), use.judge.judge_profile
-    with only_run(settings.home), closing(connect(settings.warehouse)) as con:
-        create_schema(con)
-        use.landing.sync(con, f"plan-{uuid4()}")
-        load_verdicts(con, use.ledger.open().segments())
+    with landed(settings) as con:
+        require_landed(con, scope.models)
+        if settings.ledger.exists():
+            load_verdicts(con, use.ledger.open().segments())
         pending = dry_run(
             con,
             judge_id=identity.judge_id,
@@ -78,6 +74,8 @@ def plan_landing(
             why_not = str(error)
         labels = _label_forecast(con, identity.judge_id, settings)
         files, held = examined_files(con), _holding_back(con, settings)
+        if not settings.judge_model and (refusal := criteria_refusal(con, profile)):
+            held = (refusal, *held)
         return LandingPlan(identity.judge_name, pending, comparison, why_not, files, held, labels)
 
 
@@ -89,9 +87,7 @@ def label_forecast(settings: Settings) -> tuple[LabelForecast, ...]:
         HomeBusyError, WarehouseLockedError: as plan_landing.
     """
     use = Resources.of(settings)
-    with only_run(settings.home), closing(connect(settings.warehouse)) as con:
-        create_schema(con)
-        use.landing.sync(con, f"plan-{uuid4()}")
+    with landed(settings) as con:
         return _label_forecast(con, use.judge.identity().judge_id, settings)
 
 

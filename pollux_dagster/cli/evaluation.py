@@ -100,6 +100,7 @@ def plan(
     import json
     from dataclasses import asdict
 
+    from pollux_dagster.app.landed import UnknownModelError
     from pollux_dagster.app.plan import plan_landing, plan_lines
     from pollux_dagster.core.text import escaped
     from pollux_dagster.report import print_rows
@@ -107,7 +108,10 @@ def plan(
     settings = settings_from(POLLUX_LANDING=landing, POLLUX_HOME=home, POLLUX_PROFILE=profile)
     _require_landing(settings.landing)
     scope = Scope(tuple(model or ()), limit)
-    planned = plan_landing(settings, difference=difference, power=power, scope=scope)
+    try:
+        planned = plan_landing(settings, difference=difference, power=power, scope=scope)
+    except UnknownModelError as error:
+        fail(str(error))
     if as_json:
         typer.echo(json.dumps(asdict(planned), ensure_ascii=False, indent=1))
         return
@@ -130,7 +134,8 @@ def doctor(
 ) -> None:
     """Say what this machine lacks for a run, what each landing file was taken for, and why rows are refused.
 
-    Each finding comes with its fix; for unknown files a landing.toml is proposed. Works before anything exists.
+    Each finding comes with its fix; for unknown files a landing.toml is proposed. Works before anything exists. The
+    exit code is 1 where there is a FAULT, which a run would meet.
 
     Example:
 
@@ -169,6 +174,8 @@ def doctor(
             typer.echo(escaped(f"written: {write_proposal(folder, found.proposal)}"), err=True)
         except OSError as error:
             fail(f"{error.filename}: {error.strerror}; add the entries to it yourself")
+    if any(finding.state == "fault" for finding in findings):
+        raise typer.Exit(1)
 
 
 def _print_findings(findings: Sequence[Finding]) -> None:
@@ -228,6 +235,7 @@ def _evaluate_what_is_new(settings: Settings, scope: Scope, *, force: bool, rebu
 
     if not (force or rebuild) and _is_without_news(settings, scope):
         return
+    _require_models(settings, scope)
     if ask and sys.stdin.isatty() and sys.stderr.isatty():
         _confirm(settings, scope)
     from pollux_dagster.app.evaluation import NoAnswersError, evaluate_landing
@@ -272,6 +280,16 @@ def _confirm(settings: Settings, scope: Scope) -> None:
         typer.echo(line, err=True)
     if not typer.confirm("Judge them now?", err=True):
         fail("nothing was asked; --limit N judges a sample first, --yes does not ask")
+
+
+def _require_models(settings: Settings, scope: Scope) -> None:
+    """Refuse a misspelt --model before anything is begun."""
+    from pollux_dagster.app.landed import UnknownModelError, require_models
+
+    try:
+        require_models(settings, scope.models)
+    except UnknownModelError as error:
+        fail(str(error))
 
 
 def _require_landing(landing: Path) -> None:

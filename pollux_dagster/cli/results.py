@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -118,8 +119,17 @@ def query(
         else:
             rows = write_csv(published, sql, csv, limits, files=allow_files, abandon=end)
             typer.echo(f"{rows} rows in {csv}")
+    except duckdb.CatalogException as error:
+        fail(_without_internal_guess(str(error)))
     except (OSError, duckdb.Error, QueryError) as error:
         fail(str(error))
+
+
+def _without_internal_guess(said: str) -> str:
+    """DuckDB guesses among its own catalogue too; a name from there helps nobody who asked for a table."""
+    if not re.search(r'Did you mean "(?:pg_|sqlite_|duckdb_|information_schema|pragma_)', said):
+        return said
+    return f'{said.splitlines()[0]} `pollux query "SHOW TABLES"` lists those to begin with, `FROM meta.tables` all'
 
 
 def export(

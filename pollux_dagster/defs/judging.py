@@ -5,10 +5,10 @@ set's last round stopped publication. The warehouse is open before and after jud
 judging do not lock other processes out.
 """
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from difflib import get_close_matches
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ import dagster as dg
 import duckdb
 
 from pollux_dagster.app.golden_rounds import GoldenSet, judge_golden_set, load_golden_set
+from pollux_dagster.app.landed import UnknownModelError, criteria_refusal, require_landed
 from pollux_dagster.app.news import settled_lines
 from pollux_dagster.app.resources import (
     AdmissionRules,
@@ -47,7 +48,6 @@ from pollux_dagster.warehouse.requests import (
     pending_requests,
     renew_requests,
     sample_of,
-    unknown_criteria,
 )
 from pollux_dagster.warehouse.verdicts import load_verdicts
 
@@ -57,9 +57,9 @@ if TYPE_CHECKING:
     from pollux_dagster.judge.work import EvaluationReport
     from pollux_dagster.ledger.ledger import Ledger
 
-_NAMED = 5  # criteria in a message
 NAMED_MODELS = 3
 RETRIES = 2  # of the step, when the judge's server is away
+RETRY_S = 60
 
 
 @dg.asset(
@@ -238,30 +238,15 @@ def admission(
 
 
 def _require_known_criteria(con: duckdb.DuckDBPyConnection, judge: JudgeResource) -> None:
-    """A judge that was trained on a few criteria scores any other one too, and its scores mean nothing."""
-    profile = judge.judge_profile
-    if judge.model or not profile.criteria or not (unknown := unknown_criteria(con, profile.criteria)):
-        return
-    named = ", ".join(f"«{name}»" for name in unknown[:_NAMED]) + (" …" if len(unknown) > _NAMED else "")
-    raise dg.Failure(
-        f"the judge {profile.name} knows {len(profile.criteria)} criteria, and the landed answers have {len(unknown)} "
-        f"others: {named}. It would score them without knowing them, so nothing was asked. Use a judge that reads "
-        "rubrics, for instance --profile pollux-4b, on a GPU or at --judge-url (`pollux judges list` names them); or "
-        "leave these criteria out of taxonomy/tasks.json",
-        allow_retries=False,
-    )
+    if not judge.model and (refusal := criteria_refusal(con, judge.judge_profile)):
+        raise dg.Failure(refusal, allow_retries=False)
 
 
 def _require_landed(con: duckdb.DuckDBPyConnection, wanted: Sequence[str]) -> None:
-    landed = list(landed_models(con).values())
-    for unknown in (model for model in wanted if model not in landed):
-        near = "".join(f"; did you mean {name}?" for name in get_close_matches(unknown, landed, n=1))
-        raise dg.Failure(
-            f"--model: expected a model with answers in the landing folder, got {unknown!r}{near or '.'} There are "
-            + ", ".join(landed[:10])
-            + (f" and {len(landed) - 10} more" if len(landed) > 10 else ""),
-            allow_retries=False,
-        )
+    try:
+        require_landed(con, wanted)
+    except UnknownModelError as error:
+        raise dg.Failure(str(error), allow_retries=False) from None
 
 
 def _unasked(
@@ -332,7 +317,9 @@ def _retried_while_the_server_is_away(context: dg.AssetExecutionContext) -> Iter
         if left:
             times = "once more" if left == 1 else "at most twice"
             context.log.warning(f"{error}\nThe step is retried in a minute, {times}.")
-        raise dg.RetryRequested(max_retries=RETRIES, seconds_to_wait=60) from error
+            # Here and not in Dagster, which notes a signal while it waits and acts on it a minute later.
+            time.sleep(RETRY_S)
+        raise dg.RetryRequested(max_retries=RETRIES, seconds_to_wait=0) from error
 
 
 def _selected(context: dg.AssetExecutionContext, con: duckdb.DuckDBPyConnection) -> list[str] | None:

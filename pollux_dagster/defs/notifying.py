@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import dagster as dg
 
 from pollux_dagster.app.messages import Message, failed, from_json, receivers, recovered, told_failure
+from pollux_dagster.core.secrets import masked
 from pollux_dagster.defs import automation, exam  # as modules: Dagster would load imported jobs once more
 from pollux_dagster.runs.dagster_internals.execution import WILL_RETRY_TAG
 from pollux_dagster.runs.outcome import FAILED_TAG
@@ -38,8 +40,8 @@ class Told:
     waiting: list[tuple[str, dict[str, Any], int]] = field(default_factory=list)
 
 
-def notification_sensor(notify: Notify) -> dg.SensorDefinition | None:
-    """The sensor, or None where no receiver is set."""
+def notification_sensor(notify: Notify, secrets: Callable[[], Collection[str]] = tuple) -> dg.SensorDefinition | None:
+    """The sensor, or None where no receiver is set. No message holds one of the `secrets`, as they are at its tick."""
     send = receivers(notify)
     if not send:
         return None
@@ -55,7 +57,7 @@ def notification_sensor(notify: Notify) -> dg.SensorDefinition | None:
         # Nothing is said about what was before the first tick.
         now = datetime.now(UTC).isoformat()
         told = Told(**json.loads(context.cursor)) if context.cursor else Told(now)
-        for new in _new_messages(automation.sensor_instance(context), told):
+        for new in _new_messages(automation.sensor_instance(context), told, secrets()):
             told.waiting += [(receiver, new.as_json(), 0) for receiver in send]
         left: list[tuple[str, dict[str, Any], int]] = []
         said: list[str] = []
@@ -77,7 +79,7 @@ def notification_sensor(notify: Notify) -> dg.SensorDefinition | None:
     return notifications
 
 
-def _new_messages(instance: dg.DagsterInstance, told: Told) -> list[Message]:
+def _new_messages(instance: dg.DagsterInstance, told: Told, secrets: Collection[str]) -> list[Message]:
     """Messages about the runs that ended since, in the order of their ends."""
     ended = instance.get_run_records(
         dg.RunsFilter(
@@ -99,7 +101,8 @@ def _new_messages(instance: dg.DagsterInstance, told: Told) -> list[Message]:
             continue
         if run.is_failure:
             since = told.failing.setdefault(run.job_name, at)
-            messages.append(failed(run.job_name, run.run_id, since, at, _causes(instance, run)))
+            causes = tuple(masked(reason, secrets) for reason in _causes(instance, run))
+            messages.append(failed(run.job_name, run.run_id, since, at, causes))
         elif since := told.failing.pop(run.job_name, ""):
             messages.append(recovered(run.job_name, run.run_id, since, at))
     return messages

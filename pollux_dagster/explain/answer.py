@@ -7,12 +7,16 @@ from dataclasses import dataclass
 
 import duckdb
 
+from pollux_dagster.explain.people import people_scores
 from pollux_dagster.explain.selection import Judge, Row, SelectionError, rows
 
 
 @dataclass(frozen=True, slots=True)
 class JudgedAnswer:
-    """What one judge said of the answer: requests in the order of the criteria, and answer_score of staging.answers."""
+    """What one judge said of the answer: requests in the order of the criteria, and answer_score of staging.answers.
+
+    Each request has `people`: the rows of raw.human_scores of the answer on its criterion.
+    """
 
     judge: Judge
     answers: Sequence[Row]
@@ -50,11 +54,15 @@ def explain_answer(
         JudgedAnswer(
             judge,
             rows(con, _ANSWERS, judge=judge.judge_id, **chosen),
-            rows(con, _REQUESTS, judge=judge.judge_id, **chosen),
+            _with_people(con, rows(con, _REQUESTS, judge=judge.judge_id, **chosen)),
         )
         for judge in judges
     ]
     return ExplainedAnswer(model_id, instructions[0], outputs, [each for each in judged if each.requests])
+
+
+def _with_people(con: duckdb.DuckDBPyConnection, requests: Sequence[Row]) -> list[Row]:
+    return [request | {"people": people_scores(con, request)} for request in requests]
 
 
 _NEAREST = """
@@ -67,8 +75,9 @@ SELECT sample_index, repeat_index, answer_score, n, n_requests, gate_state FROM 
 WHERE judge_id = $judge AND model_id = $model AND prompt_id = $prompt ORDER BY sample_index, repeat_index
 """
 _REQUESTS = """
-SELECT scores.sample_index, scores.repeat_index, scores.criteria_name, scores.criterion_id, scores.is_gate,
-       scores.status, scores.score, scores.min_score, scores.max_score, scores.normalized_score, scores.gate_state,
+SELECT scores.model_id, scores.prompt_id, scores.sample_index, scores.repeat_index, scores.criteria_name,
+       scores.criterion_id, scores.is_gate, scores.status,
+       scores.score, scores.min_score, scores.max_score, scores.normalized_score, scores.gate_state,
        scores.final_score, verdicts.rationale, verdicts.error, scores.verdict_key
 FROM staging.scores AS scores
 LEFT JOIN judging.verdicts AS verdicts USING (verdict_key)

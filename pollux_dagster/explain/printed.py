@@ -9,14 +9,24 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
+from pollux_dagster.core.people_order import in_words
 from pollux_dagster.core.text import escaped, shortened
+from pollux_dagster.core.times import shown
 from pollux_dagster.explain.answer import ExplainedAnswer, JudgedAnswer
 from pollux_dagster.explain.comparison import Comparison
 from pollux_dagster.explain.mean import ExplainedMean
 from pollux_dagster.explain.selection import Judge, Row, told_apart
 from pollux_dagster.explain.verdict import ExplainedVerdict
 from pollux_dagster.explain.walk import Walked
-from pollux_dagster.report import COMMAND, figure, interval, print_judge, print_rows, relative_to_cwd
+from pollux_dagster.report import (
+    COMMAND,
+    figure,
+    interval,
+    print_judge,
+    print_people_order,
+    print_rows,
+    relative_to_cwd,
+)
 
 _LOSSES = 12  # rows of the table; the others are summed up
 _KEY = 12  # digits of a verdict's key, enough to name it
@@ -30,7 +40,7 @@ def print_walk(console: Console, walked: Walked, made: Row, home: Path) -> None:
     if "sample_instructions" in made:
         _say(console, f"SAMPLE of {made['sample_instructions']:,} of {made['of_instructions']:,} instructions", _ALARM)
     if "stale_since" in made:
-        since = f"published {made['published_at']}, not renewed since {made['stale_since']}"
+        since = f"published {shown(made['published_at'])}, not renewed since {shown(made['stale_since'])}"
         _say(console, f"NOT CURRENT: {since}. {made['stale_reason']}", _ALARM)
     match walked:
         case ExplainedAnswer():
@@ -70,6 +80,8 @@ def _command(home: Path, *words: str) -> str:
 def _mean(console: Console, found: ExplainedMean, home: Path) -> None:
     _heading(console, found.judge)
     _say(console, _mean_in_words(found))
+    if found.source == "marts.leaderboard" and found.published and found.published.get("people_mean") is not None:
+        _say(console, _people_in_words(found.published))
     again = found.recomputed
     if found.source and found.published is None:
         lacking = f"{found.source} has no row of it, though staging.scores has {again['n']} scores of it"
@@ -124,6 +136,15 @@ def _mean_in_words(found: ExplainedMean) -> str:
     return f"{found.model_id}{where}: mean {figure(row['mean_score'])}{reach}, from {asked}{place}{source}"
 
 
+def _people_in_words(row: Row) -> str:
+    reach = interval({"ci_low": row["people_ci_low"], "ci_high": row["people_ci_high"]})
+    said = (
+        f"By people: mean {figure(row['people_mean'])}, 95 % interval {reach}, from {row['n_labelled']} labelled scores"
+    )
+    above = row["people_put_above"]
+    return f"{said}; they put above it what the judge puts below: {', '.join(above)}" if above else said
+
+
 def _worst(console: Console, found: ExplainedMean, home: Path) -> None:
     if not found.worst:
         _say(console, "No answer lost a point.")
@@ -175,16 +196,30 @@ def _judged(console: Console, judged: JudgedAnswer) -> None:
     _heading(console, judged.judge)
     for answer in judged.answers:
         of = f"{answer['n']} of {answer['n_requests']} scores"
-        gate = {"tripped": "; a gate tripped", "unknown": "; a gate is undecided, so that nothing counts"}
+        gate = {
+            "tripped": "; a gate tripped, so each counts as 0",
+            "unknown": "; a gate is undecided, so that nothing counts",
+        }
         said = _figure_or_none(answer["answer_score"])
         _say(console, f"{_told(answer)}score {said}, the mean of {of}{gate.get(answer['gate_state'], '')}")
-    columns = ("criterion", "score", "scale", "counts as", "why", "verdict")
-    print_rows(
-        console, "Verdicts", columns,
-        [(_told(row) + row["criteria_name"], row["status"] if row["score"] is None else _score(row["score"]),
-          _scale(row), "gate" if row["is_gate"] else _figure_or_none(row["final_score"]),
-          _excerpt(row["rationale"] or row["error"]), row["verdict_key"][:_KEY]) for row in judged.requests],
-    )  # fmt: skip
+    beside = any(row["people"] for row in judged.requests)
+    columns = ("criterion", "score", *(("people",) if beside else ()), "scale", "counts as", "why", "verdict")
+    title = "Verdicts, people's scores beside them" if beside else "Verdicts"
+    print_rows(console, title, columns, [_told_of_verdict(row, beside) for row in judged.requests])
+
+
+def _told_of_verdict(row: Row, beside: bool) -> tuple[str, ...]:
+    """The cells of a verdict, with people's scores where they stand `beside` the judge's."""
+    people = [", ".join(_score(given["score"]) for given in row["people"])]
+    return (
+        _told(row) + row["criteria_name"],
+        row["status"] if row["score"] is None else _score(row["score"]),
+        *(people if beside else []),
+        _scale(row),
+        "gate" if row["is_gate"] else _figure_or_none(row["final_score"]),
+        _excerpt(row["rationale"] or row["error"]),
+        row["verdict_key"][:_KEY],
+    )
 
 
 def _told(row: Row) -> str:
@@ -277,7 +312,7 @@ def _reply(console: Console, verdict: Row) -> None:
         "server": verdict["server"],
         "engine": f"{verdict['engine']} {verdict['engine_version']}",
         "system fingerprint": verdict["system_fingerprint"],
-        "answered": verdict["created_at"],
+        "answered": shown(verdict["created_at"]),
     }
     _say(console, "Reply:")
     for name, text in (("rationale", verdict["rationale"]), ("raw reply", verdict["raw_text"])):
@@ -309,23 +344,32 @@ def _origin(console: Console, found: ExplainedVerdict, made: Row) -> None:
     else:
         _say(console, "Judge: not in meta.judges", _ALARM)
     for run in found.runs:
-        _say(console, f"Run {run['run_id']}: {run['step']}, {run['started_at']} to {run['finished_at']}")
+        _say(console, f"Run {run['run_id']}: {run['step']}, {shown(run['started_at'])} to {shown(run['finished_at'])}")
     known = {run["run_id"] for run in found.runs}
     for run_id in dict.fromkeys([found.verdict["run_id"]] if found.verdict else []):
         if run_id not in known:
             _say(console, f"Run {run_id}: it judged, and meta.runs has no record of it; it may have been interrupted")
     version = f"pollux_dagster {made['package_version']}, commit {made['git_commit'] or 'unknown'}"
-    _say(console, f"Published: {made['published_at']} by run {made['run_id']}, {version}")
+    _say(console, f"Published: {shown(made['published_at'])} by run {made['run_id']}, {version}")
 
 
 def _comparison(console: Console, found: Comparison, home: Path) -> None:
     _heading(console, found.judge)
+    print_people_order(in_words(found.means), console)
     columns = ("model", "place", "mean", "95 % interval", "n", "coverage")
     print_rows(
         console, "Means", columns,
         [(row["model_id"], row["place"], figure(row["mean_score"]), interval(row), row["n"], figure(row["coverage"]))
          for row in found.means],
     )  # fmt: skip
+    if people := [row for row in found.means if row.get("people_mean") is not None]:
+        print_rows(
+            console, "Means by people's scores, extended to all answers",
+            ("model", "mean", "95 % interval", "scores labelled"),
+            [(row["model_id"], figure(row["people_mean"]),
+              interval({"ci_low": row["people_ci_low"], "ci_high": row["people_ci_high"]}), row["n_labelled"])
+             for row in people],
+        )  # fmt: skip
     for line, style in _conclusion(found):
         _say(console, line, style)
     names = told_apart(found.criteria)
@@ -346,7 +390,7 @@ def _conclusion(found: Comparison) -> list[tuple[str, str]]:
     if p_value is None:
         verdict = "one shared instruction is not enough to tell them apart"
     elif p_value < 0.05:
-        verdict = f"{one if pair['difference'] > 0 else other} is better"
+        verdict = f"{one if pair['difference'] > 0 else other} is better by the judge's scores"
     else:
         verdict = "they cannot be told apart"
     tested = "" if p_value is None else f", 95 % interval {interval(pair)}, adjusted p = {p_value:.2g}"

@@ -17,6 +17,7 @@ import duckdb
 from pollux_dagster.core.profile_files import ProfileError, find_profile, own_profiles, packaged_profiles
 from pollux_dagster.core.prompts import PromptTemplate, prompt_hash, render
 from pollux_dagster.core.verdicts import verdict_key
+from pollux_dagster.explain.people import people_scores
 from pollux_dagster.explain.selection import Row, SelectionError, rows
 
 _SHOWN_DIGITS, _LISTED = 16, 8
@@ -103,7 +104,7 @@ def explain_verdict(
         key=_check(keys[0], found),
         contradictions=[said for verdict in verdicts for said in _contradictions(verdict, found)],
         prompt=_rendered(judge, texts, home, profile),
-        people=[row for request in requests for row in _people(con, request)],
+        people=[row for request in requests for row in people_scores(con, request)],
         runs=runs,
     )
 
@@ -189,18 +190,6 @@ def _templates(judges_own: str, home: Path | None, given: str | None) -> Iterato
             continue  # a profile of that name may be gone, and another be broken
 
 
-def _people(con: duckdb.DuckDBPyConnection, request: Row) -> list[Row]:
-    """People's scores of a request's answer on its criterion; without a sample in publications of earlier versions."""
-    found = rows(
-        con,
-        _PEOPLE,
-        model=request["model_id"],
-        prompt=request["prompt_id"],
-        criterion=request["criteria_name"],
-    )
-    return [row for row in found if row.get("sample_index", 0) == request["sample_index"]]
-
-
 _HIDDEN = {"instruction", "reference_answer", "answer", "rubrics", *_TEXTS.values()}
 _REQUESTS = """
 SELECT scores.*, instructions.instruction, instructions.reference_answer, outputs.answer, criteria.rubrics,
@@ -224,8 +213,4 @@ WHERE (step = 'judge' AND run_id IN (SELECT run_id FROM judging.verdicts WHERE v
        WHERE file_path IN (SELECT file_path FROM staging.scores WHERE verdict_key = $key)
    ))
 ORDER BY started_at, step
-"""
-_PEOPLE = """
-FROM raw.human_scores WHERE model_id = $model AND prompt_id = $prompt AND criteria_name = $criterion
-ORDER BY annotator
 """

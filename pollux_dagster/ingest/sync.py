@@ -115,8 +115,8 @@ class SyncReport:
         rows = self.rows - sum(file.row_count for file in ours)
         files = "1 file" if len(read) == 1 else f"{len(read)} files"
         return (
-            f"{files} read, {unchanged} unchanged{removed}; {rows} rows, {rows - self.rejected} accepted, "
-            f"{self.rejected} rejected" + (f" ({reasons})" if reasons else "")
+            f"{files} read, {unchanged} unchanged{removed}; in the whole folder {rows} rows, {rows - self.rejected} "
+            f"accepted, {self.rejected} rejected" + (f" ({reasons})" if reasons else "")
         )
 
 

@@ -242,8 +242,10 @@ FROM raw.rejected_rows GROUP BY reason ORDER BY n DESC, reason
 """
 LEADERBOARD = """
 SELECT place, model_id, mean_score, ci_low, ci_high, rank_low, rank_high, tied_with, same_items, n, coverage,
-       gated_share
-FROM marts.leaderboard WHERE judge_id = $judge_id ORDER BY place, model_id
+       gated_share, people_mean, people_ci_low, people_ci_high, n_labelled, people_put_above
+FROM (FROM marts.leaderboard UNION ALL BY NAME SELECT 0.0 AS people_mean, 0.0 AS people_ci_low,
+      0.0 AS people_ci_high, 0 AS n_labelled, [''] AS people_put_above WHERE FALSE)
+WHERE judge_id = $judge_id ORDER BY place, model_id
 """
 TASKS = """
 SELECT model_id, coalesce(task_type, '—') AS task_type, mean_score AS mean, ci_low, ci_high, n, coverage

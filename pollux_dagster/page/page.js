@@ -149,10 +149,13 @@
     return found.sort((a, b) => a[0] - b[0]);
   };
 
-  const resultOf = (verdict, max) => {
+  // As staging.scores decides it: a tripped gate makes the other scores of its judge and repetition count as 0.
+  const isGated = (answer, verdict) =>
+    answer.verdicts.some((other) => other[0] === verdict[0] && other[2] === verdict[2] && RESULTS.gate(other));
+  const resultOf = (answer, verdict, max) => {
     if (verdict[3] !== "ok") return [verdict[3] in said ? t(verdict[3]) : verdict[3], true];
     if (isGate(verdict)) return RESULTS.gate(verdict) ? [t("gate"), true] : [t("gate_passed"), false];
-    return [t("of", { score: verdict[4], max }), false];
+    return isGated(answer, verdict) ? [t("of_gated", { score: verdict[4], max }), true] : [t("of", { score: verdict[4], max }), false];
   };
   const drawVerdict = (answer, criterion, verdicts) => {
     const item = make("li", asksOfVerdict() && verdicts.some(matches) ? "match" : "");
@@ -167,7 +170,7 @@
       if (evidence.judges.length > 1) by.push(evidence.judges[judge]);
       if (repeat) by.push(t("repeat", { n: repeat }));
       if (by.length) title.append(" ", make("span", "by", by.join(", ")));
-      const [result, isBad] = resultOf(verdict, max);
+      const [result, isBad] = resultOf(answer, verdict, max);
       head.append(title, make("span", isBad ? "bad" : "", result));
       item.append(head);
       if (words) item.append(make("p", "text", words));
@@ -189,6 +192,7 @@
       card.append(make("p", "suspicion", t("suspicion", { reasons: (answer.suspicion || []).join(", ") })));
     card.append(answer.text.trim() ? make("p", "text", answer.text) : make("p", "by", t("empty_answer")));
     if (answer.cut) card.append(make("p", "cut", t("cut", { n: evidence.longest })));
+    if (answer.verdicts.some(RESULTS.gate)) card.append(make("p", "suspicion", t("gated_answer")));
     const list = make("ul", "verdicts");
     for (const criterion of new Set(answer.verdicts.map((verdict) => verdict[1])))
       list.append(drawVerdict(answer, criterion, answer.verdicts.filter((verdict) => verdict[1] === criterion)));

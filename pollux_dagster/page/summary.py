@@ -1,4 +1,5 @@
-"""The report's first sentences: which model is best and how sure that is, where it is ahead, and what makes the gap.
+"""The report's first sentences: where people disagree with the order, which model is best by the judge and how sure
+that is, where it is ahead, and what makes the gap.
 
 A sentence is the name of a text of texts.toml and what is filled into it. Sentences say "beyond chance" only where the
 published comparisons, adjusted for the number of pairs, say so.
@@ -6,9 +7,12 @@ published comparisons, adjusted for the number of pairs, say so.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from pollux_dagster.core.figures import rounded
+from pollux_dagster.core.people_order import NAMED as PAIRS
+from pollux_dagster.core.people_order import turned
 from pollux_dagster.page.figures import Figure, Row
 
 Sentence = tuple[str, dict[str, object]]
@@ -24,7 +28,9 @@ def sentences(
     *,
     is_narrowed: bool = False,
 ) -> list[Sentence]:
-    """At most six sentences. board: the rows of the leaderboard, best first; some of them where `is_narrowed`.
+    """At most six sentences on the judge's scores, after those on what people turn round.
+
+    board: the rows of the leaderboard, best first; some of them where `is_narrowed`.
 
     Where models were asked different things, nothing is said that compares their means.
     """
@@ -32,7 +38,7 @@ def sentences(
     if not scored:
         return [("sum_nothing", {})]
     best = scored[0]
-    said = [_first(scored, len(board), is_narrowed)]
+    said = [*_people(board), _first(scored, len(board), is_narrowed)]
     if unscored := [row["model_id"] for row in board if row["mean_score"] is None]:
         said.append(("sum_unscored", {"models": names(unscored)}))
     if best["coverage"] is not None and best["coverage"] < ENOUGH:
@@ -45,6 +51,33 @@ def sentences(
         said += _widest(best["model_id"], second["model_id"], criteria)
         said += [] if is_narrowed else _lead(best["model_id"], len(scored), tasks)
     return said + _weakest(best["model_id"], tasks)
+
+
+def _people(board: Sequence[Row]) -> list[Sentence]:
+    pairs = turned(board)
+    said: list[Sentence] = [
+        (
+            "sum_people",
+            {
+                "model": above["model_id"],
+                "place": above["place"],
+                "mean": _by_people(above),
+                "n": above["n_labelled"],
+                "other": row["model_id"],
+                "other_place": row["place"],
+                "other_mean": _by_people(row),
+                "other_n": row["n_labelled"],
+            },
+        )
+        for above, row in pairs[:PAIRS]
+    ]
+    if len(pairs) > len(said):
+        said.append(("sum_people_more", {"n": len(pairs) - len(said)}))
+    return said
+
+
+def _by_people(row: Mapping[str, Any]) -> str:
+    return f"{score(row['people_mean'])} ({score(row['people_ci_low'])}–{score(row['people_ci_high'])})"
 
 
 def _first(scored: Sequence[Row], models: int, is_narrowed: bool) -> Sentence:

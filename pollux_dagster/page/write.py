@@ -11,7 +11,7 @@ import json
 import tomllib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -26,6 +26,7 @@ from markupsafe import Markup
 from pollux_dagster.core.figures import rounded
 from pollux_dagster.core.files import write_private
 from pollux_dagster.core.text import escaped, shortened
+from pollux_dagster.core.times import shown
 from pollux_dagster.page import figures, history
 from pollux_dagster.page.evidence import collect
 from pollux_dagster.page.figures import Figure, Row, Scale, ask, narrowed
@@ -69,6 +70,17 @@ def write_report(
             with bounded(con, limits):
                 page = _page(con, published.parent, models)
     write_private(target, page)
+
+
+def renew_report(published: Path) -> None:
+    """Make report.html beside a publication again, in which something was recorded since. None is left where that
+    fails, because the old one would be taken for what the publication says now.
+
+    Raises: as `write_report`.
+    """
+    page = published.with_name("report.html")
+    page.unlink(missing_ok=True)
+    write_report(published, page)
 
 
 def _page(con: duckdb.DuckDBPyConnection, folder: Path, models: Sequence[str]) -> bytes:
@@ -147,7 +159,8 @@ def _judge(
     pairs = ask(con, figures.PAIRS, judge["judge_id"], compared)
     level_figure, people_levels, confusion = of(figures.LEVELS), of(figures.PEOPLE_LEVELS), of(figures.CONFUSION)
     calibrated, coverage = of(figures.CALIBRATED), of(figures.COVERAGE)
-    ends = [row[end] for row in rows for end in ("ci_low", "ci_high", "mean_score")]
+    drawn = ("ci_low", "ci_high", "mean_score", "people_mean", "people_ci_low", "people_ci_high")
+    ends = [row[end] for row in rows for end in drawn]
     calibrated_ends = [
         row[end] for row in _rows(calibrated) for end in ("ci_low", "ci_high", "judge_mean", "calibrated_mean")
     ]
@@ -284,7 +297,7 @@ def _environment() -> jinja2.Environment:
         "share": _share,
         "count": lambda value: "" if value is None else f"{round(value):,}".replace(",", "\u202f"),
         "level": lambda value: f"{value:g}",
-        "when": lambda value: value.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "when": shown,
         "names": names,
         "filled": _filled,
         "emphasised": lambda values: _filled(values, ("model", "mean")),

@@ -7,13 +7,14 @@ cause in it.
 from __future__ import annotations
 
 import atexit
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import dagster as dg
 from dagster import DagsterEvent, Executor
 
+from pollux_dagster.core.secrets import masked
 from pollux_dagster.runs.dagster_internals.execution import (
     EngineEventData,
     ExecutionPlan,
@@ -41,6 +42,10 @@ class Conclusion:
 
     published: Path | None
     metrics: Path
+    secrets: Callable[[], Collection[str]] = tuple
+    """The values that no recorded cause may hold, as they are when it is recorded."""
+    renew_report: Callable[[Path], None] = lambda published: None
+    """Makes the report of the publication again, which then says that it is not current."""
 
 
 def home_executor(home: Path, at: Conclusion) -> dg.ExecutorDefinition:
@@ -64,6 +69,7 @@ def conclude(instance: dg.DagsterInstance, run_id: str, events: Iterable[Dagster
     Only what concerns the publication may fail the run; the rest is reported and left.
     """
     outcome = Outcome.of(events)
+    outcome.causes = [masked(reason, at.secrets()) for reason in outcome.causes]
     if outcome.causes and at.published is not None:
         mark_stale(at.published, reason="; ".join(outcome.causes), run_id=run_id)
     record = instance.get_run_record_by_id(run_id)
@@ -75,6 +81,11 @@ def conclude(instance: dg.DagsterInstance, run_id: str, events: Iterable[Dagster
     if shown := outcome.metadata():
         message = f"failed: {outcome.tags()[FAILED_TAG]}" if outcome.causes else f"done: {outcome.line}"
         instance.report_engine_event(message, run, EngineEventData(metadata=shown))
+    try:
+        if outcome.causes and at.published is not None and at.published.exists():
+            at.renew_report(at.published)
+    except Exception as error:  # whatever it is, the publication itself says that it is not current
+        instance.report_engine_event(f"the report was not made again: {error!r}; `pollux report` does", run)
     try:
         write_metrics(at.metrics, run.job_name, outcome, started=record.start_time)
     except (OSError, ValueError) as error:

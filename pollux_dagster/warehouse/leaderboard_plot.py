@@ -1,4 +1,4 @@
-"""The leaderboard as a picture: each model's mean with its 95 % interval, one panel per judge.
+"""The leaderboard as a picture: each model's mean with its 95 % interval, people's beside it, one panel per judge.
 
 Names come from outside; they are drawn as plain text, without mathtext, and shortened. The warehouse is only read.
 Matplotlib is imported when a figure is drawn: the UI and the daemon, which load this module, draw none.
@@ -8,24 +8,31 @@ from __future__ import annotations
 
 import io
 import math
-from typing import TYPE_CHECKING
+import textwrap
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 
+from pollux_dagster.core.people_order import turned
 from pollux_dagster.core.text import escaped, shortened
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 MAX_MODELS = 40
 MAX_NAME = 40
+TITLE_WIDTH = 60  # characters that fit above the axes beside the longest names
 
 _ROWS = """
     WITH counted AS (
         SELECT *, count(*) OVER judge AS models, count(mean_score) OVER judge AS with_a_mean
         FROM marts.leaderboard WINDOW judge AS (PARTITION BY judge_id)
     )
-    SELECT judge_name, is_demonstration, model_id, mean_score, ci_low, ci_high, coverage, models, with_a_mean
+    SELECT judge_name, is_demonstration, model_id, mean_score, ci_low, ci_high, coverage, models, with_a_mean, place,
+           people_mean, people_ci_low, people_ci_high, n_labelled, people_put_above
     FROM counted WHERE mean_score IS NOT NULL
     QUALIFY row_number() OVER (PARTITION BY judge_id ORDER BY place, model_id) <= ?
     ORDER BY judge_name, place, model_id
@@ -44,42 +51,85 @@ def draw_leaderboard(con: duckdb.DuckDBPyConnection) -> bytes | None:
 
 def leaderboard_figure(con: duckdb.DuckDBPyConnection) -> Figure | None:
     """The figure that `draw_leaderboard` draws; each panel's title says how many models it leaves out."""
-    rows = con.execute(_ROWS, [MAX_MODELS]).fetchall()
+    result = con.execute(_ROWS, [MAX_MODELS])
+    columns = [column for column, *_ in result.description or ()]
+    rows = [dict(zip(columns, row, strict=True)) for row in result.fetchall()]
     if not rows:
         return None
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    judges = sorted({row[0] for row in rows})
-    panels = [[row for row in rows if row[0] == judge] for judge in judges]
-    height = sum(1.1 + 0.32 * len(panel) for panel in panels)
-    figure = Figure(figsize=(9, height), layout="constrained")
+    judges = sorted({row["judge_name"] for row in rows})
+    panels = [[row for row in rows if row["judge_name"] == judge] for judge in judges]
+    titles = [_title(panel) for panel in panels]
+    ratios = [
+        0.9 + 0.2 * (title.count("\n") + 1) + 0.32 * len(panel) for title, panel in zip(titles, panels, strict=True)
+    ]
+    figure = Figure(figsize=(9, sum(ratios)), layout="constrained")
     FigureCanvasAgg(figure)
-    ratios = [1.1 + 0.32 * len(panel) for panel in panels]
-    for axes, panel in zip(
-        figure.subplots(len(panels), 1, squeeze=False, height_ratios=ratios)[:, 0], panels, strict=True
+    for axes, panel, title in zip(
+        figure.subplots(len(panels), 1, squeeze=False, height_ratios=ratios)[:, 0], panels, titles, strict=True
     ):
-        judge, demonstration, *_, models, with_a_mean = panel[0]
         places = range(len(panel))
-        means = [row[3] for row in panel]
-        below = [row[3] - (row[4] if row[4] is not None else row[3]) for row in panel]
-        above = [(row[5] if row[5] is not None else row[3]) - row[3] for row in panel]
-        axes.errorbar(means, places, xerr=[below, above], fmt="o", color="#1f4e79", ecolor="#8fb3d9", capsize=3)
+        _points(axes, places, panel, ("mean_score", "ci_low", "ci_high"), ("o", "#1f4e79", "#8fb3d9"), "judge")
+        if scored := [place for place in places if panel[place]["people_mean"] is not None]:
+            below = [place + 0.22 for place in scored]
+            columns_of_people = ("people_mean", "people_ci_low", "people_ci_high")
+            look = ("D", "#b35900", "#e0b080")
+            _points(
+                axes,
+                below,
+                [panel[place] for place in scored],
+                columns_of_people,
+                look,
+                "people, extended to all answers",
+            )
+            axes.legend(loc="best", fontsize="small", framealpha=0.7)
         # Rounded down, so that 100 % is never shown for less.
-        names = [f"{_name(row[2])}  ({math.floor(row[6] * 1000) / 10:.1f}% covered)" for row in panel]
+        names = [f"{_name(row['model_id'])}  ({math.floor(row['coverage'] * 1000) / 10:.1f}% covered)" for row in panel]
         axes.set_yticks(list(places), labels=names, parse_math=False)
         axes.set(xlim=(0, 1), ylim=(len(panel) - 0.5, -0.5), xlabel="mean score with 95 % interval")
-        left_out = []
-        if len(panel) < with_a_mean:
-            left_out.append(f"the first {len(panel)} of {with_a_mean} models")
-        if with_a_mean < models:
-            left_out.append(f"{models - with_a_mean} more without a mean")
-        title = f"{'DEMONSTRATION judge' if demonstration else 'Judge'} {judge}"
-        title = "\n".join(filter(None, (title, "; ".join(left_out))))
         axes.set_title(title, loc="left", parse_math=False)
         axes.grid(axis="x", color="#dddddd")
         axes.spines[["top", "right"]].set_visible(False)
     return figure
+
+
+def _points(
+    axes: Axes,
+    heights: Sequence[float],
+    rows: Sequence[dict[str, Any]],
+    names: tuple[str, str, str],
+    look: tuple[str, str, str],
+    label: str,
+) -> None:
+    """Draw the mean and the interval that the columns `names` hold; look: marker, its colour, the interval's."""
+    mean, low, high = ([row[name] for row in rows] for name in names)
+    below = [value - (end if end is not None else value) for value, end in zip(mean, low, strict=True)]
+    above = [(end if end is not None else value) - value for value, end in zip(mean, high, strict=True)]
+    marker, colour, pale = look
+    axes.errorbar(mean, heights, xerr=[below, above], fmt=marker, color=colour, ecolor=pale, capsize=3, label=label)
+
+
+def _title(panel: Sequence[dict[str, Any]]) -> str:
+    """The judge, what is left out, and where people turn the order round, each a line of its own."""
+    first = panel[0]
+    left_out = []
+    if len(panel) < first["with_a_mean"]:
+        left_out.append(f"the first {len(panel)} of {first['with_a_mean']} models")
+    if first["with_a_mean"] < first["models"]:
+        left_out.append(f"{first['models'] - first['with_a_mean']} more without a mean")
+    lines = [f"{'DEMONSTRATION judge' if first['is_demonstration'] else 'Judge'} {first['judge_name']}"]
+    lines += filter(None, ["; ".join(left_out)])
+    if pairs := turned(panel):
+        above, row = pairs[0]
+        more = f" (and {len(pairs) - 1} more pairs)" if len(pairs) > 1 else ""
+        said = (
+            f"People disagree with this order: by {above['n_labelled']} and {row['n_labelled']} labelled scores "
+            f"{_name(above['model_id'])} is better than {_name(row['model_id'])}{more}"
+        )
+        lines += textwrap.wrap(said, TITLE_WIDTH)
+    return "\n".join(lines)
 
 
 def _name(model_id: str) -> str:

@@ -123,15 +123,21 @@ def test_files_of_the_same_fields_share_a_glob_that_no_other_file_matches(
     assert [entry["match"] for entry in tomllib.loads(examine_landing(tmp_path).proposal)["files"]] == globs
 
 
+def test_the_exit_code_says_that_there_is_a_fault(tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["doctor", "--landing", str(tmp_path / "nowhere"), "--profile", "demo", "--json"])
+    assert "fault" in {finding["state"] for finding in json.loads(done.output)["machine"]}
+    assert done.exit_code == 1
+
+
 def test_the_command_writes_only_when_asked(landing: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     before = sorted(tmp_path.rglob("*"))
-    done = CliRunner().invoke(app, ["doctor", "--landing", str(landing)])
+    done = CliRunner().invoke(app, ["doctor", "--landing", str(landing), "--profile", "demo"])
     assert done.exit_code == 0 and "m.csv: row 2: unknown_prompt" in done.output and "[[files]]" in done.output
     assert sorted(tmp_path.rglob("*")) == before
     said = json.loads(CliRunner().invoke(app, ["doctor", "--landing", str(landing), "--json"]).stdout)
     assert [file["path"] for file in said["files"]] == ["instructions.jsonl", "m.csv", "x.jsonl"]
-    assert CliRunner().invoke(app, ["doctor", "--landing", str(landing), "--write"]).exit_code == 0
+    assert CliRunner().invoke(app, ["doctor", "--landing", str(landing), "--profile", "demo", "--write"]).exit_code == 0
     assert (landing / "landing.toml").read_text().startswith("# A beginning")
     assert "x.jsonl" in json.loads(json.dumps(said))["proposal"]
 

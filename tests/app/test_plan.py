@@ -41,12 +41,40 @@ def landed(world: Settings) -> Settings:
     return world
 
 
+def test_planning_makes_no_home(landed: Settings) -> None:
+    planned = plan_landing(landed)
+    assert planned.pending.pending > 0
+    assert not landed.home.exists()
+
+
+@pytest.mark.parametrize("command", ["run", "plan"])
+def test_a_misspelt_model_is_refused_before_anything_is_begun(command: str, landed: Settings) -> None:
+    write_answers(landed.landing, "alpha", 12, partial(_answer, 2))
+    refused = CliRunner().invoke(app, [command, "--model", "alpa"], env=landed.to_environment())
+    assert refused.exit_code == 1
+    assert "got 'alpa'; did you mean alpha? There are a, alpha, b" in refused.output
+    assert not landed.home.exists()
+
+
+def test_the_refusal_of_criteria_that_a_closed_judge_does_not_know_is_foreseen(landed: Settings) -> None:
+    own = {"criteria_name": "Вежливый тон", "rubrics": "0: Тон грубый.\n1: Тон вежливый."}
+    instruction = {"prompt_id": "own", "instruction": "Попроси не шуметь.", "task_type": "письмо", "criteria": [own]}
+    write_jsonl(landed.landing / "own.jsonl", [instruction])
+    write_jsonl(landed.landing / "c.jsonl", [{"prompt_id": "own", "model_id": "c", "answer": "Тише, пожалуйста."}])
+    planned = plan_landing(replace(landed, profile="demo"))
+    (held,) = planned.holding_back
+    assert held.startswith("the judge demo knows 5 criteria, and the landed answers have 1 others: «Вежливый тон».")
+    assert f"warning: {held}" in plan_lines(planned)
+
+
 def judge_all(settings: Settings) -> None:
     """A verdict for every request, as a run would leave it: ledger, tables, and the run's record."""
     use = Resources.of(settings)
     identity = use.judge.identity()
     now = datetime.now(UTC)
     con = connect(settings.warehouse)
+    create_schema(con)
+    use.landing.sync(con, "run-1")
     register_judge(con, identity)
     refresh_requests(con, judge_id=identity.judge_id, model_ids=None)
     wanted = con.execute(
@@ -140,6 +168,7 @@ def test_the_command_prints_the_plan_and_leaves_no_requests_behind(
 ) -> None:
     for name, value in landed.to_environment().items():
         monkeypatch.setenv(name, value)
+    connect(landed.warehouse).close()
     result = CliRunner().invoke(app, ["plan", "--difference", "0.1"])
     assert result.exit_code == 0, result.output
     assert "to ask" in result.output
@@ -196,8 +225,10 @@ def test_a_plan_reads_the_landing_folder_as_a_run_does_and_leaves_nothing_to_be_
 
 
 def test_a_plan_does_not_change_the_tables_under_a_run(landed: Settings) -> None:
+    connect(landed.warehouse).close()
     with only_run(landed.home):
         refused = CliRunner().invoke(app, ["plan", "--landing", str(landed.landing), "--home", str(landed.home)])
     assert refused.exit_code == 1
     assert "expected no other run" in refused.output
-    assert not landed.warehouse.exists()
+    with duckdb.connect(str(landed.warehouse), read_only=True) as con:
+        assert not con.execute("FROM duckdb_tables()").fetchall()

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import dagster as dg
 import duckdb
 import pytest
 from typer.testing import CliRunner
@@ -21,7 +22,8 @@ from pollux_dagster.page import evidence, write
 from pollux_dagster.page.figures import Figure
 from pollux_dagster.page.history import FILE, MAX_LINES, past, remember
 from pollux_dagster.page.summary import sentences
-from pollux_dagster.page.write import UnknownModelError, write_report
+from pollux_dagster.page.write import UnknownModelError, renew_report, write_report
+from pollux_dagster.runs.executor import Conclusion, conclude
 from tests.page.pages import Page
 from tests.security.hostile import HOSTILE, acts
 from tests.warehouse.tiny_world import ALPHA, BETA, GAMMA, JUDGE, OTHER_JUDGE
@@ -173,6 +175,27 @@ def test_a_publication_of_an_earlier_version_has_a_report_of_what_it_has(
         assert len(page.evidence["instructions"]) == 4
     else:
         assert "lacks what the browser of answers needs" in page.text
+
+
+def test_the_report_of_a_publication_that_could_not_be_renewed_says_so(
+    changed: Callable[..., Path], tmp_path: Path
+) -> None:
+    @dg.op
+    def ask() -> None:
+        raise RuntimeError("nobody answers")
+
+    @dg.job
+    def evaluate() -> None:
+        ask()
+
+    home = changed()
+    home.with_name("report.html").write_text("an earlier report")
+    with dg.DagsterInstance.ephemeral() as instance:
+        ended = evaluate.execute_in_process(instance=instance, raise_on_error=False)
+        at = Conclusion(home, tmp_path / "metrics", renew_report=renew_report)
+        conclude(instance, ended.run_id, ended.all_events, at)
+    assert "Not current: not renewed since" in Page(home.with_name("report.html")).text
+    assert "nobody answers" in Page(home.with_name("report.html")).text
 
 
 @pytest.mark.parametrize(("chance", "is_doubted"), [("1e-6", True), ("0.4", False), ("NULL", False)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import threading
 import time
 import weakref
 from collections.abc import Callable
@@ -13,6 +14,8 @@ import dagster as dg
 import duckdb
 import pytest
 
+from pollux_dagster.defs.judging import _retried_while_the_server_is_away
+from pollux_dagster.judge.server import ServerError
 from pollux_dagster.runs.interruption import no_interruption_lost
 from pollux_dagster.runs.terminal import is_interruption
 
@@ -76,6 +79,24 @@ def test_a_step_of_dagster_that_swallowed_it_fails_as_stopped() -> None:
     failed = [event for event in result.all_events if event.is_step_failure]
     assert not result.success
     assert is_interruption(failed[0].step_failure_data.error)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_waits_to_retry_is_stopped_at_once(number: signal.Signals) -> None:
+    """Left to Dagster, the wait goes on to its end and the step begins again before it is stopped."""
+
+    @dg.asset
+    def verdicts() -> None:
+        main = threading.main_thread().ident or 0
+        threading.Timer(0.3, signal.pthread_kill, (main, number)).start()
+        with _retried_while_the_server_is_away(dg.AssetExecutionContext.get()):
+            raise ServerError("the engine died")
+
+    result = dg.materialize([verdicts], raise_on_error=False)
+    kinds = [event.event_type_value for event in result.all_events]
+    assert not {"STEP_UP_FOR_RETRY", "STEP_RESTARTED"} & set(kinds)
+    (failed,) = [event for event in result.all_events if event.is_step_failure]
+    assert is_interruption(failed.step_failure_data.error)
 
 
 def test_a_query_that_a_signal_ends_is_no_failure_of_the_query() -> None:

@@ -78,6 +78,21 @@ def changed(published: Path, tmp_path: Path) -> Callable[[str], Path]:
     return change
 
 
+def test_an_answer_has_what_people_gave_it_beside_the_judges_scores(changed: Callable[[str], Path]) -> None:
+    home = changed(
+        "INSERT INTO raw.human_scores (prompt_id, model_id, sample_index, criteria_name, annotator, score, feedback, "
+        "file_path, row_number) SELECT 'p2', 'alpha', 0, 'Стиль', a, s, NULL, 'h.jsonl', 1 "
+        "FROM (VALUES ('anna', 4), ('oleg', 5)) given(a, s)"
+    )
+    wanted = ["explain", ALPHA, "--prompt-id", "p2", "--home", str(home), "--judge", OTHER_JUDGE]
+    told = " ".join(CliRunner().invoke(app, wanted).output.split())
+    assert "Стиль 5 4, 5 1 to 5 1.000" in told
+    found = json.loads(CliRunner().invoke(app, [*wanted, "--json"]).output)
+    (judged,) = found["answer"]["judged"]
+    given = {row["criteria_name"]: [(p["annotator"], p["score"]) for p in row["people"]] for row in judged["requests"]}
+    assert given == {"Отказ": [], "Точность": [], "Стиль": [("anna", 4.0), ("oleg", 5.0)]}
+
+
 @contextmanager
 def reading(home: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     with open_publication(home / "published" / "pollux.duckdb") as reader:

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import duckdb
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
 from pollux_dagster import report
+from pollux_dagster.cli import app
+from pollux_dagster.page.write import write_report
 from pollux_dagster.warehouse.schema import create_schema
+from tests.page.pages import Page
 from tests.warehouse.tiny_world import ALPHA, BETA, GAMMA, JUDGE, OTHER_JUDGE
 
 
@@ -39,6 +44,51 @@ def test_a_program_gets_the_same_tables(published: Path) -> None:
             row["judge_id"] for row in judge["leaderboard"]
         }
     assert (found["sample"], found["not_current"]) == (None, None)
+
+
+LABELS = """
+UPDATE marts.model_quality SET mean_score = CASE model_id WHEN 'beta' THEN 0.9 ELSE 0.7 END;
+UPDATE statistics.calibrated_quality SET status = 'calibrated', n_labelled = 60, selection_p_value = {chance},
+    calibrated_mean = CASE model_id WHEN 'beta' THEN 0.3 WHEN 'alpha' THEN {alpha} ELSE 0.1 END;
+UPDATE statistics.calibrated_quality SET ci_low = calibrated_mean - 0.1, ci_high = calibrated_mean + 0.1;
+"""
+
+
+@pytest.mark.parametrize(
+    ("chance", "alpha", "is_said"), [("NULL", 0.6, True), ("NULL", 0.45, False), ("1e-6", 0.6, False)]
+)
+def test_the_first_lines_say_where_people_turn_the_order_round(
+    chance: str, alpha: float, is_said: bool, published: Path, tmp_path: Path
+) -> None:
+    """Not where intervals overlap (0.2 to 0.4 and 0.35 to 0.55), and not by labels that are no random draw."""
+    home = tmp_path / "published" / "pollux.duckdb"
+    home.parent.mkdir()
+    shutil.copyfile(published, home)
+    with duckdb.connect(str(home)) as con:
+        con.execute(LABELS.format(chance=chance, alpha=alpha))
+    text = " ".join(printed(home).split(f"Judged by profile@{OTHER_JUDGE}")[1].split())
+    head = text.split("Leaderboard")[0]
+    said = (
+        "People disagree with the judge: by their scores alpha (place 2 by the judge) is better than beta (place 1): "
+        "0.600 (95 % interval 0.500–0.700, 60 scores labelled) against "
+        "0.300 (95 % interval 0.200–0.400, 60 scores labelled)."
+    )
+    assert (said in head) is is_said
+    assert ("People's scores, extended to all answers" in text) is (chance == "NULL")
+    compared = CliRunner().invoke(app, ["compare", "alpha", "beta", "--judge", OTHER_JUDGE, "--home", str(tmp_path)])
+    assert (said in " ".join(compared.output.split())) is is_said
+    write_report(home, tmp_path / "report.html")
+    short = Page(tmp_path / "report.html").text.split("In short")[2].split("Leaderboard")[0]
+    assert (
+        "alpha (place 2 by the judge) is better than beta (place 1): 0.600 (0.500–0.700) from 60 labelled scores"
+        in short.replace(" ,", ",")
+    ) is is_said
+
+
+def test_what_gated_means_is_said_where_an_answer_was(published: Path) -> None:
+    demonstration, other = printed(published).split(f"Judged by profile@{OTHER_JUDGE}")
+    assert "counts as 0 in every mean" in " ".join(demonstration.split())
+    assert "counts as 0 in every mean" not in " ".join(other.split())
 
 
 @pytest.mark.parametrize("width", [60, 80, 110])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,11 +11,20 @@ import pytest
 
 from pollux_dagster.settings import Settings
 
+# Before NumPy is imported: its threads spin while they wait, and the other worker of `-n 2` needs the processor.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What waits longest, for vLLM, comes first: at the end it would keep one worker alone."""
     slow = {item.path for item in items if item.get_closest_marker("vllm")}
     items.sort(key=lambda item: item.path not in slow)
+
+
+def pytest_collection_finish() -> None:
+    """Thousands of tests and the modules they import stay to the end: no garbage collection looks at them again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

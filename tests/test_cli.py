@@ -15,6 +15,7 @@ from pollux_dagster.cli import app
 from pollux_dagster.cli.terminal import console
 from pollux_dagster.report import print_rows
 from pollux_dagster.settings import Settings
+from tests.fakes.instant_judge import InstantJudge
 
 OPEN = """
 import sys
@@ -27,14 +28,12 @@ with open_instance(Path(sys.argv[1])) as instance:
 """
 
 
-def test_a_folder_without_answers_is_an_error_that_names_it_and_why_its_rows_were_refused(
-    world: Settings, pollux_environment: dict[str, str]
-) -> None:
+def test_a_folder_without_answers_is_an_error_that_names_it_and_why_its_rows_were_refused(world: Settings) -> None:
     (world.landing / "instructions.jsonl").write_text('{"prompt_id": "a", "instruction": "q"}\n')
     (world.landing / "broken.jsonl").write_text("garbage\n")
-    command = [sys.executable, "-m", "pollux_dagster.cli", "run"]
-    ran = subprocess.run(command, env=pollux_environment, capture_output=True, text=True, check=False)
-    assert ran.returncode == 1
+    with InstantJudge() as judge:
+        ran = CliRunner().invoke(app, ["run", "--judge-url", judge.url], env=world.to_environment())
+    assert ran.exit_code == 1
     assert f"expected answers of at least one model in {world.landing}, found none" in ran.stderr
     assert "  broken.jsonl" in ran.stderr
     assert "`pollux doctor`" in ran.stderr

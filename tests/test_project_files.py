@@ -108,7 +108,7 @@ def test_hooks_run_what_make_test_begins_with() -> None:
     for hook in (hook for repo in read(ROOT / ".pre-commit-config.yaml")["repos"] for hook in repo["hooks"]):
         program, *arguments = hook["entry"].split()
         words = [program.replace(".venv/bin", "$(BIN)"), *(word for word in arguments if not word.startswith("--"))]
-        assert re.search(rf"^\t{re.escape(' '.join(words))}\b", makefile, re.MULTILINE), hook["entry"]
+        assert re.search(rf"^\t@?{re.escape(' '.join(words))}\b", makefile, re.MULTILINE), hook["entry"]
 
 
 PAGES = [*ROOT.glob("*.md"), *GITHUB.glob("*.md"), *ROOT.glob("examples/**/*.md")]

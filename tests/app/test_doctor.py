@@ -55,6 +55,7 @@ def test_files_that_are_known_to_hold_no_answers_are_not_proposed(landing: Path)
     assert [file.path for file in found.files if file.refusals] == ["m.csv", "train.jsonl", "x.jsonl"]
 
 
+@pytest.mark.slow
 def test_names_that_would_break_toml_do_not(landing: Path) -> None:
     row = {'a"\n=x': {"id": 1}, 'a"]\n[x': 1, 'b\\"\u2028': {"answer\u0007": "x"}, "text": "a\n[[files]]\nb"}
     (landing / "x.jsonl").unlink()
@@ -75,6 +76,7 @@ def _completed(proposal: str, **paths: str) -> str:
     return text
 
 
+@pytest.mark.slow
 def test_fields_of_unknown_names_are_left_to_fill_in_once_for_all_files_that_have_them(landing: Path) -> None:
     (landing / "x.jsonl").unlink()
     (landing / "runs").mkdir()
@@ -105,9 +107,9 @@ def test_an_entry_by_which_no_row_would_be_used_is_no_entry(landing: Path) -> No
     ("unknown", "known", "globs"),
     [
         (("runs/a.jsonl", "runs/b.jsonl"), (), ["runs/*.jsonl"]),
-        (("runs/1/a.jsonl", "runs/2/b.jsonl"), (), ["runs/**/*.jsonl"]),
-        (("run-a.jsonl", "run-b.jsonl"), ("m.jsonl",), ["run-*.jsonl"]),
-        (("p/run-a.jsonl", "q/run-b.jsonl"), (), ["**/*.jsonl"]),
+        pytest.param(("runs/1/a.jsonl", "runs/2/b.jsonl"), (), ["runs/**/*.jsonl"], marks=pytest.mark.slow),
+        pytest.param(("run-a.jsonl", "run-b.jsonl"), ("m.jsonl",), ["run-*.jsonl"], marks=pytest.mark.slow),
+        pytest.param(("p/run-a.jsonl", "q/run-b.jsonl"), (), ["**/*.jsonl"], marks=pytest.mark.slow),
         (("a.jsonl", "b.jsonl"), ("m.jsonl",), ["a.jsonl", "b.jsonl"]),
         (("a/x.jsonl", "aa/x.jsonl"), ("b/m.jsonl", "a/m.jsonl"), ["a**/x.jsonl"]),
     ],

@@ -84,6 +84,7 @@ def test_a_vain_judge_is_found_once_and_an_indifferent_one_is_not(examined: Sett
     assert results and results[0] == taken.flagged.height
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_what_failed_is_asked_again(examined: Settings, judge: FakeJudge) -> None:
     judge.otherwise = lambda call: (
@@ -125,6 +126,7 @@ def test_the_command_prints_every_probe_and_what_is_flagged(examined: Settings, 
     assert {request.probe for request in exam_requests() if request.probe} <= set(lines)
 
 
+@pytest.mark.slow
 def test_the_command_says_where_a_judge_tells_no_answers_apart(examined: Settings, judge: FakeJudge) -> None:
     judge.otherwise = lambda call: as_json(completion(call.request_id, call.prompt, content="\n\n1"))
     ran = CliRunner().invoke(app, ["exam"], env={**examined.to_environment(), "COLUMNS": "140"})

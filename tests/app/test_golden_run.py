@@ -43,6 +43,7 @@ def judge_new_model(settings: Settings, model_id: str) -> None:
         assert job.execute_in_process(instance=instance, asset_selection=steps).success
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_the_pinned_set_is_judged_first_and_once_in_each_state(
     world: Settings, monkeypatch: pytest.MonkeyPatch

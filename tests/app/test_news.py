@@ -107,7 +107,17 @@ NEWS: dict[str, Callable[[Settings], None]] = {
 }
 
 
-@pytest.mark.parametrize("name", NEWS)
+# One of each kind is in every test run: of files, of the ledger, of the publication, of the warehouse.
+OFTEN = (
+    "an answer more",
+    "a file less",
+    "a verdict that failed",
+    "a publication that was edited",
+    "a record that is gone",
+)
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=() if name in OFTEN else pytest.mark.slow) for name in NEWS])
 def test_what_could_change_a_table_is_news(settled: Settings, name: str) -> None:
     assert published_without_news(settled)
     NEWS[name](settled)
@@ -207,6 +217,7 @@ def test_a_night_without_news_launches_nothing(evaluated: tuple[Path, str], tmp_
     assert publication(settings) == before
 
 
+@pytest.mark.slow
 def test_a_home_that_takes_long_to_compare_has_its_night(evaluated: tuple[Path, str]) -> None:
     assert published_without_news_within(at(*evaluated), 60.0)
     assert published_without_news_within(at(*evaluated), 0.01) is None

@@ -141,6 +141,7 @@ def test_after_a_run_only_new_answers_are_pending_and_the_past_is_used(landed: S
     assert plan.comparison.requests == 2 * 2 * plan.comparison.instructions_typical
 
 
+@pytest.mark.slow
 def test_what_more_labels_buy_is_told_from_the_labels_that_landed(landed: Settings) -> None:
     assert label_forecast(landed) == ()
     judge_all(landed)

@@ -457,7 +457,9 @@ def test_a_prompt_file_has_a_limit(write: Write, tmp_path: Path) -> None:
         read_profile(write('model = "m"\n[prompt]\nfile = "prompt.txt"\n[reply]\nscore = "json"\n'))
 
 
-@pytest.mark.parametrize("pattern", [r"(?:a|aa)+$b(\d)", r"Балл:(?:\w|\w\w)+$!(\d)"])
+@pytest.mark.parametrize(
+    "pattern", [pytest.param(r"(?:a|aa)+$b(\d)", marks=pytest.mark.slow), r"Балл:(?:\w|\w\w)+$!(\d)"]
+)
 def test_a_pattern_that_backtracks_is_refused(pattern: str, write: Write) -> None:
     with pytest.raises(ProfileError, match="pattern: expected one that is quick in any reply"):
         read_profile(write(SMALL.replace('"tag"', f"\"regex\"\npattern = '{pattern}'")))

@@ -173,7 +173,7 @@ def test_a_model_that_fails_few_instructions_whole_is_compared_with_care() -> No
     assert covered / evaluations > 0.92
 
 
-@pytest.mark.parametrize(("models", "shared"), [(30, 5), (5, 2)])
+@pytest.mark.parametrize(("models", "shared"), [pytest.param(30, 5, marks=pytest.mark.slow), (5, 2)])
 def test_the_length_slope_is_exact_where_models_share_few_instructions(models: int, shared: int) -> None:
     """A chain: each model shares a few instructions with its neighbours and none with the others."""
     rng = np.random.default_rng(1)

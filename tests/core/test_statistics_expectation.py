@@ -103,6 +103,7 @@ def test_a_number_that_is_its_expectation_differs_by_nothing_and_has_no_interval
         assert np.isnan([difference[name].low, difference[name].high]).all()
 
 
+@pytest.mark.slow
 def test_intervals_of_the_difference_hold_the_truth_as_often_as_they_should() -> None:
     truth = compare(*draw(10_000, instructions=20_000)).difference
     evaluations, names = 600, ("rmse", "mae", "spearman", "macro_f1")

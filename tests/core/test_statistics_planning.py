@@ -45,6 +45,7 @@ def test_past_spread_is_that_of_paired_differences() -> None:
     assert found.pairs == 3
 
 
+@pytest.mark.slow
 def test_a_plan_from_instructions_of_unequal_size_has_the_promised_power() -> None:
     """The past and the evaluation to come have 1 to 12 criteria an instruction; the test weighs every row alike."""
     rng = np.random.default_rng(1)

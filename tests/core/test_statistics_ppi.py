@@ -146,6 +146,7 @@ def test_a_judge_that_labels_never_saw_err_is_not_used() -> None:
     assert result.effective_labels[0] == 20
 
 
+@pytest.mark.slow
 def test_near_the_end_of_the_scale_intervals_miss_no_more_than_they_may() -> None:
     for falls, labelled in ((0.02, 20), (0.05, 20), (0.1, 30), (0.2, 30)):
         missed, missed_by_labels, evaluations = 0, 0, 150
@@ -268,6 +269,7 @@ def test_no_proxy_is_used_where_labels_never_saw_the_number_err(proxy: Proxy) ->
     assert (found.weight[0], found.low[0], found.high[0]) == (0.0, found.labels_low[0], found.labels_high[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("labelled", [15, 40])
 def test_intervals_hold_with_every_proxy_and_both_are_not_wider_than_either(labelled: int) -> None:
     evaluations = 250

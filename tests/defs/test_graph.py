@@ -84,6 +84,7 @@ def test_a_check_waits_for_every_table_that_it_reads(world: Settings) -> None:
     assert counts.other_tables == ("marts.task_quality",)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(180)
 def test_dg_accepts_the_definitions(pollux_environment: dict[str, str], tmp_path: Path) -> None:
     dg_command = Path(sys.executable).with_name("dg")

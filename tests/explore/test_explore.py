@@ -22,6 +22,7 @@ ROOT = Path(__file__).parents[2]
 NOTEBOOK = ROOT / "pollux_dagster" / "explore" / "notebook.py"
 
 
+@pytest.mark.slow
 def test_the_notebook_asks_the_questions_of_the_documentation_and_gets_answers(
     published: Path,  # noqa: F811
     monkeypatch: pytest.MonkeyPatch,

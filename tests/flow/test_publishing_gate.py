@@ -5,7 +5,7 @@ One home goes through its life once, stage by stage; the tests look at what each
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,24 +37,24 @@ class Stage:
     is_whole: bool
 
 
-@pytest.fixture(scope="module")
-def stages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Stage]]:
-    with InstantJudge() as judge:
-        yield live(flow_settings(tmp_path_factory.mktemp("home"), judge.url), judge)
+class Life:
+    """A home, and what each stage of its life left."""
 
+    def __init__(self, settings: Settings, judge: InstantJudge) -> None:
+        self.settings = settings
+        self.judge = judge
+        self.stages: dict[str, Stage] = {}
+        self._asked = 0
 
-def live(settings: Settings, judge: InstantJudge) -> dict[str, Stage]:
-    stages: dict[str, Stage] = {}
-
-    def note(name: str, succeeded: bool, asked_before: int) -> None:
-        with duckdb.connect(str(settings.published), read_only=True) as con:
+    def note(self, name: str, succeeded: bool) -> None:
+        with duckdb.connect(str(self.settings.published), read_only=True) as con:
 
             def said(query: str) -> list[tuple[object, ...]]:
                 return con.execute(query).fetchall()
 
-            stages[name] = Stage(
+            self.stages[name] = Stage(
                 succeeded=succeeded,
-                asked=judge.prompts.total() - asked_before,
+                asked=self.judge.prompts.total() - self._asked,
                 publication=said("SELECT run_id FROM meta.publication"),
                 models=[model for (model,) in said("SELECT model_id FROM marts.leaderboard ORDER BY ALL")],
                 staleness=said("SELECT stale_since, reason FROM meta.staleness"),
@@ -66,41 +66,49 @@ def live(settings: Settings, judge: InstantJudge) -> dict[str, Stage]:
                     (check, blocking)
                     for check, blocking in said("SELECT check_name, blocking FROM meta.check_results WHERE NOT passed")
                 },
-                is_whole=last_evaluation_is_whole(settings),
+                is_whole=last_evaluation_is_whole(self.settings),
             )
+        self._asked = self.judge.prompts.total()
 
-    def run(name: str, tags: Mapping[str, str] | None = None, otherwise_set: Settings | None = None) -> None:
-        before = judge.prompts.total()
-        note(name, execute(otherwise_set or settings, tags=tags), before)
+    def publish(self, name: str) -> None:
+        """The asset of the publication alone."""
+        self.note(name, execute(self.settings, assets=["published/tables"]))
 
-    land_instructions(settings)
-    land_model(settings, "good")
-    assert execute(settings, "ingest")
-    typo = with_variables(settings, judge, POLLUX_JUDGE_MODEL="instatn")
-    assert not execute(typo, assets=["judging/requests", "judging/verdicts"])
-    run("good")
-    note("published again by hand", execute(settings, assets=["published/tables"]), judge.prompts.total())
 
-    land_model(settings, "half", text=MUMBLE, spoiled=4)
-    assert execute(settings, "ingest")
-    note("landed and not evaluated", execute(settings, assets=["published/tables"]), judge.prompts.total())
-    note("command", evaluate_landing(definitions_of(settings), settings), judge.prompts.total())
-    note("rebuild job", execute(settings, "rebuild_tables"), judge.prompts.total())
-    note("backfill", backfill(settings), judge.prompts.total())
-    note("one asset by hand", execute(settings, assets=["published/tables"]), judge.prompts.total())
-    report_all_checks_as_passed(settings)
-    note("checks reported by hand", execute(settings, assets=["published/tables"]), judge.prompts.total())
+@pytest.fixture(scope="module")
+def life(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Life]:
+    with InstantJudge() as judge:
+        life = Life(flow_settings(tmp_path_factory.mktemp("home"), judge.url), judge)
+        settings = life.settings
+        land_instructions(settings)
+        land_model(settings, "good")
+        assert execute(settings, "ingest")
+        typo = with_variables(settings, judge, POLLUX_JUDGE_MODEL="instatn")
+        assert not execute(typo, assets=["judging/requests", "judging/verdicts"])
+        life.note("good", execute(settings))
+        life.publish("published again by hand")
 
-    land_model(settings, "third")
-    run(
-        "landing change, failing models left out",
-        {SCOPE_TAG: NEW},
-        with_variables(settings, judge, POLLUX_FAILING_MODELS="leave_out"),
-    )
-    land_model(settings, "half")
-    land_model(settings, "refused", text=REFUSE, spoiled=12)
-    run("refused")
-    return stages
+        land_model(settings, "half", text=MUMBLE, spoiled=4)
+        assert execute(settings, "ingest")
+        life.publish("landed and not evaluated")
+        life.note("command", evaluate_landing(definitions_of(settings), settings))
+        life.note("backfill", backfill(settings))  # it leaves tables of one state, of which only a check failed
+        life.publish("one asset by hand")
+        report_all_checks_as_passed(settings)
+        life.publish("checks reported by hand")
+
+        land_model(settings, "third")
+        leaving_out = with_variables(settings, judge, POLLUX_FAILING_MODELS="leave_out")
+        life.note("landing change, failing models left out", execute(leaving_out, tags={SCOPE_TAG: NEW}))
+        land_model(settings, "half")
+        land_model(settings, "refused", text=REFUSE, spoiled=12)
+        life.note("refused", execute(settings))
+        yield life
+
+
+@pytest.fixture
+def stages(life: Life) -> dict[str, Stage]:
+    return life.stages
 
 
 def with_variables(settings: Settings, judge: InstantJudge, **variables: str) -> Settings:
@@ -135,12 +143,24 @@ def report_all_checks_as_passed(settings: Settings) -> None:
             instance.report_runless_asset_event(passed)
 
 
-@pytest.mark.parametrize("road", ["command", "rebuild job", "backfill", "one asset by hand", "checks reported by hand"])
+@pytest.mark.parametrize("road", ["command", "backfill", "one asset by hand", "checks reported by hand"])
 def test_no_road_publishes_a_model_that_failed_its_blocking_check(stages: dict[str, Stage], road: str) -> None:
     good, after = stages["published again by hand"], stages[road]
     assert not after.succeeded
     assert after.publication == good.publication
     assert after.models == ["good"]
+
+
+@pytest.mark.slow
+def test_nor_does_the_job_that_rebuilds_the_tables(life: Life) -> None:
+    last = life.stages["refused"]
+    land_model(life.settings, "half", text=MUMBLE, spoiled=4)
+    assert not execute(life.settings)
+    life.note("rebuild job", execute(life.settings, "rebuild_tables"))
+    after = life.stages["rebuild job"]
+    assert not after.succeeded
+    assert after.publication == last.publication
+    assert after.models == last.models
 
 
 def test_a_run_of_a_part_is_told_from_a_whole_one(stages: dict[str, Stage]) -> None:
@@ -218,6 +238,7 @@ def test_a_judge_that_was_named_by_mistake_leaves_no_tables_and_no_warning_behin
     assert stage.left_out == {}
 
 
+@pytest.mark.slow
 def test_where_the_judge_gives_nothing_usable_of_any_model_nothing_is_published(
     tmp_path: Path, judge: InstantJudge
 ) -> None:

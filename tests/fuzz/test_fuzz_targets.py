@@ -58,6 +58,7 @@ def test_what_the_fuzzer_found_once_stays_mended(finding: Path) -> None:
     TARGETS[finding.parent.name].check(finding.read_bytes())
 
 
+@pytest.mark.slow
 def test_a_finding_can_be_replayed_without_the_fuzzer(tmp_path: Path) -> None:
     (tmp_path / "input").write_bytes(b"0: a\n1: b")
     command = [sys.executable, "-m", "tests.fuzz.fuzz", "rubrics", "--replay", str(tmp_path / "input")]

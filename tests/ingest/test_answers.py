@@ -68,6 +68,7 @@ def test_an_id_under_another_name_is_named_in_the_message(files: Files) -> None:
     assert "rename 'id'" in files.details()[0]
 
 
+@pytest.mark.slow
 def test_a_five_megabyte_answer_is_an_output(asked: World) -> None:
     text = "слово " * 500_000
     asked.write("m.jsonl", answer(1, text), answer(2))
@@ -139,6 +140,7 @@ def test_answers_come_in_parquet_and_csv_too(asked: World) -> None:
         assert (model, "2", 0, 'два, "три"\nчетыре') in asked.outputs()
 
 
+@pytest.mark.slow
 def test_parquet_of_duckdbs_second_version_is_read(files: Files) -> None:
     duckdb.execute(
         f"""

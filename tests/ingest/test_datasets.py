@@ -105,10 +105,10 @@ def test_a_set_at_the_top_is_not_mixed_with_one_in_a_folder(world: World) -> Non
 @pytest.mark.parametrize(
     ("instructions", "answers"),
     [
-        ("instructions/all.jsonl", "answers/m.jsonl"),
+        pytest.param("instructions/all.jsonl", "answers/m.jsonl", marks=pytest.mark.slow),
         ("set/questions/all.jsonl", "set/answers/m.jsonl"),
-        ("questions/set/all.jsonl", "answers/set/m.jsonl"),
-        ("instructions.jsonl", "runs/2026/m.jsonl"),
+        pytest.param("questions/set/all.jsonl", "answers/set/m.jsonl", marks=pytest.mark.slow),
+        pytest.param("instructions.jsonl", "runs/2026/m.jsonl", marks=pytest.mark.slow),
         ("deep/down/instructions.jsonl", "m.jsonl"),
     ],
 )

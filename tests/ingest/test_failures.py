@@ -200,7 +200,13 @@ SENT_AGAIN: list[tuple[dict[str, list[dict[str, object]]], list[tuple[str, str]]
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("batches", "refused"), SENT_AGAIN, ids=range(len(SENT_AGAIN)))
+@pytest.mark.parametrize(
+    ("batches", "refused"),
+    [
+        pytest.param(*case, marks=() if at in (0, 4, 7) else pytest.mark.slow, id=str(at))
+        for at, case in enumerate(SENT_AGAIN)
+    ],
+)
 def test_a_failed_request_counts_until_the_same_model_answers_it(
     world: World, batches: dict[str, list[dict[str, object]]], refused: list[tuple[str, str]]
 ) -> None:

@@ -63,7 +63,10 @@ def test_scores_of_a_wide_set_are_of_the_sample_beside_them_and_keep_the_persons
     assert world.rows("SELECT row_number, kind FROM raw.notes") == [(4, "score_not_read")]
 
 
-@pytest.mark.parametrize("name", ["Польза ", "Польза", "По\u200bльза", "\u00a0Польза"])
+@pytest.mark.parametrize(
+    "name",
+    ["Польза ", *(pytest.param(name, marks=pytest.mark.slow) for name in ("Польза", "По\u200bльза", "\u00a0Польза"))],
+)
 def test_names_that_look_alike_are_one_name_for_a_score(world: World, name: str) -> None:
     criteria = [{"criteria_name": "Йод и польза", "rubrics": RUBRIC}, {"criteria_name": "Польза", "rubrics": RUBRIC}]
     world.write("instructions.jsonl", instruction(1, criteria=criteria))
@@ -108,12 +111,14 @@ def test_a_score_keeps_how_its_answer_was_drawn(asked: World) -> None:
     ("wrong", "reason", "words"),
     [
         ({"sampling_probability": 0}, "wrong_type", "above 0 and at most 1"),
-        ({"sampling_probability": 1.5}, "wrong_type", "got a number: 1.5"),
-        ({"sampling_probability": "часто"}, "wrong_type", "sampling_probability"),
+        pytest.param({"sampling_probability": 1.5}, "wrong_type", "got a number: 1.5", marks=pytest.mark.slow),
+        pytest.param({"sampling_probability": "часто"}, "wrong_type", "sampling_probability", marks=pytest.mark.slow),
         ({"sampling_probability": None}, "missing_field", "got no sampling_probability"),
-        ({"sampling_design": None}, "missing_field", "got no sampling_design"),
+        pytest.param({"sampling_design": None}, "missing_field", "got no sampling_design", marks=pytest.mark.slow),
         ({"sampling_design": "pps"}, "wrong_type", "uniform or stratified or informative"),
-        ({"sampling_probability": None, "sampling_design": ""}, "missing_field", "together"),
+        pytest.param(
+            {"sampling_probability": None, "sampling_design": ""}, "missing_field", "together", marks=pytest.mark.slow
+        ),
     ],
 )
 def test_a_wrong_word_about_the_draw_costs_the_row(

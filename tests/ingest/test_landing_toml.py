@@ -41,6 +41,7 @@ def test_a_format_nobody_foresaw_takes_five_lines(asked: World) -> None:
     assert asked.sync().loaded == ()
 
 
+@pytest.mark.slow
 def test_only_the_files_about_which_something_else_is_said_are_read_again(asked: World) -> None:
     asked.write("landing.toml", '[[files]]\nmatch = "a/**"\nmodel = "x"\n[[files]]\nmatch = "b/*"\nmodel = "y"\n')
     for folder in ("a/deep", "b", "c"):

@@ -82,15 +82,19 @@ def test_a_side_file_is_refused_as_a_whole_by_name(files: Files, path: str, row:
     [
         ("org-x/model_outputs.jsonl", {"instruction": "Вопрос 1", "output": "да"}, "org-x"),
         ("train.jsonl", {"prompt": "Вопрос 1", "response": "да", "model": "org/x"}, "org/x"),
-        ("train.jsonl", {"instruction": "Вопрос 1", "output": "да", "generator": "g"}, "g"),
-        ("test.jsonl", answer(1, "да", model_id="m"), "m"),
-        ("gsm8k.jsonl", {"question": "Вопрос 1", "answer": "да", "model": "org/x"}, "org/x"),
-        ("contest.jsonl", answer(1, "да"), "contest"),
+        pytest.param(
+            "train.jsonl", {"instruction": "Вопрос 1", "output": "да", "generator": "g"}, "g", marks=pytest.mark.slow
+        ),
+        pytest.param("test.jsonl", answer(1, "да", model_id="m"), "m", marks=pytest.mark.slow),
+        pytest.param(
+            "gsm8k.jsonl", {"question": "Вопрос 1", "answer": "да", "model": "org/x"}, "org/x", marks=pytest.mark.slow
+        ),
+        pytest.param("contest.jsonl", answer(1, "да"), "contest", marks=pytest.mark.slow),
         ("test-model-7b.jsonl", answer(1, "да"), "test-model-7b"),
-        ("x-00000-of-00002.jsonl", answer(1, "да"), "x"),
+        pytest.param("x-00000-of-00002.jsonl", answer(1, "да"), "x", marks=pytest.mark.slow),
         ("x/data-00001-of-00002.jsonl", answer(1, "да"), "x"),
-        ("golden/answers/m.jsonl", answer(1, "да"), "m"),
-        ("gold_rush/m.jsonl", answer(1, "да"), "m"),
+        pytest.param("golden/answers/m.jsonl", answer(1, "да"), "m", marks=pytest.mark.slow),
+        pytest.param("gold_rush/m.jsonl", answer(1, "да"), "m", marks=pytest.mark.slow),
     ],
 )
 def test_a_file_whose_rows_or_name_say_whose_answers_they_are_is_read(
@@ -146,9 +150,20 @@ def test_references_of_ones_own_lie_in_a_folder_of_that_name_too(files: Files) -
 
 @pytest.mark.parametrize(
     "path",
-    ["Reference_Answer/gpt-4.jsonl", "references/gpt-4.jsonl", "эталоны/gpt-4.jsonl", "reference_answer.jsonl",
-     "reference_answers-gpt-4.jsonl", "model_answer/ref_answers/gpt-4.jsonl"],
-)  # fmt: skip
+    [
+        "Reference_Answer/gpt-4.jsonl",
+        "эталоны/gpt-4.jsonl",
+        *(
+            pytest.param(path, marks=pytest.mark.slow)
+            for path in (
+                "references/gpt-4.jsonl",
+                "reference_answer.jsonl",
+                "reference_answers-gpt-4.jsonl",
+                "model_answer/ref_answers/gpt-4.jsonl",
+            )
+        ),
+    ],
+)
 def test_reference_answers_are_known_by_the_names_of_folders_and_files(world: World, path: str) -> None:
     world.write("bench/question.jsonl", {"question_id": 7, "turns": ["Раз?"]})
     world.write("bench/model_answer/m.jsonl", {"question_id": 7, "choices": [{"turns": ["a"]}]})

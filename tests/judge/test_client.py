@@ -10,7 +10,7 @@ from email.utils import formatdate
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pollux_dagster.core.profile_files import packaged_profile
@@ -316,6 +316,7 @@ def test_a_wait_is_never_shorter_than_the_server_asked_for_and_never_endless() -
         assert policy.wait_s(attempt, endless, random.Random(attempt)) <= 120.0 + policy.longest_wait_s
 
 
+@settings(max_examples=50)
 @given(
     st.binary(max_size=200)
     | st.recursive(

@@ -241,7 +241,9 @@ RUN = """
 """
 
 
-@pytest.mark.parametrize(("sent", "may_lose"), [(signal.SIGKILL, True), (signal.SIGINT, False)])
+@pytest.mark.parametrize(
+    ("sent", "may_lose"), [(signal.SIGKILL, True), pytest.param(signal.SIGINT, False, marks=pytest.mark.slow)]
+)
 def test_a_stopped_run_keeps_its_verdicts(world: World, sent: signal.Signals, may_lose: bool) -> None:
     answered: list[str] = []
 

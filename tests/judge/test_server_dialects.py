@@ -49,6 +49,14 @@ from tests.fakes.fake_judge import KEY, Answering, Call, Raw, as_json, score_of
 from tests.judge.judged_world import CRITERIA, PROFILE, QUICK, make_answers
 
 EACH = pytest.mark.parametrize("emulation", EMULATIONS, ids=lambda each: each.name)
+# What does not depend on the dialect is asked of every sixth in each test run, and of all by `make test-slow`.
+EACH_IN_TURN = pytest.mark.parametrize(
+    "emulation",
+    [
+        pytest.param(each, marks=() if at % 6 == 0 else pytest.mark.slow, id=each.name)
+        for at, each in enumerate(EMULATIONS)
+    ],
+)
 HOPELESS = [(each, wrong) for each in EMULATIONS for wrong in each.hopeless]
 
 
@@ -133,7 +141,7 @@ def test_verdicts_are_right_and_what_is_not_taken_is_found_once(emulation: Emula
         assert len(server.calls) == 60 + server.refusals
 
 
-@EACH
+@EACH_IN_TURN
 def test_a_prompt_beyond_the_context_is_an_overflow_and_the_others_are_judged(
     emulation: Emulation, tmp_path: Path
 ) -> None:
@@ -145,7 +153,7 @@ def test_a_prompt_beyond_the_context_is_an_overflow_and_the_others_are_judged(
     assert judged.statuses() == {"ok"}
 
 
-@EACH
+@EACH_IN_TURN
 def test_a_cut_reply_is_truncated_whatever_it_seems_to_say(emulation: Emulation, tmp_path: Path) -> None:
     cut = Answer("Задание", None, f"Ответ. {CUT}", [("cut", "first")])
     with EmulatedServer(emulation) as server:
@@ -167,7 +175,7 @@ def test_an_error_of_every_request_ends_the_evaluation_at_once(
         assert judged.rows == {}
 
 
-@EACH
+@EACH_IN_TURN
 def test_a_field_that_the_judge_needs_and_the_server_refuses_ends_it_with_what_to_do(
     emulation: Emulation, tmp_path: Path
 ) -> None:

@@ -142,6 +142,7 @@ def test_threads_of_one_process_share_one_start(root: Path, tmp_path: Path) -> N
     assert len(starts.read_text().split()) == 1
 
 
+@pytest.mark.slow
 def test_other_arguments_get_a_server_of_their_own(root: Path) -> None:
     with managed_server(stub(), root, quiet) as one, managed_server(stub("--say", "x"), root, quiet) as two:
         assert one.endpoint.base_url != two.endpoint.base_url
@@ -173,7 +174,9 @@ def test_the_server_outlives_the_process_group_of_the_client_that_started_it(roo
         assert found.generation == 1
 
 
-@pytest.mark.parametrize("victims", [[0], [1], [2], [0, 1, 2], [0, 1], [1, 2]])
+@pytest.mark.parametrize(
+    "victims", [[0], [1], [0, 1, 2], *(pytest.param(some, marks=pytest.mark.slow) for some in ([2], [0, 1], [1, 2]))]
+)
 def test_sigkill_of_any_process_leaves_none_that_is_not_supervised(root: Path, victims: list[int]) -> None:
     with managed_server(stub(), root, quiet) as server:
         before = only(root)
@@ -253,9 +256,14 @@ def test_an_interpreter_that_does_not_exist_is_told(root: Path, tiny_checkpoint:
         # Ollama and vLLM: a model that is not there.
         (404, '{"error": {"message": "model \'stub\' not found"}}', "HTTP 404: model 'stub' not found"),
         (401, '{"error": {"message": "wrong key {key}"}}', "HTTP 401: wrong key [key]. It should take the key"),
-        (400, '{"error": {"message": "System role not supported"}}', "HTTP 400: System role not supported"),
+        pytest.param(
+            *(400, '{"error": {"message": "System role not supported"}}', "HTTP 400: System role not supported"),
+            marks=pytest.mark.slow,
+        ),
         (422, '{"detail": "Unexpected fields in the request: {\'max_tokens\'}"}', "it does not take max_tokens = 1"),
-        (413, "the context is 1 token long", "HTTP 413: the context is 1 token long"),
+        pytest.param(
+            *(413, "the context is 1 token long", "HTTP 413: the context is 1 token long"), marks=pytest.mark.slow
+        ),
     ],
 )
 def test_what_a_server_says_against_the_first_request_is_told_at_once(
@@ -271,6 +279,7 @@ def test_what_a_server_says_against_the_first_request_is_told_at_once(
     assert told in only(root).reason
 
 
+@pytest.mark.slow
 def test_a_server_that_stumbles_over_every_first_request_is_given_up_with_its_words(root: Path) -> None:
     spec = stub("--refuse-with", '500 {"error": "cannot load the runner"}', startup_timeout_s=2)
     with pytest.raises(ServerStartError, match=r"not ready within 2 s: .*HTTP 500: cannot load the runner"):
@@ -310,6 +319,7 @@ def test_a_taken_port_is_answered_with_another(root: Path, tmp_path: Path) -> No
         assert server.generation == 1
 
 
+@pytest.mark.slow
 def test_what_an_earlier_try_found_is_not_taken_for_this_ones_end(root: Path, tmp_path: Path) -> None:
     marker = tmp_path / "second"
     code = (
@@ -346,6 +356,7 @@ def test_an_unhealthy_server_is_restarted(root: Path, tmp_path: Path) -> None:
         assert server.restart("unhealthy").server.endswith("#2")
 
 
+@pytest.mark.slow
 def test_clients_that_ask_for_a_restart_together_get_one(root: Path) -> None:
     with ExitStack() as stack:
         handles = [stack.enter_context(managed_server(stub(), root, quiet)) for _ in range(4)]
@@ -367,6 +378,7 @@ def test_a_killed_supervisor_takes_its_engine_along_and_the_next_client_starts_a
         assert_all_gone(before.pids)
 
 
+@pytest.mark.slow
 def test_a_supervisor_that_is_killed_while_its_engine_loads_is_replaced(root: Path) -> None:
     client = run_client(root, stub("--ready-after", "1.5"), "print(handle.generation)")
     wait_for(lambda: bool(list_servers(root)) and len(only(root).pids) >= 2, "loading")
@@ -383,6 +395,7 @@ def test_an_engine_that_ignores_sigterm_is_killed(root: Path) -> None:
     assert not stop_server(root, spec.key)
 
 
+@pytest.mark.slow
 def test_an_engine_that_hangs_is_not_given_time_to_finish(root: Path, tmp_path: Path) -> None:
     """Its grace is for replies under way; one that writes none would hold up the restart for all of it."""
     hang = tmp_path / "hang"
@@ -397,6 +410,7 @@ def test_an_engine_that_hangs_is_not_given_time_to_finish(root: Path, tmp_path: 
         os.kill(only(root).pids[0], signal.SIGKILL)  # or its stop would take the 600 s
 
 
+@pytest.mark.slow
 def test_an_engine_that_is_still_starting_is_not_given_time_to_finish(root: Path) -> None:
     spec = stub("--ignore-sigterm", "--ready-after", "600", stop_grace_s=600)
     client = run_client(root, spec, "pass")
@@ -434,7 +448,13 @@ def test_sigterm_to_the_supervisor_stops_everything(root: Path) -> None:
         assert (only(root).status, only(root).reason) == ("stopped", "asked by a signal")
 
 
-@pytest.mark.parametrize("how", ["the last lease goes", "a signal", "a request", "the folder goes"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        "a request",
+        *(pytest.param(how, marks=pytest.mark.slow) for how in ("the last lease goes", "a signal", "the folder goes")),
+    ],
+)
 def test_a_stop_does_not_wait_for_the_first_token(root: Path, tmp_path: Path, how: str) -> None:
     spec = stub("--token-takes", "600", idle_shutdown_s=0.5 if how == "the last lease goes" else 60)
     client = run_client(root, spec, "pass")
@@ -462,6 +482,7 @@ def test_an_engine_that_ends_before_its_first_token_is_told(root: Path) -> None:
         managed_server(spec, root, quiet).__enter__()
 
 
+@pytest.mark.slow
 def test_a_client_that_comes_while_the_server_leaves_gets_a_new_one(root: Path) -> None:
     spec = stub("--ignore-sigterm", idle_shutdown_s=0.3, stop_grace_s=1.5)
     with managed_server(spec, root, quiet):
@@ -483,6 +504,7 @@ def listed(root: Path, *arguments: str) -> list[str]:
     return result.output.splitlines()
 
 
+@pytest.mark.slow
 def test_a_failed_server_is_listed_until_another_is_ready_or_it_is_removed(root: Path) -> None:
     broken = stub("--exit-at-start", "1", "--say", "ValueError: no weights")
     with pytest.raises(ServerStartError):
@@ -508,6 +530,7 @@ def test_a_server_in_use_is_stopped_and_its_client_told(root: Path) -> None:
         assert root.exists()
 
 
+@pytest.mark.slow
 def test_a_removed_state_folder_ends_the_server(root: Path) -> None:
     import shutil
 

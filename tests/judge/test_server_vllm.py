@@ -18,13 +18,16 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import duckdb
 import pyarrow.parquet as pq
 import pytest
 
+from pollux_dagster.app.resources import JudgeResource, Resources
 from pollux_dagster.core.profile_files import packaged_profile
 from pollux_dagster.core.profiles import RequestForm
 from pollux_dagster.core.prompts import as_text, render
 from pollux_dagster.core.work import Answer, Criterion
+from pollux_dagster.definitions import build_defs
 from pollux_dagster.judge.client import JudgeClient
 from pollux_dagster.judge.distribution import ScoreDistribution, level_text
 from pollux_dagster.judge.endpoint import Endpoint
@@ -48,6 +51,9 @@ from pollux_dagster.judge.server import (
 from pollux_dagster.judge.server.exchange import ProbeError, call
 from pollux_dagster.judge.work import Evaluation
 from pollux_dagster.ledger.ledger import Ledger
+from pollux_dagster.runs.instance import open_instance
+from pollux_dagster.settings import Settings
+from tests.pipeline_world import ANSWERS, write_answers, write_instructions
 
 DEMO = packaged_profile("demo")
 
@@ -262,6 +268,28 @@ def test_a_score_has_the_distribution_that_direct_log_probabilities_give(root: P
     expected = [first[level_text(level)[0]] / total * second[level] for level in levels]
     assert sum(found) == pytest.approx(1.0, abs=1e-9)
     assert found == pytest.approx(expected, rel=0.02, abs=1e-6)
+
+
+def test_a_landing_folder_becomes_published_tables(root: Path, spec: ServerSpec, tmp_path: Path) -> None:
+    """The one whole run on vLLM in every test run; tests/app/test_evaluation.py goes on from there."""
+    places = {"POLLUX_HOME": str(tmp_path / "home"), "POLLUX_LANDING": str(tmp_path / "landing")}
+    settings = Settings.from_environment({**places, "POLLUX_PROFILE": "demo"})
+    write_instructions(settings.landing, 6)
+    write_answers(settings.landing, "alpha", 6, lambda number: f"{ANSWERS[number % 3]} {number}")
+    write_answers(settings.landing, "beta", 6, lambda number: f"{ANSWERS[number % 2]} И ещё {number}.")
+    judge = JudgeResource(**{**Resources.of(settings).judge.model_dump(), "state_root": str(root)})
+    assert judge.server_spec().key == spec.key, "on the server of these tests"
+    with open_instance(settings.dagster_home) as instance:
+        job = build_defs(settings, {"judge": judge}).resolve_job_def("evaluate")
+        assert job.execute_in_process(instance=instance).success
+    with duckdb.connect(str(settings.published), read_only=True) as con:
+        board = con.execute("SELECT model_id, is_demonstration, coverage >= 0.98 FROM marts.leaderboard").fetchall()
+        read_back = con.execute(
+            "SELECT count(*) FROM staging.scores JOIN judging.verdicts USING (verdict_key) "
+            "JOIN raw.model_outputs USING (model_id, prompt_id, sample_index) WHERE rationale <> ''"
+        ).fetchall()
+    assert sorted(board) == [("alpha", True, True), ("beta", True, True)]
+    assert read_back == [(2 * 6 * 2,)]
 
 
 @pytest.mark.slow

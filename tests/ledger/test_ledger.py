@@ -180,7 +180,7 @@ def _start_writer(root: Path, name: str, count: int) -> subprocess.Popen[str]:
     )
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 5))])
 def test_a_killed_writer_loses_at_most_256_verdicts_and_the_next_seals_the_rest(ledger: Ledger, seed: int) -> None:
     writer = _start_writer(ledger.root, "w", 10**7)
     assert writer.stdout is not None
@@ -202,11 +202,11 @@ def test_a_killed_writer_loses_at_most_256_verdicts_and_the_next_seals_the_rest(
 
 
 def test_many_processes_write_at_once_and_nothing_is_lost_or_doubled(ledger: Ledger) -> None:
-    writers = [_start_writer(ledger.root, f"w{number}", 1_000) for number in range(4)]
-    assert [writer.wait() for writer in writers if writer.communicate()] == [0] * 4
+    writers = [_start_writer(ledger.root, f"w{number}", 1_000) for number in range(3)]
+    assert [writer.wait() for writer in writers if writer.communicate()] == [0] * 3
     kept = keys_of(ledger)
-    assert len(kept) == 4_000
-    assert set(kept) == {f"w{writer}-{number}" for writer in range(4) for number in range(1_000)}
+    assert len(kept) == 3_000
+    assert set(kept) == {f"w{writer}-{number}" for writer in range(3) for number in range(1_000)}
 
 
 @pytest.fixture
@@ -402,7 +402,9 @@ FULL_DISK_CHILD = """
 """
 
 
-@pytest.mark.parametrize("limit_bytes", [100, 5_000, 100_000])
+@pytest.mark.parametrize(
+    "limit_bytes", [5_000, *(pytest.param(limit, marks=pytest.mark.slow) for limit in (100, 100_000))]
+)
 def test_a_refusing_disk_is_a_clear_error_and_whole_records_survive_it(ledger: Ledger, limit_bytes: int) -> None:
     child = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(FULL_DISK_CHILD), str(ledger.root), str(limit_bytes)],

@@ -126,6 +126,7 @@ def test_a_run_that_says_how_things_are_keeps_its_outcome_and_loses_its_messages
     assert instance.get_run_stats(old).steps_succeeded == 1
 
 
+@pytest.mark.slow
 def test_the_newest_runs_stay_whatever_the_clock_says(instance: dg.DagsterInstance, settings: Settings) -> None:
     runs = [run_once(instance, table) for _ in range(3)]
     age(instance, runs, days=400)
@@ -171,6 +172,7 @@ def _highest_number(instance: dg.DagsterInstance) -> int:
         return int(conn.execute(sa.select(sa.func.max(SqlEventLogStorageTable.c.id))).scalar_one())
 
 
+@pytest.mark.slow
 def test_event_files_without_a_run_go(instance: dg.DagsterInstance, settings: Settings) -> None:
     """The UI's own Delete leaves them."""
     deleted = run_once(instance, table)

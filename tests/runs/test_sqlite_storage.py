@@ -95,6 +95,7 @@ def test_a_home_uses_it_and_can_be_moved(tmp_path: Path) -> None:
     assert not (tmp_path / "here").exists()
 
 
+@pytest.mark.slow
 def test_either_storage_reads_what_the_other_wrote(tmp_path: Path) -> None:
     """Homes of earlier versions use Dagster's own, and keep it until their dagster.yaml is changed."""
     folder = tmp_path / "dagster"

@@ -222,6 +222,7 @@ def test_the_key_is_in_nothing_that_the_run_left_behind(ran: Ran) -> None:
     assert KEY not in out.getvalue()
 
 
+@pytest.mark.slow
 def test_a_refused_key_is_not_in_the_error_about_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wrong = "sk-wrong-and-never-to-be-seen"
     monkeypatch.setenv("POLLUX_JUDGE_API_KEY", wrong)
@@ -239,6 +240,7 @@ def test_a_refused_key_is_not_in_the_error_about_it(tmp_path: Path, monkeypatch:
     assert holding(settings.home, wrong) == []
 
 
+@pytest.mark.slow
 def test_an_address_with_a_password_is_refused_without_being_repeated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -103,6 +103,7 @@ def test_lineage_is_kept_beside_the_table_and_replaced_with_it(con: duckdb.DuckD
         ]
 
 
+@pytest.mark.slow
 def test_a_build_killed_in_the_middle_leaves_the_last_good_table(tmp_path: Path) -> None:
     database = tmp_path / "w.duckdb"
     con = connect(database)

@@ -176,6 +176,7 @@ def test_one_criterion_that_fails_is_named_and_one_failure_is_chance(pinned: Tin
     assert [(row["criteria_name"], row["baseline_ok_share"]) for row in check.sample] == [("Стиль", 1.0)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("answers", [2, 4])
 def test_a_small_set_that_moves_as_one_is_a_shift(pinned: TinyWorld, models: list[SqlModel], answers: int) -> None:
     pin_golden_set(pinned.con, judge_id=OTHER_JUDGE, answers=answers)

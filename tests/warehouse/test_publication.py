@@ -114,6 +114,7 @@ def test_a_number_is_walked_back_to_its_answer_inside_the_file(built: duckdb.Duc
     assert rows == [(0.0, "потому что 1.0", "s", "ответ alpha на p1", "answers/alpha.jsonl", 1)]
 
 
+@pytest.mark.slow
 def test_verdicts_nobody_asks_for_any_more_stay_at_home(built: duckdb.DuckDBPyConnection, target: Path) -> None:
     built.execute("DELETE FROM judging.requests WHERE judge_id = 'judge-b'")
     build_tables(built, MODELS)
@@ -139,6 +140,7 @@ def test_tables_of_two_states_are_not_published_together(built: duckdb.DuckDBPyC
     assert published_run(target) == "whole"
 
 
+@pytest.mark.slow
 def test_tables_built_again_with_the_same_rows_are_of_one_state(built: duckdb.DuckDBPyConnection, target: Path) -> None:
     for model in MODELS[::-1]:
         build_sql_model(built, model)

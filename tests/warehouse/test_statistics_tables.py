@@ -283,7 +283,9 @@ def test_fractional_gold_goes_to_a_level_of_its_own_criterion(
     assert compared == [(pytest.approx(1.0),)]
 
 
-@pytest.mark.parametrize(("aggregation", "gold"), [("mean", 4 / 3), ("median", 2.0), ("mode", 2.0)])
+@pytest.mark.parametrize(
+    ("aggregation", "gold"), [("mean", 4 / 3), ("median", 2.0), pytest.param("mode", 2.0, marks=pytest.mark.slow)]
+)
 def test_the_way_to_aggregate_annotators_is_chosen_and_stored(
     con: duckdb.DuckDBPyConnection, models: list[SqlModel], aggregation: str, gold: float
 ) -> None:
@@ -376,6 +378,7 @@ def test_calibration_uses_the_proxy_that_is_asked_for(con: duckdb.DuckDBPyConnec
     assert ((both.expected_weight > 0) & (both.expected_weight < both.judge_weight)).all()
 
 
+@pytest.mark.slow
 def test_an_expectation_takes_the_direction_and_the_gates_of_its_number(
     con: duckdb.DuckDBPyConnection, models: list[SqlModel]
 ) -> None:
@@ -454,6 +457,7 @@ def warned(con: duckdb.DuckDBPyConnection, models: list[SqlModel], check: str) -
 RANDOM = "labels_are_the_draw_they_are_taken_for"
 
 
+@pytest.mark.slow
 def test_equal_probabilities_are_no_probabilities(con: duckdb.DuckDBPyConnection, models: list[SqlModel]) -> None:
     scores = draw_scores(2, 60, seed=1)
     write_scores(con, models, scores)
@@ -505,6 +509,7 @@ def test_probabilities_weigh_the_labels_and_labels_chosen_by_score_are_told(
     assert sorted(warned(con, models, RANDOM).model_id) == ["m0", "m1"]
 
 
+@pytest.mark.slow
 def test_an_answer_with_several_probabilities_in_a_draw_has_none_and_its_first_draw_counts(
     con: duckdb.DuckDBPyConnection, models: list[SqlModel]
 ) -> None:
@@ -555,6 +560,7 @@ def test_two_people_of_one_draw_are_measured_against_each_other(
     assert np.isfinite(found.human_value["krippendorff_alpha"])
 
 
+@pytest.mark.slow
 def test_nearly_complete_labels_are_their_own_result(con: duckdb.DuckDBPyConnection, models: list[SqlModel]) -> None:
     scores = draw_scores(2, 40, seed=1)
     write_scores(con, models, scores)

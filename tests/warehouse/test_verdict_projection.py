@@ -23,7 +23,12 @@ def kept(con: duckdb.DuckDBPyConnection) -> list[tuple[str, float | None]]:
     return con.execute("SELECT status, score FROM judging.verdicts").fetchall()
 
 
-@pytest.mark.parametrize("order", list(itertools.permutations([FAILED, OK, LATER_OK, LATER_FAILURE])))
+ORDERS = list(itertools.permutations([FAILED, OK, LATER_OK, LATER_FAILURE]))
+
+
+@pytest.mark.parametrize(
+    "order", [pytest.param(order, marks=() if at % 5 == 0 else pytest.mark.slow) for at, order in enumerate(ORDERS)]
+)
 def test_the_later_ok_verdict_wins_in_any_order_of_segments(
     world: TinyWorld, order: tuple[dict[str, object], ...]
 ) -> None:
@@ -104,7 +109,13 @@ TWINS = [
 ]
 
 
-@pytest.mark.parametrize("order", list(itertools.permutations(TWINS)))
+@pytest.mark.parametrize(
+    "order",
+    [
+        pytest.param(order, marks=() if at % 3 == 0 else pytest.mark.slow)
+        for at, order in enumerate(itertools.permutations(TWINS))
+    ],
+)
 @pytest.mark.parametrize("at_once", [True, False])
 def test_of_verdicts_with_one_date_the_same_one_stands_after_every_loading(
     world: TinyWorld, order: tuple[dict[str, object], ...], at_once: bool

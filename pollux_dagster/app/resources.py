@@ -153,6 +153,8 @@ class JudgeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     through `proxy`, with certificates that may come from an authority in `ca_file`. The key is read when the judge is
     needed, from `api_key_file` or, where that is empty, from the environment variable named `api_key_variable`.
 
+    `work_url`: where runs leave the judging to workers, in shares of `work_share` requests; empty: they judge here.
+
     `profile` is a packaged profile's name or a file's path. `model` replaces the profile's model by another hub id,
     checkpoint folder or GGUF file and names it in tables; `served_model` is the name under which an attached server
     knows it, `context` that server's context in tokens where it does not tell. `arguments` are passed to the engine;
@@ -176,6 +178,8 @@ class JudgeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     arguments: list[str] = Field(default_factory=list)
     idle_shutdown_s: float = 60.0
     repeats: int = 1
+    work_url: str = ""
+    work_share: int = 2_000
 
     @property
     def judge_profile(self) -> JudgeProfile:
@@ -346,5 +350,7 @@ class Resources:
                 python=settings.judge_python,
                 arguments=list(settings.judge_arguments),
                 repeats=settings.repeats,
+                work_url=settings.work_url,
+                work_share=settings.work_share,
             ),
         )

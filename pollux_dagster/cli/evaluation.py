@@ -17,6 +17,7 @@ from pollux_dagster.cli.options import (
     JudgeUrl,
     Landing,
     Profile,
+    WorkUrl,
     settings_from,
     settings_of_judge,
 )
@@ -45,6 +46,7 @@ def run(
     judge_url: JudgeUrl = None,
     judge_model: JudgeModel = None,
     accept_served_model: AcceptServedModel = False,
+    work_url: WorkUrl = None,
     force: Annotated[
         bool, typer.Option("--force", help="Build, check and publish everything even if nothing is new")
     ] = False,
@@ -65,7 +67,13 @@ def run(
 
         pollux run --limit 50
     """
-    given = {"POLLUX_LANDING": landing, "POLLUX_HOME": home, "POLLUX_PROFILE": profile, "POLLUX_JUDGE_URL": judge_url}
+    given = {
+        "POLLUX_LANDING": landing,
+        "POLLUX_HOME": home,
+        "POLLUX_PROFILE": profile,
+        "POLLUX_JUDGE_URL": judge_url,
+        "POLLUX_WORK_URL": work_url,
+    }
     scope = Scope(tuple(dict.fromkeys(model or ())), limit)
     if accept_served_model and not force and _is_without_news_as_served(settings_from(**given), scope):
         return

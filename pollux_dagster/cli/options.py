@@ -28,6 +28,10 @@ JudgeUrl = Annotated[
     list[str] | None,
     typer.Option(help="Attach to this OpenAI-compatible URL instead of a managed server; may be repeated"),
 ]
+WorkUrl = Annotated[
+    str | None,
+    typer.Option(help="Location where workers take their work, such as s3://bucket/folder [default: $POLLUX_WORK_URL]"),
+]
 JudgeModel = Annotated[
     str | None,
     typer.Option(help="The judge's model, as it is recorded [default: $POLLUX_JUDGE_MODEL or the profile's]"),

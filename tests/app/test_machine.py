@@ -39,6 +39,12 @@ def test_a_judge_that_cannot_run_here_is_a_fault_with_ways_on() -> None:
     assert found(POLLUX_JUDGE_PYTHON="/nowhere/python")["engine"].state == "fault"
 
 
+def test_a_home_that_leaves_the_judging_to_workers_needs_no_judge_but_its_location() -> None:
+    here = found(POLLUX_WORK_URL="file:///somewhere/shared")
+    assert here["judging"] == Finding("judging", "ok", "left to workers at file:///somewhere/shared")
+    assert not {"GPU", "engine", "weights", "key"} & here.keys()
+
+
 def test_a_home_in_use_or_out_of_reach_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home = tmp_path / "home"
     home.mkdir()

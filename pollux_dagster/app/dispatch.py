@@ -24,7 +24,7 @@ from pollux_dagster.core.work import Criterion
 from pollux_dagster.ledger.journal import make_private_folder
 from pollux_dagster.orders.claims import Board, Pace, Watch
 from pollux_dagster.orders.location import Location, LocationError
-from pollux_dagster.orders.order import Order, find, place, prefix_of, remove, share_sizes, withdraw
+from pollux_dagster.orders.order import ORDERS, Order, find, place, prefix_of, remove, share_sizes, withdraw
 from pollux_dagster.warehouse.golden import GoldenRound
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from pollux_dagster.ledger.ledger import Ledger
 
 _TOLD_S = 30.0
+_PATIENCE_S = 600.0
 _SEGMENT = re.compile(r"(?!merged-)[A-Za-z0-9-]{1,120}\.[0-9a-f]{32}\.parquet")
 
 
@@ -69,6 +70,7 @@ def judge_elsewhere(
         golden_judged=tuple(sorted(golden.judged)) if golden.requests else (),
     )
     started = time.monotonic()
+    location.folders(ORDERS)  # a location that cannot be used is found out before anything is noted
     note = _note(book, order.order_id)
     write_private(
         note, orjson.dumps({"url": location.url, "judge_id": order.judge_id, "golden": bool(golden.requests)})
@@ -233,8 +235,17 @@ def _await_workers(
 ) -> None:
     watch = Watch(pace.expiry_s)
     said = time.monotonic()
+    reached = time.monotonic()
     while True:
-        board = collecting.fetch()
+        try:
+            board = collecting.fetch()
+        except LocationError as error:
+            if time.monotonic() - reached > _PATIENCE_S:
+                raise
+            log(f"{error}. It is tried again for {_PATIENCE_S / 60:.0f} minutes")
+            time.sleep(_TOLD_S)
+            continue
+        reached = time.monotonic()
         done = sum(board.is_done(share) for share in order.share_names)
         if done == len(order.shares):
             return

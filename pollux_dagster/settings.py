@@ -263,6 +263,8 @@ class Settings:
     """with the engine `command`, how a server is started, as in a shell, with `{model}`, `{host}` and `{port}` in it"""
     judge_python: Annotated[str, _As(lambda text: text or sys.executable, kind="place")] = ""
     """interpreter of the environment that has the engine"""
+    judge_replicas: Annotated[int, _whole(1, "number of servers")] = 1
+    """managed servers to start, [each on a GPU of its own](run.md#several-servers)"""
     work_url: Annotated[str, _As(_location)] = ""
     """a location where runs leave the judging to [workers](scaling.md#several-machines): a folder (`file:///…`) or a
     bucket (`s3://`, `gs://`, `az://`); empty means that this machine judges"""

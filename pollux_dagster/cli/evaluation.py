@@ -14,6 +14,7 @@ from pollux_dagster.cli.options import (
     AsJson,
     Home,
     JudgeModel,
+    JudgeReplicas,
     JudgeUrl,
     Landing,
     Profile,
@@ -46,6 +47,7 @@ def run(
     judge_url: JudgeUrl = None,
     judge_model: JudgeModel = None,
     accept_served_model: AcceptServedModel = False,
+    judge_replicas: JudgeReplicas = None,
     work_url: WorkUrl = None,
     force: Annotated[
         bool, typer.Option("--force", help="Build, check and publish everything even if nothing is new")
@@ -72,6 +74,7 @@ def run(
         "POLLUX_HOME": home,
         "POLLUX_PROFILE": profile,
         "POLLUX_JUDGE_URL": judge_url,
+        "POLLUX_JUDGE_REPLICAS": judge_replicas,
         "POLLUX_WORK_URL": work_url,
     }
     scope = Scope(tuple(dict.fromkeys(model or ())), limit)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pollux_dagster.cli.options import Home, JudgeModel, JudgeUrl, Profile, WorkUrl, settings_from
+from pollux_dagster.cli.options import Home, JudgeModel, JudgeReplicas, JudgeUrl, Profile, WorkUrl, settings_from
 from pollux_dagster.cli.terminal import fail
 
 
@@ -17,6 +17,7 @@ def worker(
     profile: Profile = None,
     judge_url: JudgeUrl = None,
     judge_model: JudgeModel = None,
+    judge_replicas: JudgeReplicas = None,
     until_done: Annotated[
         bool, typer.Option("--until-done", help="End when no work is left, instead of waiting for more")
     ] = False,
@@ -43,6 +44,7 @@ def worker(
         POLLUX_PROFILE=profile,
         POLLUX_JUDGE_URL=judge_url,
         POLLUX_JUDGE_MODEL=judge_model,
+        POLLUX_JUDGE_REPLICAS=judge_replicas,
     )
     if not settings.work_url:
         fail("expected the location of the work: --work-url, POLLUX_WORK_URL")

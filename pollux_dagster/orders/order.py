@@ -14,6 +14,7 @@ Objects of the order `<id>`, below the location:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ from pollux_dagster.orders.location import Location, LocationError
 
 ORDERS = "orders"
 _FORMAT = 1
+_ID = re.compile(r"[A-Za-z0-9-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +92,11 @@ def find(location: Location, order_id: str) -> Order | None:
         raise LocationError(
             f"expected a work order of format {_FORMAT}, got {written!r} ({order_id} at {location.url}): run the same "
             "version of pollux_dagster on the workers and at home"
+        )
+    if content.get("order_id") != order_id or not _ID.fullmatch(order_id):  # workers name a folder after it
+        raise LocationError(
+            f"expected a work order with the id {order_id!r} of letters, digits and dashes, got "
+            f"{content.get('order_id')!r} at {location.url}: delete it there, if it is none of yours"
         )
     content["shares"] = tuple(content["shares"])
     content["golden_judged"] = tuple(content["golden_judged"])

@@ -10,7 +10,9 @@ from filelock import FileLock
 from typer.testing import CliRunner
 
 from pollux_dagster.app.machine import Finding, examine_machine
+from pollux_dagster.app.resources import Resources
 from pollux_dagster.cli import app
+from pollux_dagster.judge.server import UnstartableError
 from pollux_dagster.settings import Settings
 
 
@@ -64,3 +66,18 @@ def test_the_command_needs_nothing_and_changes_nothing(tmp_path: Path) -> None:
     assert {each["what"] for each in machine if each["state"] == "fault"} >= {"GPU", "landing folder"}
     assert all(each["fix"] for each in machine if each["state"] != "ok")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_each_of_several_managed_servers_gets_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    def devices(replicas: str) -> list[str | None]:
+        judge = Resources.of(Settings.from_environment({"POLLUX_JUDGE_REPLICAS": replicas})).judge
+        specs = judge.server_specs()
+        assert len({spec.key for spec in specs}) == len(specs)
+        return [spec.environment.get("CUDA_VISIBLE_DEVICES") for spec in specs]
+
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert (devices("1"), devices("3")) == ([None], ["0", "1", "2"])
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5, GPU-ab")
+    assert (devices("1"), devices("2")) == ([None], ["5", "GPU-ab"])
+    with pytest.raises(UnstartableError, match="expected a GPU for each of POLLUX_JUDGE_REPLICAS=3 servers"):
+        devices("3")

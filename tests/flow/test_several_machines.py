@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import duckdb
@@ -36,6 +37,10 @@ def location(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[s
             yield url, environment
 
 
+def answer_of(model: int, instruction: int) -> str:
+    return f"{ANSWERS[(instruction + model) % 3]} ({model}, {instruction})"
+
+
 def tables(home: Path) -> dict[str, list[tuple[object, ...]]]:
     with duckdb.connect(str(home / "published" / "pollux.duckdb"), read_only=True) as con:
         found = {table: con.execute(f"SELECT * FROM {table} ORDER BY ALL").fetchall() for table in TABLES}
@@ -61,7 +66,7 @@ def test_two_workers_judge_at_once_one_is_killed_and_the_tables_are_those_of_one
     landing = tmp_path / "landing"
     write_instructions(landing, INSTRUCTIONS)
     for number, model in enumerate(MODELS):
-        write_answers(landing, model, INSTRUCTIONS, lambda i, n=number: f"{ANSWERS[(i + n) % 3]} ({n}, {i})")
+        write_answers(landing, model, INSTRUCTIONS, partial(answer_of, number))
     for variable, value in access.items():
         monkeypatch.setenv(variable, value)  # of this process too, which looks at the location
     environment = {

@@ -51,6 +51,12 @@ def test_an_order_of_another_version_is_refused(location: Location) -> None:
         find(location, "o1")
 
 
+def test_an_order_that_would_lead_a_worker_elsewhere_is_refused(location: Location) -> None:
+    location.replace("orders/o1/order.json", b'{"format": 1, "order_id": "../../elsewhere"}')
+    with pytest.raises(LocationError, match=r"expected a work order with the id 'o1' .*, got '../../elsewhere'"):
+        find(location, "o1")
+
+
 def test_of_workers_that_look_at_once_each_gets_a_share_of_its_own(location: Location, tmp_path: Path) -> None:
     place(location, ORDER, write_work(tmp_path / "work.parquet", answers_of(3, 2)))
     before = Board.look(location, "o1")

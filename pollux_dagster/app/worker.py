@@ -104,7 +104,10 @@ class _Worker:
     def _take(self) -> tuple[tuple[Order, Claim] | None, bool]:
         """A claim that was won; and, where there is none, whether every share of the judge's orders is done."""
         are_all_done = True
-        for order_id in self._location.folders(ORDERS):
+        order_ids = self._location.folders(ORDERS)
+        for over in self._orders.keys() - order_ids:
+            del self._orders[over]
+        for order_id in order_ids:
             board = Board.look(self._location, order_id)
             order = self._order(order_id) if board.is_open else None
             if order is None:
@@ -145,6 +148,7 @@ class _Worker:
         sending = _Sending(self._location, claim, _ledger(folder, self._pace))
         at = f"share {int(claim.share) + 1} of {len(order.shares)} of {order.order_id}"
         self._log(f"{at}: {order.shares[int(claim.share)]} requests")
+        is_done = False
         try:
             with Beating(self._location, claim, self._pace, sending.send) as beating:
                 report = self._judged(order, claim, folder, sending, beating)
@@ -152,11 +156,15 @@ class _Worker:
             if held and sending.finish():
                 told = {**(report.as_json() if report else {}), "worker": self._name}
                 self._location.create(f"{order.prefix}/done/{claim.share}", orjson.dumps(told))
+                is_done = True
                 self._log(f"{at}: done")
             elif not held:
                 self._log(f"{at}: stopped, because {beating.lost}")
         finally:
-            self._hand_over(sending, folder)
+            if is_done:  # and the home may have deleted the order by now
+                _delete(folder)
+            else:
+                self._hand_over(sending, folder)
 
     def _hand_over(self, sending: _Sending, folder: Path) -> None:
         """Send the rest and let others take what is not done. Where the location cannot be reached, that is left to the
@@ -278,11 +286,13 @@ def _judged_before(location: Location, order: Order, share: str, folder: Path) -
     """The keys of the share's verdicts that other workers have sent, but for those whose server was away."""
     from pyarrow import parquet
 
+    from pollux_dagster.ledger.segments import find_fault
+
     keys: set[str] = set()
-    copy = folder / "sent.parquet"
     for name in Board.look(location, order.order_id).names(f"segments/{share}"):
-        if not location.fetch(f"{order.prefix}/segments/{share}/{name}", copy):
-            continue
+        copy = folder / Path(name).name
+        if not location.fetch(f"{order.prefix}/segments/{share}/{name}", copy) or find_fault(copy):
+            continue  # the home puts a damaged one into quarantine
         table = parquet.read_table(copy, columns=["verdict_key", "judge_id", "status"])
         keys.update(
             row["verdict_key"]

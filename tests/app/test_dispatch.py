@@ -144,6 +144,8 @@ def test_a_dead_workers_share_is_judged_by_another_but_for_what_was_sent(
 ) -> None:
     home = elsewhere.send()
     elsewhere.leave_behind("0-1")
+    damaged = f"orders/{elsewhere.order_id}/segments/00000/run-1-0001.{'0' * 32}.parquet"
+    elsewhere.location.create(damaged, b"damaged")
     elsewhere.worker("w1")
     home.join()
     judge_id = elsewhere.judge.identity().judge_id
@@ -151,6 +153,7 @@ def test_a_dead_workers_share_is_judged_by_another_but_for_what_was_sent(
     assert sorted(server.prompts.values()) == [1] * 5
     ((report, rounds),) = elsewhere.found
     assert (report.requested, report.by_status, rounds) == (6, {"ok": 6}, [])
+    assert any("put into quarantine" in line and "truncated or altered" in line for line in elsewhere.said)
     assert report.by_server == {"killed:1": 1, f"127.0.0.1:{server.port}": 5}
     assert not [*(elsewhere.folder / "location").rglob("*.*")]
     assert not [*(elsewhere.folder / "w1").rglob("*.parquet")]

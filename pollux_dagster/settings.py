@@ -37,6 +37,7 @@ _NO_FLAGS: Mapping[str, tuple[str, str]] = MappingProxyType({})
 _FOLDERS = ("POLLUX_LANDING", "POLLUX_HOME")
 # The user and password of an address, and what follows its "?".
 _SECRET_IN_URL = re.compile(r"(\w+://(?=[^\s/]*@)|\?)[^\s/@]*")
+_LOCATIONS = ("file", "s3", "gs", "az")
 _PLACE = re.compile(r"\{([A-Za-z_]\w*)\}")
 _COMMANDS = ("POLLUX_NOTIFY_COMMAND", "POLLUX_JUDGE_COMMAND", "POLLUX_JUDGE_ARGUMENTS")
 _HARMLESS = re.compile(r"--?[\w-]+(=[\d.]+)?|[\d.]+|\{\w+\}")
@@ -129,6 +130,18 @@ def _server_address(url: str, is_quotable: bool) -> str:
             "already: leave it out"
         )
     return url
+
+
+def _location(text: str) -> str:
+    if not text:
+        return text
+    parts = urlsplit(text)
+    if parts.scheme not in _LOCATIONS or not (parts.netloc or parts.scheme == "file") or parts.query or "@" in text:
+        raise ValueError(
+            "expected a location like file:///shared/folder, s3://bucket/folder, gs://bucket/folder or "
+            f"az://account/container/folder, without user, password or query, got {without_secrets(text)!r}"
+        )
+    return text.rstrip("/")
 
 
 def _webhook(text: str) -> str:
@@ -251,6 +264,13 @@ class Settings:
     """with the engine `command`, how a server is started, as in a shell, with `{model}`, `{host}` and `{port}` in it"""
     judge_python: Annotated[str, _As(lambda text: text or sys.executable, kind="place")] = ""
     """interpreter of the environment that has the engine"""
+    judge_replicas: Annotated[int, _whole(1, "number of servers")] = 1
+    """managed servers to start, [each on a GPU of its own](servers.md#several-servers)"""
+    work_url: Annotated[str, _As(_location)] = ""
+    """a location where runs leave the judging to [workers](../scaling.md#several-machines): a folder (`file:///…`) or a
+    bucket (`s3://`, `gs://`, `az://`); empty means that this machine judges"""
+    work_share: Annotated[int, _whole(1, "number of requests")] = 2_000
+    """requests that a worker takes at once"""
     minimum_coverage: _Share
     """share of a model's requests that need a verdict before anything is published"""
     failing_models: Annotated[FailingModels, _one_of(*get_args(FailingModels))] = "hold"

@@ -133,7 +133,7 @@ def test_dependencies_are_what_is_imported_and_all_of_it() -> None:
     modules = {"pyyaml": "yaml", "dagster-webserver": "dagster_webserver", "vllm": None, "dagster-dg-cli": None}
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    listed = [*project["dependencies"], *extras["ui"], *extras["explore"]]
+    listed = [*project["dependencies"], *extras["ui"], *extras["explore"], *extras["remote"]]
     names = [re.split(r"[<>=!\[ ]", requirement)[0] for requirement in listed]
     declared = {modules.get(name, name.replace("-", "_")) for name in names} - {None}
     imported = {

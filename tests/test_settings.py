@@ -133,3 +133,13 @@ def test_coverage_that_a_judge_must_reach_is_its_profiles_unless_it_is_set() -> 
     assert Settings.from_environment({"POLLUX_PROFILE": "demo"}).minimum_coverage == 0.9
     strict = {"POLLUX_PROFILE": "demo", "POLLUX_MINIMUM_COVERAGE": "1"}
     assert Settings.from_environment(strict).minimum_coverage == 1
+
+
+@pytest.mark.parametrize(
+    "address", ["/mnt/shared", "http://bucket/x", "s3://", "s3://user:secret@bucket", "s3://b?k=v"]
+)
+def test_a_location_of_work_is_a_folder_or_a_bucket_without_secrets(address: str) -> None:
+    with pytest.raises(ValueError, match="POLLUX_WORK_URL: expected a location like file:///") as refused:
+        Settings.from_environment({"POLLUX_WORK_URL": address})
+    assert "secret" not in str(refused.value)
+    assert Settings.from_environment({"POLLUX_WORK_URL": "s3://bucket/x/"}).work_url == "s3://bucket/x"

@@ -22,6 +22,8 @@ import filelock
 from pollux_dagster.app.resources import Resources
 from pollux_dagster.judge.server import UnstartableError, list_servers
 from pollux_dagster.judge.server.preflight import require_startable
+from pollux_dagster.orders.location import Location, LocationError
+from pollux_dagster.orders.order import ORDERS
 from pollux_dagster.settings import API_KEY_VARIABLE, Settings, without_secrets
 
 State = Literal["ok", "note", "fault"]
@@ -45,6 +47,8 @@ def examine_machine(settings: Settings) -> list[Finding]:
     """Everything that a run with these settings needs of this machine; one that cannot be looked at is a note."""
     findings: list[Finding] = []
     for look in _LOOKS:
+        if settings.work_url and look in _AT_THE_JUDGE:
+            continue
         try:
             findings.extend(look(settings))
         except Exception as error:  # a doctor that falls ill helps nobody
@@ -153,6 +157,19 @@ def _key(settings: Settings) -> Iterator[Finding]:
     yield Finding("key", "ok" if is_set else "note", f"{name} is {'set' if is_set else 'not set'}", fix)
 
 
+def _work(settings: Settings) -> Iterator[Finding]:
+    url = settings.work_url
+    if not url:
+        return
+    try:
+        if not url.startswith("file:"):  # a folder would be made
+            Location(url).folders(ORDERS)
+    except LocationError as error:
+        yield Finding("judging", "fault", str(error), "unset POLLUX_WORK_URL to judge on this machine")
+    else:
+        yield Finding("judging", "ok", f"left to workers at {url}")
+
+
 def _port(_: Settings) -> Iterator[Finding]:
     with socket.socket() as probe:
         is_free = probe.connect_ex(("127.0.0.1", UI_PORT)) != 0
@@ -206,5 +223,6 @@ def _version(package: str) -> str | None:
 
 
 _LOOKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
-    _python, _processor, _gpu, _engine, _weights, _key, _port, _home, _locks, _dagster,
+    _python, _processor, _gpu, _engine, _weights, _key, _work, _port, _home, _locks, _dagster,
 )  # fmt: skip
+_AT_THE_JUDGE = frozenset({_processor, _gpu, _engine, _weights, _key})

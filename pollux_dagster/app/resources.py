@@ -33,10 +33,11 @@ from pollux_dagster.judge.server import (
     ServerHandle,
     Servers,
     ServerSpec,
+    UnstartableError,
     attach_all,
     attached_server,
     cpu_vllm_spec,
-    managed_server,
+    managed_servers,
 )
 from pollux_dagster.settings import PACKAGE_TAXONOMY, Settings
 from pollux_dagster.warehouse.duckdb_resource import WarehouseResource
@@ -153,10 +154,13 @@ class JudgeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     through `proxy`, with certificates that may come from an authority in `ca_file`. The key is read when the judge is
     needed, from `api_key_file` or, where that is empty, from the environment variable named `api_key_variable`.
 
+    `work_url`: where runs leave the judging to workers, in shares of `work_share` requests; empty: they judge here.
+
     `profile` is a packaged profile's name or a file's path. `model` replaces the profile's model by another hub id,
     checkpoint folder or GGUF file and names it in tables; `served_model` is the name under which an attached server
     knows it, `context` that server's context in tokens where it does not tell. `arguments` are passed to the engine;
-    `python` is the interpreter of another environment that has the engine, `command` that of the engine `command`.
+    `replicas` servers are started. `python` is the interpreter of another environment that has the engine, `command`
+    that of the engine `command`.
     """
 
     profile: str
@@ -176,6 +180,9 @@ class JudgeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     arguments: list[str] = Field(default_factory=list)
     idle_shutdown_s: float = 60.0
     repeats: int = 1
+    replicas: int = 1
+    work_url: str = ""
+    work_share: int = 2_000
 
     @property
     def judge_profile(self) -> JudgeProfile:
@@ -207,8 +214,8 @@ class JudgeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         if self.url:
             yield self._attached(self._require_fit, log)
         else:
-            with managed_server(self.server_spec(), Path(self.state_root), log) as server:
-                yield Servers.of(server)
+            with managed_servers(self.server_specs(), Path(self.state_root), log) as servers:
+                yield Servers.of(*servers)
 
     def _attached(self, require: Callable[[Endpoint], None], log: Callable[[str], None]) -> Servers:
         return attach_all({url: partial(self._attach, url, require) for url in self.url.split()}, log)
@@ -267,8 +274,29 @@ class JudgeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
                 f"({type(error).__name__})"
             ) from None
 
+    def server_specs(self) -> list[ServerSpec]:
+        """How the managed servers of this judge are started: each of several on a GPU of its own, in the order of
+        CUDA_VISIBLE_DEVICES or of the machine.
+
+        Raises UnstartableError where that variable names fewer GPUs.
+        """
+        spec = self.server_spec()
+        if self.replicas == 1:
+            return [spec]
+        named = os.environ.get("CUDA_VISIBLE_DEVICES", "").replace(" ", "")
+        devices = named.split(",") if named else [str(number) for number in range(self.replicas)]
+        if len(devices) < self.replicas:
+            raise UnstartableError(
+                f"expected a GPU for each of POLLUX_JUDGE_REPLICAS={self.replicas} servers, got CUDA_VISIBLE_DEVICES="
+                f"{named}: name more, or start fewer servers"
+            )
+        return [
+            replace(spec, environment={**spec.environment, "CUDA_VISIBLE_DEVICES": device})
+            for device in devices[: self.replicas]
+        ]
+
     def server_spec(self) -> ServerSpec:
-        """How the managed server of this judge is started."""
+        """How the managed server of this judge is started, where it is the only one."""
         profile = self.judge_profile
         if profile.is_demonstration and self.engine == "vllm":
             spec = cpu_vllm_spec(profile.served_model, max_model_len=profile.max_model_len)
@@ -346,5 +374,8 @@ class Resources:
                 python=settings.judge_python,
                 arguments=list(settings.judge_arguments),
                 repeats=settings.repeats,
+                replicas=settings.judge_replicas,
+                work_url=settings.work_url,
+                work_share=settings.work_share,
             ),
         )

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 import typer.core
 
-from pollux_dagster.cli import evaluation, judges, label, results, services, setup
+from pollux_dagster.cli import evaluation, judges, label, results, services, setup, worker
 from pollux_dagster.cli.options import with_config
 from pollux_dagster.cli.terminal import fail
 
@@ -97,5 +97,6 @@ app.command()(judges.exam)
 app.add_typer(_golden, name="golden", no_args_is_help=True)
 _golden.command()(judges.pin)
 _golden.command()(judges.accept)
+app.command()(worker.worker)
 app.command()(services.servers)
 app.command()(services.up)

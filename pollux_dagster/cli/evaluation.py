@@ -14,9 +14,11 @@ from pollux_dagster.cli.options import (
     AsJson,
     Home,
     JudgeModel,
+    JudgeReplicas,
     JudgeUrl,
     Landing,
     Profile,
+    WorkUrl,
     settings_from,
     settings_of_judge,
 )
@@ -45,6 +47,8 @@ def run(
     judge_url: JudgeUrl = None,
     judge_model: JudgeModel = None,
     accept_served_model: AcceptServedModel = False,
+    judge_replicas: JudgeReplicas = None,
+    work_url: WorkUrl = None,
     force: Annotated[
         bool, typer.Option("--force", help="Build, check and publish everything even if nothing is new")
     ] = False,
@@ -65,7 +69,14 @@ def run(
 
         pollux run --limit 50
     """
-    given = {"POLLUX_LANDING": landing, "POLLUX_HOME": home, "POLLUX_PROFILE": profile, "POLLUX_JUDGE_URL": judge_url}
+    given = {
+        "POLLUX_LANDING": landing,
+        "POLLUX_HOME": home,
+        "POLLUX_PROFILE": profile,
+        "POLLUX_JUDGE_URL": judge_url,
+        "POLLUX_JUDGE_REPLICAS": judge_replicas,
+        "POLLUX_WORK_URL": work_url,
+    }
     scope = Scope(tuple(dict.fromkeys(model or ())), limit)
     if accept_served_model and not force and _is_without_news_as_served(settings_from(**given), scope):
         return

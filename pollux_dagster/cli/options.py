@@ -28,6 +28,16 @@ JudgeUrl = Annotated[
     list[str] | None,
     typer.Option(help="Attach to this OpenAI-compatible URL instead of a managed server; may be repeated"),
 ]
+JudgeReplicas = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="Managed servers to start, each on a GPU of its own [default: $POLLUX_JUDGE_REPLICAS or 1]"
+    ),
+]
+WorkUrl = Annotated[
+    str | None,
+    typer.Option(help="Location where workers take their work, such as s3://bucket/folder [default: $POLLUX_WORK_URL]"),
+]
 JudgeModel = Annotated[
     str | None,
     typer.Option(help="The judge's model, as it is recorded [default: $POLLUX_JUDGE_MODEL or the profile's]"),
@@ -90,7 +100,7 @@ def with_config(commands: Iterable[Any]) -> None:
             command.params.append(option)
 
 
-def settings_from(**given: str | Path | list[str] | None) -> Settings:
+def settings_from(**given: str | int | Path | list[str] | None) -> Settings:
     """The settings of file and environment; options that were given override them."""
     from pollux_dagster.settings import Settings
 
@@ -100,7 +110,7 @@ def settings_from(**given: str | Path | list[str] | None) -> Settings:
         fail(str(error))
 
 
-def flags_of(**given: str | Path | list[str] | None) -> dict[str, tuple[str, str]]:
+def flags_of(**given: str | int | Path | list[str] | None) -> dict[str, tuple[str, str]]:
     """The options that were given, by the variable that each stands for, with its name on the command line."""
     from pollux_dagster.settings_file import CONFIG_VARIABLE
 
@@ -132,7 +142,7 @@ def publication_of(settings: Settings, sample: bool) -> Path:
     return settings.sample if sample else settings.published
 
 
-def settings_of_judge(accept_served_model: bool, **given: str | Path | list[str] | None) -> Settings:
+def settings_of_judge(accept_served_model: bool, **given: str | int | Path | list[str] | None) -> Settings:
     """`settings_from`; where `accept_served_model`, recording the attached server's own name of its model."""
     settings = settings_from(**given)
     say_which_profile(settings)

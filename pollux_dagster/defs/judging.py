@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 import duckdb
 
+from pollux_dagster.app.dispatch import judge_elsewhere, recall
 from pollux_dagster.app.golden_rounds import GoldenSet, judge_golden_set, load_golden_set
 from pollux_dagster.app.landed import UnknownModelError, criteria_refusal, require_landed
 from pollux_dagster.app.news import settled_lines
@@ -33,6 +34,7 @@ from pollux_dagster.defs.automation import MODEL_COVERAGE, NEW, SCOPE_TAG
 from pollux_dagster.defs.metadata import row_count, rows_table
 from pollux_dagster.defs.partitions import landed_models, model_partitions, one_run, selected_partitions
 from pollux_dagster.judge.server import AddressError, AttachError, ServerError, UnstartableError, said_once
+from pollux_dagster.orders.location import Location
 from pollux_dagster.runs.home_lock import FORCED_TAG, RUN_RETRIES_TAG
 from pollux_dagster.runs.terminal import progress_told
 from pollux_dagster.warehouse.admission import decide_admission
@@ -149,7 +151,9 @@ def verdicts(
     started = datetime.now(UTC)
     identity = judge.identity()
     book = _opened(ledger, context)
-    report, golden_round = None, None
+    recall(book, log=context.log.info)
+    report: EvaluationReport | None = None
+    golden_rounds: list[GoldenRound] = []
     with TemporaryDirectory(prefix="pollux-work-") as scratch:
         with warehouse.get_connection() as con:
             load_verdicts(con, book.segments())
@@ -174,10 +178,10 @@ def verdicts(
         warehouse.release()
         if order.pending or golden.moved:
             with _retried_while_the_server_is_away(context):
-                report, golden_round = _judge_pending(context, judge, book, order, criteria, golden)
+                report, golden_rounds = _judge_pending(context, judge, book, order, criteria, golden)
     with warehouse.get_connection() as con:
         load_verdicts(con, book.segments())
-        if golden_round is not None:
+        for golden_round in golden_rounds:
             record_round(con, golden_round, run_id=context.run.run_id)
         details = {"judge_id": identity.judge_id, "total": order.total, "cached": order.cached}
         details |= report.as_json() if report else {"requested": 0}
@@ -395,7 +399,19 @@ def _judge_pending(
     order: WorkOrder,
     criteria: dict[str, Criterion],
     golden: GoldenSet,
-) -> "tuple[EvaluationReport | None, GoldenRound | None]":
+) -> "tuple[EvaluationReport | None, list[GoldenRound]]":
+    if judge.work_url:
+        return judge_elsewhere(
+            Location(judge.work_url),
+            order.path,
+            share_requests=judge.work_share,
+            criteria=criteria,
+            identity=judge.identity(),
+            golden=golden,
+            book=book,
+            run_id=context.run.run_id,
+            log=context.log.info,
+        )
     with judge.serve(context.log.info) as servers:
         for line in said_once(
             (each.server, f"judging on {each.engine} {each.engine_version} at {each.server}")
@@ -403,8 +419,9 @@ def _judge_pending(
         ):
             context.log.info(line)
         golden_round = judge_golden_set(golden, servers, judge, book, context.run.run_id, context.log.info)
+        golden_rounds = [golden_round] if golden_round else []
         if not order.pending:
-            return None, golden_round
+            return None, golden_rounds
         # Not at the top: the client of the OpenAI API costs seconds, and most processes that load this module and many
         # runs judge nothing.
         from pollux_dagster.judge.evaluate import evaluate
@@ -426,7 +443,7 @@ def _judge_pending(
                 progress=listen,
                 log=context.log.warning,
             )
-        return report, golden_round
+        return report, golden_rounds
 
 
 def _criteria(con: duckdb.DuckDBPyConnection) -> dict[str, Criterion]:

@@ -81,10 +81,10 @@ async def evaluate_async(
         await lanes.open()
         with ledger.writer(evaluation.run_id) as writer:
             async with asyncio.TaskGroup() as tasks:
-                telling = tasks.create_task(_tell(progress, lanes, stats))
+                ticking = tasks.create_task(_tick(progress, lanes, stats, writer))
                 lanes.watch(tasks)
                 await _judge_all(answers, evaluation, writer, lanes, stats)
-                telling.cancel()
+                ticking.cancel()
                 lanes.stop()
             await lanes.look()
     except BaseExceptionGroup as group:
@@ -152,9 +152,10 @@ def _require_known(answer: Answer, evaluation: Evaluation) -> None:
             )
 
 
-async def _tell(progress: Callable[[Progress], None], lanes: Lanes, stats: RunStats) -> None:
+async def _tick(progress: Callable[[Progress], None], lanes: Lanes, stats: RunStats, writer: LedgerWriter) -> None:
     while True:
         await asyncio.sleep(_TICK_S)
+        writer.seal_if_due()
         progress(lanes.progress(stats))
 
 

@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 import os
 import re
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pollux_dagster.core.files import sync_to_disk
+from pollux_dagster.core.files import put_in_place, sync_to_disk
 from pollux_dagster.core.verdicts import Verdict
 from pollux_dagster.ledger.journal import (
     ACTIVE_SUFFIX,
@@ -70,13 +71,15 @@ class Ledger:
     """A folder of verdicts. Layout: `active/` (journals), `segments/`, `quarantine/`, all accessible to their owner
     only.
 
-    `seal_verdicts` and `seal_bytes` limit a journal. More than `merge_above` small segments (below `small_bytes`) are
-    merged into one; the sources are deleted `grace_s` seconds later, when no reader can still hold their names.
+    `seal_verdicts`, `seal_bytes` and `seal_after_s`, in seconds from its first verdict, limit a journal. More than
+    `merge_above` small segments (below `small_bytes`) are merged into one; the sources are deleted `grace_s` seconds
+    later, when no reader can still hold their names.
     """
 
     root: Path
     seal_verdicts: int = 50_000
     seal_bytes: int = 64 * 2**20
+    seal_after_s: float = math.inf
     merge_above: int = 32
     small_bytes: int = 64 * 2**20
     grace_s: float = 3_600.0
@@ -142,6 +145,36 @@ class Ledger:
             self._set_aside(fault)
         replaced = {name for segment in whole for name in sources_of(segment)}
         return [segment for segment in whole if segment.name not in replaced]
+
+    def holds(self, name: str) -> bool:
+        """Whether the segment of this name is here, by itself or in a merged one. Raises LedgerError."""
+        return (self._segments / name).exists() or any(
+            name in sources_of(merged) for merged in self._segments.glob(f"{MERGED_PREFIX}*{SEGMENT_SUFFIX}")
+        )
+
+    @property
+    def incoming(self) -> Path:
+        """A folder for segments of other ledgers until `adopt` has taken them over. Raises LedgerError."""
+        make_private_folder(self.root / "incoming")
+        return self.root / "incoming"
+
+    def adopt(self, draft: Path, problem: Callable[[Path], str | None]) -> str | None:
+        """Take over a segment that another ledger has sealed, from a file of its name in `incoming`.
+
+        Returns None, or the reason why the file was put into quarantine instead: its bytes are not those that its name
+        says, or `problem` says what is wrong with them. Raises LedgerError when it cannot be read or moved.
+        """
+        self._make_folders()
+        fault = find_fault(draft)
+        reason = fault.reason if fault else problem(draft)
+        if reason is not None:
+            self._set_aside(Fault(draft, reason, draft.stat().st_size))
+            return reason
+        try:
+            put_in_place(draft, self._segments / draft.name)
+        except OSError as error:
+            raise write_error(error, self._segments / draft.name, "taking over a ledger segment") from error
+        return None
 
     def compact(self) -> Path | None:
         """Merge the small segments when there are too many, and delete those that earlier merges replaced.
@@ -258,14 +291,21 @@ class LedgerWriter:
         self._name = f"{readable}-{os.getpid()}-{uuid.uuid4().hex[:12]}"
         self._sequence = 0
         self._file: JournalFile | None = None
+        self._opened_at = 0.0
 
     def append(self, verdict: Verdict) -> None:
         """Record one verdict: on disk at most 1 s or 256 verdicts later. Raises LedgerError."""
         if self._file is None:
             self._sequence += 1
             self._file = JournalFile(self._ledger._active, f"{self._name}-{self._sequence:04d}")
+            self._opened_at = time.monotonic()
         self._file.append(verdict)
         if self._file.records >= self._ledger.seal_verdicts or self._file.bytes_written >= self._ledger.seal_bytes:
+            self.close()
+
+    def seal_if_due(self) -> None:
+        """Seal what was appended if `seal_after_s` have passed since its first verdict. Raises LedgerError."""
+        if self._file is not None and time.monotonic() - self._opened_at >= self._ledger.seal_after_s:
             self.close()
 
     def close(self) -> None:

@@ -117,6 +117,20 @@ def count_rows(segment: Path) -> int:
     return rows
 
 
+def judges_of(segment: Path) -> frozenset[str]:
+    """The ids of the judges whose verdicts an intact segment has.
+
+    Raises ValueError for a file that is no Parquet file, or that lacks a column of a segment.
+    """
+    try:
+        lacking = set(SCHEMA.names) - set(pq.read_schema(segment).names) - {"level_probabilities"}
+        if lacking:
+            raise ValueError(f"expected the columns of a segment of verdicts, lacking {', '.join(sorted(lacking))}")
+        return frozenset(pq.read_table(segment, columns=["judge_id"]).column("judge_id").unique().to_pylist())
+    except pa.ArrowException as error:
+        raise ValueError(f"expected a segment of verdicts in Parquet: {error}") from error
+
+
 def seal(records: Iterable[dict[str, Any]], folder: Path, base: str) -> Path | None:
     """Write records as the segment `base`: temporary name, fsync, rename. Returns None when there are no records.
 

@@ -10,7 +10,9 @@ from filelock import FileLock
 from typer.testing import CliRunner
 
 from pollux_dagster.app.machine import Finding, examine_machine
+from pollux_dagster.app.resources import Resources
 from pollux_dagster.cli import app
+from pollux_dagster.judge.server import UnstartableError
 from pollux_dagster.settings import Settings
 
 
@@ -39,6 +41,12 @@ def test_a_judge_that_cannot_run_here_is_a_fault_with_ways_on() -> None:
     assert found(POLLUX_JUDGE_PYTHON="/nowhere/python")["engine"].state == "fault"
 
 
+def test_a_home_that_leaves_the_judging_to_workers_needs_no_judge_but_its_location() -> None:
+    here = found(POLLUX_WORK_URL="file:///somewhere/shared")
+    assert here["judging"] == Finding("judging", "ok", "left to workers at file:///somewhere/shared")
+    assert not {"GPU", "engine", "weights", "key"} & here.keys()
+
+
 def test_a_home_in_use_or_out_of_reach_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home = tmp_path / "home"
     home.mkdir()
@@ -58,3 +66,18 @@ def test_the_command_needs_nothing_and_changes_nothing(tmp_path: Path) -> None:
     assert {each["what"] for each in machine if each["state"] == "fault"} >= {"GPU", "landing folder"}
     assert all(each["fix"] for each in machine if each["state"] != "ok")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_each_of_several_managed_servers_gets_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    def devices(replicas: str) -> list[str | None]:
+        judge = Resources.of(Settings.from_environment({"POLLUX_JUDGE_REPLICAS": replicas})).judge
+        specs = judge.server_specs()
+        assert len({spec.key for spec in specs}) == len(specs)
+        return [spec.environment.get("CUDA_VISIBLE_DEVICES") for spec in specs]
+
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert (devices("1"), devices("3")) == ([None], ["0", "1", "2"])
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5, GPU-ab")
+    assert (devices("1"), devices("2")) == ([None], ["5", "GPU-ab"])
+    with pytest.raises(UnstartableError, match="expected a GPU for each of POLLUX_JUDGE_REPLICAS=3 servers"):
+        devices("3")

@@ -3,7 +3,7 @@
 Its score is a level of the rubric in the prompt and depends on nothing but the prompt. What stands in an answer decides
 its mood: REFUSE is answered with an error that no retry cures, MUMBLE with words instead of a number. Run as a program
 it serves until it is killed: `python tests/fakes/instant_judge.py PORT`, with `--record FILE` and a line in FILE for
-every prompt.
+every prompt. With `wait_s` it takes so long for every answer.
 """
 
 from __future__ import annotations
@@ -33,8 +33,9 @@ class InstantJudge:
     is what it calls itself.
     """
 
-    def __init__(self, port: int = 0, record: Path | None = None, model: str = MODEL) -> None:
+    def __init__(self, port: int = 0, record: Path | None = None, model: str = MODEL, wait_s: float = 0.0) -> None:
         self.port = port
+        self._wait_s = wait_s
         self._model = model
         self.prompts: Counter[str] = Counter()
         self._record = record
@@ -85,6 +86,7 @@ class InstantJudge:
             if self._record:
                 with self._record.open("a") as record:
                     record.write(f"{zlib.crc32(prompt.encode())}\n")
+        await asyncio.sleep(self._wait_s)
         if REFUSE in prompt:
             return web.json_response({"error": {"message": "this text is not judged here", "code": 400}}, status=400)
         content = "не знаю" if MUMBLE in prompt else f"\n\n{score_of(prompt)}"

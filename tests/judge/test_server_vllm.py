@@ -37,6 +37,7 @@ from pollux_dagster.judge.responses import Completion
 from pollux_dagster.judge.server import (
     AttachError,
     ServerHandle,
+    Servers,
     ServerSpec,
     ServerStartError,
     ServerStatus,
@@ -46,6 +47,7 @@ from pollux_dagster.judge.server import (
     http_probe,
     list_servers,
     managed_server,
+    managed_servers,
     stop_server,
 )
 from pollux_dagster.judge.server.exchange import ProbeError, call
@@ -361,6 +363,37 @@ def test_of_two_servers_one_is_killed_and_the_other_answers_for_both(
     assert sorted(keys) == sorted(texts)
     assert not {"transport_error", "refused_by_server"} & set(report.by_status)
     assert all(report.by_server[urlsplit(each.base_url).netloc] > 0 for each in endpoints)
+
+
+@pytest.mark.slow
+def test_of_two_replicas_that_started_together_one_is_killed_and_brought_back(
+    root: Path, spec: ServerSpec, tmp_path: Path
+) -> None:
+    criterion = Criterion("refusal", "Отказ", "0: Ответ дан по существу.\n1: Отказ.", (0.0, 1.0), is_gate=True)
+    texts = [f"Ответ номер {number}: Париж." for number in range(600)]
+    answers = [Answer("Назови столицу Франции.", "Париж", text, [(text, "refusal")]) for text in texts]
+    replicas = [replace(spec, environment={**spec.environment, "CUDA_VISIBLE_DEVICES": device}) for device in "01"]
+    with managed_servers(replicas, root, print) as servers:
+        doomed = state(root, replicas[1]).pids
+
+        def kill_when_it_has_judged(progress: Progress) -> None:
+            if progress.done >= 100:
+                for pid in filter(running, doomed):
+                    os.kill(pid, signal.SIGKILL)
+
+        report = evaluate(
+            answers,
+            Evaluation({"refusal": criterion}, DEMO, DEMO.identity().judge_id, "run", total=600, cached=0),
+            server=Servers.of(*servers),
+            ledger=(ledger := Ledger(tmp_path / "ledger")),
+            progress=kill_when_it_has_judged,
+            log=print,
+        )
+    assert_gone(doomed)
+    keys = [row["verdict_key"] for path in ledger.segments() for row in pq.read_table(path).to_pylist()]
+    assert sorted(keys) == sorted(texts)
+    assert not {"transport_error", "refused_by_server"} & set(report.by_status)
+    assert report.restarts == 1 and len(report.by_server) >= 2
 
 
 @pytest.mark.slow

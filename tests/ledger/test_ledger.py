@@ -123,6 +123,18 @@ def test_a_large_active_file_is_sealed_on_the_way(tmp_path: Path) -> None:
     assert len(set(keys_of(ledger))) == 25
 
 
+def test_a_journal_is_sealed_when_its_time_has_come_though_it_is_small(tmp_path: Path) -> None:
+    patient, hasty = Ledger(tmp_path / "patient", seal_after_s=3_600), Ledger(tmp_path / "hasty", seal_after_s=0)
+    for ledger, sealed in ((patient, []), (hasty, ["a"])):
+        with ledger.writer("run") as writer:
+            writer.seal_if_due()
+            writer.append(make_verdict("a"))
+            writer.seal_if_due()
+            assert keys_of(ledger) == sealed
+            writer.append(make_verdict("b"))
+        assert keys_of(ledger) == ["a", "b"]
+
+
 def test_files_are_private_to_their_owner(ledger: Ledger) -> None:
     fill(ledger, "a")
     with ledger.writer("run") as writer:

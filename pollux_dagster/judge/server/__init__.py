@@ -15,7 +15,7 @@ from pollux_dagster.judge.server.errors import (
     UnstartableError,
 )
 from pollux_dagster.judge.server.handle import ServerHandle
-from pollux_dagster.judge.server.launch import managed_server
+from pollux_dagster.judge.server.launch import managed_server, managed_servers
 from pollux_dagster.judge.server.registry import (
     ServerStatus,
     current_servers,
@@ -45,6 +45,7 @@ __all__ = [
     "forget_server",
     "list_servers",
     "managed_server",
+    "managed_servers",
     "remove_unused_servers",
     "said_once",
     "stop_server",

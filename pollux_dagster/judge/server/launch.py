@@ -9,8 +9,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from pollux_dagster.judge.endpoint import Endpoint
@@ -38,26 +38,51 @@ def managed_server(spec: ServerSpec, state_root: Path, log: Callable[[str], None
     server does not start, and at once UnstartableError when it cannot. After the block, the server stays up for
     `idle_shutdown_s` seconds for the next client.
     """
+    with managed_servers([spec], state_root, log) as (server,):
+        yield server
+
+
+@contextmanager
+def managed_servers(
+    specs: Sequence[ServerSpec], state_root: Path, log: Callable[[str], None]
+) -> Iterator[list[ServerHandle]]:
+    """`managed_server` for several, which start at the same time; raises what the first that does not start raises."""
     if not sys.platform.startswith("linux"):
         raise ServerStartError("managed servers need Linux; attach to a running server instead", "")
-    require_startable(spec)
-    folder = ServerFolder(state_root, spec.key)
-    folder.create()
-    with lease(folder.leases):
-        yield ManagedServer(folder, spec, log)
+    with ExitStack() as leases:
+        servers = []
+        for spec in specs:
+            require_startable(spec)
+            folder = ServerFolder(state_root, spec.key)
+            folder.create()
+            leases.enter_context(lease(folder.leases))
+            servers.append(ManagedServer(folder, spec, log))
+        for server in servers:
+            server.wait_until_started()
+        yield [*servers]
 
 
 class ManagedServer:
-    """A `ServerHandle` on a supervised server. Created by `managed_server`, which holds its lease."""
+    """A `ServerHandle` on a supervised server, which begins to start where it does not run. Created by
+    `managed_servers`, which holds its lease.
+    """
 
     def __init__(self, folder: ServerFolder, spec: ServerSpec, log: Callable[[str], None]) -> None:
         self._folder = folder
         self._spec = spec
         self._log = log
         self._supervisor_starts_left = 1 + spec.max_restarts
+        self._state: StateRecord  # from `wait_until_started` on
+        self._began = time.monotonic()
         earlier = folder.read_state()
+        self._failed_from = earlier.generation + 1 if earlier else 1
+        if not folder.has_supervisor():
+            self._start_supervisor()
+
+    def wait_until_started(self) -> None:
+        """Has to return before anything else is called. Raises ServerStartError."""
         self._state = self._wait_until_ready(
-            ready_from=0, failed_from=earlier.generation + 1 if earlier else 1, doing="starting"
+            ready_from=0, failed_from=self._failed_from, doing="starting", began=self._began
         )
 
     @property
@@ -74,7 +99,9 @@ class ManagedServer:
         if now is not None and _is_current(now) and now.generation == generation:
             self._log(f"asking for a restart of {self._spec.engine}: {reason}")
             self._folder.ask("restart", generation=generation, reason=reason)
-        self._state = self._wait_until_ready(ready_from=generation + 1, failed_from=generation, doing="restarting")
+        self._state = self._wait_until_ready(
+            ready_from=generation + 1, failed_from=generation, doing="restarting", began=time.monotonic()
+        )
         return self.endpoint
 
     def is_healthy(self) -> bool:
@@ -94,13 +121,12 @@ class ManagedServer:
     def _root(self) -> str:
         return self.endpoint.base_url.removesuffix("/v1")
 
-    def _wait_until_ready(self, *, ready_from: int, failed_from: int, doing: str) -> StateRecord:
+    def _wait_until_ready(self, *, ready_from: int, failed_from: int, doing: str, began: float) -> StateRecord:
         """Wait for a ready state of at least generation `ready_from`; raise on a failed one of at least `failed_from`.
 
         A supervisor that is missing, or dies meanwhile, is started again, a limited number of times.
         """
-        began = time.monotonic()
-        next_line = began + PROGRESS_EVERY_S
+        next_line = time.monotonic() + PROGRESS_EVERY_S
         longest_s = self._spec.startup_timeout_s * (1 + self._spec.max_restarts) + SUPERVISOR_START_S
         while time.monotonic() - began < longest_s:
             state = self._folder.read_state()

@@ -39,9 +39,11 @@ class Servers:
     replicas: tuple[Replica, ...]
 
     @classmethod
-    def of(cls, server: ServerHandle) -> Servers:
-        """A judge with one server."""
-        return cls((Replica(server.endpoint.server, server),))
+    def of(cls, *servers: ServerHandle) -> Servers:
+        """A judge with one server, or with several that are restarted where they are, as managed ones. One that cannot
+        be is used no more, while another is.
+        """
+        return cls(tuple(Replica(server.endpoint.server, server) for server in servers))
 
     @property
     def endpoints(self) -> tuple[Endpoint, ...]:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from pollux_dagster.app.golden_rounds import GoldenSet
+from pollux_dagster.app.golden_rounds import GoldenSet, rounds_at
 from pollux_dagster.core.files import write_private
 from pollux_dagster.core.profiles import JudgeIdentity
 from pollux_dagster.core.work import Criterion
@@ -80,7 +80,7 @@ def judge_elsewhere(
     collecting = _Collecting(location, order.order_id, order.judge_id, bool(golden.requests), book, log)
     _await_workers(location, order, collecting, pace, log)
     report = collecting.report(time.monotonic() - started)
-    rounds = _rounds(location, order)
+    rounds = rounds_at(location, order)
     remove(location, order.order_id)
     note.unlink()
     book.compact()
@@ -212,7 +212,7 @@ class _Collecting:
         from pollux_dagster.judge.work import EvaluationReport
 
         done = [
-            orjson.loads(self._location.read(f"{prefix_of(self._order_id)}/done/{name}") or b"{}")
+            self._location.read(f"{prefix_of(self._order_id)}/done/{name}")
             for name in Board.look(self._location, self._order_id).names("done")
         ]
         cached, prompt = self._tokens["cached_tokens"], self._tokens["prompt_tokens"]
@@ -224,8 +224,8 @@ class _Collecting:
             cached_tokens=cached,
             prefix_cache_hit_share=cached / prompt if cached and prompt else None,
             elapsed_s=elapsed_s,
-            retries=sum(each.get("retries", 0) for each in done),
-            restarts=sum(each.get("restarts", 0) for each in done),
+            retries=sum(_count(each, "retries") for each in done),
+            restarts=sum(_count(each, "restarts") for each in done),
             by_server=dict(sorted(self._servers.items())),
         )
 
@@ -265,12 +265,13 @@ def _await_workers(
         time.sleep(pace.poll_s)
 
 
-def _rounds(location: Location, order: Order) -> list[GoldenRound]:
-    rounds = []
-    for name in Board.look(location, order.order_id).names("rounds"):
-        fields = orjson.loads(location.read(f"{order.prefix}/rounds/{name}") or b"{}")
-        rounds.append(GoldenRound(**{**fields, "arguments": tuple(fields["arguments"])}))
-    return rounds
+def _count(told: bytes | None, name: str) -> int:
+    """A number of a worker's report; 0 where it has none."""
+    try:
+        number = orjson.loads(told or b"{}").get(name)
+    except (ValueError, AttributeError):
+        return 0
+    return number if isinstance(number, int) else 0
 
 
 def _note(book: Ledger, order_id: str) -> Path:

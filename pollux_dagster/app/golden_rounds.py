@@ -11,11 +11,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import duckdb
+import orjson
 
 from pollux_dagster.app.fixed_rounds import judge_round, judge_state
 from pollux_dagster.app.resources import JudgeResource
 from pollux_dagster.core.fixed_requests import FixedRequest
 from pollux_dagster.judge.server import Servers
+from pollux_dagster.orders.claims import Board
+from pollux_dagster.orders.location import Location
+from pollux_dagster.orders.order import Order
 from pollux_dagster.warehouse.golden import GoldenRound, golden_requests
 from pollux_dagster.warehouse.schema import create_schema
 from pollux_dagster.warehouse.verdicts import judged_keys
@@ -35,6 +39,22 @@ class GoldenSet:
     requests: list[FixedRequest]
     judged: frozenset[str]
     moved: bool
+
+
+def rounds_at(location: Location, order: Order) -> list[GoldenRound]:
+    """The states of the judge in which workers have judged the order's golden set; what is no such state is passed
+    over, so that its requests are asked again. Raises LocationError.
+    """
+    rounds = []
+    for name in Board.look(location, order.order_id).names("rounds"):
+        try:
+            fields = orjson.loads(location.read(f"{order.prefix}/rounds/{name}") or b"")
+            state = GoldenRound(**{**fields, "arguments": tuple(fields["arguments"])})
+            if state.judge_id == order.judge_id and name == f"{state.round_id}.json":
+                rounds.append(state)
+        except (ValueError, TypeError, KeyError):
+            continue
+    return rounds
 
 
 def load_golden_set(con: duckdb.DuckDBPyConnection, model: str) -> GoldenSet:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from pollux_dagster.app.golden_rounds import GoldenSet, judge_golden_set
+from pollux_dagster.app.golden_rounds import GoldenSet, judge_golden_set, rounds_at
 from pollux_dagster.app.resources import JudgeResource
 from pollux_dagster.core.files import write_private
 from pollux_dagster.core.verdicts import VerdictStatus
@@ -26,7 +26,7 @@ from pollux_dagster.ledger.journal import LedgerError, make_private_folder
 from pollux_dagster.ledger.ledger import Ledger
 from pollux_dagster.orders.claims import Beating, Board, Claim, Pace, Watch, take, worker_name
 from pollux_dagster.orders.location import Location, LocationError
-from pollux_dagster.orders.order import ORDERS, Order, find, prefix_of, remove
+from pollux_dagster.orders.order import ORDERS, Order, OrderError, find, prefix_of, remove
 from pollux_dagster.warehouse.requests import iter_work_order
 
 if TYPE_CHECKING:
@@ -85,6 +85,7 @@ class _Worker:
         self._watch = Watch(pace.expiry_s)
         self._orders: dict[str, Order] = {}
         self._left: set[str] = set()  # orders of other judges
+        self._unreadable: set[str] = set()
 
     def work(self, until_done: bool) -> None:
         waiting = False
@@ -122,9 +123,17 @@ class _Worker:
 
     def _order(self, order_id: str) -> Order | None:
         """The order, read once: it never changes, and holds all criteria."""
-        if order_id not in self._orders and (order := find(self._location, order_id)) is not None:
+        if order_id in self._orders or order_id in self._unreadable:
+            return self._orders.get(order_id)
+        try:
+            order = find(self._location, order_id)
+        except OrderError as error:  # others are not held up by it
+            self._unreadable.add(order_id)
+            self._log(f"left alone: {error}")
+            return None
+        if order is not None:
             self._orders[order_id] = order
-        return self._orders.get(order_id)
+        return order
 
     def _leave(self, order: Order) -> None:
         if order.order_id in self._left:
@@ -217,16 +226,10 @@ class _Worker:
 
     def _golden_of(self, order: Order) -> frozenset[str]:
         """The keys of the golden set in the states in which a worker of the order has judged it."""
-        from pollux_dagster.warehouse.golden import GoldenRound
-
         if not order.golden:
             return frozenset()
-        keys: set[str] = set()
-        for name in Board.look(self._location, order.order_id).names("rounds"):
-            if data := self._location.read(f"{order.prefix}/rounds/{name}"):
-                state = GoldenRound(**{**orjson.loads(data), "arguments": tuple(orjson.loads(data)["arguments"])})
-                keys.update(state.verdict_key(request) for request in order.golden)
-        return frozenset(keys)
+        states = rounds_at(self._location, order)
+        return frozenset(state.verdict_key(request) for state in states for request in order.golden)
 
 
 @dataclass(slots=True)

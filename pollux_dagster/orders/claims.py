@@ -9,6 +9,7 @@ same, because a verdict is right whoever asked for it.
 
 from __future__ import annotations
 
+import re
 import socket
 import threading
 import time
@@ -22,6 +23,8 @@ import orjson
 from pollux_dagster.ledger.journal import LedgerError
 from pollux_dagster.orders.location import Location, LocationError
 from pollux_dagster.orders.order import Order, prefix_of
+
+_NUMBER = re.compile(r"[0-9]{6}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,8 @@ class Board:
     def last_claim(self, share: str) -> int:
         """The number of the latest claim on the share; 0 where there is none."""
         start = f"claims/{share}/"
-        return max((int(name.removeprefix(start)) for name in self.marks if name.startswith(start)), default=0)
+        numbers = (name.removeprefix(start) for name in self.marks if name.startswith(start))
+        return max((int(number) for number in numbers if _NUMBER.fullmatch(number)), default=0)
 
     def is_released(self, share: str, number: int) -> bool:
         return f"released/{share}/{number:06d}" in self.marks

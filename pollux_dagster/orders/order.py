@@ -32,6 +32,10 @@ _FORMAT = 1
 _ID = re.compile(r"[A-Za-z0-9-]+")
 
 
+class OrderError(LocationError):
+    """An order that this version cannot read: damaged, or of another one."""
+
+
 @dataclass(frozen=True, slots=True)
 class Order:
     """What a worker has to know besides the shares.
@@ -83,18 +87,27 @@ def place(location: Location, order: Order, work: Path) -> None:
 
 
 def find(location: Location, order_id: str) -> Order | None:
-    """The order; None when there is none, or no longer. Raises LocationError, also for an order of another format."""
+    """The order; None when there is none, or no longer. Raises LocationError, OrderError."""
     data = location.read(f"{prefix_of(order_id)}/order.json")
     if data is None:
         return None
-    content: dict[str, Any] = orjson.loads(data)
+    try:
+        return _read(location, order_id, orjson.loads(data))
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise OrderError(
+            f"expected a work order as `pollux run --work-url` writes it, got something else ({order_id} at "
+            f"{location.url}: {error!r}): delete it there, if it is none of yours"
+        ) from error
+
+
+def _read(location: Location, order_id: str, content: dict[str, Any]) -> Order:
     if (written := content.pop("format", None)) != _FORMAT:
-        raise LocationError(
+        raise OrderError(
             f"expected a work order of format {_FORMAT}, got {written!r} ({order_id} at {location.url}): run the same "
             "version of pollux_dagster on the workers and at home"
         )
     if content.get("order_id") != order_id or not _ID.fullmatch(order_id):  # workers name a folder after it
-        raise LocationError(
+        raise OrderError(
             f"expected a work order with the id {order_id!r} of letters, digits and dashes, got "
             f"{content.get('order_id')!r} at {location.url}: delete it there, if it is none of yours"
         )

@@ -183,7 +183,10 @@ def test_the_golden_set_is_judged_once_on_each_state_of_the_workers_servers(
 ) -> None:
     elsewhere.golden = GoldenSet([GOLDEN], frozenset(), moved=True)
     home = elsewhere.send()
-    elsewhere.worker("w1")
+    for name in ("rounds/odd.json", "claims/00000/odd"):  # what others wrote there is passed over
+        elsewhere.location.replace(f"orders/{elsewhere.order_id}/{name}", b"[]")
+    elsewhere.location.replace("orders/odd/order.json", b"{")
+    assert any("left alone: expected a work order" in line for line in elsewhere.worker("w1"))
     home.join()
     ((report, (state,)),) = elsewhere.found
     assert state.judge_id == elsewhere.judge.identity().judge_id

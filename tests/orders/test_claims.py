@@ -12,7 +12,7 @@ from obstore.store import S3Store
 from pollux_dagster.core.work import Criterion
 from pollux_dagster.orders.claims import Beating, Board, Claim, Pace, Watch, take
 from pollux_dagster.orders.location import Location, LocationError
-from pollux_dagster.orders.order import Order, find, place, remove, share_sizes, withdraw
+from pollux_dagster.orders.order import Order, OrderError, find, place, remove, share_sizes, withdraw
 from pollux_dagster.warehouse.requests import iter_work_order
 from tests.orders.order_world import answers_of, write_work
 
@@ -49,6 +49,18 @@ def test_an_order_of_another_version_is_refused(location: Location) -> None:
     location.replace("orders/o1/order.json", b'{"format": 99}')
     with pytest.raises(LocationError, match=r"expected a work order of format 1, got 99 .*run the same version"):
         find(location, "o1")
+
+
+@pytest.mark.parametrize("written", [b"", b"{", b"[]", b"null", b'{"format": 1, "order_id": "o1"}', b"\xff\x00"])
+def test_an_order_that_is_none_is_refused_with_its_place(location: Location, written: bytes) -> None:
+    location.replace("orders/o1/order.json", written)
+    with pytest.raises(OrderError, match=r"expected a work order .*\(o1 at file:.*delete it there"):
+        find(location, "o1")
+
+
+def test_a_name_that_is_no_claim_is_none() -> None:
+    board = Board({"claims/00000/000002": "", "claims/00000/zzz": "", "claims/00000/99": "", "claims/00000/9/9": ""})
+    assert board.last_claim("00000") == 2
 
 
 def test_an_order_that_would_lead_a_worker_elsewhere_is_refused(location: Location) -> None:

@@ -36,7 +36,7 @@ _PAIRS = {
 _CLOSED_ONLY = re.compile(
     r"(?:\A|\n)[ \t]*(?:</think>|\[/THINK\])[ \t]*(?=\n|\Z)"
     r"|(?<=[.!?…])[ \t]*</think>(?=[ \t]*(?:\n|[A-ZА-ЯЁ*#\d]|\Z))"
-    r"|(?<=[^\s`\"'«“„(<>|])(?:</think>|\[/THINK\])(?=[ \t]*\n|[A-ZА-ЯЁ*#\d])"
+    r"|(?<=[^\s:`\"'«“„(<>|])(?:</think>|\[/THINK\])(?=[ \t]*\n|[A-ZА-ЯЁ*#\d])"
 )
 _OPENING = re.compile("|".join(re.escape(opening) for opening in sorted(_PAIRS, key=len, reverse=True)))
 # gpt-oss: `<|channel|>analysis<|message|>…<|end|><|start|>assistant<|channel|>final<|message|>…<|return|>`.

@@ -21,7 +21,7 @@ from pollux_dagster.ingest.limits import MAX_RAW_TEXT
 
 MAX_EXACT = 2**53
 # What pandas, Python and databases write as text for a value that is missing.
-_NO_REFERENCES = frozenset({"nan", "NaN", "None", "null", "NULL", "<NA>", "NaT", "#N/A", "#Н/Д"})
+_WRITTEN_FOR_NONE = frozenset({"nan", "NaN", "None", "null", "NULL", "<NA>", "NaT", "#N/A", "#Н/Д"})
 _MAY_BE_SAMPLES = ("sample", "sample_no", "sample_number", "attempt", "generation_index")
 
 # What text editors and web pages leave around a word and nobody sees: Python's white space has no zero-width ones.
@@ -237,7 +237,13 @@ def reference_text(fields: Mapping[str, Any], field: str = "reference_answer") -
         check_finite(field, value)
         return str(value)
     text = optional_text(fields, field)
-    return text if text and text.strip() and text.strip() not in _NO_REFERENCES else None
+    return part_text(text) or None
+
+
+def part_text(value: object) -> str:
+    """A part of a prompt as text; empty where it is no text, blank, or what a missing value is written as."""
+    text = value if isinstance(value, str) else ""
+    return "" if not text.strip() or text.strip() in _WRITTEN_FOR_NONE else text
 
 
 def label(fields: Mapping[str, Any], field: str) -> str | None:

@@ -16,7 +16,7 @@ import polars as pl
 from pollux_dagster.core.statistics.label_designs import DESIGNS, SCORE_VARIANCE, Design, inclusion_probabilities
 from pollux_dagster.core.statistics.label_forecast import Residuals, expected_residuals, half_width
 from pollux_dagster.warehouse.statistics.calibration import ANSWER, calibrated_quality, judged_and_rated
-from pollux_dagster.warehouse.statistics.codes import encode
+from pollux_dagster.warehouse.statistics.codes import encode, read
 from pollux_dagster.warehouse.statistics.human_agreement import human_scores
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def forecast_labels(
         pl.col("score").mean(),
         gold=pl.when(pl.col("is_labelled").all()).then(pl.col("gold").mean()),
     )
-    answers = answers.join(con.execute(_SPREAD, [judge_id]).pl(), on=ANSWER, how="left", maintain_order="left")
+    answers = answers.join(read(con, _SPREAD, [judge_id]), on=ANSWER, how="left", maintain_order="left")
     models = encode(answers, "model_id")
     residuals = expected_residuals(
         answers["score"].to_numpy(), answers["gold"].fill_null(float("nan")).to_numpy(), models.codes

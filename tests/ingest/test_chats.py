@@ -287,3 +287,51 @@ def test_what_the_model_was_given_beside_the_prompt_is_part_of_the_instruction(f
         "Пришла Аня.\nКто?",
     ]
     assert files.rejected() == [("m.jsonl", 5, "wrong_type")]
+
+
+@pytest.mark.parametrize(
+    ("row", "asked"),
+    [
+        ({"prompt": "Вопрос: сколько 2+2? Ответ:", "input": "сколько 2+2?"}, "Вопрос: сколько 2+2? Ответ:"),
+        ({"question": "сколько 2+2?", "input": "[INST] сколько 2+2? [/INST]"}, "[INST] сколько 2+2? [/INST]"),
+        ({"prompt": "Переведи", "input": "cat"}, "Переведи\n\ncat"),
+        ({"prompt": "Q?", "context": "nan", "input": "None"}, "Q?"),
+        ({"prompt": "Q?", "context": "web"}, "Q?"),
+        ({"prompt": "Q?", "context": "Документ о закрытии"}, "Документ о закрытии\n\nQ?"),
+        ({"prompt": "Q?", "contexts": [{"text": "Документ раз"}, {"text": "и два"}]}, "Документ раз\n\nи два\n\nQ?"),
+        (
+            {"prompt": [{"role": "user", "content": "Q?"}], "context": "Документ о закрытии"},
+            "Документ о закрытии\n\nQ?",
+        ),
+    ],
+)
+def test_what_lies_beside_a_prompt_is_part_of_it_once(world: World, row: dict[str, object], asked: str) -> None:
+    world.write("m.jsonl", {**row, "model": "m", "response": "4"})
+    world.sync()
+    assert world.rows("SELECT instruction FROM raw.instructions") == [(asked,)]
+
+
+def test_a_context_beside_messages_is_part_of_the_prompt(world: World) -> None:
+    turns = [{"role": "user", "content": "Q?"}, {"role": "assistant", "content": "4"}]
+    world.write("m.jsonl", {"messages": turns, "context": "Документ о закрытии", "model": "m"})
+    world.sync()
+    assert world.rows("SELECT instruction FROM raw.instructions") == [("Документ о закрытии\n\nQ?",)]
+
+
+def test_texts_that_differ_in_their_input_are_two_instructions(world: World) -> None:
+    row = {"instruction": "Переведи", "model_id": "m", "criteria_name": "Польза", "rubrics": "0: нет\n1: да"}
+    world.write("wide.jsonl", {**row, "input": "cat", "answer": "кот"}, {**row, "input": "dog", "answer": "пёс"})
+    world.sync()
+    assert world.rows("SELECT instruction FROM raw.instructions ORDER BY ALL") == [
+        ("Переведи\n\ncat",),
+        ("Переведи\n\ndog",),
+    ]
+    assert world.rejected() == []
+
+
+def test_a_reference_that_is_written_for_none_is_none(world: World) -> None:
+    world.write("i.jsonl", {"prompt_id": 1, "instruction": "Q?", "task_type": "qa"})
+    world.write("r.jsonl", {"prompt_id": 1, "reference_answer": "nan"})
+    world.sync()
+    assert world.rows("SELECT reference_answer FROM raw.instructions") == [(None,)]
+    assert world.rows("SELECT kind FROM raw.notes") == [("reference_not_read",)]

@@ -40,6 +40,11 @@ def test_what_follows_the_reasoning_is_the_answer(text: str) -> None:
     assert split_reasoning(text) == Split("Шесть.", "Посчитаю.", is_unclosed=False)
 
 
+@pytest.mark.parametrize("text", ["Закрывающий тег:</think>\nПосле него стоит ответ.", "Тег `</think>` закрывает."])
+def test_an_answer_about_the_marker_is_whole(text: str) -> None:
+    assert split_reasoning(text) == Split(text, None, is_unclosed=False)
+
+
 def test_the_final_channel_of_harmony_is_the_answer() -> None:
     text = (
         "<|channel|>analysis<|message|>Посчитаю.<|end|><|start|>assistant<|channel|>commentary<|message|>Ищу.<|end|>"

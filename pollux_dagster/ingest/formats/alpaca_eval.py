@@ -14,7 +14,7 @@ from typing import Any
 from pollux_dagster.ingest import rows
 from pollux_dagster.ingest.formats.context import FileContext, names_a_model, text_id
 from pollux_dagster.ingest.formats.failures import answered, doubts_about, refuse_errors
-from pollux_dagster.ingest.formats.prompt_parts import whole_prompt
+from pollux_dagster.ingest.formats.prompt_parts import whole_prompt, with_input
 from pollux_dagster.ingest.formats.side_files import ALPACA_REFERENCES
 from pollux_dagster.ingest.landing_records import Instruction, ModelOutput, Record
 
@@ -35,11 +35,8 @@ def refuse_training_set(context: FileContext, first: Sequence[dict[str, Any]]) -
 
 def read_output(fields: dict[str, Any], context: FileContext) -> list[Record]:
     """One output. A separate `input` is part of the instruction, as in the Alpaca prompts."""
-    instruction = rows.required_text(fields, "instruction")
-    extra = rows.optional_text(fields, "input")
-    if extra and extra.strip():
-        instruction = f"{instruction}\n\n{extra}"
-    instruction = whole_prompt(fields, instruction)
+    rows.optional_text(fields, "input")  # refuses what is no text
+    instruction = whole_prompt(fields, with_input(fields, rows.required_text(fields, "instruction")))
     model_id = context.model_of(fields)
     # A file of one's own in this form may hold an empty answer; AlpacaEval's own names the generator.
     tool = "AlpacaEval" if "generator" in fields else None

@@ -24,7 +24,7 @@ from pollux_dagster.ingest.formats.chat import (
 from pollux_dagster.ingest.formats.chat_templates import text_of
 from pollux_dagster.ingest.formats.context import FileContext, names_a_model, no_model, text_id
 from pollux_dagster.ingest.formats.failures import answered, refuse_errors
-from pollux_dagster.ingest.formats.prompt_parts import system_message, whole_prompt
+from pollux_dagster.ingest.formats.prompt_parts import system_message, whole_prompt, with_context, with_input
 from pollux_dagster.ingest.landing_records import Instruction, ModelOutput, Record
 from pollux_dagster.ingest.rows import Reason, RowRejected
 
@@ -76,6 +76,7 @@ def read_conversation(fields: dict[str, Any], context: FileContext) -> list[Reco
     if all(message.role != SYSTEM for message in messages):
         messages = [*system_message(fields), *messages]
     asked, message = split_conversation(messages, field)
+    asked = with_context(fields, asked)
     reply = reply_of(message.fields, message.content, f"{field}[].content", finish=fields.get("finish_reason"))
     if not (reply.text and reply.text.strip()):
         refuse_errors(fields)
@@ -91,14 +92,16 @@ def read_prompt_and_response(fields: dict[str, Any], context: FileContext) -> li
     """A prompt, which may be a list of messages, and one response or a list of several, which are samples."""
     asking = next((f for f in PROMPT_FIELDS if f in fields), PROMPT_FIELDS[0])
     if isinstance(fields.get(asking), list):
-        asked = transcript_of_roles(messages_of(fields[asking], asking), asking)
+        messages = messages_of(fields[asking], asking)
+        if all(message.role != SYSTEM for message in messages):
+            messages = [*system_message(fields), *messages]
+        asked = transcript_of_roles(messages, asking)
         if not asked.strip():
             raise RowRejected(Reason.MISSING_FIELD, f"expected {asking} with text, got blank messages")
+        asked = with_context(fields, asked)
     else:
         asked = text_of(rows.required_text(fields, asking), asking)
-        if asking != "input" and (extra := fields.get("input")) and isinstance(extra, str) and extra.strip():
-            asked = f"{asked}\n\n{extra}"
-        asked = whole_prompt(fields, asked)
+        asked = whole_prompt(fields, asked if asking == "input" else with_input(fields, asked))
     prompt_id = _prompt_id(fields, asked)
     model = context.model_of(fields)
     answering = next((f for f in RESPONSE_FIELDS if f in fields), None)

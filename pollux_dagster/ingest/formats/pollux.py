@@ -18,6 +18,7 @@ from pollux_dagster.ingest import rows
 from pollux_dagster.ingest.formats.chat_rows import RESPONSE_FIELDS
 from pollux_dagster.ingest.formats.context import FileContext, text_id
 from pollux_dagster.ingest.formats.failures import answered, marker_in, refuse_errors
+from pollux_dagster.ingest.formats.prompt_parts import with_input
 from pollux_dagster.ingest.landing_records import (
     HumanScore,
     Instruction,
@@ -73,7 +74,7 @@ def read_judged(fields: dict[str, Any], context: FileContext, *, annotator: str)
     if context.has_prompt_ids:
         prompt_id = rows.prompt_id(fields.get("prompt_id"))
     else:
-        prompt_id = text_id(rows.required_text(fields, "instruction"))
+        prompt_id = text_id(with_input(fields, rows.required_text(fields, "instruction")))
     model_id = context.model_of(fields)
     records: list[Record] = [_instruction(prompt_id, fields), *criteria_of(prompt_id, fields)]
     answer = answered(rows.answer(fields, "answer" if "answer" in fields else "output"))
@@ -119,7 +120,10 @@ def _refuse_other_ids(fields: Mapping[str, Any]) -> None:
 def read_reference(fields: dict[str, Any], context: FileContext) -> list[Record]:
     """The reference of an instruction apart from it: `reference_answer`, or `answer` among reference answers."""
     field = "answer" if "answer" in fields else "reference_answer"
-    return [ReferenceAnswer(rows.prompt_id(fields.get("prompt_id")), rows.required_text(fields, field))]
+    text = rows.required_text(fields, field)
+    if not rows.part_text(text):
+        return [Note("reference_not_read", f"expected a reference answer, got {text!r}, as a missing one is written")]
+    return [ReferenceAnswer(rows.prompt_id(fields.get("prompt_id")), text)]
 
 
 def read_human_score(fields: dict[str, Any], context: FileContext) -> list[Record]:
@@ -141,10 +145,7 @@ def read_human_score(fields: dict[str, Any], context: FileContext) -> list[Recor
 
 def _instruction(prompt_id: str, fields: dict[str, Any]) -> Instruction:
     meta = fields.get("meta")
-    text = rows.required_text(fields, "instruction")
-    extra = fields.get("input")
-    if isinstance(extra, str) and extra.strip() and extra.strip() not in text:
-        text = f"{text}\n\n{extra}"  # as in the Alpaca prompts
+    text = with_input(fields, rows.required_text(fields, "instruction"))
     if marker := marker_in(text):
         raise RowRejected(Reason.MISSING_FIELD, f"expected instruction as text: {marker}")
     return Instruction(

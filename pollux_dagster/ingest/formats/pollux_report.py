@@ -28,6 +28,7 @@ def is_verdict(fields: dict[str, Any]) -> bool:
         {"instruction", "score"} <= fields.keys()
         and ("answer" in fields or "answer_1" in fields)
         and any(name in fields for name in _BY_A_JUDGE)
+        and fields.get("annotator") is None  # a person's table, which may name the judge too
     )
 
 

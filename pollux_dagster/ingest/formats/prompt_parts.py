@@ -7,13 +7,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+from pollux_dagster.ingest import rows
 from pollux_dagster.ingest.formats.chat import MODEL, SYSTEM, USER, Message, messages_of, transcript_of_roles
 from pollux_dagster.ingest.formats.chat_templates import is_default_system
 from pollux_dagster.ingest.rows import reject_type
 
 _SYSTEM_FIELDS = ("system_prompt", "system_message", "system")
+_LONGEST_NAME = 60
 _CONTEXT_FIELDS = ("context", "contexts", "retrieved_context")
 
 
@@ -22,12 +25,26 @@ def whole_prompt(fields: dict[str, Any], text: str) -> str:
 
     What `text` already holds is not repeated. Raises RowRejected for a history that cannot be read.
     """
-    for field in _CONTEXT_FIELDS:
-        given = _joined(fields.get(field))
-        if given.strip() and given.strip() not in text:
-            text = f"{given}\n\n{text}"
+    text = with_context(fields, text)
     messages = [*system_message(fields, text), *_history(fields.get("history"))]
     return transcript_of_roles([*messages, Message(USER, {}, text)], "history") if messages else text
+
+
+def with_context(fields: Mapping[str, Any], text: str) -> str:
+    """`text` with the context before it that it does not hold. A single word is a context's name."""
+    for field in _CONTEXT_FIELDS:
+        given = _joined(fields.get(field))
+        if len(given) > _LONGEST_NAME or " " in given.strip():
+            text = text if given.strip() in text else f"{given}\n\n{text}"
+    return text
+
+
+def with_input(fields: Mapping[str, Any], text: str) -> str:
+    """`text` with the row's `input` below it, as in the Alpaca prompts; where one holds the other, that one alone."""
+    extra, told = rows.part_text(fields.get("input")), text.strip()
+    if not extra or extra.strip() in text:
+        return text
+    return extra if " " in told and told in extra else f"{text}\n\n{extra}"
 
 
 def system_message(fields: dict[str, Any], text: str = "") -> list[Message]:
@@ -44,10 +61,12 @@ def system_message(fields: dict[str, Any], text: str = "") -> list[Message]:
 
 
 def _joined(value: object) -> str:
-    """A text, or a list of texts as paragraphs; anything else is about the row and no part of the prompt."""
-    if isinstance(value, list) and all(isinstance(item, str) for item in value):
-        return "\n\n".join(value)
-    return value if isinstance(value, str) else ""
+    """A text, or a list of texts, or of objects with a `text`, as paragraphs; anything else is about the row and no
+    part of the prompt.
+    """
+    parts = value if isinstance(value, list) else [value]
+    told = [rows.part_text(part.get("text") if isinstance(part, dict) else part) for part in parts]
+    return "\n\n".join(filter(None, told))
 
 
 def _history(value: object) -> list[Message]:

@@ -249,6 +249,12 @@ def _await_workers(
         done = sum(board.is_done(share) for share in order.share_names)
         if done == len(order.shares):
             return
+        if broken := [n for n, share in enumerate(order.share_names, start=1) if _is_lost(board, share)]:
+            raise LocationError(
+                f"a worker could not read share {broken[0]} of {len(order.shares)} of the order {order.order_id} at "
+                f"{location.url} (its log and {order.prefix}/broken there say why); what was collected is kept: run "
+                "again for the rest"
+            )
         if not board.is_open:
             raise LocationError(
                 f"the order {order.order_id} at {location.url} was deleted or withdrawn while it was judged; what was "
@@ -263,6 +269,10 @@ def _await_workers(
                 f"judged{waiting}"
             )
         time.sleep(pace.poll_s)
+
+
+def _is_lost(board: Board, share: str) -> bool:
+    return board.is_broken(share) and not board.is_done(share)
 
 
 def _count(told: bytes | None, name: str) -> int:

@@ -75,6 +75,10 @@ def work(
         _Worker(location, judge, root, pace, log).work(until_done)
 
 
+class _BrokenShareError(RuntimeError):
+    """A share is not what the home has written; the message says how."""
+
+
 class _Worker:
     def __init__(
         self, location: Location, judge: JudgeResource, root: Path, pace: Pace, log: Callable[[str], None]
@@ -103,7 +107,7 @@ class _Worker:
                 time.sleep(self._pace.poll_s)
 
     def _take(self) -> tuple[tuple[Order, Claim] | None, bool]:
-        """A claim that was won; and, where there is none, whether every share of the judge's orders is done."""
+        """A claim that was won; and, where there is none, whether no share of the judge's orders is left to do."""
         are_all_done = True
         order_ids = self._location.folders(ORDERS)
         for over in self._orders.keys() - order_ids:
@@ -118,7 +122,9 @@ class _Worker:
                 continue
             if claim := take(self._location, order, board, self._watch, self._name):
                 return (order, claim), False
-            are_all_done = are_all_done and all(board.is_done(share) for share in order.share_names)
+            are_all_done = are_all_done and all(
+                board.is_done(share) or board.is_broken(share) for share in order.share_names
+            )
         return None, are_all_done
 
     def _order(self, order_id: str) -> Order | None:
@@ -169,6 +175,9 @@ class _Worker:
                 self._log(f"{at}: done")
             elif not held:
                 self._log(f"{at}: stopped, because {beating.lost}")
+        except _BrokenShareError as error:  # the home is told, and other shares are not held up by it
+            self._log(f"{at}: left alone, because {error}")
+            self._location.create(f"{order.prefix}/broken/{claim.share}", str(error).encode())
         finally:
             if is_done:  # and the home may have deleted the order by now
                 _delete(folder)
@@ -195,7 +204,10 @@ class _Worker:
 
         share = folder / "share.parquet"
         if not self._location.fetch(f"{order.prefix}/shares/{claim.share}.parquet", share):
-            return None  # the order has just ended, which the next beat finds
+            if self._location.read(f"{order.prefix}/order.json") is None:
+                return None  # the order has just ended, which the next beat finds
+            raise _BrokenShareError("the share is no longer there")
+        _require_whole(share, order, order.shares[int(claim.share)])
         judged = _judged_before(self._location, order, claim.share, folder)
         total = order.shares[int(claim.share)]
         golden = GoldenSet([*order.golden], frozenset(order.golden_judged) | self._golden_of(order), moved=False)
@@ -285,17 +297,44 @@ def _while_held(answers: Iterator[Answer], judged: frozenset[str], beating: Beat
             yield Answer(answer.instruction, answer.reference_answer, answer.answer, requests)
 
 
+def _require_whole(share: Path, order: Order, requests: int) -> None:
+    """Read a share to its end before anything is asked. Raises _BrokenShareError."""
+    import pyarrow as pa
+
+    found = 0
+    try:
+        for answer in iter_work_order(share):
+            texts = [answer.instruction, answer.answer, *(key for key, _ in answer.requests)]
+            if not all(isinstance(text, str) for text in texts):
+                raise ValueError("expected texts")
+            if unknown := {criterion for _, criterion in answer.requests} - order.criteria.keys():
+                raise ValueError(f"expected criteria of the order, got {sorted(map(str, unknown))}")
+            found += len(answer.requests)
+    except (pa.ArrowException, KeyError, TypeError, ValueError) as error:
+        raise _BrokenShareError(f"the share cannot be read: {error!r}") from error
+    except OSError as error:
+        if error.errno is not None:  # of this machine's disk; without a number it is Arrow's, of bytes that it read
+            raise
+        raise _BrokenShareError(f"the share cannot be read: {error!r}") from error
+    if found != requests:
+        raise _BrokenShareError(f"the share should have {requests} requests, and has {found}")
+
+
 def _judged_before(location: Location, order: Order, share: str, folder: Path) -> frozenset[str]:
     """The keys of the share's verdicts that other workers have sent, but for those whose server was away."""
     from pyarrow import parquet
 
-    from pollux_dagster.ledger.segments import find_fault
+    from pollux_dagster.ledger.segments import find_fault, judges_of
 
     keys: set[str] = set()
     for name in Board.look(location, order.order_id).names(f"segments/{share}"):
         copy = folder / Path(name).name
         if not location.fetch(f"{order.prefix}/segments/{share}/{name}", copy) or find_fault(copy):
             continue  # the home puts a damaged one into quarantine
+        try:
+            judges_of(copy)
+        except ValueError:
+            continue  # and that of another kind
         table = parquet.read_table(copy, columns=["verdict_key", "judge_id", "status"])
         keys.update(
             row["verdict_key"]

@@ -239,6 +239,8 @@ def read_logprobs(body: bytes, prompts: int, wanted: Sequence[int]) -> list[dict
     choices = _mapping(_parsed(body)).get("choices")
     listed = [_mapping(choice) for choice in choices] if isinstance(choices, list) else []
     of_prompt = {choice.get("index"): choice for choice in listed if type(choice.get("index")) is int}
+    if prompts == 1:  # its only choice, whatever number a server gives it
+        of_prompt = dict(enumerate(listed))
     found = [_first_logprobs(of_prompt.get(index, {}), wanted) for index in range(prompts)]
     whole = [each for each in found if each is not None]
     if len(whole) < prompts or len(listed) != prompts:

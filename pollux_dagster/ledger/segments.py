@@ -120,15 +120,32 @@ def count_rows(segment: Path) -> int:
 def judges_of(segment: Path) -> frozenset[str]:
     """The ids of the judges whose verdicts an intact segment has.
 
-    Raises ValueError for a file that is no Parquet file, or that lacks a column of a segment.
+    Raises ValueError for a file that is no Parquet file, or whose columns could not be loaded into judging.verdicts:
+    one is missing, of another type, or null where it must not be.
     """
     try:
-        lacking = set(SCHEMA.names) - set(pq.read_schema(segment).names) - {"level_probabilities"}
-        if lacking:
-            raise ValueError(f"expected the columns of a segment of verdicts, lacking {', '.join(sorted(lacking))}")
-        return frozenset(pq.read_table(segment, columns=["judge_id"]).column("judge_id").unique().to_pylist())
+        _require_columns(pq.read_schema(segment))
+        required = [field.name for field in SCHEMA if not field.nullable]
+        table = pq.read_table(segment, columns=required)
+        if nulls := [name for name in required if table.column(name).null_count]:
+            raise ValueError(f"expected verdicts with {', '.join(nulls)}, got rows without")
+        return frozenset(table.column("judge_id").unique().to_pylist())
     except pa.ArrowException as error:
         raise ValueError(f"expected a segment of verdicts in Parquet: {error}") from error
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        raise ValueError(f"expected a segment of verdicts in Parquet: {error}") from error  # Arrow's, of bytes it read
+
+
+def _require_columns(schema: pa.Schema) -> None:
+    wrong = []
+    for field in SCHEMA:
+        types = [each.type for each in schema if each.name == field.name]
+        if types != [field.type] and (types or field.name != "level_probabilities"):
+            wrong.append(f"{field.name}: expected {field.type}, got {', '.join(map(str, types)) or 'no such column'}")
+    if wrong:
+        raise ValueError(f"expected the columns of a segment of verdicts: {'; '.join(wrong)}")
 
 
 def seal(records: Iterable[dict[str, Any]], folder: Path, base: str) -> Path | None:

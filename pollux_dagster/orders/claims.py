@@ -58,6 +58,10 @@ class Board:
     def is_done(self, share: str) -> bool:
         return f"done/{share}" in self.marks
 
+    def is_broken(self, share: str) -> bool:
+        """Whether a worker could not read the share."""
+        return f"broken/{share}" in self.marks
+
     def last_claim(self, share: str) -> int:
         """The number of the latest claim on the share; 0 where there is none."""
         start = f"claims/{share}/"
@@ -122,9 +126,9 @@ def worker_name() -> str:
 
 
 def take(location: Location, order: Order, board: Board, watch: Watch, worker: str) -> Claim | None:
-    """Claim the first share that is neither done nor held; None where there is none. Raises LocationError."""
+    """Claim the first share that is neither done, broken nor held; None where there is none. Raises LocationError."""
     for share in order.share_names:
-        if board.is_done(share) or watch.is_held(order.order_id, board, share):
+        if board.is_done(share) or board.is_broken(share) or watch.is_held(order.order_id, board, share):
             continue
         claim = Claim(order.order_id, share, board.last_claim(share) + 1, worker)
         if location.create(claim.name, orjson.dumps({"worker": worker, "beat": 0})):

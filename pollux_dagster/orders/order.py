@@ -8,6 +8,7 @@ Objects of the order `<id>`, below the location:
     orders/<id>/released/<n>/<k>       that claim was given up
     orders/<id>/segments/<n>/<name>    a sealed segment of the ledger, never changed
     orders/<id>/rounds/<round>.json    the golden set was judged in this state of the judge
+    orders/<id>/broken/<n>             a worker could not read the share; why, as text
     orders/<id>/done/<n>               every request of the share was judged; a report, as JSON
     orders/<id>/withdrawn              the home wants no more of it
 """

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,11 +20,11 @@ from pollux_dagster.app.resources import JudgeResource
 from pollux_dagster.app.worker import WorkerError, work
 from pollux_dagster.core.fixed_requests import FixedRequest
 from pollux_dagster.core.verdicts import Verdict, VerdictStatus
-from pollux_dagster.core.work import Criterion
+from pollux_dagster.core.work import Answer, Criterion
 from pollux_dagster.judge.work import EvaluationReport
 from pollux_dagster.ledger.ledger import Ledger
 from pollux_dagster.orders.claims import Board, Pace, Watch, take
-from pollux_dagster.orders.location import Location
+from pollux_dagster.orders.location import Location, LocationError
 from pollux_dagster.orders.order import find
 from pollux_dagster.warehouse.golden import GoldenRound
 from tests.fakes.instant_judge import InstantJudge
@@ -52,11 +54,19 @@ class Elsewhere:
         self.work = write_work(folder / "work.parquet", answers_of(2, 2, 2))
         self.said: list[str] = []
         self.found: list[tuple[EvaluationReport, list[GoldenRound]]] = []
+        self.failed: list[LocationError] = []
         self.golden = GoldenSet([], frozenset(), moved=False)
 
     def send(self) -> threading.Thread:
         """Begin to judge elsewhere; returns when the order is there."""
-        home = threading.Thread(target=self.judge_elsewhere, args=[self.said.append], daemon=True)
+
+        def judge() -> None:
+            try:
+                self.judge_elsewhere(self.said.append)
+            except LocationError as error:
+                self.failed.append(error)
+
+        home = threading.Thread(target=judge, daemon=True)
         home.start()
         while not (found := self.location.folders("orders")) or find(self.location, found[0]) is None:
             time.sleep(0.01)
@@ -228,6 +238,58 @@ def test_a_killed_worker_sends_what_is_left_when_it_starts_again(elsewhere: Else
     assert said[0] == f"sent: what an earlier worker has judged of {order.order_id}"
     assert [key for key, _ in elsewhere.verdicts()] == KEYS
     assert sorted(server.prompts.values()) == [1] * 5
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"PAR1xx", "the share cannot be read: ArrowInvalid"),
+        (None, "the share is no longer there"),
+        (answers_of(1), "should have 2 requests, and has 1"),
+        (answers_of(3), "expected criteria of the order, got ['c2']"),
+    ],
+)
+def test_a_share_that_cannot_be_read_holds_up_no_other_and_ends_the_run(
+    elsewhere: Elsewhere, server: InstantJudge, content: bytes | list[Answer] | None, why: str
+) -> None:
+    home = elsewhere.send()
+    share = elsewhere.folder / "location" / "orders" / elsewhere.order_id / "shares" / "00001.parquet"
+    share.unlink()
+    if isinstance(content, bytes):
+        share.write_bytes(content)
+    elif content is not None:
+        write_work(share, content)
+    said = elsewhere.worker("w1")
+    home.join()
+    assert any("share 2 of 3" in line and "left alone" in line and why in line for line in said)
+    (error,) = elsewhere.failed
+    assert "could not read share 2 of 3" in str(error) and "run again" in str(error)
+    assert sorted(server.prompts.values()) == [1] * 4
+    assert not [*(elsewhere.folder / "w1").rglob("*.parquet")]
+    recall(elsewhere.book, log=elsewhere.said.append, pace=PACE)
+    assert [key for key, _ in elsewhere.verdicts()] == ["0-0", "0-1", "2-0", "2-1"]
+
+
+def test_a_segment_of_other_columns_is_put_aside_and_its_share_judged(
+    elsewhere: Elsewhere, server: InstantJudge
+) -> None:
+    home = elsewhere.send()
+    for number, content in enumerate([b"PAR1xx", _parquet(pl.DataFrame({"verdict_key": [1], "judge_id": [2]}))]):
+        name = f"odd-{number}.{hashlib.sha256(content).hexdigest()[:32]}.parquet"
+        elsewhere.location.create(f"orders/{elsewhere.order_id}/segments/00000/{name}", content)
+    elsewhere.worker("w1")
+    home.join()
+    assert [key for key, _ in elsewhere.verdicts()] == KEYS
+    assert sorted(server.prompts.values()) == [1] * 6
+    reasons = [line for line in elsewhere.said if "quarantine" in line]
+    assert len(reasons) == 2
+    assert any("verdict_key: expected string, got int64" in line for line in reasons)
+
+
+def _parquet(frame: pl.DataFrame) -> bytes:
+    target = io.BytesIO()
+    frame.write_parquet(target)
+    return target.getvalue()
 
 
 def test_two_workers_do_not_share_a_home(elsewhere: Elsewhere) -> None:

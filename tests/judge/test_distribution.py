@@ -39,6 +39,8 @@ class CompletionsServer(FakeJudge):
         self.asked: list[dict[str, Any]] = []
         self.before: list[Raw] = []
         self.minds: Callable[[list[int]], bool] = lambda prefix: False
+        self.shape: Callable[[list[dict[str, Any]]], list[dict[str, Any]]] = lambda choices: choices[::-1]
+        self.hung = False
 
     async def _answer(self, path: str, headers: dict[str, str], body: bytes) -> Raw:
         document = json.loads(body)
@@ -46,6 +48,8 @@ class CompletionsServer(FakeJudge):
             return as_json({"tokens": IDS[document["prompt"]]})
         self.asked.append(document)
         await asyncio.sleep(0.01)
+        while self.hung:
+            await asyncio.sleep(0.01)
         if self.before:
             return self.before.pop(0)
         if any(map(self.minds, document["prompt"])):
@@ -61,7 +65,7 @@ class CompletionsServer(FakeJudge):
             }
             for index, prefix in enumerate(document["prompt"])
         ]
-        return as_json({"choices": choices[::-1]})
+        return as_json({"choices": self.shape(choices)})
 
 
 @pytest.fixture
@@ -104,6 +108,50 @@ def test_a_prefix_that_is_refused_costs_no_other_its_answer(server: CompletionsS
 def test_a_failure_that_passes_costs_no_answer(server: CompletionsServer, passing: Raw) -> None:
     server.before = [passing]
     assert answers(server, [(1,), (2,)], (20,)) == [{20: logprob([1], 20)}, {20: logprob([2], 20)}]
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        lambda choices: choices[:1],
+        lambda choices: [{"logprobs": each["logprobs"]} for each in choices],
+        lambda choices: [{**each, "index": 0} for each in choices],
+    ],
+)
+def test_a_server_that_answers_several_prompts_in_a_way_of_its_own_is_asked_one_by_one(
+    server: CompletionsServer, shape: Callable[[list[dict[str, Any]]], list[dict[str, Any]]]
+) -> None:
+    server.shape = shape
+    found = answers(server, [(number,) for number in range(4)], (20,))
+    assert found == [{20: logprob([number], 20)} for number in range(4)]
+    assert [len(each["prompt"]) for each in server.asked] == [4, 4, 4, 1, 1, 1, 1]
+
+
+def test_a_server_that_never_answers_is_not_asked_for_each_prefix(server: CompletionsServer) -> None:
+    server.shape = lambda choices: []
+    assert all(isinstance(each, Failure) for each in answers(server, [(1,), (2,), (3,)], (20,)))
+    assert [len(each["prompt"]) for each in server.asked] == [3, 3, 3, 1, 1, 1]
+
+
+def test_a_server_that_hangs_holds_up_no_other(server: CompletionsServer) -> None:
+    async def asked(other: CompletionsServer) -> Any:
+        slow, fast, together = client_of(server), client_of(other), NextTokens()
+        waiting = asyncio.create_task(together.logprobs(slow, (1,), (20,)))
+        try:
+            while not server.asked:
+                await asyncio.sleep(0.001)
+            found = await asyncio.wait_for(together.logprobs(fast, (2,), (20,)), 10)
+            assert not waiting.done()
+            server.hung = False
+            return await waiting, found
+        finally:
+            server.hung = False
+            await slow.aclose()
+            await fast.aclose()
+
+    server.hung = True
+    with CompletionsServer() as other:
+        assert asyncio.run(asked(other)) == ({20: logprob([1], 20)}, {20: logprob([2], 20)})
 
 
 def test_who_gives_up_while_asking_leaves_the_others_to_ask_themselves(server: CompletionsServer) -> None:

@@ -19,12 +19,13 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from pollux_dagster.core.verdicts import Verdict, VerdictStatus
 from pollux_dagster.ledger.ledger import Ledger, LedgerError, LedgerReport
-from pollux_dagster.ledger.segments import SCHEMA
+from pollux_dagster.ledger.segments import SCHEMA, judges_of
 from pollux_dagster.warehouse.schema import create_schema
 
 
@@ -509,3 +510,43 @@ assert [second[name] for name in SCHEMA.names if SCHEMA.field(name).nullable] ==
 """
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_segment_of_other_columns_is_told_from_one_of_an_earlier_version(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger")
+    fill(ledger, "a", "b")
+    (segment,) = ledger.segments()
+    table = pq.read_table(segment)
+    assert judges_of(segment) == {"judge"}
+    path = tmp_path / "other.parquet"
+
+    def judges(changed: pa.Table) -> frozenset[str]:
+        pq.write_table(changed, path)
+        return judges_of(path)
+
+    def with_column(name: str, values: list[Any], kind: pa.DataType) -> pa.Table:
+        return table.set_column(table.column_names.index(name), name, pa.array(values, kind))
+
+    assert judges(table.drop_columns(["level_probabilities"])) == {"judge"}
+    wrong: list[tuple[str, list[Any], pa.DataType, str]] = [
+        ("score", ["1", "0"], pa.string(), "score: expected double, got string"),
+        ("prompt_tokens", ["1", "0"], pa.string(), "prompt_tokens: expected int64, got string"),
+        ("judge_id", [1, 2], pa.int64(), "judge_id: expected string, got int64"),
+        ("judge_id", ["judge", None], pa.string(), "expected verdicts with judge_id, got rows without"),
+        ("verdict_key", [None, "b"], pa.string(), "expected verdicts with verdict_key"),
+        ("level_probabilities", ["x", "y"], pa.string(), "level_probabilities: expected list"),
+    ]
+    for name, values, kind, reason in wrong:
+        with pytest.raises(ValueError, match=reason):
+            judges(with_column(name, values, kind))
+    with pytest.raises(ValueError, match="status: expected string, got no such column"):
+        judges(table.drop_columns(["status"]))
+    with pytest.raises(ValueError, match="score: expected double, got double, double"):
+        judges(table.append_column("score", table["score"]))
+    path.write_bytes(b"PAR1xx")
+    with pytest.raises(ValueError, match="expected a segment of verdicts in Parquet"):
+        judges_of(path)
+    whole = segment.read_bytes()
+    path.write_bytes(whole[:100] + bytes(100) + whole[200:])
+    with pytest.raises(ValueError, match="expected a segment of verdicts in Parquet"):
+        judges_of(path)

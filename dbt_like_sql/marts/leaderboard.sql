@@ -32,7 +32,9 @@ columns:
   rank_high: Worst rank within the 95 % interval.
   tied_with: Models of this judge whose difference to this one is within chance after adjusting for all pairs.
   same_items: True when the model was asked everything that any model of this judge was asked; where false, use rank.
-  length_controlled_score: mean_score if every answer had the usual length for its instruction, see marts.length_effect; NULL where the correction leads out of [0, 1], so that it cannot be one of scores.
+  length_controlled_score: >
+    mean_score if every answer had the usual length for its instruction, see marts.length_effect; NULL where the
+    correction leads out of [0, 1], so that it cannot be one of scores.
   n_answers: Answers judged.
   gated_share: >
     Share of the answers whose gate tripped. Each usable score of such an answer is 0 in mean_score, whatever the judge

@@ -258,7 +258,11 @@ class _Sending:
         for segment in self.ledger.segments():
             if segment.name not in self._sent:
                 name = f"{prefix_of(self.claim.order_id)}/segments/{self.claim.share}/{segment.name}"
-                self.location.create(name, segment.read_bytes())
+                if not self.location.create(name, segment.read_bytes()):
+                    raise LocationError(
+                        f"expected no other object of the name {name} at {self.location.url}: delete it there; what "
+                        "this worker has judged is kept in its home"
+                    )
                 self._sent |= {segment.name}
 
     def finish(self) -> bool:

@@ -112,6 +112,8 @@ def _read(location: Location, order_id: str, content: dict[str, Any]) -> Order:
             f"expected a work order with the id {order_id!r} of letters, digits and dashes, got "
             f"{content.get('order_id')!r} at {location.url}: delete it there, if it is none of yours"
         )
+    if not isinstance(orjson.loads(content["identity"]), dict):
+        raise TypeError(f"identity is {content['identity']!r:.100}")
     content["shares"] = tuple(content["shares"])
     content["golden_judged"] = tuple(content["golden_judged"])
     content["golden"] = tuple(FixedRequest(**{**each, "levels": tuple(each["levels"])}) for each in content["golden"])

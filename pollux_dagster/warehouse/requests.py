@@ -25,7 +25,7 @@ GROUP BY verdict_key HAVING count(*) >= {SETTLED_RUNS}
 
 # DuckDB's smallest row group: a reader holds one group of answers, whatever the size of the work order.
 _ROW_GROUP_ROWS = 2048
-_SHARE_REQUESTS = 100_000  # that one query of the work order brings together, in about 30 MB
+_SHARE_REQUESTS = 100_000  # that one query of the work order brings together, in memory
 
 LARGE_REQUESTS = 5_000
 """Pending requests above which a run says beforehand what they will cost."""

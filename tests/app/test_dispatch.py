@@ -233,6 +233,13 @@ def test_a_killed_worker_sends_what_is_left_when_it_starts_again(elsewhere: Else
     (folder / "claim.json").write_text(
         f'{{"order_id": "{order.order_id}", "share": "00000", "number": 1, "worker": "w1"}}'
     )
+    (segment,) = Ledger(folder / "ledger").segments()
+    name = f"orders/{order.order_id}/segments/00000/{segment.name}"
+    elsewhere.location.replace(name, b"another")
+    with pytest.raises(LocationError, match=f"expected no other object of the name {name}"):
+        elsewhere.worker("w1")
+    assert segment.exists()  # what was judged is not taken for sent
+    elsewhere.location.delete(name)
     said = elsewhere.worker("w1")
     home.join()
     assert said[0] == f"sent: what an earlier worker has judged of {order.order_id}"

@@ -58,6 +58,12 @@ def test_an_order_that_is_none_is_refused_with_its_place(location: Location, wri
         find(location, "o1")
 
 
+def test_an_order_whose_judge_cannot_be_told_is_refused(location: Location, tmp_path: Path) -> None:
+    place(location, replace(ORDER, identity="[]", shares=(1,)), write_work(tmp_path / "work.parquet", answers_of(1)))
+    with pytest.raises(OrderError, match="identity is"):
+        find(location, "o1")
+
+
 def test_a_name_that_is_no_claim_is_none() -> None:
     board = Board({"claims/00000/000002": "", "claims/00000/zzz": "", "claims/00000/99": "", "claims/00000/9/9": ""})
     assert board.last_claim("00000") == 2

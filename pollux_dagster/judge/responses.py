@@ -47,9 +47,9 @@ _NO_CREDIT = re.compile(
 _NO_QUOTA = re.compile(r"exceeded your current quota", re.I)
 _NO_KEY = re.compile(r"api[ _]key (?:is )?(?:not valid|invalid)|invalid[ _]api[ _]key|api_key_invalid", re.I)
 _NO_MODEL = re.compile(r"model|deployment|endpoint", re.I)
-# OpenAI's reasoning models refuse a limit that their reasoning has used up: they did write.
 # In an error of status 200, which has nothing else to tell by.
 _BUSY = re.compile(r"rate[_ ]?limit|too many requests|overloaded|resource_exhausted|server_busy|is busy", re.I)
+# OpenAI's reasoning models refuse a limit that their reasoning has used up: they did write.
 _RAN_OUT = re.compile(r"model output limit was reached", re.I)
 _PART_OF_A_MINUTE_S = 20.0  # of a limit per minute without a time to wait
 _A_MINUTE = re.compile(r"per[ -]minute|/min\b|a minute|\b[RT]PM\b|в минуту", re.I)

@@ -145,7 +145,7 @@ class _Collecting:
     ) -> None:
         self._location, self._order_id, self._judge_id, self._has_golden = location, order_id, judge_id, has_golden
         self._book, self._log = book, log
-        self._seen: set[str] = set()
+        self._seen: set[tuple[str, str]] = set()
         self._statuses: Counter[str] = Counter()
         self._servers: Counter[str] = Counter()
         self._tokens: Counter[str] = Counter()
@@ -159,10 +159,12 @@ class _Collecting:
         board = Board.look(self._location, self._order_id)
         # Looked at again, because one listing is no snapshot: a share that is done in the first has all its segments
         # in the second.
-        for name in Board.look(self._location, self._order_id).names("segments"):
-            if name not in self._seen:
+        now = Board.look(self._location, self._order_id)
+        for name in now.names("segments"):
+            written = (name, now.marks[f"segments/{name}"])  # another object of the name is looked at, too
+            if written not in self._seen:
                 self._take(name)
-                self._seen.add(name)
+                self._seen.add(written)
         return board
 
     def _take(self, name: str) -> None:

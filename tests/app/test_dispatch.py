@@ -236,6 +236,8 @@ def test_a_killed_worker_sends_what_is_left_when_it_starts_again(elsewhere: Else
     (segment,) = Ledger(folder / "ledger").segments()
     name = f"orders/{order.order_id}/segments/00000/{segment.name}"
     elsewhere.location.replace(name, b"another")
+    while not any("quarantine" in line for line in elsewhere.said):
+        time.sleep(0.01)
     with pytest.raises(LocationError, match=f"expected no other object of the name {name}"):
         elsewhere.worker("w1")
     assert segment.exists()  # what was judged is not taken for sent

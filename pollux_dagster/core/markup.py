@@ -39,12 +39,19 @@ _BRACKETED = (
 )
 _GLMS = r"/\x20*nothink"  # leaves the reasoning out
 _KIMIS = r"◁\x20*/?think▷|‹\x20*/?(?:think|thinking|thought|reasoning)›"
-MARKUP = (
+FIRST_MARKUP = (
     rf"<(?:{'|'.join(_ANGLED)})\x20*>"
     rf"|\[\x20*(?:(?:{'|'.join(_BRACKETED)})\]|e~\[)"
     r"|\]\x20*(?:~!?b[\]\[]|![pd]~\[|<\][a-z][a-z\x20]{0,31}\[>\[)"  # MiniMax, as `[e~[` above
     rf"|{_KIMIS}|{_GLMS}"
 )
+"""The tokens that homes have had keys of from the first; a change of it asks about every text with any of them again."""
+LATER_MARKUP = (
+    r"</?longcat_\w{1,24}\x20*>"  # LongCat
+    r"|<(?:mask:\d{1,4}|eo[adm]|_(?:start|user|bot|system|end))\x20*>"  # ERNIE 4.5; GLM-130B, InternLM; TeleChat
+)
+"""Tokens that were added later; a change of it asks about the texts with one of these again, and about no other."""
+MARKUP = f"{FIRST_MARKUP}|{LATER_MARKUP}"
 """Matches a token; a pattern for Python (with re.ASCII) and for RE2."""
 
 TOKEN = re.compile(MARKUP, re.ASCII)

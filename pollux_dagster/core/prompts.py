@@ -10,7 +10,7 @@ import hashlib
 import re
 from dataclasses import dataclass
 
-from pollux_dagster.core.markup import MARKUP, TOKEN
+from pollux_dagster.core.markup import FIRST_MARKUP, LATER_MARKUP, MARKUP, TOKEN
 
 PLACEHOLDERS = ("instruction", "reference_answer", "answer", "criteria_name", "criteria_rubrics")
 _PLACEHOLDER = re.compile(r"\{(" + "|".join(PLACEHOLDERS) + r")\}")
@@ -18,16 +18,20 @@ _PLACEHOLDER = re.compile(r"\{(" + "|".join(PLACEHOLDERS) + r")\}")
 # What the space is put after: a token in angle brackets up to its last `>`, of any other token the first character.
 _BEFORE_THE_SPACE = r"<[^<>]*[^<>\x20](?=\x20*>)|<<[^<>]*>(?=\x20*>)|[^<]"
 _SPACELESS = re.compile(rf"(?=(?:{MARKUP}))(?:{_BEFORE_THE_SPACE})", re.ASCII)
+_LATER_TOKEN = re.compile(LATER_MARKUP, re.ASCII)
 _SPACED = re.compile(rf"(?=(?:{MARKUP}))({_BEFORE_THE_SPACE})\x20", re.ASCII)
 
-AS_TEXT_RULE = hashlib.sha256(_SPACELESS.pattern.encode()).hexdigest()[:8]
-"""Changes with what `as_text` does."""
+AS_TEXT_RULE = hashlib.sha256(rf"(?=(?:{FIRST_MARKUP}))(?:{_BEFORE_THE_SPACE})".encode()).hexdigest()[:8]
+"""Changes with what `as_text` does to a text without any of the tokens that were added later."""
+LATER_RULE = f"{AS_TEXT_RULE}+{hashlib.sha256(LATER_MARKUP.encode()).hexdigest()[:8]}"
+"""Changes with what `as_text` does to a text with one of them."""
 
 
 def prompt_hash(text: str) -> str:
     """sha256 (hex) of a text as a prompt shows it: the hash that ingest, in SQL, puts beside each text of raw.*."""
-    shown = f"as text {AS_TEXT_RULE}: {text}" if TOKEN.search(text) else text
-    return hashlib.sha256(shown.encode()).hexdigest()
+    if TOKEN.search(text):
+        text = f"as text {LATER_RULE if _LATER_TOKEN.search(text) else AS_TEXT_RULE}: {text}"
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from pollux_dagster.core.markup import MARKUP
 from pollux_dagster.core.profile_files import packaged_profile
 from pollux_dagster.core.prompts import (
     AS_TEXT_RULE,
+    LATER_RULE,
     PromptTemplate,
     as_text,
     as_written,
@@ -106,6 +107,7 @@ TOKENS = (
     *("<think>", "</think>", "<reasoning>", "</thought>", "<mm:think>", "<seed:think>", "◁think▷", "◁/think▷"),
     *("‹think›", "[|endofturn|]", "<extra_id_1>", "<reserved_106>", "/nothink", "<jupyter_start>", "<commit_msg>"),
     *("<issue_closed>", "<reponame>", "<gh_stars>", "<empty_output>", "[STREAMING_PAD]", "[NEXT_AUDIO_TEXT]"),
+    *("<longcat_user>", "</longcat_s>", "<mask:1>", "<eod>", "<eoa>", "<_user>", "<_end>"),
 )
 
 
@@ -168,8 +170,10 @@ def test_what_was_written_can_be_restored_and_no_markup_is_left(parts: list[str]
 
 
 def test_the_rule_is_the_one_that_homes_have_keys_of() -> None:
-    """A change of it asks about every text with markup again: say so in the changelog."""
-    assert AS_TEXT_RULE == "e6740b89"
+    """A change of the first asks about every text with markup again, of the second about texts with later tokens: say so
+    in the changelog.
+    """
+    assert (AS_TEXT_RULE, LATER_RULE) == ("e6740b89", "e6740b89+9e439c11")
 
 
 @settings(deadline=None)

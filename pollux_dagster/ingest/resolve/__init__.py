@@ -12,16 +12,18 @@ from pathlib import Path
 
 import duckdb
 
-from pollux_dagster.core.markup import MARKUP
-from pollux_dagster.core.prompts import AS_TEXT_RULE
+from pollux_dagster.core.markup import LATER_MARKUP, MARKUP
+from pollux_dagster.core.prompts import AS_TEXT_RULE, LATER_RULE
 from pollux_dagster.core.transactions import transaction
 
 _STEPS = tuple(path.read_text("utf-8") for path in sorted(Path(__file__).parent.glob("*.sql")))
 # Verdicts are keyed by what the judge is shown: a text with markup is shown in another way (`prompts.as_text`) under
 # another rule, or under none as in early versions, so a verdict from then is not one on it.
 _PROMPT_HASH = f"""
-CREATE OR REPLACE TEMP MACRO prompt_hash(x) AS
-    sha256(CASE WHEN regexp_matches(x, '{MARKUP.replace("'", "''")}') THEN 'as text {AS_TEXT_RULE}: ' || x ELSE x END)
+CREATE OR REPLACE TEMP MACRO prompt_hash(x) AS sha256(
+    CASE WHEN regexp_matches(x, '{MARKUP.replace("'", "''")}') THEN 'as text ' || CASE
+        WHEN regexp_matches(x, '{LATER_MARKUP}') THEN '{LATER_RULE}' ELSE '{AS_TEXT_RULE}' END || ': ' || x ELSE x END
+)
 """
 _RULES = hashlib.sha256("\0".join((*_STEPS, _PROMPT_HASH)).encode()).hexdigest()
 

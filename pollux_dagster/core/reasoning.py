@@ -7,6 +7,7 @@ only where the answer opens with it: an answer may well write about `<think>` fu
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import NamedTuple
 
 
@@ -18,27 +19,57 @@ class Split(NamedTuple):
     is_unclosed: bool
 
 
+# Markers in angle brackets are compared without case: models that learned them from examples vary it.
 _PAIRS = {
     "<think>": "</think>",  # Qwen3, DeepSeek-R1, GLM, MiniMax, Kimi K2, Nemotron, Step, Hunyuan, Ernie, OLMo
     "<thinking>": "</thinking>",
     "<thought>": "</thought>",  # EXAONE
+    "<thoughts>": "</thoughts>",
     "<reasoning>": "</reasoning>",  # the form that recipes of reinforcement learning with rewards teach
     "[THINK]": "[/THINK]",  # Magistral
     "<seed:think>": "</seed:think>",  # Seed-OSS
+    "<longcat_think>": "</longcat_think>",  # LongCat
     "<|START_THINKING|>": "<|END_THINKING|>",  # Command A Reasoning
+    "<|begin_of_thought|>": "<|end_of_thought|>",  # Sky-T1, Bespoke-Stratos, OpenThinker
     "<|channel>thought": "<channel|>",  # Gemma 4
     "<|plamo:begin_think:plamo|>": "<|plamo:end_think:plamo|>",
     "◁think▷": "◁/think▷",  # Kimi-VL
 }
+_CLOSING = {opening.lower(): closing for opening, closing in _PAIRS.items()}
+# Openings that an answer may have too: they are reasoning only where its end follows.
+_WORDED = re.compile(
+    "|".join(
+        (
+            r"<details type=\"reasoning\"[^>]*>(.*?)</details>(.*)",  # Open WebUI's exports
+            r"Thinking\.\.\.\n(.*?)\.\.\.done thinking\.(.*)",  # what `ollama run` prints
+            r"Here(?: i|')s my thought process:(.*?)Here(?: i|')s my response:(.*)",  # Granite 3.2
+            r"Here are my reasoning steps:(.*?)\[BEGIN FINAL RESPONSE\](.*?)(?:\[END FINAL RESPONSE\].*)?",  # Apriel
+        )
+    ),
+    re.DOTALL,
+)
+
+
+def _any_of(markers: Iterable[str]) -> str:
+    """A pattern for any of these markers, for Python and for RE2."""
+    return "|".join(f"(?i:{re.escape(m)})" if m.startswith("<") else re.escape(m) for m in markers)
+
+
+_CLOSER = f"(?:{_any_of(_PAIRS.values())})"
+_CLOSERS = tuple(closing.lower() for closing in _PAIRS.values())
 # Templates of DeepSeek-R1 and Qwen3-Thinking put the opening marker into the prompt: a reply has the closing one only.
 # It has a line of its own, or, as with DeepSeek-V3.1 and GLM, ends a sentence, or is glued to the last word, quotes
 # excepted, before a new line or a capital: who only writes about the marker puts spaces or quotes around it.
 _CLOSED_ONLY = re.compile(
-    r"(?:\A|\n)[ \t]*(?:</think>|\[/THINK\])[ \t]*(?=\n|\Z)"
-    r"|(?<=[.!?…])[ \t]*</think>(?=[ \t]*(?:\n|[A-ZА-ЯЁ*#\d]|\Z))"
-    r"|(?<=[^\s:`\"'«“„(<>|])(?:</think>|\[/THINK\])(?=[ \t]*\n|[A-ZА-ЯЁ*#\d])"
+    rf"(?:\A|\n)[ \t]*{_CLOSER}[ \t]*(?=\n|\Z)"
+    rf"|(?<=[.!?…])(?:[ \t]*{_CLOSER}(?=[ \t]*(?:\n|[A-ZА-ЯЁ*#\d]|\Z))|{_CLOSER}(?=\w))"
+    rf"|(?<=[^\s:`\"'«“„(<>|]){_CLOSER}(?=[ \t]*\n|[A-ZА-ЯЁ*#\d]|<[|ar])"
 )
-_OPENING = re.compile("|".join(re.escape(opening) for opening in sorted(_PAIRS, key=len, reverse=True)))
+_OPENING = re.compile(_any_of(sorted(_PAIRS, key=len, reverse=True)))
+MARKERS = f'{_any_of((*_PAIRS, *_PAIRS.values(), "<reflection>", "</reflection>"))}|<details type="reasoning"'
+"""Matches what opens or closes reasoning; a pattern for Python and for RE2. An answer that still has one may hold
+reasoning that was not told from it.
+"""
 # gpt-oss: `<|channel|>analysis<|message|>…<|end|><|start|>assistant<|channel|>final<|message|>…<|return|>`.
 _HARMONY = re.compile(r"(?:<\|start\|>\s*assistant\s*)?<\|channel\|>\s*(?:analysis|commentary|final)\b")
 _HARMONY_FINAL = re.compile(r"<\|channel\|>\s*final\b[^<]*(?:<\|constrain\|>[^<]*)?<\|message\|>")
@@ -47,8 +78,9 @@ _HARMONY_END = re.compile(r"<\|(?:return|end|call)\|>")
 _BARE_HARMONY = re.compile(r"analysis(?P<reasoning>(?=\S).*?)assistantfinal(?P<answer>.*)", re.DOTALL)
 # What the same models put around the answer after their reasoning.
 _WRAPPED = re.compile(
-    r"\A(?:<answer>(.*)</answer>|<response>(.*)</response>|<\|START_RESPONSE\|>(.*?)(?:<\|END_RESPONSE\|>)?)\s*\Z",
-    re.DOTALL,
+    r"\A(?:<answer>(.*)</answer>|<response>(.*)</response>|<\|START_RESPONSE\|>(.*?)(?:<\|END_RESPONSE\|>)?"
+    r"|<\|begin_of_solution\|>(.*?)(?:<\|end_of_solution\|>)?)\s*\Z",
+    re.DOTALL | re.IGNORECASE,
 )
 
 
@@ -65,6 +97,9 @@ def split_reasoning(text: str) -> Split:
             return _harmony(start)
     elif start.startswith("analysis") and (bare := _BARE_HARMONY.fullmatch(start)):
         return Split(bare["answer"].strip(), bare["reasoning"].strip(), is_unclosed=False)
+    if start[:1] in ("<", "T", "H") and (worded := _WORDED.fullmatch(start)):
+        reasoning, answer = (part for part in worded.groups() if part is not None)
+        return Split(_unwrapped(answer), reasoning.strip(), is_unclosed=False)
     if closed := _closed_only(text):
         return Split(_unwrapped(text[closed.end() :]), text[: closed.start()].strip(), is_unclosed=False)
     return Split(text, None, is_unclosed=False)
@@ -72,7 +107,10 @@ def split_reasoning(text: str) -> Split:
 
 def _closed_only(text: str) -> re.Match[str] | None:
     """The closing marker of reasoning whose opening is not in the text."""
-    if "</think>" not in text and "[/THINK]" not in text:
+    if not any(begins in text for begins in ("</", "<|", "[/THINK]", "◁", "l|>")):
+        return None
+    lowered = text.lower()  # the search itself takes far longer
+    if not any(closing in lowered for closing in _CLOSERS):
         return None
     closed = _CLOSED_ONLY.search(text)
     if closed is None:
@@ -85,13 +123,13 @@ def _pairs(text: str, opened: re.Match[str] | None) -> Split:
     """One or several blocks of reasoning at the start of `text`; the last may be closed more than once."""
     thoughts: list[str] = []
     while opened:
-        begun, closer = opened.end(), _PAIRS[opened[0]]
+        begun, closer = opened.end(), _CLOSING[opened[0].lower()]
         end = _end_of_block(text, begun, opened[0], closer)
         if end < 0:
             return Split("", "\n\n".join([*thoughts, text[begun:].strip()]), is_unclosed=True)
         thoughts.append(text[begun:end].strip())
         text = text[end + len(closer) :].lstrip()
-        while text.startswith(closer):
+        while text[: len(closer)].lower() == closer.lower():
             text = text[len(closer) :].lstrip()
         opened = _OPENING.match(text)
     if closed := _closed_only(text):
@@ -107,11 +145,13 @@ def _end_of_block(text: str, begun: int, opening: str, closing: str) -> int:
     twice because the prompt had it too, and the first closing counts, as for vLLM's parsers.
     """
     first = text.find(closing, begun)
+    if first < 0 and (other := re.compile(_any_of((closing,))).search(text, begun)):
+        first = other.start()
     if first < 0 or text.find(opening, begun, first) < 0:
         return first
     depth = 1
-    for marker in re.finditer(f"(?<!`)(?:{re.escape(opening)}|{re.escape(closing)})", text[begun:]):
-        depth += 1 if marker[0] == opening else -1
+    for marker in re.finditer(f"(?<!`)(?:{_any_of((opening, closing))})", text[begun:]):
+        depth += 1 if marker[0].lower() == opening.lower() else -1
         if depth == 0:
             return begun + marker.start()
     return first

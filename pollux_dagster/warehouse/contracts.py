@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pollux_dagster.core.reasoning import MARKERS
 from pollux_dagster.core.verdicts import VerdictStatus
 from pollux_dagster.warehouse.schema import VIEWS
 
@@ -254,6 +255,23 @@ _ANSWERS: tuple[Contract, ...] = (
         "WHERE with_reasoning > 0 OR reasoning_unclosed > 0 ORDER BY reasoning_unclosed DESC, model_id",
         (("expect_column_values_to_be_between", {"column": "reasoning_unclosed", "max_value": 0}),),
         blocking=False,
+    ),
+    Contract(
+        "raw.model_outputs",
+        "reasoning_is_told_from_answers",
+        "No answer holds a marker of reasoning outside quoted code. These do, and are judged whole: if it is reasoning, "
+        "begin the text with it, or write it to a field `reasoning`; if it is not, nothing need be done.",
+        f"""
+        SELECT model_id, count(*) AS answers, min(file_path || ':' || row_number) AS first_at FROM raw.model_outputs
+        WHERE (injection_suspected OR contains(answer, 'type="reasoning"'))
+            AND regexp_matches(regexp_replace(answer, '`[^`]*`', '', 'g'), '{MARKERS}')
+            -- Where all of the text is judged, what was told from it is in it; a landing.toml's "keep" leaves ''.
+            AND (reasoning IS NULL OR (reasoning <> '' AND NOT contains(answer, reasoning)))
+        GROUP BY model_id ORDER BY answers DESC, model_id
+        """,
+        NO_ROWS,
+        blocking=False,
+        finding="{model_id}: {answers} answers look like unsplit reasoning, the first at {first_at}",
     ),
     Contract(
         "raw.model_outputs",

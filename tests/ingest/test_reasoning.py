@@ -9,6 +9,8 @@ import pytest
 
 from pollux_dagster.core.reasoning import Split, split_reasoning
 from pollux_dagster.ingest.sync import sync
+from pollux_dagster.warehouse.audit import audit
+from pollux_dagster.warehouse.contracts import contracts
 from tests.ingest.conftest import ask
 from tests.ingest.landing_world import World, answer
 
@@ -27,6 +29,16 @@ CLOSED = [
     "Посчитаю.</think>\n\nШесть.",
     "<reasoning>\nПосчитаю.\n</reasoning>\n<answer>\nШесть.\n</answer>",
     "analysisПосчитаю.assistantfinalШесть.",  # harmony without its special tokens
+    "<THINK>Посчитаю.</Think>\nШесть.",
+    "Посчитаю.\n</thinking>\n\nШесть.",
+    "Посчитаю. </REASONING>\nШесть.",
+    "Посчитаю.◁/think▷Шесть.",
+    "<|begin_of_thought|>\nПосчитаю.\n<|end_of_thought|>\n<|begin_of_solution|>\nШесть.\n<|end_of_solution|>",
+    "Посчитаю.<|END_THINKING|><|START_RESPONSE|>Шесть.",
+    '<details type="reasoning" done="true">\nПосчитаю.\n</details>\nШесть.',
+    "Thinking...\nПосчитаю.\n...done thinking.\n\nШесть.",
+    "Here is my thought process:\nПосчитаю.\nHere is my response: Шесть.",
+    "Here are my reasoning steps:\nПосчитаю.\n[BEGIN FINAL RESPONSE]\nШесть.\n[END FINAL RESPONSE]",
 ]
 
 
@@ -76,6 +88,9 @@ def test_reasoning_without_an_end_leaves_no_answer(text: str) -> None:
         "Ответ. `</think>` закрывает рассуждение.",
         'text.split("</think>")\nвот так',
         "Пара: «</think>»\nвот так",
+        "Here is my thought process: сначала посчитаю.",
+        "Thinking... подождите",
+        "<details><summary>Шесть</summary></details>",
         "<answer>Шесть.</answer>",
     ],
 )
@@ -119,6 +134,19 @@ def test_reasoning_is_kept_beside_the_answer_and_counted(asked: World) -> None:
         ("Нет.", None, False),
     ]
     assert asked.rows("SELECT with_reasoning, reasoning_unclosed FROM raw.answer_counts") == [(2, 1)]
+
+
+def test_answers_that_look_like_unsplit_reasoning_are_counted_for_each_model(asked: World) -> None:
+    texts = ["Считаю </think> Шесть.", "<think>раз</think>Два. <think>три", "Тег `</think>` закрывает."]
+    asked.write("m.jsonl", *(answer(number, text) for number, text in enumerate(texts, start=1)))
+    (contract,) = [found for found in contracts(0.9) if found.name == "reasoning_is_told_from_answers"]
+
+    def named(*, whole: bool) -> list[tuple[object, ...]]:
+        sync(asked.con, asked.landing, run_id="r", taxonomy=None, judge_reasoning=whole)
+        result = audit(asked.con, contract).result
+        return [(row["model_id"], row["answers"], row["first_at"]) for row in result.sample]
+
+    assert [named(whole=False), named(whole=True)] == [[("m", 2, "m.jsonl:1")], [("m", 1, "m.jsonl:1")]]
 
 
 def test_all_of_it_is_judged_on_request_and_not_any_longer_when_it_is_taken_back(asked: World) -> None:

@@ -47,12 +47,13 @@ _ENCODINGS = {"cp1251": "Windows-1251", "utf-16-le": "UTF-16", "utf-16-be": "UTF
 @dataclass(frozen=True, slots=True)
 class Container:
     """A file opened for reading: its rows, the whole document where the file is one JSON value (or what a broken one
-    says before its rows), and what its owner should know.
+    says before its rows), what its owner should know, and whether the rows are cells of text, which know no null.
     """
 
     rows: Iterator[RawRow]
     document: Any = None
     notes: tuple[Note, ...] = ()
+    is_table: bool = False
 
 
 def open_container(file: LandingFile, handle: BinaryIO, *, is_expected: bool = False) -> Container:
@@ -112,7 +113,7 @@ def _opened(file: LandingFile, handle: BinaryIO, head: bytes, is_expected: bool)
             return Container(*read_eval_log(handle))
         if refusal := refuse_workbook(handle):
             raise refusal
-        return _probed(handle, Kind.WORKBOOK) or Container(read_workbook(handle))
+        return _probed(handle, Kind.WORKBOOK) or Container(read_workbook(handle), is_table=True)
     encoding = text_encoding(handle)
     if isinstance(encoding, RowRejected):
         raise encoding if is_expected or _looks_landed(handle) else _unknown(encoding.detail)
@@ -182,7 +183,7 @@ def _refused(reason: Reason, detail: str) -> Container:
 def _text(file: LandingFile, handle: BinaryIO, start: int, is_expected: bool) -> Container:
     # CSV is tried before JSON, because a line of an answer in a table may be a JSON object by itself.
     if table := find_table(handle, start, is_expected=is_expected):
-        return Container(read_csv(handle, table))
+        return Container(read_csv(handle, table), is_table=True)
     handle.seek(start)
     rows = _lines(handle)
     first = first_rows(rows)

@@ -8,10 +8,11 @@ from __future__ import annotations
 import csv
 import hashlib
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import BinaryIO, NamedTuple
+from functools import partial
+from typing import Any, BinaryIO, NamedTuple
 
 import duckdb
 import pyarrow as pa
@@ -22,6 +23,7 @@ from pollux_dagster.ingest.containers import Container, first_rows, open_contain
 from pollux_dagster.ingest.detect import document_format, nearest_formats, rows_format
 from pollux_dagster.ingest.formats import FORMATS, side_files
 from pollux_dagster.ingest.formats.context import NO_SCORES, FileContext, context_of
+from pollux_dagster.ingest.formats.failures import with_every_answer
 from pollux_dagster.ingest.formats.format import UNKNOWN, Format, Holds, RowReader
 from pollux_dagster.ingest.landing_records import TABLES, ModelOutput, Note, Record, Rejection, text_size, to_arrow
 from pollux_dagster.ingest.landing_toml import AS_FOUND, Reading, rows_as_said
@@ -31,7 +33,7 @@ from pollux_dagster.ingest.scan import LandingFile
 LANDING_TOML = Format("landing_toml", Holds.UNKNOWN)
 """What a landing.toml itself is recorded as: a file of no rows."""
 
-READER_VERSION = 8
+READER_VERSION = 9
 """Raise it when readers interpret the same bytes differently: every file is then read again."""
 
 UNREADABLE = "unreadable"
@@ -212,17 +214,22 @@ def _read_container(file: LandingFile, container: Container, reading: Reading) -
         people=format_.people(known) if format_.people is not None else NO_SCORES,
     )
     model = format_.model(context) if format_.model is not None else None
-    return Opened(format_, _read_rows(rows, format_.read, context, reading), model)
+    reader = partial(_records, reader=format_.read, context=context, from_table=container.is_table)
+    return Opened(format_, _read_rows(rows, reader, reading), model)
+
+
+def _records(fields: dict[str, Any], *, reader: RowReader, context: FileContext, from_table: bool) -> list[Record]:
+    return with_every_answer(reader(fields, context), from_table=from_table)
 
 
 def _read_rows(
-    rows: Iterable[RawRow], reader: RowReader, context: FileContext, reading: Reading
+    rows: Iterable[RawRow], read: Callable[[dict[str, Any]], list[Record]], reading: Reading
 ) -> Iterator[tuple[int, list[Record]]]:
     for row in rows:
         try:
             if isinstance(row.fields, RowRejected):
                 raise row.fields
-            records = reader(row.fields, context)
+            records = read(row.fields)
             yield row.number, [*map(_with_reasoning, records)] if reading.keeps_reasoning else records
         except RowRejected as rejected:
             detail = reading.explain(rejected.detail)

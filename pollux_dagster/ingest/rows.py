@@ -224,9 +224,9 @@ def optional_text(fields: Mapping[str, Any], field: str) -> str | None:
 
 
 def answer(fields: Mapping[str, Any], field: str = "answer") -> str | None:
-    """An answer: text, blank or null. Raises RowRejected when the field is absent."""
+    """An answer: text, blank or null, which the loader refuses. Raises RowRejected when the field is absent."""
     if field not in fields:
-        raise RowRejected(Reason.MISSING_FIELD, f"expected {field} (it may be null), found no such field")
+        raise RowRejected(Reason.MISSING_FIELD, f"expected {field} as text, found no such field")
     return optional_text(fields, field)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from pollux_dagster.ingest.formats.failures import answered, doubts_about, marker_in
@@ -41,13 +43,51 @@ def test_a_text_that_only_mentions_a_marker_is_an_answer(text: str) -> None:
 
 @pytest.mark.parametrize("tool", ["AlpacaEval", "OpenCompass", "LightEval"])
 def test_an_empty_text_of_a_tool_that_writes_it_for_failures_too_is_an_answer_with_a_note(tool: str) -> None:
-    with pytest.raises(RowRejected, match=f"failed_response: .*{tool}"):
-        answered(None, by=tool)
     for text in ("", " "):
         assert answered(text, by=tool) == text
         (note,) = doubts_about(text, by=tool)
         assert note.kind == "empty_answer" and tool in note.detail
     assert doubts_about("Да.", by=tool) == []
+
+
+NULLS = {
+    "own.jsonl": {"prompt_id": 1, "answer": None},
+    "own.parquet": {"prompt_id": 1, "answer": None},
+    "wide.jsonl": {"instruction": "Вопрос 1", "answer": None, "model_id": "m"},
+    "chat.jsonl": {"messages": [{"role": "user", "content": "Да?"}, {"role": "assistant", "content": None}]},
+    "pair.jsonl": {"prompt": "Да?", "response": None, "model": "m"},
+    "samples.jsonl": {"prompt": "Да?", "responses": ["Да.", None], "model": "m"},
+    "alpaca.jsonl": {"instruction": "Да?", "output": None, "generator": "m"},
+    "fastchat.jsonl": {"question_id": 1, "model_id": "m", "choices": [{"turns": ["Да.", None]}]},
+}
+
+
+def test_null_is_no_answer_in_any_format(files: Files) -> None:
+    for path, row in NULLS.items():
+        if path.endswith(".parquet"):
+            pq.write_table(pa.Table.from_pylist([row, {**row, "answer": "Да."}]), files.landing / path)
+        else:
+            files.write(path, row)
+    files.read()
+    assert files.rejected() == [(path, 1, "failed_response") for path in sorted(NULLS)]
+
+
+def test_null_that_ended_by_itself_or_follows_reasoning_is_an_empty_answer(files: Files) -> None:
+    files.write("a.jsonl", answer(1, None, reasoning="Считаю"), answer(2, ""))
+    files.write("b.jsonl", {"prompt": "Да?", "response": None, "finish_reason": "stop"})
+    files.write("batch.jsonl", _batch(_completion({"content": None})))
+    files.read()
+    found = [(output.answer, output.reasoning_unclosed) for _, _, output in files.of_kind(ModelOutput)]
+    assert (found, files.rejected()) == ([("", True), ("", False), ("", False), ("", False)], [])
+
+
+def test_an_empty_cell_is_judged_as_an_empty_answer_with_one_note_for_the_file(asked: World) -> None:
+    asked.write_bytes("m.csv", 'prompt_id,answer\n1,\n2,""\n3,Да\n'.encode())
+    asked.sync()
+    assert [output[3] for output in asked.outputs()] == ["", "", "Да"]
+    assert asked.rejected() == []
+    ((path, row, kind, detail),) = asked.rows("FROM raw.notes")
+    assert (path, row, kind) == ("m.csv", 1, "empty_answer") and detail.endswith("(and 1 more rows)")
 
 
 def test_an_empty_output_of_alpaca_eval_is_judged_and_noted(files: Files) -> None:
@@ -264,7 +304,7 @@ def test_a_text_that_programs_write_for_no_answer_is_judged_and_noted(doubted: W
     ],
 )
 def test_an_empty_answer_beside_an_error_is_none_and_any_other_is_one(files: Files, row: dict[str, Any]) -> None:
-    fine = {name: (None if name in ("error", "status") else value) for name, value in row.items()}
+    fine = {name: None if name in ("error", "status") else value or "" for name, value in row.items()}
     files.write("m.jsonl", row, fine)
     files.read()
     assert files.rejected() == [("m.jsonl", 1, "failed_response")] and len(files.outputs()) == 1

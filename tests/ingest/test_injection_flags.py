@@ -12,7 +12,7 @@ FLAGS = "SELECT model_id, prompt_id, injection_suspected, injection_reasons FROM
 
 
 def test_a_suspected_answer_is_accepted_as_it_is_and_flagged_with_its_reasons(asked: World) -> None:
-    asked.write("m.jsonl", answer(1, ATTACK), answer(2, "Париж."), answer(3, None))
+    asked.write("m.jsonl", answer(1, ATTACK), answer(2, "Париж."), answer(3, ""))
     asked.sync()
     assert asked.rejected() == []
     assert [text for *_, text in asked.outputs()] == [ATTACK, "Париж.", ""]

@@ -26,6 +26,13 @@ _TEXT_PARTS = ("text", "output_text", "input_text")
 _REASONING_PARTS = {"reasoning": "reasoning", "thinking": "thinking"}
 _REASONING_FIELDS = ("reasoning_content", "reasoning", "thinking")
 _CUT = ("length", "max_tokens", "max_output_tokens", "model_length", "MAX_TOKENS")
+_ENDED = (
+    "stop",
+    "end_turn",
+    "stop_sequence",
+    "STOP",
+    "completed",
+)  # by itself: a reply without words is an empty answer
 _CALLS = ("tool_calls", "function_call", "tool_use")
 
 
@@ -108,7 +115,7 @@ def reply_of(message: dict[str, Any], content: object, field: str, *, finish: ob
     if isinstance(refusal, str) and refusal.strip():
         return Reply(refusal, reasoning)
     refuse_wordless(finish, calls=_calls(message, content))
-    return Reply(reply.text, reasoning)
+    return Reply("" if reply.text is None and finish in _ENDED else reply.text, reasoning)
 
 
 def refuse_wordless(finish: object, *, calls: Sequence[str] = ()) -> None:

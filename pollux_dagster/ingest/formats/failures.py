@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from pollux_dagster.ingest.landing_records import Note
+from pollux_dagster.ingest.landing_records import ModelOutput, Note, Record
 from pollux_dagster.ingest.rows import Reason, RowRejected
 
 # lm-sys/FastChat, llm_judge/common.py: API_ERROR_OUTPUT, after the API failed at every attempt.
@@ -38,6 +38,12 @@ SPREADSHEET_ERRORS = frozenset(
 _ERROR_FIELDS = ("error", "error_message", "errors", "exception")
 _NO_ERRORS = frozenset({"", "none", "null", "nan", "false", "no", "0", "нет"})
 _FAILED_STATUSES = frozenset({"failed", "fail", "failure", "error", "timeout", "cancelled", "expired"})
+_EMPTY = "empty_answer"
+_NULL = 'it is null, which is written where no text came; if the model did answer with nothing, write an empty text, ""'
+_EMPTY_CELL = (
+    "the answer's cell is empty and judged as an empty answer; a table does not tell it from an answer that never came: "
+    "delete the row if the request failed"
+)
 _LONGEST_MARKER = max(map(len, (*SPREADSHEET_ERRORS, _FASTCHAT_API)))
 # Tools that record a failed request as an empty text. Local models leave answers empty too (22 of 805 of gemma-2b-it in
 # AlpacaEval's repository), and a mean without these would be too high: the text is an answer, and a note names it.
@@ -76,11 +82,28 @@ def answered(text: str | None, *, by: str | None = None) -> str | None:
     found = marker_in(text)
     if found is None and by == "FastChat" and text == _FASTCHAT_RUNTIME:
         found = "ERROR is what FastChat writes where generation raised an error"
-    if found is None and text is None and by in EMPTY_WHEN_FAILED:
-        found = f"it is null, and {EMPTY_WHEN_FAILED[by]}"
     if found is not None:
         raise failed(found)
     return text
+
+
+def with_every_answer(records: list[Record], *, from_table: bool) -> list[Record]:
+    """A row's records, in which no answer is null. Null is written where no text came, so it is no answer of the model.
+
+    Null beside reasoning is reasoning that never came to an answer, as a server with a reasoning parser returns it. In a
+    text table or a workbook an answer of no words and none at all are the same empty cell: it is judged as empty, with a
+    note. Raises RowRejected for any other null.
+    """
+    found: list[Record] = []
+    for record in records:
+        if type(record) is ModelOutput and record.answer is None:
+            if not (record.reasoning or from_table):
+                raise failed(_NULL)
+            record = record._replace(answer="", reasoning_unclosed=bool(record.reasoning))
+            if not record.reasoning and not any(type(r) is Note and r.kind == _EMPTY for r in records):
+                found.append(Note(_EMPTY, _EMPTY_CELL))
+        found.append(record)
+    return found
 
 
 def refuse_errors(fields: Mapping[str, Any]) -> None:
@@ -99,5 +122,5 @@ def doubts_about(text: str | None, *, by: str) -> list[Note]:
     """A note on an empty text of a tool that also writes it where the request failed; none on any other."""
     if text and text.strip():
         return []
-    return [Note("empty_answer", f"the answer is empty and judged as that; if the request failed, delete the row: "
+    return [Note(_EMPTY, f"the answer is empty and judged as that; if the request failed, delete the row: "
                  f"{EMPTY_WHEN_FAILED[by]}")]  # fmt: skip

@@ -12,7 +12,7 @@ from typing import Any
 from pollux_dagster.core.reasoning import split_reasoning
 from pollux_dagster.ingest import rows
 from pollux_dagster.ingest.formats.context import FileContext
-from pollux_dagster.ingest.formats.failures import answered
+from pollux_dagster.ingest.formats.failures import answered, failed
 from pollux_dagster.ingest.landing_records import Instruction, ModelOutput, Record, ReferenceAnswer
 from pollux_dagster.ingest.rows import Reason, RowRejected
 
@@ -47,6 +47,8 @@ def read_answers(fields: dict[str, Any], context: FileContext) -> list[Record]:
 
 def output_of_turns(output: ModelOutput, turns: list[str | None]) -> ModelOutput:
     """`output` with these turns as its answer; where there are several, each is split from its reasoning by itself."""
+    if len(turns) > 1 and (missing := next((n for n, turn in enumerate(turns, start=1) if turn is None), None)):
+        raise failed(f"turn {missing} of {len(turns)} is null, and later turns answer it")
     splits = [split_reasoning(turn or "") for turn in turns]
     if len(turns) == 1 or all(split.reasoning is None for split in splits):
         return output._replace(answer=transcript(turns))

@@ -56,7 +56,7 @@ def _choice_reply(choice: dict[str, Any]) -> Reply:
         text = answered(rows.optional_text(choice, "text"))
         if not (text and text.strip()):
             refuse_wordless(finish)
-        return Reply(text, None)
+        return Reply(text or "", None)
     message = choice.get("message")
     if not isinstance(message, dict):
         raise rows.reject_type("choices[].message", "an object", message)

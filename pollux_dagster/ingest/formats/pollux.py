@@ -98,7 +98,7 @@ def is_answer(fields: dict[str, Any]) -> bool:
 
 
 def read_answer(fields: dict[str, Any], context: FileContext) -> list[Record]:
-    """One answer; null and blank ones are outputs too. The model is the row's, else the document's, else the file's."""
+    """One answer; a blank one is an output too. The model is the row's, else the document's, else the file's."""
     _refuse_other_ids(fields)
     prompt_id = rows.prompt_id(fields.get("prompt_id"))
     named = "answer" if "answer" in fields else next((f for f in RESPONSE_FIELDS if f in fields), "answer")

@@ -34,9 +34,12 @@ SELECT file_path, row_number, reason, detail, raw_text FROM everything
 QUALIFY row_number() OVER (PARTITION BY file_path, row_number ORDER BY stage, reason, detail) = 1
 ORDER BY file_path, row_number;
 
+-- A note in the same words on several rows of a file is one, at the first of them.
 DELETE FROM raw.notes;
 INSERT INTO raw.notes BY NAME
-SELECT file_path, row_number, kind, detail FROM landing.notes
+SELECT file_path, min(row_number) AS row_number, kind,
+    detail || CASE WHEN count(*) > 1 THEN ' (and ' || count(*) - 1 || ' more rows)' ELSE '' END AS detail
+FROM landing.notes GROUP BY file_path, kind, detail
 UNION ALL
 SELECT file_path, row_number, kind, detail FROM resolve_notes
 UNION ALL

@@ -28,7 +28,7 @@ CREATE TABLE IF NOT EXISTS raw.instruction_criteria (
 );
 CREATE TABLE IF NOT EXISTS raw.model_outputs (
     model_id VARCHAR NOT NULL, prompt_id VARCHAR NOT NULL, sample_index INTEGER NOT NULL,
-    answer VARCHAR NOT NULL,                -- '' where the file had null; blank answers are judged unchanged
+    answer VARCHAR NOT NULL,                -- '' where a cell was empty or reasoning never ended; blank ones are judged unchanged
     answer_hash VARCHAR NOT NULL, file_path VARCHAR NOT NULL, row_number BIGINT NOT NULL,
     injection_suspected BOOLEAN DEFAULT FALSE,  -- the answer seems to address the judge; it is judged unchanged
     injection_reasons VARCHAR[] DEFAULT '[]'    -- core.injection.InjectionReason

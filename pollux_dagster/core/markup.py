@@ -45,7 +45,7 @@ FIRST_MARKUP = (
     r"|\]\x20*(?:~!?b[\]\[]|![pd]~\[|<\][a-z][a-z\x20]{0,31}\[>\[)"  # MiniMax, as `[e~[` above
     rf"|{_KIMIS}|{_GLMS}"
 )
-"""The tokens that homes have had keys of from the first; a change of it asks about every text with any of them again."""
+"""The tokens that homes have keys of from the first; a change asks about every text with any of them again."""
 LATER_MARKUP = (
     r"</?longcat_\w{1,24}\x20*>"  # LongCat
     r"|<(?:mask:\d{1,4}|eo[adm]|_(?:start|user|bot|system|end))\x20*>"  # ERNIE 4.5; GLM-130B, InternLM; TeleChat

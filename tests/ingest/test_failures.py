@@ -11,7 +11,6 @@ import pytest
 
 from pollux_dagster.ingest.formats.failures import answered, doubts_about, marker_in
 from pollux_dagster.ingest.landing_records import ModelOutput
-from pollux_dagster.ingest.rows import RowRejected
 from tests.ingest.conftest import ask
 from tests.ingest.landing_world import Files, World, answer
 

@@ -235,6 +235,15 @@ _CRITERIA: tuple[Contract, ...] = (
     ),
 )
 
+# Where all of the text is judged, what was told from it is in it; a landing.toml's "keep" leaves ''.
+_UNSPLIT = """
+    SELECT model_id, count(*) AS answers, min(file_path || ':' || row_number) AS first_at FROM raw.model_outputs
+    WHERE (injection_suspected OR contains(answer, 'type="reasoning"'))
+        AND regexp_matches(regexp_replace(answer, '`[^`]*`', '', 'g'), '{markers}')
+        AND (reasoning IS NULL OR (reasoning <> '' AND NOT contains(answer, reasoning)))
+    GROUP BY model_id ORDER BY answers DESC, model_id
+"""
+
 _ANSWERS: tuple[Contract, ...] = (
     Contract(
         "raw.notes",
@@ -259,16 +268,9 @@ _ANSWERS: tuple[Contract, ...] = (
     Contract(
         "raw.model_outputs",
         "reasoning_is_told_from_answers",
-        "No answer holds a marker of reasoning outside quoted code. These do, and are judged whole: if it is reasoning, "
-        "begin the text with it, or write it to a field `reasoning`; if it is not, nothing need be done.",
-        f"""
-        SELECT model_id, count(*) AS answers, min(file_path || ':' || row_number) AS first_at FROM raw.model_outputs
-        WHERE (injection_suspected OR contains(answer, 'type="reasoning"'))
-            AND regexp_matches(regexp_replace(answer, '`[^`]*`', '', 'g'), '{MARKERS}')
-            -- Where all of the text is judged, what was told from it is in it; a landing.toml's "keep" leaves ''.
-            AND (reasoning IS NULL OR (reasoning <> '' AND NOT contains(answer, reasoning)))
-        GROUP BY model_id ORDER BY answers DESC, model_id
-        """,
+        "No answer holds a marker of reasoning outside quoted code. These do, and are judged whole: if it is "
+        "reasoning, begin the text with it, or write it to a field `reasoning`; if not, nothing need be done.",
+        _UNSPLIT.format(markers=MARKERS),
         NO_ROWS,
         blocking=False,
         finding="{model_id}: {answers} answers look like unsplit reasoning, the first at {first_at}",

@@ -170,8 +170,8 @@ def test_what_was_written_can_be_restored_and_no_markup_is_left(parts: list[str]
 
 
 def test_the_rule_is_the_one_that_homes_have_keys_of() -> None:
-    """A change of the first asks about every text with markup again, of the second about texts with later tokens: say so
-    in the changelog.
+    """A change of the first asks about every text with markup again, of the second about those with later tokens: say
+    so in the changelog.
     """
     assert (AS_TEXT_RULE, LATER_RULE) == ("e6740b89", "e6740b89+9e439c11")
 

@@ -49,7 +49,7 @@ def test_an_empty_text_of_a_tool_that_writes_it_for_failures_too_is_an_answer_wi
     assert doubts_about("Да.", by=tool) == []
 
 
-NULLS = {
+NULLS: dict[str, dict[str, Any]] = {
     "own.jsonl": {"prompt_id": 1, "answer": None},
     "own.parquet": {"prompt_id": 1, "answer": None},
     "wide.jsonl": {"instruction": "Вопрос 1", "answer": None, "model_id": "m"},

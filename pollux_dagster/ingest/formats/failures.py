@@ -41,8 +41,8 @@ _FAILED_STATUSES = frozenset({"failed", "fail", "failure", "error", "timeout", "
 _EMPTY = "empty_answer"
 _NULL = 'it is null, which is written where no text came; if the model did answer with nothing, write an empty text, ""'
 _EMPTY_CELL = (
-    "the answer's cell is empty and judged as an empty answer; a table does not tell it from an answer that never came: "
-    "delete the row if the request failed"
+    "the answer's cell is empty and judged as an empty answer; a table does not tell it from an answer that never "
+    "came: delete the row if the request failed"
 )
 _LONGEST_MARKER = max(map(len, (*SPREADSHEET_ERRORS, _FASTCHAT_API)))
 # Tools that record a failed request as an empty text. Local models leave answers empty too (22 of 805 of gemma-2b-it in
@@ -88,11 +88,11 @@ def answered(text: str | None, *, by: str | None = None) -> str | None:
 
 
 def with_every_answer(records: list[Record], *, from_table: bool) -> list[Record]:
-    """A row's records, in which no answer is null. Null is written where no text came, so it is no answer of the model.
+    """A row's records, in which no answer is null. Null is written where no text came: it is no answer of the model.
 
-    Null beside reasoning is reasoning that never came to an answer, as a server with a reasoning parser returns it. In a
-    text table or a workbook an answer of no words and none at all are the same empty cell: it is judged as empty, with a
-    note. Raises RowRejected for any other null.
+    Null beside reasoning is reasoning that never came to an answer, as a server with a reasoning parser returns it. In
+    a text table or a workbook an answer of no words and none at all are the same empty cell: it is judged as empty,
+    with a note. Raises RowRejected for any other null.
     """
     found: list[Record] = []
     for record in records:

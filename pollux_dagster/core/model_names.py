@@ -10,6 +10,13 @@ _ANYBODYS = re.compile(
     r"snapshots?|default|local|base|output|gguf|safetensors)?\d*|[0-9a-f]{7,64}"
 )
 _LOCAL_PATH = ("/", "./", "../", "~")
+NAMES_OF_MODELS = (
+    r"(?i)(?:^|[^\pL])(?:(?:chat)?gpt|llama|qwen|qwq|gemma|gemini|mistral|mixtral|deepseek|grok|phi|glm|command|falcon|"
+    r"vicuna|olmo|nemotron|exaone|prometheus|pollux|saiga|vikhr|t-(?:lite|pro)|ruadapt|cotype)[-_ .]?v?\d"
+    r"|claude[-_ .]?(?:\d|instant|haiku|sonnet|opus)|gigachat|yandex ?gpt|deepseek|qwen|chatgpt"
+    r"|(?:^|[^\pL])(?:llm|judge|судья|нейросеть|model|модель)(?:$|[^\pL])|(?:^|[-_ ])\d{1,2}(?:\.\d)?b(?:[-_ ]|$)"
+)
+"""Matches names that language models have and people hardly do; a pattern for RE2."""
 
 
 def is_name_of(served: str, model: str) -> bool:

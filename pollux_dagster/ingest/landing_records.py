@@ -24,6 +24,7 @@ class Instruction(NamedTuple):
     difficulty: str | None
     meta: str | None
     doc_hash: str | None = None  # equal for one question that tools wrapped in different prompts
+    turns: int | None = None  # of FastChat's questions
 
 
 class ReferenceAnswer(NamedTuple):
@@ -82,6 +83,7 @@ class ModelOutput(NamedTuple):
     reasoning: str | None = None
     whole_text: str | None = None
     reasoning_unclosed: bool = False
+    turns: int | None = None  # of FastChat's answers
 
 
 class AnswerTime(NamedTuple):
@@ -140,6 +142,7 @@ _TYPES = {
     "position": _INT,
     "sample_index": _INT,
     "answered_at": _INT,
+    "turns": _INT,
     "score": _FLOAT,
     "sampling_probability": _FLOAT,
     "levels": pa.list_(_FLOAT),

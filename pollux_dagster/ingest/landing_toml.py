@@ -18,6 +18,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from pollux_dagster.ingest import limits
+from pollux_dagster.ingest.formats.chat_rows import RESPONSE_FIELDS
 from pollux_dagster.ingest.rows import SAMPLING_FIELDS, RawRow, Reason, RowRejected, json_type_name, reject_type
 from pollux_dagster.ingest.scan import LandingFile
 from pollux_dagster.ingest.tables import column_name
@@ -72,7 +73,9 @@ class Reading:
         """The row's fields with the mapped ones in place. A mapped field without a value in the row is not in it."""
         if not self.fields:
             return fields
-        kept = {name: value for name, value in fields.items() if name not in self.fields}
+        # Where an answer is mapped, no other text of the row is one.
+        replaced = {*self.fields, *(() if self.fields.keys().isdisjoint(RESPONSE_FIELDS) else RESPONSE_FIELDS)}
+        kept = {name: value for name, value in fields.items() if name not in replaced}
         found = {name: value_at(fields, path) for name, path in self.fields.items()}
         return {**kept, **{name: value for name, value in found.items() if value is not _ABSENT}}
 

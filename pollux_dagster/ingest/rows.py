@@ -20,8 +20,12 @@ from pollux_dagster.core.taxonomy import localized
 from pollux_dagster.ingest.limits import MAX_RAW_TEXT
 
 MAX_EXACT = 2**53
-# What pandas, Python and databases write as text for a value that is missing.
-_WRITTEN_FOR_NONE = frozenset({"nan", "NaN", "None", "null", "NULL", "<NA>", "NaT", "#N/A", "#Н/Д"})
+# What is written as text for a value that is missing: by Python and NumPy, pandas, JavaScript and databases, R,
+# spreadsheets, people, and the prompts that Alpaca's data set was made with.
+_WRITTEN_FOR_NONE = frozenset(
+    {"None", "nan", "NaN", "<NA>", "NaT", "null", "NULL", "undefined", "NA", "#N/A", "#Н/Д", "N/A", "n/a"}
+    | {"<noinput>", "<empty>"}
+)
 _MAY_BE_SAMPLES = ("sample", "sample_no", "sample_number", "attempt", "generation_index")
 
 # What text editors and web pages leave around a word and nobody sees: Python's white space has no zero-width ones.

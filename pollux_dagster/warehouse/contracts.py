@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pollux_dagster.core.model_names import NAMES_OF_MODELS
 from pollux_dagster.core.reasoning import MARKERS
 from pollux_dagster.core.verdicts import VerdictStatus
 from pollux_dagster.warehouse.schema import VIEWS
@@ -106,17 +107,14 @@ def contracts(
     return (*_INSTRUCTIONS, *_CRITERIA, *_ANSWERS, *landed, *_VERDICTS, *_admission(minimum_coverage), *_MARTS)
 
 
-# A file or model without any used row has no number that could be wrong: it fails alone, and a warning names it. This
-# does not apply to instructions, criteria and people's scores, on which the numbers of others depend.
+# A file of which nothing is used is no better than one of which a part is not.
 _REJECTED = """
     SELECT r.file_path, r.model_id, r.reason, r.rejected, r.file_rows, r.share FROM raw.rejection_counts AS r
     JOIN landing.files AS f ON f.file_path = r.file_path
-    LEFT JOIN raw.answer_counts AS c ON c.model_id = r.model_id
-    WHERE r.is_counted AND {whose} AND coalesce(
-        c.answered > 0, r.share < 1 OR f.holds NOT IN ('unknown', 'answers')
-    )
-    ORDER BY r.share DESC, r.file_path, r.model_id, r.reason
+    WHERE r.is_counted AND {whose} ORDER BY r.share DESC, r.file_path, r.model_id, r.reason
 """
+# Where failing models are left out, so is one whose file has no usable row and therefore names nobody.
+_OF_NO_MODEL = "r.model_id IS NULL AND NOT (r.share = 1 AND f.holds IN ('unknown', 'answers'))"
 
 
 def few_rows_are_rejected(maximum_rejected_share: float, *, leave_out_failing: bool = False) -> Contract:
@@ -125,9 +123,10 @@ def few_rows_are_rejected(maximum_rejected_share: float, *, leave_out_failing: b
         "raw.answer_counts",
         "few_rows_are_rejected",
         f"At most {maximum_rejected_share:.1%} of a file's rows, and of a model's, are rejected "
-        "(POLLUX_MAXIMUM_REJECTED_SHARE), because a mean over the remaining rows would not be the model's. The rows "
-        "are in raw.rejected_rows.",
-        _REJECTED.format(whose="r.model_id IS NULL" if leave_out_failing else "TRUE"),
+        "(POLLUX_MAXIMUM_REJECTED_SHARE), because a mean over the remaining rows would not be the model's, and of a "
+        "file without a usable row there is none. The rows are in raw.rejected_rows. A file that is no data is taken "
+        "out of the folder, or ignored by a landing.toml.",
+        _REJECTED.format(whose=_OF_NO_MODEL if leave_out_failing else "TRUE"),
         (("expect_column_values_to_be_between", {"column": "share", "max_value": maximum_rejected_share}),),
         finding="{file_path}: {rejected} of {file_rows} rows ({reason})",
     )
@@ -244,6 +243,18 @@ _UNSPLIT = """
     GROUP BY model_id ORDER BY answers DESC, model_id
 """
 
+_MODELS_AS_PEOPLE = """
+    WITH named AS (
+        SELECT model_id AS name FROM raw.model_outputs UNION
+        SELECT unnest([judge_name, string_split(judge_name, '@')[1], model, string_split(model, '/')[-1]])
+        FROM meta.judges
+    )
+    SELECT annotator, count(*) AS scores, min(file_path || ':' || row_number) AS first_at FROM raw.human_scores
+    WHERE regexp_matches(annotator, '{models}')
+        OR lower(trim(annotator)) IN (SELECT lower(trim(name)) FROM named WHERE name IS NOT NULL)
+    GROUP BY annotator ORDER BY scores DESC, annotator
+"""
+
 _ANSWERS: tuple[Contract, ...] = (
     Contract(
         "raw.notes",
@@ -284,6 +295,16 @@ _ANSWERS: tuple[Contract, ...] = (
             *not_null("model_id", "prompt_id", "sample_index", "answer_hash"),
             *unique("model_id", "prompt_id", "sample_index"),
         ),
+    ),
+    Contract(
+        "raw.human_scores",
+        "annotators_are_people",
+        "No annotator is called as models are, or as a model under test or a judge is: agreement with such scores is "
+        "not agreement with people. Take out a model's scores; a person's may stay.",
+        _MODELS_AS_PEOPLE.format(models=NAMES_OF_MODELS),
+        NO_ROWS,
+        blocking=False,
+        finding="{annotator} gave {scores} scores that count as a person's",
     ),
     Contract(
         "raw.model_outputs",

@@ -357,7 +357,7 @@ FORMATS: tuple[Format, ...] = (
         ("messages",),
         chat_rows.is_conversation,
         chat_rows.read_conversation,
-        refuse=chat_rows.refuse_without_model,
+        refuse=chat_rows.refuse_training_chats,
     ),
     Format(
         "prompt_response",

@@ -15,6 +15,7 @@ from pollux_dagster.ingest import rows
 from pollux_dagster.ingest.formats.context import FileContext, names_a_model, text_id
 from pollux_dagster.ingest.formats.failures import answered, doubts_about, refuse_errors
 from pollux_dagster.ingest.formats.prompt_parts import whole_prompt, with_input
+from pollux_dagster.ingest.formats.references import reference_of
 from pollux_dagster.ingest.formats.side_files import ALPACA_REFERENCES
 from pollux_dagster.ingest.landing_records import Instruction, ModelOutput, Record
 
@@ -45,8 +46,10 @@ def read_output(fields: dict[str, Any], context: FileContext) -> list[Record]:
         refuse_errors(fields)
     prompt_id = text_id(instruction)
     dataset = rows.label(fields, "dataset")
+    reference, notes = reference_of(fields)
     return [
-        Instruction(prompt_id, instruction, None, dataset, None, None, None, None),
+        Instruction(prompt_id, instruction, reference, dataset, None, None, None, None),
+        *notes,
         ModelOutput(model_id, prompt_id, instruction, rows.sample_index(fields), output),
         *(doubts_about(output, by="AlpacaEval") if tool else ()),
     ]

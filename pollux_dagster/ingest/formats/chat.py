@@ -26,13 +26,8 @@ _TEXT_PARTS = ("text", "output_text", "input_text")
 _REASONING_PARTS = {"reasoning": "reasoning", "thinking": "thinking"}
 _REASONING_FIELDS = ("reasoning_content", "reasoning", "thinking")
 _CUT = ("length", "max_tokens", "max_output_tokens", "model_length", "MAX_TOKENS")
-_ENDED = (
-    "stop",
-    "end_turn",
-    "stop_sequence",
-    "STOP",
-    "completed",
-)  # by itself: a reply without words is an empty answer
+# It ended by itself: a reply without words is then an empty answer.
+_ENDED = ("stop", "end_turn", "stop_sequence", "STOP", "completed")
 _CALLS = ("tool_calls", "function_call", "tool_use")
 
 

@@ -8,7 +8,7 @@ the instruction.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pollux_dagster.ingest import rows
@@ -25,12 +25,22 @@ from pollux_dagster.ingest.formats.chat_templates import text_of
 from pollux_dagster.ingest.formats.context import FileContext, names_a_model, no_model, text_id
 from pollux_dagster.ingest.formats.failures import answered, refuse_errors
 from pollux_dagster.ingest.formats.prompt_parts import system_message, whole_prompt, with_context, with_input
-from pollux_dagster.ingest.landing_records import Instruction, ModelOutput, Record
+from pollux_dagster.ingest.formats.references import reference_of
+from pollux_dagster.ingest.formats.side_files import SHAREGPT
+from pollux_dagster.ingest.landing_records import Instruction, ModelOutput, Note, Record
 from pollux_dagster.ingest.rows import Reason, RowRejected
 
 CONVERSATION_FIELDS = ("messages", "conversations", "conversation")
-PROMPT_FIELDS = ("prompt", "question", "query", "input")
-RESPONSE_FIELDS = ("response", "completion", "output", "answer", "generation", "generated_text")
+PROMPT_FIELDS = ("prompt", "question", "query", "input", "user_input")
+# What is a model's in whatever row it stands: beside these, `answer` is the right one (Ragas, DeepEval, benchmarks).
+PREDICTION_FIELDS = (
+    *("prediction", "predicted_answer", "model_answer", "model_output", "model_response", "generated_answer"),
+    *("actual_output", "llm_answer", "llm_output", "llm_response"),
+)
+RESPONSE_FIELDS = (
+    *(*PREDICTION_FIELDS, "response", "completion", "output", "generation", "generated_text"),
+    "answer",
+)
 RESPONSES_FIELDS = ("responses", "completions", "outputs", "generations")
 
 
@@ -45,23 +55,37 @@ def is_prompt_and_response(fields: dict[str, Any]) -> bool:
 
 def refuse_without_model(context: FileContext, first: Sequence[dict[str, Any]]) -> str | None:
     """Why a file is no model's answers: it has the name of a data set and names no model."""
-    if context.side_file is None or any(map(names_a_model, first)):
+    if any(map(names_a_model, first)):
         return None
-    return no_model(context.side_file)
+    return no_model(context.side_file) if context.side_file is not None else None
+
+
+def refuse_training_chats(context: FileContext, first: Sequence[dict[str, Any]]) -> str | None:
+    """As above; and chats in ShareGPT's form, or in a file named after a set of chats, train a model."""
+    if context.document_model is not None or any(map(names_a_model, first)):
+        return None
+    if any("from" in message for fields in first for message in _first_messages(fields)):
+        return SHAREGPT
+    return no_model(context.file_model) if context.may_be_data_set else refuse_without_model(context, first)
+
+
+def _first_messages(fields: dict[str, Any]) -> list[dict[str, Any]]:
+    lists = (fields.get(field) for field in CONVERSATION_FIELDS)
+    return [found[0] for found in lists if isinstance(found, list) and found and isinstance(found[0], dict)]
 
 
 def refuse_questions(context: FileContext, first: Sequence[dict[str, Any]]) -> str | None:
     """As above; and `question` and `answer` without a model are a data set, whatever the file is called."""
-    if any(map(names_a_model, first)):
+    if context.document_model is not None or any(map(names_a_model, first)):
         return None
-    if not any("prompt" in fields or "prompt_id" in fields for fields in first):
+    if not any({"prompt", "prompt_id", *PREDICTION_FIELDS} & fields.keys() for fields in first):
         asked = next(f for fields in first for f in PROMPT_FIELDS if f in fields)
         return (
             f"a data set of questions and reference answers: it has {asked!r} with an answer and names no model. As "
             "instructions, give it the fields prompt_id, instruction and reference_answer; if it is a model's answers, "
             "name the model in a field `model`"
         )
-    return refuse_without_model(context, first)
+    return no_model(context.file_model) if context.may_be_data_set else refuse_without_model(context, first)
 
 
 def read_conversation(fields: dict[str, Any], context: FileContext) -> list[Record]:
@@ -83,7 +107,7 @@ def read_conversation(fields: dict[str, Any], context: FileContext) -> list[Reco
     prompt_id = _prompt_id(fields, asked)
     model = context.model_of(fields)
     return [
-        _instruction(fields, prompt_id, asked),
+        *_instruction(fields, prompt_id, asked),
         ModelOutput(model, prompt_id, asked, rows.sample_index(fields), reply.text, reply.reasoning),
     ]
 
@@ -108,13 +132,13 @@ def read_prompt_and_response(fields: dict[str, Any], context: FileContext) -> li
     if answering is None or _is_list_of_texts(fields[answering]):
         texts = _several(fields, answering or next((f for f in RESPONSES_FIELDS if f in fields), RESPONSES_FIELDS[0]))
         samples = [ModelOutput(model, prompt_id, asked, index, text) for index, text in enumerate(texts)]
-        return [_instruction(fields, prompt_id, asked), *samples]
+        return [*_instruction(fields, prompt_id, asked), *samples]
     message, content = _message(fields[answering], fields)
     reply = reply_of(message, content, answering, finish=fields.get("finish_reason"))
     if not (reply.text and reply.text.strip()):
         refuse_errors(fields)
     output = ModelOutput(model, prompt_id, asked, rows.sample_index(fields), reply.text, reply.reasoning)
-    return [_instruction(fields, prompt_id, asked), output]
+    return [*_instruction(fields, prompt_id, asked), output, *other_answers(fields, answering)]
 
 
 def _is_list_of_texts(value: object) -> bool:
@@ -145,7 +169,19 @@ def _prompt_id(fields: dict[str, Any], asked: str) -> str:
     return rows.prompt_id(fields["prompt_id"]) if fields.get("prompt_id") is not None else text_id(asked)
 
 
-def _instruction(fields: dict[str, Any], prompt_id: str, asked: str) -> Instruction:
-    reference = rows.reference_text(fields)
+def other_answers(fields: Mapping[str, Any], answering: str) -> list[Note]:
+    """A note on another text of the row that may be the answer too; `answering` is the field that was read."""
+    taken = str(fields.get(answering)).strip()
+    others = (f for f in RESPONSE_FIELDS if f != answering and isinstance(fields.get(f), str))
+    return [
+        Note("other_answer", f"the answer is read from {answering}; {field} holds another text and is not read: if it "
+             "is the reference, name it reference_answer, and if it is the answer, say so in a landing.toml")
+        for field in others if (text := fields[field].strip()) and text != taken
+    ]  # fmt: skip
+
+
+def _instruction(fields: dict[str, Any], prompt_id: str, asked: str) -> list[Record]:
+    reference, notes = reference_of(fields)
     kind, domain = rows.label(fields, "task_type") or rows.label(fields, "category"), rows.label(fields, "domain")
-    return Instruction(prompt_id, asked, reference, kind, rows.label(fields, "task_subtype"), domain, None, None)
+    subtype = rows.label(fields, "task_subtype")
+    return [Instruction(prompt_id, asked, reference, kind, subtype, domain, None, None), *notes]

@@ -37,6 +37,12 @@ _SIDE_FILE = re.compile(
     r"\d*(?:[-_. ](?:sft|gen|prefs|set|split|data|v?\d+(?:\.\d+)*))*",
     re.IGNORECASE,
 )
+# Words by which a file of chats is known as a set of them, and not as a model's.
+_SET_OF_CHATS = re.compile(
+    r"(?:.*[-_. ])?(?:data|datasets?|train|training|conversations?|dialog(?:ue)?s?|sharegpt|dummy|диалоги|датасет)"
+    r"\d*(?:[-_. ].*)?",
+    re.IGNORECASE,
+)
 _SHARD = re.compile(r"-\d{5}-of-\d{5}(?:-[0-9a-f]{8,})?$")
 MODEL_FIELDS = ("model_id", "model", "generator", "model_name")
 
@@ -121,6 +127,11 @@ class FileContext:
         """The name of a data set or split that would have to serve as the model's; None where there is a model's."""
         name = self.file_model
         return name if self.document_model is None and _SIDE_FILE.fullmatch(name) else None
+
+    @cached_property
+    def may_be_data_set(self) -> bool:
+        """Whether the name that would have to serve as the model's has a word that names sets of chats."""
+        return self.document_model is None and _SET_OF_CHATS.fullmatch(self.file_model) is not None
 
     def model_of(self, fields: Mapping[str, Any]) -> str:
         """The row's own model, else the file's. Raises RowRejected for a blank one, one of a wrong type, and the name

@@ -33,6 +33,7 @@ def read_question(fields: dict[str, Any], context: FileContext) -> list[Record]:
             domain=None,
             difficulty=None,
             meta=None,
+            turns=len(turns),
         )
     ]
 
@@ -42,7 +43,10 @@ def read_answers(fields: dict[str, Any], context: FileContext) -> list[Record]:
     prompt_id = rows.prompt_id(fields.get("question_id"), "question_id")
     model_id = context.model_of(fields)
     samples = _samples(fields.get("choices"))
-    return [output_of_turns(ModelOutput(model_id, prompt_id, None, index, None), turns) for index, turns in samples]
+    return [
+        output_of_turns(ModelOutput(model_id, prompt_id, None, index, None, turns=len(turns)), turns)
+        for index, turns in samples
+    ]
 
 
 def output_of_turns(output: ModelOutput, turns: list[str | None]) -> ModelOutput:

@@ -16,6 +16,7 @@ from pollux_dagster.ingest import rows
 from pollux_dagster.ingest.formats import chat_templates
 from pollux_dagster.ingest.formats.context import FileContext, refuse_without_folder, text_id
 from pollux_dagster.ingest.formats.failures import answered, failed
+from pollux_dagster.ingest.formats.references import is_number_of_choice
 from pollux_dagster.ingest.landing_records import Instruction, ModelOutput, Record
 from pollux_dagster.ingest.rows import Reason, RowRejected
 
@@ -27,7 +28,6 @@ _NO_REFERENCE = re.compile(
     r"(?:leaderboard_)?(?:ru_?)?ifeval.*|.*humaneval.*|.*mbpp.*|.*livecodebench.*|.*bigcodebench.*|.*conala.*"
     r"|truthfulqa_gen.*|.*toxigen.*|realtoxicityprompts.*|.*mt_?bench.*|.*alpaca_?eval.*|.*arena_?hard.*"
 )
-_CHOICES = ("choices", "options", "endings", "mc_answers")
 _CODE = re.compile(r"(?m)^\s*(?:def |class |import |from \w+ import |assert |METADATA\b|#include\b|func |public )")
 
 
@@ -47,7 +47,7 @@ def read_sample(fields: dict[str, Any], context: FileContext) -> list[Record]:
         ModelOutput(model_id, prompt_id, instruction, index, answer) for index, answer in enumerate(_responses(fields))
     ]
     target = fields.get("target")
-    reference = None if _is_number_of_choice(target, doc) else _reference(target, task or "")
+    reference = None if is_number_of_choice(target, doc) else _reference(target, task or "")
     doc_hash = rows.optional_text(fields, "doc_hash")
     return [Instruction(prompt_id, instruction, reference, task, None, None, None, None, doc_hash), *outputs]
 
@@ -137,15 +137,6 @@ def _number(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _is_number_of_choice(target: object, doc: object) -> bool:
-    """Whether a target is the number of one of the document's choices, which is no text to compare an answer with."""
-    text = target.strip() if isinstance(target, str) else str(target)
-    if not isinstance(doc, dict) or not text.isdecimal() or len(text) > 3:
-        return False
-    listed = (items for name in _CHOICES if isinstance(items := doc.get(name), list) and len(items) > 1)
-    return any(int(text) <= len(items) and text not in map(str, items) for items in listed)
 
 
 def _reference(target: object, task: str) -> str | None:

@@ -15,10 +15,11 @@ from pollux_dagster.core.rubrics import UnreadableScaleError, read_scale
 from pollux_dagster.core.rubrics.direction import read_direction, read_statement
 from pollux_dagster.core.taxonomy import TaxonomyError, render_scale
 from pollux_dagster.ingest import rows
-from pollux_dagster.ingest.formats.chat_rows import RESPONSE_FIELDS
+from pollux_dagster.ingest.formats.chat_rows import PREDICTION_FIELDS, RESPONSE_FIELDS, other_answers
 from pollux_dagster.ingest.formats.context import FileContext, text_id
 from pollux_dagster.ingest.formats.failures import answered, marker_in, refuse_errors
 from pollux_dagster.ingest.formats.prompt_parts import with_input
+from pollux_dagster.ingest.formats.references import reference_of
 from pollux_dagster.ingest.landing_records import (
     HumanScore,
     Instruction,
@@ -49,7 +50,7 @@ def read_instruction(fields: dict[str, Any], context: FileContext) -> list[Recor
     """
     _refuse_other_ids(fields)
     prompt_id = rows.prompt_id(fields.get("prompt_id"))
-    return [_instruction(prompt_id, fields), *criteria_of(prompt_id, fields), *_notes_on_parts(fields)]
+    return [*_instruction(prompt_id, fields), *criteria_of(prompt_id, fields), *_notes_on_parts(fields)]
 
 
 def read_wide(fields: dict[str, Any], context: FileContext) -> list[Record]:
@@ -76,12 +77,13 @@ def read_judged(fields: dict[str, Any], context: FileContext, *, annotator: str)
     else:
         prompt_id = text_id(with_input(fields, rows.required_text(fields, "instruction")))
     model_id = context.model_of(fields)
-    records: list[Record] = [_instruction(prompt_id, fields), *criteria_of(prompt_id, fields)]
-    answer = answered(rows.answer(fields, "answer" if "answer" in fields else "output"))
+    records: list[Record] = [*_instruction(prompt_id, fields), *criteria_of(prompt_id, fields)]
+    named = _answering(fields)
+    answer = answered(rows.answer(fields, named))
     if not (answer and answer.strip()):
         refuse_errors(fields)
     sample = rows.sample_index(fields)
-    records.append(ModelOutput(model_id, prompt_id, None, sample, answer))
+    records += [ModelOutput(model_id, prompt_id, None, sample, answer), *other_answers(fields, named)]
     annotator = rows.label(fields, "annotator") or annotator
     feedback = fields["feedback"] if isinstance(fields.get("feedback"), str) else None
     for item in _criteria_items(fields):
@@ -101,13 +103,19 @@ def read_answer(fields: dict[str, Any], context: FileContext) -> list[Record]:
     """One answer; a blank one is an output too. The model is the row's, else the document's, else the file's."""
     _refuse_other_ids(fields)
     prompt_id = rows.prompt_id(fields.get("prompt_id"))
-    named = "answer" if "answer" in fields else next((f for f in RESPONSE_FIELDS if f in fields), "answer")
+    named = _answering(fields)
     answer = answered(rows.answer(fields, named))
     if not (answer and answer.strip()):
         refuse_errors(fields)
     kept = (fields.get(f) for f in _REASONING_FIELDS)
     reasoning = next((text for text in kept if isinstance(text, str) and text.strip()), None)
-    return [ModelOutput(context.model_of(fields), prompt_id, None, rows.sample_index(fields), answer, reasoning)]
+    output = ModelOutput(context.model_of(fields), prompt_id, None, rows.sample_index(fields), answer, reasoning)
+    return [output, *other_answers(fields, named)]
+
+
+def _answering(fields: Mapping[str, Any]) -> str:
+    """The field of a row of the project's own form that holds the model's answer."""
+    return next((f for f in (*PREDICTION_FIELDS, "answer", *RESPONSE_FIELDS) if f in fields), "answer")
 
 
 def _refuse_other_ids(fields: Mapping[str, Any]) -> None:
@@ -122,7 +130,7 @@ def read_reference(fields: dict[str, Any], context: FileContext) -> list[Record]
     field = "answer" if "answer" in fields else "reference_answer"
     text = rows.required_text(fields, field)
     if not rows.part_text(text):
-        return [Note("reference_not_read", f"expected a reference answer, got {text!r}, as a missing one is written")]
+        return [*reference_of({"reference_answer": text})[1]]
     return [ReferenceAnswer(rows.prompt_id(fields.get("prompt_id")), text)]
 
 
@@ -143,21 +151,23 @@ def read_human_score(fields: dict[str, Any], context: FileContext) -> list[Recor
     return [HumanScore(prompt_id, rows.model_id(model), criterion, annotator, score, sample, feedback, *drawn)]
 
 
-def _instruction(prompt_id: str, fields: dict[str, Any]) -> Instruction:
+def _instruction(prompt_id: str, fields: dict[str, Any]) -> list[Record]:
     meta = fields.get("meta")
+    reference, notes = reference_of(fields)
     text = with_input(fields, rows.required_text(fields, "instruction"))
     if marker := marker_in(text):
         raise RowRejected(Reason.MISSING_FIELD, f"expected instruction as text: {marker}")
-    return Instruction(
+    instruction = Instruction(
         prompt_id=prompt_id,
         instruction=text,
-        reference_answer=rows.reference_text(fields),
+        reference_answer=reference,
         task_type=rows.label(fields, "task_type"),
         task_subtype=rows.label(fields, "task_subtype"),
         domain=rows.label(fields, "domain"),
         difficulty=rows.label(fields, "difficulty"),
         meta=meta if meta is None or isinstance(meta, str) else json.dumps(meta, ensure_ascii=False, default=str),
     )
+    return [instruction, *notes]
 
 
 def _notes_on_parts(fields: Mapping[str, Any]) -> list[Note]:

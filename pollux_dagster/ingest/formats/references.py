@@ -1,8 +1,60 @@
-"""The reference answer among what a benchmark counts as right."""
+"""The reference answer of a row: under which names people keep it, and what among it is none."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from pollux_dagster.ingest import rows
+from pollux_dagster.ingest.landing_records import Note
+
+_OWN = "reference_answer"
+# Names that mean nothing else: DeepEval, Ragas (reference, ground_truth), OpenAI Evals (ideal), promptfoo, verl.
+_REFERENCES = ("reference", "ground_truth", "gold_answer", "golden_answer", "gold_reference", "expected_answer",
+               "correct_answer", "ideal_answer")  # fmt: skip
+# Names that may also be those of a label or of something expected: read, and said.
+_MAY_BE_REFERENCES = ("gold", "target", "expected", "expected_output", "ideal")
+_CHOICES = ("choices", "options", "endings", "mc_answers")
+_DROPPED = (
+    "{field} is {value!r}, which programs and people write where there is none, and is no reference answer; if it is "
+    "one, write it as a sentence"
+)
+
+
+def reference_of(fields: Mapping[str, Any]) -> tuple[str | None, list[Note]]:
+    """The reference answer of a row of one's own, and what its owner should know about where it was looked for.
+
+    `reference_answer` counts before any other name. Raises RowRejected where that is neither text nor a number.
+    """
+    if fields.get(_OWN) is not None:
+        text = rows.reference_text(fields)
+        return text, [] if text is not None else _dropped(_OWN, fields[_OWN])
+    found: dict[str, str] = {}
+    notes: list[Note] = []
+    for field in (*_REFERENCES, *_MAY_BE_REFERENCES):
+        value = fields.get(field)
+        if value is None or value == "" or value == []:
+            continue
+        text = None if is_number_of_choice(value, fields) else reference_among(value)
+        if text is not None:
+            found[field] = text
+        elif isinstance(value, str):
+            notes += _dropped(field, value)
+        else:
+            notes.append(Note("reference_not_read", f"{field} is not read: it is not one text"))
+    if len(set(found.values())) > 1:
+        named = " and ".join(found)
+        notes.append(Note("reference_not_read", f"{named} differ, and none is read: name the right one {_OWN}"))
+        return None, notes
+    if field := next((field for field in found if field in _MAY_BE_REFERENCES), None):
+        notes.append(Note("reference_read", f"{field} is taken for the reference answer; if it is none, rename it"))
+    return next(iter(found.values()), None), notes
+
+
+def _dropped(field: str, value: object) -> list[Note]:
+    if not isinstance(value, str) or not value.strip():
+        return []
+    return [Note("reference_not_read", _DROPPED.format(field=field, value=value.strip()[:40]))]
 
 
 def reference_among(golds: object) -> str | None:
@@ -16,3 +68,12 @@ def reference_among(golds: object) -> str | None:
         if isinstance(gold, str | int | float) and (text := rows.reference_text({"gold": gold}, "gold")) is not None
     }
     return texts.pop() if len(texts) == 1 else None
+
+
+def is_number_of_choice(target: object, doc: object) -> bool:
+    """Whether a target is the number of one of the document's choices, which is no text to compare an answer with."""
+    text = target.strip() if isinstance(target, str) else str(target)
+    if not isinstance(doc, Mapping) or not text.isdecimal() or len(text) > 3:
+        return False
+    listed = (items for name in _CHOICES if isinstance(items := doc.get(name), list) and len(items) > 1)
+    return any(int(text) <= len(items) and text not in map(str, items) for items in listed)

@@ -37,6 +37,11 @@ PREFERENCES = known_as(
     "a set of preferences (chosen and rejected), which trains a model and does not say who answered. If both are "
     "answers of models, write a row for each, with its model"
 )
+# lm-sys/FastChat, data/dummy_conversation.json; hiyouga/LLaMA-Factory, data/README.md.
+SHAREGPT = (
+    "a training set in ShareGPT's form: its messages have `from` and `value`, and no row names a model. If these are a "
+    "model's answers, name it in a field `model` of each row, or as `model` of this file in a landing.toml"
+)
 # lm-sys/FastChat, llm_judge/gen_judgment.py; lmarena/arena-hard-auto, gen_judgment.py.
 JUDGMENTS = known_as("the verdicts of another judge (FastChat's or arena-hard's model_judgment); they are not read")
 # LiveBench/LiveBench, livebench/gen_ground_truth_judgment.py: data/live_bench/*/*/model_judgment/*.jsonl.

@@ -1,14 +1,25 @@
 -- One answer per (model, prompt, sample). The first (file, row) wins; later ones are rejected, with equal and different
 -- answers told apart. A row is used as a whole or not at all.
 CREATE OR REPLACE TEMP TABLE resolve_outputs AS
-WITH placed AS (
+WITH asked AS (
+    SELECT p.key, any_value(i.turns) AS turns, any_value(i.file_path || ':' || i.row_number) AS place
+    FROM resolve_prompts AS p JOIN landing.instructions AS i USING (file_path, row_number)
+    WHERE i.turns IS NOT NULL GROUP BY p.key
+), placed AS (
+    -- An answer to some of a question's turns would be judged as an answer to all of them.
     SELECT o.file_path, o.row_number, o.model_id, o.sample_index, f.format, o.prompt_id AS said,
         prompt_hash(coalesce(judged_text(o.answer, o.whole_text), '')) AS answer_hash,
-        coalesce(k.key, m.key) AS prompt_id, m.reason, m.detail
+        coalesce(o.turns <> asked.turns, false) AS differs,
+        CASE WHEN NOT differs THEN coalesce(k.key, m.key) END AS prompt_id,
+        CASE WHEN differs THEN 'wrong_type' ELSE m.reason END AS reason,
+        CASE WHEN differs THEN 'expected ' || asked.turns || ' turn(s), as the question at ' || asked.place || ' has, got '
+                || o.turns || ': its score would be that of another conversation. Land the question with the turns that '
+                || 'this model was asked, in a folder of its own' ELSE m.detail END AS detail
     FROM landing.model_outputs AS o
     JOIN resolve_files AS f USING (file_path)
     LEFT JOIN resolve_keys AS k USING (file_path, row_number)
     LEFT JOIN resolve_meanings AS m ON m.place = f.dataset AND m.prompt_id = o.prompt_id AND o.instruction IS NULL
+    LEFT JOIN asked ON asked.key = m.key
     WHERE NOT EXISTS (
         FROM resolve_rejected_instructions AS r WHERE r.file_path = o.file_path AND r.row_number = o.row_number
     ) AND NOT EXISTS (
@@ -73,6 +84,16 @@ FROM (
         FROM resolve_rejected_outputs AS r WHERE r.file_path = o.file_path AND r.row_number = o.row_number
     )
 );
+
+-- Beside a landed instruction the reference of a row that carries it is not used, also where the instruction has none.
+INSERT INTO resolve_notes
+SELECT c.file_path, 0, 'reference_not_read', count(*) || ' row(s) have a reference answer, and the landed instruction '
+    || 'that they answer has none, and counts: give it the reference'
+FROM resolve_carried AS c
+JOIN resolve_keys AS k USING (file_path, row_number)
+JOIN raw.instructions AS i ON i.prompt_id = k.key
+WHERE NOT c.defines AND c.reference IS NOT NULL AND i.reference_answer IS NULL
+GROUP BY c.file_path;
 
 -- The same answer to every prompt, from two models: most likely one model's file and a copy of it (`m (1).jsonl`).
 INSERT INTO resolve_notes

@@ -31,6 +31,7 @@ CREATE TABLE IF NOT EXISTS landing.instructions (
 );
 -- For warehouses from before this column. Equal for one question that tools wrapped in different prompts.
 ALTER TABLE landing.instructions ADD COLUMN IF NOT EXISTS doc_hash VARCHAR;
+ALTER TABLE landing.instructions ADD COLUMN IF NOT EXISTS turns INTEGER;  -- of FastChat's questions
 -- Reference answers that lie apart from their instructions, as in FastChat's reference_answer folder.
 CREATE TABLE IF NOT EXISTS landing.reference_answers (
     file_path VARCHAR NOT NULL, row_number BIGINT NOT NULL, prompt_id VARCHAR NOT NULL, reference_answer VARCHAR NOT NULL
@@ -71,6 +72,7 @@ ALTER TABLE landing.model_outputs ADD COLUMN IF NOT EXISTS reasoning VARCHAR;
 ALTER TABLE landing.model_outputs ADD COLUMN IF NOT EXISTS whole_text VARCHAR;
 ALTER TABLE landing.model_outputs ADD COLUMN IF NOT EXISTS reasoning_unclosed BOOLEAN DEFAULT FALSE;
 ALTER TABLE landing.model_outputs ADD COLUMN IF NOT EXISTS whole_injection_reasons VARCHAR[] DEFAULT '[]';
+ALTER TABLE landing.model_outputs ADD COLUMN IF NOT EXISTS turns INTEGER; -- of FastChat's answers
 -- Special tokens of the judge, where its tokenizer is available, that the patterns of core.injection do not find.
 CREATE TABLE IF NOT EXISTS landing.special_tokens (token VARCHAR NOT NULL);
 CREATE TABLE IF NOT EXISTS landing.human_scores (

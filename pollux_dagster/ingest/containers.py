@@ -141,7 +141,10 @@ def _looks_landed(handle: BinaryIO) -> bool:
     handle.seek(0)
     if handle.read(limits.MIB).replace(b"\0", b"").lstrip(b"\xef\xbb\xbf\xff\xfe \t\r\n")[:1] in (b"{", b"["):
         return True
-    table = find_table(handle, 0)
+    try:
+        table = find_table(handle, 0)
+    except RowRejected:
+        return True
     return table is not None and bool(IDS.intersection(table.header.names))
 
 
@@ -202,7 +205,11 @@ def _text(file: LandingFile, handle: BinaryIO, start: int, is_expected: bool) ->
         return _document(file, handle, start)
     if any(objects):
         return Container(itertools.chain(first, rows))
-    return _refused(Reason.UNKNOWN_FORMAT, _EXPECTED)
+    return _refused(Reason.UNKNOWN_FORMAT, f"{_EXPECTED}. This begins with {_beginning(first[0])!r}")
+
+
+def _beginning(row: RawRow) -> str:
+    return (row.raw_text() or "").strip()[:60]
 
 
 def first_rows(rows: Iterator[RawRow]) -> list[RawRow]:

@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 from pollux_dagster.ingest import limits
 from pollux_dagster.ingest.rows import RawRow, Reason, RowRejected, usable_fields
-from pollux_dagster.ingest.tables import IDS, Header
+from pollux_dagster.ingest.tables import IDS, LOOK_LINES, Header, column_name, header_below
 
 _REREADS_A_BYTE = 4
 """Bytes that may be read again for each byte read so far. Torn cells alone need one."""
@@ -23,9 +23,9 @@ _REREADS_A_BYTE = 4
 
 _DELIMITERS = ",;\t|"
 _SEPARATOR_LINE = re.compile(rb'\s*"?sep=(.)"?\s*', re.IGNORECASE)
+_UNKNOWN_DELIMITER = re.compile(r'"?([\w ]*\w)"?([^\w\s"]|[\x01-\x1f ])"?\w.*', re.DOTALL)
 _BLANK_CELLS = b' \t\r\n,;|"\xc2\xa0'
 _OBJECT_OPENS = re.compile(r'\s*\{\s*(?:"|\}|$)')
-_LOOK_LINES = 50
 _LOOK_BYTES = limits.MIB
 _RECORDS_LIKE_THE_HEADER = 5
 
@@ -40,7 +40,8 @@ class Table:
 
 
 def find_table(handle: BinaryIO, start: int, *, is_expected: bool = False) -> Table | None:
-    """The table that begins at `start`, or None where no line looks like the header of one.
+    """The table that begins at `start`, or None where no line looks like the header of one. Raises RowRejected where a
+    later line does, or the first with a delimiter that is not known.
 
     Blank lines before the header are passed over, and a line `sep=;`, by which Excel is told the delimiter. A header
     is known by a column of `tables.IDS`; any other has to fit the records after it, unless a table `is_expected`.
@@ -54,7 +55,7 @@ def find_table(handle: BinaryIO, start: int, *, is_expected: bool = False) -> Ta
                 delimiters, start = stated[1].decode("latin-1"), handle.tell()
                 continue
             lines.append(line)
-            if len(lines) >= _LOOK_LINES or sum(map(len, lines)) >= _LOOK_BYTES:
+            if len(lines) >= LOOK_LINES or sum(map(len, lines)) >= _LOOK_BYTES:
                 break
         else:
             start = handle.tell()
@@ -62,8 +63,26 @@ def find_table(handle: BinaryIO, start: int, *, is_expected: bool = False) -> Ta
         return None
     found = [table for delimiter in delimiters if (table := _table(lines, delimiter, start)) is not None]
     known = [table for table in found if IDS.intersection(table.header.names)]
+    if not known and (refusal := _misplaced(lines, delimiters)):
+        raise refusal
     alike = [table for table in found if is_expected or _is_like_its_records(lines, table)]
     return max(known or alike, key=lambda table: table.header.named, default=None)
+
+
+def _misplaced(lines: list[bytes], delimiters: str) -> RowRejected | None:
+    """Why no table begins here though the names of its columns stand here."""
+    texts = [line.decode("utf-8", "replace").strip() for line in lines]
+    for delimiter in delimiters:
+        if refusal := header_below(text.split(delimiter) for text in texts if text.strip(delimiter)):
+            return refusal
+    if (between := _UNKNOWN_DELIMITER.fullmatch(texts[0])) and column_name(between[1]) in IDS:
+        divides = f"if {between[2]!r} divides them, put a line sep={between[2]} above it, or "
+        detail = (
+            f"expected columns divided by a comma, a semicolon, a tab or |, got {texts[0][:100]!r}: "
+            f"{divides if between[2].isprintable() and between[2] != ' ' else ''}save the file with one of these"
+        )
+        return RowRejected(Reason.UNKNOWN_FORMAT, detail)
+    return None
 
 
 def _table(lines: list[bytes], delimiter: str, start: int) -> Table | None:
@@ -129,6 +148,9 @@ def _row(number: int, header: Header, values: list[str], delimiter: str, *, span
         if spans_lines:
             detail = f"{rejection.detail}, in a record that quotes carry over several lines"
             raise RowRejected(Reason.INVALID_CSV, detail) from None
+        if len(values) > header.named:
+            detail = f"{rejection.detail}; a text that holds {delimiter!r} has to stand in quotes"
+            rejection = RowRejected(rejection.reason, detail)
         return RawRow(number, rejection, source)
     return RawRow(number, usable_fields(fields) if "\0" in source else fields, source)
 

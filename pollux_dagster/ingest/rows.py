@@ -231,7 +231,10 @@ def answer(fields: Mapping[str, Any], field: str = "answer") -> str | None:
     """An answer: text, blank or null, which the loader refuses. Raises RowRejected when the field is absent."""
     if field not in fields:
         raise RowRejected(Reason.MISSING_FIELD, f"expected {field} as text, found no such field")
-    return optional_text(fields, field)
+    value = fields[field]
+    if value is not None and not isinstance(value, str):
+        raise reject_type(field, "text", value)
+    return value
 
 
 def reference_text(fields: Mapping[str, Any], field: str = "reference_answer") -> str | None:

@@ -6,8 +6,9 @@ other would be lost in silence.
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,30 @@ IDS = frozenset({"prompt_id", "instruction", "question_id", "input:prompt_id", "
 def column_name(text: str) -> str:
     """The field that a column's heading names: `Prompt ID ` is prompt_id."""
     return "_".join(strip_unseen(text).casefold().split())
+
+
+LOOK_LINES = 50
+"""Lines or rows of a table in which its header is looked for."""
+
+
+def header_below(records: Iterable[Sequence[str]]) -> RowRejected | None:
+    """The refusal of a table that has its header below a title, which would be taken for it; None for any other.
+
+    A title has fewer cells than the header, which has one of IDS.
+    """
+    above: list[str] = []
+    for number, record in enumerate(itertools.islice(records, LOOK_LINES), start=1):
+        cells = [cell for cell in record if cell.strip()]
+        if IDS.intersection(map(column_name, cells)) and (number == 1 or len(above) < len(cells)):
+            if number == 1:
+                return None
+            detail = (
+                f"expected the header in the first line that is not blank, got {' '.join(above)[:100]!r}; a line with "
+                f"{' '.join(cells)[:100]!r} stands below it: delete what stands above that"
+            )
+            return RowRejected(Reason.UNKNOWN_FORMAT, detail)
+        above = above or cells
+    return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import os
 import re
 import zipfile
@@ -22,7 +23,7 @@ from xml.parsers import expat
 from pollux_dagster.ingest import limits
 from pollux_dagster.ingest.file_kinds import directory_bytes, zip_refusal
 from pollux_dagster.ingest.rows import MAX_EXACT, RawRow, Reason, RowRejected, usable_fields
-from pollux_dagster.ingest.tables import Header
+from pollux_dagster.ingest.tables import LOOK_LINES, Header, header_below
 
 _ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, ValueError, OSError)
 _ERROR_CELL = re.compile(rb"""\st\s*=\s*["']e["']""")
@@ -176,6 +177,11 @@ def _with_errors(sheet: Any, errors: dict[tuple[int, int], str]) -> Iterator[lis
 
 def _records(rows: Iterator[list[Any]]) -> Iterator[RawRow]:
     written = (cells for row in rows if any(cells := [_text(cell) for cell in row]))
+    first = list(itertools.islice(written, LOOK_LINES))
+    if misplaced := header_below([str(cell) for cell in cells] for cells in first):
+        yield RawRow(0, RowRejected(Reason.WRONG_TYPE, misplaced.detail))  # a workbook is meant to be read
+        return
+    written = itertools.chain(first, written)
     header = Header.of([str(cell) for cell in next(written, [])])
     if header.named > limits.MAX_CSV_COLUMNS:
         detail = f"{header.named:,} columns; a table may have {limits.MAX_CSV_COLUMNS:,}"

@@ -66,7 +66,7 @@ def test_a_chat_about_a_landed_instruction_is_judged_against_it(asked: World) ->
 )
 @pytest.mark.parametrize("field", ["conversations", "conversation", "messages"])
 def test_roles_have_the_names_of_several_tools(files: Files, field: str, conversation: list[object]) -> None:
-    files.write_json("s.json", [{"id": "x", field: conversation}])
+    files.write_json("s.json", [{"id": "x", "model": "s", field: conversation}])
     files.read()
     ((path, row, output),) = files.of_kind(ModelOutput)
     assert (path, row) == ("s.json", 1)
@@ -276,7 +276,7 @@ def test_what_the_model_was_given_beside_the_prompt_is_part_of_the_instruction(f
     )
     files.write("a.jsonl", {"instruction": "Кто?", "context": "Пришла Аня.", "output": "Аня.", "generator": "m"})
     files.write("c.jsonl", {"conversations": [{"from": "human", "value": "Да?"}, {"from": "gpt", "value": "Да."}],
-                            "system": "Будь краток."})  # fmt: skip
+                            "system": "Будь краток.", "model": "c"})  # fmt: skip
     files.read()
     assert [i.instruction for _, _, i in files.of_kind(Instruction)] == [
         "Пришла Аня.\n\nКто?",

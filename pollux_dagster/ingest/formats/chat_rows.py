@@ -25,21 +25,22 @@ from pollux_dagster.ingest.formats.chat_templates import text_of
 from pollux_dagster.ingest.formats.context import FileContext, names_a_model, no_model, text_id
 from pollux_dagster.ingest.formats.failures import answered, refuse_errors
 from pollux_dagster.ingest.formats.prompt_parts import system_message, whole_prompt, with_context, with_input
-from pollux_dagster.ingest.formats.references import reference_of
+from pollux_dagster.ingest.formats.references import choices_beside, reference_of
 from pollux_dagster.ingest.formats.side_files import SHAREGPT
 from pollux_dagster.ingest.landing_records import Instruction, ModelOutput, Note, Record
 from pollux_dagster.ingest.rows import Reason, RowRejected
 
 CONVERSATION_FIELDS = ("messages", "conversations", "conversation")
 PROMPT_FIELDS = ("prompt", "question", "query", "input", "user_input")
-# What is a model's in whatever row it stands: beside these, `answer` is the right one (Ragas, DeepEval, benchmarks).
+# What is a model's in whatever row it stands: beside these, `answer`, `output` and `completion` are the right one.
 PREDICTION_FIELDS = (
-    *("prediction", "predicted_answer", "model_answer", "model_output", "model_response", "generated_answer"),
-    *("actual_output", "llm_answer", "llm_output", "llm_response"),
+    *("model_outputs", "raw_output", "prediction", "predict", "pred", "predicted_answer", "model_answer"),
+    *("model_output", "model_response", "generated_answer", "actual_output", "llm_answer", "llm_output"),
 )
+# In this order: a `prediction` beside a `response` was taken out of it.
 RESPONSE_FIELDS = (
-    *(*PREDICTION_FIELDS, "response", "completion", "output", "generation", "generated_text"),
-    "answer",
+    *("response", *PREDICTION_FIELDS),
+    *("completion", "output", "generation", "generated_text", "answer"),
 )
 RESPONSES_FIELDS = ("responses", "completions", "outputs", "generations")
 
@@ -184,4 +185,5 @@ def _instruction(fields: dict[str, Any], prompt_id: str, asked: str) -> list[Rec
     reference, notes = reference_of(fields)
     kind, domain = rows.label(fields, "task_type") or rows.label(fields, "category"), rows.label(fields, "domain")
     subtype = rows.label(fields, "task_subtype")
-    return [Instruction(prompt_id, asked, reference, kind, subtype, domain, None, None), *notes]
+    instruction = Instruction(prompt_id, asked, reference, kind, subtype, domain, None, None)
+    return [instruction, *notes, *choices_beside(fields, asked)]

@@ -19,7 +19,7 @@ from pollux_dagster.ingest.formats.chat_rows import PREDICTION_FIELDS, RESPONSE_
 from pollux_dagster.ingest.formats.context import FileContext, text_id
 from pollux_dagster.ingest.formats.failures import answered, marker_in, refuse_errors
 from pollux_dagster.ingest.formats.prompt_parts import with_input
-from pollux_dagster.ingest.formats.references import reference_of
+from pollux_dagster.ingest.formats.references import choices_beside, reference_of
 from pollux_dagster.ingest.landing_records import (
     HumanScore,
     Instruction,
@@ -115,7 +115,8 @@ def read_answer(fields: dict[str, Any], context: FileContext) -> list[Record]:
 
 def _answering(fields: Mapping[str, Any]) -> str:
     """The field of a row of the project's own form that holds the model's answer."""
-    return next((f for f in (*PREDICTION_FIELDS, "answer", *RESPONSE_FIELDS) if f in fields), "answer")
+    preferred = () if "answer" in fields and fields.keys().isdisjoint(PREDICTION_FIELDS) else RESPONSE_FIELDS
+    return next((f for f in preferred if f in fields), "answer")
 
 
 def _refuse_other_ids(fields: Mapping[str, Any]) -> None:
@@ -167,7 +168,7 @@ def _instruction(prompt_id: str, fields: dict[str, Any]) -> list[Record]:
         difficulty=rows.label(fields, "difficulty"),
         meta=meta if meta is None or isinstance(meta, str) else json.dumps(meta, ensure_ascii=False, default=str),
     )
-    return [instruction, *notes]
+    return [instruction, *notes, *choices_beside(fields, text)]
 
 
 def _notes_on_parts(fields: Mapping[str, Any]) -> list[Note]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,7 +14,7 @@ _OWN = "reference_answer"
 _REFERENCES = ("reference", "ground_truth", "gold_answer", "golden_answer", "gold_reference", "expected_answer",
                "correct_answer", "ideal_answer")  # fmt: skip
 # Names that may also be those of a label or of something expected: read, and said.
-_MAY_BE_REFERENCES = ("gold", "target", "expected", "expected_output", "ideal")
+_MAY_BE_REFERENCES = ("gold", "target", "expected", "expected_output", "ideal", "label")
 _CHOICES = ("choices", "options", "endings", "mc_answers")
 _DROPPED = (
     "{field} is {value!r}, which programs and people write where there is none, and is no reference answer; if it is "
@@ -33,7 +34,8 @@ def reference_of(fields: Mapping[str, Any]) -> tuple[str | None, list[Note]]:
     notes: list[Note] = []
     for field in (*_REFERENCES, *_MAY_BE_REFERENCES):
         value = fields.get(field)
-        if value is None or value == "" or value == []:
+        is_class = field == "label" and not (isinstance(value, str) and re.search(r"[^\W\d]", value))
+        if is_class or value is None or value == "" or value == []:
             continue
         text = None if is_number_of_choice(value, fields) else reference_among(value)
         if text is not None:
@@ -68,6 +70,17 @@ def reference_among(golds: object) -> str | None:
         if isinstance(gold, str | int | float) and (text := rows.reference_text({"gold": gold}, "gold")) is not None
     }
     return texts.pop() if len(texts) == 1 else None
+
+
+def choices_beside(fields: Mapping[str, Any], text: str) -> list[Note]:
+    """A note where a row's question is one of several choices, and `text`, which is judged, does not hold them."""
+    for name in _CHOICES:
+        listed = fields.get(name)
+        texts = [item.strip() for item in listed if isinstance(item, str)] if isinstance(listed, list) else []
+        if len(texts) > 1 and not all(item in text for item in texts):
+            detail = f"{name} is not part of the question that is judged: write it into the question"
+            return [Note("beside_instruction", detail)]
+    return []
 
 
 def is_number_of_choice(target: object, doc: object) -> bool:

@@ -143,4 +143,24 @@ def known_by_fields(document: Any) -> RowRejected | None:
     if is_state or is_info or is_splits:
         detail = "the file describes a data set that `datasets` saved to disk; the rows are in the files beside it"
         return RowRejected(Reason.UNKNOWN_FORMAT, detail)
+    if _is_written_by_columns(document):
+        detail = (
+            "the file is a table that was written by columns (pandas' to_json as it is, a table of Weights & Biases): "
+            "write its rows as objects, as to_json(..., orient='records', lines=True) does"
+        )
+        return RowRejected(Reason.WRONG_TYPE, detail)
     return None
+
+
+def _is_written_by_columns(document: dict[str, Any]) -> bool:
+    """Whether a document is a table in pandas' orient `split`, `columns` or `list`."""
+    columns, data = document.get("columns"), document.get("data")
+    if isinstance(columns, list) and isinstance(data, list):
+        return bool(data) and all(isinstance(row, list) and len(row) == len(columns) for row in data)
+    values = list(document.values())
+    if len(values) < 2:
+        return False
+    if all(isinstance(value, dict) and value and "".join(value).isdecimal() for value in values):
+        return True
+    are_lists = all(isinstance(value, list) and len(value) == len(values[0]) > 1 for value in values)
+    return are_lists and not any(isinstance(item, dict | list) for value in values for item in value)

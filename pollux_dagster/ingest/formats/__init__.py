@@ -203,6 +203,12 @@ FORMATS: tuple[Format, ...] = (
         recognises=pollux_report.is_reply,
         refuse=side_files.POLLUX_VERDICTS,
     ),
+    Format(
+        "ifeval_results",
+        Holds.UNKNOWN,
+        recognises=has("follow_all_instructions", "prompt", "response"),
+        refuse=side_files.IFEVAL_RESULTS,
+    ),
     Format("preferences", Holds.UNKNOWN, recognises=has("chosen", "rejected"), refuse=side_files.PREFERENCES),
     # Arenas
     Format(

@@ -82,9 +82,9 @@ def refuse_questions(context: FileContext, first: Sequence[dict[str, Any]]) -> s
     if not any({"prompt", "prompt_id", *PREDICTION_FIELDS} & fields.keys() for fields in first):
         asked = next(f for fields in first for f in PROMPT_FIELDS if f in fields)
         return (
-            f"a data set of questions and reference answers: it has {asked!r} with an answer and names no model. As "
-            "instructions, give it the fields prompt_id, instruction and reference_answer; if it is a model's answers, "
-            "name the model in a field `model`"
+            f"it has {asked!r} with an answer and names no model, as data sets of questions and reference answers do. "
+            "As instructions, give it the fields prompt_id, instruction and reference_answer; if it is a model's "
+            "answers, name the model in a field `model`, or as `model` of this file in a landing.toml"
         )
     return no_model(context.file_model) if context.may_be_data_set else refuse_without_model(context, first)
 
@@ -161,8 +161,8 @@ def _text_in(item: object) -> object:
 
 
 def _message(response: object, fields: dict[str, Any]) -> tuple[dict[str, Any], object]:
-    """The message of a completion in trl's form, a list of one message, and its content; else the row and the text."""
-    only = response[0] if isinstance(response, list) and len(response) == 1 else None
+    """The message of a completion, as it is or in a list of one (trl), and its content; else the row and the text."""
+    only = response[0] if isinstance(response, list) and len(response) == 1 else response
     return (only, only.get("content")) if isinstance(only, dict) and "role" in only else (fields, response)
 
 

@@ -46,6 +46,8 @@ _TEMPLATES = tuple(
 )  # fmt: skip
 # YandexGPT-5-Lite.
 _YANDEX = re.compile(r"(?:\A|\n\s*)(?P<role>Пользователь|Ассистент): ?"), re.compile(r"\[SEP\]")
+# ChatML of which a tokenizer left out the special tokens, as LLaMA-Factory's generated_predictions.jsonl has it.
+_BARE_CHATML = re.compile(r"(?:\A|\n)(?P<role>system|user|assistant)\n"), re.compile(r"\Z")
 _BEGINS = re.compile(
     r"(?:\s|<s>|<bos>|<\|begin_of_text\|>|<｜begin▁of▁sentence｜>|<BOS_TOKEN>|\[gMASK\]|<sop>|<\|startoftext\|>)*"
 )
@@ -96,6 +98,8 @@ def messages_in(prompt: str) -> list[Message] | None:
     # Its roles are plain words, which a question may open with.
     if _YANDEX[0].match(start) and "[SEP]" in start:
         return _messages(start, *_YANDEX)
+    if start.startswith(("system\n", "user\n")) and start.endswith("\nassistant\n"):
+        return _messages(start, *_BARE_CHATML)
     return None
 
 

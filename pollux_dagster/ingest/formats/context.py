@@ -20,7 +20,17 @@ _COMPRESSED = frozenset({".gz", ".gzip", ".zst", ".zstd"})
 # Names of files and folders that tools use for every model; the nearest other folder then names the model.
 _GENERIC = frozenset(
     {"answers", "answer", "model_outputs", "outputs", "output", "predictions", "prediction", "results", "responses"}
-    | {"details", "data", "model_answer", "model_answers", "samples", "completions", "generations", "ответы"}
+    | {
+        "generated_predictions",
+        "details",
+        "data",
+        "model_answer",
+        "model_answers",
+        "samples",
+        "completions",
+        "generations",
+        "ответы",
+    }
 )
 # Folders and files of reference answers, as in data/mt_bench/reference_answer/ (lm-sys/FastChat on GitHub).
 _REFERENCES = re.compile(
@@ -43,6 +53,8 @@ _SET_OF_CHATS = re.compile(
     r"\d*(?:[-_. ].*)?",
     re.IGNORECASE,
 )
+# google-research/google-research, instruction_following_eval: input_response_data_<model>_<time>.jsonl.
+_TOOLS_PREFIX = re.compile(r"input_response_data_(?=.)")
 _SHARD = re.compile(r"-\d{5}-of-\d{5}(?:-[0-9a-f]{8,})?$")
 MODEL_FIELDS = ("model_id", "model", "generator", "model_name")
 
@@ -88,7 +100,8 @@ class FileContext:
         name = PurePosixPath(self.path)
         if name.suffix.lower() in _COMPRESSED:
             name = name.with_suffix("")
-        return _SHARD.sub("", name.stem if name.suffix.lower() in _EXTENSIONS else name.name)
+        stem = _SHARD.sub("", name.stem if name.suffix.lower() in _EXTENSIONS else name.name)
+        return stem[found.end() :] if (found := _TOOLS_PREFIX.match(stem)) else stem
 
     @cached_property
     def folders(self) -> tuple[str, ...]:

@@ -94,6 +94,10 @@ API_REPLIES = known_as(
     "replies of a model's API as a client got them, and nothing says which prompt each answers. Write them with "
     "`custom_id` as a batch's output has them, or as rows of prompt_id, answer and model"
 )
+# google-research/google-research, instruction_following_eval/evaluation_main.py: eval_results_strict.jsonl, _loose.
+IFEVAL_RESULTS = known_as(
+    "IFEval's verdicts (eval_results_*.jsonl), which name no model; land the file of responses that they were made from"
+)
 # A model whose answers serve as references is no model to judge, whichever form they have.
 AMONG_REFERENCES = (
     "its name, or that of a folder it lies in, says that it holds reference answers, and its rows are a model's. As "

@@ -48,4 +48,28 @@ SELECT file_path, row_number, 'doubtful_answer', 'the answer is ' || shown(left(
     || ' and judged as that; if a program wrote it because the request failed, delete the row'
 FROM raw.model_outputs
 WHERE (length(answer) < 20 AND lower(trim(answer)) IN ('none', 'nan', 'null', 'undefined', 'n/a', '<na>', 'error'))
-    OR starts_with(answer, 'Error code: ') OR starts_with(answer, 'Traceback (most recent call last)');
+    OR starts_with(answer, 'Error code: ') OR starts_with(answer, 'Traceback (most recent call last)')
+UNION ALL
+-- Texts that something on the way to the file has changed, by what only that does.
+SELECT file_path, min(row_number), 'doubtful_answer', count(*) || ' answer(s) ' || change || ' and are judged as that'
+FROM (
+    SELECT file_path, row_number, CASE
+        WHEN length(answer) = 32767 THEN 'have as many characters as a spreadsheet''s cell can hold (32,767), most likely '
+            || 'cut by it,'
+        WHEN regexp_matches(answer, '^\s*\[?\{\s*["'']role["'']\s*:') THEN 'are written as a message of an API (role and '
+            || 'content), of which only the content is the answer,'
+        -- UTF-8 read as Windows-1251 (РџСЂРё…) or as Latin-1 (ÐŸÑ€Ð¸…), and saved again.
+        WHEN regexp_matches(answer, '(?:[РС][^А-Яа-яA-Za-z0-9\s.,]){4}|(?:[ÐÑ][^А-Яа-яA-Za-z0-9\s.,]){4}')
+            THEN 'look like UTF-8 that was read in another encoding,'
+        END AS change
+    FROM raw.model_outputs
+) WHERE change IS NOT NULL GROUP BY file_path, change
+UNION ALL
+SELECT min(file_path), 0, 'doubtful_answer', count(*) || ' of ' || any_value(answers) || ' answers of model '
+    || shown(model_id) || ' begin with the whole instruction: if a tool wrote prompt and answer as one text '
+    || '(transformers'' return_full_text), cut the prompt off'
+FROM (
+    SELECT o.file_path, o.model_id, starts_with(o.answer, i.instruction) AND length(i.instruction) >= 10 AS repeats,
+        count(*) OVER (PARTITION BY o.model_id) AS answers
+    FROM raw.model_outputs AS o JOIN raw.instructions AS i USING (prompt_id)
+) WHERE repeats GROUP BY model_id HAVING count(*) >= 3 AND 2 * count(*) > any_value(answers);

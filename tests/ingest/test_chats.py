@@ -335,3 +335,24 @@ def test_a_reference_that_is_written_for_none_is_none(world: World) -> None:
     world.sync()
     assert world.rows("SELECT reference_answer FROM raw.instructions") == [(None,)]
     assert world.rows("SELECT kind FROM raw.notes") == [("reference_not_read",)]
+
+
+def test_an_answer_to_other_turns_than_the_questions_is_refused_with_both_numbers(world: World) -> None:
+    world.write("question.jsonl", {"question_id": 1, "turns": ["Раз?", "Два?"]}, {"question_id": 2, "turns": ["Три?"]})
+    said_to = {1: ["а"], 2: ["[1] а\n\n[2] б"]}
+    world.write(
+        "model_answer/m.jsonl",
+        *({"question_id": n, "model_id": "m", "choices": [{"turns": turns}]} for n, turns in said_to.items()),
+        {"question_id": 1, "model_id": "n", "choices": [{"turns": ["а", "б"]}]},
+    )
+    world.sync()
+    assert world.rejected() == [("model_answer/m.jsonl", 1, "wrong_type")]
+    assert [output[:2] for output in world.outputs()] == [("m", "2"), ("n", "1")]
+    ((detail,),) = world.rows("SELECT detail FROM raw.rejected_rows")
+    assert detail.startswith("expected 2 turn(s), as the question at question.jsonl:1 has, got 1")
+
+
+def test_a_message_as_a_completion_is_its_content(files: Files) -> None:
+    files.write("m.jsonl", {"input": "Да?", "output": said("assistant", "Да."), "model": "m"})
+    files.read()
+    assert ([text for *_, text in files.outputs()], files.rejected()) == (["Да."], [])

@@ -12,7 +12,7 @@ import pytest
 from pollux_dagster.ingest.formats.failures import answered, doubts_about, marker_in
 from pollux_dagster.ingest.landing_records import ModelOutput
 from tests.ingest.conftest import ask
-from tests.ingest.landing_world import Files, World, answer
+from tests.ingest.landing_world import Files, World, answer, instruction
 
 NETWORK = "**NETWORK ERROR DUE TO HIGH TRAFFIC. PLEASE REGENERATE OR REFRESH THIS PAGE.**\n\n(error_code: 50004)"
 RATE = "**RATE LIMIT OF THIS MODEL IS REACHED. PLEASE COME BACK LATER.**\n\nтариф"
@@ -289,6 +289,25 @@ def test_a_text_that_programs_write_for_no_answer_is_judged_and_noted(doubted: W
     assert len([model for model, *_ in doubted.outputs() if model == f"m{n}"]) == 2
     notes = doubted.rows("SELECT file_path, row_number, kind FROM raw.notes")
     assert [note for note in notes if note[0] == f"m{n}.jsonl"] == [(f"m{n}.jsonl", 1, "doubtful_answer")]
+
+
+def test_answers_that_were_changed_on_the_way_are_noted_for_their_file(asked: World) -> None:
+    said = "Привет, это ответ"
+    asked.write("1251.jsonl", answer(1, said.encode().decode("cp1251")), answer(2, "С. Р. Иванов, СССР; С.Р.С.Р."))
+    asked.write("latin.jsonl", answer(1, said.encode().decode("latin-1")))
+    asked.write("cell.jsonl", answer(1, "я" * 32767), answer(2, "я" * 32766))
+    asked.write("api.jsonl", answer(1, '{"role": "assistant", "content": "Да"}'), answer(2, "[{'role': 'assistant'}]"))
+    asked.write("echo.jsonl", *(answer(n, f"Вопрос {n} ответ") for n in (1, 2, 3)))
+    asked.write("instructions.jsonl", *({**instruction(n), "instruction": f"Вопрос {n} ответ"} for n in (1, 2, 3)))
+    asked.sync()
+    notes = asked.rows("SELECT file_path, kind, left(detail, 32) FROM raw.notes ORDER BY ALL")
+    assert notes == [
+        ("1251.jsonl", "doubtful_answer", "1 answer(s) look like UTF-8 that"),
+        ("api.jsonl", "doubtful_answer", "2 answer(s) are written as a mes"),
+        ("cell.jsonl", "doubtful_answer", "1 answer(s) have as many charact"),
+        ("echo.jsonl", "doubtful_answer", '3 of 3 answers of model "echo" b'),
+        ("latin.jsonl", "doubtful_answer", "1 answer(s) look like UTF-8 that"),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import unicodedata
 
 import pytest
 
+from pollux_dagster.warehouse.contracts import contracts
 from pollux_dagster.warehouse.schema import create_schema
 from tests.ingest.landing_world import RUBRIC, World, answer, instruction
 
@@ -204,3 +205,16 @@ def test_a_criterion_in_another_case_is_refused_with_the_name_that_was_meant(ask
         ('prompt_id "1" is not judged on "ПОЛЬЗА"; it is judged on "Польза": write names alike',),
         ('prompt_id "1" is not judged on "нет такого"',),
     ]
+
+
+def test_annotators_that_are_called_as_models_are_named_by_a_check(asked: World) -> None:
+    asked.write("m.jsonl", *(answer(n, model_id="my-model") for n in (1, 2, 3)))
+    people = ("anna", "Claude Dupont", "aggregate", "4f0c2b-e1", "Мария-2")
+    models = ("gpt-4", "LLM judge", "claude-3-opus", "My-Model", "Qwen2.5-7B-Instruct", "pollux-4b", "GigaChat")
+    score = {"prompt_id": 1, "model_id": "my-model", "criteria_name": "Польза", "score": 1}
+    asked.write("h.jsonl", *({**score, "annotator": name} for name in (*people, *models)))
+    asked.sync()
+    assert asked.rejected() == []
+    (contract,) = [found for found in contracts(0.9) if found.name == "annotators_are_people"]
+    named = asked.con.execute(contract.query).fetchall()
+    assert {name for name, *_ in named} == {*models} and not contract.blocking

@@ -62,6 +62,11 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("scores.jsonl", {"sample_id": "1", "model": "m", "scorer": "match", "value": 1}, "nothing names a person"),
     ("parus/train.jsonl", {"instruction": "{x}", "inputs": {"x": "а"}, "outputs": "1", "meta": {"id": 0}}, "MERA"),
     ("эталоны.jsonl", answer(1), "'эталоны'"),
+    ("vicuna.json", {"id": "x", "conversations": [{"from": "human", "value": "?"}, {"from": "gpt", "value": "а"}]},
+     "ShareGPT"),
+    ("dummy_conversation.jsonl", {"messages": TURN}, "'dummy_conversation'"),
+    ("ru_dataset_v2.jsonl", {"prompt": "?", "completion": "а"}, "'ru_dataset_v2'"),
+    ("eval_results_strict.jsonl", {"prompt": "?", "response": "а", "follow_all_instructions": True}, "IFEval"),
     ("display_predictions.json", {"instance_id": "id1", "train_trial_index": 0, "predicted_text": "4"}, "HELM"),
 ]  # fmt: skip
 

@@ -153,3 +153,41 @@ def test_a_cell_under_no_heading_is_not_dropped_in_silence(files: Files) -> None
     files.read()
     assert files.rejected() == [("m.csv", 1, "wrong_type")]
     assert [prompt for _, prompt, _, _ in files.outputs()] == ["2"]
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ("Ответы\nprompt_id,answer\n1,а\n", "got 'Ответы'; a line with 'prompt_id answer'"),
+        ("Ответы;;\n;;\nprompt_id;answer;\n1;а;\n", "got 'Ответы'; a line with 'prompt_id answer'"),
+        ("prompt_id~answer\n1~а\n", "put a line sep=~ above it"),
+        ("prompt_id answer\n1 а\n", "got 'prompt_id answer': save the file"),
+        ("answer\nа\n", "This begins with 'answer'"),
+    ],
+)
+def test_a_table_without_a_header_where_it_belongs_says_what_stands_there(files: Files, body: str, says: str) -> None:
+    files.write_bytes("m.csv", body.encode())
+    files.read()
+    assert files.rejected() == [("m.csv", 0, "unknown_format")]
+    assert says in files.details()[0]
+
+
+def test_a_cell_that_is_called_as_a_column_is_no_header(files: Files) -> None:
+    files.write_bytes("m.csv", "prompt,response,category\nРаз?,а,instruction\n".encode())
+    files.read()
+    assert (len(files.outputs()), files.rejected()) == (1, [])
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        {"columns": ["prompt_id", "answer"], "data": [[1, "а"], [2, "б"]]},
+        {"prompt_id": {"0": 1, "1": 2}, "answer": {"0": "а", "1": "б"}},
+        {"prompt_id": [1, 2], "answer": ["а", "б"]},
+    ],
+)
+def test_a_table_written_by_columns_is_refused_with_how_to_write_rows(files: Files, table: object) -> None:
+    files.write_json("m.json", table)
+    files.read()
+    assert files.rejected() == [("m.json", 0, "wrong_type")]
+    assert "orient='records'" in files.details()[0]

@@ -20,17 +20,8 @@ _COMPRESSED = frozenset({".gz", ".gzip", ".zst", ".zstd"})
 # Names of files and folders that tools use for every model; the nearest other folder then names the model.
 _GENERIC = frozenset(
     {"answers", "answer", "model_outputs", "outputs", "output", "predictions", "prediction", "results", "responses"}
-    | {
-        "generated_predictions",
-        "details",
-        "data",
-        "model_answer",
-        "model_answers",
-        "samples",
-        "completions",
-        "generations",
-        "ответы",
-    }
+    | {"details", "data", "model_answer", "model_answers", "samples", "completions", "generations", "ответы"}
+    | {"generated_predictions"}
 )
 # Folders and files of reference answers, as in data/mt_bench/reference_answer/ (lm-sys/FastChat on GitHub).
 _REFERENCES = re.compile(

@@ -1,0 +1,100 @@
+"""A reference answer is read under the names that people give it, and what is none is said to be none."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pollux_dagster.ingest.formats.references import reference_of
+from pollux_dagster.ingest.landing_records import Instruction
+from tests.ingest.landing_world import Files, World, answer, instruction
+
+
+@pytest.mark.parametrize(
+    ("fields", "reference", "kinds"),
+    [
+        ({"reference_answer": "Да", "target": "Нет"}, "Да", []),
+        ({"ground_truth": "Да"}, "Да", []),
+        ({"reference": ["Да"]}, "Да", []),
+        ({"reference": "Да", "gold": "Да"}, "Да", ["reference_read"]),
+        ({"target": "Да"}, "Да", ["reference_read"]),
+        ({"label": "Да"}, "Да", ["reference_read"]),
+        ({"label": "1"}, None, []),  # a class
+        ({"label": 0}, None, []),
+        ({"expected": 5}, "5", ["reference_read"]),
+        ({"ground_truth": ["Да", "Ага"]}, None, ["reference_not_read"]),
+        ({"expected": {"type": "equals"}}, None, ["reference_not_read"]),
+        ({"reference": "Да", "target": "Нет"}, None, ["reference_not_read"]),
+        ({"target": 1, "choices": ["а", "б"]}, None, ["reference_not_read"]),
+        ({"gold": "", "target": []}, None, []),
+        *(({"reference_answer": text}, None, ["reference_not_read"]) for text in ("None", "N/A", "n/a", "NA", "null")),
+        ({"reference_answer": " "}, None, []),
+        ({"gold": "None"}, None, ["reference_not_read"]),
+        ({}, None, []),
+    ],
+)
+def test_a_reference_is_found_or_its_absence_is_said(
+    fields: dict[str, Any], reference: str | None, kinds: list[str]
+) -> None:
+    found, notes = reference_of(fields)
+    assert (found, [note.kind for note in notes]) == (reference, kinds)
+
+
+def test_every_form_of_ones_own_has_references(files: Files) -> None:
+    asked = {"ground_truth": "Да", "model": "m"}
+    files.write("pairs.jsonl", {"prompt": "Раз?", "response": "а", **asked})
+    talk = [{"role": "user", "content": "Два?"}, {"role": "assistant", "content": "а"}]
+    files.write("talks.jsonl", {"messages": talk, **asked})
+    files.write("alpaca.jsonl", {"instruction": "Три?", "output": "а", **asked})
+    files.write("wide.jsonl", {"prompt_id": 1, "instruction": "Четыре?", "answer": "а", **asked})
+    files.write("instructions.jsonl", {"prompt_id": 2, "instruction": "Пять?", "ground_truth": "Да"})
+    files.read()
+    assert [found.reference_answer for _, _, found in files.of_kind(Instruction)] == ["Да"] * 5
+    assert (files.rejected(), files.notes()) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("fields", "answered"),
+    [
+        ({"answer": "верно", "prediction": "м"}, "м"),
+        ({"output": "верно", "predict": "м"}, "м"),
+        ({"answer": "верно", "generated_text": "м"}, "м"),
+        ({"response": "м", "prediction": "A", "answer": "B"}, "м"),
+        ({"question": "Да?", "model_outputs": "м", "pred": "A", "answer": "B"}, "м"),
+    ],
+)
+@pytest.mark.parametrize("named", [{"prompt": "Да?"}, {"prompt_id": 1}, {"prompt_id": 1, "instruction": "Да?"}])
+def test_of_several_texts_the_models_is_judged_and_the_others_are_named(
+    files: Files, named: dict[str, Any], fields: dict[str, Any], answered: str
+) -> None:
+    if "prompt" not in named and "generated_text" in fields:
+        answered = "верно"  # the field of the project's own forms is `answer`
+    files.write("m.jsonl", {**named, **fields, "model_id": "m"})
+    files.read()
+    assert [text for *_, text in files.outputs()] == [answered]
+    others = sum(f != "question" for f in fields) - 1
+    assert [kind for *_, kind in files.notes()] == ["other_answer"] * others
+
+
+def test_a_mapped_answer_is_the_answer_whatever_else_the_row_has(files: Files) -> None:
+    files.write("m.jsonl", {"prompt_id": 1, "final": "м", "prediction": "A", "answer": "B"})
+    files.write_bytes("landing.toml", b'[[files]]\nmatch = "*.jsonl"\nfields.answer = "final"\n')
+    files.read()
+    assert ([text for *_, text in files.outputs()], files.notes()) == (["м"], [])
+
+
+def test_dropped_references_are_counted_for_each_file_and_unused_ones_are_named(world: World) -> None:
+    rows = [{**instruction(n), "reference_answer": "N/A"} for n in range(4)]
+    world.write("instructions.jsonl", *rows)
+    world.write("m.jsonl", answer(0))
+    carried = {"prompt": rows[1]["instruction"], "response": "а", "reference_answer": "Да", "model": "c"}
+    world.write("c.jsonl", carried)
+    world.sync()
+    assert world.rejected() == []
+    notes = world.rows("SELECT file_path, row_number, kind, detail FROM raw.notes ORDER BY ALL")
+    assert [note[:3] for note in notes] == [
+        ("c.jsonl", 0, "reference_not_read"),
+        ("instructions.jsonl", 1, "reference_not_read"),
+    ]
+    assert notes[1][3].endswith("(and 3 more rows)")

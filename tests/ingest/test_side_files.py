@@ -23,7 +23,7 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("model_outputs.jsonl", {"instruction": "Назовите цвет.", "output": "Синий."}, "Alpaca"),
     ("test/model_outputs.jsonl", {"instruction": "Назовите цвет.", "output": "Синий."}, "Alpaca"),
     ("dolly.jsonl", {"instruction": "Назовите цвет.", "context": "", "response": "Синий.", "category": "qa"}, "Alpaca"),
-    ("gsm8k.jsonl", {"question": "2+2?", "answer": "4"}, "data set of questions"),
+    ("gsm8k.jsonl", {"question": "2+2?", "answer": "4"}, "data sets of questions"),
     ("train.jsonl", {"prompt": "2+2?", "completion": "4"}, "'train'"),
     ("data/test-00000-of-00003.jsonl", {"messages": TURN}, "'test'"),
     ("validation_sft.jsonl", {"messages": TURN}, "'validation_sft'"),

@@ -298,6 +298,9 @@ def test_answers_that_were_changed_on_the_way_are_noted_for_their_file(asked: Wo
     asked.write("cell.jsonl", answer(1, "я" * 32767), answer(2, "я" * 32766))
     asked.write("api.jsonl", answer(1, '{"role": "assistant", "content": "Да"}'), answer(2, "[{'role': 'assistant'}]"))
     asked.write("echo.jsonl", *(answer(n, f"Вопрос {n} ответ") for n in (1, 2, 3)))
+    asked.write("list.jsonl", *(answer(n, f"['Ответ\\n{n}']") for n in (1, 2, 3)), answer(1, "[1]", sample_index=1))
+    asked.write("lines.jsonl", *(answer(n, f"Раз\\nдва {n}") for n in (1, 2, 3)))
+    asked.write("next.jsonl", *(answer(n, f"Ответ {n}", finish_reason="length") for n in (2, 3, 4)))
     asked.write("instructions.jsonl", *({**instruction(n), "instruction": f"Вопрос {n} ответ"} for n in (1, 2, 3)))
     asked.sync()
     notes = asked.rows("SELECT file_path, kind, left(detail, 32) FROM raw.notes ORDER BY ALL")
@@ -307,6 +310,10 @@ def test_answers_that_were_changed_on_the_way_are_noted_for_their_file(asked: Wo
         ("cell.jsonl", "doubtful_answer", "1 answer(s) have as many charact"),
         ("echo.jsonl", "doubtful_answer", '3 of 3 answers of model "echo" b'),
         ("latin.jsonl", "doubtful_answer", "1 answer(s) look like UTF-8 that"),
+        ("lines.jsonl", "doubtful_answer", '3 of 3 answers of model "lines" '),
+        ("list.jsonl", "doubtful_answer", '3 of 4 answers of model "list" a'),
+        ("next.jsonl", "cut_answer", "the answer was cut at the token "),
+        ("next.jsonl", "shifted_ids", "its prompt ids go from 2 to 4, a"),
     ]
 
 

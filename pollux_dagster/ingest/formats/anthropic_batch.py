@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from pollux_dagster.ingest import rows
-from pollux_dagster.ingest.formats.chat import reply_of
+from pollux_dagster.ingest.formats.chat import cut_notes, reply_of
 from pollux_dagster.ingest.formats.context import FileContext
 from pollux_dagster.ingest.formats.failures import failed
 from pollux_dagster.ingest.landing_records import ModelOutput, Record
@@ -33,4 +33,5 @@ def read_result(fields: dict[str, Any], context: FileContext) -> list[Record]:
     reply = reply_of(message, message.get("content"), "content", finish=stop)
     if stop == "refusal" and not (reply.text and reply.text.strip()):
         raise failed("the provider stopped it as a refusal before any text")
-    return [ModelOutput(context.model_of(message), prompt_id, None, 0, reply.text, reply.reasoning)]
+    output = ModelOutput(context.model_of(message), prompt_id, None, 0, reply.text, reply.reasoning)
+    return [output, *cut_notes(stop)]

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from pollux_dagster.core.reasoning import split_reasoning
 from pollux_dagster.ingest import rows
 from pollux_dagster.ingest.formats.failures import answered, failed
+from pollux_dagster.ingest.landing_records import Note
 from pollux_dagster.ingest.rows import Reason, RowRejected
 
 USER, MODEL, SYSTEM = "user", "assistant", "system"
@@ -111,6 +112,14 @@ def reply_of(message: dict[str, Any], content: object, field: str, *, finish: ob
         return Reply(refusal, reasoning)
     refuse_wordless(finish, calls=_calls(message, content))
     return Reply("" if reply.text is None and finish in _ENDED else reply.text, reasoning)
+
+
+def cut_notes(finish: object) -> list[Note]:
+    """A note on an answer that was cut at the token limit; it is what the user saw, and is judged."""
+    if finish not in _CUT:
+        return []
+    detail = f"the answer was cut at the token limit (finish reason {finish}) and is judged as it is"
+    return [Note("cut_answer", f"{detail}: give the model more tokens if it should have come to an end")]
 
 
 def refuse_wordless(finish: object, *, calls: Sequence[str] = ()) -> None:

@@ -16,6 +16,7 @@ from pollux_dagster.ingest.formats.chat import (
     MODEL,
     SYSTEM,
     Message,
+    cut_notes,
     messages_of,
     reply_of,
     split_conversation,
@@ -110,6 +111,7 @@ def read_conversation(fields: dict[str, Any], context: FileContext) -> list[Reco
     return [
         *_instruction(fields, prompt_id, asked),
         ModelOutput(model, prompt_id, asked, rows.sample_index(fields), reply.text, reply.reasoning),
+        *cut_notes(fields.get("finish_reason")),
     ]
 
 
@@ -139,7 +141,8 @@ def read_prompt_and_response(fields: dict[str, Any], context: FileContext) -> li
     if not (reply.text and reply.text.strip()):
         refuse_errors(fields)
     output = ModelOutput(model, prompt_id, asked, rows.sample_index(fields), reply.text, reply.reasoning)
-    return [*_instruction(fields, prompt_id, asked), output, *other_answers(fields, answering)]
+    notes = [*other_answers(fields, answering), *cut_notes(fields.get("finish_reason"))]
+    return [*_instruction(fields, prompt_id, asked), output, *notes]
 
 
 def _is_list_of_texts(value: object) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from pollux_dagster.ingest import rows
-from pollux_dagster.ingest.formats.chat import Reply, content_of, refuse_wordless, reply_of
+from pollux_dagster.ingest.formats.chat import Reply, content_of, cut_notes, refuse_wordless, reply_of
 from pollux_dagster.ingest.formats.context import FileContext
 from pollux_dagster.ingest.formats.failures import answered, failed
 from pollux_dagster.ingest.landing_records import ModelOutput, Record
@@ -34,7 +34,9 @@ def read_response(fields: dict[str, Any], context: FileContext) -> list[Record]:
     model_id = context.model_of(body)
     if "output" in body:
         reply = _responses_reply(body)
-        return [ModelOutput(model_id, prompt_id, None, 0, reply.text, reply.reasoning)]
+        cut = body.get("incomplete_details")
+        notes = cut_notes(cut.get("reason")) if isinstance(cut, dict) else []
+        return [ModelOutput(model_id, prompt_id, None, 0, reply.text, reply.reasoning), *notes]
     choices = body.get("choices")
     if not isinstance(choices, list) or not choices:
         raise rows.reject_type("response.body.choices", "a list of at least one choice", choices)
@@ -47,7 +49,7 @@ def read_response(fields: dict[str, Any], context: FileContext) -> list[Record]:
         outputs.append(ModelOutput(model_id, prompt_id, None, index, reply.text, reply.reasoning))
     if len({output.sample_index for output in outputs}) != len(outputs):
         raise RowRejected(Reason.WRONG_TYPE, "expected choices with different indexes, got one index twice")
-    return [*outputs]
+    return [*outputs, *(note for choice in choices for note in cut_notes(choice.get("finish_reason")))]
 
 
 def _choice_reply(choice: dict[str, Any]) -> Reply:

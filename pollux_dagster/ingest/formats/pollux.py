@@ -15,6 +15,7 @@ from pollux_dagster.core.rubrics import UnreadableScaleError, read_scale
 from pollux_dagster.core.rubrics.direction import read_direction, read_statement
 from pollux_dagster.core.taxonomy import TaxonomyError, render_scale
 from pollux_dagster.ingest import rows
+from pollux_dagster.ingest.formats.chat import cut_notes
 from pollux_dagster.ingest.formats.chat_rows import PREDICTION_FIELDS, RESPONSE_FIELDS, other_answers
 from pollux_dagster.ingest.formats.context import FileContext, text_id
 from pollux_dagster.ingest.formats.failures import answered, marker_in, refuse_errors
@@ -110,7 +111,7 @@ def read_answer(fields: dict[str, Any], context: FileContext) -> list[Record]:
     kept = (fields.get(f) for f in _REASONING_FIELDS)
     reasoning = next((text for text in kept if isinstance(text, str) and text.strip()), None)
     output = ModelOutput(context.model_of(fields), prompt_id, None, rows.sample_index(fields), answer, reasoning)
-    return [output, *other_answers(fields, named)]
+    return [output, *other_answers(fields, named), *cut_notes(fields.get("finish_reason"))]
 
 
 def _answering(fields: Mapping[str, Any]) -> str:

@@ -95,6 +95,24 @@ JOIN raw.instructions AS i ON i.prompt_id = k.key
 WHERE NOT c.defines AND c.reference IS NOT NULL AND i.reference_answer IS NULL
 GROUP BY c.file_path;
 
+-- Whoever numbers the questions from 0 and the answers from 1 has every answer but one judged as its neighbour's.
+INSERT INTO resolve_notes
+WITH given AS (
+    SELECT dataset, min(try_cast(prompt_id AS BIGINT)) AS first, max(try_cast(prompt_id AS BIGINT)) AS last
+    FROM resolve_given WHERE occurrence = 1
+    GROUP BY dataset HAVING count(*) = count(try_cast(prompt_id AS BIGINT)) AND count(*) >= 3
+), answered AS (
+    SELECT o.file_path, f.dataset AS place, min(try_cast(o.prompt_id AS BIGINT)) AS first,
+        max(try_cast(o.prompt_id AS BIGINT)) AS last
+    FROM landing.model_outputs AS o JOIN resolve_files AS f USING (file_path) WHERE o.instruction IS NULL
+    GROUP BY ALL HAVING count(*) = count(try_cast(o.prompt_id AS BIGINT))
+)
+SELECT a.file_path, 0, 'shifted_ids', 'its prompt ids go from ' || a.first || ' to ' || a.last
+    || ', and those of the instructions from ' || g.first || ' to ' || g.last
+    || ': if one of the two is counted from another number, every answer is judged as that to another question'
+FROM answered AS a JOIN resolve_scopes AS s USING (place) JOIN given AS g ON g.dataset = s.dataset
+WHERE abs(a.first - g.first) = 1 AND a.last - g.last = a.first - g.first;
+
 -- The same answer to every prompt, from two models: most likely one model's file and a copy of it (`m (1).jsonl`).
 INSERT INTO resolve_notes
 WITH answered AS (

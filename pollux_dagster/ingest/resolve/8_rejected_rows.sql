@@ -65,11 +65,18 @@ FROM (
     FROM raw.model_outputs
 ) WHERE change IS NOT NULL GROUP BY file_path, change
 UNION ALL
+-- What one answer may be like, and most of a model's are like where a tool has done it.
 SELECT min(file_path), 0, 'doubtful_answer', count(*) || ' of ' || any_value(answers) || ' answers of model '
-    || shown(model_id) || ' begin with the whole instruction: if a tool wrote prompt and answer as one text '
-    || '(transformers'' return_full_text), cut the prompt off'
+    || shown(model_id) || ' ' || change
 FROM (
-    SELECT o.file_path, o.model_id, starts_with(o.answer, i.instruction) AND length(i.instruction) >= 10 AS repeats,
-        count(*) OVER (PARTITION BY o.model_id) AS answers
+    SELECT o.file_path, o.model_id, count(*) OVER (PARTITION BY o.model_id) AS answers, CASE
+        WHEN length(i.instruction) >= 10 AND starts_with(o.answer, i.instruction)
+            THEN 'begin with the whole instruction: if a tool wrote prompt and answer as one text (transformers'' '
+            || 'return_full_text), cut the prompt off'
+        WHEN regexp_full_match(o.answer, '(?s)\s*\[\s*[''"].*[''"]\s*\]\s*')
+            THEN 'are a list in brackets: if a program wrote a list of one text into a cell, take the text out of it'
+        WHEN contains(o.answer, '\n') AND NOT contains(o.answer, chr(10))
+            THEN 'have \n in two characters and no line break: if a program wrote line breaks so, write them as they are'
+        END AS change
     FROM raw.model_outputs AS o JOIN raw.instructions AS i USING (prompt_id)
-) WHERE repeats GROUP BY model_id HAVING count(*) >= 3 AND 2 * count(*) > any_value(answers);
+) WHERE change IS NOT NULL GROUP BY model_id, change HAVING count(*) >= 3 AND 2 * count(*) > any_value(answers);

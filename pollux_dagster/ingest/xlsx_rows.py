@@ -181,15 +181,15 @@ def _records(rows: Iterator[list[Any]]) -> Iterator[RawRow]:
     if misplaced := header_below([str(cell) for cell in cells] for cells in first):
         yield RawRow(0, RowRejected(Reason.WRONG_TYPE, misplaced.detail))  # a workbook is meant to be read
         return
-    written = itertools.chain(first, written)
-    header = Header.of([str(cell) for cell in next(written, [])])
+    records = itertools.chain(first, written)
+    header = Header.of([str(cell) for cell in next(records, [])])
     if header.named > limits.MAX_CSV_COLUMNS:
         detail = f"{header.named:,} columns; a table may have {limits.MAX_CSV_COLUMNS:,}"
         yield RawRow(0, RowRejected(Reason.TOO_LARGE, detail))
     elif refusal := header.refusal():
         yield RawRow(0, refusal)
     else:
-        for number, cells in enumerate(written, start=1):
+        for number, cells in enumerate(records, start=1):
             yield _row(number, header, cells)
 
 

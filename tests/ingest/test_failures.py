@@ -177,6 +177,7 @@ def test_what_the_user_saw_of_a_batch_reply_is_the_answer(
     assert files.rejected() == []
     assert files.outputs() == [("gpt", "1", 0, text)]
     assert [record.reasoning for _, _, record in files.of_kind(ModelOutput)] == [reasoning]
+    assert [kind for *_, kind in files.notes()] == ["cut_answer"] * ((text or "").startswith("Обор"))
 
 
 @pytest.mark.parametrize(("body", "why"), FAILED)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pollux_dagster.ingest import rows
-from pollux_dagster.ingest.formats.chat import Reply, messages_of, refuse_wordless, transcript_of_roles
+from pollux_dagster.ingest.formats.chat import Reply, cut_notes, messages_of, refuse_wordless, transcript_of_roles
 from pollux_dagster.ingest.formats.context import FileContext, text_id
 from pollux_dagster.ingest.formats.failures import answered, failed
 from pollux_dagster.ingest.landing_records import Instruction, ModelOutput, Record
@@ -59,9 +59,11 @@ def read_result(fields: dict[str, Any], context: FileContext) -> list[Record]:
     outputs = [
         ModelOutput(model_id, prompt_id, asked, n, reply.text, reply.reasoning) for n, reply in enumerate(replies)
     ]
+    finishes = (_named(candidate, "finishReason", "finish_reason") for candidate in candidates)
+    notes = [note for finish in finishes for note in cut_notes(finish)]
     if asked is None:
-        return [*outputs]
-    return [Instruction(prompt_id, asked, None, None, None, None, None, None), *outputs]
+        return [*outputs, *notes]
+    return [Instruction(prompt_id, asked, None, None, None, None, None, None), *outputs, *notes]
 
 
 def _named(fields: Mapping[str, Any], *names: str) -> Any:

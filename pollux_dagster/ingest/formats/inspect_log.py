@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from pollux_dagster.ingest import rows
-from pollux_dagster.ingest.formats.chat import Reply, messages_of, reply_of, transcript_of_roles
+from pollux_dagster.ingest.formats.chat import Reply, cut_notes, messages_of, reply_of, transcript_of_roles
 from pollux_dagster.ingest.formats.context import FileContext
 from pollux_dagster.ingest.formats.failures import failed
 from pollux_dagster.ingest.formats.references import reference_among
@@ -56,6 +56,7 @@ def read_sample(fields: dict[str, Any], context: FileContext) -> list[Record]:
     return [
         Instruction(prompt_id, asked, reference_among(fields.get("target")), task, None, None, None, None),
         *outputs,
+        *(note for choice in output["choices"] for note in cut_notes(choice.get("stop_reason"))),
     ]
 
 

@@ -40,12 +40,12 @@ def read_task(fields: dict[str, Any], context: FileContext) -> list[Record]:
     reference = rows.reference_text(fields) or (
         rows.reference_text(fields, "outputs") if isinstance(fields.get("outputs"), str) else None
     )
-    kinds = {
-        name: rows.label(fields, name) or rows.label(meta, name) for name in ("task_type", "task_subtype", "domain")
-    }
-    difficulty = rows.label(fields, "difficulty") or rows.label(meta, "difficulty")
+    kind, subtype, domain, difficulty = (
+        rows.label(fields, name) or rows.label(meta, name)
+        for name in ("task_type", "task_subtype", "domain", "difficulty")
+    )
     return [
-        Instruction(prompt_id, asked, reference, **kinds, difficulty=difficulty, meta=None),
+        Instruction(prompt_id, asked, reference, kind, subtype, domain, difficulty, None),
         *criteria_of(prompt_id, fields),
     ]
 

@@ -37,9 +37,10 @@ def reference_of(fields: Mapping[str, Any]) -> tuple[str | None, list[Note]]:
         is_class = field == "label" and not (isinstance(value, str) and re.search(r"[^\W\d]", value))
         if is_class or value is None or value == "" or value == []:
             continue
-        text = None if is_number_of_choice(value, fields) else reference_among(value)
-        if text is not None:
-            found[field] = text
+        if is_number_of_choice(value, fields):
+            notes.append(Note("reference_not_read", f"{field} is not read: it is the number of a choice"))
+        elif (only := reference_among(value)) is not None:
+            found[field] = only
         elif isinstance(value, str):
             notes += _dropped(field, value)
         else:

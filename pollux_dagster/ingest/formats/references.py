@@ -49,8 +49,9 @@ def reference_of(fields: Mapping[str, Any]) -> tuple[str | None, list[Note]]:
         named = " and ".join(found)
         notes.append(Note("reference_not_read", f"{named} differ, and none is read: name the right one {_OWN}"))
         return None, notes
-    if field := next((field for field in found if field in _MAY_BE_REFERENCES), None):
-        notes.append(Note("reference_read", f"{field} is taken for the reference answer; if it is none, rename it"))
+    guessed = next((field for field in found if field in _MAY_BE_REFERENCES), None)
+    if guessed is not None:
+        notes.append(Note("reference_read", f"{guessed} is taken for the reference answer; if it is none, rename it"))
     return next(iter(found.values()), None), notes
 
 

@@ -63,7 +63,7 @@ ANSWER_VALUES: tuple[tuple[str, str, str | None], ...] = (
     ("answer", '"\\u0000"', "nul_character"),
     ("answer", '"\\ud83d"', "lone_surrogate"),
     ("answer", '"\\ude00\\ud83d"', "lone_surrogate"),
-    ("answer", "null", None),
+    ("answer", "null", "failed_response"),
     ("answer", '""', None),
     ("answer", '"\\ud83d\\ude00"', None),
     ("answer", '"\\u202e\\u001b[2J\\u0007"', None),

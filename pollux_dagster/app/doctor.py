@@ -136,9 +136,13 @@ def file_lines(files: Sequence[Examined]) -> list[str]:
 def _by_file(con: duckdb.DuckDBPyConnection, query: str) -> dict[str, tuple[str, ...]]:
     found: dict[str, tuple[str, ...]] = {}
     for path, text in con.execute(query).fetchall():
-        if len(found.get(path, ())) < _REFUSALS_SHOWN:
-            found[path] = (*found.get(path, ()), text)
-    return found
+        found[path] = (*found.get(path, ()), text)
+    return {path: _first(texts) for path, texts in found.items()}
+
+
+def _first(texts: tuple[str, ...]) -> tuple[str, ...]:
+    more = len(texts) - _REFUSALS_SHOWN
+    return (*texts[:_REFUSALS_SHOWN], f"… and {more} more of other kinds") if more > 0 else texts
 
 
 def write_proposal(landing: Path, proposal: str) -> Path:

@@ -61,7 +61,7 @@ CREATE TABLE IF NOT EXISTS landing.model_outputs (
     file_path VARCHAR NOT NULL, row_number BIGINT NOT NULL, model_id VARCHAR NOT NULL,
     prompt_id VARCHAR,                      -- the file's own id, or a hash of the text where it has none
     instruction VARCHAR,                    -- set where the row carries its instruction, which is matched by text first
-    sample_index INTEGER NOT NULL, answer VARCHAR,  -- null and blank answers are outputs too
+    sample_index INTEGER NOT NULL, answer VARCHAR,  -- blank answers are outputs too
     injection_reasons VARCHAR[] DEFAULT '[]'
 );
 -- For warehouses from before this column; their files are read again because the readers are newer.

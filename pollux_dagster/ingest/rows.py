@@ -20,12 +20,13 @@ from pollux_dagster.core.taxonomy import localized
 from pollux_dagster.ingest.limits import MAX_RAW_TEXT
 
 MAX_EXACT = 2**53
-# What is written as text for a value that is missing: by Python and NumPy, pandas, JavaScript and databases, R,
-# spreadsheets, people, and the prompts that Alpaca's data set was made with.
+# What is written as text for a value that is missing: by Python and NumPy, pandas, databases, spreadsheets, and the
+# prompts that Alpaca's data set was made with.
 _WRITTEN_FOR_NONE = frozenset(
-    {"None", "nan", "NaN", "<NA>", "NaT", "null", "NULL", "undefined", "NA", "#N/A", "#Н/Д", "N/A", "n/a"}
-    | {"<noinput>", "<empty>"}
+    {"None", "nan", "NaN", "<NA>", "NaT", "null", "NULL", "#N/A", "#Н/Д", "<noinput>", "<empty>"}
 )
+# In place of a reference also by JavaScript, R and people.
+_WRITTEN_FOR_NO_REFERENCE = _WRITTEN_FOR_NONE | {"undefined", "NA", "N/A", "n/a"}
 _MAY_BE_SAMPLES = ("sample", "sample_no", "sample_number", "attempt", "generation_index")
 
 # What text editors and web pages leave around a word and nobody sees: Python's white space has no zero-width ones.
@@ -243,8 +244,8 @@ def reference_text(fields: Mapping[str, Any], field: str = "reference_answer") -
     if isinstance(value, int | float) and not isinstance(value, bool):
         check_finite(field, value)
         return str(value)
-    text = optional_text(fields, field)
-    return part_text(text) or None
+    text = optional_text(fields, field) or ""
+    return None if not text.strip() or text.strip() in _WRITTEN_FOR_NO_REFERENCE else text
 
 
 def part_text(value: object) -> str:

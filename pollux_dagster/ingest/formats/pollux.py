@@ -130,10 +130,10 @@ def _refuse_other_ids(fields: Mapping[str, Any]) -> None:
 def read_reference(fields: dict[str, Any], context: FileContext) -> list[Record]:
     """The reference of an instruction apart from it: `reference_answer`, or `answer` among reference answers."""
     field = "answer" if "answer" in fields else "reference_answer"
-    text = rows.required_text(fields, field)
-    if not rows.part_text(text):
-        return [*reference_of({"reference_answer": text})[1]]
-    return [ReferenceAnswer(rows.prompt_id(fields.get("prompt_id")), text)]
+    reference, notes = reference_of({"reference_answer": rows.required_text(fields, field)})
+    if reference is None:
+        return [*notes]
+    return [ReferenceAnswer(rows.prompt_id(fields.get("prompt_id")), reference)]
 
 
 def read_human_score(fields: dict[str, Any], context: FileContext) -> list[Record]:

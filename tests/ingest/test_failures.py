@@ -300,6 +300,7 @@ def test_answers_that_were_changed_on_the_way_are_noted_for_their_file(asked: Wo
     asked.write("api.jsonl", answer(1, '{"role": "assistant", "content": "Да"}'), answer(2, "[{'role': 'assistant'}]"))
     asked.write("echo.jsonl", *(answer(n, f"Вопрос {n} ответ") for n in (1, 2, 3)))
     asked.write("list.jsonl", *(answer(n, f"['Ответ\\n{n}']") for n in (1, 2, 3)), answer(1, "[1]", sample_index=1))
+    asked.write("page.jsonl", *(answer(n, f"&quot;Ответ {n}&quot;") for n in (1, 2, 3)))
     asked.write("lines.jsonl", *(answer(n, f"Раз\\nдва {n}") for n in (1, 2, 3)))
     asked.write("next.jsonl", *(answer(n, f"Ответ {n}", finish_reason="length") for n in (2, 3, 4)))
     asked.write("instructions.jsonl", *({**instruction(n), "instruction": f"Вопрос {n} ответ"} for n in (1, 2, 3)))
@@ -315,6 +316,7 @@ def test_answers_that_were_changed_on_the_way_are_noted_for_their_file(asked: Wo
         ("list.jsonl", "doubtful_answer", '3 of 4 answers of model "list" a'),
         ("next.jsonl", "cut_answer", "the answer was cut at the token "),
         ("next.jsonl", "shifted_ids", "its prompt ids go from 2 to 4, a"),
+        ("page.jsonl", "doubtful_answer", '3 of 3 answers of model "page" a'),
     ]
 
 

@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 from pollux_dagster.ingest import rows
+from pollux_dagster.warehouse.contracts import contracts
 from tests.ingest.landing_world import World, answer, instruction
 
 SAME = [
@@ -76,3 +77,19 @@ def test_an_id_that_a_spreadsheet_changed_is_refused_and_the_landed_one_is_named
     ((reason, detail),) = asked.rows("SELECT reason, detail FROM raw.rejected_rows")
     assert reason == "unknown_prompt"
     assert detail.endswith('"1" has landed: write ids alike in all files')
+
+
+def test_names_that_a_person_would_call_one_are_listed_by_a_check(asked: World) -> None:
+    names = ("GPT-4", "gpt-4", "модель\u00a0А", "модель А", "other")
+    asked.write("m.jsonl", *(answer(1, name, model_id=name) for name in names))
+    composed, decomposed = (unicodedata.normalize(form, "Краткий") for form in ("NFC", "NFD"))
+    criteria = [{"criteria_name": name, "rubrics": "0: нет\n1: да"} for name in (composed, decomposed)]
+    asked.write("more.jsonl", {"prompt_id": 9, "instruction": "Ещё?", "criteria": criteria})
+    asked.sync()
+    (contract,) = [found for found in contracts(0.9) if found.name == "names_do_not_look_alike"]
+    listed = asked.con.execute(contract.query).fetchall()
+    assert [row[:3] for row in listed] == [
+        ("criteria_name", composed, 2),
+        ("model_id", "gpt-4", 2),
+        ("model_id", "модель а", 2),
+    ]

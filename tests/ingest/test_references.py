@@ -98,3 +98,10 @@ def test_dropped_references_are_counted_for_each_file_and_unused_ones_are_named(
         ("instructions.jsonl", 1, "reference_not_read"),
     ]
     assert notes[1][3].endswith("(and 3 more rows)")
+
+
+def test_answers_beside_instructions_that_may_be_the_right_ones_are_noted(files: Files) -> None:
+    files.write_bytes("bench.csv", "prompt_id,instruction,answer\n1,Раз?,один\n".encode())
+    files.write_bytes("m.csv", "prompt_id,instruction,answer,model\n1,Раз?,один,m\n".encode())
+    files.read()
+    assert files.notes() == [("bench.csv", 1, "model_named_after_file")]

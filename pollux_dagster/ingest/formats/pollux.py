@@ -17,7 +17,7 @@ from pollux_dagster.core.taxonomy import TaxonomyError, render_scale
 from pollux_dagster.ingest import rows
 from pollux_dagster.ingest.formats.chat import cut_notes
 from pollux_dagster.ingest.formats.chat_rows import PREDICTION_FIELDS, RESPONSE_FIELDS, other_answers
-from pollux_dagster.ingest.formats.context import FileContext, text_id
+from pollux_dagster.ingest.formats.context import FileContext, names_a_model, text_id
 from pollux_dagster.ingest.formats.failures import answered, marker_in, refuse_errors
 from pollux_dagster.ingest.formats.prompt_parts import with_input
 from pollux_dagster.ingest.formats.references import choices_beside, reference_of
@@ -38,6 +38,10 @@ _OTHER_IDS = ("id", "question_id", "uid", "idx")
 _WHOSE_SCORE = (
     "score is not read, because nothing says whose it is: name the person in a column `annotator`; a judge's score is "
     "of no use here"
+)
+_WHOSE_ANSWERS = (
+    "no row names a model, and {model!r:.100}, the file or its folder, is taken for it; if `answer` is the right one, "
+    "name it reference_answer"
 )
 _NAME_FIELDS = ("criteria_name", "name", "criterion")
 _RUBRIC_FIELDS = ("rubrics", "rubric", "criteria_rubrics", "scale")
@@ -66,6 +70,8 @@ def read_wide(fields: dict[str, Any], context: FileContext) -> list[Record]:
     records = read_judged(fields, context, annotator=AGGREGATE_ANNOTATOR)
     if scored and fields.get("annotator") is None:
         records.append(Note("score_not_read", _WHOSE_SCORE))
+    if context.document_model is None and not names_a_model(fields) and fields.get("criteria_score") is None:
+        records.append(Note("model_named_after_file", _WHOSE_ANSWERS.format(model=context.file_model)))
     return [*records, *_notes_on_parts(fields)]
 
 

@@ -75,6 +75,8 @@ FROM (
             || 'return_full_text), cut the prompt off'
         WHEN regexp_full_match(o.answer, '(?s)\s*\[\s*[''"].*[''"]\s*\]\s*')
             THEN 'are a list in brackets: if a program wrote a list of one text into a cell, take the text out of it'
+        WHEN regexp_matches(o.answer, '&(?:quot|#39|lt|gt|amp|nbsp);') AND NOT regexp_matches(o.answer, '[<>"]')
+            THEN 'are escaped as for a web page (&quot;, &lt;): if a program did that, write them as they are'
         WHEN contains(o.answer, '\n') AND NOT contains(o.answer, chr(10))
             THEN 'have \n in two characters and no line break: if a program wrote line breaks so, write them as they are'
         END AS change

@@ -58,8 +58,9 @@ FROM (
             || 'cut by it,'
         WHEN regexp_matches(answer, '^\s*\[?\{\s*["'']role["'']\s*:') THEN 'are written as a message of an API (role and '
             || 'content), of which only the content is the answer,'
-        -- UTF-8 read as Windows-1251 (РџСЂРё…) or as Latin-1 (ÐŸÑ€Ð¸…), and saved again.
-        WHEN regexp_matches(answer, '(?:[РС][^А-Яа-яA-Za-z0-9\s.,]){4}|(?:[ÐÑ][^А-Яа-яA-Za-z0-9\s.,]){4}')
+        -- UTF-8 read as Windows-1251 (РџСЂРё…) or as Latin-1 (ÐŸÑ€Ð¸…), and saved again: а and о are the first two.
+        WHEN (contains(answer, 'Р°') OR contains(answer, 'Рѕ') OR contains(answer, 'Ð°') OR contains(answer, 'Ð¾'))
+            AND regexp_matches(answer, '(?:[РС][^А-Яа-яA-Za-z0-9\s.,]){4}|(?:[ÐÑ][^А-Яа-яA-Za-z0-9\s.,]){4}')
             THEN 'look like UTF-8 that was read in another encoding,'
         END AS change
     FROM raw.model_outputs
@@ -69,16 +70,18 @@ UNION ALL
 SELECT min(file_path), 0, 'doubtful_answer', count(*) || ' of ' || any_value(answers) || ' answers of model '
     || shown(model_id) || ' ' || change
 FROM (
-    SELECT o.file_path, o.model_id, count(*) OVER (PARTITION BY o.model_id) AS answers, CASE
+    -- The texts are left before the window, which would copy them.
+    SELECT *, count(*) OVER (PARTITION BY model_id) AS answers FROM (SELECT o.file_path, o.model_id, CASE
         WHEN length(i.instruction) >= 10 AND starts_with(o.answer, i.instruction)
             THEN 'begin with the whole instruction: if a tool wrote prompt and answer as one text (transformers'' '
             || 'return_full_text), cut the prompt off'
         WHEN regexp_full_match(o.answer, '(?s)\s*\[\s*[''"].*[''"]\s*\]\s*')
             THEN 'are a list in brackets: if a program wrote a list of one text into a cell, take the text out of it'
-        WHEN regexp_matches(o.answer, '&(?:quot|#39|lt|gt|amp|nbsp);') AND NOT regexp_matches(o.answer, '[<>"]')
+        WHEN contains(o.answer, '&') AND regexp_matches(o.answer, '&(?:quot|#39|lt|gt|amp|nbsp);')
+            AND NOT regexp_matches(o.answer, '[<>"]')
             THEN 'are escaped as for a web page (&quot;, &lt;): if a program did that, write them as they are'
         WHEN contains(o.answer, '\n') AND NOT contains(o.answer, chr(10))
             THEN 'have \n in two characters and no line break: if a program wrote line breaks so, write them as they are'
         END AS change
-    FROM raw.model_outputs AS o JOIN raw.instructions AS i USING (prompt_id)
+    FROM raw.model_outputs AS o JOIN raw.instructions AS i USING (prompt_id))
 ) WHERE change IS NOT NULL GROUP BY model_id, change HAVING count(*) >= 3 AND 2 * count(*) > any_value(answers);

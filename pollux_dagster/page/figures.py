@@ -298,9 +298,8 @@ SELECT scope, criteria_name, gold_level, judge_level, n FROM marts.confusion
 WHERE judge_id = $judge_id AND grain = 'criterion' ORDER BY ALL
 """
 CALIBRATED = """
-SELECT model_id, status, judge_mean, calibrated_mean, ci_low, ci_high, labels_mean, n_labelled, selection_p_value,
-       coalesce(selection_p_value * count(selection_p_value) OVER () < 0.01, FALSE) AS is_doubtful
-FROM (FROM marts.calibrated_quality UNION ALL BY NAME SELECT 1.0 AS selection_p_value WHERE FALSE)
+SELECT model_id, status, judge_mean, calibrated_mean, ci_low, ci_high, labels_mean, n_labelled, is_doubtful
+FROM (FROM marts.calibrated_quality UNION ALL BY NAME SELECT TRUE AS is_doubtful WHERE FALSE)
 WHERE judge_id = $judge_id ORDER BY judge_mean DESC NULLS LAST, model_id LIMIT 500
 """
 COVERAGE = "SELECT * FROM marts.judge_coverage WHERE judge_id = $judge_id ORDER BY coverage, model_id LIMIT 500"

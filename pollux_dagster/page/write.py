@@ -25,6 +25,7 @@ from markupsafe import Markup
 
 from pollux_dagster.core.figures import rounded
 from pollux_dagster.core.files import write_private
+from pollux_dagster.core.people_order import among, turned
 from pollux_dagster.core.text import escaped, shortened
 from pollux_dagster.core.times import shown
 from pollux_dagster.page import figures, history
@@ -160,6 +161,7 @@ def _judge(
     models = [row["model_id"] for row in rows]
     compared = models[: figures.MAX_COMPARED]
     pairs = ask(con, figures.PAIRS, judge["judge_id"], compared)
+    put_round = among(turned(con, judge["judge_id"]), models)
     level_figure, people_levels, confusion = of(figures.LEVELS), of(figures.PEOPLE_LEVELS), of(figures.CONFUSION)
     calibrated, coverage = of(figures.CALIBRATED), of(figures.COVERAGE)
     drawn = ("ci_low", "ci_high", "mean_score", "people_mean", "people_ci_low", "people_ci_high")
@@ -178,7 +180,7 @@ def _judge(
         "identity": json.dumps(json.loads(judge["identity"] or "{}"), ensure_ascii=False, indent=2, sort_keys=True),
         "is_demonstration": judge["is_demonstration"],
         "is_pollux": "pollux" in judge["model"].lower() and not judge["is_demonstration"],
-        "sentences": sentences(rows, tasks, means, pairs, is_narrowed=bool(wanted)),
+        "sentences": sentences(rows, tasks, means, pairs, put_round, is_narrowed=bool(wanted)),
         "board": None if board is None else Figure(board.sql, rows[:MAX_BOARD]),
         "board_left_out": max(0, len(rows) - MAX_BOARD),
         "other_items": any(row["same_items"] is False for row in rows),

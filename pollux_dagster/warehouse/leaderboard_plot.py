@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 
-from pollux_dagster.core.people_order import turned
+from pollux_dagster.core.people_order import among, turned
 from pollux_dagster.core.text import escaped, shortened
 
 if TYPE_CHECKING:
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from pollux_dagster.core.people_order import Row
 
 MAX_MODELS = 40
 MAX_NAME = 40
@@ -32,7 +34,7 @@ _ROWS = """
         FROM marts.leaderboard WINDOW judge AS (PARTITION BY judge_id)
     )
     SELECT judge_name, is_demonstration, model_id, mean_score, ci_low, ci_high, coverage, models, with_a_mean, place,
-           people_mean, people_ci_low, people_ci_high, n_labelled, people_put_above
+           people_mean, people_ci_low, people_ci_high, judge_id
     FROM counted WHERE mean_score IS NOT NULL
     QUALIFY row_number() OVER (PARTITION BY judge_id ORDER BY place, model_id) <= ?
     ORDER BY judge_name, place, model_id
@@ -61,7 +63,7 @@ def leaderboard_figure(con: duckdb.DuckDBPyConnection) -> Figure | None:
 
     judges = sorted({row["judge_name"] for row in rows})
     panels = [[row for row in rows if row["judge_name"] == judge] for judge in judges]
-    titles = [_title(panel) for panel in panels]
+    titles = [_title(panel, _turned(con, panel)) for panel in panels]
     ratios = [
         0.9 + 0.2 * (title.count("\n") + 1) + 0.32 * len(panel) for title, panel in zip(titles, panels, strict=True)
     ]
@@ -111,7 +113,11 @@ def _points(
     axes.errorbar(mean, heights, xerr=[below, above], fmt=marker, color=colour, ecolor=pale, capsize=3, label=label)
 
 
-def _title(panel: Sequence[dict[str, Any]]) -> str:
+def _turned(con: duckdb.DuckDBPyConnection, panel: Sequence[dict[str, Any]]) -> Sequence[Row]:
+    return among(turned(con, panel[0]["judge_id"]), [row["model_id"] for row in panel])
+
+
+def _title(panel: Sequence[dict[str, Any]], pairs: Sequence[Row]) -> str:
     """The judge, what is left out, and where people turn the order round, each a line of its own."""
     first = panel[0]
     left_out = []
@@ -121,12 +127,14 @@ def _title(panel: Sequence[dict[str, Any]]) -> str:
         left_out.append(f"{first['models'] - first['with_a_mean']} more without a mean")
     lines = [f"{'DEMONSTRATION judge' if first['is_demonstration'] else 'Judge'} {first['judge_name']}"]
     lines += filter(None, ["; ".join(left_out)])
-    if pairs := turned(panel):
-        above, row = pairs[0]
+    if pairs:
+        pair = pairs[0]
+        counts = f"{pair['n_labelled']} and {pair['other_n_labelled']}"
+        labelled = f"{pair['n'] if pair['is_of_shared_items'] else counts} labelled scores"
         more = f" (and {len(pairs) - 1} more pairs)" if len(pairs) > 1 else ""
         said = (
-            f"People disagree with this order: by {above['n_labelled']} and {row['n_labelled']} labelled scores "
-            f"{_name(above['model_id'])} is better than {_name(row['model_id'])}{more}"
+            f"People disagree with this order: by {labelled} {_name(pair['model_id'])} is better than "
+            f"{_name(pair['other_model_id'])}{more}"
         )
         lines += textwrap.wrap(said, TITLE_WIDTH)
     return "\n".join(lines)

@@ -266,6 +266,15 @@ FROM marts.pairwise_comparison
 WHERE judge_id = $judge_id AND list_contains($models, model_id) AND list_contains($models, other_model_id)
 ORDER BY model_id, other_model_id
 """
+LENGTH = """
+SELECT criterion_id, criteria_name, finding, slope, ci_low, ci_high, adjusted_p_value, n
+FROM marts.length_effect WHERE judge_id = $judge_id ORDER BY adjusted_p_value NULLS LAST, criteria_name LIMIT 500
+"""
+LENGTH_CONTROLLED = """
+SELECT model_id, mean_score, length_controlled_score, length_controlled_ci_low, length_controlled_ci_high
+FROM marts.leaderboard WHERE judge_id = $judge_id AND length_controlled_score IS NOT NULL
+ORDER BY length_controlled_score DESC, model_id LIMIT 500
+"""
 LEVELS = """
 SELECT criterion_id, criteria_name, model_id, score AS level, count(*) AS n
 FROM staging.scores WHERE judge_id = $judge_id AND status = 'ok' GROUP BY ALL ORDER BY ALL

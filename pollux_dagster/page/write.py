@@ -169,6 +169,12 @@ def _judge(
     calibrated_ends = [
         row[end] for row in _rows(calibrated) for end in ("ci_low", "ci_high", "judge_mean", "calibrated_mean")
     ]
+    length, controlled = of(figures.LENGTH), of(figures.LENGTH_CONTROLLED)
+    controlled_ends = [
+        row[end]
+        for row in _rows(controlled)
+        for end in ("mean_score", "length_controlled_ci_low", "length_controlled_ci_high")
+    ]
     levels = {row["criterion_id"]: row["levels"] or () for row in _rows(criteria)}
     bars = figures.distributions(level_figure, people_levels, models, levels)
     return {
@@ -190,6 +196,10 @@ def _judge(
         "criteria": figures.grid(means, models, "criterion_id", "criteria_name"),
         "gates": figures.grid(of(figures.GATES), models, "criterion_id", "criteria_name"),
         "pairs": figures.matrix(pairs, compared, len(models) - len(compared)),
+        "length": length,
+        "length_finding": _length_finding(_rows(length)),
+        "controlled": controlled,
+        "controlled_scale": _Axis(Scale.of(controlled_ends)),
         "levels": bars[: figures.MAX_CRITERIA],
         "levels_left_out": max(0, len(bars) - figures.MAX_CRITERIA),
         "level_figure": level_figure,
@@ -207,6 +217,14 @@ def _judge(
         "runs": of(figures.RUNS),
         "trend": _trend(history.past(folder), judge["judge_id"], models),
     }
+
+
+def _length_finding(criteria: Sequence[Row]) -> dict[str, Sequence[str]] | None:
+    """The criteria by which longer answers score `higher` or `lower`; None where nothing is known of any."""
+    if all(row["finding"] == "not known" for row in criteria):
+        return None
+    by = {row["criteria_name"]: row["finding"] for row in criteria}
+    return {end: [name for name, finding in by.items() if finding.endswith(end)] for end in ("higher", "lower")}
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 MAX_MODELS = 40
 MAX_NAME = 40
-TITLE_WIDTH = 60  # characters that fit above the axes beside the longest names
+TITLE_WIDTH = 48  # characters that fit above the axes beside the longest names
 
 _ROWS = """
     WITH counted AS (
@@ -91,7 +91,7 @@ def leaderboard_figure(con: duckdb.DuckDBPyConnection) -> Figure | None:
         names = [f"{_name(row['model_id'])}  ({math.floor(row['coverage'] * 1000) / 10:.1f}% covered)" for row in panel]
         axes.set_yticks(list(places), labels=names, parse_math=False)
         axes.set(xlim=(0, 1), ylim=(len(panel) - 0.5, -0.5), xlabel="mean score with 95 % interval")
-        axes.set_title(title, loc="left", parse_math=False)
+        axes.set_title(title, loc="left", fontsize="medium", parse_math=False)
         axes.grid(axis="x", color="#dddddd")
         axes.spines[["top", "right"]].set_visible(False)
     return figure

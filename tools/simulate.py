@@ -351,7 +351,7 @@ def simulate_people(rng: np.random.Generator, evaluations: int) -> Iterator[Row]
             announced, apart = [], []
             for _ in range(evaluations):
                 gold, judge = worlds.draw_judged_alike(
-                    rng, np.array([0, 0, 0, 0, 0, better]), biases, (300, 4), shape, 0.5
+                    rng, np.array([0, 0, 0, 0, 0, better]), biases, (300, 4), shape, noise
                 )
                 chosen = np.repeat(_labelled(rng, 6, 300, labelled, how), 4, axis=1)
                 known = np.where(chosen, gold.reshape(6, -1), np.nan)

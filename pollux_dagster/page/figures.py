@@ -298,7 +298,8 @@ SELECT metric, aggregation, value, ci_low, ci_high, n, human_value, human_ci_low
 FROM marts.judge_agreement WHERE judge_id = $judge_id AND grain = 'all' ORDER BY metric
 """
 AGREEMENT_BY_CRITERION = """
-SELECT criteria_name, scope, value, ci_low, ci_high, n, human_value FROM marts.judge_agreement
+SELECT criteria_name, scope, value, ci_low, ci_high, n, human_value, human_ci_low, human_ci_high
+FROM marts.judge_agreement
 WHERE judge_id = $judge_id AND grain = 'criterion' AND metric = 'exact_agreement'
 ORDER BY value, criteria_name LIMIT 500
 """
@@ -307,7 +308,8 @@ SELECT scope, criteria_name, gold_level, judge_level, n FROM marts.confusion
 WHERE judge_id = $judge_id AND grain = 'criterion' ORDER BY ALL
 """
 CALIBRATED = """
-SELECT model_id, status, judge_mean, calibrated_mean, ci_low, ci_high, labels_mean, n_labelled, is_doubtful
+SELECT model_id, status, judge_mean, calibrated_mean, ci_low, ci_high, labels_mean, labels_ci_low, labels_ci_high,
+       n_labelled, is_doubtful
 FROM (FROM marts.calibrated_quality UNION ALL BY NAME SELECT TRUE AS is_doubtful WHERE FALSE)
 WHERE judge_id = $judge_id ORDER BY judge_mean DESC NULLS LAST, model_id LIMIT 500
 """

@@ -24,7 +24,7 @@ def sentences(
     tasks: Figure | None,
     criteria: Figure | None,
     pairs: Figure | None,
-    turned: Sequence[Mapping[str, Any]],
+    turned: Sequence[Mapping[str, Any]] = (),
     *,
     is_narrowed: bool = False,
 ) -> list[Sentence]:
@@ -67,8 +67,8 @@ def _turned(pair: Mapping[str, Any]) -> Sentence:
         "place": pair["place"],
         "other": pair["other_model_id"],
         "other_place": pair["other_place"],
-        "difference": f"{rounded(pair['difference']):+}",
-        "interval": f"{rounded(pair['ci_low']):+} – {rounded(pair['ci_high']):+}",
+        "difference": signed(pair["difference"]),
+        "interval": f"{signed(pair['ci_low'])} – {signed(pair['ci_high'])}",
     }
     if pair["is_of_shared_items"]:
         return "sum_people_items", values | {"n": pair["n"], "instructions": pair["n_clusters"]}
@@ -107,11 +107,11 @@ def _gap(best: str, second: str, pairs: Figure | None) -> list[Sentence]:
         if (row["model_id"], row["other_model_id"]) == (best, second) and row["ci_low"] is not None:
             if row["difference"] < 0:  # on the items that both were scored on
                 return []
-            interval = f"{rounded(row['ci_low']):+} – {rounded(row['ci_high']):+}"
+            interval = f"{signed(row['ci_low'])} – {signed(row['ci_high'])}"
             chance = row["adjusted_p_value"] is None or row["adjusted_p_value"] >= 0.05
             values: dict[str, object] = {
                 "model": second,
-                "difference": f"{rounded(row['difference']):+}",
+                "difference": signed(row["difference"]),
                 "interval": interval,
             }
             return [("sum_gap_chance" if chance else "sum_gap", values)]
@@ -161,6 +161,12 @@ def _weakest(best: str, tasks: Figure | None) -> list[Sentence]:
         return []
     worst = min(own, key=lambda row: (row["mean"], str(row["task_type"])))
     return [("sum_weakest", {"model": best, "task": str(worst["task_type"]), "score": score(worst["mean"])})]
+
+
+def signed(value: float, digits: int = 3) -> str:
+    """A difference, as sentences and tables show it; what is rounded to 0 has no sign."""
+    shown = rounded(value, digits)
+    return f"{shown:+}".replace("-", "−") if shown else str(abs(shown))
 
 
 def score(value: float | None) -> str:

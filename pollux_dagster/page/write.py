@@ -31,7 +31,7 @@ from pollux_dagster.core.times import shown
 from pollux_dagster.page import figures, history
 from pollux_dagster.page.evidence import collect
 from pollux_dagster.page.figures import Figure, Row, Scale, ask, narrowed
-from pollux_dagster.page.summary import names, score, sentences
+from pollux_dagster.page.summary import NAMED, names, score, sentences, signed
 from pollux_dagster.publication_access import QueryLimits, bounded, open_publication
 
 MAX_BYTES = 8_000_000  # of the file, which is also sent by mail
@@ -291,6 +291,7 @@ def _rendered(values: dict[str, Any]) -> bytes:
         values,
         texts=texts,
         shades=figures.SHADES,
+        named=NAMED,
         style=Markup(style),
         style_hash=_sha256(style),
         script=Markup(script),
@@ -314,8 +315,8 @@ def _environment() -> jinja2.Environment:
     environment.filters |= {
         "score": score,
         "short": lambda value: str(rounded(value, 2)),
-        "signed": lambda value: f"{rounded(value):+}".replace("-", "−"),
-        "signed_short": lambda value: f"{rounded(value, 2):+}".replace("-", "−"),
+        "signed": signed,
+        "signed_short": lambda value: signed(value, 2),
         "p_value": lambda value: "" if value is None else "p < 0.001" if value < 0.001 else f"p = {rounded(value)}",
         "share": _share,
         "count": lambda value: "" if value is None else f"{round(value):,}".replace(",", "\u202f"),

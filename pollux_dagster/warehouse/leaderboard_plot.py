@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 
 from pollux_dagster.core.people_order import among, turned
-from pollux_dagster.core.text import escaped, shortened
+from pollux_dagster.core.text import escaped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 MAX_MODELS = 40
 MAX_NAME = 40
+NAME_END = 15
 TITLE_WIDTH = 48  # characters that fit above the axes beside the longest names
 
 _ROWS = """
@@ -136,9 +137,11 @@ def _title(panel: Sequence[dict[str, Any]], pairs: Sequence[Row]) -> str:
             f"People disagree with this order: by {labelled} {_name(pair['model_id'])} is better than "
             f"{_name(pair['other_model_id'])}{more}"
         )
-        lines += textwrap.wrap(said, TITLE_WIDTH)
+        lines += textwrap.wrap(said, TITLE_WIDTH, break_on_hyphens=False)
     return "\n".join(lines)
 
 
 def _name(model_id: str) -> str:
-    return shortened(escaped(model_id), MAX_NAME)
+    """The name, a long one without its middle: versions of a model differ at the end."""
+    name = escaped(model_id)
+    return name if len(name) <= MAX_NAME else f"{name[: MAX_NAME - NAME_END - 1]}…{name[-NAME_END:]}"

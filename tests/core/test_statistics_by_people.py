@@ -22,13 +22,20 @@ def drawn(
     )
 
 
-def compared(gold: np.ndarray, judge: np.ndarray, labelled: np.ndarray, **options: np.ndarray) -> Compared:
+def compared(
+    gold: np.ndarray,
+    judge: np.ndarray,
+    labelled: np.ndarray,
+    *,
+    plain: np.ndarray | None = None,
+    trusted: np.ndarray | None = None,
+) -> Compared:
     """gold, judge: (models, instructions, criteria); labelled: (models, instructions)."""
     known = np.where(labelled[..., None], gold, np.nan)
     model, cluster, _ = (codes.ravel() for codes in np.indices(gold.shape))
     means = calibrated_means(judge.ravel(), known.ravel(), model, cluster, len(gold))
     items = np.repeat(np.arange(gold.shape[1]), gold.shape[2])
-    found, sure = compare_by_people(known.reshape(len(gold), -1), items, means, **options)
+    found, sure = compare_by_people(known.reshape(len(gold), -1), items, means, plain=plain, trusted=trusted)
     return found, sure, means
 
 

@@ -20,6 +20,7 @@ SHADES = 7  # of a heat map; the style sheet has as many
 MODELS_AS_COLUMNS = 8  # up to so many models stand beside each other; more stand below each other
 MAX_CELLS = 8_000  # of one table
 MAX_COMPARED = 40  # models in the matrix of differences, which grows with their square
+MODELS_ON_PAPER = 10  # columns of the matrix that a page has room for
 MAX_BARS = 12  # models with a bar of their own for each criterion
 MAX_CRITERIA = 150  # with bars, and with a table of confusions
 

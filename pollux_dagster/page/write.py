@@ -292,6 +292,7 @@ def _rendered(values: dict[str, Any]) -> bytes:
         texts=texts,
         shades=figures.SHADES,
         named=NAMED,
+        printed=figures.MODELS_ON_PAPER,
         style=Markup(style),
         style_hash=_sha256(style),
         script=Markup(script),

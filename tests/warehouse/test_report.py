@@ -84,6 +84,27 @@ def test_the_first_lines_say_where_people_turn_the_order_round(
     ) is is_sure
 
 
+@pytest.mark.parametrize(
+    ("chance", "said", "means_are_printed"),
+    [
+        (0.01, "Length matters: longer answers score higher by ", True),
+        (0.4, "Length explains nothing: by no criterion do longer answers score higher or lower", False),
+    ],
+)
+def test_what_length_explains_stands_below_the_leaderboard(
+    chance: float, said: str, means_are_printed: bool, published: Path, tmp_path: Path
+) -> None:
+    home = tmp_path / "published" / "pollux.duckdb"
+    home.parent.mkdir()
+    shutil.copyfile(published, home)
+    with duckdb.connect(str(home)) as con:
+        con.execute(f"UPDATE statistics.length_effect SET slope = 0.2, adjusted_p_value = {chance}")
+        con.execute("UPDATE statistics.length_controlled SET score = 0.625, ci_low = 0.375, ci_high = 0.875")
+    text = " ".join(printed(home).split(f"Judged by profile@{OTHER_JUDGE}")[1].split())
+    assert said in text
+    assert ("0.625 0.375–0.875" in text) is means_are_printed
+
+
 def test_what_gated_means_is_said_where_an_answer_was(published: Path) -> None:
     demonstration, other = printed(published).split(f"Judged by profile@{OTHER_JUDGE}")
     assert "counts as 0 in every mean" in " ".join(demonstration.split())

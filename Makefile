@@ -60,7 +60,7 @@ build: $(READY) ## wheel and sdist in dist/
 bench: $(READY) ## the judging client beside other clients, on a server that answers at once; about 15 minutes
 	$(BIN)/python -m bench.judge_throughput
 
-simulate: $(READY) ## do the intervals hold? tables and plots of docs/reference/statistics, about 15 minutes
+simulate: $(READY) ## do the intervals hold? tables and plots of docs/reference/statistics, about an hour
 	$(BIN)/python -m tools.simulate
 	$(BIN)/python -m tools.simulate_plots
 

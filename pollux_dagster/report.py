@@ -8,23 +8,17 @@ from __future__ import annotations
 
 import json
 import sys
-import textwrap
 from collections.abc import Callable, Mapping, Sequence
-from decimal import Decimal
 from pathlib import Path
-from types import NoneType
 from typing import Any
 
 import duckdb
-from rich import box
-from rich.cells import cell_len
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from pollux_dagster.core.exam import PROBES
-from pollux_dagster.core.figures import rounded, rounded_in_sql
-from pollux_dagster.core.people_order import in_words
+from pollux_dagster.core.figures import rounded_in_sql
+from pollux_dagster.core.people_order import in_words, turned
 from pollux_dagster.core.text import escaped
 from pollux_dagster.core.times import shown_in_sql
 from pollux_dagster.publication_access import (
@@ -35,6 +29,7 @@ from pollux_dagster.publication_access import (
     open_publication,
     require_one_read,
 )
+from pollux_dagster.text_tables import figure, interval, print_rows
 
 COMMAND = Path(sys.executable).with_name("pollux")
 EXAMPLE_QUERY = "SELECT model_id, mean_score, n, coverage FROM marts.model_quality ORDER BY mean_score DESC"
@@ -53,10 +48,11 @@ def print_report(published: Path, console: Console, limits: QueryLimits | None =
         print_sample(con, console)
         for judge_id, name, model, is_demonstration in con.execute(JUDGES).fetchall():
             print_judge(name, model, is_demonstration, console)
-            print_people_order(in_words(_dicts(con, filled(ALL_OF_LEADERBOARD, judge=judge_id))), console)
+            print_people_order(in_words(turned(con, judge_id)), console)
             _print(con, console, "Leaderboard", filled(LEADERBOARD, judge=judge_id))
             _gated(con, console, judge_id)
             _people(con, console, judge_id)
+            _length(con, console, judge_id)
             _tasks(con, console, judge_id)
             _print(con, console, "Coverage: requests and what became of them", filled(COVERAGE, judge=judge_id))
         if has_table(con, "judging", "admission") and con.sql(LEFT_OUT).fetchone():
@@ -211,8 +207,6 @@ def print_query(
 
 
 PRINTED_ROWS = 10_000  # of a query; a longer table would be held in memory and hardly be read
-UNBROKEN = 16  # characters of a cell that are kept unbroken on a narrow terminal
-HEADING = 12  # characters per line of a column heading
 BLOCKED = """
     SELECT asset, check_name, description, sample FROM (
         -- Another run of the home may have checked the same while this one waited for its turn.
@@ -221,6 +215,12 @@ BLOCKED = """
     )
     WHERE blocking AND NOT passed ORDER BY position
 """
+ENDS = ("higher", "lower")
+NAMED = 3  # criteria in a sentence
+LENGTH_IS_NOTHING = (
+    "Length explains nothing: by no criterion do longer answers score higher or lower beyond chance. The "
+    "length-controlled scores of marts.leaderboard differ from the means by chance only."
+)
 MODELS_ACROSS = 6  # model columns that fit into the table of tasks
 
 JUDGES = """
@@ -252,6 +252,18 @@ PEOPLE = f"""
            {rounded_in_sql("people_ci_low")} || '–' || {rounded_in_sql("people_ci_high")} AS "95 % interval",
            {rounded_in_sql("mean_score")} AS "judge's mean", place AS "judge's place", n_labelled AS "scores labelled"
     FROM marts.leaderboard WHERE judge_id = $judge AND people_mean IS NOT NULL ORDER BY people_mean DESC, model_id
+"""  # noqa: S608 - our own text
+LENGTH = """
+    SELECT criteria_name, finding FROM marts.length_effect WHERE judge_id = $judge
+    ORDER BY adjusted_p_value, criteria_name
+"""
+LENGTH_CONTROLLED = f"""
+    SELECT model_id AS model, {rounded_in_sql("mean_score")} AS mean,
+           {rounded_in_sql("length_controlled_score")} AS "at usual length",
+           {rounded_in_sql("length_controlled_ci_low")} || '–' || {rounded_in_sql("length_controlled_ci_high")}
+               AS "95 % interval"
+    FROM marts.leaderboard WHERE judge_id = $judge AND length_controlled_score IS NOT NULL
+    ORDER BY length_controlled_score DESC, model_id
 """  # noqa: S608 - our own text
 ALL_OF_LEADERBOARD = "FROM marts.leaderboard WHERE judge_id = $judge ORDER BY place, model_id"
 ALL_OF_TASKS = "FROM marts.task_quality WHERE judge_id = $judge ORDER BY ALL"
@@ -320,6 +332,30 @@ def _people(con: duckdb.DuckDBPyConnection, console: Console, judge_id: str) -> 
         _print(con, console, "People's scores, extended to all answers", query)
 
 
+def _length(con: duckdb.DuckDBPyConnection, console: Console, judge_id: str) -> None:
+    """Say by which criteria length matters and print the means without it, or that it explains nothing; an earlier
+    version's publication does not know.
+    """
+    if "finding" not in con.sql("FROM marts.length_effect").columns:
+        return
+    found = con.execute(filled(LENGTH, judge=judge_id)).fetchall()
+    higher, lower = ([name for name, finding in found if finding == f"longer answers score {end}"] for end in ENDS)
+    if higher or lower:
+        by = [f"{end} by {_some(names)}" for end, names in zip(ENDS, (higher, lower), strict=True) if names]
+        console.print()
+        console.print(Text(escaped(f"Length matters: longer answers score {'; '.join(by)}.")))
+        title = "Means if answers had the usual length for their instruction"
+        _print(con, console, title, filled(LENGTH_CONTROLLED, judge=judge_id))
+    elif any(finding == "none beyond chance" for _, finding in found):
+        console.print()
+        console.print(Text(LENGTH_IS_NOTHING))
+
+
+def _some(names: Sequence[str]) -> str:
+    more = len(names) - NAMED
+    return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
 def _tasks(con: duckdb.DuckDBPyConnection, console: Console, judge_id: str) -> None:
     """Print one row per task and one column per model in the order of the leaderboard, as many as fit."""
     scores = con.execute(filled(BY_TASK, judge=judge_id)).fetchall()
@@ -379,83 +415,3 @@ def print_exam(console: Console, judge_name: str, results: Sequence[Mapping[str,
     flagged = {row["probe"] for row in results if row["flagged"]}
     for probe in (probe for probe in PROBES if probe.name in flagged):
         console.print(Text(f"{probe.name}: {probe.reason} ({probe.source})"), soft_wrap=True)
-
-
-def figure(value: float | None) -> Decimal | None:
-    """A number as tables show it, with three digits."""
-    return None if value is None else rounded(value)
-
-
-def interval(row: Mapping[str, Any]) -> str | None:
-    """The interval of a row with `ci_low` and `ci_high`, in words."""
-    return None if row["ci_low"] is None else f"{rounded(row['ci_low'])} to {rounded(row['ci_high'])}"
-
-
-def print_rows(console: Console, title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print rows as a table; columns of numbers are right-aligned, and long texts are wrapped before short ones.
-
-    Rich cuts off what is beyond the width. A table that cannot be narrowed enough is therefore printed wider where
-    nobody sees where a line ends (a pipe, a file), and on a terminal as one block per row.
-    """
-    cells = [["" if value is None else escaped(value) for value in row] for row in rows]
-    headings = [textwrap.fill(escaped(name), HEADING) for name in columns]
-    longest = [max([1, *(cell_len(row[at]) for row in cells)]) for at in range(len(columns))]
-    least = [min(length, UNBROKEN) for length in longest]
-    narrowest = sum(least) + 2 * len(columns) - 1
-    console.print()
-    if narrowest > console.width and console.is_terminal:
-        _print_blocks(console, title, columns, rows)
-        return
-    table = Table(
-        title=title,
-        title_justify="left",
-        title_style="bold",
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
-        padding=(0, 1, 0, 0),
-    )
-    of_headings = [max(map(cell_len, heading.split("\n"))) for heading in headings]
-    with_headings = list(map(max, least, of_headings))
-    if not console.is_terminal:
-        least = with_headings
-        room = max(sum(least) + 2 * len(columns), console.width)
-        console = Console(file=console.file, width=room, force_terminal=False)
-    widths = list(map(max, longest, of_headings))
-    for floor in (list(map(max, least, of_headings)), least):
-        widths = _narrowed(widths, floor, console.width - 2 * len(columns) + 1)
-    for at, heading in enumerate(headings):
-        numbers = bool(rows) and all(isinstance(row[at], (int, float, Decimal, NoneType)) for row in rows)
-        table.add_column(
-            Text(heading),
-            justify="right" if numbers else "left",
-            width=widths[at],
-            overflow="fold",
-        )
-    for row in cells:
-        table.add_row(*map(Text, row))
-    console.print(table)
-
-
-def _narrowed(widths: Sequence[int], floor: Sequence[int], room: int) -> list[int]:
-    """The widths of columns, narrowed towards `room` characters: the widest one gives way first, none below its floor.
-
-    Rich's own choice can be wider than the table, whose end is then cut off.
-    """
-    narrowed = [max(least, min(width, room)) for width, least in zip(widths, floor, strict=True)]
-    while sum(narrowed) > room and (wide := [at for at, width in enumerate(narrowed) if width > floor[at]]):
-        narrowed[max(wide, key=narrowed.__getitem__)] -= 1
-    return narrowed
-
-
-def _print_blocks(console: Console, title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print each row as lines of column and value, an empty line between two rows."""
-    blocks = [
-        "\n".join(
-            f"{escaped(name)}: {'' if value is None else escaped(value)}"
-            for name, value in zip(columns, row, strict=True)
-        )
-        for row in rows
-    ]
-    if title:
-        console.print(Text(title, style="bold"))
-    console.print(Text("\n\n".join(blocks)))

@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 from pollux_dagster import __version__
 from pollux_dagster.cli import app
 from pollux_dagster.cli.terminal import console
-from pollux_dagster.report import print_rows
 from pollux_dagster.settings import Settings
+from pollux_dagster.text_tables import print_rows
 from tests.fakes.instant_judge import InstantJudge
 
 OPEN = """

@@ -19,10 +19,13 @@ import numpy as np
 
 from pollux_dagster.core.statistics import Proxy
 from pollux_dagster.core.statistics.agreement import METRICS, Estimate, agreement, nearest_level
+from pollux_dagster.core.statistics.by_people import compare_by_people
 from pollux_dagster.core.statistics.comparison import compare_all, rank_models
 from pollux_dagster.core.statistics.expectation import compare_with_number
 from pollux_dagster.core.statistics.intervals import clustered_means
 from pollux_dagster.core.statistics.label_weights import label_weights
+from pollux_dagster.core.statistics.length import LengthEffects, length_effects
+from pollux_dagster.core.statistics.length_controlled import LengthControlled, length_controlled
 from pollux_dagster.core.statistics.ppi import CalibratedMeans, calibrated_means
 from tools import simulate_worlds as worlds
 
@@ -281,6 +284,101 @@ def simulate_designs(rng: np.random.Generator, evaluations: int) -> Iterator[Row
         yield {**row, "noticed": round(100 * float(noticed.mean()), 1)}
 
 
+def _controlled(scores: np.ndarray, tripped: np.ndarray, lengths: np.ndarray) -> tuple[LengthEffects, LengthControlled]:
+    models, _, criteria = scores.shape
+    model, instruction, criterion = (codes.ravel() for codes in np.indices(scores.shape))
+    rated, length = ~tripped.ravel(), np.repeat(lengths.ravel(), criteria)
+    effects = length_effects(
+        scores.ravel()[rated], length[rated], criterion[rated], model[rated], instruction[rated], criteria
+    )
+    gated = np.full(len(rated), bool(tripped.any()))
+    return effects, length_controlled(
+        scores.ravel(), model, instruction, models, effects=effects, criteria=criterion[rated], rated=rated, gated=gated
+    )
+
+
+def simulate_length(rng: np.random.Generator, evaluations: int) -> Iterator[Row]:
+    """Four criteria, the same effect of length on each or none; the truth is the figure of 20,000 instructions."""
+    for shape, (models, gate_rate), effect in itertools.product(
+        worlds.SHAPES, ((3, 0.0), (8, 0.0), (8, 0.05)), (0.0, 0.3)
+    ):
+        huge_effects, huge = _controlled(*worlds.draw_lengths(rng, (models, 20_000, 4), shape, effect, gate_rate))
+        slope = huge_effects.slope if effect else np.zeros(4)
+        for instructions in (15, 50, 300):
+            found = [
+                _controlled(*worlds.draw_lengths(rng, (models, instructions, 4), shape, effect, gate_rate))
+                for _ in range(evaluations)
+            ]
+            row: Row = {"scores": shape, "models": models, "gate trips": gate_rate, "effect": effect,
+                        "instructions": instructions}  # fmt: skip
+            for name, truth, every in (
+                ("slope", slope, [one for one, _ in found]),
+                ("controlled", huge.mean, [one for _, one in found]),
+            ):
+                low, high = (np.array([getattr(one, side) for one in every]) for side in ("low", "high"))
+                given = ~np.isnan(low)
+                held = _coverage(low[given], high[given], np.broadcast_to(truth, given.shape)[given])
+                row |= {f"{name} {key}": value for key, value in held.items()}
+                row[f"{name} given"] = round(100 * float(given.mean()), 1)
+            told = [bool((one.adjusted_p_value < 0.05).any()) for one, _ in found]
+            yield {**row, "any effect found": round(100 * float(np.mean(told)), 1)}
+
+
+LABELLED_BY = ("the same instructions", "half the same", "a draw a model")
+
+
+def _labelled(rng: np.random.Generator, models: int, instructions: int, number: int, how: str) -> np.ndarray:
+    """Which instructions are labelled, (models, instructions)."""
+    order = np.tile(rng.permutation(instructions), (models, 1))
+    shared = {"the same instructions": number, "half the same": number // 2, "a draw a model": 0}[how]
+    chosen = np.zeros((models, instructions), dtype=bool)
+    for model in range(models):
+        chosen[model, order[model, :shared]] = True
+        chosen[model, rng.permutation(order[model, shared:])[: number - shared]] = True
+    return chosen
+
+
+def simulate_people(rng: np.random.Generator, evaluations: int) -> Iterator[Row]:
+    """Six models, 300 instructions of 4 criteria. By people all are equal, or the one that the judge puts last is
+    better; announced is a pair that people surely put in another order than the judge. Beside it the rule that two
+    intervals do not overlap.
+    """
+    biases = np.linspace(0.5, -0.5, 6)
+    model, cluster = np.repeat(np.arange(6), 1200), np.tile(np.repeat(np.arange(300), 4), 6)
+    for shape, noise, how, labelled in itertools.product(worlds.SHAPES, (0.5, 2.0), LABELLED_BY, (15, 40)):
+        row: Row = {"scores": shape, "noise": noise, "labelled": labelled, "by": how}
+        for better in (0.0, 0.4):
+            announced, apart = [], []
+            for _ in range(evaluations):
+                gold, judge = worlds.draw_judged_alike(
+                    rng, np.array([0, 0, 0, 0, 0, better]), biases, (300, 4), shape, noise
+                )
+                chosen = np.repeat(_labelled(rng, 6, 300, labelled, how), 4, axis=1)
+                known = np.where(chosen, gold.reshape(6, -1), np.nan)
+                found = calibrated_means(judge.ravel(), known.ravel(), model, cluster, 6)
+                low, high = (
+                    np.where(found.enough, getattr(found, side), getattr(found, f"labels_{side}"))
+                    for side in ("low", "high")
+                )
+                pairs, sure = compare_by_people(known, cluster[:1200], found)
+                judged = judge.mean(axis=(1, 2))
+                against = judged[:, None] < judged[None, :]
+                announced.append(sure & (pairs.difference > 0) & against)
+                apart.append((low[:, None] > high[None, :]) & against)
+            if better:
+                # The last model above each of the others, on average over these.
+                row |= {
+                    "told": round(100 * float(np.array(announced)[:, 5, :5].mean()), 1),
+                    "told by intervals": round(100 * float(np.array(apart)[:, 5, :5].mean()), 1),
+                }
+            else:
+                row |= {
+                    "any false": round(100 * float(np.array(announced).any(axis=(1, 2)).mean()), 1),
+                    "any false by intervals": round(100 * float(np.array(apart).any(axis=(1, 2)).mean()), 1),
+                }
+        yield row
+
+
 def simulate_ends(rng: np.random.Generator, evaluations: int) -> Iterator[Row]:
     """Three models at the top of the scale: a share of the instructions falls by a half on 7 of 10 criteria."""
     for falls, criteria, labelled in itertools.product((0.02, 0.05, 0.1, 0.2), (1, 4), (15, 30, 60)):
@@ -325,6 +423,8 @@ TABLES: dict[str, tuple[Callable[[np.random.Generator, int], Iterator[Row]], int
     "proxies": (simulate_proxies, 1),
     "designs": (simulate_designs, 1),
     "ends": (simulate_ends, 1),
+    "length": (simulate_length, 1),
+    "people": (simulate_people, 1),
 }
 
 

@@ -92,6 +92,35 @@ def draw_models(
     return levels(np.sqrt(shared) * difficulty + np.sqrt(1 - shared) * own + shifts[:, None, None], shape)
 
 
+def draw_lengths(
+    rng: np.random.Generator, size: tuple[int, int, int], shape: str, effect: float, gate_rate: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Scores and whether a gate tripped, both `size` (models, instructions, criteria), and (models, instructions)
+    lengths.
+
+    Log length is partly the instruction's, partly the model's (the better ones are shorter), partly the answer's own;
+    one more unit of it, about one standard deviation, moves the latent number by `effect`.
+    """
+    models, instructions, _ = size
+    verbose = np.linspace(-1, 1, models)[:, None]
+    length = 0.7 * rng.standard_normal((1, instructions)) + 0.4 * verbose + 0.5 * rng.standard_normal(size[:2])
+    ease = np.sqrt(0.4) * rng.standard_normal((1, instructions, 1)) + np.sqrt(0.6) * latent(rng, size, 0.35)
+    ease += -0.3 * verbose[..., None] + effect * length[..., None]
+    tripped = np.broadcast_to(rng.random((models, instructions, 1)) < gate_rate, size)
+    return np.where(tripped, 0.0, levels(ease, shape)), tripped, np.exp(5 + length)
+
+
+def draw_judged_alike(
+    rng: np.random.Generator, shifts: np.ndarray, biases: np.ndarray, size: tuple[int, int], shape: str, noise: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """People's and the judge's scores as in draw_judged, (models, *size) for instructions and criteria, of models that
+    share 0.4 of the difficulty of their instructions.
+    """
+    ease = np.sqrt(0.4) * rng.standard_normal((1, size[0], 1)) + np.sqrt(0.6) * latent(rng, (len(shifts), *size), 0.35)
+    ease += shifts[:, None, None]
+    return levels(ease, shape), levels(ease + biases[:, None, None] + noise * rng.standard_normal(ease.shape), shape)
+
+
 def draw_judged(
     rng: np.random.Generator,
     shifts: np.ndarray,

@@ -55,6 +55,9 @@ columns:
     Chance of so large a difference between the judge's mean of all answers and what the labelled ones say of it,
     weighted, if they are the draw that they are taken for. Near 0 the labels were chosen in another way, for instance
     by their score, and the calibrated mean can be wrong.
+  is_doubtful: >
+    True where selection_p_value, adjusted for the number of models of the judge, is below 1 %: the labels do not look
+    like the draw that they are taken for.
   effective_labels: Number of labels that would be as precise without the judge; above n_labelled where the judge helps.
   judge_weight: >
     The lambda of PPI++: 0 uses the labels only, 1 trusts the judge fully. Shared by all models of a judge, but 0 for
@@ -86,7 +89,7 @@ checks:
     sql: >
       SELECT judge_id, model_id, status, sampling, n_labelled, judge_mean, calibrated_mean, selection_p_value
       FROM marts.calibrated_quality
-      QUALIFY selection_p_value * count(selection_p_value) OVER (PARTITION BY judge_id) < 0.01
+      WHERE is_doubtful
       ORDER BY selection_p_value, model_id
   - name: all_labels_of_a_model_state_how_they_were_drawn_or_none
     description: >
@@ -134,6 +137,7 @@ SELECT
     source.n_effective_clusters,
     source.weight_ratio,
     source.selection_p_value,
+    source.is_doubtful,
     source.effective_labels,
     source.judge_weight,
     source.expected_weight

@@ -34,7 +34,12 @@ columns:
   same_items: True when the model was asked everything that any model of this judge was asked; where false, use rank.
   length_controlled_score: >
     mean_score if every answer had the usual length for its instruction, see marts.length_effect; NULL where the
-    correction leads out of [0, 1], so that it cannot be one of scores.
+    correction leads out of [0, 1], so that it cannot be one of scores. Where length has no effect beyond chance there,
+    it differs from mean_score by chance only.
+  length_controlled_ci_low: >
+    Lower end of its 95 % interval, which covers the error of the effect of length too; NULL where that error is not
+    known.
+  length_controlled_ci_high: Upper end of its 95 % interval.
   n_answers: Answers judged.
   gated_share: >
     Share of the answers whose gate tripped. Each usable score of such an answer is 0 in mean_score, whatever the judge
@@ -49,17 +54,23 @@ columns:
   n_labelled: Number of scores of the judge that people also scored.
   n_labelled_clusters: Instructions with such a score.
   people_put_above: >
-    Models with a later place whose people_mean is above this one's, with intervals that do not overlap; the best by
-    people first. NULL where there is none.
+    Models with a later place that people's scores surely put above this one (is_sure in marts.people_comparison), the
+    furthest ahead first. NULL where there is none.
 checks:
   - name: people_do_not_turn_places_round
     description: >
       No model is surely better by people's scores than one whose place is before its own. These are, so the judge's
-      places are not people's. Go by people_mean here, and see marts.judge_agreement for the criteria behind it.
+      places are not people's. Go by marts.people_comparison, and see marts.judge_agreement for the criteria behind it.
     severity: warn
     sql: >
       SELECT judge_id, model_id, place, people_mean, people_ci_low, people_ci_high, n_labelled, people_put_above
       FROM marts.leaderboard WHERE people_put_above IS NOT NULL ORDER BY judge_id, place, model_id
+  - name: length_controlled_scores_lie_within_their_intervals
+    description: length_controlled_ci_low <= length_controlled_score <= length_controlled_ci_high.
+    sql: >
+      SELECT judge_id, model_id, length_controlled_score, length_controlled_ci_low, length_controlled_ci_high
+      FROM marts.leaderboard
+      WHERE length_controlled_score NOT BETWEEN length_controlled_ci_low AND length_controlled_ci_high
   - name: ranks_lie_within_their_intervals
     description: rank_low <= rank <= rank_high for every model with a score.
     sql: >
@@ -80,8 +91,7 @@ labelled AS (
         model_id,
         n_labelled,
         n_labelled_clusters,
-        -- As the check labels_are_the_draw_they_are_taken_for of marts.calibrated_quality.
-        coalesce(selection_p_value * count(selection_p_value) OVER (PARTITION BY judge_id) < 0.01, FALSE) AS is_doubtful,
+        is_doubtful,
         status = 'too little variation' AS is_labels_alone,
         CASE WHEN is_labels_alone THEN labels_mean ELSE calibrated_mean END AS mean,
         CASE WHEN is_labels_alone THEN labels_ci_low ELSE ci_low END AS low,
@@ -90,7 +100,7 @@ labelled AS (
 ),
 
 people AS (
-    SELECT labelled.*, placed.place
+    SELECT labelled.*
     FROM labelled
     JOIN placed ON placed.judge_id = labelled.judge_id AND placed.model_id = labelled.model_id
     WHERE NOT labelled.is_doubtful AND labelled.low IS NOT NULL AND placed.mean_score IS NOT NULL
@@ -100,10 +110,12 @@ turned AS (
     SELECT
         ahead.judge_id,
         ahead.model_id,
-        list(behind.model_id ORDER BY behind.mean DESC, behind.model_id) AS put_above
-    FROM people AS ahead
-    JOIN people AS behind
-        ON behind.judge_id = ahead.judge_id AND behind.place > ahead.place AND behind.low > ahead.high
+        list(behind.model_id ORDER BY compared.difference DESC, behind.model_id) AS put_above
+    FROM statistics.people_comparison AS compared
+    JOIN placed AS behind ON behind.judge_id = compared.judge_id AND behind.model_id = compared.model_id
+    JOIN placed AS ahead ON ahead.judge_id = compared.judge_id AND ahead.model_id = compared.other_model_id
+    WHERE compared.is_sure AND compared.difference > 0 AND behind.place > ahead.place
+        AND behind.mean_score IS NOT NULL
     GROUP BY ahead.judge_id, ahead.model_id
 )
 
@@ -126,7 +138,9 @@ SELECT
     ranks.rank_high,
     ranks.tied_with,
     ranks.same_items,
-    if(controlled.score BETWEEN 0 AND 1, controlled.score, NULL) AS length_controlled_score,
+    CASE WHEN controlled.score BETWEEN 0 AND 1 THEN controlled.score END AS length_controlled_score,
+    CASE WHEN controlled.score BETWEEN 0 AND 1 THEN controlled.ci_low END AS length_controlled_ci_low,
+    CASE WHEN controlled.score BETWEEN 0 AND 1 THEN controlled.ci_high END AS length_controlled_ci_high,
     placed.n_answers,
     placed.gated_share,
     placed.n_unscored_answers,

@@ -114,7 +114,7 @@ def plan(
     from pollux_dagster.app.landed import UnknownModelError
     from pollux_dagster.app.plan import plan_landing, plan_lines
     from pollux_dagster.core.text import escaped
-    from pollux_dagster.report import print_rows
+    from pollux_dagster.text_tables import print_rows
 
     settings = settings_from(POLLUX_LANDING=landing, POLLUX_HOME=home, POLLUX_PROFILE=profile)
     _require_landing(settings.landing)
@@ -312,7 +312,7 @@ def _print_files(files: Sequence[Examined]) -> None:
     """The landing files as a table, and below it what is refused or noted."""
     from pollux_dagster.app.doctor import file_lines
     from pollux_dagster.core.text import escaped
-    from pollux_dagster.report import print_rows
+    from pollux_dagster.text_tables import print_rows
 
     columns = ("file", "read as", "rows", "used", "rejected")
     print_rows(console, "Landing files", columns, [(f.path, f.format, f.rows, f.accepted, f.rejected) for f in files])

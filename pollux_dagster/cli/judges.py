@@ -26,7 +26,7 @@ def list_judges(home: Home = None, as_json: AsJson = False) -> None:
     import json
 
     from pollux_dagster.app.judges import listed_profiles
-    from pollux_dagster.report import print_rows
+    from pollux_dagster.text_tables import print_rows
 
     rows = listed_profiles(settings_from(POLLUX_HOME=home, POLLUX_PROFILE="demo").home)
     columns = ("profile", "model", "from", "description")
@@ -99,7 +99,7 @@ def parity(
     from pollux_dagster.app.parity import ParityError, measure_parity
     from pollux_dagster.app.parity_report import parity_json, parity_lines, parity_tables
     from pollux_dagster.core.text import escaped
-    from pollux_dagster.report import print_rows
+    from pollux_dagster.text_tables import print_rows
 
     given = {"POLLUX_HOME": home, "POLLUX_PROFILE": profile, "POLLUX_JUDGE_URL": judge_url}
     settings = settings_from(**given, POLLUX_JUDGE_MODEL=judge_model)

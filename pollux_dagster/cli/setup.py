@@ -76,8 +76,8 @@ def print_settings(
     """
     import json
 
-    from pollux_dagster.report import print_rows
     from pollux_dagster.settings import explained
+    from pollux_dagster.text_tables import print_rows
 
     given = {"POLLUX_LANDING": landing, "POLLUX_HOME": home, "POLLUX_PROFILE": profile, "POLLUX_JUDGE_URL": judge_url}
     try:

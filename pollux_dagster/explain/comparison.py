@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import duckdb
 
+from pollux_dagster.core.people_order import among, turned
 from pollux_dagster.explain.selection import Judge, Row, rows
 
 _SAME = 1e-9
@@ -16,12 +17,13 @@ _SAME = 1e-9
 class Comparison:
     """One judge's comparison of `model_id` with `other_model_id`; differences are positive where the first is better.
 
-    means: the rows of marts.leaderboard, the first model's first. published: the pair's row of
-    marts.pairwise_comparison. recomputed: difference, n and n_clusters of the shared items below, whether they `agree`
-    with it, and the instructions on which the first is `n_ahead`, `n_level` or `n_behind`. asked: instructions that
-    both were asked (`n_common`) and that only one was. tasks, criteria: the means of the shared items of each, without
-    an interval; `contribution` sums to the difference. ahead, behind: the instructions with the largest differences
-    either way, with texts.
+    means: the rows of marts.leaderboard, the first model's first. turned: the pair as
+    `core.people_order.turned` has it, where people's scores put it in another order than the judge's. published: the
+    pair's row of marts.pairwise_comparison. recomputed: difference, n and n_clusters of the shared items below, whether
+    they `agree` with it, and the instructions on which the first is `n_ahead`, `n_level` or `n_behind`. asked:
+    instructions that both were asked (`n_common`) and that only one was. tasks, criteria: the means of the shared items
+    of each, without an interval; `contribution` sums to the difference. ahead, behind: the instructions with the
+    largest differences either way, with texts.
 
     A shared item is one criterion of one instruction on which both have a score, averaged over samples and repetitions.
     """
@@ -30,6 +32,7 @@ class Comparison:
     model_id: str
     other_model_id: str
     means: Sequence[Row]
+    turned: Sequence[Row]
     published: Row
     recomputed: Row
     asked: Row
@@ -57,6 +60,7 @@ def compare_models(
         model_id=model_id,
         other_model_id=other_model_id,
         means=rows(con, _MEANS, **pair),
+        turned=[dict(each) for each in among(turned(con, judge.judge_id), (model_id, other_model_id))],
         published=published[0],
         recomputed=recomputed,
         asked=rows(con, _ASKED, **pair)[0],

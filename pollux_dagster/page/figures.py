@@ -20,6 +20,7 @@ SHADES = 7  # of a heat map; the style sheet has as many
 MODELS_AS_COLUMNS = 8  # up to so many models stand beside each other; more stand below each other
 MAX_CELLS = 8_000  # of one table
 MAX_COMPARED = 40  # models in the matrix of differences, which grows with their square
+MODELS_ON_PAPER = 10  # columns of the matrix that a page has room for
 MAX_BARS = 12  # models with a bar of their own for each criterion
 MAX_CRITERIA = 150  # with bars, and with a table of confusions
 
@@ -266,6 +267,15 @@ FROM marts.pairwise_comparison
 WHERE judge_id = $judge_id AND list_contains($models, model_id) AND list_contains($models, other_model_id)
 ORDER BY model_id, other_model_id
 """
+LENGTH = """
+SELECT criterion_id, criteria_name, finding, slope, ci_low, ci_high, adjusted_p_value, n
+FROM marts.length_effect WHERE judge_id = $judge_id ORDER BY adjusted_p_value NULLS LAST, criteria_name LIMIT 500
+"""
+LENGTH_CONTROLLED = """
+SELECT model_id, mean_score, length_controlled_score, length_controlled_ci_low, length_controlled_ci_high
+FROM marts.leaderboard WHERE judge_id = $judge_id AND length_controlled_score IS NOT NULL
+ORDER BY length_controlled_score DESC, model_id LIMIT 500
+"""
 LEVELS = """
 SELECT criterion_id, criteria_name, model_id, score AS level, count(*) AS n
 FROM staging.scores WHERE judge_id = $judge_id AND status = 'ok' GROUP BY ALL ORDER BY ALL
@@ -289,7 +299,8 @@ SELECT metric, aggregation, value, ci_low, ci_high, n, human_value, human_ci_low
 FROM marts.judge_agreement WHERE judge_id = $judge_id AND grain = 'all' ORDER BY metric
 """
 AGREEMENT_BY_CRITERION = """
-SELECT criteria_name, scope, value, ci_low, ci_high, n, human_value FROM marts.judge_agreement
+SELECT criteria_name, scope, value, ci_low, ci_high, n, human_value, human_ci_low, human_ci_high
+FROM marts.judge_agreement
 WHERE judge_id = $judge_id AND grain = 'criterion' AND metric = 'exact_agreement'
 ORDER BY value, criteria_name LIMIT 500
 """
@@ -298,9 +309,9 @@ SELECT scope, criteria_name, gold_level, judge_level, n FROM marts.confusion
 WHERE judge_id = $judge_id AND grain = 'criterion' ORDER BY ALL
 """
 CALIBRATED = """
-SELECT model_id, status, judge_mean, calibrated_mean, ci_low, ci_high, labels_mean, n_labelled, selection_p_value,
-       coalesce(selection_p_value * count(selection_p_value) OVER () < 0.01, FALSE) AS is_doubtful
-FROM (FROM marts.calibrated_quality UNION ALL BY NAME SELECT 1.0 AS selection_p_value WHERE FALSE)
+SELECT model_id, status, judge_mean, calibrated_mean, ci_low, ci_high, labels_mean, labels_ci_low, labels_ci_high,
+       n_labelled, is_doubtful
+FROM (FROM marts.calibrated_quality UNION ALL BY NAME SELECT TRUE AS is_doubtful WHERE FALSE)
 WHERE judge_id = $judge_id ORDER BY judge_mean DESC NULLS LAST, model_id LIMIT 500
 """
 COVERAGE = "SELECT * FROM marts.judge_coverage WHERE judge_id = $judge_id ORDER BY coverage, model_id LIMIT 500"

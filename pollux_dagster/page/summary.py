@@ -12,7 +12,6 @@ from typing import Any
 
 from pollux_dagster.core.figures import rounded
 from pollux_dagster.core.people_order import NAMED as PAIRS
-from pollux_dagster.core.people_order import turned
 from pollux_dagster.page.figures import Figure, Row
 
 Sentence = tuple[str, dict[str, object]]
@@ -25,12 +24,14 @@ def sentences(
     tasks: Figure | None,
     criteria: Figure | None,
     pairs: Figure | None,
+    turned: Sequence[Mapping[str, Any]] = (),
     *,
     is_narrowed: bool = False,
 ) -> list[Sentence]:
     """At most six sentences on the judge's scores, after those on what people turn round.
 
-    board: the rows of the leaderboard, best first; some of them where `is_narrowed`.
+    board: the rows of the leaderboard, best first; some of them where `is_narrowed`. turned: of
+    `core.people_order.turned`, among the same models.
 
     Where models were asked different things, nothing is said that compares their means.
     """
@@ -38,7 +39,7 @@ def sentences(
     if not scored:
         return [("sum_nothing", {})]
     best = scored[0]
-    said = [*_people(board), _first(scored, len(board), is_narrowed)]
+    said = [*_people(turned), _first(scored, len(board), is_narrowed)]
     if unscored := [row["model_id"] for row in board if row["mean_score"] is None]:
         said.append(("sum_unscored", {"models": names(unscored)}))
     if best["coverage"] is not None and best["coverage"] < ENOUGH:
@@ -53,31 +54,27 @@ def sentences(
     return said + _weakest(best["model_id"], tasks)
 
 
-def _people(board: Sequence[Row]) -> list[Sentence]:
-    pairs = turned(board)
-    said: list[Sentence] = [
-        (
-            "sum_people",
-            {
-                "model": above["model_id"],
-                "place": above["place"],
-                "mean": _by_people(above),
-                "n": above["n_labelled"],
-                "other": row["model_id"],
-                "other_place": row["place"],
-                "other_mean": _by_people(row),
-                "other_n": row["n_labelled"],
-            },
-        )
-        for above, row in pairs[:PAIRS]
-    ]
-    if len(pairs) > len(said):
-        said.append(("sum_people_more", {"n": len(pairs) - len(said)}))
+def _people(turned: Sequence[Mapping[str, Any]]) -> list[Sentence]:
+    said = [_turned(pair) for pair in turned[:PAIRS]]
+    if len(turned) > len(said):
+        said.append(("sum_people_more", {"n": len(turned) - len(said)}))
     return said
 
 
-def _by_people(row: Mapping[str, Any]) -> str:
-    return f"{score(row['people_mean'])} ({score(row['people_ci_low'])}–{score(row['people_ci_high'])})"
+def _turned(pair: Mapping[str, Any]) -> Sentence:
+    values: dict[str, object] = {
+        "model": pair["model_id"],
+        "place": pair["place"],
+        "other": pair["other_model_id"],
+        "other_place": pair["other_place"],
+        "difference": signed(pair["difference"]),
+        "interval": f"{signed(pair['ci_low'])} – {signed(pair['ci_high'])}",
+    }
+    if pair["is_of_shared_items"]:
+        return "sum_people_items", values | {"n": pair["n"], "instructions": pair["n_clusters"]}
+    for of in ("", "other_"):
+        values |= {f"{of}mean": score(pair[f"{of}people_mean"]), f"{of}n": pair[f"{of}n_labelled"]}
+    return "sum_people", values
 
 
 def _first(scored: Sequence[Row], models: int, is_narrowed: bool) -> Sentence:
@@ -110,11 +107,11 @@ def _gap(best: str, second: str, pairs: Figure | None) -> list[Sentence]:
         if (row["model_id"], row["other_model_id"]) == (best, second) and row["ci_low"] is not None:
             if row["difference"] < 0:  # on the items that both were scored on
                 return []
-            interval = f"{rounded(row['ci_low']):+} – {rounded(row['ci_high']):+}"
+            interval = f"{signed(row['ci_low'])} – {signed(row['ci_high'])}"
             chance = row["adjusted_p_value"] is None or row["adjusted_p_value"] >= 0.05
             values: dict[str, object] = {
                 "model": second,
-                "difference": f"{rounded(row['difference']):+}",
+                "difference": signed(row["difference"]),
                 "interval": interval,
             }
             return [("sum_gap_chance" if chance else "sum_gap", values)]
@@ -164,6 +161,12 @@ def _weakest(best: str, tasks: Figure | None) -> list[Sentence]:
         return []
     worst = min(own, key=lambda row: (row["mean"], str(row["task_type"])))
     return [("sum_weakest", {"model": best, "task": str(worst["task_type"]), "score": score(worst["mean"])})]
+
+
+def signed(value: float, digits: int = 3) -> str:
+    """A difference, as sentences and tables show it; what is rounded to 0 has no sign."""
+    shown = rounded(value, digits)
+    return f"{shown:+}".replace("-", "−") if shown else str(abs(shown))
 
 
 def score(value: float | None) -> str:

@@ -25,12 +25,13 @@ from markupsafe import Markup
 
 from pollux_dagster.core.figures import rounded
 from pollux_dagster.core.files import write_private
+from pollux_dagster.core.people_order import among, turned
 from pollux_dagster.core.text import escaped, shortened
 from pollux_dagster.core.times import shown
 from pollux_dagster.page import figures, history
 from pollux_dagster.page.evidence import collect
 from pollux_dagster.page.figures import Figure, Row, Scale, ask, narrowed
-from pollux_dagster.page.summary import names, score, sentences
+from pollux_dagster.page.summary import NAMED, names, score, sentences, signed
 from pollux_dagster.publication_access import QueryLimits, bounded, open_publication
 
 MAX_BYTES = 8_000_000  # of the file, which is also sent by mail
@@ -160,12 +161,19 @@ def _judge(
     models = [row["model_id"] for row in rows]
     compared = models[: figures.MAX_COMPARED]
     pairs = ask(con, figures.PAIRS, judge["judge_id"], compared)
+    put_round = among(turned(con, judge["judge_id"]), models)
     level_figure, people_levels, confusion = of(figures.LEVELS), of(figures.PEOPLE_LEVELS), of(figures.CONFUSION)
     calibrated, coverage = of(figures.CALIBRATED), of(figures.COVERAGE)
     drawn = ("ci_low", "ci_high", "mean_score", "people_mean", "people_ci_low", "people_ci_high")
     ends = [row[end] for row in rows for end in drawn]
     calibrated_ends = [
         row[end] for row in _rows(calibrated) for end in ("ci_low", "ci_high", "judge_mean", "calibrated_mean")
+    ]
+    length, controlled = of(figures.LENGTH), of(figures.LENGTH_CONTROLLED)
+    controlled_ends = [
+        row[end]
+        for row in _rows(controlled)
+        for end in ("mean_score", "length_controlled_ci_low", "length_controlled_ci_high")
     ]
     levels = {row["criterion_id"]: row["levels"] or () for row in _rows(criteria)}
     bars = figures.distributions(level_figure, people_levels, models, levels)
@@ -178,7 +186,7 @@ def _judge(
         "identity": json.dumps(json.loads(judge["identity"] or "{}"), ensure_ascii=False, indent=2, sort_keys=True),
         "is_demonstration": judge["is_demonstration"],
         "is_pollux": "pollux" in judge["model"].lower() and not judge["is_demonstration"],
-        "sentences": sentences(rows, tasks, means, pairs, is_narrowed=bool(wanted)),
+        "sentences": sentences(rows, tasks, means, pairs, put_round, is_narrowed=bool(wanted)),
         "board": None if board is None else Figure(board.sql, rows[:MAX_BOARD]),
         "board_left_out": max(0, len(rows) - MAX_BOARD),
         "other_items": any(row["same_items"] is False for row in rows),
@@ -188,6 +196,10 @@ def _judge(
         "criteria": figures.grid(means, models, "criterion_id", "criteria_name"),
         "gates": figures.grid(of(figures.GATES), models, "criterion_id", "criteria_name"),
         "pairs": figures.matrix(pairs, compared, len(models) - len(compared)),
+        "length": length,
+        "length_finding": _length_finding(_rows(length)),
+        "controlled": controlled,
+        "controlled_scale": _Axis(Scale.of(controlled_ends)),
         "levels": bars[: figures.MAX_CRITERIA],
         "levels_left_out": max(0, len(bars) - figures.MAX_CRITERIA),
         "level_figure": level_figure,
@@ -205,6 +217,14 @@ def _judge(
         "runs": of(figures.RUNS),
         "trend": _trend(history.past(folder), judge["judge_id"], models),
     }
+
+
+def _length_finding(criteria: Sequence[Row]) -> dict[str, Sequence[str]] | None:
+    """The criteria by which longer answers score `higher` or `lower`; None where nothing is known of any."""
+    if all(row["finding"] == "not known" for row in criteria):
+        return None
+    by = {row["criteria_name"]: row["finding"] for row in criteria}
+    return {end: [name for name, finding in by.items() if finding.endswith(end)] for end in ("higher", "lower")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,6 +291,8 @@ def _rendered(values: dict[str, Any]) -> bytes:
         values,
         texts=texts,
         shades=figures.SHADES,
+        named=NAMED,
+        printed=figures.MODELS_ON_PAPER,
         style=Markup(style),
         style_hash=_sha256(style),
         script=Markup(script),
@@ -294,8 +316,8 @@ def _environment() -> jinja2.Environment:
     environment.filters |= {
         "score": score,
         "short": lambda value: str(rounded(value, 2)),
-        "signed": lambda value: f"{rounded(value):+}".replace("-", "−"),
-        "signed_short": lambda value: f"{rounded(value, 2):+}".replace("-", "−"),
+        "signed": signed,
+        "signed_short": lambda value: signed(value, 2),
         "p_value": lambda value: "" if value is None else "p < 0.001" if value < 0.001 else f"p = {rounded(value)}",
         "share": _share,
         "count": lambda value: "" if value is None else f"{round(value):,}".replace(",", "\u202f"),

@@ -72,7 +72,7 @@ def forecast_labels(
     residuals = expected_residuals(
         answers["score"].to_numpy(), answers["gold"].fill_null(float("nan")).to_numpy(), models.codes
     )
-    now = calibrated_quality(con, judge_id, people, proxy).fill_nan(None)
+    now = calibrated_quality(rows, judge_id, people, proxy)[0].fill_nan(None)
     errors = dict(now.select("model_id", "standard_error").iter_rows())
     widths = dict(now.select("model_id", (pl.col("ci_high") - pl.col("ci_low")) / 2).iter_rows())
     stated = set(now.filter(pl.col("n_without_probability") < pl.col("n_labelled"))["model_id"])

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 
-from pollux_dagster.core.people_order import turned
-from pollux_dagster.core.text import escaped, shortened
+from pollux_dagster.core.people_order import among, turned
+from pollux_dagster.core.text import escaped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,9 +22,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from pollux_dagster.core.people_order import Row
+
 MAX_MODELS = 40
 MAX_NAME = 40
-TITLE_WIDTH = 60  # characters that fit above the axes beside the longest names
+NAME_END = 15
+TITLE_WIDTH = 48  # characters that fit above the axes beside the longest names
 
 _ROWS = """
     WITH counted AS (
@@ -32,7 +35,7 @@ _ROWS = """
         FROM marts.leaderboard WINDOW judge AS (PARTITION BY judge_id)
     )
     SELECT judge_name, is_demonstration, model_id, mean_score, ci_low, ci_high, coverage, models, with_a_mean, place,
-           people_mean, people_ci_low, people_ci_high, n_labelled, people_put_above
+           people_mean, people_ci_low, people_ci_high, judge_id
     FROM counted WHERE mean_score IS NOT NULL
     QUALIFY row_number() OVER (PARTITION BY judge_id ORDER BY place, model_id) <= ?
     ORDER BY judge_name, place, model_id
@@ -61,7 +64,7 @@ def leaderboard_figure(con: duckdb.DuckDBPyConnection) -> Figure | None:
 
     judges = sorted({row["judge_name"] for row in rows})
     panels = [[row for row in rows if row["judge_name"] == judge] for judge in judges]
-    titles = [_title(panel) for panel in panels]
+    titles = [_title(panel, _turned(con, panel)) for panel in panels]
     ratios = [
         0.9 + 0.2 * (title.count("\n") + 1) + 0.32 * len(panel) for title, panel in zip(titles, panels, strict=True)
     ]
@@ -89,7 +92,7 @@ def leaderboard_figure(con: duckdb.DuckDBPyConnection) -> Figure | None:
         names = [f"{_name(row['model_id'])}  ({math.floor(row['coverage'] * 1000) / 10:.1f}% covered)" for row in panel]
         axes.set_yticks(list(places), labels=names, parse_math=False)
         axes.set(xlim=(0, 1), ylim=(len(panel) - 0.5, -0.5), xlabel="mean score with 95 % interval")
-        axes.set_title(title, loc="left", parse_math=False)
+        axes.set_title(title, loc="left", fontsize="medium", parse_math=False)
         axes.grid(axis="x", color="#dddddd")
         axes.spines[["top", "right"]].set_visible(False)
     return figure
@@ -111,7 +114,11 @@ def _points(
     axes.errorbar(mean, heights, xerr=[below, above], fmt=marker, color=colour, ecolor=pale, capsize=3, label=label)
 
 
-def _title(panel: Sequence[dict[str, Any]]) -> str:
+def _turned(con: duckdb.DuckDBPyConnection, panel: Sequence[dict[str, Any]]) -> Sequence[Row]:
+    return among(turned(con, panel[0]["judge_id"]), [row["model_id"] for row in panel])
+
+
+def _title(panel: Sequence[dict[str, Any]], pairs: Sequence[Row]) -> str:
     """The judge, what is left out, and where people turn the order round, each a line of its own."""
     first = panel[0]
     left_out = []
@@ -121,16 +128,20 @@ def _title(panel: Sequence[dict[str, Any]]) -> str:
         left_out.append(f"{first['models'] - first['with_a_mean']} more without a mean")
     lines = [f"{'DEMONSTRATION judge' if first['is_demonstration'] else 'Judge'} {first['judge_name']}"]
     lines += filter(None, ["; ".join(left_out)])
-    if pairs := turned(panel):
-        above, row = pairs[0]
+    if pairs:
+        pair = pairs[0]
+        counts = f"{pair['n_labelled']} and {pair['other_n_labelled']}"
+        labelled = f"{pair['n'] if pair['is_of_shared_items'] else counts} labelled scores"
         more = f" (and {len(pairs) - 1} more pairs)" if len(pairs) > 1 else ""
         said = (
-            f"People disagree with this order: by {above['n_labelled']} and {row['n_labelled']} labelled scores "
-            f"{_name(above['model_id'])} is better than {_name(row['model_id'])}{more}"
+            f"People disagree with this order: by {labelled} {_name(pair['model_id'])} is better than "
+            f"{_name(pair['other_model_id'])}{more}"
         )
-        lines += textwrap.wrap(said, TITLE_WIDTH)
+        lines += textwrap.wrap(said, TITLE_WIDTH, break_on_hyphens=False)
     return "\n".join(lines)
 
 
 def _name(model_id: str) -> str:
-    return shortened(escaped(model_id), MAX_NAME)
+    """The name, a long one without its middle: versions of a model differ at the end."""
+    name = escaped(model_id)
+    return name if len(name) <= MAX_NAME else f"{name[: MAX_NAME - NAME_END - 1]}…{name[-NAME_END:]}"

@@ -9,7 +9,7 @@ import pytest
 
 from pollux_dagster.core.figures import rounded, rounded_in_sql
 from pollux_dagster.page.summary import score
-from pollux_dagster.report import figure, interval
+from pollux_dagster.text_tables import figure, interval
 
 VALUES = [0.5625, 0.0625, -0.5625, 0.1235, 1.0005, 0.0005, 1e-7, 0.0, 1.0, 2 / 3, 0.99949999]
 

@@ -135,23 +135,6 @@ def test_the_effect_of_length_is_that_of_a_regression_with_model_and_instruction
     assert_allclose(ours.correlation[0], stats.spearmanr(scores, length).statistic)
 
 
-def test_a_length_controlled_score_takes_the_gain_of_words_away() -> None:
-    scores, length, criterion, model, instruction = _verbose_world(0.1)
-    adjusted = length_effects(scores, length, criterion, model, instruction, 1).adjusted
-    raw_gap = scores[model == 5].mean() - scores[model == 0].mean()
-    gap = adjusted[model == 5].mean() - adjusted[model == 0].mean()
-    assert raw_gap > 0.2
-    assert_allclose(gap, 0.1, atol=0.03)  # the models differ by 5 steps of 0.02 in quality
-
-
-def test_one_model_alone_tells_nothing_about_length() -> None:
-    scores, length, criterion, model, instruction = _verbose_world(0.1)
-    alone = model == 0
-    effects = length_effects(scores[alone], length[alone], criterion[alone], model[alone], instruction[alone], 1)
-    assert np.isnan(effects.slope[0])
-    assert_allclose(effects.adjusted, scores[alone])
-
-
 def test_a_pair_has_the_degrees_of_freedom_of_a_mean() -> None:
     # Two instructions of forty make all of the difference.
     difference = np.zeros(40)

@@ -110,7 +110,7 @@ def test_equal_weights_are_no_weights() -> None:
         np.r_[judge, judge], np.r_[known, known], *two, 2, label_weights=np.r_[weights, uneven], weight=0.7
     )
     alone = calibrated_means(judge, known, models, clusters, 1, weight=0.7)
-    for field in fields(CalibratedMeans):
+    for field in (each for each in fields(CalibratedMeans) if each.name != "influences"):
         assert_allclose(getattr(stated, field.name), getattr(plain, field.name), atol=1e-12, err_msg=field.name)
         assert_allclose(getattr(beside, field.name)[0], getattr(alone, field.name)[0], atol=1e-12, err_msg=field.name)
     assert beside.effective_clusters[1] < beside.labelled_clusters[1] == beside.effective_clusters[0]

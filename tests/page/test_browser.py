@@ -234,3 +234,24 @@ def test_hostile_text_is_shown_and_does_nothing(tab: Tab, hostile: Path, width: 
     assert tab.run("document.documentElement.scrollWidth") <= width
     assert tab.complaints == []
     assert {address for address in tab.requested if not address.startswith("file:")} == set()
+
+
+def test_a_long_name_without_a_space_widens_no_page(tab: Tab, published: Path, tmp_path: Path) -> None:
+    target = tmp_path / "pollux.duckdb"
+    shutil.copyfile(published, target)
+    with duckdb.connect(str(target)) as con:
+        for table, column in con.execute(NAMED_BY_MODEL).fetchall():
+            con.execute(f"UPDATE {table} SET {column} = repeat('я', 200) WHERE {column} = '{ALPHA}'")
+        con.execute("UPDATE statistics.calibrated_quality SET n_labelled = 20")
+    write_report(target, tmp_path / "report.html")
+    for width in (1440, 390):
+        tab.open(tmp_path / "report.html", width=width, language="en")
+        take_all(tab)
+        assert tab.run("document.documentElement.scrollWidth") <= width
+
+
+NAMED_BY_MODEL = """
+SELECT schema_name || '.' || table_name, column_name
+FROM duckdb_columns() JOIN duckdb_tables() USING (database_name, schema_name, table_name)
+WHERE column_name IN ('model_id', 'other_model_id')
+"""

@@ -85,7 +85,10 @@ def test_each_judge_has_figures_of_its_own(page: Page, published: Path) -> None:
     identifiers = [at["id"] for _, at in page.elements if "id" in at]
     assert len(identifiers) == len(set(identifiers))
     for number in range(2):
-        for part in ("short", "leaderboard", "tasks", "criteria", "differences", "levels", "people", "outcome", "cost"):
+        for part in (
+            *("short", "leaderboard", "tasks", "criteria", "differences", "length", "levels", "people", "outcome"),
+            "cost",
+        ):
             assert f"judge-{number}-{part}" in identifiers
     with duckdb.connect(str(published), read_only=True) as con:
         rows = con.sql(
@@ -198,15 +201,39 @@ def test_the_report_of_a_publication_that_could_not_be_renewed_says_so(
     assert "nobody answers" in Page(home.with_name("report.html")).text
 
 
-@pytest.mark.parametrize(("chance", "is_doubted"), [("1e-6", True), ("0.4", False), ("NULL", False)])
+@pytest.mark.parametrize("is_doubted", [True, False])
 def test_labels_that_are_no_random_draw_are_told_beside_their_mean(
-    changed: Callable[..., Path], chance: str, is_doubted: bool
+    changed: Callable[..., Path], is_doubted: bool
 ) -> None:
-    told = changed(f"UPDATE statistics.calibrated_quality SET n_labelled = 20, selection_p_value = {chance}")
+    told = changed(f"UPDATE statistics.calibrated_quality SET n_labelled = 20, is_doubtful = {is_doubted}")
     write_report(told, told.with_name("report.html"))
     page = Page(told.with_name("report.html"))
     assert "corrected by people's scores" in page.text
     assert ("do not look like a random draw" in page.text) is is_doubted
+
+
+@pytest.mark.parametrize(
+    ("slope", "chance", "said", "means_are_shown"),
+    [
+        (0.2, 0.4, "Length explains nothing: by no criterion do longer answers score higher or lower", False),
+        (0.2, 0.01, "Longer answers score higher, beyond chance, by: ", True),
+        (-0.2, 0.01, "Longer answers score lower, beyond chance, by: ", True),
+        (0.2, None, "Whether length matters is not known", False),
+    ],
+)
+def test_what_length_explains_is_said_in_words(
+    slope: float, chance: float | None, said: str, means_are_shown: bool, changed: Callable[..., Path]
+) -> None:
+    told = changed(
+        f"UPDATE statistics.length_effect SET slope = {slope}, ci_low = {slope} - 0.15, ci_high = {slope} + 0.15, "
+        f"adjusted_p_value = {'NULL' if chance is None else chance}",
+        "UPDATE statistics.length_controlled SET score = 0.625, ci_low = 0.375, ci_high = 0.875",
+    )
+    write_report(told, told.with_name("report.html"))
+    text = Page(told.with_name("report.html")).text
+    assert said in text
+    assert f"{slope - 0.15:+.3f} – {slope + 0.15:+.3f}".replace("-", "−") in text
+    assert ("0.625 0.375–0.875" in text) is means_are_shown
 
 
 def test_a_huge_name_is_cut_wherever_it_stands(changed: Callable[..., Path]) -> None:
@@ -348,7 +375,7 @@ def test_every_text_is_there_in_both_languages_and_used() -> None:
     texts = tomllib.loads((PACKAGE / "texts.toml").read_text())
     script = texts.pop("script")
     code = "".join((PACKAGE / name).read_text() for name in ("page.html.j2", "write.py", "summary.py"))
-    built = ("metric_", "calibration_", "n_", "from_", "count_", "check_")
+    built = ("metric_", "calibration_", "n_", "from_", "count_", "check_", "finding_")
     for key, both in texts.items():
         assert set(both) == {"en", "ru"}, key
         assert f'"{key}"' in code or f"texts.{key}." in code or key.startswith(built), f"{key} is used nowhere"

@@ -20,7 +20,9 @@ def con() -> duckdb.DuckDBPyConnection:
         "CREATE SCHEMA marts; CREATE TABLE marts.leaderboard (judge_id VARCHAR, judge_name VARCHAR, "
         "is_demonstration BOOLEAN, model_id VARCHAR, mean_score DOUBLE, ci_low DOUBLE, ci_high DOUBLE, "
         "coverage DOUBLE, place BIGINT, people_mean DOUBLE, people_ci_low DOUBLE, people_ci_high DOUBLE, "
-        "n_labelled BIGINT, people_put_above VARCHAR[])"
+        "n_labelled BIGINT, people_put_above VARCHAR[]); CREATE TABLE marts.people_comparison (judge_id VARCHAR, "
+        "model_id VARCHAR, other_model_id VARCHAR, difference DOUBLE, ci_low DOUBLE, ci_high DOUBLE, n BIGINT, "
+        "n_clusters BIGINT, is_of_shared_items BOOLEAN)"
     )
     return con
 
@@ -74,6 +76,7 @@ def test_people_stand_beside_the_judge_and_the_title_says_whom_they_put_above(co
         "('a', 'a', false, 'm$2', 0.6, 0.5, 0.7, 1, 2, 0.7, 0.6, 0.8, 50, NULL), "
         "('a', 'a', false, 'unlabelled', 0.1, 0, 0.2, 1, 3, NULL, NULL, NULL, 0, NULL)"
     )
+    con.execute("INSERT INTO marts.people_comparison VALUES ('a', 'm$2', 'm$1', 0.4, 0.3, 0.5, 12, 3, false)")
     figure = leaderboard_figure(con)
     assert figure is not None
     (axes,) = figure.axes

@@ -48,41 +48,61 @@ def test_a_program_gets_the_same_tables(published: Path) -> None:
 
 LABELS = """
 UPDATE marts.model_quality SET mean_score = CASE model_id WHEN 'beta' THEN 0.9 ELSE 0.7 END;
-UPDATE statistics.calibrated_quality SET status = 'calibrated', n_labelled = 60, selection_p_value = {chance},
-    calibrated_mean = CASE model_id WHEN 'beta' THEN 0.3 WHEN 'alpha' THEN {alpha} ELSE 0.1 END;
+UPDATE statistics.calibrated_quality SET status = 'calibrated', n_labelled = 60, is_doubtful = {is_doubtful},
+    calibrated_mean = CASE model_id WHEN 'beta' THEN 0.3 WHEN 'alpha' THEN 0.6 ELSE 0.1 END;
 UPDATE statistics.calibrated_quality SET ci_low = calibrated_mean - 0.1, ci_high = calibrated_mean + 0.1;
+INSERT INTO statistics.people_comparison
+SELECT judge_id, 'alpha', 'beta', 0.3, 0.05, 0.2, 0.4, 1e-4, 2e-4, {is_sure}, 40, 10, FALSE, 'm' FROM meta.judges;
 """
 
 
-@pytest.mark.parametrize(
-    ("chance", "alpha", "is_said"), [("NULL", 0.6, True), ("NULL", 0.45, False), ("1e-6", 0.6, False)]
-)
+@pytest.mark.parametrize(("is_doubtful", "is_sure"), [(False, True), (False, False), (True, False)])
 def test_the_first_lines_say_where_people_turn_the_order_round(
-    chance: str, alpha: float, is_said: bool, published: Path, tmp_path: Path
+    is_doubtful: bool, is_sure: bool, published: Path, tmp_path: Path
 ) -> None:
-    """Not where intervals overlap (0.2 to 0.4 and 0.35 to 0.55), and not by labels that are no random draw."""
+    """Not where people's scores may differ by chance, and people's mean not by labels that are no random draw."""
     home = tmp_path / "published" / "pollux.duckdb"
     home.parent.mkdir()
     shutil.copyfile(published, home)
     with duckdb.connect(str(home)) as con:
-        con.execute(LABELS.format(chance=chance, alpha=alpha))
+        con.execute(LABELS.format(is_doubtful=is_doubtful, is_sure=is_sure))
     text = " ".join(printed(home).split(f"Judged by profile@{OTHER_JUDGE}")[1].split())
     head = text.split("Leaderboard")[0]
     said = (
         "People disagree with the judge: by their scores alpha (place 2 by the judge) is better than beta (place 1): "
-        "0.600 (95 % interval 0.500–0.700, 60 scores labelled) against "
-        "0.300 (95 % interval 0.200–0.400, 60 scores labelled)."
+        "0.600 against 0.300, difference +0.300 (95 % interval +0.200 to +0.400), by 60 and 60 labelled scores."
     )
-    assert (said in head) is is_said
-    assert ("People's scores, extended to all answers" in text) is (chance == "NULL")
+    assert (said in head) is is_sure
+    assert ("People's scores, extended to all answers" in text) is not is_doubtful
     compared = CliRunner().invoke(app, ["compare", "alpha", "beta", "--judge", OTHER_JUDGE, "--home", str(tmp_path)])
-    assert (said in " ".join(compared.output.split())) is is_said
+    assert (said in " ".join(compared.output.split())) is is_sure
     write_report(home, tmp_path / "report.html")
     short = Page(tmp_path / "report.html").text.split("In short")[2].split("Leaderboard")[0]
     assert (
-        "alpha (place 2 by the judge) is better than beta (place 1): 0.600 (0.500–0.700) from 60 labelled scores"
+        "alpha (place 2 by the judge) is better than beta (place 1): 0.600 against 0.300, difference +0.300"
         in short.replace(" ,", ",")
-    ) is is_said
+    ) is is_sure
+
+
+@pytest.mark.parametrize(
+    ("chance", "said", "means_are_printed"),
+    [
+        (0.01, "Length matters: longer answers score higher by ", True),
+        (0.4, "Length explains nothing: by no criterion do longer answers score higher or lower", False),
+    ],
+)
+def test_what_length_explains_stands_below_the_leaderboard(
+    chance: float, said: str, means_are_printed: bool, published: Path, tmp_path: Path
+) -> None:
+    home = tmp_path / "published" / "pollux.duckdb"
+    home.parent.mkdir()
+    shutil.copyfile(published, home)
+    with duckdb.connect(str(home)) as con:
+        con.execute(f"UPDATE statistics.length_effect SET slope = 0.2, adjusted_p_value = {chance}")
+        con.execute("UPDATE statistics.length_controlled SET score = 0.625, ci_low = 0.375, ci_high = 0.875")
+    text = " ".join(printed(home).split(f"Judged by profile@{OTHER_JUDGE}")[1].split())
+    assert said in text
+    assert ("0.625 0.375–0.875" in text) is means_are_printed
 
 
 def test_what_gated_means_is_said_where_an_answer_was(published: Path) -> None:

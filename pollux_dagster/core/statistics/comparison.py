@@ -103,7 +103,7 @@ def compare_all(
         low=np.where(undefined, nothing, low),
         high=np.where(undefined, nothing, high),
         p_value=p_value,
-        adjusted_p_value=_adjust(p_value),
+        adjusted_p_value=adjusted_over_pairs(p_value),
         superiority=np.where(groups > 0, superiority, nothing),
         rows=rows.astype(np.int64),
         clusters=groups.astype(np.int64),
@@ -133,6 +133,14 @@ def rank_models(pairs: PairwiseComparisons, *, level: float = 0.95) -> Ranks:
         high=models - better.sum(axis=1).astype(np.int64),
         tied=tied,
     )
+
+
+def adjusted_over_pairs(p_values: Floats) -> Floats:
+    """Holm's adjustment of (models, models) p-values over the pairs a < b, mirrored to b < a."""
+    adjusted = np.full_like(p_values, np.nan)
+    pairs = np.triu_indices(len(p_values), k=1)
+    adjusted[pairs] = holm(p_values[pairs])
+    return np.fmax(adjusted, adjusted.T)
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,11 +223,3 @@ def _pair_sums(values: Floats, known: Floats) -> tuple[Floats, Floats]:
     other = known.transpose(0, 2, 1)
     product = values @ other
     return known @ other, product - product.transpose(0, 2, 1)
-
-
-def _adjust(p_values: Floats) -> Floats:
-    """Holm's adjustment over the pairs a < b, mirrored to b < a."""
-    adjusted = np.full_like(p_values, np.nan)
-    pairs = np.triu_indices(len(p_values), k=1)
-    adjusted[pairs] = holm(p_values[pairs])
-    return np.fmax(adjusted, adjusted.T)

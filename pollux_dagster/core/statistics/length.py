@@ -1,7 +1,8 @@
-"""How much a score depends on the length of the answer, and what it would be at equal length.
+"""How much a score depends on the length of the answer.
 
 The effect of length is estimated within an instruction and within a model, so neither a question that needs a long
-answer nor a model that is both verbose and good is mistaken for a length effect. Models are compared in `comparison`.
+answer nor a model that is both verbose and good is mistaken for a length effect. What the models' means would be at
+equal length is in `length_controlled`; models are compared in `comparison`.
 """
 
 from __future__ import annotations
@@ -11,18 +12,23 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse, stats
 
-from pollux_dagster.core.statistics.clusters import Floats, Integers
+from pollux_dagster.core.statistics.clusters import SMALL, Floats, Integers, matched_degrees
+from pollux_dagster.core.statistics.multiplicity import holm
 
 ENOUGH = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
 class LengthEffects:
-    """One entry per criterion, except `adjusted`, which is (rows,): the scores without the effect of length.
+    """One entry per criterion, except `beyond` and `item_*`.
 
     correlation: Spearman's, over all rows. slope: change of score per standard deviation of log length, between answers
-    to the same instruction, given the model; with its clustered standard error and interval. NaN where the criterion's
-    rows cannot separate length from model and instruction (one model, or all answers equally long).
+    to the same instruction, given the model; with its clustered standard error, interval and p-value of no effect,
+    adjusted for the number of criteria. NaN where the criterion's rows cannot separate length from model and
+    instruction (one model, or all answers equally long).
+
+    beyond: (rows,), by how many standard deviations an answer is longer than the models' usual one to its instruction.
+    item_criterion, item_instruction, item_influence: (items,), how far each instruction of a criterion moves its slope.
     """
 
     correlation: Floats
@@ -30,9 +36,13 @@ class LengthEffects:
     standard_error: Floats
     low: Floats
     high: Floats
+    adjusted_p_value: Floats
     n: Integers
     clusters: Integers
-    adjusted: Floats
+    beyond: Floats
+    item_criterion: Integers
+    item_instruction: Integers
+    item_influence: Floats
 
 
 def length_effects(
@@ -48,11 +58,10 @@ def length_effects(
     """Effect of answer length on scores, by criterion. All inputs are (rows,), the last three integer codes.
 
     Let z = log(1 + length), standardised over all rows. For each criterion c, least squares of score = a[instruction] +
-    b[model] + slope_c z + e, by removing instruction and model means from z (Frisch-Waugh); the variance of the slope
-    is CR1 by instruction. The length-controlled score of a row is score - slope_c (z - mean of z over the models'
-    answers to that instruction). Holding length at the value shared by all is the idea of Dubois, Galambosi, Liang &
-    Hashimoto 2024, "Length-Controlled AlpacaEval"; the model is linear here because scores are means of levels and not
-    preferences. Raises ValueError on a negative or missing length.
+    b[model] + slope_c z + e, by removing instruction and model means from z (Frisch-Waugh). The variance of the slope
+    is clustered by instruction, as in `clusters.pooled_means`: CR1, below 30 instructions the jackknife's, with no more
+    degrees of freedom than match the kurtosis of the influences. `holm` adjusts the p-values over the criteria. Raises
+    ValueError on a negative or missing length.
     """
     if len(lengths) and not (lengths >= 0).all():
         raise ValueError("every row needs the length of its answer, 0 or more; some are missing or negative.")
@@ -60,32 +69,68 @@ def length_effects(
     spread = float(logs.std()) if len(logs) else 0.0
     z = (logs - logs.mean()) / spread if spread > ENOUGH else np.zeros_like(logs)
     items = _codes(criteria, instructions)
-    within_items = z - _means(z, items)[items]
     residual = _two_way(z, items, _codes(criteria, models))
-    moment = np.bincount(criteria, weights=residual**2, minlength=n_criteria)
+    moment = np.bincount(criteria, weights=residual**2, minlength=n_criteria).astype(np.float64)
+    item_criterion, item_instruction = _of_items(items, criteria), _of_items(items, instructions)
+    clusters = np.bincount(item_criterion, minlength=n_criteria).astype(np.int64)
+    rest = _two_way(scores, items, _codes(criteria, models))
+    varied = np.bincount(criteria, weights=rest**2, minlength=n_criteria)
+    rows = np.maximum(np.bincount(criteria, minlength=n_criteria), 1)
     with np.errstate(divide="ignore", invalid="ignore"):
-        slope = np.bincount(criteria, weights=residual * scores, minlength=n_criteria) / moment
-        slope[moment <= ENOUGH * np.maximum(np.bincount(criteria, minlength=n_criteria), 1)] = np.nan
-        error = _two_way(scores, items, _codes(criteria, models)) - slope[criteria] * residual
-        influence = np.bincount(items, weights=np.nan_to_num(residual * error))
-        owner = np.zeros(len(influence), dtype=np.int64)
-        owner[items] = criteria
-        clusters = np.bincount(owner, minlength=n_criteria).astype(np.int64)
-        factor = clusters / (clusters - 1.0)
-        variance = factor * np.bincount(owner, weights=influence**2, minlength=n_criteria) / moment**2
-        known = ~np.isnan(slope) & (clusters > 1)
+        slope = np.bincount(criteria, weights=residual * rest, minlength=n_criteria) / moment
+        slope[varied <= ENOUGH**2 * rows] = 0.0
+        slope[moment <= ENOUGH * rows] = np.nan
+        error = rest - slope[criteria] * residual
+        unexplained = np.bincount(criteria, weights=error**2, minlength=n_criteria)
+        influence = _influences(residual, error, items, item_criterion, moment, clusters)
+        squares, fourths = (
+            np.bincount(item_criterion, influence**power, n_criteria).astype(np.float64) for power in (2, 4)
+        )
+        g = clusters.astype(np.float64)
+        variance = np.where(clusters < SMALL, (g - 1) / g, g / (g - 1)) * squares
+        degrees = np.maximum(np.fmin(g - 1, matched_degrees(squares, fourths, g)), 0.5)
+        # As many effects as rows fit any score without an error, and nothing is known of the next one.
+        known = (clusters > 1) & np.isfinite(slope + variance) & (unexplained > ENOUGH**2 * rows)
         standard_error = np.where(known, np.sqrt(variance), np.nan)
-        reach = stats.t.ppf((1 + level) / 2, np.maximum(clusters - 1, 1)) * standard_error
+        reach = stats.t.ppf((1 + level) / 2, degrees) * standard_error
+        p_value = 2 * stats.t.sf(np.abs(slope) / standard_error, degrees)
+    moves = np.where(known[item_criterion], influence, np.where(slope[item_criterion] == 0, 0.0, np.nan))
     return LengthEffects(
         correlation=_spearman(scores, lengths, criteria, n_criteria),
         slope=slope,
         standard_error=standard_error,
         low=slope - reach,
         high=slope + reach,
+        adjusted_p_value=holm(p_value),
         n=np.bincount(criteria, minlength=n_criteria).astype(np.int64),
         clusters=clusters,
-        adjusted=scores - np.nan_to_num(slope)[criteria] * within_items,
+        beyond=z - _means(z, items)[items],
+        item_criterion=item_criterion,
+        item_instruction=item_instruction,
+        item_influence=moves,
     )
+
+
+def _influences(
+    residual: Floats, error: Floats, items: Integers, item_criterion: Integers, moment: Floats, clusters: Integers
+) -> Floats:
+    """How far each item moves the slope of its criterion: (items,); below 30 instructions, by leaving it out.
+
+    Without it there are also fewer instructions to estimate the models' effects from, hence G / (G - 1).
+    """
+    moved = np.bincount(items, weights=np.nan_to_num(residual * error))
+    own = np.bincount(items, weights=residual**2)
+    of = item_criterion
+    left_out = clusters[of] / (clusters[of] - 1) / (moment[of] - own)
+    influence: Floats = moved * np.where(clusters[of] < SMALL, left_out, 1 / moment[of])
+    return influence
+
+
+def _of_items(items: Integers, codes: Integers) -> Integers:
+    """The code that all rows of an item share: (items,)."""
+    owner = np.zeros(int(items.max()) + 1 if len(items) else 0, dtype=np.int64)
+    owner[items] = codes
+    return owner
 
 
 def _codes(first: Integers, second: Integers) -> Integers:

@@ -30,6 +30,25 @@ used.
 """
 
 
+CHANCE_OF_DOUBT = 0.01
+"""How unlikely labels must be as the draw they are taken for, to be doubted; for all models of a judge together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Influences:
+    """How far each instruction moves a model's mean, (cells,), a cell for each (model, cluster) with rows.
+
+    Their squares sum to the variance. has_label: whether the model has a labelled row there. degrees: of freedom,
+    (models,), before heavy tails are allowed for.
+    """
+
+    model: Integers
+    cluster: Integers
+    value: Floats
+    has_label: Booleans
+    degrees: Floats
+
+
 @dataclass(frozen=True, slots=True)
 class CalibratedMeans:
     """One entry per model, in the units of the scale; NaN where `enough` is false, except labels_* and judge_mean.
@@ -42,7 +61,8 @@ class CalibratedMeans:
     it; next to 0 where they are no random part, or the stated probabilities are not those of the draw. weight: lambda,
     the trust in the judge; it is shared by all models, but 0 (labels only) for one whose labels show too few of the
     judge's errors. expected_weight: the part of it that the judge's expectation has, the rest being its number's.
-    varied: whether gold differs enough among the labelled instructions to estimate a variance from them.
+    varied: whether gold differs enough among the labelled instructions to estimate a variance from them. influences: on
+    mean or, where `enough` is false, on labels_mean.
     """
 
     mean: Floats
@@ -64,6 +84,7 @@ class CalibratedMeans:
     expected_weight: Floats
     varied: Booleans
     enough: Booleans
+    influences: Influences
 
 
 def calibrated_means(
@@ -154,6 +175,13 @@ def calibrated_means(
         expected_weight=np.where(enough, 0.0 if proxy == "number" else powered.trust[-1], np.nan),
         varied=varied,
         enough=enough,
+        influences=Influences(
+            model=powered.pair // width,
+            cluster=powered.pair % width,
+            value=span * powered.influence,
+            has_label=np.isin(powered.pair, labels.pair),
+            degrees=powered.degrees,
+        ),
     )
 
 
@@ -220,7 +248,8 @@ def _influences(
 class _Powered:
     """The prediction-powered means, (models,), and `trust`, the lambda of each proxy: (proxies, models).
 
-    labels_variance: of the mean of the labels alone, by the same influences.
+    labels_variance: of the mean of the labels alone, by the same influences. pair, influence: (cells,), as those of
+    _Part, on the mean; the labels' own where no proxy is trusted. degrees: of freedom, before heavy tails.
     """
 
     mean: Floats
@@ -229,6 +258,9 @@ class _Powered:
     high: Floats
     trust: Floats
     labels_variance: Floats
+    pair: Integers
+    influence: Floats
+    degrees: Floats
 
 
 def _powered(
@@ -263,13 +295,18 @@ def _powered(
     with np.errstate(divide="ignore", invalid="ignore"):
         mean = labels.mean + (trust * np.stack([r.mean - j.mean for r, j in parts])).sum(axis=0)
         has_labels = np.isin(pairs, labels.pair)
-        variance, matched = _spread(a + (trust[:, model] * b).sum(axis=0), model, has_labels, n_models)
+        influence = a + (trust[:, model] * b).sum(axis=0)
+        variance, matched = _spread(influence, model, has_labels, n_models)
         # Each lambda was chosen to minimise this variance, which costs its share of the degrees of freedom.
         degrees = labels.draws - 1
-        error = np.sqrt(variance * degrees / (degrees - fitted))
-        low, high = _interval(mean, error, np.fmin(degrees - fitted, matched), level)
+        larger = np.where(trusted, np.sqrt(degrees / (degrees - fitted)), 1.0)
+        error = np.sqrt(variance) * larger
+        degrees = np.where(trusted, degrees - fitted, degrees)
+        low, high = _interval(mean, error, np.fmin(degrees, matched), level)
     labels_variance = np.bincount(model, weights=a**2, minlength=n_models).astype(np.float64)
-    return _Powered(mean, error, low, high, trust, labels_variance)
+    return _Powered(
+        mean, error, low, high, trust, labels_variance, pairs, influence * larger[model], np.maximum(degrees, 0.5)
+    )
 
 
 def _weights(labels: Floats, proxies: Floats) -> Floats:
@@ -300,6 +337,15 @@ def _chance_of_shift(judged: _Part, rest: _Part, n_models: int) -> Floats:
         size = np.abs(rest.mean - judged.mean) / np.sqrt(variance)
     chance: Floats = 2 * stats.t.sf(size, np.maximum(degrees, 0.5))
     return chance
+
+
+def doubtful_labels(chance_of_shift: Floats) -> Booleans:
+    """Whose labels are not the draw that they are taken for, (models,): by `CalibratedMeans.chance_of_shift` of all
+    models of a judge, NaN where that is not known, adjusted for their number as by Bonferroni.
+    """
+    tested = int((~np.isnan(chance_of_shift)).sum())
+    doubtful: Booleans = chance_of_shift * tested < CHANCE_OF_DOUBT
+    return doubtful
 
 
 def _varied(values: Floats, models: Integers, clusters: Integers, n_models: int) -> Integers:

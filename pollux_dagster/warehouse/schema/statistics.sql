@@ -61,7 +61,17 @@ CREATE TABLE IF NOT EXISTS statistics.golden_drift (
     standard_error DOUBLE, ci_low DOUBLE, ci_high DOUBLE, adjusted_p_value DOUBLE, changed_share DOUBLE,
     n BIGINT NOT NULL, n_clusters BIGINT NOT NULL, shifted BOOLEAN NOT NULL
 );
+CREATE TABLE IF NOT EXISTS statistics.people_comparison (
+    judge_id VARCHAR NOT NULL, model_id VARCHAR NOT NULL, other_model_id VARCHAR NOT NULL,
+    difference DOUBLE, standard_error DOUBLE, ci_low DOUBLE, ci_high DOUBLE, p_value DOUBLE, adjusted_p_value DOUBLE,
+    is_sure BOOLEAN NOT NULL, n BIGINT NOT NULL, n_clusters BIGINT NOT NULL,
+    is_of_shared_items BOOLEAN NOT NULL,    -- or of people's means of all answers
+    method VARCHAR NOT NULL
+);
 -- These columns were added later: a warehouse may lack them, or still have the NOT NULL of shift.
+ALTER TABLE statistics.length_effect ADD COLUMN IF NOT EXISTS adjusted_p_value DOUBLE;
+ALTER TABLE statistics.length_controlled ADD COLUMN IF NOT EXISTS ci_low DOUBLE;
+ALTER TABLE statistics.length_controlled ADD COLUMN IF NOT EXISTS ci_high DOUBLE;
 ALTER TABLE statistics.judge_agreement ADD COLUMN IF NOT EXISTS number_value DOUBLE;
 ALTER TABLE statistics.judge_agreement ADD COLUMN IF NOT EXISTS number_ci_low DOUBLE;
 ALTER TABLE statistics.judge_agreement ADD COLUMN IF NOT EXISTS number_ci_high DOUBLE;
@@ -81,6 +91,7 @@ ALTER TABLE statistics.calibrated_quality ADD COLUMN IF NOT EXISTS n_without_pro
 ALTER TABLE statistics.calibrated_quality ADD COLUMN IF NOT EXISTS n_effective_clusters DOUBLE;
 ALTER TABLE statistics.calibrated_quality ADD COLUMN IF NOT EXISTS weight_ratio DOUBLE;
 ALTER TABLE statistics.calibrated_quality ADD COLUMN IF NOT EXISTS selection_p_value DOUBLE;
+ALTER TABLE statistics.calibrated_quality ADD COLUMN IF NOT EXISTS is_doubtful BOOLEAN;
 ALTER TABLE statistics.golden_drift ADD COLUMN IF NOT EXISTS ok_share DOUBLE;
 ALTER TABLE statistics.golden_drift ADD COLUMN IF NOT EXISTS baseline_ok_share DOUBLE;
 ALTER TABLE statistics.golden_drift ADD COLUMN IF NOT EXISTS failing BOOLEAN;

@@ -16,6 +16,7 @@ TABLES: Mapping[str, str] = {
     "confusion": "People's levels against the judge's.",
     "judge_comparison": "Judges side by side on the items that people and all judges scored.",
     "calibrated_quality": "Mean human score of each model, estimated from the judge's scores and people's labels.",
+    "people_comparison": "Every two models of a judge by people's scores: difference, interval, p-value.",
     "golden_drift": "How far each round of the golden set differs from the baseline round, by criterion.",
     "judge_steadiness": "How often verdicts of one request differ, where requests were judged more than once.",
 }

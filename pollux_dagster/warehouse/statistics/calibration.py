@@ -22,6 +22,7 @@ from pollux_dagster.core.statistics.ppi import (
     MINIMUM_LABELLED,
     CalibratedMeans,
     calibrated_means,
+    doubtful_labels,
 )
 from pollux_dagster.warehouse.statistics.codes import categories, encode, read
 from pollux_dagster.warehouse.statistics.human_agreement import ITEM, HumanScores
@@ -35,10 +36,10 @@ ANSWER = ("model_id", "prompt_id", "sample_index")
 
 
 def calibrated_quality(
-    con: duckdb.DuckDBPyConnection, judge_id: str, people: HumanScores, proxy: Proxy
-) -> pl.DataFrame:
+    rows: pl.DataFrame, judge_id: str, people: HumanScores, proxy: Proxy
+) -> tuple[pl.DataFrame, CalibratedMeans]:
     """One judge's rows, one per model, whatever its labels; figures that cannot be computed are NULL, and `status` says
-    why.
+    why. Beside them the means, of the same models in the same order. rows: of `judged_and_rated`.
 
     A judge that gave no probabilities has its number as proxy, whatever was asked for. Where it gave none for some
     scores, its number stands for their expectation.
@@ -46,7 +47,6 @@ def calibrated_quality(
     Where people scored all answers, or all but those of one instruction, there is nothing to calibrate with: the
     labels' own mean and interval are the result, and how they were drawn no longer matters.
     """
-    rows = judged_and_rated(con, judge_id, people)
     models, clusters = encode(rows, "model_id"), encode(rows, "prompt_id")
     rated = rows["gold"].is_not_null()
     whole = rows["is_labelled"]
@@ -66,7 +66,8 @@ def calibrated_quality(
         label_weights=np.where(whole.to_numpy(), drawn.weight, 0.0),
     )
     complete = (found.labelled_clusters >= MINIMUM_LABELLED) & (left_over < 2)
-    return models.names.with_columns(
+    chance_of_shift = np.where(complete, np.nan, found.chance_of_shift)
+    quality = models.names.with_columns(
         judge_id=pl.lit(judge_id),
         aggregation=pl.lit(people.aggregation),
         proxy=pl.lit(used),
@@ -89,11 +90,13 @@ def calibrated_quality(
         n_without_probability=pl.Series(drawn.without),
         n_effective_clusters=pl.Series(found.effective_clusters),
         weight_ratio=pl.Series(drawn.ratio),
-        selection_p_value=pl.Series(np.where(complete, np.nan, found.chance_of_shift)),
+        selection_p_value=pl.Series(chance_of_shift),
+        is_doubtful=pl.Series(doubtful_labels(chance_of_shift)),
         effective_labels=pl.Series(np.where(complete, found.labelled_rows, found.effective_labels)),
         judge_weight=pl.Series(np.where(found.enough & ~complete, found.weight, np.nan)),
         expected_weight=pl.Series(np.where(found.enough & ~complete, found.expected_weight, np.nan)),
     )
+    return quality, found
 
 
 def judged_and_rated(con: duckdb.DuckDBPyConnection, judge_id: str, people: HumanScores) -> pl.DataFrame:

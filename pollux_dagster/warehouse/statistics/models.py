@@ -12,6 +12,7 @@ import polars as pl
 
 from pollux_dagster.core.statistics.comparison import compare_all, rank_models
 from pollux_dagster.core.statistics.length import length_effects
+from pollux_dagster.core.statistics.length_controlled import length_controlled
 from pollux_dagster.warehouse.statistics.codes import encode, read
 
 
@@ -67,14 +68,16 @@ def length_tables(con: duckdb.DuckDBPyConnection, judge_id: str) -> tuple[pl.Dat
     length. Those zeros enter the length-controlled mean unchanged.
     """
     rows = read(con, _LENGTHS, [judge_id])
-    rated = rows.filter(~pl.col("tripped"))
-    criteria, models = encode(rated, "criterion_id"), encode(rated, "model_id")
+    models, instructions = encode(rows, "model_id"), encode(rows, "prompt_id")
+    is_rated = ~rows["tripped"].to_numpy()
+    rated = rows.filter(is_rated)
+    criteria = encode(rated, "criterion_id")
     found = length_effects(
         rated["final_score"].to_numpy(),
         rated["answer_length"].to_numpy().astype(np.float64),
         criteria.codes,
-        models.codes,
-        encode(rated, "prompt_id").codes,
+        models.codes[is_rated],
+        instructions.codes[is_rated],
         len(criteria),
     )
     effects = criteria.names.with_columns(
@@ -84,21 +87,27 @@ def length_tables(con: duckdb.DuckDBPyConnection, judge_id: str) -> tuple[pl.Dat
         standard_error=pl.Series(found.standard_error),
         ci_low=pl.Series(found.low),
         ci_high=pl.Series(found.high),
+        adjusted_p_value=pl.Series(found.adjusted_p_value),
         n=pl.Series(found.n),
         n_clusters=pl.Series(found.clusters),
     )
-    controlled = (
-        pl.concat(
-            [
-                rated.select("model_id", score=pl.Series(found.adjusted)),
-                rows.filter("tripped").select("model_id", score="final_score"),
-            ]
-        )
-        .group_by("model_id")
-        .agg(score=pl.col("score").mean(), n=pl.len().cast(pl.Int64))
-        .with_columns(judge_id=pl.lit(judge_id))
+    controlled = length_controlled(
+        rows["final_score"].to_numpy(),
+        models.codes,
+        instructions.codes,
+        len(models),
+        effects=found,
+        criteria=criteria.codes,
+        rated=is_rated,
+        gated=rows["gated"].to_numpy(),
     )
-    return effects, controlled
+    return effects, models.names.with_columns(
+        judge_id=pl.lit(judge_id),
+        score=pl.Series(controlled.mean),
+        ci_low=pl.Series(controlled.low),
+        ci_high=pl.Series(controlled.high),
+        n=pl.Series(controlled.n),
+    )
 
 
 _ITEMS = """
@@ -119,7 +128,8 @@ FROM asked GROUP BY model_id
 
 _LENGTHS = """
 SELECT scores.model_id, scores.prompt_id, scores.criterion_id, scores.final_score,
-       scores.gate_state = 'tripped' AS tripped, length(outputs.answer) AS answer_length
+       scores.gate_state = 'tripped' AS tripped, scores.gate_state IN ('passed', 'tripped') AS gated,
+       length(outputs.answer) AS answer_length
 FROM staging.scores AS scores
 JOIN raw.model_outputs AS outputs
     ON outputs.model_id = scores.model_id AND outputs.prompt_id = scores.prompt_id

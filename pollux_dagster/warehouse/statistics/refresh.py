@@ -18,12 +18,13 @@ from pollux_dagster.core.statistics.repeats import steadiness
 from pollux_dagster.core.transactions import transaction
 from pollux_dagster.warehouse.fingerprints import record_builds
 from pollux_dagster.warehouse.statistics import TABLES
-from pollux_dagster.warehouse.statistics.calibration import calibrated_quality
+from pollux_dagster.warehouse.statistics.calibration import calibrated_quality, judged_and_rated
 from pollux_dagster.warehouse.statistics.codes import encode, read
 from pollux_dagster.warehouse.statistics.drift import golden_drift
 from pollux_dagster.warehouse.statistics.human_agreement import human_scores, judge_agreement, judge_comparison
 from pollux_dagster.warehouse.statistics.means import mean_intervals
 from pollux_dagster.warehouse.statistics.models import length_tables, model_comparisons
+from pollux_dagster.warehouse.statistics.people_comparison import people_comparison
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,10 @@ def refresh_statistics(
         agreed, confused = judge_agreement(con, judge_id, people)
         parts["judge_agreement"].append(agreed)
         parts["confusion"].append(confused)
-        parts["calibrated_quality"].append(calibrated_quality(con, judge_id, people, proxy))
+        rated = judged_and_rated(con, judge_id, people)
+        calibrated, means = calibrated_quality(rated, judge_id, people, proxy)
+        parts["calibrated_quality"].append(calibrated)
+        parts["people_comparison"].append(people_comparison(rated, calibrated, means))
         parts["judge_steadiness"].append(judge_steadiness(con, judge_id))
     parts["judge_comparison"].append(judge_comparison(con, judges, people))
     parts["golden_drift"].append(golden_drift(con))

@@ -162,8 +162,7 @@ def _work(settings: Settings) -> Iterator[Finding]:
     if not url:
         return
     try:
-        if not url.startswith("file:"):  # a folder would be made
-            Location(url).folders(ORDERS)
+        Location(url).folders(ORDERS)
     except LocationError as error:
         yield Finding("judging", "fault", str(error), "unset POLLUX_WORK_URL to judge on this machine")
     else:

@@ -151,7 +151,7 @@ def verdicts(
     started = datetime.now(UTC)
     identity = judge.identity()
     book = _opened(ledger, context)
-    recall(book, log=context.log.info)
+    recalled = recall(book, log=context.log.info)
     report: EvaluationReport | None = None
     golden_rounds: list[GoldenRound] = []
     with TemporaryDirectory(prefix="pollux-work-") as scratch:
@@ -179,9 +179,11 @@ def verdicts(
         if order.pending or golden.moved:
             with _retried_while_the_server_is_away(context):
                 report, golden_rounds = _judge_pending(context, judge, book, order, criteria, golden)
+    # Those of another pinned set would seem to lack verdicts.
+    earlier_rounds = [state for requests, state in recalled if list(requests) == golden.requests]
     with warehouse.get_connection() as con:
         load_verdicts(con, book.segments())
-        for golden_round in golden_rounds:
+        for golden_round in earlier_rounds + golden_rounds:
             record_round(con, golden_round, run_id=context.run.run_id)
         details = {"judge_id": identity.judge_id, "total": order.total, "cached": order.cached}
         details |= report.as_json() if report else {"requested": 0}
@@ -402,7 +404,7 @@ def _judge_pending(
 ) -> "tuple[EvaluationReport | None, list[GoldenRound]]":
     if judge.work_url:
         return judge_elsewhere(
-            Location(judge.work_url),
+            Location(judge.work_url, make=True),
             order.path,
             share_requests=judge.work_share,
             criteria=criteria,

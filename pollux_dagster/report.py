@@ -7,9 +7,11 @@ from outside and a terminal executes control characters.
 from __future__ import annotations
 
 import json
+import math
 import sys
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
+from datetime import date, time
 from decimal import Decimal
 from pathlib import Path
 from types import NoneType
@@ -186,7 +188,8 @@ def print_query(
     files: Path | None = None,
     abandon: Callable[[str], None] | None = None,
 ) -> None:
-    """Print the rows of one query on the publication as a table; at most the first 10,000.
+    """Print the rows of one query on the publication as a table; at most the first 10,000. In a pipe or a file each row
+    is one line, however long, as of `psql`.
 
     `files` and `abandon` as in `publication_access`.
 
@@ -201,13 +204,50 @@ def print_query(
         result = con.execute(sql)
         columns = [column for column, *_ in result.description or ()]
         rows = result.fetchmany(PRINTED_ROWS + 1)
-    print_rows(console, "", columns, rows[:PRINTED_ROWS])
+    print_rows(console, "", columns, rows[:PRINTED_ROWS], folds=console.is_terminal)
     if len(rows) > PRINTED_ROWS:
         console.print(
             Text(
                 f"These are the first {PRINTED_ROWS:,} rows, there are more; --csv FILE writes them all", "bold yellow"
             )
         )
+
+
+def query_json(
+    published: Path,
+    sql: str,
+    limits: QueryLimits | None = None,
+    *,
+    files: Path | None = None,
+    abandon: Callable[[str], None] | None = None,
+) -> list[str]:
+    """All rows of one query as the lines of a JSON array of objects, a row a line. Raises as `print_query`."""
+    bounds = limits or QueryLimits()
+    with open_publication(published, bounds, files=files) as con, bounded(con, bounds, abandon):
+        require_one_read(con, sql)
+        result = con.execute(sql)
+        columns = [column for column, *_ in result.description or ()]
+        rows = [_json_line(dict(zip(columns, row, strict=True))) for row in result.fetchall()]
+    return ["[", *(f"{row}," for row in rows[:-1]), *rows[-1:], "]"]
+
+
+def _json_line(row: Mapping[str, object]) -> str:
+    """The row as JSON, in which control characters are escaped that JSON itself would allow."""
+    told = json.dumps(_jsonable(row), ensure_ascii=False)
+    return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in told)
+
+
+def _jsonable(value: object) -> object:
+    """The value as JSON can hold it: what is no number is null, times are ISO texts."""
+    if isinstance(value, Mapping):
+        return {str(name): _jsonable(each) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_jsonable(each) for each in value]
+    if isinstance(value, (float, Decimal)):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, (date, time)):
+        return value.isoformat()
+    return value if value is None or isinstance(value, (bool, int, str)) else str(value)
 
 
 PRINTED_ROWS = 10_000  # of a query; a longer table would be held in memory and hardly be read
@@ -391,14 +431,17 @@ def interval(row: Mapping[str, Any]) -> str | None:
     return None if row["ci_low"] is None else f"{rounded(row['ci_low'])} to {rounded(row['ci_high'])}"
 
 
-def print_rows(console: Console, title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print rows as a table; columns of numbers are right-aligned, and long texts are wrapped before short ones.
+def print_rows(
+    console: Console, title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], *, folds: bool = True
+) -> None:
+    """Print rows as a table; columns of numbers are right-aligned, and long texts are wrapped before short ones, unless
+    nothing `folds`.
 
     Rich cuts off what is beyond the width. A table that cannot be narrowed enough is therefore printed wider where
     nobody sees where a line ends (a pipe, a file), and on a terminal as one block per row.
     """
     cells = [["" if value is None else escaped(value) for value in row] for row in rows]
-    headings = [textwrap.fill(escaped(name), HEADING) for name in columns]
+    headings = [textwrap.fill(escaped(name), HEADING) if folds else escaped(name) for name in columns]
     longest = [max([1, *(cell_len(row[at]) for row in cells)]) for at in range(len(columns))]
     least = [min(length, UNBROKEN) for length in longest]
     narrowest = sum(least) + 2 * len(columns) - 1
@@ -417,7 +460,7 @@ def print_rows(console: Console, title: str, columns: Sequence[str], rows: Seque
     of_headings = [max(map(cell_len, heading.split("\n"))) for heading in headings]
     with_headings = list(map(max, least, of_headings))
     if not console.is_terminal:
-        least = with_headings
+        least = with_headings if folds else list(map(max, longest, of_headings))
         room = max(sum(least) + 2 * len(columns), console.width)
         console = Console(file=console.file, width=room, force_terminal=False)
     widths = list(map(max, longest, of_headings))

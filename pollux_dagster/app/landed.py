@@ -26,15 +26,15 @@ class UnknownModelError(ValueError):
 
 
 @contextmanager
-def landed(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
+def landed(settings: Settings, *, keep: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
     """A warehouse in which the landing folder has been read as it is now: the home's, or, before there is one, one in
-    memory, so that asking makes no home.
+    memory, so that asking makes no home. keep: make the home, for a run that would read the folder again.
 
     Raises:
         HomeBusyError: a run is in progress, whose raw tables this would change.
         WarehouseLockedError: another process has the warehouse open and did not close it in time.
     """
-    if settings.warehouse.exists() or settings.ledger.exists():
+    if keep or settings.warehouse.exists() or settings.ledger.exists():
         with only_run(settings.home), closing(connect(settings.warehouse)) as con:
             _read(con, settings)
             yield con

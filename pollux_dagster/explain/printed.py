@@ -142,7 +142,7 @@ def _people_in_words(row: Row) -> str:
         f"By people: mean {figure(row['people_mean'])}, 95 % interval {reach}, from {row['n_labelled']} labelled scores"
     )
     above = row["people_put_above"]
-    return f"{said}; they put above it what the judge puts below: {', '.join(above)}" if above else said
+    return f"{said}; people rate {', '.join(above)} above it, the judge below it" if above else said
 
 
 def _worst(console: Console, found: ExplainedMean, home: Path) -> None:

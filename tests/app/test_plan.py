@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -45,6 +46,21 @@ def test_planning_makes_no_home(landed: Settings) -> None:
     planned = plan_landing(landed)
     assert planned.pending.pending > 0
     assert not landed.home.exists()
+
+
+def test_a_run_does_not_read_again_what_was_read_to_say_what_it_costs(landed: Settings) -> None:
+    assert plan_landing(landed, keep=True).pending.pending > 0
+    assert (landed.home.stat().st_mode | landed.warehouse.stat().st_mode) & 0o077 == 0
+    with connect(landed.warehouse) as con:
+        assert Resources.of(landed).landing.sync(con, "run").loaded == ()
+
+
+def test_a_plan_counts_for_the_judge_that_the_options_of_a_run_make(landed: Settings) -> None:
+    options = ["--judge-url", "http://127.0.0.1:9/v1", "--judge-model", "other"]
+    planned = CliRunner().invoke(app, ["plan", "--json", *options], env=landed.to_environment())
+    assert planned.exit_code == 0, planned.output
+    other = Resources.of(replace(landed, judge_model="other")).judge.identity()
+    assert json.loads(planned.stdout)["judge_name"] == other.judge_name
 
 
 @pytest.mark.parametrize("command", ["run", "plan"])

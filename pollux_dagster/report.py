@@ -329,7 +329,7 @@ def print_judge(name: str, model: str, is_demonstration: bool, console: Console)
     if is_demonstration:
         console.print(
             Text(
-                f"DEMONSTRATION: judged by {escaped(name)} ({escaped(model)}), a toy that knows five criteria. "
+                f"DEMONSTRATION: judged by {escaped(name)} ({escaped(model)}), which is no judge of quality. "
                 "Its scores show the machinery, not the models.",
                 style="bold yellow",
             )

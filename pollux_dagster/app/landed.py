@@ -89,7 +89,7 @@ def criteria_refusal(con: duckdb.DuckDBPyConnection, profile: JudgeProfile) -> s
         f"the judge {profile.name} knows {len(profile.criteria)} criteria, and the landed answers have {len(unknown)} "
         f"others: {named}. It would score them without knowing them, so nothing is asked. Use a judge that reads "
         "rubrics, for instance --profile pollux-4b, on a GPU or at --judge-url (`pollux judges list` names them); or "
-        "leave these criteria out of taxonomy/tasks.json"
+        "leave these criteria out: of the instructions that carry them, or of taxonomy/tasks.json"
     )
 
 

@@ -22,7 +22,7 @@ import filelock
 from pollux_dagster.app.resources import Resources
 from pollux_dagster.judge.server import UnstartableError, list_servers
 from pollux_dagster.judge.server.preflight import require_startable
-from pollux_dagster.orders.location import Location, LocationError
+from pollux_dagster.orders.location import Location, LocationError, NoFolderError
 from pollux_dagster.orders.order import ORDERS
 from pollux_dagster.settings import API_KEY_VARIABLE, Settings, without_secrets
 
@@ -89,7 +89,7 @@ def _gpu(settings: Settings) -> Iterator[Finding]:
             "GPU",
             "fault",
             f"none (nvidia-smi), and {settings.judge_profile.model} is to be served on this machine",
-            "attach a server with --judge-url http://HOST:PORT/v1, try --profile demo or made-up, or run on a GPU machine",
+            "attach a server with --judge-url http://HOST:PORT/v1, try --profile demo or made-up, or run on a GPU",
         )
 
 
@@ -168,6 +168,9 @@ def _work(settings: Settings) -> Iterator[Finding]:
         return
     try:
         Location(url).folders(ORDERS)
+    except NoFolderError:
+        fix = "correct the address or mount the folder, where it should be there; a run makes it, a worker does not"
+        yield Finding("judging", "note", f"left to workers at {url}, a folder that does not exist", fix)
     except LocationError as error:
         yield Finding("judging", "fault", str(error), "unset POLLUX_WORK_URL to judge on this machine")
     else:

@@ -21,6 +21,10 @@ class LocationError(RuntimeError):
     """The location cannot be used; the message says which, why, and what to do."""
 
 
+class NoFolderError(LocationError):
+    """The location is a folder that does not exist."""
+
+
 class Location:
     """The objects below `url`, by names with slashes. Every method may be called from any thread.
 
@@ -132,7 +136,7 @@ def _store(url: str, make: bool) -> Any:
     try:
         if (parts := urlsplit(url)).scheme == "file":
             if not make and not Path(unquote(parts.path)).is_dir():
-                raise LocationError(
+                raise NoFolderError(
                     f"expected a folder at {url}, found none: correct the address, mount the folder, or make it"
                 )
             return store.LocalStore.from_url(url, mkdir=make, automatic_cleanup=True)

@@ -21,7 +21,7 @@ RATIONALE = "Оценка выдумана: ответа никто не чит�
 def made_up_score(prompt: str) -> str:
     """A level of the rubric with which the prompt ends; "0" where there is none."""
     rubric = prompt[prompt.rfind("\n### ") :]
-    levels = sorted(set(_LEVEL.findall(rubric))) or ["0"]
+    levels: list[str] = sorted(set(_LEVEL.findall(rubric))) or ["0"]
     return levels[zlib.crc32(prompt.encode("utf-8", "replace")) % len(levels)]
 
 

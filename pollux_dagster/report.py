@@ -161,21 +161,18 @@ def last_check(warehouse: Path) -> int:
 
 
 def print_blocked(warehouse: Path, after: int, console: Console) -> None:
-    """Print the blocking checks that failed after position `after` and stopped publication, with their failing rows."""
+    """Print the failing rows of the blocking checks that failed after position `after` and stopped publication. Why
+    they did is said by whoever tells of the failed run.
+    """
     try:
         with duckdb.connect(str(warehouse), read_only=True) as con:
             failed = con.execute(BLOCKED, [after]).fetchall()
     except duckdb.Error:
         return  # an unreadable warehouse made the run fail, and its log has said so
-    for asset, check, description, sample in failed:
-        console.print(
-            Text(
-                f"\nBlocked by {escaped(check)} of {escaped(asset)}: {escaped(description)}",
-                style="bold red",
-            )
-        )
+    for asset, check, sample in failed:
         rows = json.loads(sample)
         columns = list(rows[0]) if rows else []
+        console.print(Text(f"\nBlocked by {escaped(check)} of {escaped(asset)}", style="bold red"))
         print_rows(console, "", columns, [[row[column] for column in columns] for row in rows])
 
 
@@ -254,7 +251,7 @@ PRINTED_ROWS = 10_000  # of a query; a longer table would be held in memory and 
 UNBROKEN = 16  # characters of a cell that are kept unbroken on a narrow terminal
 HEADING = 12  # characters per line of a column heading
 BLOCKED = """
-    SELECT asset, check_name, description, sample FROM (
+    SELECT asset, check_name, sample FROM (
         -- Another run of the home may have checked the same while this one waited for its turn.
         FROM meta.check_results WHERE position > ?
         QUALIFY row_number() OVER (PARTITION BY asset, check_name ORDER BY position DESC) = 1

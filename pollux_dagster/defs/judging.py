@@ -28,7 +28,7 @@ from pollux_dagster.app.resources import (
     ScopeResource,
 )
 from pollux_dagster.core.model_ids import model_partition_key
-from pollux_dagster.core.text import escaped
+from pollux_dagster.core.text import counted, escaped
 from pollux_dagster.core.work import Criterion
 from pollux_dagster.defs.automation import MODEL_COVERAGE, NEW, SCOPE_TAG
 from pollux_dagster.defs.metadata import row_count, rows_table
@@ -109,8 +109,8 @@ def requests(
                 f"sample: {sample.instructions} of {sample.of} instructions; a run without --limit judges the rest"
             )
         context.log.info(
-            f"{counts.requests} requests made anew, of {counts.models} models, {counts.distinct_keys} distinct, for "
-            f"{identity.judge_name}"
+            f"{counts.requests} requests made anew, of {counted(counts.models, 'model')}, {counts.distinct_keys} "
+            f"distinct, for {identity.judge_name}"
         )
         return dg.MaterializeResult(
             metadata={

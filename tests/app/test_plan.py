@@ -79,7 +79,7 @@ def test_the_refusal_of_criteria_that_a_closed_judge_does_not_know_is_foreseen(l
     write_jsonl(landed.landing / "c.jsonl", [{"prompt_id": "own", "model_id": "c", "answer": "Тише, пожалуйста."}])
     planned = plan_landing(replace(landed, profile="demo"))
     (held,) = planned.holding_back
-    assert held.startswith("the judge demo knows 5 criteria, and the landed answers have 1 others: «Вежливый тон».")
+    assert held.startswith("the judge demo knows 5 criteria, and the landed answers have 1 other: «Вежливый тон».")
     assert f"warning: {held}" in plan_lines(planned)
 
 

@@ -157,7 +157,7 @@ def test_a_blocked_publication_is_explained_with_the_rows_that_block_it(tmp_path
             con.execute(insert, ["coverage_is_sufficient", sample, datetime.now(UTC), position])
     out = io.StringIO()
     report.print_blocked(warehouse, before, Console(file=out, width=80))
-    assert out.getvalue().count("Blocked by coverage_is_sufficient of judging.verdicts: d") == 1
+    assert out.getvalue().count("Blocked by coverage_is_sufficient of judging.verdicts") == 1
     assert "\\x1b[31mred" in out.getvalue()
     assert "of_an_earlier_run" not in out.getvalue()
 

@@ -189,7 +189,7 @@ class JudgeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     def judge_profile(self) -> JudgeProfile:
         """The profile with this resource's model and revision."""
         profile = find_profile(self.profile, Path(self.state_root).parent)
-        if self.model:
+        if self.model and not profile.is_made_up:  # which is never recorded as a model
             path = Path(self.model)
             weights = path if path.is_dir() or (path.suffix == ".gguf" and path.is_file()) else None
             # A path tells readers nothing and differs between machines; its last part is a usable name.

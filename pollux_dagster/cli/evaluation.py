@@ -311,7 +311,10 @@ def _require_models(settings: Settings, scope: Scope) -> None:
 
 def _require_landing(landing: Path) -> None:
     if not (landing.is_dir() or landing.is_file()):
-        fail(f"expected a landing folder or a file at {landing}, found none; give one with --landing")
+        fail(
+            f"expected a landing folder or a file at {landing}, found none; name it with --landing, or make one with "
+            "`pollux init`"
+        )
 
 
 def _print_files(files: Sequence[Examined]) -> None:

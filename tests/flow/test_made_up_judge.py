@@ -36,6 +36,7 @@ def test_a_score_is_a_level_of_the_rubric_and_the_same_for_the_same_prompt() -> 
 def test_the_profile_says_what_it_is_and_starts_no_engine(world: Settings) -> None:
     judge = Resources.of(replace(world, profile="made-up")).judge
     assert judge.identity().is_demonstration and judge.identity().model == "no-model"
+    assert judge.model_copy(update={"model": "a-real-one"}).identity() == judge.identity()
     spec = judge.server_spec()
     assert (spec.engine, spec.command[0]) == ("command", sys.executable)
     assert Path(spec.command[2]).name == "made_up_server.py"

@@ -26,8 +26,8 @@ Home = Annotated[Path | None, typer.Option(help="Where results are kept [default
 Profile = Annotated[
     str | None,
     typer.Option(
-        help="Judge profile: a name of `pollux judges list`, or a TOML file; made-up shows how everything works without "
-        "a judge [default: $POLLUX_PROFILE or pollux-4b]"
+        help="Judge profile: a name of `pollux judges list`, or a TOML file; made-up shows how everything works "
+        "without a judge [default: $POLLUX_PROFILE or pollux-4b]"
     ),
 ]
 JudgeUrl = Annotated[

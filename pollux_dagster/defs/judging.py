@@ -109,8 +109,8 @@ def requests(
                 f"sample: {sample.instructions} of {sample.of} instructions; a run without --limit judges the rest"
             )
         context.log.info(
-            f"{counts.requests} requests made anew, of {counted(counts.models, 'model')}, {counts.distinct_keys} "
-            f"distinct, for {identity.judge_name}"
+            f"{counted(counts.requests, 'request')} made anew, of {counted(counts.models, 'model')}, "
+            f"{counts.distinct_keys:,} distinct, for {identity.judge_name}"
         )
         return dg.MaterializeResult(
             metadata={
@@ -168,8 +168,8 @@ def verdicts(
             criteria = _criteria(con)
             golden = load_golden_set(con, identity.model)
         context.log.info(
-            f"{order.pending} verdicts to ask {identity.judge_name} for; "
-            f"{order.cached} of {order.total} are in the ledger"
+            f"{counted(order.pending, 'verdict')} to ask {identity.judge_name} for; "
+            f"{order.cached:,} of {order.total:,} are in the ledger"
         )
         for line in settled:
             context.log.warning(line)
@@ -281,8 +281,8 @@ def _opened(ledger: LedgerResource, context: dg.AssetExecutionContext) -> "Ledge
     leftovers = book.seal_leftovers()
     if leftovers.files or leftovers.quarantined:
         context.log.info(
-            f"{leftovers.verdicts} verdicts of {leftovers.files} interrupted writers recovered, "
-            f"{len(leftovers.quarantined)} damaged files set aside"
+            f"{counted(leftovers.verdicts, 'verdict')} of {counted(leftovers.files, 'interrupted writer')} recovered, "
+            f"{counted(len(leftovers.quarantined), 'damaged file')} set aside"
         )
     return book
 

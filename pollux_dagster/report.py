@@ -7,8 +7,11 @@ from outside and a terminal executes control characters.
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from datetime import date, time
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -155,21 +158,18 @@ def last_check(warehouse: Path) -> int:
 
 
 def print_blocked(warehouse: Path, after: int, console: Console) -> None:
-    """Print the blocking checks that failed after position `after` and stopped publication, with their failing rows."""
+    """Print the failing rows of the blocking checks that failed after position `after` and stopped publication. Why
+    they did is said by whoever tells of the failed run.
+    """
     try:
         with duckdb.connect(str(warehouse), read_only=True) as con:
             failed = con.execute(BLOCKED, [after]).fetchall()
     except duckdb.Error:
         return  # an unreadable warehouse made the run fail, and its log has said so
-    for asset, check, description, sample in failed:
-        console.print(
-            Text(
-                f"\nBlocked by {escaped(check)} of {escaped(asset)}: {escaped(description)}",
-                style="bold red",
-            )
-        )
+    for asset, check, sample in failed:
         rows = json.loads(sample)
         columns = list(rows[0]) if rows else []
+        console.print(Text(f"\nBlocked by {escaped(check)} of {escaped(asset)}", style="bold red"))
         print_rows(console, "", columns, [[row[column] for column in columns] for row in rows])
 
 
@@ -182,7 +182,8 @@ def print_query(
     files: Path | None = None,
     abandon: Callable[[str], None] | None = None,
 ) -> None:
-    """Print the rows of one query on the publication as a table; at most the first 10,000.
+    """Print the rows of one query on the publication as a table; at most the first 10,000. In a pipe or a file each row
+    is one line, however long, as of `psql`.
 
     `files` and `abandon` as in `publication_access`.
 
@@ -197,7 +198,7 @@ def print_query(
         result = con.execute(sql)
         columns = [column for column, *_ in result.description or ()]
         rows = result.fetchmany(PRINTED_ROWS + 1)
-    print_rows(console, "", columns, rows[:PRINTED_ROWS])
+    print_rows(console, "", columns, rows[:PRINTED_ROWS], folds=console.is_terminal)
     if len(rows) > PRINTED_ROWS:
         console.print(
             Text(
@@ -206,9 +207,46 @@ def print_query(
         )
 
 
+def query_json(
+    published: Path,
+    sql: str,
+    limits: QueryLimits | None = None,
+    *,
+    files: Path | None = None,
+    abandon: Callable[[str], None] | None = None,
+) -> list[str]:
+    """All rows of one query as the lines of a JSON array of objects, a row a line. Raises as `print_query`."""
+    bounds = limits or QueryLimits()
+    with open_publication(published, bounds, files=files) as con, bounded(con, bounds, abandon):
+        require_one_read(con, sql)
+        result = con.execute(sql)
+        columns = [column for column, *_ in result.description or ()]
+        rows = [_json_line(dict(zip(columns, row, strict=True))) for row in result.fetchall()]
+    return ["[", *(f"{row}," for row in rows[:-1]), *rows[-1:], "]"]
+
+
+def _json_line(row: Mapping[str, object]) -> str:
+    """The row as JSON, in which control characters are escaped that JSON itself would allow."""
+    told = json.dumps(_jsonable(row), ensure_ascii=False)
+    return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in told)
+
+
+def _jsonable(value: object) -> object:
+    """The value as JSON can hold it: what is no number is null, times are ISO texts."""
+    if isinstance(value, Mapping):
+        return {str(name): _jsonable(each) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_jsonable(each) for each in value]
+    if isinstance(value, (float, Decimal)):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, (date, time)):
+        return value.isoformat()
+    return value if value is None or isinstance(value, (bool, int, str)) else str(value)
+
+
 PRINTED_ROWS = 10_000  # of a query; a longer table would be held in memory and hardly be read
 BLOCKED = """
-    SELECT asset, check_name, description, sample FROM (
+    SELECT asset, check_name, sample FROM (
         -- Another run of the home may have checked the same while this one waited for its turn.
         FROM meta.check_results WHERE position > ?
         QUALIFY row_number() OVER (PARTITION BY asset, check_name ORDER BY position DESC) = 1
@@ -301,7 +339,7 @@ def print_judge(name: str, model: str, is_demonstration: bool, console: Console)
     if is_demonstration:
         console.print(
             Text(
-                f"DEMONSTRATION: judged by {escaped(name)} ({escaped(model)}), a toy that knows five criteria. "
+                f"DEMONSTRATION: judged by {escaped(name)} ({escaped(model)}), which is no judge of quality. "
                 "Its scores show the machinery, not the models.",
                 style="bold yellow",
             )

@@ -136,6 +136,11 @@ def _location(text: str) -> str:
     if not text:
         return text
     parts = urlsplit(text)
+    if parts.scheme == "file" and (parts.netloc or not parts.path.startswith("/")):
+        raise ValueError(
+            "expected a folder's whole path after three slashes, like file:///shared/folder, got "
+            f"{without_secrets(text)!r}"
+        )
     if parts.scheme not in _LOCATIONS or not (parts.netloc or parts.scheme == "file") or parts.query or "@" in text:
         raise ValueError(
             "expected a location like file:///shared/folder, s3://bucket/folder, gs://bucket/folder or "

@@ -31,14 +31,17 @@ def interval(row: Mapping[str, Any]) -> str | None:
     return None if row["ci_low"] is None else f"{rounded(row['ci_low'])} to {rounded(row['ci_high'])}"
 
 
-def print_rows(console: Console, title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print rows as a table; columns of numbers are right-aligned, and long texts are wrapped before short ones.
+def print_rows(
+    console: Console, title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], *, folds: bool = True
+) -> None:
+    """Print rows as a table; columns of numbers are right-aligned, and long texts are wrapped before short ones, unless
+    nothing `folds`.
 
     Rich cuts off what is beyond the width. A table that cannot be narrowed enough is therefore printed wider where
     nobody sees where a line ends (a pipe, a file), and on a terminal as one block per row.
     """
     cells = [["" if value is None else escaped(value) for value in row] for row in rows]
-    headings = [textwrap.fill(escaped(name), HEADING) for name in columns]
+    headings = [textwrap.fill(escaped(name), HEADING) if folds else escaped(name) for name in columns]
     longest = [max([1, *(cell_len(row[at]) for row in cells)]) for at in range(len(columns))]
     least = [min(length, UNBROKEN) for length in longest]
     narrowest = sum(least) + 2 * len(columns) - 1
@@ -57,7 +60,7 @@ def print_rows(console: Console, title: str, columns: Sequence[str], rows: Seque
     of_headings = [max(map(cell_len, heading.split("\n"))) for heading in headings]
     with_headings = list(map(max, least, of_headings))
     if not console.is_terminal:
-        least = with_headings
+        least = with_headings if folds else list(map(max, longest, of_headings))
         room = max(sum(least) + 2 * len(columns), console.width)
         console = Console(file=console.file, width=room, force_terminal=False)
     widths = list(map(max, longest, of_headings))

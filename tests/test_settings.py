@@ -143,3 +143,6 @@ def test_a_location_of_work_is_a_folder_or_a_bucket_without_secrets(address: str
         Settings.from_environment({"POLLUX_WORK_URL": address})
     assert "secret" not in str(refused.value)
     assert Settings.from_environment({"POLLUX_WORK_URL": "s3://bucket/x/"}).work_url == "s3://bucket/x"
+    for two_slashes in ("file://shared/folder", "file:folder"):
+        with pytest.raises(ValueError, match=rf"three slashes, like file:///shared/folder, got '{two_slashes}'"):
+            Settings.from_environment({"POLLUX_WORK_URL": two_slashes})

@@ -18,8 +18,11 @@ from typing import TYPE_CHECKING
 import orjson
 
 from pollux_dagster.app.golden_rounds import GoldenSet, rounds_at
+from pollux_dagster.app.worker_progress import WorkersProgress, free_at
 from pollux_dagster.core.files import write_private
+from pollux_dagster.core.fixed_requests import FixedRequest
 from pollux_dagster.core.profiles import JudgeIdentity
+from pollux_dagster.core.text import counted
 from pollux_dagster.core.work import Criterion
 from pollux_dagster.ledger.journal import make_private_folder
 from pollux_dagster.orders.claims import Board, Pace, Watch
@@ -31,7 +34,6 @@ if TYPE_CHECKING:
     from pollux_dagster.judge.work import EvaluationReport
     from pollux_dagster.ledger.ledger import Ledger
 
-_TOLD_S = 30.0
 _PATIENCE_S = 600.0
 _SEGMENT = re.compile(r"(?!merged-)[A-Za-z0-9-]{1,120}\.[0-9a-f]{32}\.parquet")
 
@@ -76,7 +78,8 @@ def judge_elsewhere(
         note, orjson.dumps({"url": location.url, "judge_id": order.judge_id, "golden": bool(golden.requests)})
     )
     place(location, order, work)
-    log(f"{sum(order.shares)} requests in {len(order.shares)} shares wait for workers at {location.url}")
+    requests, shares = counted(sum(order.shares), "request"), counted(len(order.shares), "share")
+    log(f"for workers at {location.url}: {requests} in {shares}")
     collecting = _Collecting(location, order.order_id, order.judge_id, bool(golden.requests), book, log)
     _await_workers(location, order, collecting, pace, log)
     report = collecting.report(time.monotonic() - started)
@@ -87,32 +90,38 @@ def judge_elsewhere(
     return report, rounds
 
 
-def recall(book: Ledger, *, log: Callable[[str], None], pace: Pace | None = None) -> None:
+def recall(
+    book: Ledger, *, log: Callable[[str], None], pace: Pace | None = None
+) -> list[tuple[tuple[FixedRequest, ...], GoldenRound]]:
     """End the orders that interrupted runs have left at a location, and take over what was judged of them.
 
-    Waits until their workers have finished what they have sent, or count as dead. The golden set's rounds of such an
-    order are not recorded; its verdicts are kept, so the next round costs nothing.
+    Waits until their workers have finished what they have sent, or count as dead. Returns the states of the judge in
+    which they have judged the golden set, each with the requests that the set had then.
 
     Raises LocationError when a location cannot be used; the message says how to give it up. LedgerError.
     """
     pace = pace or Pace()
+    rounds = []
     for note in sorted((book.root / "orders").glob("*.json")):
         told = orjson.loads(note.read_bytes())
         try:
-            _recall(book, note.stem, told, log, pace)
+            rounds += _recall(book, note.stem, told, log, pace)
         except LocationError as error:
             raise LocationError(
                 f"{error}. Workers may have judged for the order {note.stem} there; to do without that, delete {note}"
             ) from error
         note.unlink()
+    return rounds
 
 
-def _recall(book: Ledger, order_id: str, told: Mapping[str, str], log: Callable[[str], None], pace: Pace) -> None:
+def _recall(
+    book: Ledger, order_id: str, told: Mapping[str, str], log: Callable[[str], None], pace: Pace
+) -> list[tuple[tuple[FixedRequest, ...], GoldenRound]]:
     location = Location(told["url"])
     order = find(location, order_id)
     if order is None:  # it was not written to the end, or removed and the note left
         remove(location, order_id)
-        return
+        return []
     withdraw(location, order_id)
     watch = Watch(pace.expiry_s)
     collecting = _Collecting(location, order_id, told["judge_id"], bool(told["golden"]), book, log)
@@ -124,11 +133,16 @@ def _recall(book: Ledger, order_id: str, told: Mapping[str, str], log: Callable[
         if not held:
             break
         if not said:
-            log(f"an interrupted run left the order {order_id}: {len(held)} shares of it are being handed over")
+            log(
+                f"an interrupted run left the order {order_id}: {counted(len(held), 'share')} of it to be handed over. "
+                f"Of a worker that is gone, {free_at(pace.expiry_s)}"
+            )
             said = True
         time.sleep(pace.poll_s)
-    log(f"{collecting.verdicts} verdicts of the interrupted order {order_id} were taken over")
+    log(f"taken over from the interrupted order {order_id}: {counted(collecting.verdicts, 'verdict')}")
+    rounds = rounds_at(location, order)
     remove(location, order_id)
+    return [(order.golden, each) for each in rounds]
 
 
 class _Collecting:
@@ -236,6 +250,7 @@ def _await_workers(
     location: Location, order: Order, collecting: _Collecting, pace: Pace, log: Callable[[str], None]
 ) -> None:
     watch = Watch(pace.expiry_s)
+    progress = WorkersProgress(location, order, pace)
     said = time.monotonic()
     reached = time.monotonic()
     while True:
@@ -245,11 +260,10 @@ def _await_workers(
             if time.monotonic() - reached > _PATIENCE_S:
                 raise
             log(f"{error}. It is tried again for {_PATIENCE_S / 60:.0f} minutes")
-            time.sleep(_TOLD_S)
+            time.sleep(pace.told_s)
             continue
         reached = time.monotonic()
-        done = sum(board.is_done(share) for share in order.share_names)
-        if done == len(order.shares):
+        if all(map(board.is_done, order.share_names)):
             return
         if broken := [n for n, share in enumerate(order.share_names, start=1) if _is_lost(board, share)]:
             raise LocationError(
@@ -262,14 +276,10 @@ def _await_workers(
                 f"the order {order.order_id} at {location.url} was deleted or withdrawn while it was judged; what was "
                 "collected is kept: run again for the rest"
             )
-        held = sum(watch.is_held(order.order_id, board, share) for share in order.share_names)
-        if time.monotonic() - said >= _TOLD_S:
+        held = [share for share in order.share_names if watch.is_held(order.order_id, board, share)]
+        if time.monotonic() - said >= pace.told_s:
             said = time.monotonic()
-            waiting = "" if held else f"; no worker is at it: `pollux worker --work-url {location.url}` starts one"
-            log(
-                f"{collecting.verdicts} verdicts collected; {done} of {len(order.shares)} shares done, {held} being "
-                f"judged{waiting}"
-            )
+            log(progress.line(board, watch, held, collecting.verdicts))
         time.sleep(pace.poll_s)
 
 

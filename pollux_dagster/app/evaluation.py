@@ -62,7 +62,11 @@ def evaluate_landing(
             print(f"set aside as {moved}" if moved else f"there was no {settings.warehouse}")  # noqa: T201
         with announced_run(instance) as run_id:
             evaluated = definitions.resolve_job_def("evaluate").execute_in_process(
-                instance=instance, run_id=run_id, run_config=with_plain_lines({}), tags=tags, raise_on_error=False
+                instance=instance,
+                run_id=run_id,
+                run_config=with_plain_lines({}, says_causes=False),  # `failed` is told of them
+                tags=tags,
+                raise_on_error=False,
             )
         at = Conclusion(
             settings.published if scope.is_whole else None,

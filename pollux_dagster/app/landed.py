@@ -11,6 +11,7 @@ import duckdb
 
 from pollux_dagster.app.resources import Resources
 from pollux_dagster.core.profiles import JudgeProfile
+from pollux_dagster.core.text import counted
 from pollux_dagster.runs.home_lock import HomeBusyError, only_run
 from pollux_dagster.settings import Settings
 from pollux_dagster.warehouse.connection import WarehouseCorruptError, WarehouseLockedError, connect
@@ -26,15 +27,15 @@ class UnknownModelError(ValueError):
 
 
 @contextmanager
-def landed(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
+def landed(settings: Settings, *, keep: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
     """A warehouse in which the landing folder has been read as it is now: the home's, or, before there is one, one in
-    memory, so that asking makes no home.
+    memory, so that asking makes no home. keep: make the home, for a run that would read the folder again.
 
     Raises:
         HomeBusyError: a run is in progress, whose raw tables this would change.
         WarehouseLockedError: another process has the warehouse open and did not close it in time.
     """
-    if settings.warehouse.exists() or settings.ledger.exists():
+    if keep or settings.warehouse.exists() or settings.ledger.exists():
         with only_run(settings.home), closing(connect(settings.warehouse)) as con:
             _read(con, settings)
             yield con
@@ -86,10 +87,10 @@ def criteria_refusal(con: duckdb.DuckDBPyConnection, profile: JudgeProfile) -> s
         return None
     named = ", ".join(f"«{name}»" for name in unknown[:_NAMED]) + (" …" if len(unknown) > _NAMED else "")
     return (
-        f"the judge {profile.name} knows {len(profile.criteria)} criteria, and the landed answers have {len(unknown)} "
-        f"others: {named}. It would score them without knowing them, so nothing is asked. Use a judge that reads "
-        "rubrics, for instance --profile pollux-4b, on a GPU or at --judge-url (`pollux judges list` names them); or "
-        "leave these criteria out of taxonomy/tasks.json"
+        f"the judge {profile.name} knows {len(profile.criteria)} criteria, and the landed answers have "
+        f"{counted(len(unknown), 'other')}: {named}. It would score them without knowing them, so nothing is asked. "
+        "Use a judge that reads rubrics, for instance --profile pollux-4b, on a GPU or at --judge-url (`pollux judges "
+        "list` names them); or leave these criteria out: of the instructions that carry them, or of taxonomy/tasks.json"
     )
 
 

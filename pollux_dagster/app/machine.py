@@ -22,7 +22,7 @@ import filelock
 from pollux_dagster.app.resources import Resources
 from pollux_dagster.judge.server import UnstartableError, list_servers
 from pollux_dagster.judge.server.preflight import require_startable
-from pollux_dagster.orders.location import Location, LocationError
+from pollux_dagster.orders.location import Location, LocationError, NoFolderError
 from pollux_dagster.orders.order import ORDERS
 from pollux_dagster.settings import API_KEY_VARIABLE, Settings, without_secrets
 
@@ -71,7 +71,9 @@ def _processor(settings: Settings) -> Iterator[Finding]:
     flags = set(Path("/proc/cpuinfo").read_text(encoding="utf-8").split())
     cores = len(os.sched_getaffinity(0))
     has = next((name for name in ("avx512f", "avx2") if name in flags), "no AVX")
-    is_slow = has != "avx512f" and not settings.judge_url and settings.judge_profile.is_demonstration
+    profile = settings.judge_profile
+    is_computed_here = profile.is_demonstration and not profile.is_made_up and not settings.judge_url
+    is_slow = has != "avx512f" and is_computed_here
     fix = "nothing to do: the packaged judge is computed in float32 here, which is faster than emulated bfloat16"
     yield Finding("processor", "note" if is_slow else "ok", f"{cores} cores, {has}", fix if is_slow else "")
 
@@ -87,7 +89,7 @@ def _gpu(settings: Settings) -> Iterator[Finding]:
             "GPU",
             "fault",
             f"none (nvidia-smi), and {settings.judge_profile.model} is to be served on this machine",
-            "attach a server with --judge-url http://HOST:PORT/v1, try --profile demo, or run on a GPU machine",
+            "attach a server with --judge-url http://HOST:PORT/v1, try --profile demo or made-up, or run on a GPU",
         )
 
 
@@ -106,6 +108,9 @@ def _engine(settings: Settings) -> Iterator[Finding]:
     if settings.judge_url:
         yield Finding("engine", "ok", f"attached: {without_secrets(settings.judge_url)}")
         return
+    if settings.judge_profile.is_made_up:
+        yield Finding("engine", "ok", "none: this profile's scores are made up")
+        return
     names = _ENGINE_PACKAGES.get(settings.judge_engine)
     if names is None:
         return
@@ -119,8 +124,8 @@ def _engine(settings: Settings) -> Iterator[Finding]:
     fix = (
         ""
         if versions
-        else "pip install 'pollux_dagster[vllm]', set POLLUX_JUDGE_PYTHON to an interpreter that has it, or attach a "
-        "server with --judge-url"
+        else "pip install 'pollux_dagster[vllm]', set POLLUX_JUDGE_PYTHON to an interpreter that has it, attach a "
+        "server with --judge-url, or try --profile made-up"
     )
     found_text = f"{', '.join(versions)}{torch}" if versions else f"no {settings.judge_engine} in this environment"
     yield Finding("engine", "ok" if versions else "fault", found_text, fix)
@@ -128,7 +133,7 @@ def _engine(settings: Settings) -> Iterator[Finding]:
 
 def _weights(settings: Settings) -> Iterator[Finding]:
     judge = Resources.of(settings).judge
-    if settings.judge_url:
+    if settings.judge_url or judge.judge_profile.is_made_up:
         return
     model = judge.judge_profile.served_model
     try:
@@ -162,8 +167,10 @@ def _work(settings: Settings) -> Iterator[Finding]:
     if not url:
         return
     try:
-        if not url.startswith("file:"):  # a folder would be made
-            Location(url).folders(ORDERS)
+        Location(url).folders(ORDERS)
+    except NoFolderError:
+        fix = "correct the address or mount the folder, where it should be there; a run makes it, a worker does not"
+        yield Finding("judging", "note", f"left to workers at {url}, a folder that does not exist", fix)
     except LocationError as error:
         yield Finding("judging", "fault", str(error), "unset POLLUX_WORK_URL to judge on this machine")
     else:

@@ -35,11 +35,11 @@ class LandingPlan:
 
 
 def plan_landing(
-    settings: Settings, *, difference: float = 0.05, power: float = 0.8, scope: Scope = WHOLE
+    settings: Settings, *, difference: float = 0.05, power: float = 0.8, scope: Scope = WHOLE, keep: bool = False
 ) -> LandingPlan:
     """Ingest what landed, as a run would, and estimate the cost of judging it and of a comparison of two models.
 
-    scope: the cost is that of judging this part of it.
+    scope: the cost is that of judging this part of it. keep: as `app.landed.landed`.
 
     Raises:
         UnknownModelError: a model of `scope` has no answer there.
@@ -47,7 +47,7 @@ def plan_landing(
     """
     use = Resources.of(settings)
     identity, profile = use.judge.identity(), use.judge.judge_profile
-    with landed(settings) as con:
+    with landed(settings, keep=keep) as con:
         require_landed(con, scope.models)
         if settings.ledger.exists():
             load_verdicts(con, use.ledger.open().segments())

@@ -37,6 +37,7 @@ from pollux_dagster.judge.server import (
     attach_all,
     attached_server,
     cpu_vllm_spec,
+    made_up_spec,
     managed_servers,
 )
 from pollux_dagster.settings import PACKAGE_TAXONOMY, Settings
@@ -188,7 +189,7 @@ class JudgeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     def judge_profile(self) -> JudgeProfile:
         """The profile with this resource's model and revision."""
         profile = find_profile(self.profile, Path(self.state_root).parent)
-        if self.model:
+        if self.model and not profile.is_made_up:  # which is never recorded as a model
             path = Path(self.model)
             weights = path if path.is_dir() or (path.suffix == ".gguf" and path.is_file()) else None
             # A path tells readers nothing and differs between machines; its last part is a usable name.
@@ -298,6 +299,13 @@ class JudgeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     def server_spec(self) -> ServerSpec:
         """How the managed server of this judge is started, where it is the only one."""
         profile = self.judge_profile
+        if profile.is_made_up:
+            return made_up_spec(
+                profile.model,
+                max_model_len=profile.max_model_len,
+                canary=Dialect(profile).canary(""),
+                idle_shutdown_s=self.idle_shutdown_s,
+            )
         if profile.is_demonstration and self.engine == "vllm":
             spec = cpu_vllm_spec(profile.served_model, max_model_len=profile.max_model_len)
             return replace(

@@ -19,6 +19,7 @@ import orjson
 from pollux_dagster.app.golden_rounds import GoldenSet, judge_golden_set, rounds_at
 from pollux_dagster.app.resources import JudgeResource
 from pollux_dagster.core.files import write_private
+from pollux_dagster.core.text import counted
 from pollux_dagster.core.verdicts import VerdictStatus
 from pollux_dagster.core.work import Answer
 from pollux_dagster.judge.progress import PROGRESS_SECONDS, every
@@ -99,6 +100,7 @@ class _Worker:
                 waiting = False
                 self._judge_share(*taken)
             elif until_done and are_all_done:
+                self._log(f"no work is left for this judge at {self._location.url}")
                 return
             else:
                 if not waiting:
@@ -159,10 +161,10 @@ class _Worker:
     def _judge_share(self, order: Order, claim: Claim) -> None:
         folder = self._root / order.order_id / f"{claim.share}-{claim.number:06d}"
         make_private_folder(folder)
-        write_private(folder / "claim.json", orjson.dumps(asdict(claim)))
+        write_private(folder / "claim.json", orjson.dumps({"url": self._location.url, **asdict(claim)}))
         sending = _Sending(self._location, claim, _ledger(folder, self._pace))
         at = f"share {int(claim.share) + 1} of {len(order.shares)} of {order.order_id}"
-        self._log(f"{at}: {order.shares[int(claim.share)]} requests")
+        self._log(f"{at}: {counted(order.shares[int(claim.share)], 'request')}")
         is_done = False
         try:
             with Beating(self._location, claim, self._pace, sending.send) as beating:
@@ -334,11 +336,11 @@ def _judged_before(location: Location, order: Order, share: str, folder: Path) -
     for name in Board.look(location, order.order_id).names(f"segments/{share}"):
         copy = folder / Path(name).name
         if not location.fetch(f"{order.prefix}/segments/{share}/{name}", copy) or find_fault(copy):
-            continue  # the home puts a damaged one into quarantine
+            continue  # the home puts it into quarantine
         try:
             judges_of(copy)
         except ValueError:
-            continue  # and that of another kind
+            continue  # and one whose columns cannot be read
         table = parquet.read_table(copy, columns=["verdict_key", "judge_id", "status"])
         keys.update(
             row["verdict_key"]
@@ -351,12 +353,19 @@ def _judged_before(location: Location, order: Order, share: str, folder: Path) -
 def _send_leftovers(location: Location, root: Path, log: Callable[[str], None]) -> None:
     """Send what a worker that was killed in this home has judged, and release its claims."""
     for told in sorted(root.glob("*/*/claim.json")):
-        claim = Claim(**orjson.loads(told.read_bytes()))
+        noted = orjson.loads(told.read_bytes())
+        url = noted.pop("url", location.url)  # earlier versions did not note it
+        claim = Claim(**noted)
         ledger = _ledger(told.parent, Pace())
         ledger.seal_leftovers()
         sending = _Sending(location, claim, ledger)
         if not ledger.segments():
             _delete(told.parent)
+        elif url != location.url:
+            log(
+                f"kept in {told.parent}: what an earlier worker has judged of {claim.order_id} at {url}; to send it "
+                f"there, start a worker in this home with --work-url {url}"
+            )
         elif sending.finish():
             claim.release(location)
             log(f"sent: what an earlier worker has judged of {claim.order_id}")

@@ -96,6 +96,8 @@ def plan(
     landing: Landing = None,
     home: Home = None,
     profile: Profile = None,
+    judge_url: JudgeUrl = None,
+    judge_model: JudgeModel = None,
     difference: Annotated[float, typer.Option(help="Difference of two mean scores to detect, in [0, 1]")] = 0.05,
     power: Annotated[float, typer.Option(help="Probability of detecting it")] = 0.8,
     model: Annotated[list[str] | None, typer.Option(help="Only this model; may be repeated")] = None,
@@ -103,6 +105,9 @@ def plan(
     as_json: AsJson = False,
 ) -> None:
     """Estimate the cost of judging the landing folder and of telling two models apart, without asking the judge.
+
+    The judge's options are those of `run`, because verdicts are counted for the judge that they make; no server is
+    reached. Where `run` has --accept-served-model, name that model with --judge-model.
 
     Example:
 
@@ -116,7 +121,8 @@ def plan(
     from pollux_dagster.core.text import escaped
     from pollux_dagster.text_tables import print_rows
 
-    settings = settings_from(POLLUX_LANDING=landing, POLLUX_HOME=home, POLLUX_PROFILE=profile)
+    given = {"POLLUX_LANDING": landing, "POLLUX_HOME": home, "POLLUX_PROFILE": profile, "POLLUX_JUDGE_URL": judge_url}
+    settings = settings_from(**given, POLLUX_JUDGE_MODEL=judge_model)
     _require_landing(settings.landing)
     scope = Scope(tuple(model or ()), limit)
     try:
@@ -284,7 +290,7 @@ def _confirm(settings: Settings, scope: Scope) -> None:
     from pollux_dagster.app.plan import cost_lines, plan_landing
     from pollux_dagster.warehouse.requests import LARGE_REQUESTS
 
-    planned = plan_landing(settings, scope=scope)
+    planned = plan_landing(settings, scope=scope, keep=True)
     if planned.pending.pending <= LARGE_REQUESTS:
         return
     for line in cost_lines(planned.pending):
@@ -305,7 +311,10 @@ def _require_models(settings: Settings, scope: Scope) -> None:
 
 def _require_landing(landing: Path) -> None:
     if not (landing.is_dir() or landing.is_file()):
-        fail(f"expected a landing folder or a file at {landing}, found none; give one with --landing")
+        fail(
+            f"expected a landing folder or a file at {landing}, found none; name it with --landing, or make one with "
+            "`pollux init`"
+        )
 
 
 def _print_files(files: Sequence[Examined]) -> None:

@@ -23,7 +23,13 @@ Landing = Annotated[
     typer.Option(help="Folder of answers and instructions, or one such file [default: $POLLUX_LANDING or landing]"),
 ]
 Home = Annotated[Path | None, typer.Option(help="Where results are kept [default: $POLLUX_HOME or .pollux]")]
-Profile = Annotated[str | None, typer.Option(help="Judge profile [default: $POLLUX_PROFILE or pollux-4b]")]
+Profile = Annotated[
+    str | None,
+    typer.Option(
+        help="Judge profile: a name of `pollux judges list`, or a TOML file; made-up shows how everything works "
+        "without a judge [default: $POLLUX_PROFILE or pollux-4b]"
+    ),
+]
 JudgeUrl = Annotated[
     list[str] | None,
     typer.Option(help="Attach to this OpenAI-compatible URL instead of a managed server; may be repeated"),

@@ -94,12 +94,15 @@ def query(
     sql: str,
     home: Home = None,
     csv: Annotated[Path | None, typer.Option(help="Write the rows to this CSV file, safe for spreadsheets")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print all rows as JSON, one object per row")] = False,
     allow_files: Annotated[
         Path | None, typer.Option(help="Also let the query read the files of this folder [default: no files]")
     ] = None,
     sample: Sample = False,
 ) -> None:
     """Run one SELECT on the published file and print its rows, or write them to a CSV file.
+
+    In a pipe each row is one line and no column is cut; a script reads --json.
 
     Example:
 
@@ -109,12 +112,17 @@ def query(
 
     from pollux_dagster.export import write_csv
     from pollux_dagster.publication_access import QueryError
-    from pollux_dagster.report import print_query
+    from pollux_dagster.report import print_query, query_json
 
+    if as_json and csv is not None:
+        fail("expected --csv or --json, got both")
     settings = settings_from(POLLUX_HOME=home)
     published, limits = publication_of(settings, sample), settings.query_limits
     try:
-        if csv is None:
+        if as_json:
+            for line in query_json(published, sql, limits, files=allow_files, abandon=end):
+                typer.echo(line)
+        elif csv is None:
             print_query(published, sql, console, limits, files=allow_files, abandon=end)
         else:
             rows = write_csv(published, sql, csv, limits, files=allow_files, abandon=end)

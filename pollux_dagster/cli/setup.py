@@ -25,7 +25,7 @@ def init(
 
     Example:
 
-        pollux init evaluation && cd evaluation && pollux plan
+        pollux init evaluation && cd evaluation && pollux run --profile made-up --home trial
     """
     from pollux_dagster.settings_file import NAME
 
@@ -41,7 +41,8 @@ def init(
     except FileExistsError as error:
         fail(f"expected a folder at {error.filename}, found a file")
     here = "" if folder == Path() else f"cd {folder} && "
-    typer.echo(f"next: {here}pollux plan, then pollux run --judge-url http://HOST:PORT/v1, or without a URL on a GPU")
+    typer.echo(f"next: {here}pollux run --profile made-up --home trial, which shows how it works with made-up scores;")
+    typer.echo("      then pollux run --judge-url http://HOST:PORT/v1 with a judge you have, or without a URL on a GPU")
 
 
 def _copy_new(source: Traversable, target: Path) -> None:

@@ -204,6 +204,7 @@ class _Profile(_Section):
     has_met_weights: StrictBool = False
     minimum_coverage: Annotated[float, Field(ge=0, le=1)] = 0.98
     demonstration: StrictBool = False
+    made_up: StrictBool = False
     criteria: tuple[str, ...] = ()
     prompt: _Prompt
     sampling: _Sampling = _Sampling()
@@ -399,7 +400,8 @@ def _built(path: Path, read: _Profile) -> JudgeProfile:
         revision=server.revision,
         max_model_len=server.max_model_len,
         minimum_coverage=read.minimum_coverage,
-        is_demonstration=read.demonstration,
+        is_demonstration=read.demonstration or read.made_up,
+        is_made_up=read.made_up,
         criteria=read.criteria,
         description=read.description,
         license=read.license,

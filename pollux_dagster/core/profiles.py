@@ -151,9 +151,10 @@ class JudgeProfile:
     or GGUF file that is served instead of the hub's files. `revision` pins hub weights and is ignored for local ones,
     whose files are hashed, unless `weights_revision` says what they are. `reasoning_parser` is the parser that an
     engine (`vllm`, `sglang`) must be started with, none where replies carry no reasoning; `arguments` are an engine's
-    further ones. `criteria` names all that the judge can score, none for one that reads any rubric. `minimum_coverage`
-    is the share of a model's requests that need a verdict before anything is published. `sources` says where the
-    settings come from, and `has_met_weights` whether they were tried on the real weights.
+    further ones. `is_made_up`: there is no model, and a managed server makes its scores up. `criteria` names all that
+    the judge can score, none for one that reads any rubric. `minimum_coverage` is the share of a model's requests that
+    need a verdict before anything is published. `sources` says where the settings come from, and `has_met_weights`
+    whether they were tried on the real weights.
     """
 
     name: str
@@ -171,6 +172,7 @@ class JudgeProfile:
     max_model_len: int = 32_768
     minimum_coverage: float = 0.98
     is_demonstration: bool = False
+    is_made_up: bool = False
     criteria: tuple[str, ...] = ()
     description: str = ""
     license: str = ""

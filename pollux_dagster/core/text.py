@@ -1,4 +1,6 @@
-"""Makes outside text safe to display: names, answers and messages may contain terminal control characters."""
+"""Text for people. That from outside is made safe to display: names, answers and messages may contain terminal control
+characters.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +8,11 @@ from __future__ import annotations
 def escaped(value: object, *, keep: str = "") -> str:
     """`value` as printable text; every other character, except those in `keep`, becomes a visible escape."""
     return "".join(c if c.isprintable() or c in keep else repr(c)[1:-1] for c in str(value))
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun: "1 share", "2,000 shares"."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def shortened(text: str, limit: int) -> str:

@@ -28,7 +28,7 @@ from pollux_dagster.app.resources import (
     ScopeResource,
 )
 from pollux_dagster.core.model_ids import model_partition_key
-from pollux_dagster.core.text import escaped
+from pollux_dagster.core.text import counted, escaped
 from pollux_dagster.core.work import Criterion
 from pollux_dagster.defs.automation import MODEL_COVERAGE, NEW, SCOPE_TAG
 from pollux_dagster.defs.metadata import row_count, rows_table
@@ -109,8 +109,8 @@ def requests(
                 f"sample: {sample.instructions} of {sample.of} instructions; a run without --limit judges the rest"
             )
         context.log.info(
-            f"{counts.requests} requests made anew, of {counts.models} models, {counts.distinct_keys} distinct, for "
-            f"{identity.judge_name}"
+            f"{counted(counts.requests, 'request')} made anew, of {counted(counts.models, 'model')}, "
+            f"{counts.distinct_keys:,} distinct, for {identity.judge_name}"
         )
         return dg.MaterializeResult(
             metadata={
@@ -151,7 +151,7 @@ def verdicts(
     started = datetime.now(UTC)
     identity = judge.identity()
     book = _opened(ledger, context)
-    recall(book, log=context.log.info)
+    recalled = recall(book, log=context.log.info)
     report: EvaluationReport | None = None
     golden_rounds: list[GoldenRound] = []
     with TemporaryDirectory(prefix="pollux-work-") as scratch:
@@ -168,8 +168,8 @@ def verdicts(
             criteria = _criteria(con)
             golden = load_golden_set(con, identity.model)
         context.log.info(
-            f"{order.pending} verdicts to ask {identity.judge_name} for; "
-            f"{order.cached} of {order.total} are in the ledger"
+            f"{counted(order.pending, 'verdict')} to ask {identity.judge_name} for; "
+            f"{order.cached:,} of {order.total:,} are in the ledger"
         )
         for line in settled:
             context.log.warning(line)
@@ -179,9 +179,11 @@ def verdicts(
         if order.pending or golden.moved:
             with _retried_while_the_server_is_away(context):
                 report, golden_rounds = _judge_pending(context, judge, book, order, criteria, golden)
+    # Those of another pinned set would seem to lack verdicts.
+    earlier_rounds = [state for requests, state in recalled if list(requests) == golden.requests]
     with warehouse.get_connection() as con:
         load_verdicts(con, book.segments())
-        for golden_round in golden_rounds:
+        for golden_round in earlier_rounds + golden_rounds:
             record_round(con, golden_round, run_id=context.run.run_id)
         details = {"judge_id": identity.judge_id, "total": order.total, "cached": order.cached}
         details |= report.as_json() if report else {"requested": 0}
@@ -279,8 +281,8 @@ def _opened(ledger: LedgerResource, context: dg.AssetExecutionContext) -> "Ledge
     leftovers = book.seal_leftovers()
     if leftovers.files or leftovers.quarantined:
         context.log.info(
-            f"{leftovers.verdicts} verdicts of {leftovers.files} interrupted writers recovered, "
-            f"{len(leftovers.quarantined)} damaged files set aside"
+            f"{counted(leftovers.verdicts, 'verdict')} of {counted(leftovers.files, 'interrupted writer')} recovered, "
+            f"{counted(len(leftovers.quarantined), 'damaged file')} set aside"
         )
     return book
 
@@ -402,7 +404,7 @@ def _judge_pending(
 ) -> "tuple[EvaluationReport | None, list[GoldenRound]]":
     if judge.work_url:
         return judge_elsewhere(
-            Location(judge.work_url),
+            Location(judge.work_url, make=True),
             order.path,
             share_requests=judge.work_share,
             criteria=criteria,

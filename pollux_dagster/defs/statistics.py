@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import dagster as dg
 
 from pollux_dagster.core.statistics import Aggregation, Proxy
+from pollux_dagster.core.text import counted
 from pollux_dagster.defs.metadata import row_count
 from pollux_dagster.warehouse.duckdb_resource import WarehouseResource
 from pollux_dagster.warehouse.statistics import TABLES
@@ -36,7 +37,7 @@ def statistics_assets(aggregation: Aggregation, proxy: Proxy) -> dg.AssetsDefini
         with warehouse.get_connection() as con:
             warehouse.create_schema(con)
             report = refresh_statistics(con, aggregation=aggregation, proxy=proxy)
-            context.log.info(f"statistics of {report.judges} judges in {report.elapsed_s:.1f} s")
+            context.log.info(f"statistics of {counted(report.judges, 'judge')} in {report.elapsed_s:.1f} s")
             for table in TABLES:
                 yield dg.MaterializeResult(
                     asset_key=["statistics", table], metadata=row_count(con, "statistics", table)

@@ -109,7 +109,7 @@ def _people_in_words(row: Row) -> list[str]:
         from_labels = f"from {row['n_labelled']} labelled scores"
         said.append(f"By people: mean {figure(row['people_mean'])}, 95 % interval {reach}, {from_labels}")
     if above := row.get("people_put_above"):
-        said.append(f"People put above it what the judge puts below: {', '.join(above)}")
+        said.append(f"People rate {', '.join(above)} above it, the judge below it")
     return said
 
 

@@ -72,7 +72,7 @@ def format_progress(progress: Progress) -> str:
     share = progress.done / progress.total if progress.total else 1.0
     parts = [f"{PROGRESS_BEGINS}{progress.done:,}/{progress.total:,} ({share:.1%})", f"{progress.rate_per_s:.1f}/s"]
     if progress.eta_s is not None:
-        parts.append(f"{_clock(progress.eta_s)} left")
+        parts.append(f"{clock_text(progress.eta_s)} left")
     parts.append(f"{progress.from_ledger:.1%} from the ledger")
     if progress.prefix_cache_hits is not None:
         parts.append(f"prefix cache {progress.prefix_cache_hits:.0%}")
@@ -92,7 +92,7 @@ def format_briefly(progress: Progress) -> str:
     """What fits beside a bar: done of total, rate, time left, failures."""
     parts = [f"{progress.done:,}/{progress.total:,}", f"{progress.rate_per_s:.1f}/s"]
     if progress.eta_s is not None:
-        parts.append(f"{_clock(progress.eta_s)} left")
+        parts.append(f"{clock_text(progress.eta_s)} left")
     if failed := sum(progress.failures.values()):
         parts.append(f"{failed:,} failed")
     if progress.left_out:
@@ -113,7 +113,8 @@ def every(seconds: float, say: Callable[[str], None]) -> Callable[[Progress], No
     return listen
 
 
-def _clock(seconds: float) -> str:
+def clock_text(seconds: float) -> str:
+    """A duration as minutes and seconds, or hours, minutes and seconds: "1:48", "2:00:05"."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

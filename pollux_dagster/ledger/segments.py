@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
@@ -66,7 +67,8 @@ class Fault:
 
 
 def find_fault(segment: Path) -> Fault | None:
-    """Read the whole file and compare it with the digest in its name. None when it is intact.
+    """Read the whole file and compare it with the digest in its name, and its columns with those of verdicts. None when
+    it is intact.
 
     Only what the bytes themselves show is a fault: a file that cannot be read now may be intact, and its verdicts were
     paid for. Raises LedgerError for such a file, FileNotFoundError for one that is gone.
@@ -84,6 +86,16 @@ def find_fault(segment: Path) -> Fault | None:
         return Fault(segment, "the file is empty", 0)
     if digest != expected:
         return Fault(segment, f"expected sha256 {expected}…, got {digest}…: truncated or altered on disk", size)
+    try:
+        schema = _require_columns(segment)
+        if any(schema.field(field.name).nullable for field in SCHEMA if not field.nullable):  # none of ours
+            judges_of(segment)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise read_error(error, segment) from error
+    except ValueError as error:
+        return Fault(segment, str(error), size)
     return None
 
 
@@ -123,13 +135,19 @@ def judges_of(segment: Path) -> frozenset[str]:
     Raises ValueError for a file that is no Parquet file, or whose columns could not be loaded into judging.verdicts:
     one is missing, of another type, or null where it must not be.
     """
-    try:
-        _require_columns(pq.read_schema(segment))
+    _require_columns(segment)
+    with _refused_unless_parquet():
         required = [field.name for field in SCHEMA if not field.nullable]
         table = pq.read_table(segment, columns=required)
         if nulls := [name for name in required if table.column(name).null_count]:
             raise ValueError(f"expected verdicts with {', '.join(nulls)}, got rows without")
         return frozenset(table.column("judge_id").unique().to_pylist())
+
+
+@contextmanager
+def _refused_unless_parquet() -> Iterator[None]:
+    try:
+        yield
     except pa.ArrowException as error:
         raise ValueError(f"expected a segment of verdicts in Parquet: {error}") from error
     except OSError as error:
@@ -138,7 +156,10 @@ def judges_of(segment: Path) -> frozenset[str]:
         raise ValueError(f"expected a segment of verdicts in Parquet: {error}") from error  # Arrow's, of bytes it read
 
 
-def _require_columns(schema: pa.Schema) -> None:
+def _require_columns(segment: Path) -> pa.Schema:
+    """The columns of a segment, from its footer. Raises ValueError when they are not those of SCHEMA."""
+    with _refused_unless_parquet():
+        schema = pq.read_schema(segment)
     wrong = []
     for field in SCHEMA:
         types = [each.type for each in schema if each.name == field.name]
@@ -146,6 +167,7 @@ def _require_columns(schema: pa.Schema) -> None:
             wrong.append(f"{field.name}: expected {field.type}, got {', '.join(map(str, types)) or 'no such column'}")
     if wrong:
         raise ValueError(f"expected the columns of a segment of verdicts: {'; '.join(wrong)}")
+    return schema
 
 
 def seal(records: Iterable[dict[str, Any]], folder: Path, base: str) -> Path | None:

@@ -29,7 +29,7 @@ _NUMBER = re.compile(r"[0-9]{6}", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How often workers and home look and write, in seconds.
+    """How often workers and home look, write and tell of it, in seconds.
 
     Verdicts are sealed `seal_s` after the first that is not, and sent at the next beat: within a minute by default.
     """
@@ -38,6 +38,7 @@ class Pace:
     expiry_s: float = 60.0
     poll_s: float = 5.0
     seal_s: float = 45.0
+    told_s: float = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +97,11 @@ class Watch:
         if seen is None or seen[:2] != (number, mark):
             seen = self._seen[(order_id, share)] = (number, mark, now)
         return now - seen[2] < self.expiry_s
+
+    def silent_s(self, order_id: str, share: str) -> float:
+        """Seconds since a claim on the share was seen to change, or was first looked at; 0 before `is_held`."""
+        seen = self._seen.get((order_id, share))
+        return self.clock() - seen[2] if seen else 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 _RETRY_FOR = timedelta(seconds=30)
 
@@ -21,15 +21,21 @@ class LocationError(RuntimeError):
     """The location cannot be used; the message says which, why, and what to do."""
 
 
+class NoFolderError(LocationError):
+    """The location is a folder that does not exist."""
+
+
 class Location:
     """The objects below `url`, by names with slashes. Every method may be called from any thread.
+
+    A folder that does not exist is made only where `make` says so: elsewhere it is a misspelt name, or not mounted.
 
     Raises LocationError, here and in every method, when the location cannot be used.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, make: bool = False) -> None:
         self.url = url
-        self._store = _store(url)
+        self._store = _store(url, make)
 
     def create(self, name: str, data: bytes) -> bool:
         """Write an object that does not exist yet; False when there is one of other content, which is left as it is.
@@ -122,14 +128,18 @@ class Location:
             ) from error
 
 
-def _store(url: str) -> Any:
+def _store(url: str, make: bool) -> Any:
     try:
         from obstore import exceptions, store
     except ImportError as error:
         raise LocationError(f"{url} needs the package obstore: pip install 'pollux_dagster[remote]'") from error
     try:
-        if urlsplit(url).scheme == "file":
-            return store.LocalStore.from_url(url, mkdir=True, automatic_cleanup=True)
+        if (parts := urlsplit(url)).scheme == "file":
+            if not make and not Path(unquote(parts.path)).is_dir():
+                raise NoFolderError(
+                    f"expected a folder at {url}, found none: correct the address, mount the folder, or make it"
+                )
+            return store.LocalStore.from_url(url, mkdir=make, automatic_cleanup=True)
         return store.from_url(url, retry_config={"max_retries": 5, "retry_timeout": _RETRY_FOR})
     except (exceptions.BaseError, OSError, ValueError) as error:
         reason = str(error).partition("\n")[0]

@@ -25,13 +25,22 @@ _OUR_CLASS = re.compile(r"\A(?:pollux_dagster(?:\.\w+)+|dagster\._core\.definiti
 
 
 class _Line(logging.Formatter):
-    """Time and message. Control characters are shown as escapes, because messages may quote text from outside."""
+    """Time and message. Control characters are shown as escapes, because messages may quote text from outside.
+
+    `says_causes`: of a failed step, why; otherwise whoever runs it says so at the end.
+    """
+
+    def __init__(self, says_causes: bool = True) -> None:
+        super().__init__()
+        self._says_causes = says_causes
 
     def format(self, record: logging.LogRecord) -> str:
         meta = getattr(record, "dagster_meta", {})
         message = str(meta.get("orig_message") or record.getMessage())
         event = meta.get("dagster_event")
-        if event is not None and event.is_step_failure:
+        if event is not None and event.is_step_failure and not self._says_causes:
+            message = f"{event.step_key} failed"
+        elif event is not None and event.is_step_failure:
             message = f"{message} {cause(event.step_failure_data.error)}"
         # Indented, so that no line inside a message looks like a message of its own.
         shown = escaped(message, keep="\n").replace("\n", "\n" + " " * 10)
@@ -94,11 +103,13 @@ def progress_told(say: Callable[[str], None]) -> Iterator[Callable[[Judged], Non
 
 
 def _own_or_failure(record: logging.LogRecord) -> bool:
-    """Of the engine's events, pass only the failure that started it; the ones that follow add nothing."""
+    """Of the engine's events, pass only the failure that started it; the ones that follow add nothing. That somebody
+    stopped the run is no failure, and whoever did knows it.
+    """
     meta = getattr(record, "dagster_meta", {})
     event = meta.get("dagster_event")
     if event is not None:
-        return bool(event.is_step_failure)
+        return bool(event.is_step_failure) and not is_interruption(event.step_failure_data.error)
     return not str(meta.get("orig_message", "")).startswith("Dependencies for step ")
 
 
@@ -129,7 +140,10 @@ def _is_wrapping(error: SerializableErrorInfo) -> bool:
 
 
 @dg.logger(
-    config_schema={"log_level": dg.Field(str, default_value="INFO", is_required=False)},
+    config_schema={
+        "log_level": dg.Field(str, default_value="INFO", is_required=False),
+        "says_causes": dg.Field(bool, default_value=True, is_required=False),
+    },
     description="One line per message on standard error.",
 )
 def terminal_logger(init_context: dg.InitLoggerContext) -> logging.Logger:
@@ -139,16 +153,18 @@ def terminal_logger(init_context: dg.InitLoggerContext) -> logging.Logger:
     logger.propagate = False
     if not logger.handlers:
         handler = _Lines(sys.stderr)
-        handler.setFormatter(_Line())
+        handler.setFormatter(_Line(init_context.logger_config["says_causes"]))
         handler.addFilter(_own_or_failure)
         logger.addHandler(handler)
     return logger
 
 
-def with_plain_lines(run_config: Mapping[str, object]) -> Mapping[str, object]:
-    """A run's config with the console logger added, unless it names loggers itself.
+def with_plain_lines(run_config: Mapping[str, object], *, says_causes: bool = True) -> Mapping[str, object]:
+    """A run's config with the console logger added, unless it names loggers itself. `says_causes`: whether its lines
+    say why a step failed.
 
     Where the config names no logger, as in every run that the daemon launches, Dagster uses a logger of its own, which
     prints everything down to DEBUG.
     """
-    return {"loggers": {"console": {"config": {"log_level": "INFO"}}}, **run_config}
+    console = {"log_level": "INFO", "says_causes": says_causes}
+    return {"loggers": {"console": {"config": console}}, **run_config}

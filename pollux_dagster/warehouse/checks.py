@@ -43,7 +43,7 @@ class CheckResult:
     @property
     def sentence(self) -> str:
         """What was found and, where that is not as expected, what was expected."""
-        return self.finding if self.passed else f"{self.finding}. {self.description}"
+        return self.finding if self.passed else f"{self.finding}. Expected: {self.description}"
 
 
 def found(count: int, checked: int | None, sample: Sequence[Mapping[str, Any]], template: str = "") -> str:

@@ -7,10 +7,11 @@ import io
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import orjson
 import polars as pl
 import pytest
 
@@ -46,7 +47,7 @@ class Elsewhere:
 
     def __init__(self, folder: Path, server: InstantJudge) -> None:
         self.folder = folder
-        self.location = Location((folder / "location").as_uri())
+        self.location = Location((folder / "location").as_uri(), make=True)
         self.book = Ledger(folder / "home" / "ledger")
         self.judge = JudgeResource(
             profile="pollux-4b", state_root=str(folder / "servers"), url=server.url, model="instant"
@@ -209,16 +210,20 @@ def test_what_was_judged_for_an_interrupted_run_is_taken_over_by_the_next(elsewh
     def interrupt(line: str) -> None:
         raise KeyboardInterrupt
 
+    elsewhere.golden = GoldenSet([GOLDEN], frozenset(), moved=False)
     with pytest.raises(KeyboardInterrupt):
         elsewhere.judge_elsewhere(interrupt)
     elsewhere.leave_behind("0-0")
+    state = GoldenRound(elsewhere.judge.identity().judge_id, "instant", "vllm", "1", ("--x",))
+    name = f"orders/{elsewhere.order_id}/rounds/{state.round_id}.json"
+    elsewhere.location.create(name, orjson.dumps(asdict(state)))
     notes = [*(elsewhere.book.root / "orders").glob("*.json")]
     assert len(notes) == 1
     again = Ledger(elsewhere.book.root)
-    recall(again, log=elsewhere.said.append, pace=PACE)
+    assert recall(again, log=elsewhere.said.append, pace=PACE) == [((GOLDEN,), state)]
     assert [key for key, _ in elsewhere.verdicts()] == ["0-0"]
     assert elsewhere.location.folders("orders") == [] and not [*(again.root / "orders").glob("*.json")]
-    assert any("1 shares of it are being handed over" in line for line in elsewhere.said)
+    assert any("1 share of it to be handed over" in line and "free to others at" in line for line in elsewhere.said)
 
 
 def test_a_killed_worker_sends_what_is_left_when_it_starts_again(elsewhere: Elsewhere, server: InstantJudge) -> None:
@@ -247,6 +252,18 @@ def test_a_killed_worker_sends_what_is_left_when_it_starts_again(elsewhere: Else
     assert said[0] == f"sent: what an earlier worker has judged of {order.order_id}"
     assert [key for key, _ in elsewhere.verdicts()] == KEYS
     assert sorted(server.prompts.values()) == [1] * 5
+
+
+def test_what_was_judged_for_another_location_is_kept_for_it(elsewhere: Elsewhere) -> None:
+    folder = elsewhere.folder / "w1" / "worker" / "o1" / "00000-000001"
+    with Ledger(folder / "ledger").writer("run-1") as writer:
+        writer.append(verdict("0-0", "judge"))
+    claim = {"url": "s3://bucket/first", "order_id": "o1", "share": "00000", "number": 1, "worker": "w1"}
+    (folder / "claim.json").write_bytes(orjson.dumps(claim))
+    kept, nothing = elsewhere.worker("w1")
+    assert "of o1 at s3://bucket/first; to send it there" in kept and "--work-url s3://bucket/first" in kept
+    assert nothing == f"no work is left for this judge at {elsewhere.location.url}"
+    assert [*(folder / "ledger" / "segments").glob("*.parquet")]
 
 
 @pytest.mark.parametrize(

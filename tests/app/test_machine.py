@@ -41,9 +41,17 @@ def test_a_judge_that_cannot_run_here_is_a_fault_with_ways_on() -> None:
     assert found(POLLUX_JUDGE_PYTHON="/nowhere/python")["engine"].state == "fault"
 
 
-def test_a_home_that_leaves_the_judging_to_workers_needs_no_judge_but_its_location() -> None:
-    here = found(POLLUX_WORK_URL="file:///somewhere/shared")
-    assert here["judging"] == Finding("judging", "ok", "left to workers at file:///somewhere/shared")
+def test_scores_that_are_made_up_need_nothing_here() -> None:
+    here = found(POLLUX_PROFILE="made-up")
+    assert (here["GPU"].state, here["engine"].state) == ("ok", "ok")
+    assert "made up" in here["engine"].found and "weights" not in here
+
+
+def test_a_home_that_leaves_the_judging_to_workers_needs_no_judge_but_its_location(tmp_path: Path) -> None:
+    here = found(POLLUX_WORK_URL=(url := tmp_path.as_uri()))
+    assert here["judging"] == Finding("judging", "ok", f"left to workers at {url}")
+    missing = found(POLLUX_WORK_URL=f"{url}/typo")["judging"]
+    assert missing.state == "note" and "does not exist" in missing.found and not (tmp_path / "typo").exists()
     assert not {"GPU", "engine", "weights", "key"} & here.keys()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -47,6 +48,21 @@ def test_planning_makes_no_home(landed: Settings) -> None:
     assert not landed.home.exists()
 
 
+def test_a_run_does_not_read_again_what_was_read_to_say_what_it_costs(landed: Settings) -> None:
+    assert plan_landing(landed, keep=True).pending.pending > 0
+    assert (landed.home.stat().st_mode | landed.warehouse.stat().st_mode) & 0o077 == 0
+    with connect(landed.warehouse) as con:
+        assert Resources.of(landed).landing.sync(con, "run").loaded == ()
+
+
+def test_a_plan_counts_for_the_judge_that_the_options_of_a_run_make(landed: Settings) -> None:
+    options = ["--judge-url", "http://127.0.0.1:9/v1", "--judge-model", "other"]
+    planned = CliRunner().invoke(app, ["plan", "--json", *options], env=landed.to_environment())
+    assert planned.exit_code == 0, planned.output
+    other = Resources.of(replace(landed, judge_model="other")).judge.identity()
+    assert json.loads(planned.stdout)["judge_name"] == other.judge_name
+
+
 @pytest.mark.parametrize("command", ["run", "plan"])
 def test_a_misspelt_model_is_refused_before_anything_is_begun(command: str, landed: Settings) -> None:
     write_answers(landed.landing, "alpha", 12, partial(_answer, 2))
@@ -63,7 +79,7 @@ def test_the_refusal_of_criteria_that_a_closed_judge_does_not_know_is_foreseen(l
     write_jsonl(landed.landing / "c.jsonl", [{"prompt_id": "own", "model_id": "c", "answer": "Тише, пожалуйста."}])
     planned = plan_landing(replace(landed, profile="demo"))
     (held,) = planned.holding_back
-    assert held.startswith("the judge demo knows 5 criteria, and the landed answers have 1 others: «Вежливый тон».")
+    assert held.startswith("the judge demo knows 5 criteria, and the landed answers have 1 other: «Вежливый тон».")
     assert f"warning: {held}" in plan_lines(planned)
 
 

@@ -29,5 +29,5 @@ def test_the_demonstration_judge_refuses_criteria_that_it_does_not_know(
     assert ran.returncode == 1
     last = ran.stderr.splitlines()[-1]
     assert "the judge demo knows 5 criteria" in last, ran.stderr
-    assert "1 others: «Вежливый тон»" in last and "--profile pollux-4b" in last
+    assert "1 other: «Вежливый тон»" in last and "--profile pollux-4b" in last
     assert not world.published.exists()

@@ -31,6 +31,7 @@ TABLES = ("staging.scores", "staging.answers", "marts.leaderboard", "marts.model
 def location(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, Mapping[str, str]]]:
     """A location's address and what its users need in their environment."""
     if request.param == "folder":
+        (tmp_path / "shared").mkdir()  # as a home's first run does, and workers that come before it do not
         yield (tmp_path / "shared").as_uri(), {}
     else:
         with serve(tmp_path / "s3") as (url, environment):

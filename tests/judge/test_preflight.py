@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 
-from pollux_dagster.judge.server import ServerSpec, UnstartableError, managed_server
+from pollux_dagster.judge.server import ServerSpec, UnstartableError, managed_server, preflight
 from pollux_dagster.judge.server.preflight import require_startable
 
 HUB_MODEL = "organization/judge"
@@ -51,6 +52,19 @@ def test_pointers_of_git_lfs_are_no_weights(tmp_path: Path) -> None:
     pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"
     folder = checkpoint(tmp_path / "judge", weights=pointer)
     assert "run `git lfs pull`" in refusal(ServerSpec(str(folder)))
+
+
+def test_an_engine_that_is_not_installed_is_named_with_the_ways_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = ServerSpec(str(checkpoint(tmp_path / "judge")))
+    monkeypatch.setattr(preflight, "find_spec", lambda name: None)
+    said = refusal(spec)
+    assert "there is no vllm in this environment" in said
+    assert all(
+        way in said for way in ("'pollux_dagster[vllm]'", "POLLUX_JUDGE_PYTHON", "--judge-url", "--profile made-up")
+    )
+    require_startable(replace(spec, python="/another/python"), {})
 
 
 def test_whole_weights_and_commands_are_left_to_the_engine(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import hashlib
 import json
 import os
 import random
@@ -510,6 +511,23 @@ assert [second[name] for name in SCHEMA.names if SCHEMA.field(name).nullable] ==
 """
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_segment_of_other_columns_that_an_earlier_version_took_over_is_set_aside(ledger: Ledger) -> None:
+    fill(ledger, "a")
+    (segment,) = ledger.segments()
+    table = pq.read_table(segment)
+    nothing = pa.array([None], pa.string())
+    for changed in (table.drop_columns(["status"]), table.set_column(0, "verdict_key", nothing)):
+        pq.write_table(changed, draft := ledger.incoming / "draft")
+        digest = hashlib.sha256(draft.read_bytes()).hexdigest()[:32]
+        draft.rename(segment.with_name(f"other.{digest}.parquet"))
+        assert ledger.segments() == [segment]
+    reports = [json.loads(each.read_text())["reason"] for each in ledger.root.glob("quarantine/*.json")]
+    assert sorted(reports) == [
+        "expected the columns of a segment of verdicts: status: expected string, got no such column",
+        "expected verdicts with verdict_key, got rows without",
+    ]
 
 
 def test_a_segment_of_other_columns_is_told_from_one_of_an_earlier_version(tmp_path: Path) -> None:

@@ -22,7 +22,16 @@ ORDER = Order("o1", "judge", "{}", "pollux-4b", "run", (3, 2), {"c": CRITERION})
 
 @pytest.fixture
 def location(tmp_path: Path) -> Location:
-    return Location((tmp_path / "location").as_uri())
+    return Location((tmp_path / "location").as_uri(), make=True)
+
+
+def test_a_folder_that_does_not_exist_is_made_only_where_that_is_meant(tmp_path: Path) -> None:
+    folder = tmp_path / "two words"
+    with pytest.raises(LocationError, match=r"expected a folder at file:.*two%20words, found none"):
+        Location(folder.as_uri())
+    assert not folder.exists()
+    Location(folder.as_uri(), make=True).create("a", b"")
+    assert Location(folder.as_uri()).read("a") == b""
 
 
 def test_shares_hold_whole_answers_in_their_order_and_each_once(location: Location, tmp_path: Path) -> None:

@@ -122,6 +122,32 @@ def test_no_column_is_dropped_in_a_narrow_terminal(width: int, published: Path) 
     assert all(column in shown for column in columns)
 
 
+def test_in_a_pipe_a_row_is_a_line_with_every_column_whole(published: Path) -> None:
+    out = io.StringIO()
+    long = "слово " * 100 + "конец"
+    query = f"SELECT *, '{long}' AS a_long_text_of_people, 1 AS one FROM marts.leaderboard"
+    report.print_query(published, query, Console(file=out, width=80, force_terminal=False))
+    with duckdb.connect(str(published), read_only=True) as con:
+        found = con.sql(query)
+        columns, rows = found.columns, found.fetchall()
+    heading, _, *lines = [line for line in out.getvalue().splitlines() if line.strip()]
+    assert heading.split() == columns
+    assert len(lines) == len(rows) and all(long in line for line in lines)
+
+
+def test_a_query_as_json_has_all_rows_and_no_control_character(published: Path) -> None:
+    query = (
+        "SELECT range AS n, 0.5::DECIMAL(3, 2) AS d, 'NaN'::DOUBLE AS f, DATE '2026-11-27' AS day, [1, 2] AS l, "
+        f"{{'a': 1}} AS s, chr(155) || '«»' AS t, 2::HUGEINT ** 70 AS h FROM range({report.PRINTED_ROWS + 1})"
+    )
+    lines = report.query_json(published, query)
+    rows = json.loads("\n".join(lines))
+    assert len(rows) == report.PRINTED_ROWS + 1 and all("\x9b" not in line for line in lines)
+    expected = {"d": 0.5, "f": None, "day": "2026-11-27", "l": [1, 2], "s": {"a": 1}, "t": "\x9b«»", "h": 2.0**70}
+    assert rows[7] == {"n": 7, **expected}
+    assert report.query_json(published, "SELECT 1 AS one WHERE FALSE") == ["[", "]"]
+
+
 def test_nothing_is_cut_off_in_a_terminal_of_80_columns(published: Path) -> None:
     text = printed(published)
     assert "…" not in text
@@ -151,7 +177,7 @@ def test_a_blocked_publication_is_explained_with_the_rows_that_block_it(tmp_path
             con.execute(insert, ["coverage_is_sufficient", sample, datetime.now(UTC), position])
     out = io.StringIO()
     report.print_blocked(warehouse, before, Console(file=out, width=80))
-    assert out.getvalue().count("Blocked by coverage_is_sufficient of judging.verdicts: d") == 1
+    assert out.getvalue().count("Blocked by coverage_is_sufficient of judging.verdicts") == 1
     assert "\\x1b[31mred" in out.getvalue()
     assert "of_an_earlier_run" not in out.getvalue()
 

@@ -5,7 +5,7 @@ return a `ServerHandle`; `attach_all` attaches several servers of one judge. Req
 """
 
 from pollux_dagster.judge.server.attach import attached_server
-from pollux_dagster.judge.server.engine_commands import cpu_vllm_spec
+from pollux_dagster.judge.server.engine_commands import cpu_vllm_spec, made_up_spec
 from pollux_dagster.judge.server.errors import (
     AddressError,
     AttachError,
@@ -44,6 +44,7 @@ __all__ = [
     "current_servers",
     "forget_server",
     "list_servers",
+    "made_up_spec",
     "managed_server",
     "managed_servers",
     "remove_unused_servers",

@@ -5,6 +5,7 @@ each runs under `engine_launcher`, which ties its life to its parent's.
 """
 
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,6 +138,13 @@ def cpu_vllm_spec(model: str | Path, *, max_model_len: int, **limits: Any) -> Se
         },
         **limits,
     )
+
+
+def made_up_spec(model: str, **limits: Any) -> ServerSpec:
+    """The server that makes scores up (`made_up_server`), for a profile that has no model."""
+    program = Path(__file__).with_name("made_up_server.py")
+    command = (sys.executable, "-P", str(program), "{host}", "{port}", "{model}")
+    return ServerSpec(model=model, engine="command", command=command, **limits)
 
 
 def _number_format(cpuinfo: str) -> tuple[str, ...]:

@@ -11,7 +11,9 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 
@@ -27,6 +29,7 @@ _HUB = "https://huggingface.co"
 _HUB_TIMEOUT_S = 10.0
 _PROXIES = ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
 _GIB = 2**30
+_PACKAGES = ("vllm", "sglang", "transformers")  # engines that are Python packages
 
 
 def require_startable(spec: ServerSpec, environment: Mapping[str, str] = os.environ) -> None:
@@ -35,6 +38,7 @@ def require_startable(spec: ServerSpec, environment: Mapping[str, str] = os.envi
     """
     if spec.engine == "command":
         return
+    _require_package(spec)
     path = Path(spec.model)
     if spec.engine == "llama-server":
         _require_gguf(path)
@@ -55,6 +59,19 @@ def require_startable(spec: ServerSpec, environment: Mapping[str, str] = os.envi
         if spec.engine == "llama-server" and not any(file.suffix == ".gguf" for file in weights):
             raise UnstartableError(_no_gguf(f"{spec.model} has none"))
     _require_room(spec, sum(file.stat().st_size for file in weights))
+
+
+def _require_package(spec: ServerSpec) -> None:
+    """Raise UnstartableError when the engine is a package of this environment and is not there."""
+    if spec.engine in _PACKAGES and spec.python == sys.executable and find_spec(spec.engine) is None:
+        how = "install the engine here"
+        if spec.engine == "vllm":
+            how = "pip install 'pollux_dagster[vllm]' on a machine with a GPU"
+        raise UnstartableError(
+            f"there is no {spec.engine} in this environment ({sys.prefix}): {how}, set POLLUX_JUDGE_PYTHON to an "
+            "interpreter that has it, or attach a server with --judge-url http://HOST:PORT/v1. To see how everything "
+            "works without a judge: --profile made-up"
+        )
 
 
 def _require_gguf(model: Path) -> None:

@@ -1,9 +1,9 @@
 """OpenLineage events of a run: what it built from what, with columns, and what its checks found.
 
-They are sent when the run has ended, by its process, with the client of the OpenLineage project. Its package for Dagster,
-`dagster-openlineage` 0.2.1, is not used: Dagster loads it at every start where it is installed, its sensor cannot read
-Dagster's SQLite storage (one file of events per run), and its events of all tables have the run id of the Dagster run,
-while the specification has one run id per job. Object model: https://openlineage.io/docs/spec/object-model
+They are sent when the run has ended, by its process, with the client of the OpenLineage project. Its package for
+Dagster, `dagster-openlineage` 0.2.1, is not used: Dagster loads it at every start where it is installed, its sensor
+cannot read Dagster's SQLite storage (one file of events per run), and its events of all tables have the run id of the
+Dagster run, while in the specification a run is one of one job. Object model: https://openlineage.io/docs/spec/object-model
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ def send_lineage(
 ) -> None:
     """Send the events of a run that has ended; `causes` of its failure are empty where it succeeded.
 
-    The run has a START and a COMPLETE or FAIL, and so has, as a run of its own with the run as its parent, each table that
-    it was to build: with the tables it was made from, its columns, and what each is computed from. The checks of a table
-    are assertions on it, in a COMPLETE of the job `<table>.checks`.
+    The run has a START and a COMPLETE or FAIL, and so has, as a run of its own with the run as its parent, each table
+    that it was to build: with the tables it was made from, its columns, and what each is computed from. The checks of a
+    table are assertions on it, in a COMPLETE of the job `<table>.checks`.
 
     Raises:
         ModuleNotFoundError: the client is not installed, with the command that installs it.

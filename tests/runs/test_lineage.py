@@ -33,7 +33,7 @@ def leaderboard(context: dg.AssetExecutionContext) -> None:
 
 @dg.asset_check(asset=scores)
 def on_scale() -> dg.AssetCheckResult:
-    return dg.AssetCheckResult(passed=False, severity=dg.AssetCheckSeverity.WARN)
+    return dg.AssetCheckResult(passed=False, description="2 of 100 off the scale", severity=dg.AssetCheckSeverity.WARN)
 
 
 def run(to: LineageReceiver | None, tmp_path: Path, **tags: str) -> list[str]:
@@ -59,8 +59,10 @@ def test_tables_columns_sources_and_checks_are_told(tmp_path: Path) -> None:
         run(LineageReceiver(server.url, "night", str(tmp_path / "key")), tmp_path)
     assert server.authorizations == {"Bearer of-the-server"}
     assert set(of_job(server.events, "evaluate")) == {"START", "COMPLETE"}
-    assert {event["run"]["runId"] for event in server.events} == {server.events[0]["run"]["runId"]}
+    run_ids = {event["job"]["name"]: event["run"]["runId"] for event in server.events}
+    assert len(set(run_ids.values())) == len(run_ids), "a run is one of one job"
     assert {event["job"]["namespace"] for event in server.events} == {"night"}
+    assert {event["path"] for event in server.events} == {"/api/v1/lineage"}
 
     told = of_job(server.events, "marts/leaderboard")
     assert set(told) == {"START", "COMPLETE"} and told["START"]["eventTime"] <= told["COMPLETE"]["eventTime"]
@@ -73,9 +75,13 @@ def test_tables_columns_sources_and_checks_are_told(tmp_path: Path) -> None:
     (source,) = table["facets"]["columnLineage"]["fields"]["mean_score"]["inputFields"]
     assert (source["namespace"], source["name"], source["field"]) == ("night", "staging/scores", "score")
 
-    (checked,) = of_job(server.events, "staging/scores__checks")["COMPLETE"]["inputs"]
+    parent = told["COMPLETE"]["run"]["facets"]["parent"]
+    assert (parent["run"]["runId"], parent["job"]["name"]) == (run_ids["evaluate"], "evaluate")
+
+    (checked,) = of_job(server.events, "staging/scores.checks")["COMPLETE"]["inputs"]
     (assertion,) = checked["inputFacets"]["dataQualityAssertions"]["assertions"]
-    assert (assertion["assertion"], assertion["success"]) == ("on_scale", False)
+    found = [assertion[name] for name in ("assertion", "success", "severity", "actual")]
+    assert found == ["on_scale", False, "warn", "2 of 100 off the scale"]
 
 
 def test_a_failed_run_says_which_tables_are_missing_and_why_and_nothing_secret(tmp_path: Path) -> None:
@@ -100,6 +106,6 @@ def test_a_receiver_that_is_down_or_refuses_is_told_of_on_the_runs_page_and_chan
 def test_without_the_package_the_runs_page_says_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "dagster_openlineage", None)
+    monkeypatch.setitem(sys.modules, "openlineage.client", None)
     said = run(LineageReceiver("http://127.0.0.1:9", "night"), tmp_path)
     assert "pip install 'pollux_dagster[openlineage]'" in said[-1]

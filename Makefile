@@ -84,7 +84,7 @@ docs: .venv-docs/.ready ## the documentation as a site in build/site, every link
 	@touch $@
 
 lock: ## resolve the lock file again (needs uv)
-	uv pip compile pyproject.toml --extra ui --extra remote --extra postgres requirements/cpu.in requirements/dev.in \
+	uv pip compile pyproject.toml --extra ui --extra remote --extra openlineage --extra postgres requirements/cpu.in requirements/dev.in \
 	  --constraints requirements/constraints.txt --overrides requirements/overrides.txt \
 	  --python-version 3.11 --universal --generate-hashes --no-annotate --no-header -o requirements/requirements.lock
 	uv pip compile requirements/docs.in --python-version 3.11 --universal --generate-hashes --no-annotate --no-header \

@@ -11,9 +11,9 @@ from pathlib import Path
 import dagster as dg
 
 from pollux_dagster import defs as autoloaded
+from pollux_dagster.app.conclusion import conclusion
 from pollux_dagster.app.messages import known_secrets
 from pollux_dagster.app.news import tables_configuration
-from pollux_dagster.app.report_file import renew_report
 from pollux_dagster.app.resources import Resources
 from pollux_dagster.core.scope import WHOLE, Scope
 from pollux_dagster.defs.automation import landing_sensor, nightly_schedule, retention_sensor
@@ -23,7 +23,7 @@ from pollux_dagster.defs.notifying import notification_sensor
 from pollux_dagster.defs.publication import publication_asset
 from pollux_dagster.defs.resource_definitions import fixed, no_io_manager
 from pollux_dagster.defs.statistics import statistics_assets
-from pollux_dagster.runs.executor import Conclusion, home_executor
+from pollux_dagster.runs.executor import home_executor
 from pollux_dagster.runs.instance import keep_files_private
 from pollux_dagster.runs.instance_owner import claim_configured_instance
 from pollux_dagster.runs.terminal import terminal_logger
@@ -98,14 +98,6 @@ def _settings_dependent(settings: Settings, resource_overrides: Mapping[str, obj
             *filter(None, [notification_sensor(settings.notify, lambda: known_secrets(settings))]),
         ],
         resources={**{key: fixed(value) for key, value in resources.items()}, "io_manager": no_io_manager},
-        executor=home_executor(
-            settings.home,
-            Conclusion(
-                settings.published if scope.is_whole else None,
-                settings.metrics,
-                lambda: known_secrets(settings),
-                renew_report,
-            ),
-        ),
+        executor=home_executor(settings.home, conclusion(settings, whole=scope.is_whole)),
         loggers={"console": terminal_logger},
     )

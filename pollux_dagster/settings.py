@@ -155,6 +155,13 @@ def _webhook(text: str) -> str:
     return text
 
 
+def _web_address(text: str) -> str:
+    parts = urlsplit(text)
+    if text and (parts.scheme not in ("http", "https") or not parts.hostname or "@" in text or "?" in text):
+        raise ValueError("expected an address like http://host:port, without user, password or query")
+    return text
+
+
 def _mail_server(text: str) -> str:
     parts = urlsplit(text)
     if parts.scheme not in ("smtp", "smtp+starttls", "smtps") or not parts.hostname or parts.password:
@@ -323,6 +330,12 @@ class Settings:
     """addresses or networks of that proxy"""
     metrics_file: _Text = ""
     """where the [metrics](operations.md#metrics) are written; empty means `metrics/pollux.prom` in the home"""
+    openlineage_url: Annotated[str, _As(_web_address)] = ""
+    """the server that gets each run's [OpenLineage events](operations.md#openlineage), such as `http://marquez:5000`"""
+    openlineage_namespace: _Text = "pollux_dagster"
+    """the namespace of jobs and tables in them"""
+    openlineage_api_key_file: _File = ""
+    """a file that holds that server's API key"""
     retention: Retention = field(default_factory=Retention)
     notify: Notify = field(default_factory=Notify)
 

@@ -7,13 +7,12 @@ from collections.abc import Callable
 
 import dagster as dg
 
+from pollux_dagster.app.conclusion import conclusion
 from pollux_dagster.app.doctor import why_no_answers
-from pollux_dagster.app.messages import known_secrets
-from pollux_dagster.app.report_file import renew_report
 from pollux_dagster.core.model_ids import MODEL_PARTITIONS
 from pollux_dagster.core.scope import WHOLE, Scope
 from pollux_dagster.runs.dagster_internals.execution import SerializableErrorInfo
-from pollux_dagster.runs.executor import Conclusion, conclude
+from pollux_dagster.runs.executor import conclude
 from pollux_dagster.runs.home_lock import BEGUN_TAG, FORCED_TAG, PART_TAG, RUN_RETRIES_TAG, only_run
 from pollux_dagster.runs.instance import announced_run, fail_orphaned_runs, open_instance
 from pollux_dagster.runs.retention import prune
@@ -60,21 +59,17 @@ def evaluate_landing(
         if rebuild:
             moved = set_aside(settings.warehouse)
             print(f"set aside as {moved}" if moved else f"there was no {settings.warehouse}")  # noqa: T201
+        job = definitions.resolve_job_def("evaluate")
         with announced_run(instance) as run_id:
-            evaluated = definitions.resolve_job_def("evaluate").execute_in_process(
+            evaluated = job.execute_in_process(
                 instance=instance,
                 run_id=run_id,
                 run_config=with_plain_lines({}, says_causes=False),  # `failed` is told of them
                 tags=tags,
                 raise_on_error=False,
             )
-        at = Conclusion(
-            settings.published if scope.is_whole else None,
-            settings.metrics,
-            lambda: known_secrets(settings),
-            renew_report,
-        )
-        causes = conclude(instance, evaluated.run_id, evaluated.all_events, at)
+        at = conclusion(settings, whole=scope.is_whole)
+        causes = conclude(instance, job, evaluated.run_id, evaluated.all_events, at)
         if any(is_interruption(_error_of(event)) for event in evaluated.all_events):
             raise KeyboardInterrupt
         if not evaluated.success and not instance.get_dynamic_partitions(MODEL_PARTITIONS):

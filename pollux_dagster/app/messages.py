@@ -67,13 +67,13 @@ class Message:
 
 
 def known_secrets(settings: Settings) -> set[str]:
-    """Values that no message may hold, as far as they can be read now: the judge's key, the mail server's password, the
-    webhook's address, and what is secret in the judges' addresses.
+    """Values that no message may hold, as far as they can be read now: the judge's and OpenLineage's keys, the mail
+    server's password, the webhook's address, and what is secret in the judges' addresses.
     """
     notify = settings.notify
     found = {
         os.environ.get(settings.api_key_variable, ""),
-        *map(_read, (settings.api_key_file, notify.smtp_password_file)),
+        *map(_read, (settings.api_key_file, notify.smtp_password_file, settings.openlineage_api_key_file)),
     }
     for url in settings.judge_url.split():
         found.update(secrets_in_address(url))

@@ -26,6 +26,7 @@ from pollux_dagster.runs.home_lock import BEGUN_TAG, only_run
 from pollux_dagster.runs.instance import keep_files_private, liveness_folder
 from pollux_dagster.runs.instance_owner import claim_instance
 from pollux_dagster.runs.interruption import no_interruption_lost
+from pollux_dagster.runs.lineage import LineageReceiver, send_lineage
 from pollux_dagster.runs.liveness import announce, withdraw
 from pollux_dagster.runs.metrics import write_metrics
 from pollux_dagster.runs.outcome import FAILED_TAG, Outcome
@@ -46,6 +47,7 @@ class Conclusion:
     """The values that no recorded cause may hold, as they are when it is recorded."""
     renew_report: Callable[[Path], None] = lambda published: None
     """Makes the report of the publication again, which then says that it is not current."""
+    lineage: LineageReceiver | None = None
 
 
 def home_executor(home: Path, at: Conclusion) -> dg.ExecutorDefinition:
@@ -62,9 +64,11 @@ def home_executor(home: Path, at: Conclusion) -> dg.ExecutorDefinition:
     return dg.ExecutorDefinition(name="in_process_alone_in_home", config_schema={}, executor_creation_fn=create)
 
 
-def conclude(instance: dg.DagsterInstance, run_id: str, events: Iterable[DagsterEvent], at: Conclusion) -> list[str]:
-    """Record what came of a run: on its page, in its tags, in the metrics, and in the publication where the run failed
-    to renew it. Returns the causes of a failure.
+def conclude(
+    instance: dg.DagsterInstance, job: dg.JobDefinition, run_id: str, events: Iterable[DagsterEvent], at: Conclusion
+) -> list[str]:
+    """Record what came of a run of `job`: on its page, in its tags, in the metrics, at the receiver of its lineage, and
+    in the publication where the run failed to renew it. Returns the causes of a failure.
 
     Only what concerns the publication may fail the run; the rest is reported and left.
     """
@@ -90,6 +94,12 @@ def conclude(instance: dg.DagsterInstance, run_id: str, events: Iterable[Dagster
         write_metrics(at.metrics, run.job_name, outcome, started=record.start_time)
     except (OSError, ValueError) as error:
         instance.report_engine_event(f"the metrics were not written to {at.metrics}: {error}", run)
+    try:
+        if at.lineage is not None:
+            send_lineage(instance, job, run_id, outcome.causes, at.lineage)
+    except Exception as error:  # whatever it is, the run itself is done
+        reason = masked(f"{type(error).__name__}: {error}", at.secrets())
+        instance.report_engine_event(f"its lineage did not all reach {at.lineage.url}: {reason}", run)
     return outcome.causes
 
 
@@ -120,7 +130,7 @@ class _HomeExecutor(Executor):
             for event in self._inner.execute(_printing_plain_lines(plan_context), execution_plan):
                 events.append(event)
                 yield event
-            conclude(plan_context.instance, run_id, events, self._at)
+            conclude(plan_context.instance, plan_context.job.get_definition(), run_id, events, self._at)
 
 
 def _printing_plain_lines(plan_context: PlanOrchestrationContext) -> PlanOrchestrationContext:

@@ -124,7 +124,7 @@ def test_no_secret_whose_value_is_known_is_recorded_or_told(tmp_path: Path) -> N
     with dg.DagsterInstance.ephemeral() as instance:
         ended = evaluate.execute_in_process(instance=instance, raise_on_error=False)
         at = Conclusion(None, tmp_path / "metrics", lambda: known_secrets(settings))
-        (cause,) = conclude(instance, ended.run_id, ended.all_events, at)
+        (cause,) = conclude(instance, evaluate, ended.run_id, ended.all_events, at)
         run = instance.get_run_by_id(ended.run_id)
     assert cause.endswith("Bearer *** was refused")
     assert run is not None and "hush" not in str(run.tags) and "Bearer ***" in run.tags["pollux/failed"]

@@ -10,8 +10,9 @@ from typing import Any
 import dagster as dg
 import duckdb
 
+from pollux_dagster.app.conclusion import conclusion
 from pollux_dagster.definitions import build_defs
-from pollux_dagster.runs.executor import Conclusion, conclude
+from pollux_dagster.runs.executor import conclude
 from pollux_dagster.runs.instance import open_instance
 from pollux_dagster.settings import Settings
 from tests.fakes.instant_judge import MODEL
@@ -66,12 +67,11 @@ def execute(
     """
     with open_instance(settings.dagster_home) as instance:
         selection = [dg.AssetKey(asset.split("/")) for asset in assets] if assets else None
-        result = (
-            definitions_of(settings)
-            .resolve_job_def(job)
-            .execute_in_process(instance=instance, asset_selection=selection, tags=tags, raise_on_error=False)
+        definition = definitions_of(settings).resolve_job_def(job)
+        result = definition.execute_in_process(
+            instance=instance, asset_selection=selection, tags=tags, raise_on_error=False
         )
-        conclude(instance, result.run_id, result.all_events, Conclusion(settings.published, settings.metrics))
+        conclude(instance, definition, result.run_id, result.all_events, conclusion(settings))
         return result.success
 
 

@@ -23,6 +23,7 @@ from pollux_dagster.runs.instance import open_instance
 from pollux_dagster.runs.outcome import FAILED_TAG, OUTCOME_TAG
 from pollux_dagster.settings import Notify, Settings
 from tests.fakes.instant_judge import MUMBLE, InstantJudge
+from tests.fakes.lineage_server import LineageServer
 from tests.flow.flow_world import INSTRUCTIONS, execute, flow_settings, land_instructions, land_model
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -31,13 +32,16 @@ REQUESTS = 2 * INSTRUCTIONS  # of a model
 
 @dataclass(frozen=True)
 class Home:
-    """Runs are told by how they ended. `before` is the cursor of the sensor before them, with nothing to say."""
+    """Runs are told by how they ended. `before` is the cursor of the sensor before them, with nothing to say; `lineage`
+    are the OpenLineage events of both.
+    """
 
     settings: Settings
     instance: dg.DagsterInstance
     runs: dict[dg.DagsterRunStatus, dg.DagsterRun]
     metrics: dict[dg.DagsterRunStatus, str]
     before: str
+    lineage: list[dict[str, Any]]
 
     def shown(self, status: dg.DagsterRunStatus) -> dict[str, Any]:
         """The labels and values of the event with which the run's page ends."""
@@ -51,8 +55,8 @@ class Home:
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
-    with InstantJudge() as judge:
-        settings = flow_settings(tmp_path_factory.mktemp("home"), judge.url)
+    with InstantJudge() as judge, LineageServer() as lineage:
+        settings = flow_settings(tmp_path_factory.mktemp("home"), judge.url, POLLUX_OPENLINEAGE_URL=lineage.url)
         with open_instance(settings.dagster_home) as instance:
             before = tick(replace(settings.notify, command=("true",)), instance, None)[0]
             land_instructions(settings)
@@ -64,7 +68,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
             assert not execute(settings)
             metrics[dg.DagsterRunStatus.FAILURE] = settings.metrics.read_text()
             runs = {run.status: run for run in instance.get_runs()}
-            yield Home(settings, instance, runs, metrics, before)
+            yield Home(settings, instance, runs, metrics, before, lineage.events)
 
 
 def tick(notify: Notify, instance: dg.DagsterInstance, cursor: str | None) -> tuple[str, str]:
@@ -207,3 +211,33 @@ def receiver() -> Iterator[tuple[str, list[dict[str, Any]]]]:
     finally:
         server.shutdown()
         server.server_close()
+
+
+def test_openlineage_leads_from_the_leaderboard_back_to_the_raw_answers(home: Home) -> None:
+    """Over the events of the run that published, table by table and column by column."""
+    run_id = home.runs[dg.DagsterRunStatus.SUCCESS].run_id
+    told = [event for event in home.lineage if run_of(event) == run_id and event["eventType"] == "COMPLETE"]
+    tables = {event["job"]["name"]: event for event in told}
+    assert len([name for name in tables if name.endswith(".checks")]) > 10
+
+    sources = {name: {source["name"] for source in event["inputs"]} for name, event in tables.items()}
+    reached, next_ = set(), {"marts/leaderboard"}
+    while next_:
+        reached |= next_
+        next_ = set().union(*(sources.get(name, set()) for name in next_)) - reached
+    assert {"staging/scores", "raw/model_outputs"} <= reached
+
+    facets = tables["marts/leaderboard"]["outputs"][0]["facets"]
+    assert {"model_id", "mean_score"} <= {field["name"] for field in facets["schema"]["fields"]}
+    (source,) = facets["columnLineage"]["fields"]["mean_score"]["inputFields"]
+    assert (source["name"], source["field"]) == ("marts/model_quality", "mean_score")
+
+    failed = home.runs[dg.DagsterRunStatus.FAILURE].run_id
+    ends = {event["job"]["name"]: event["eventType"] for event in home.lineage if run_of(event) == failed}
+    assert ends["evaluate"] == ends["published/tables"] == "FAIL"
+
+
+def run_of(event: dict[str, Any]) -> str:
+    """The id of the Dagster run that an event is about, or about a part of."""
+    run = event["run"]
+    return str(run["facets"]["parent"]["run"]["runId"] if "parent" in run["facets"] else run["runId"])

@@ -196,7 +196,7 @@ def test_the_report_of_a_publication_that_could_not_be_renewed_says_so(
     with dg.DagsterInstance.ephemeral() as instance:
         ended = evaluate.execute_in_process(instance=instance, raise_on_error=False)
         at = Conclusion(home, tmp_path / "metrics", renew_report=renew_report)
-        conclude(instance, ended.run_id, ended.all_events, at)
+        conclude(instance, evaluate, ended.run_id, ended.all_events, at)
     assert "Not current: not renewed since" in Page(home.with_name("report.html")).text
     assert "nobody answers" in Page(home.with_name("report.html")).text
 

@@ -6,6 +6,7 @@ models, four instructions, 16 verdicts of the instant judge, with Dagster's own 
 
 from __future__ import annotations
 
+import re
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,7 @@ from pollux_dagster.explain.mean import ExplainedMean
 from pollux_dagster.explain.verdict import ExplainedVerdict, explain_verdict
 from pollux_dagster.explain.walk import Wanted, walk_back
 from pollux_dagster.publication_access import open_publication
+from pollux_dagster.runs.instance import DAGSTER_YAML
 from pollux_dagster.settings import Settings
 from tests.fakes.instant_judge import MODEL, InstantJudge
 from tests.pipeline_world import write_answers
@@ -62,6 +64,16 @@ def settings(tmp_path: Path, judge: InstantJudge, profile: str) -> Settings:
     )
 
 
+def with_the_present_storage(settings: Settings) -> None:
+    """Add the lines to the home's dagster.yaml that docs/reference/operations.md gives: a run then hardly waits for the
+    disk. The slow tests leave the home as it is.
+    """
+    config = settings.dagster_home / "dagster.yaml"
+    names_the_class = re.search(r"^instance_class:.*\n(?:  .*\n)+", DAGSTER_YAML, re.MULTILINE)
+    assert names_the_class and "instance_class" not in config.read_text()
+    config.write_text(config.read_text() + names_the_class[0])
+
+
 def test_its_publication_is_explained_as_it_is(settings: Settings, profile: str) -> None:
     keys = read(settings.published, "SELECT DISTINCT verdict_key FROM staging.scores")
     with open_publication(settings.published) as con:
@@ -78,6 +90,7 @@ def test_its_publication_is_explained_as_it_is(settings: Settings, profile: str)
 def test_a_home_of_an_earlier_version_is_published_again_without_a_request(
     settings: Settings, judge: InstantJudge
 ) -> None:
+    with_the_present_storage(settings)
     scores, quality = read(settings.published, SCORES), read(settings.published, QUALITY)
     (before,) = read(settings.published, "SELECT published_at FROM meta.publication")
     assert evaluate_landing(build_defs(settings), settings)

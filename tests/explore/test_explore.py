@@ -16,7 +16,6 @@ from typer.testing import CliRunner
 
 from pollux_dagster.cli import app
 from tests.fakes import fake_marimo
-from tests.warehouse.conftest import built_file, filled_file, models, published  # noqa: F401 fixtures
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOK = ROOT / "pollux_dagster" / "explore" / "notebook.py"
@@ -24,7 +23,7 @@ NOTEBOOK = ROOT / "pollux_dagster" / "explore" / "notebook.py"
 
 @pytest.mark.slow
 def test_the_notebook_asks_the_questions_of_the_documentation_and_gets_answers(
-    published: Path,  # noqa: F811
+    published: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("MPLBACKEND", "agg")
@@ -52,7 +51,7 @@ def test_its_sql_is_that_of_the_documentation() -> None:
 
 
 @pytest.fixture
-def home(published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:  # noqa: F811
+def home(published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "published").mkdir()
     (tmp_path / "published" / "pollux.duckdb").symlink_to(published)
     monkeypatch.setenv("POLLUX_HOME", str(tmp_path))
@@ -92,7 +91,7 @@ def test_the_notebook_in_the_home_is_the_users_and_is_never_overwritten(
 
 
 @pytest.mark.slow
-def test_it_runs_in_marimo_itself(published: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_it_runs_in_marimo_itself(published: Path, tmp_path: Path) -> None:
     """In an environment of its own, which has this one's packages behind marimo's."""
     venv.create(tmp_path / "venv", with_pip=True)
     python = tmp_path / "venv" / "bin" / "python"

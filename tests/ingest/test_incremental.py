@@ -248,6 +248,31 @@ def test_the_order_in_which_files_came_does_not_matter(tmp_path: Path) -> None:
     assert results[0][1] == [("b/one.jsonl", 1, "conflicting_duplicate"), ("b/one.jsonl", 2, "duplicate")]
 
 
+def test_what_a_removed_file_alone_had_leaves_nothing_behind(asked: World) -> None:
+    """Steps of the resolution that have nothing to do are skipped: what they left last time goes all the same."""
+    asked.write("m.jsonl", answer(1))
+    asked.sync()
+    names = [name for (name,) in asked.rows("SELECT table_name FROM duckdb_tables() WHERE schema_name = 'raw'")]
+    before = {name: asked.rows(f"FROM raw.{name} ORDER BY ALL") for name in names}
+    scored = {"prompt_id": 1, "model_id": "m", "criteria_name": "Польза", "annotator": "Анна"}
+    failed = {"custom_id": "2", "response": None, "error": {"code": "batch_expired"}}
+    others = [
+        asked.write("scores.jsonl", scored | {"score": 1}, scored | {"prompt_id": 2, "score": 7}),
+        asked.write("carried.jsonl", answer("c", instruction="Который час?"), answer("c", instruction="Кто там?")),
+        asked.write("reference_answer/gold.jsonl", answer(1, "эталон"), answer(9, "эталон")),
+        asked.write("batch.jsonl", failed),
+    ]
+    asked.sync()
+    assert asked.rows("SELECT prompt_id, score FROM raw.human_scores") == [("1", 1.0)]
+    assert ("c",) in asked.rows("SELECT prompt_id FROM raw.instructions")
+    assert ("эталон",) in asked.rows("SELECT reference_answer FROM raw.instructions")
+    assert {path for path, _, _ in asked.rejected()} == {path.relative_to(asked.landing).as_posix() for path in others}
+    for path in others:
+        path.unlink()
+    asked.sync()
+    assert {name: asked.rows(f"FROM raw.{name} ORDER BY ALL") for name in names} == before
+
+
 def test_the_fingerprint_changes_with_names_sizes_and_times_only(asked: World) -> None:
     first = fingerprint(asked.landing)
     assert fingerprint(asked.landing) == first

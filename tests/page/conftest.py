@@ -9,21 +9,10 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from pollux_dagster.warehouse.publish import publish
-from pollux_dagster.warehouse.sql_models import SqlModel
 from tests.security.hostile import HOSTILE
-from tests.warehouse.conftest import built_file, filled_file, models  # noqa: F401 fixtures
 
 FROM_OUTSIDE = ("model_id", "other_model_id", "task_type", "criteria_name", "file_path", "judge_name", "reason")
 SHOWN_WHOLE = {"answer": "raw.model_outputs", "instruction": "raw.instructions", "rationale": "judging.verdicts"}
-
-
-@pytest.fixture(scope="session")
-def published(built_file: Path, models: list[SqlModel], tmp_path_factory: pytest.TempPathFactory) -> Path:  # noqa: F811
-    target = tmp_path_factory.mktemp("page") / "published" / "pollux.duckdb"
-    with duckdb.connect(str(built_file)) as con:
-        publish(con, target, models=models, contracts=(), run_id="run-1", package_version="0", git_commit=None)
-    return target
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,7 @@ from pollux_dagster.core.prompts import AS_TEXT_RULE, LATER_RULE
 from pollux_dagster.core.transactions import transaction
 
 _STEPS = tuple(path.read_text("utf-8") for path in sorted(Path(__file__).parent.glob("*.sql")))
+_ONLY_IF = "-- Only if: "  # then follows the query that must find a row
 # Verdicts are keyed by what the judge is shown: a text with markup is shown in another way (`prompts.as_text`) under
 # another rule, or under none as in early versions, so a verdict from then is not one on it.
 _PROMPT_HASH = f"""
@@ -54,10 +55,19 @@ def resolve_if_changed(con: duckdb.DuckDBPyConnection, *, judge_reasoning: bool 
         for macro in (*_JUDGED[judge_reasoning], _PROMPT_HASH):
             con.execute(macro)
         for step in _STEPS:
-            con.execute(step)
+            if _is_needed(con, step):
+                con.execute(step)
         con.execute("DELETE FROM landing.resolution")
         con.execute("INSERT INTO landing.resolution VALUES (?, ?)", [wanted, datetime.now(UTC)])
     return True
+
+
+def _is_needed(con: duckdb.DuckDBPyConnection, step: str) -> bool:
+    """Whether what has landed gives this step anything to do, by the query in its first line, if there is one."""
+    first_line = step.partition("\n")[0]
+    if not first_line.startswith(_ONLY_IF):
+        return True
+    return con.execute(f"{first_line.removeprefix(_ONLY_IF)} LIMIT 1").fetchone() is not None
 
 
 def is_resolved(con: duckdb.DuckDBPyConnection, *, judge_reasoning: bool = False) -> bool:

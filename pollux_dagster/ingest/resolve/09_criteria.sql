@@ -134,12 +134,13 @@ WITH used AS (
     SELECT used.*, coalesce(s.criteria_group, 'unspecified') AS criteria_group, s.stated_higher,
         coalesce(s.groups_differ, false) AS groups_differ, coalesce(s.groups_conflict, false) AS groups_conflict,
         coalesce(s.directions_conflict, false) AS directions_conflict, s.group_words, s.direction_words,
-        coalesce(s.criteria_group, 'unspecified') = 'critical' AND levels = [0.0, 1.0]::DOUBLE[] AS is_gate
+        coalesce(s.criteria_group, 'unspecified') = 'critical' AND levels = [0.0, 1.0]::DOUBLE[] AS is_gate,
+        list_transform([criteria_name, rubrics], lambda text: prompt_hash(text)) AS hashes  -- its pattern compiled once
     FROM used LEFT JOIN resolve_settled AS s USING (criteria_name, rubrics)
 )
 SELECT sha256(sha256(criteria_name) || sha256(rubrics)) AS criterion_id, criteria_name, rubrics, criteria_group,
     levels, list_min(levels) AS min_score, list_max(levels) AS max_score, is_gate,
-    prompt_hash(criteria_name) AS name_hash, prompt_hash(rubrics) AS rubrics_hash,
+    hashes[1] AS name_hash, hashes[2] AS rubrics_hash,
     CASE WHEN NOT is_gate AND NOT directions_conflict THEN coalesce(stated_higher, worded_higher, true) END
         AS higher_is_better,
     nullif(concat_ws('; ', CASE WHEN groups_conflict THEN group_words END,

@@ -1,3 +1,4 @@
+-- Only if: FROM landing.human_scores
 -- People's scores for existing answers and criteria; one per (prompt, model, sample, criterion, annotator). A score may
 -- lie between the levels of its scale, as a mean of several people's does, but not beyond its ends. A score that names
 -- no sample is for the model's first. Everybody who scores an answer in one round of a sampling design states the same
@@ -88,7 +89,6 @@ QUALIFY row_number() OVER (PARTITION BY file_path, row_number ORDER BY reason = 
 
 INSERT INTO resolve_rejected SELECT * FROM resolve_rejected_scores;
 
-DELETE FROM raw.human_scores;
 INSERT INTO raw.human_scores BY NAME
 SELECT key AS prompt_id, model_id, sample_index, criteria_name, annotator, score, feedback, sampling_probability,
     sampling_design, sampling_round, file_path, row_number

@@ -1,3 +1,4 @@
+-- Only if: FROM landing.human_scores
 -- People's scores and what each is for: its instruction, its criterion and its answer. Names that differ only in how
 -- their characters are encoded, or in spaces that look alike, are one name where that leaves no choice.
 CREATE OR REPLACE TEMP TABLE resolve_scales AS
@@ -71,5 +72,5 @@ SELECT file_path, row_number, CASE WHEN has_criterion THEN 'off_scale' ELSE 'unk
 FROM resolve_scores WHERE is_wide AND NOT on_scale
 QUALIFY row_number() OVER (PARTITION BY file_path, row_number ORDER BY criteria_name) = 1;
 
-CREATE OR REPLACE TEMP TABLE resolve_rejected_wide AS
+INSERT INTO resolve_rejected_wide
 SELECT DISTINCT file_path, row_number FROM resolve_scores WHERE is_wide AND NOT on_scale;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from typing import Annotated, Any
@@ -27,6 +28,7 @@ class _Commands(typer.core.TyperGroup):
         if unreadable := [each for each in given if not _is_text(each)]:
             typer.echo(f"error: expected arguments in UTF-8, got {os.fsencode(unreadable[0])!r}", err=True)
             sys.exit(2)
+        gc.set_threshold(_ALLOCATIONS)
         return super().main(args, *arguments, **options)
 
     def invoke(self, ctx: Any) -> Any:
@@ -47,6 +49,9 @@ def _is_text(argument: str) -> bool:
         return False
     return True
 
+
+_ALLOCATIONS = 50_000
+"""Between two looks for garbage. By default they are 700, and a tenth of a command's start is such looks at modules."""
 
 app = typer.Typer(
     cls=_Commands, no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False,

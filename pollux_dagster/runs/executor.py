@@ -7,7 +7,9 @@ cause in it.
 from __future__ import annotations
 
 import atexit
+import gc
 from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -125,12 +127,24 @@ class _HomeExecutor(Executor):
         # Until the process ends, not until this generator does: the run is only marked as finished after it.
         atexit.register(withdraw, folder, run_id, announce(folder, run_id))
         events: list[DagsterEvent] = []
-        with no_interruption_lost(), only_run(self._home, plan_context.log.info):
+        with no_interruption_lost(), only_run(self._home, plan_context.log.info), _definitions_not_collected():
             plan_context.instance.add_run_tags(run_id, {BEGUN_TAG: "yes"})
             for event in self._inner.execute(_printing_plain_lines(plan_context), execution_plan):
                 events.append(event)
                 yield event
             conclude(plan_context.instance, plan_context.job.get_definition(), run_id, events, self._at)
+
+
+@contextmanager
+def _definitions_not_collected() -> Iterator[None]:
+    """Leave what is in memory now out of every search for garbage: modules and definitions stay as long as the process,
+    and a search through them took 0.3 s, nine times in a run.
+    """
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def _printing_plain_lines(plan_context: PlanOrchestrationContext) -> PlanOrchestrationContext:

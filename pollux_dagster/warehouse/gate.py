@@ -58,6 +58,11 @@ def contract_state(con: duckdb.DuckDBPyConnection, contract: Contract) -> str:
     return f"{asked}:{fingerprint(con, f'({contract.query})')}"
 
 
+def rows_in(state: str) -> int:
+    """The number of rows that a contract's query found in a state that `contract_state` returned."""
+    return int(state.split(":")[1])
+
+
 def objections(
     con: duckdb.DuckDBPyConnection, contracts: Sequence[Contract], models: Sequence[SqlModel]
 ) -> list[Objection]:

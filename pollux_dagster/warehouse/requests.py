@@ -319,9 +319,10 @@ WHERE judge_id = $judge_id AND model_id IN (SELECT model_id FROM temp.selected_m
 _CREATE_WANTED = """
 CREATE OR REPLACE TEMP TABLE wanted AS
 SELECT
-    requests.verdict_key, judgeable.answer_key, requests.prompt_id, requests.model_id, requests.sample_index,
-    requests.criterion_id, requests.repeat_index, judgeable.is_gate, judgeable.position, verdicts.status,
-    settled.is_settled IS NOT NULL AS is_settled, verdicts.status IS DISTINCT FROM 'ok' AND {asked_again} AS is_pending
+    requests.verdict_key, requests.prompt_id, requests.model_id, requests.sample_index, requests.criterion_id,
+    requests.repeat_index, judgeable.is_gate, judgeable.position, verdicts.status,
+    settled.is_settled IS NOT NULL AS is_settled, verdicts.status IS DISTINCT FROM 'ok' AND {asked_again} AS is_pending,
+    CASE WHEN is_pending THEN judgeable.answer_key END AS answer_key
 FROM judging.requests AS requests
 JOIN judging.judgeable AS judgeable
     ON judgeable.model_id = requests.model_id AND judgeable.prompt_id = requests.prompt_id

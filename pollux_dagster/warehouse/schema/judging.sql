@@ -51,20 +51,20 @@ WHERE prompt_id IN (SELECT prompt_id FROM judging.sampled) OR NOT EXISTS (SELECT
 -- What the judge was asked about each model and how much of it is usable. A score whose answer has an undecided gate is
 -- not usable; gates count on their own, and under a tripped gate every score is known to be 0.
 CREATE OR REPLACE VIEW judging.coverage AS
-WITH asked AS (
-    SELECT requests.judge_id, requests.model_id, verdicts.score, coalesce(criteria.is_gate, FALSE) AS is_gate,
-           bool_or(criteria.is_gate AND verdicts.score = criteria.max_score) OVER answer AS tripped,
-           bool_or(criteria.is_gate AND verdicts.score IS NULL) OVER answer AS undecided
+WITH answers AS (
+    SELECT requests.judge_id, requests.model_id, count(*) AS requests, count(verdicts.score) AS verdicts,
+           coalesce(bool_or(criteria.is_gate AND verdicts.score = criteria.max_score), FALSE) AS tripped,
+           coalesce(bool_or(criteria.is_gate AND verdicts.score IS NULL), FALSE) AS undecided,
+           count(verdicts.score) FILTER (criteria.is_gate) AS verdicts_of_gates
     FROM judging.requests AS requests
     LEFT JOIN judging.verdicts AS verdicts USING (verdict_key)
     LEFT JOIN raw.criteria AS criteria ON criteria.criterion_id = requests.criterion_id
-    WINDOW answer AS (PARTITION BY requests.judge_id, requests.model_id, requests.prompt_id,
-                      requests.sample_index, requests.repeat_index)
+    GROUP BY requests.judge_id, requests.model_id, requests.prompt_id, requests.sample_index, requests.repeat_index
 )
-SELECT judge_id, model_id, count(*) AS requests, count(score) AS verdicts,
-       count(score) FILTER (WHERE is_gate OR coalesce(tripped, FALSE) OR NOT coalesce(undecided, FALSE)) AS usable,
-       usable / count(*) AS coverage
-FROM asked GROUP BY judge_id, model_id;
+SELECT judge_id, model_id, sum(requests)::BIGINT AS requests, sum(verdicts)::BIGINT AS verdicts,
+       sum(CASE WHEN tripped OR NOT undecided THEN verdicts ELSE verdicts_of_gates END)::BIGINT AS usable,
+       usable / sum(requests)::BIGINT AS coverage
+FROM answers GROUP BY judge_id, model_id;
 -- How many of each model's requests have no score, by the status of their verdict: "missing 2, off_scale 14".
 CREATE OR REPLACE VIEW judging.model_failures AS
 SELECT judge_id, model_id, string_agg(status || ' ' || n, ', ' ORDER BY n DESC, status) AS failures

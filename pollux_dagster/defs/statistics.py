@@ -37,14 +37,9 @@ def statistics_assets(aggregation: Aggregation, proxy: Proxy) -> dg.AssetsDefini
 
         with warehouse.get_connection() as con:
             warehouse.create_schema(con)
-<<<<<<< HEAD
-            report = refresh_statistics(con, aggregation=aggregation, proxy=proxy)
-            context.log.info(f"statistics of {counted(report.judges, 'judge')} in {report.elapsed_s:.1f} s")
-=======
             with beside_other_work(con):
                 report = refresh_statistics(con, aggregation=aggregation, proxy=proxy)
-            context.log.info(f"statistics of {report.judges} judges in {report.elapsed_s:.1f} s")
->>>>>>> onemore
+            context.log.info(f"statistics of {counted(report.judges, 'judge')} in {report.elapsed_s:.1f} s")
             for table in TABLES:
                 yield dg.MaterializeResult(
                     asset_key=["statistics", table], metadata=row_count(con, "statistics", table)

@@ -96,12 +96,12 @@ def conclude(
         write_metrics(at.metrics, run.job_name, outcome, started=record.start_time)
     except (OSError, ValueError) as error:
         instance.report_engine_event(f"the metrics were not written to {at.metrics}: {error}", run)
-    try:
-        if at.lineage is not None:
+    if at.lineage is not None:
+        try:
             send_lineage(instance, job, run_id, outcome.causes, at.lineage)
-    except Exception as error:  # whatever it is, the run itself is done
-        reason = masked(f"{type(error).__name__}: {error}", at.secrets())
-        instance.report_engine_event(f"its lineage did not all reach {at.lineage.url}: {reason}", run)
+        except Exception as error:  # whatever it is, the run itself is done
+            reason = masked(f"{type(error).__name__}: {error}", at.secrets())
+            instance.report_engine_event(f"its lineage did not all reach {at.lineage.url}: {reason}", run)
     return outcome.causes
 
 

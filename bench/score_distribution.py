@@ -1,59 +1,115 @@
-"""What the distribution of a score costs: verdicts with it against the same verdicts without, on one server.
+"""What the distribution of a score costs: verdicts with it against the same verdicts without, on one vLLM server.
 
 Passes alternate, and every pass puts its own number in front of its instructions, so that none profits from the
-prefixes that another one left in the server's cache.
+prefixes that another one left in the server's cache. Compared are wall time and the server's processor time
+(`process_cpu_seconds_total` of its `/metrics`), which a busy machine disturbs less.
 
-    python -m bench.score_distribution                                # starts the demo judge
+    python -m bench.score_distribution                              # the demo judge, whose replies have 24 tokens
+    python -m bench.score_distribution --reasoning-tokens 150       # replies made longer, see bench/long_reasoning.py
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
+import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from bench.clients import read_criteria
-from bench.judge_throughput import judge_server, make_answers
+import psutil
+
+from bench.clients import KEY_VARIABLE, PACKAGE, read_criteria
+from bench.judge_throughput import make_answers
 from pollux_dagster.core.profile_files import packaged_profile
 from pollux_dagster.core.profiles import JudgeProfile
 from pollux_dagster.core.work import Criterion
 from pollux_dagster.judge.evaluate import evaluate
-from pollux_dagster.judge.server import ServerHandle
+from pollux_dagster.judge.server import ServerHandle, attached_server, cpu_vllm_spec, managed_server
 from pollux_dagster.judge.work import Evaluation
 from pollux_dagster.ledger.ledger import Ledger
 
+Cost = dict[str, float]
 
-def seconds_of(
+
+@contextmanager
+def vllm_server(options: argparse.Namespace) -> Iterator[ServerHandle]:
+    """The vLLM server at `--url`, or the demo judge under the project's own supervision."""
+    if options.url:
+        with attached_server(options.url, os.environ.get(KEY_VARIABLE, "")) as server:
+            yield server
+        return
+    judge = packaged_profile("demo")
+    spec = cpu_vllm_spec(judge.served_model, max_model_len=judge.max_model_len, idle_shutdown_s=1.0)
+    longer = replace(
+        spec,
+        arguments=(*spec.arguments, "--logits-processors", "bench.long_reasoning:LongReasoning"),
+        environment={**spec.environment, "PYTHONPATH": str(PACKAGE.parent)},
+    )
+    with (
+        TemporaryDirectory(prefix="pollux-bench-server-") as state,
+        managed_server(
+            longer if options.reasoning_tokens else spec, Path(state), lambda line: print(line, file=sys.stderr)
+        ) as server,
+    ):
+        yield server
+
+
+def engine_cpu_s() -> float:
+    """CPU seconds until now of the server that this process started; 0 where it started none."""
+    return sum(sum(child.cpu_times()[:2]) for child in psutil.Process().children(recursive=True))
+
+
+def cost_of(
     number: int, verdicts: int, criteria: dict[str, Criterion], server: ServerHandle, judge: JudgeProfile
-) -> float:
-    """Wall time of one pass."""
+) -> Cost:
+    """Seconds and the server's CPU seconds of one pass."""
     evaluation = Evaluation(criteria, judge, "bench", f"pass-{number}", total=verdicts, cached=0)
     answers = list(make_answers(number, verdicts))
     with TemporaryDirectory(prefix="pollux-bench-ledger-") as folder:
-        began = time.perf_counter()
+        before, began = engine_cpu_s(), time.perf_counter()
         evaluate(answers, evaluation, server=server, ledger=Ledger(Path(folder)), progress=lambda _: None, log=print)
-        return time.perf_counter() - began
+        return {"seconds": time.perf_counter() - began, "server CPU s": engine_cpu_s() - before}
 
 
-def compare(options: argparse.Namespace) -> dict[str, float]:
-    """Median seconds of both kinds of passes and their ratio."""
+def judge_for(options: argparse.Namespace) -> JudgeProfile:
+    """The demo judge, asked for reasoning of the wanted length."""
+    judge = packaged_profile("demo")
+    if not options.reasoning_tokens:
+        return judge
+    wanted = {"vllm_xargs": {"reasoning_tokens": options.reasoning_tokens}}
+    sampling = replace(judge.sampling, max_tokens=options.reasoning_tokens + 256)
+    return replace(judge, sampling=sampling, request=replace(judge.request, extra_body=wanted))
+
+
+def compare(options: argparse.Namespace) -> dict[str, object]:
+    """Medians of both kinds of passes and of the ratios of neighbouring passes, by figure."""
     criteria = read_criteria()
-    without = packaged_profile("demo")
+    without = judge_for(options)
     judges = {"without": without, "with": replace(without, request=replace(without.request, distributes_score=True))}
-    seconds: dict[str, list[float]] = {name: [] for name in judges}
-    with judge_server(options) as server:
+    rounds: list[dict[str, Cost]] = []
+    with vllm_server(options) as server:
         for number in range(-1, options.rounds):
-            for name in judges if number % 2 == 0 else reversed(judges):
-                took = seconds_of(2 * number + (name == "with") + 10, options.verdicts, criteria, server, judges[name])
-                if number >= 0:  # the first round warms the engine up
-                    seconds[name].append(took)
-            print({name: round(each[-1], 2) for name, each in seconds.items() if each})
-    medians = {name: statistics.median(each) for name, each in seconds.items()}
-    return {**medians, "ratio": medians["with"] / medians["without"]}
+            costs = {
+                name: cost_of(2 * number + (name == "with") + 10, options.verdicts, criteria, server, judges[name])
+                for name in (judges if number % 2 == 0 else reversed(judges))
+            }
+            print({name: {of: round(cost, 2) for of, cost in each.items()} for name, each in costs.items()})
+            if number >= 0:  # the first round warms the engine up
+                rounds.append(costs)
+    ratios = {
+        of: statistics.median(each["with"][of] / (each["without"][of] or float("nan")) for each in rounds)
+        for of in rounds[0]["with"]
+    }
+    return {
+        **{name: {of: statistics.median(each[name][of] for each in rounds) for of in ratios} for name in judges},
+        "ratio": ratios,
+    }
 
 
 if __name__ == "__main__":
@@ -61,5 +117,7 @@ if __name__ == "__main__":
     parser.add_argument("--url", default="", help="a vLLM server to attach to instead of starting one")
     parser.add_argument("--verdicts", type=int, default=500, help="requests in a pass, a multiple of five")
     parser.add_argument("--rounds", type=int, default=4)
-    parser.set_defaults(engine=True, profile="demo")
+    parser.add_argument(
+        "--reasoning-tokens", type=int, default=0, help="length of the reasoning; 0: as the judge ends it"
+    )
     print(json.dumps(compare(parser.parse_args())))

@@ -161,20 +161,17 @@ class _Told:
 
         facets: dict[str, DatasetFacet] = {}
         shown, sources = metadata.get("dagster/column_schema"), metadata.get("dagster/column_lineage")
-        if isinstance(shown, dg.TableSchemaMetadataValue):
+        if isinstance(shown, dg.TableSchema):
             facets["schema"] = schema.SchemaDatasetFacet(
-                [
-                    schema.SchemaDatasetFacetFields(each.name, each.type, each.description)
-                    for each in shown.schema.columns
-                ]
+                [schema.SchemaDatasetFacetFields(each.name, each.type, each.description) for each in shown.columns]
             )
-        if isinstance(sources, dg.TableColumnLineageMetadataValue):
+        if isinstance(sources, dg.TableColumnLineage):
             facets["columnLineage"] = lineage.ColumnLineageDatasetFacet(
                 {
                     column: lineage.Fields(
                         [lineage.InputField(self.namespace, _name(dep.asset_key), dep.column_name) for dep in deps]
                     )
-                    for column, deps in sources.column_lineage.deps_by_column.items()
+                    for column, deps in sources.deps_by_column.items()
                 }
             )
         return facets

@@ -26,8 +26,8 @@ def test_the_known_judges_are_listed_under_their_names() -> None:
     assert all(name == packaged_profile(name).name for name in packaged_profiles())
 
 
-def test_only_the_packaged_judge_is_a_demonstration() -> None:
-    assert [name for name in packaged_profiles() if packaged_profile(name).is_demonstration] == ["demo"]
+def test_only_the_packaged_judges_are_demonstrations() -> None:
+    assert [name for name in packaged_profiles() if packaged_profile(name).is_demonstration] == ["demo", "made-up"]
 
 
 def test_the_default_judge_is_asked_greedily_and_leaves_no_sampling_field_to_the_server() -> None:

@@ -101,7 +101,7 @@ def test_each_judge_has_figures_of_its_own(page: Page, published: Path) -> None:
 
 
 def test_the_demonstration_judge_is_marked_and_the_other_is_not(page: Page) -> None:
-    assert f"Demonstration. The judge profile@{JUDGE} is a toy" in page.text
+    assert f"Demonstration. The judge profile@{JUDGE} is no judge of quality" in page.text
     assert f"Demonstration. The judge profile@{OTHER_JUDGE}" not in page.text
 
 

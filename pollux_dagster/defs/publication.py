@@ -14,7 +14,7 @@ from pollux_dagster.app.resources import LedgerResource, PublicationResource
 from pollux_dagster.core.files import write_private
 from pollux_dagster.defs.automation import is_whole_evaluation
 from pollux_dagster.page.history import remember
-from pollux_dagster.warehouse.connection import beside_other_work
+from pollux_dagster.warehouse.connection import give_memory_back
 from pollux_dagster.warehouse.contracts import Contract
 from pollux_dagster.warehouse.duckdb_resource import WarehouseResource
 from pollux_dagster.warehouse.leaderboard_plot import draw_leaderboard
@@ -62,11 +62,11 @@ def publication_asset(
                 package_version=__version__,
                 git_commit=git_commit(),
             )
-            with beside_other_work(con):
-                picture = draw_leaderboard(con)
-                if picture is not None:
-                    write_private(report.path.with_name("leaderboard.png"), picture)
-                _make_report(report.path, context.log)
+            give_memory_back(con)
+            picture = draw_leaderboard(con)
+            if picture is not None:
+                write_private(report.path.with_name("leaderboard.png"), picture)
+            _make_report(report.path, context.log)
             # Last: where the run is killed before, the next one does not take all of this for done.
             if is_whole_evaluation(context.instance, context.run):
                 record_publication(con, context.run.run_id, started, configuration, report.path, Path(ledger.root))

@@ -7,7 +7,7 @@ import dagster as dg
 from pollux_dagster.core.statistics import Aggregation, Proxy
 from pollux_dagster.core.text import counted
 from pollux_dagster.defs.metadata import row_count
-from pollux_dagster.warehouse.connection import beside_other_work
+from pollux_dagster.warehouse.connection import give_memory_back
 from pollux_dagster.warehouse.duckdb_resource import WarehouseResource
 from pollux_dagster.warehouse.statistics import TABLES
 
@@ -37,8 +37,8 @@ def statistics_assets(aggregation: Aggregation, proxy: Proxy) -> dg.AssetsDefini
 
         with warehouse.get_connection() as con:
             warehouse.create_schema(con)
-            with beside_other_work(con):
-                report = refresh_statistics(con, aggregation=aggregation, proxy=proxy)
+            give_memory_back(con)
+            report = refresh_statistics(con, aggregation=aggregation, proxy=proxy)
             context.log.info(f"statistics of {counted(report.judges, 'judge')} in {report.elapsed_s:.1f} s")
             for table in TABLES:
                 yield dg.MaterializeResult(

@@ -34,24 +34,18 @@ def memory_limit() -> str:
     return f"{min(max(_LEAST_MB, _LEAST_MB_A_THREAD * (os.cpu_count() or 1)), machine_mb // 2)}MB"
 
 
-@contextmanager
-def beside_other_work(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
-    """While the block lasts the database may use less memory, and what it holds beyond that is given back at once: for
-    a block that needs memory outside of it.
+def give_memory_back(con: duckdb.DuckDBPyConnection) -> None:
+    """Give back what the database holds in memory beyond a little, before something else of the process needs memory.
 
-    DuckDB keeps what it has read up to its limit, also while nobody asks it. Where what it holds cannot be given back,
-    its limit stays.
+    DuckDB keeps what it has read up to its limit, also while nobody asks it; lowering the limit frees it at once. What
+    cannot be freed stays. The limit is the same afterwards: what follows may still need all of it.
     """
     less = max(_BESIDE_MB, _LEAST_MB_A_THREAD * (os.cpu_count() or 1)) * 10**6
     before, is_more = con.execute(_LIMIT_BEFORE, [less]).fetchone() or ("", False)
     if is_more:
         with suppress(duckdb.OutOfMemoryException):
             con.execute(f"SET memory_limit = '{less}B'")
-    try:
-        yield
-    finally:
-        if is_more:
-            con.execute(f"SET memory_limit = {_literal(before)}")
+        con.execute(f"SET memory_limit = {_literal(before)}")
 
 
 _LIMIT_BEFORE = "SELECT current_setting('memory_limit'), parse_formatted_bytes(current_setting('memory_limit')) > ?"

@@ -92,6 +92,9 @@ def test_reasoning_without_an_end_leaves_no_answer(text: str) -> None:
         "Thinking... подождите",
         "<details><summary>Шесть</summary></details>",
         "<answer>Шесть.</answer>",
+        'Так размечают:\n<reasoning lang="ru">\nх\n</reasoning>\nвот так',
+        "<thınk>а</thınk>",  # another letter, and no other case of i
+        "<reaſoning>а</reaſoning>",
     ],
 )
 def test_an_answer_that_only_writes_about_reasoning_is_left_as_it_is(text: str) -> None:

@@ -32,6 +32,9 @@ from tests.ingest.landing_world import Files, World, answer, instruction
         ({"reference_answer": " "}, None, []),
         ({"gold": "None"}, None, ["reference_not_read"]),
         ({}, None, []),
+        *(({name: value}, None, ["reference_not_read"]) for name in ("expected", "gold") for value in (True, [False])),
+        ({"reference_answer": "", "ground_truth": "Да"}, "Да", []),
+        ({"reference": "https://ru.wikipedia.org/wiki/Да"}, "https://ru.wikipedia.org/wiki/Да", ["reference_read"]),
     ],
 )
 def test_a_reference_is_found_or_its_absence_is_said(

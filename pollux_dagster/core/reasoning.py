@@ -98,9 +98,13 @@ def split_reasoning(text: str) -> Split:
             return _harmony(start)
     elif start.startswith("analysis") and (bare := _BARE_HARMONY.fullmatch(start)):
         return Split(bare["answer"].strip(), bare["reasoning"].strip(), is_unclosed=False)
-    if start[:1] in ("<", "T", "H") and (worded := _WORDED.fullmatch(start)):
-        reasoning, answer = (part for part in worded.groups() if part is not None)
-        return Split(_unwrapped(answer), reasoning.strip(), is_unclosed=False)
+    thoughts = []
+    while start[:1] in ("<", "T", "H") and (worded := _WORDED.fullmatch(start)):
+        reasoning, rest = (part for part in worded.groups() if part is not None)
+        thoughts.append(reasoning.strip())
+        start = rest.lstrip()
+    if thoughts:
+        return Split(_unwrapped(start), "\n\n".join(thoughts), is_unclosed=False)
     if closed := _closed_only(text):
         return Split(_unwrapped(text[closed.end() :]), text[: closed.start()].strip(), is_unclosed=False)
     return Split(text, None, is_unclosed=False)

@@ -118,6 +118,11 @@ def test_reasoning_ends_where_its_own_opening_is_closed(text: str, reasoning: st
     assert split_reasoning(text) == Split("Шесть.", reasoning, is_unclosed=False)
 
 
+def test_each_of_several_blocks_of_open_webui_is_reasoning() -> None:
+    text = "".join(f'<details type="reasoning" done="true">\n{thought}\n</details>\n' for thought in ("а", "б"))
+    assert split_reasoning(f"{text}Шесть.") == Split("Шесть.", "а\n\nб", is_unclosed=False)
+
+
 def test_an_answer_about_markers_after_reasoning_about_them_is_kept_whole() -> None:
     text = "<think>Спросили про <think>.</think>Пара — `<think>` и `</think>`; тег <think> открывает."
     assert split_reasoning(text).answer == "Пара — `<think>` и `</think>`; тег <think> открывает."

@@ -55,7 +55,8 @@ columns:
   n_labelled_clusters: Instructions with such a score.
   people_put_above: >
     Models with a later place that people's scores surely put above this one (is_sure in marts.people_comparison), the
-    furthest ahead first. NULL where there is none.
+    furthest ahead first. NULL where there is none. Not of a pair of which the judge says the same on the items that
+    people scored of both.
 checks:
   - name: people_do_not_turn_places_round
     description: >
@@ -116,6 +117,8 @@ turned AS (
     JOIN placed AS ahead ON ahead.judge_id = compared.judge_id AND ahead.model_id = compared.other_model_id
     WHERE compared.is_sure AND compared.difference > 0 AND behind.place > ahead.place
         AND behind.mean_score IS NOT NULL
+        -- Where the judge says so too of the items that people scored, these items differ from the others, not people.
+        AND NOT coalesce(compared.judge_difference > 0, FALSE)
     GROUP BY ahead.judge_id, ahead.model_id
 )
 

@@ -29,6 +29,8 @@ columns:
   n: Items that people scored of both.
   n_clusters: Their instructions.
   is_of_shared_items: True where difference is of these items, false where it is of all answers.
+  judge_difference: >
+    The judge's mean of model_id - other_model_id on these items; NULL where is_of_shared_items is false.
   method: How the interval was computed.
 checks:
   - unique: [judge_id, model_id, other_model_id]

@@ -65,7 +65,8 @@ _CLOSED_ONLY = re.compile(
     rf"|(?<=[.!?…])(?:[ \t]*{_CLOSER}(?=[ \t]*(?:\n|[A-ZА-ЯЁ*#\d]|\Z))|{_CLOSER}(?=\w))"
     rf"|(?<=[^\s:`\"'«“„(<>|]){_CLOSER}(?=[ \t]*\n|[A-ZА-ЯЁ*#\d]|<[|ar])"
 )
-_OPENING = re.compile(_any_of(sorted(_PAIRS, key=len, reverse=True)))
+_OPENING = re.compile(_any_of(sorted(_PAIRS, key=len, reverse=True)), re.ASCII)  # ı and ſ are no other case of i and s
+_OPENING_WITH_ATTRIBUTES = re.compile(r"<(?:think|thinking|thoughts?|reasoning) [^<>]*>", re.IGNORECASE | re.ASCII)
 MARKERS = f'{_any_of((*_PAIRS, *_PAIRS.values(), "<reflection>", "</reflection>"))}|<details type="reasoning"'
 """Matches what opens or closes reasoning; a pattern for Python and for RE2. An answer that still has one may hold
 reasoning that was not told from it.
@@ -97,9 +98,13 @@ def split_reasoning(text: str) -> Split:
             return _harmony(start)
     elif start.startswith("analysis") and (bare := _BARE_HARMONY.fullmatch(start)):
         return Split(bare["answer"].strip(), bare["reasoning"].strip(), is_unclosed=False)
-    if start[:1] in ("<", "T", "H") and (worded := _WORDED.fullmatch(start)):
-        reasoning, answer = (part for part in worded.groups() if part is not None)
-        return Split(_unwrapped(answer), reasoning.strip(), is_unclosed=False)
+    thoughts = []
+    while start[:1] in ("<", "T", "H") and (worded := _WORDED.fullmatch(start)):
+        reasoning, rest = (part for part in worded.groups() if part is not None)
+        thoughts.append(reasoning.strip())
+        start = rest.lstrip()
+    if thoughts:
+        return Split(_unwrapped(start), "\n\n".join(thoughts), is_unclosed=False)
     if closed := _closed_only(text):
         return Split(_unwrapped(text[closed.end() :]), text[: closed.start()].strip(), is_unclosed=False)
     return Split(text, None, is_unclosed=False)
@@ -116,7 +121,8 @@ def _closed_only(text: str) -> re.Match[str] | None:
     if closed is None:
         return None
     before = text[: closed.start()]
-    return closed if not _OPENING.search(before) and before.count("```") % 2 == 0 else None
+    is_opened = _OPENING.search(before) or _OPENING_WITH_ATTRIBUTES.search(before)
+    return closed if not is_opened and before.count("```") % 2 == 0 else None
 
 
 def _pairs(text: str, opened: re.Match[str] | None) -> Split:
@@ -145,12 +151,12 @@ def _end_of_block(text: str, begun: int, opening: str, closing: str) -> int:
     twice because the prompt had it too, and the first closing counts, as for vLLM's parsers.
     """
     first = text.find(closing, begun)
-    if first < 0 and (other := re.compile(_any_of((closing,))).search(text, begun)):
+    if first < 0 and (other := re.compile(_any_of((closing,)), re.ASCII).search(text, begun)):
         first = other.start()
     if first < 0 or text.find(opening, begun, first) < 0:
         return first
     depth = 1
-    for marker in re.finditer(f"(?<!`)(?:{_any_of((opening, closing))})", text[begun:]):
+    for marker in re.finditer(f"(?<!`)(?:{_any_of((opening, closing))})", text[begun:], re.ASCII):
         depth += 1 if marker[0].lower() == opening.lower() else -1
         if depth == 0:
             return begun + marker.start()

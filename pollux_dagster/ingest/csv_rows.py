@@ -63,9 +63,9 @@ def find_table(handle: BinaryIO, start: int, *, is_expected: bool = False) -> Ta
         return None
     found = [table for delimiter in delimiters if (table := _table(lines, delimiter, start)) is not None]
     known = [table for table in found if IDS.intersection(table.header.names)]
-    if not known and (refusal := _misplaced(lines, delimiters)):
-        raise refusal
     alike = [table for table in found if is_expected or _is_like_its_records(lines, table)]
+    if not (known or alike) and (refusal := _misplaced(lines, delimiters)):
+        raise refusal
     return max(known or alike, key=lambda table: table.header.named, default=None)
 
 

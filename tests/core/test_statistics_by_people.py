@@ -87,6 +87,18 @@ def test_labels_that_hardly_vary_are_compared_by_intervals_where_nothing_is_shar
     assert not sure.any()
 
 
+@pytest.mark.parametrize("shift", [0.0, 0.3])
+def test_models_that_differ_by_the_same_everywhere_have_the_interval_of_the_judges_comparison(shift: float) -> None:
+    gold, judge = drawn(6, [0.0])
+    gold = np.concatenate([gold * 0.5, gold * 0.5 + shift])
+    found, _, means = compared(gold, np.tile(judge, (2, 1, 1)), np.ones((2, 100), dtype=bool))
+    assert means.varied.all()
+    like = compare_all(gold.reshape(2, -1), np.repeat(np.arange(100), 3))
+    assert found.low[1, 0] < shift < found.high[1, 0]
+    for field in ("low", "high", "p_value"):
+        assert_allclose(getattr(found, field)[1, 0], getattr(like, field)[1, 0], err_msg=field)
+
+
 def test_a_model_that_is_not_trusted_is_compared_with_none_and_costs_nothing() -> None:
     gold, judge = drawn(4, [0.0, 0.3, 0.0])
     everything = np.ones(gold.shape[:2], dtype=bool)

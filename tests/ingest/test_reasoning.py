@@ -92,6 +92,9 @@ def test_reasoning_without_an_end_leaves_no_answer(text: str) -> None:
         "Thinking... подождите",
         "<details><summary>Шесть</summary></details>",
         "<answer>Шесть.</answer>",
+        'Так размечают:\n<reasoning lang="ru">\nх\n</reasoning>\nвот так',
+        "<thınk>а</thınk>",  # another letter, and no other case of i
+        "<reaſoning>а</reaſoning>",
     ],
 )
 def test_an_answer_that_only_writes_about_reasoning_is_left_as_it_is(text: str) -> None:
@@ -113,6 +116,11 @@ def test_an_answer_that_only_writes_about_reasoning_is_left_as_it_is(text: str) 
 )
 def test_reasoning_ends_where_its_own_opening_is_closed(text: str, reasoning: str) -> None:
     assert split_reasoning(text) == Split("Шесть.", reasoning, is_unclosed=False)
+
+
+def test_each_of_several_blocks_of_open_webui_is_reasoning() -> None:
+    text = "".join(f'<details type="reasoning" done="true">\n{thought}\n</details>\n' for thought in ("а", "б"))
+    assert split_reasoning(f"{text}Шесть.") == Split("Шесть.", "а\n\nб", is_unclosed=False)
 
 
 def test_an_answer_about_markers_after_reasoning_about_them_is_kept_whole() -> None:

@@ -32,6 +32,9 @@ from tests.ingest.landing_world import Files, World, answer, instruction
         ({"reference_answer": " "}, None, []),
         ({"gold": "None"}, None, ["reference_not_read"]),
         ({}, None, []),
+        *(({name: value}, None, ["reference_not_read"]) for name in ("expected", "gold") for value in (True, [False])),
+        ({"reference_answer": "", "ground_truth": "Да"}, "Да", []),
+        ({"reference": "https://ru.wikipedia.org/wiki/Да"}, "https://ru.wikipedia.org/wiki/Да", ["reference_read"]),
     ],
 )
 def test_a_reference_is_found_or_its_absence_is_said(
@@ -98,6 +101,20 @@ def test_dropped_references_are_counted_for_each_file_and_unused_ones_are_named(
         ("instructions.jsonl", 1, "reference_not_read"),
     ]
     assert notes[1][3].endswith("(and 3 more rows)")
+
+
+def test_a_reference_for_which_another_row_or_file_counts_is_named(world: World) -> None:
+    world.write("instructions.jsonl", instruction(1, reference_answer="Да"), instruction(2, reference_answer="Два "))
+    world.write("reference_answer/r.jsonl", answer(1, "Нет"), answer(2, "Два"))
+    world.write("a.jsonl", {"prompt": "Раз?", "response": "а", "model": "a"})
+    world.write("b.jsonl", {"prompt": "Раз?", "response": "б", "model": "b", "reference_answer": "Один"})
+    world.sync()
+    assert world.rows("SELECT reference_answer FROM raw.instructions ORDER BY ALL") == [("Два",), ("Нет",), (None,)]
+    notes = world.rows("SELECT file_path, detail FROM raw.notes WHERE kind = 'reference_not_read' ORDER BY ALL")
+    assert [(path, "a.jsonl:1" in said, "r.jsonl:1" in said, said[0]) for path, said in notes] == [
+        ("b.jsonl", True, False, "1"),
+        ("instructions.jsonl", False, True, "1"),
+    ]
 
 
 def test_answers_beside_instructions_that_may_be_the_right_ones_are_noted(files: Files) -> None:

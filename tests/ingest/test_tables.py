@@ -172,8 +172,16 @@ def test_a_table_without_a_header_where_it_belongs_says_what_stands_there(files:
     assert says in files.details()[0]
 
 
-def test_a_cell_that_is_called_as_a_column_is_no_header(files: Files) -> None:
-    files.write_bytes("m.csv", "prompt,response,category\nРаз?,а,instruction\n".encode())
+@pytest.mark.parametrize(
+    "body",
+    [
+        "prompt,response,category\nРаз?,а,instruction\n",
+        'prompt,response,category\n"Части: введение, instruction, вывод, ещё",а,м\n',
+        'prompt;response\nЧасти: введение, instruction, вывод;"а\nid,instruction,б"\n',
+    ],
+)
+def test_a_text_that_holds_the_name_of_a_column_is_no_header(files: Files, body: str) -> None:
+    files.write_bytes("m.csv", body.encode())
     files.read()
     assert (len(files.outputs()), files.rejected()) == (1, [])
 

@@ -108,3 +108,22 @@ def test_labels_that_are_no_random_draw_turn_nothing_round(
     assert con.sql("SELECT DISTINCT is_doubtful FROM marts.calibrated_quality").fetchall() == [(True,)]
     assert con.sql(FOUND).fetchall() == [(1, GOOD, False, None), (2, BAD, False, None)]
     assert con.sql("SELECT count(*) FROM marts.people_comparison").fetchall() == [(0,)]
+
+
+def test_the_judge_who_agrees_on_the_items_people_scored_is_not_said_to_disagree(
+    con: duckdb.DuckDBPyConnection, models: list[SqlModel], scores: pl.DataFrame
+) -> None:
+    """Few prompts were scored, at which the worse model did better by people and by the judge."""
+    means = scores.pivot("model_id", index="prompt_id", values="final_score", aggregate_function="mean")
+    chosen = means.filter(pl.col(BAD) > pl.col(GOOD)).sort(pl.col(GOOD) - pl.col(BAD)).head(10)
+    labels = of_people(scores, {GOOD: GOOD, BAD: BAD}).join(chosen, on="prompt_id", how="semi")
+    end = {f"criterion {code}": levels[-1] for code, levels in LEVELS.items() if code != GATE}
+    best = pl.col("criteria_name").replace_strict(end, default=0.0, return_dtype=pl.Float64)
+    low = {f"criterion {code}": levels[0] for code, levels in LEVELS.items()}
+    worst = pl.col("criteria_name").replace_strict(low, return_dtype=pl.Float64)
+    write_human_scores(con, labels.with_columns(score=pl.when(pl.col("model_id") == BAD).then(best).otherwise(worst)))
+    build_marts(con, models, "leaderboard", "people_comparison")
+    found = "SELECT is_sure, is_of_shared_items, difference = 1, judge_difference > 0 FROM marts.people_comparison"
+    assert con.sql(f"{found} WHERE model_id = '{BAD}'").fetchall() == [(True, True, True, True)]
+    assert con.sql(FOUND).fetchall() == [(1, GOOD, False, None), (2, BAD, False, None)]
+    assert turned(con, JUDGE) == []

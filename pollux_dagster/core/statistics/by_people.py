@@ -22,6 +22,7 @@ from pollux_dagster.core.statistics.ppi import CalibratedMeans, Influences
 
 BY_MEANS = "means of all answers, paired t"
 BY_INTERVALS = "intervals of two means"
+_NO_SPREAD = 1e-12  # a standard error by which nothing but rounding is told
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +55,11 @@ def compare_by_people(
     Two models whose labels give a mean of all answers are compared by these: an instruction moves the difference by
     the difference of its influences on both (`CalibratedMeans.influences`), so where people scored the same items, or
     the judge stands in for them, the pair is a paired one, as in `comparison.compare_all`. t interval and test with the
-    degrees of freedom of the model that has fewer, and no more than match the kurtosis of the influences. Any other two
-    are compared on the items that people scored of both, by `compare_all`, if their labels are plain. If they share
-    fewer than two instructions, and both have at least the interval of their labels' mean, the intervals are compared
-    as those of independent estimates (MOVER, Zou & Donner 2008, Statistics in Medicine 27:1693).
+    degrees of freedom of the model that has fewer, and no more than match the kurtosis of the influences. Any other
+    two, and two that differ by the same everywhere, are compared on the items that people scored of both, by
+    `compare_all`, if their labels are plain. If they share fewer than two instructions, and both have at least the
+    interval of their labels' mean, the intervals are compared as those of independent estimates (MOVER, Zou & Donner
+    2008, Statistics in Medicine 27:1693).
 
     Holm 1979 adjusts the p-values of all pairs together. Surely different means an adjusted p-value below 1 - level; of
     pairs compared by intervals these must not overlap either.
@@ -67,11 +69,11 @@ def compare_by_people(
     items = compare_all(gold, instructions, level=level)
     has_interval = ~np.isnan(means.labels_low)
     compared = _both(trusted) & ~np.eye(len(gold), dtype=bool)
-    by_means = compared & _both(means.varied & has_interval)
+    paired, apart = _of_means(means, level), _of_intervals(means, level)
+    by_means = compared & _both(means.varied & has_interval) & (paired.error > _NO_SPREAD)
     by_items = compared & ~by_means & _both(plain) & (items.method != UNDEFINED)
     by_intervals = compared & ~by_means & ~by_items & _both(has_interval)
     routes = [by_means, by_items, by_intervals]
-    paired, apart = _of_means(means, level), _of_intervals(means, level)
     of_items = _Differences(items.difference, items.standard_error, items.low, items.high, items.p_value)
 
     def chosen(field: str) -> Floats:

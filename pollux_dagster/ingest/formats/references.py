@@ -15,6 +15,7 @@ _REFERENCES = ("reference", "ground_truth", "gold_answer", "golden_answer", "gol
                "correct_answer", "ideal_answer")  # fmt: skip
 # Names that may also be those of a label or of something expected: read, and said.
 _MAY_BE_REFERENCES = ("gold", "target", "expected", "expected_output", "ideal", "label")
+_ADDRESS = re.compile(r"\s*https?://\S+\s*")  # of a source, more often than an answer
 _CHOICES = ("choices", "options", "endings", "mc_answers")
 _DROPPED = (
     "{field} is {value!r}, which programs and people write where there is none, and is no reference answer; if it is "
@@ -27,7 +28,7 @@ def reference_of(fields: Mapping[str, Any]) -> tuple[str | None, list[Note]]:
 
     `reference_answer` counts before any other name. Raises RowRejected where that is neither text nor a number.
     """
-    if fields.get(_OWN) is not None:
+    if not _is_blank(fields.get(_OWN)):
         text = rows.reference_text(fields)
         return text, [] if text is not None else _dropped(_OWN, fields[_OWN])
     found: dict[str, str] = {}
@@ -35,7 +36,7 @@ def reference_of(fields: Mapping[str, Any]) -> tuple[str | None, list[Note]]:
     for field in (*_REFERENCES, *_MAY_BE_REFERENCES):
         value = fields.get(field)
         is_class = field == "label" and not (isinstance(value, str) and re.search(r"[^\W\d]", value))
-        if is_class or value is None or value == "" or value == []:
+        if is_class or _is_blank(value):
             continue
         if is_number_of_choice(value, fields):
             notes.append(Note("reference_not_read", f"{field} is not read: it is the number of a choice"))
@@ -49,10 +50,14 @@ def reference_of(fields: Mapping[str, Any]) -> tuple[str | None, list[Note]]:
         named = " and ".join(found)
         notes.append(Note("reference_not_read", f"{named} differ, and none is read: name the right one {_OWN}"))
         return None, notes
-    guessed = next((field for field in found if field in _MAY_BE_REFERENCES), None)
+    guessed = next((f for f, text in found.items() if f in _MAY_BE_REFERENCES or _ADDRESS.fullmatch(text)), None)
     if guessed is not None:
         notes.append(Note("reference_read", f"{guessed} is taken for the reference answer; if it is none, rename it"))
     return next(iter(found.values()), None), notes
+
+
+def _is_blank(value: object) -> bool:
+    return value is None or value == [] or (isinstance(value, str) and not value.strip())
 
 
 def _dropped(field: str, value: object) -> list[Note]:
@@ -69,7 +74,9 @@ def reference_among(golds: object) -> str | None:
     texts = {
         text
         for gold in found
-        if isinstance(gold, str | int | float) and (text := rows.reference_text({"gold": gold}, "gold")) is not None
+        if isinstance(gold, str | int | float)
+        and not isinstance(gold, bool)
+        and (text := rows.reference_text({"gold": gold}, "gold")) is not None
     }
     return texts.pop() if len(texts) == 1 else None
 

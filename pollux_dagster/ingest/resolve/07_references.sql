@@ -16,3 +16,15 @@ SELECT file_path, row_number,
     left(to_json({prompt_id: l.prompt_id, reference_answer: l.reference_answer})::VARCHAR, 4000)
 FROM resolve_references AS r JOIN landing.reference_answers AS l USING (file_path, row_number)
 WHERE key IS NULL OR occurrence > 1;
+
+INSERT INTO resolve_notes
+SELECT i.file_path, 0, 'reference_not_read', count(*) || ' row(s) have another reference answer than '
+    || min(l.file_path || ':' || l.row_number) || ', which counts'
+FROM resolve_references AS r
+JOIN landing.reference_answers AS l USING (file_path, row_number)
+JOIN resolve_prompts AS p ON p.key = r.key
+JOIN resolve_instructions AS i ON i.file_path = p.file_path AND i.row_number = p.row_number
+JOIN landing.instructions AS own ON own.file_path = i.file_path AND own.row_number = i.row_number
+WHERE r.occurrence = 1 AND i.reference IS NOT NULL
+    AND raw.same_words(own.reference_answer) <> raw.same_words(l.reference_answer)
+GROUP BY i.file_path;

@@ -85,14 +85,14 @@ FROM (
     )
 );
 
--- Beside a landed instruction the reference of a row that carries it is not used, also where the instruction has none.
+-- The reference of a row that carries its instruction is not used where another row gives that, also one without any.
 INSERT INTO resolve_notes
-SELECT c.file_path, 0, 'reference_not_read', count(*) || ' row(s) have a reference answer, and the landed instruction '
-    || 'that they answer has none, and counts: give it the reference'
+SELECT c.file_path, 0, 'reference_not_read', count(*) || ' row(s) have a reference answer, and the instruction that they '
+    || 'answer, given at ' || min(i.file_path || ':' || i.row_number) || ', has none, and counts: give it the reference'
 FROM resolve_carried AS c
 JOIN resolve_keys AS k USING (file_path, row_number)
 JOIN raw.instructions AS i ON i.prompt_id = k.key
-WHERE NOT c.defines AND c.reference IS NOT NULL AND i.reference_answer IS NULL
+WHERE NOT (c.defines AND c.definition = 1) AND c.reference IS NOT NULL AND i.reference_answer IS NULL
 GROUP BY c.file_path;
 
 -- Whoever numbers the questions from 0 and the answers from 1 has every answer but one judged as its neighbour's.

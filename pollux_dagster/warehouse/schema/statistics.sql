@@ -66,10 +66,12 @@ CREATE TABLE IF NOT EXISTS statistics.people_comparison (
     difference DOUBLE, standard_error DOUBLE, ci_low DOUBLE, ci_high DOUBLE, p_value DOUBLE, adjusted_p_value DOUBLE,
     is_sure BOOLEAN NOT NULL, n BIGINT NOT NULL, n_clusters BIGINT NOT NULL,
     is_of_shared_items BOOLEAN NOT NULL,    -- or of people's means of all answers
+    judge_difference DOUBLE,                -- on the shared items
     method VARCHAR NOT NULL
 );
 -- These columns were added later: a warehouse may lack them, or still have the NOT NULL of shift.
 ALTER TABLE statistics.length_effect ADD COLUMN IF NOT EXISTS adjusted_p_value DOUBLE;
+ALTER TABLE statistics.people_comparison ADD COLUMN IF NOT EXISTS judge_difference DOUBLE;
 ALTER TABLE statistics.length_controlled ADD COLUMN IF NOT EXISTS ci_low DOUBLE;
 ALTER TABLE statistics.length_controlled ADD COLUMN IF NOT EXISTS ci_high DOUBLE;
 ALTER TABLE statistics.judge_agreement ADD COLUMN IF NOT EXISTS number_value DOUBLE;

@@ -21,13 +21,18 @@ def people_comparison(rows: pl.DataFrame, calibrated: pl.DataFrame, means: Calib
     rows: of `calibration.judged_and_rated`. calibrated, means: of these, as calibration.calibrated_quality gives them.
     """
     names = calibrated["model_id"]
-    labelled = rows.filter("is_labelled").group_by("model_id", "prompt_id", "criterion_id").agg(pl.col("gold").mean())
+    labelled = (
+        rows.filter("is_labelled")
+        .group_by("model_id", "prompt_id", "criterion_id")
+        .agg(pl.col("gold").mean(), judged=pl.col("score").mean())
+    )
     labelled = labelled.with_columns(pl.col("model_id").cast(pl.String)).join(
         calibrated.select("model_id").with_row_index("model"), on="model_id", how="left"
     )
     items = encode(labelled, "prompt_id", "criterion_id")
-    gold = np.full((len(names), len(items)), np.nan)
+    gold, judged = np.full((2, len(names), len(items)), np.nan)
     gold[labelled["model"].to_numpy(), items.codes] = labelled["gold"].to_numpy()
+    judged[labelled["model"].to_numpy(), items.codes] = labelled["judged"].to_numpy()
     found, is_sure = compare_by_people(
         gold,
         encode(items.names, "prompt_id").codes,
@@ -37,6 +42,11 @@ def people_comparison(rows: pl.DataFrame, calibrated: pl.DataFrame, means: Calib
     )
     first, second = np.nonzero(~np.isnan(found.p_value))
     method = found.method[first, second]
+    of_shared_items = ~np.isin(method, (BY_MEANS, BY_INTERVALS))
+    judges = [
+        float(np.nanmean(judged[a] - judged[b])) if shared else None
+        for a, b, shared in zip(first, second, of_shared_items, strict=True)
+    ]
     return pl.DataFrame(
         {
             "judge_id": calibrated["judge_id"][first],
@@ -51,7 +61,8 @@ def people_comparison(rows: pl.DataFrame, calibrated: pl.DataFrame, means: Calib
             "is_sure": is_sure[first, second],
             "n": found.rows[first, second],
             "n_clusters": found.clusters[first, second],
-            "is_of_shared_items": ~np.isin(method, (BY_MEANS, BY_INTERVALS)),
+            "is_of_shared_items": of_shared_items,
+            "judge_difference": pl.Series(judges, dtype=pl.Float64),
             "method": pl.Series(method.tolist(), dtype=pl.String),
         }
     )

@@ -174,5 +174,5 @@ def say_which_profile(settings: Settings) -> None:
         typer.echo(f"profile {settings.profile} is {replacing}, not the packaged one", err=True)
     if settings.judge_url and not settings.attached_urls:
         typer.echo(
-            f"profile {settings.profile} makes its scores up: no server is asked, the judge's URL is not used", err=True
+            f"profile {settings.profile} makes its scores up: the server of the judge's URL is asked nothing", err=True
         )

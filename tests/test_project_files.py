@@ -131,9 +131,13 @@ def test_links_lead_somewhere_and_commands_exist(page: Path) -> None:
 def test_dependencies_are_what_is_imported_and_all_of_it() -> None:
     """Neither a package that nobody imports, nor an import that only comes along with something else."""
     modules = {"pyyaml": "yaml", "dagster-webserver": "dagster_webserver", "vllm": None, "dagster-dg-cli": None}
+    modules["openlineage-python"] = "openlineage"
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    listed = [*project["dependencies"], *extras["ui"], *extras["explore"], *extras["remote"]]
+    listed = [
+        *project["dependencies"],
+        *(each for name in ("ui", "explore", "remote", "openlineage") for each in extras[name]),
+    ]
     names = [re.split(r"[<>=!\[ ]", requirement)[0] for requirement in listed]
     declared = {modules.get(name, name.replace("-", "_")) for name in names} - {None}
     imported = {

@@ -358,6 +358,13 @@ class Settings:
         return find_profile(self.profile, self.home)
 
     @property
+    def attached_urls(self) -> str:
+        """The servers that are asked, separated by spaces; '' where the judge is started here, as one that makes its
+        scores up always is.
+        """
+        return "" if self.judge_profile.is_made_up else self.judge_url
+
+    @property
     def replacing_profile(self) -> Path | None:
         """The home's file that is used instead of the packaged profile of the same name; None where there is none."""
         named = (path for path in own_profiles(self.home) if path.stem == self.profile)

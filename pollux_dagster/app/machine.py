@@ -72,7 +72,7 @@ def _processor(settings: Settings) -> Iterator[Finding]:
     cores = len(os.sched_getaffinity(0))
     has = next((name for name in ("avx512f", "avx2") if name in flags), "no AVX")
     profile = settings.judge_profile
-    is_computed_here = profile.is_demonstration and not profile.is_made_up and not settings.judge_url
+    is_computed_here = profile.is_demonstration and not profile.is_made_up and not settings.attached_urls
     is_slow = has != "avx512f" and is_computed_here
     fix = "nothing to do: the packaged judge is computed in float32 here, which is faster than emulated bfloat16"
     yield Finding("processor", "note" if is_slow else "ok", f"{cores} cores, {has}", fix if is_slow else "")
@@ -82,7 +82,7 @@ def _gpu(settings: Settings) -> Iterator[Finding]:
     gpus = _gpus()
     if gpus:
         yield Finding("GPU", "ok", "; ".join(gpus))
-    elif settings.judge_url or settings.judge_profile.is_demonstration or settings.judge_engine == "llama-server":
+    elif settings.attached_urls or settings.judge_profile.is_demonstration or settings.judge_engine == "llama-server":
         yield Finding("GPU", "ok", "none, and this judge needs none here")
     else:
         yield Finding(
@@ -105,8 +105,8 @@ def _gpus() -> list[str]:
 
 
 def _engine(settings: Settings) -> Iterator[Finding]:
-    if settings.judge_url:
-        yield Finding("engine", "ok", f"attached: {without_secrets(settings.judge_url)}")
+    if settings.attached_urls:
+        yield Finding("engine", "ok", f"attached: {without_secrets(settings.attached_urls)}")
         return
     if settings.judge_profile.is_made_up:
         yield Finding("engine", "ok", "none: this profile's scores are made up")
@@ -133,7 +133,7 @@ def _engine(settings: Settings) -> Iterator[Finding]:
 
 def _weights(settings: Settings) -> Iterator[Finding]:
     judge = Resources.of(settings).judge
-    if settings.judge_url or judge.judge_profile.is_made_up:
+    if settings.attached_urls or judge.judge_profile.is_made_up:
         return
     model = judge.judge_profile.served_model
     try:
@@ -149,7 +149,7 @@ def _weights(settings: Settings) -> Iterator[Finding]:
 
 
 def _key(settings: Settings) -> Iterator[Finding]:
-    if not settings.judge_url:
+    if not settings.attached_urls:
         return
     if settings.api_key_file:
         can_read = os.access(settings.api_key_file, os.R_OK)
@@ -175,6 +175,20 @@ def _work(settings: Settings) -> Iterator[Finding]:
         yield Finding("judging", "fault", str(error), "unset POLLUX_WORK_URL to judge on this machine")
     else:
         yield Finding("judging", "ok", f"left to workers at {url}")
+
+
+def _lineage(settings: Settings) -> Iterator[Finding]:
+    if not settings.openlineage_url:
+        return
+    receiver, file = f"OpenLineage's events go to {settings.openlineage_url}", settings.openlineage_api_key_file
+    if _version("openlineage-python") is None:
+        fix = "pip install 'pollux_dagster[openlineage]', or unset POLLUX_OPENLINEAGE_URL"
+        yield Finding("lineage", "note", f"{receiver}, and openlineage-python is not installed", fix)
+    elif file and not os.access(file, os.R_OK):
+        fix = "create it for this user, or unset POLLUX_OPENLINEAGE_API_KEY_FILE"
+        yield Finding("lineage", "note", f"{receiver}, and its key's file {file} cannot be read", fix)
+    else:
+        yield Finding("lineage", "ok", receiver)
 
 
 def _port(_: Settings) -> Iterator[Finding]:
@@ -230,6 +244,6 @@ def _version(package: str) -> str | None:
 
 
 _LOOKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
-    _python, _processor, _gpu, _engine, _weights, _key, _work, _port, _home, _locks, _dagster,
+    _python, _processor, _gpu, _engine, _weights, _key, _work, _lineage, _port, _home, _locks, _dagster,
 )  # fmt: skip
 _AT_THE_JUDGE = frozenset({_processor, _gpu, _engine, _weights, _key})

@@ -368,7 +368,7 @@ class Resources:
             judge=JudgeResource(
                 profile=settings.profile,
                 state_root=str(settings.servers),
-                url=settings.judge_url,
+                url=settings.attached_urls,
                 api_key_variable=settings.api_key_variable,
                 proxy=settings.judge_proxy,
                 ca_file=settings.judge_ca_file,

@@ -152,7 +152,7 @@ def settings_of_judge(accept_served_model: bool, **given: str | int | Path | lis
     """`settings_from`; where `accept_served_model`, recording the attached server's own name of its model."""
     settings = settings_from(**given)
     say_which_profile(settings)
-    if not (accept_served_model and settings.judge_url):
+    if not (accept_served_model and settings.attached_urls):
         return settings
     from pollux_dagster.app.resources import Resources
     from pollux_dagster.core.model_names import is_name_of
@@ -172,3 +172,7 @@ def settings_of_judge(accept_served_model: bool, **given: str | int | Path | lis
 def say_which_profile(settings: Settings) -> None:
     if replacing := settings.replacing_profile:
         typer.echo(f"profile {settings.profile} is {replacing}, not the packaged one", err=True)
+    if settings.judge_url and not settings.attached_urls:
+        typer.echo(
+            f"profile {settings.profile} makes its scores up: the server of the judge's URL is asked nothing", err=True
+        )

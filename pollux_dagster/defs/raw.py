@@ -51,7 +51,7 @@ def landing_assets(
     with warehouse.get_connection() as con:
         warehouse.create_schema(con)
         report = landing.sync(con, context.run.run_id)
-        if report.loaded or report.removed:
+        if report.loaded or report.removed or report.unread:
             context.log.info(str(report))
         new = register_models(context.instance, list(landed_models(con)))
         if new:

@@ -66,12 +66,16 @@ class FileReport:
     rejected: int
 
 
+_SHOWN = 5  # entries that are not read, in the words of a sync
+
+
 @dataclass(frozen=True, slots=True)
 class SyncReport:
     """What a sync did, and what the landing folder now contains.
 
     `loaded` are the files read in this sync, `rehashed` those whose times changed but whose content did not, `removed`
-    those gone since the last sync, `ignored` the entries of the folder that are not read (path, why). `files` covers
+    those gone since the last sync, `ignored` the entries of the folder that are not read (path, why), `unread` those of
+    them that no file of ours or the user's says to leave out, such as folders without permission. `files` covers
     every file present, `rejected_by_reason` every rejected row. `changed_models` have answers that are new, different
     or gone.
     """
@@ -81,6 +85,7 @@ class SyncReport:
     rehashed: tuple[str, ...]
     removed: tuple[str, ...]
     ignored: tuple[tuple[str, str], ...]
+    unread: tuple[tuple[str, str], ...]
     rows: int
     accepted: int
     rejected_by_reason: Mapping[str, int]
@@ -114,9 +119,11 @@ class SyncReport:
         unchanged = self.unchanged - len(ours) + len(self.loaded) - len(read)
         rows = self.rows - sum(file.row_count for file in ours)
         files = "1 file" if len(read) == 1 else f"{len(read)} files"
+        shown = [f"\nnot read: {path}: {why}" for path, why in self.unread[:_SHOWN]]
+        more = f"\nand {len(self.unread) - _SHOWN} more" if len(self.unread) > _SHOWN else ""
         return (
             f"{files} read, {unchanged} unchanged{removed}; in the whole folder {rows} rows, {rows - self.rejected} "
-            f"accepted, {self.rejected} rejected" + (f" ({reasons})" if reasons else "")
+            f"accepted, {self.rejected} rejected" + (f" ({reasons})" if reasons else "") + "".join(shown) + more
         )
 
 
@@ -177,6 +184,7 @@ def sync(
             *((path, f"no data, as {readings.of(path).said_by} says") for path in ignored),
             *unsettled,
         ),
+        unread=(*found.ignored, *unsettled),
         changed_models=tuple(sorted(changed)),
     )
 

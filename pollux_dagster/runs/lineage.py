@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,12 +32,14 @@ _CHECKED = DagsterEventType.ASSET_CHECK_EVALUATION
 @dataclass(frozen=True, slots=True)
 class LineageReceiver:
     """Where OpenLineage events go: the address of a server that takes them, such as Marquez, the namespace of the jobs
-    and tables, and the file of the server's API key, "" where it wants none.
+    and tables, and the file of the server's API key, "" where it wants none. After `patience_s` seconds no further
+    event is begun, since the home waits for the end of its run.
     """
 
     url: str
     namespace: str
     api_key_file: str = ""
+    patience_s: float = 30.0
 
 
 def send_lineage(
@@ -52,12 +54,14 @@ def send_lineage(
     Raises:
         ModuleNotFoundError: the client is not installed, with the command that installs it.
         OSError: the file of the key cannot be read.
+        ValueError: that file does not hold one key; what it holds is not said.
+        TimeoutError: the server is too slow for `to.patience_s`; the rest is not sent.
         Exception: whatever the client raises at the first event that the server does not take; the rest is not sent.
     """
     record = instance.get_run_record_by_id(run_id)
     if record is None:
         return
-    told = _Told(_client(to), to.namespace, record.dagster_run.job_name, run_id)
+    told = _Told(_client(to), to.namespace, record.dagster_run.job_name, run_id, to.patience_s)
     planned: dict[dg.AssetKey, float] = {}
     built: dict[dg.AssetKey, float] = {}
     checked: dict[dg.AssetKey, list[dg.AssetCheckEvaluation]] = defaultdict(list)
@@ -93,9 +97,16 @@ def _client(to: LineageReceiver) -> OpenLineageClient:
         ) from None
     transport: dict[str, object] = {"type": "http", "url": to.url, "timeout": 5.0, "retry": {"total": 1}}
     if to.api_key_file:
-        key = Path(to.api_key_file).read_text(encoding="utf-8").strip()
-        transport["auth"] = {"type": "api_key", "apiKey": key}
+        transport["auth"] = {"type": "api_key", "apiKey": _key_in(Path(to.api_key_file))}
     return OpenLineageClient(config={"transport": transport})
+
+
+def _key_in(file: Path) -> str:
+    key = file.read_text(encoding="utf-8").strip()
+    if len(key.split()) != 1 or not key.isascii():
+        # The client would quote it in its error, in a spelling that no mask knows.
+        raise ValueError(f"expected one API key in {file}, in ASCII and without spaces, got {len(key.split())} words")
+    return key
 
 
 def _name(key: dg.AssetKey) -> str:
@@ -110,6 +121,8 @@ class _Told:
     namespace: str
     job: str
     run_id: str
+    patience_s: float
+    began: float = field(default_factory=time.monotonic)
 
     def run(self, state: str, at: float, failed: str = "") -> None:
         """The job itself."""
@@ -161,6 +174,9 @@ class _Told:
 
         facets: dict[str, DatasetFacet] = {}
         shown, sources = metadata.get("dagster/column_schema"), metadata.get("dagster/column_lineage")
+        # Dagster keeps what a definition states as it was written, or as the value that it makes of it.
+        shown = shown.schema if isinstance(shown, dg.TableSchemaMetadataValue) else shown
+        sources = sources.column_lineage if isinstance(sources, dg.TableColumnLineageMetadataValue) else sources
         if isinstance(shown, dg.TableSchema):
             facets["schema"] = schema.SchemaDatasetFacet(
                 [schema.SchemaDatasetFacetFields(each.name, each.type, each.description) for each in shown.columns]
@@ -194,6 +210,8 @@ class _Told:
         from openlineage.client.event_v2 import Job, Run, RunEvent, RunState
         from openlineage.client.facet_v2 import parent_run
 
+        if time.monotonic() - self.began > self.patience_s:
+            raise TimeoutError(f"it did not take them within {self.patience_s:g} s, and the rest was not sent")
         facets = facets or {}
         if run_id != self.run_id:
             facets["parent"] = parent_run.ParentRunFacet(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from filelock import FileLock
@@ -45,6 +47,21 @@ def test_scores_that_are_made_up_need_nothing_here() -> None:
     here = found(POLLUX_PROFILE="made-up")
     assert (here["GPU"].state, here["engine"].state) == ("ok", "ok")
     assert "made up" in here["engine"].found and "weights" not in here
+    assert "made up" in found(POLLUX_PROFILE="made-up", POLLUX_JUDGE_URL="http://judge:1/v1")["engine"].found
+
+
+def test_lineage_that_would_not_arrive_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "lineage" not in found()
+    address, key = {"POLLUX_OPENLINEAGE_URL": "http://marquez:5000"}, str(tmp_path / "key")
+    assert found(**address)["lineage"].state == "ok"
+    assert f"{key} cannot be read" in found(**address, POLLUX_OPENLINEAGE_API_KEY_FILE=key)["lineage"].found
+    monkeypatch.setattr("importlib.metadata.version", lambda _: missing())
+    assert "pip install 'pollux_dagster[openlineage]'" in found(**address)["lineage"].fix
+
+
+def missing() -> NoReturn:
+    """What the metadata of a package say that is not installed."""
+    raise importlib.metadata.PackageNotFoundError
 
 
 def test_a_home_that_leaves_the_judging_to_workers_needs_no_judge_but_its_location(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from pollux_dagster.app.resources import Resources
 from pollux_dagster.cli import app
+from pollux_dagster.cli.options import say_which_profile
 from pollux_dagster.core.profile_files import packaged_profile
 from pollux_dagster.core.prompts import render
 from pollux_dagster.judge.server.made_up_server import RATIONALE, completion, made_up_score
@@ -40,6 +41,14 @@ def test_the_profile_says_what_it_is_and_starts_no_engine(world: Settings) -> No
     spec = judge.server_spec()
     assert (spec.engine, spec.command[0]) == ("command", sys.executable)
     assert Path(spec.command[2]).name == "made_up_server.py"
+
+
+def test_a_server_that_the_settings_name_is_asked_nothing(world: Settings, capfd: pytest.CaptureFixture[str]) -> None:
+    settings = replace(world, profile="made-up", judge_url="http://judge:8000/v1")
+    assert Resources.of(settings).judge.url == ""
+    assert Resources.of(replace(settings, profile="pollux-4b")).judge.url == "http://judge:8000/v1"
+    say_which_profile(settings)
+    assert "is asked nothing" in capfd.readouterr().err
 
 
 @pytest.mark.slow

@@ -302,6 +302,7 @@ def test_links_that_leave_the_folder_and_hidden_or_half_copied_files_are_not_rea
     assert [path for path, _ in report.ignored] == [
         "folder", "link.jsonl", "nowhere.jsonl", "pipe.jsonl", "up.jsonl"
     ]  # fmt: skip
+    assert "not read: folder: a link to a folder is not followed" in str(report)
 
 
 def test_a_link_inside_the_folder_is_read(asked: World) -> None:
@@ -386,6 +387,7 @@ def test_a_folder_that_cannot_be_listed_is_reported_and_its_files_are_kept(
         report = asked.sync()
     assert (report.loaded, report.removed) == ((), ("models.jsonl",))
     assert report.ignored == (("models", "cannot be looked at: Permission denied"),)
+    assert "not read: models: cannot be looked at: Permission denied" in str(report)
     assert asked.outputs() == [("m", "1", 0, "ответ")]
     path.unlink()
     assert asked.sync().removed == ("models/org/m.jsonl",)

@@ -80,6 +80,7 @@ def test_what_is_ignored_is_neither_read_nor_rejected(asked: World) -> None:
     report = asked.sync()
     assert (_reasons(asked), report.removed) == ([], ("notes.md",))
     assert report.ignored == (("notes.md", "no data, as landing.toml says"),)
+    assert "not read" not in str(report), "whoever says so knows it"
 
 
 def test_reasoning_is_kept_in_the_answer_where_that_is_wanted(asked: World) -> None:

@@ -103,6 +103,22 @@ def test_a_receiver_that_is_down_or_refuses_is_told_of_on_the_runs_page_and_chan
     assert (tmp_path / "metrics").exists()
 
 
+def test_a_receiver_that_is_too_slow_is_not_waited_for(tmp_path: Path) -> None:
+    with LineageServer() as server:
+        said = run(LineageReceiver(server.url, "night", patience_s=0.0), tmp_path)
+    assert "TimeoutError: it did not take them within 0 s, and the rest was not sent" in said[-1]
+    assert not of_job(server.events, "evaluate").get("COMPLETE")
+
+
+@pytest.mark.parametrize("held", ["sk-hush-1234\nsk-hush-5678", "sk-hush-1234-ключ", ""])
+def test_a_file_that_holds_no_key_is_named_and_what_it_holds_is_not(tmp_path: Path, held: str) -> None:
+    (tmp_path / "key").write_text(held)
+    with LineageServer() as server:
+        said = run(LineageReceiver(server.url, "night", str(tmp_path / "key")), tmp_path)
+    assert f"expected one API key in {tmp_path / 'key'}" in said[-1]
+    assert "sk-hush" not in "".join(said) and not server.events
+
+
 def test_without_the_package_the_runs_page_says_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

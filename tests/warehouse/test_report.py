@@ -52,7 +52,7 @@ UPDATE statistics.calibrated_quality SET status = 'calibrated', n_labelled = 60,
     calibrated_mean = CASE model_id WHEN 'beta' THEN 0.3 WHEN 'alpha' THEN 0.6 ELSE 0.1 END;
 UPDATE statistics.calibrated_quality SET ci_low = calibrated_mean - 0.1, ci_high = calibrated_mean + 0.1;
 INSERT INTO statistics.people_comparison
-SELECT judge_id, 'alpha', 'beta', 0.3, 0.05, 0.2, 0.4, 1e-4, 2e-4, {is_sure}, 40, 10, FALSE, 'm' FROM meta.judges;
+SELECT judge_id, 'alpha', 'beta', 0.3, 0.05, 0.2, 0.4, 1e-4, 2e-4, {is_sure}, 40, 10, FALSE, NULL, 'm' FROM meta.judges;
 """
 
 

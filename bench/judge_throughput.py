@@ -20,7 +20,7 @@ import os
 import statistics
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -29,7 +29,7 @@ from bench.clients import CLIENTS, KEY_VARIABLE, PACKAGE, Figures, read_criteria
 from pollux_dagster.core.profile_files import packaged_profile, packaged_profiles
 from pollux_dagster.core.work import Answer
 from pollux_dagster.judge.endpoint import Endpoint
-from pollux_dagster.judge.server import ServerHandle, attached_server, cpu_vllm_spec, managed_server
+from pollux_dagster.judge.server import ServerHandle, ServerSpec, attached_server, cpu_vllm_spec, managed_server
 
 ROOT = PACKAGE.parent
 INSPECT = "inspect_ai-256"
@@ -88,8 +88,10 @@ def install_inspect() -> None:
 
 
 @contextmanager
-def judge_server(options: argparse.Namespace) -> Iterator[ServerHandle]:
-    """The server at `--url`, the demo judge under the project's own supervision, or one that answers at once."""
+def judge_server(
+    options: argparse.Namespace, changed: Callable[[ServerSpec], ServerSpec] = lambda spec: spec
+) -> Iterator[ServerHandle]:
+    """The server at `--url`, the demo judge under our supervision (its spec `changed`), or one that answers at once."""
     if options.url:
         with attached_server(options.url, os.environ.get(KEY_VARIABLE, "")) as server:
             yield server
@@ -98,7 +100,7 @@ def judge_server(options: argparse.Namespace) -> Iterator[ServerHandle]:
         spec = cpu_vllm_spec(profile.served_model, max_model_len=profile.max_model_len, idle_shutdown_s=1.0)
         with (
             TemporaryDirectory(prefix="pollux-bench-server-") as state,
-            managed_server(spec, Path(state), lambda line: print(line, file=sys.stderr)) as server,
+            managed_server(changed(spec), Path(state), lambda line: print(line, file=sys.stderr)) as server,
         ):
             yield server
     else:

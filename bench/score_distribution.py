@@ -1,8 +1,8 @@
 """What the distribution of a score costs: verdicts with it against the same verdicts without, on one vLLM server.
 
 Passes alternate, and every pass puts its own number in front of its instructions, so that none profits from the
-prefixes that another one left in the server's cache. Compared are wall time and the server's processor time
-(`process_cpu_seconds_total` of its `/metrics`), which a busy machine disturbs less.
+prefixes that another one left in the server's cache. Compared are wall time and, where the server is
+started here, its processor time, which a busy machine disturbs less.
 
     python -m bench.score_distribution                              # the demo judge, whose replies have 24 tokens
     python -m bench.score_distribution --reasoning-tokens 150       # replies made longer, see bench/long_reasoning.py
@@ -12,52 +12,34 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import psutil
 
-from bench.clients import KEY_VARIABLE, PACKAGE, read_criteria
-from bench.judge_throughput import make_answers
+from bench.clients import PACKAGE, read_criteria
+from bench.judge_throughput import judge_server, make_answers
 from pollux_dagster.core.profile_files import packaged_profile
 from pollux_dagster.core.profiles import JudgeProfile
 from pollux_dagster.core.work import Criterion
 from pollux_dagster.judge.evaluate import evaluate
-from pollux_dagster.judge.server import ServerHandle, attached_server, cpu_vllm_spec, managed_server
+from pollux_dagster.judge.server import ServerHandle, ServerSpec
 from pollux_dagster.judge.work import Evaluation
 from pollux_dagster.ledger.ledger import Ledger
 
 Cost = dict[str, float]
 
 
-@contextmanager
-def vllm_server(options: argparse.Namespace) -> Iterator[ServerHandle]:
-    """The vLLM server at `--url`, or the demo judge under the project's own supervision."""
-    if options.url:
-        with attached_server(options.url, os.environ.get(KEY_VARIABLE, "")) as server:
-            yield server
-        return
-    judge = packaged_profile("demo")
-    spec = cpu_vllm_spec(judge.served_model, max_model_len=judge.max_model_len, idle_shutdown_s=1.0)
-    longer = replace(
+def with_long_reasoning(spec: ServerSpec) -> ServerSpec:
+    """The same server, which ends the reasoning where a request says."""
+    return replace(
         spec,
         arguments=(*spec.arguments, "--logits-processors", "bench.long_reasoning:LongReasoning"),
         environment={**spec.environment, "PYTHONPATH": str(PACKAGE.parent)},
     )
-    with (
-        TemporaryDirectory(prefix="pollux-bench-server-") as state,
-        managed_server(
-            longer if options.reasoning_tokens else spec, Path(state), lambda line: print(line, file=sys.stderr)
-        ) as server,
-    ):
-        yield server
 
 
 def engine_cpu_s() -> float:
@@ -93,7 +75,7 @@ def compare(options: argparse.Namespace) -> dict[str, object]:
     without = judge_for(options)
     judges = {"without": without, "with": replace(without, request=replace(without.request, distributes_score=True))}
     rounds: list[dict[str, Cost]] = []
-    with vllm_server(options) as server:
+    with judge_server(options, with_long_reasoning if options.reasoning_tokens else lambda spec: spec) as server:
         for number in range(-1, options.rounds):
             costs = {
                 name: cost_of(2 * number + (name == "with") + 10, options.verdicts, criteria, server, judges[name])
@@ -117,6 +99,7 @@ if __name__ == "__main__":
     parser.add_argument("--url", default="", help="a vLLM server to attach to instead of starting one")
     parser.add_argument("--verdicts", type=int, default=500, help="requests in a pass, a multiple of five")
     parser.add_argument("--rounds", type=int, default=4)
+    parser.set_defaults(engine=True, profile="demo")
     parser.add_argument(
         "--reasoning-tokens", type=int, default=0, help="length of the reasoning; 0: as the judge ends it"
     )

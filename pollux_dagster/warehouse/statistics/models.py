@@ -10,7 +10,8 @@ import duckdb
 import numpy as np
 import polars as pl
 
-from pollux_dagster.core.statistics.comparison import compare_all, rank_models
+from pollux_dagster.core.statistics.clusters import Integers
+from pollux_dagster.core.statistics.comparison import PairwiseComparisons, compare_all, rank_models
 from pollux_dagster.core.statistics.length import length_effects
 from pollux_dagster.core.statistics.length_controlled import length_controlled
 from pollux_dagster.warehouse.statistics.codes import encode, read
@@ -35,16 +36,8 @@ def model_comparisons(con: duckdb.DuckDBPyConnection, judge_id: str) -> tuple[pl
             "judge_id": pl.repeat(judge_id, len(first), eager=True, dtype=pl.String),
             "model_id": names[first],
             "other_model_id": names[second],
-            "difference": pairs.difference[first, second],
-            "standard_error": pairs.standard_error[first, second],
-            "ci_low": pairs.low[first, second],
-            "ci_high": pairs.high[first, second],
-            "p_value": pairs.p_value[first, second],
-            "adjusted_p_value": pairs.adjusted_p_value[first, second],
+            **columns_of(pairs, first, second),
             "superiority": pairs.superiority[first, second],
-            "n": pairs.rows[first, second],
-            "n_clusters": pairs.clusters[first, second],
-            "method": pl.Series(pairs.method[first, second].tolist(), dtype=pl.String),
         }
     )
     asked = con.execute(_ASKED, {"judge_id": judge_id}).pl()
@@ -59,6 +52,23 @@ def model_comparisons(con: duckdb.DuckDBPyConnection, judge_id: str) -> tuple[pl
         }
     )
     return comparison, ranked.join(asked, on="model_id", how="left", maintain_order="left")
+
+
+def columns_of(pairs: PairwiseComparisons, first: Integers, second: Integers) -> dict[str, pl.Series]:
+    """What tables of pairs have of each: first and second are the indices of its models."""
+    columns = {
+        "difference": pairs.difference,
+        "standard_error": pairs.standard_error,
+        "ci_low": pairs.low,
+        "ci_high": pairs.high,
+        "p_value": pairs.p_value,
+        "adjusted_p_value": pairs.adjusted_p_value,
+        "n": pairs.rows,
+        "n_clusters": pairs.clusters,
+    }
+    return {name: pl.Series(values[first, second]) for name, values in columns.items()} | {
+        "method": pl.Series(pairs.method[first, second].tolist(), dtype=pl.String)
+    }
 
 
 def length_tables(con: duckdb.DuckDBPyConnection, judge_id: str) -> tuple[pl.DataFrame, pl.DataFrame]:

@@ -13,6 +13,7 @@ from pollux_dagster.core.statistics.by_people import BY_INTERVALS, BY_MEANS, com
 from pollux_dagster.core.statistics.ppi import CalibratedMeans
 from pollux_dagster.warehouse.statistics.calibration import STATED_FOR_SOME, UNEQUAL
 from pollux_dagster.warehouse.statistics.codes import encode
+from pollux_dagster.warehouse.statistics.models import columns_of
 
 
 def people_comparison(rows: pl.DataFrame, calibrated: pl.DataFrame, means: CalibratedMeans) -> pl.DataFrame:
@@ -41,8 +42,7 @@ def people_comparison(rows: pl.DataFrame, calibrated: pl.DataFrame, means: Calib
         trusted=(~calibrated["is_doubtful"]).to_numpy(),
     )
     first, second = np.nonzero(~np.isnan(found.p_value))
-    method = found.method[first, second]
-    of_shared_items = ~np.isin(method, (BY_MEANS, BY_INTERVALS))
+    of_shared_items = ~np.isin(found.method[first, second], (BY_MEANS, BY_INTERVALS))
     judges = [
         float(np.nanmean(judged[a] - judged[b])) if shared else None
         for a, b, shared in zip(first, second, of_shared_items, strict=True)
@@ -52,17 +52,9 @@ def people_comparison(rows: pl.DataFrame, calibrated: pl.DataFrame, means: Calib
             "judge_id": calibrated["judge_id"][first],
             "model_id": names[first],
             "other_model_id": names[second],
-            "difference": found.difference[first, second],
-            "standard_error": found.standard_error[first, second],
-            "ci_low": found.low[first, second],
-            "ci_high": found.high[first, second],
-            "p_value": found.p_value[first, second],
-            "adjusted_p_value": found.adjusted_p_value[first, second],
+            **columns_of(found, first, second),
             "is_sure": is_sure[first, second],
-            "n": found.rows[first, second],
-            "n_clusters": found.clusters[first, second],
             "is_of_shared_items": of_shared_items,
             "judge_difference": pl.Series(judges, dtype=pl.Float64),
-            "method": pl.Series(method.tolist(), dtype=pl.String),
         }
     )

@@ -294,3 +294,17 @@ def test_the_demonstration_works_on_a_copy_that_is_made_once(tmp_path: Path) -> 
     assert (landing / "mine.jsonl").exists()
     assert not (landing / "human_scores.jsonl").exists()
     assert list(landing.parent.iterdir()) == [landing]
+
+
+def test_an_earlier_copy_with_null_answers_is_renewed_and_a_changed_one_is_not(tmp_path: Path) -> None:
+    landing = demo.unpack(tmp_path / "landing")
+    copy, packaged = (folder / "answers" / IVA / "answers.json" for folder in (landing, demo.LANDING))
+    earlier = packaged.read_text(encoding="utf-8")
+    for prompt_id in ("num-05", "edit-03"):
+        earlier = earlier.replace(f'"{prompt_id}", "answer": ""', f'"{prompt_id}", "answer": null')
+    copy.write_text(earlier + "\n", encoding="utf-8")
+    demo.unpack(landing)
+    assert "null" in copy.read_text(encoding="utf-8")
+    copy.write_text(earlier, encoding="utf-8")
+    demo.unpack(landing)
+    assert copy.read_bytes() == packaged.read_bytes()

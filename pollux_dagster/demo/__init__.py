@@ -17,8 +17,8 @@ _REPLACED = {
 def unpack(folder: Path) -> Path:
     """Copy the packaged landing folder to `folder`, unless that exists already; returns `folder`.
 
-    A copy, so that files dropped into a demonstration's landing folder never end up in the package. Of an existing copy
-    a file that an earlier version packaged, and that nobody has changed, is replaced where it can no longer be published.
+    A copy, so that files dropped into a demonstration's landing folder never end up in the package. In an existing
+    copy, a file of an earlier version that nobody has changed is replaced where it can no longer be published.
     """
     for name, earlier in _REPLACED.items():
         copy = folder / name

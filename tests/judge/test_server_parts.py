@@ -1,6 +1,7 @@
 """The managed server's parts that need no server: keys, command lines, budgets, watches, logs, leases."""
 
 import fcntl
+import json
 import os
 import re
 import subprocess
@@ -15,6 +16,7 @@ from pollux_dagster.judge.server import (
     ServerSpec,
     cpu_vllm_spec,
     engine_commands,
+    engine_launcher,
     engine_log,
     lease,
     list_servers,
@@ -114,6 +116,51 @@ def test_vllm_gets_its_key_by_environment_and_its_sampling_from_requests_alone(t
     line = " ".join(command.argv)
     for flags in ("--generation-config vllm", "--revision abc", "--max-model-len 4096"):
         assert flags in line
+
+
+MADE_ENVS = """
+import os
+
+def compile_factors():
+    return {name: os.environ.get(name) for name in ("VLLM_API_KEY", "VLLM_USE_X")}
+"""
+MADE_CORE = """
+import json
+from vllm import envs
+
+def tell(who):
+    print(json.dumps([who, envs.compile_factors()]), flush=True)
+"""
+MADE_SERVER = """
+import multiprocessing
+from vllm.core import tell
+
+if __name__ == "__main__":
+    tell("main")
+    for how in ("spawn", "fork"):
+        child = multiprocessing.get_context(how).Process(target=tell, args=(how,))
+        child.start()
+        child.join()
+"""
+
+
+def test_the_key_does_not_decide_whether_vllm_compiles_anew(tmp_path: Path) -> None:
+    """Made for the test: a package `vllm` that counts its key among what compiled code depends on, as 0.25.1 does."""
+    package = tmp_path / "vllm"
+    package.mkdir()
+    for name, text in {"__init__": "", "envs": MADE_ENVS, "core": MADE_CORE, "server": MADE_SERVER}.items():
+        (package / f"{name}.py").write_text(text)
+    ours = {engine_launcher.PARENT_VARIABLE: str(os.getpid()), "PYTHONPATH": str(tmp_path)}
+    told = subprocess.run(
+        [sys.executable, "-P", engine_launcher.__file__, "vllm.server"],
+        env={**os.environ, **ours, "VLLM_API_KEY": KEY, "VLLM_USE_X": "1"},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        timeout=60,
+    ).stdout
+    counted = dict(json.loads(line) for line in told.splitlines())
+    assert counted == {process: {"VLLM_USE_X": "1"} for process in ("main", "spawn", "fork")}
 
 
 def test_sglang_reads_its_key_from_a_file(tmp_path: Path) -> None:

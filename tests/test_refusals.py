@@ -53,7 +53,7 @@ def on_a_small_disk(
     [
         ("dagster", "size=300k", "run", "Dagster's storage"),
         ("dagster", "size=8m,nr_inodes=3", "run", "df -i"),
-        (".", "size=1m,ro", "plan", "Read-only file system"),
+        (".", "size=1m,ro", "run", "Read-only file system"),
     ],
 )
 def test_a_disk_that_refuses_is_told_in_a_sentence(

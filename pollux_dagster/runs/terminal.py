@@ -164,7 +164,8 @@ def with_plain_lines(run_config: Mapping[str, object], *, says_causes: bool = Tr
     say why a step failed.
 
     Where the config names no logger, as in every run that the daemon launches, Dagster uses a logger of its own, which
-    prints everything down to DEBUG.
+    prints everything down to DEBUG. Causes are said unless the config forbids it, so that the config of a job whose
+    console logger is Dagster's own is valid too.
     """
-    console = {"log_level": "INFO", "says_causes": says_causes}
-    return {"loggers": {"console": {"config": console}}, **run_config}
+    silent = {} if says_causes else {"says_causes": False}
+    return {"loggers": {"console": {"config": {"log_level": "INFO", **silent}}}, **run_config}

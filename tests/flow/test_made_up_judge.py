@@ -61,7 +61,8 @@ def test_a_new_folder_comes_to_a_leaderboard_without_any_engine(
     command = [sys.executable, "-m", "pollux_dagster.cli", "run", "--profile", "made-up", "--home", "trial"]
     ran = subprocess.run(command, cwd=tmp_path / "begun", env=environment, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
-    assert "DEMONSTRATION: judged by made-up@" in ran.stdout and "which is no judge of quality" in ran.stdout
+    said = " ".join(ran.stdout.split())
+    assert "DEMONSTRATION: judged by made-up@" in said and "which is no judge of quality" in said
     with duckdb.connect(str(tmp_path / "begun/trial/published/pollux.duckdb"), read_only=True) as con:
         assert con.sql("SELECT DISTINCT status, rationale FROM judging.verdicts").fetchall() == [("ok", RATIONALE)]
         assert con.sql("SELECT has_demonstration_judge FROM meta.publication").fetchall() == [(True,)]

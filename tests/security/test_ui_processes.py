@@ -27,7 +27,12 @@ KNOWN_BY = ("pollux_dagster.ui.services run", "pollux_dagster.ui.services keep",
 def world(folder: Path, url: str) -> Settings:
     (folder / "landing").mkdir()
     return Settings.from_environment(
-        {"POLLUX_HOME": str(folder / "home"), "POLLUX_LANDING": str(folder / "landing"), "POLLUX_JUDGE_URL": url}
+        {
+            "POLLUX_HOME": str(folder / "home"),
+            "POLLUX_LANDING": str(folder / "landing"),
+            "POLLUX_JUDGE_URL": url,
+            "POLLUX_JUDGE_SERVED_MODEL": "judge",
+        }
     )
 
 

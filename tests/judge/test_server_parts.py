@@ -313,8 +313,20 @@ LOGS = {
         "usage: api_server.py [-h]\napi_server.py: error: unrecognized arguments: --no-such-flag\n",
         "api_server.py: error: unrecognized arguments: --no-such-flag",
     ),
+    "a missing package": (
+        STARTED
+        + logged("EngineCore", "core.py:1510", "EngineCore failed to start.", "    from flashinfer import prefill")
+        + logged("EngineCore", "core.py:1510", "ModuleNotFoundError: No module named 'flashinfer'")
+        + FAILED,
+        "ModuleNotFoundError: No module named 'flashinfer'",
+    ),
+    "a setting that is refused": (
+        STARTED + "pydantic_core._pydantic_core.ValidationError: 1 validation error for ModelConfig\n",
+        "pydantic_core._pydantic_core.ValidationError: 1 validation error for ModelConfig",
+    ),
     "nothing wrong": (STARTED, None),
 }
+LASTING = {"a bad flag", "a missing package", "a setting that is refused"}
 
 
 @pytest.mark.parametrize("sample", LOGS)
@@ -323,6 +335,7 @@ def test_a_log_tells_why_its_engine_ended(tmp_path: Path, sample: str) -> None:
     log = tmp_path / "engine.log"
     log.write_text(text)
     assert engine_log.root_cause(log) == cause
+    assert engine_log.is_lasting(cause) == (sample in LASTING)
 
 
 def test_a_log_is_read_from_its_end_and_cleaned_for_the_terminal(tmp_path: Path) -> None:

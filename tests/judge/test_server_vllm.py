@@ -39,8 +39,8 @@ from pollux_dagster.judge.server import (
     ServerHandle,
     Servers,
     ServerSpec,
-    ServerStartError,
     ServerStatus,
+    UnstartableError,
     attach_all,
     attached_server,
     cpu_vllm_spec,
@@ -399,5 +399,5 @@ def test_of_two_replicas_that_started_together_one_is_killed_and_brought_back(
 @pytest.mark.slow
 def test_a_bad_flag_is_told_in_the_error(root: Path, spec: ServerSpec) -> None:
     bad = ServerSpec(model=spec.model, arguments=("--no-such-flag",), environment=spec.environment)
-    with pytest.raises(ServerStartError, match="unrecognized arguments: --no-such-flag"):
+    with pytest.raises(UnstartableError, match="unrecognized arguments: --no-such-flag"):
         managed_server(bad, root, print).__enter__()

@@ -27,6 +27,12 @@ _SHORTAGES = {
 }
 # A server that ran for days has logged errors that it survived: its end begins at vLLM's own message about it.
 _FATAL = re.compile(r"(?:EngineCore|WorkerProc) (?:failed to start|encountered a fatal error|hit an exception)")
+# What the same command meets again: a package that is missing, a flag that is unknown, a setting that is refused.
+_LASTING = re.compile(
+    r"(?:[A-Za-z_][\w.]*\.)?(?:ModuleNotFoundError|ImportError|SyntaxError|ValidationError)\b"
+    r"|.*: .+ could not be executed\b"
+    r"|.*\berror: (?:unrecognized arguments|argument |ambiguous option|the following arguments)"
+)
 _NOISE = re.compile(r"Found ulimit of|^nanobind: | - leaked | - \.\.\. skipped|^See https://nanobind|resource_tracker")
 _CONSEQUENCE = (
     "Engine core initialization failed",
@@ -64,6 +70,11 @@ def root_cause(path: Path, *, secret: str = "") -> str | None:
             first = f"; first error: {errors[0]}" if errors and errors[0] != short else ""
             return f"{shortage}: {short.removesuffix(':')}{first}"[:400]
     return errors[0][:400] if errors else None
+
+
+def is_lasting(cause: str | None) -> bool:
+    """Whether the next start of the same command would end for this root cause too, so that waiting does not help."""
+    return cause is not None and _LASTING.match(cause) is not None
 
 
 def is_port_taken(path: Path) -> bool:

@@ -22,11 +22,14 @@ class ServerStartError(ServerError):
 
 
 class UnstartableError(ServerStartError):
-    """The server cannot start as it is configured: weights or GPU must be provided, waiting does not help."""
+    """The server cannot start as it is configured: weights, GPU, package or flag must be put right, waiting does not
+    help. `log_tail` is empty where it was known before any start.
+    """
 
-    def __init__(self, reason: str) -> None:
-        ServerError.__init__(self, f"The judge server cannot start: {reason}")
-        self.reason, self.log_tail = reason, ""
+    def __init__(self, reason: str, log_tail: str = "") -> None:
+        tail = f"\nThe engine's last log lines:\n{log_tail}" if log_tail else ""
+        ServerError.__init__(self, f"The judge server cannot start: {reason}{tail}")
+        self.reason, self.log_tail = reason, log_tail
 
 
 class AttachError(ServerError):

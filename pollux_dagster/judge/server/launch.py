@@ -16,7 +16,7 @@ from pathlib import Path
 from pollux_dagster.judge.endpoint import Endpoint
 from pollux_dagster.judge.server import engine_log, http_probe
 from pollux_dagster.judge.server.environment import server_environment
-from pollux_dagster.judge.server.errors import ServerStartError
+from pollux_dagster.judge.server.errors import ServerStartError, UnstartableError
 from pollux_dagster.judge.server.exchange import ProbeError
 from pollux_dagster.judge.server.handle import ServerHandle
 from pollux_dagster.judge.server.lease import lease
@@ -131,7 +131,7 @@ class ManagedServer:
         while time.monotonic() - began < longest_s:
             state = self._folder.read_state()
             if state is not None and state.status is ServerState.FAILED and state.generation >= failed_from:
-                raise ServerStartError(state.reason, state.log_tail)
+                raise (UnstartableError if state.lasting else ServerStartError)(state.reason, state.log_tail)
             if state is not None and _is_current(state):
                 if state.status is ServerState.READY and state.generation >= ready_from:
                     waited = time.monotonic() - began

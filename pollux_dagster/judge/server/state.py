@@ -38,7 +38,8 @@ LIVE = frozenset({ServerState.STARTING, ServerState.READY})
 class StateRecord:
     """The supervisor's record of its server. `generation` counts all engine starts under this key.
 
-    `reason` explains the last restart, failure or stop; `restarts` lists them all; `scratch` is the engine's folder for
+    `reason` explains the last restart, failure or stop, and `lasting` says that another start would fail as well;
+    `restarts` lists all restarts; `scratch` is the engine's folder for
     temporary files. Times are ISO 8601, UTC.
     """
 
@@ -49,6 +50,7 @@ class StateRecord:
     model: str
     reason: str = ""
     log_tail: str = ""
+    lasting: bool = False
     supervisor: ProcessIdentity | None = None
     process: ProcessIdentity | None = None
     scratch: str = ""

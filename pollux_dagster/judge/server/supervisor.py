@@ -57,7 +57,11 @@ class _StopAskedError(Exception):
 
 
 class _EngineFailedError(Exception):
-    """The engine ended, hangs or never became ready; the message says which."""
+    """The engine ended, hangs or never became ready; the message says which. `lasting`: another start would too."""
+
+    def __init__(self, message: str, *, lasting: bool = False) -> None:
+        super().__init__(message)
+        self.lasting = lasting
 
 
 class Supervisor:
@@ -93,7 +97,7 @@ class Supervisor:
         self._update()
 
     def run(self) -> None:
-        status, reason = ServerState.FAILED, "the supervisor itself failed; see supervisor.log"
+        status, reason, lasting = ServerState.FAILED, "the supervisor itself failed; see supervisor.log", False
         try:
             self._bring_up()  # a first start that fails is not retried, because a wrong flag stays wrong
             while True:
@@ -104,9 +108,9 @@ class Supervisor:
         except _StopAskedError as stop:
             status, reason = ServerState.STOPPED, str(stop)
         except _EngineFailedError as failure:
-            reason = str(failure)
+            reason, lasting = str(failure), failure.lasting
         finally:
-            self._finish(status, reason)
+            self._finish(status, reason, lasting=lasting)
 
     def on_signal(self, number: int, frame: Any) -> None:
         self.signalled = True
@@ -151,7 +155,8 @@ class Supervisor:
         try:
             self.engine = Engine(command, folder, log, self.record.scratch)
         except OSError as error:
-            raise _EngineFailedError(f"{command.argv[0]} could not be executed: {error}") from error
+            message = f"{command.argv[0]} could not be executed: {error}"
+            raise _EngineFailedError(message, lasting=True) from error
         self._update(process=self.engine.name)
         seen, stumbled_since = "it never answered /health", math.inf
         while time.monotonic() - began < self.spec.startup_timeout_s:
@@ -159,7 +164,8 @@ class Supervisor:
             if (code := self.engine.exit_code()) is not None:
                 if engine_log.is_port_taken(log):
                     return False
-                raise _EngineFailedError(f"{self._explain(describe_exit(code))} while it was starting")
+                lasting = engine_log.is_lasting(engine_log.root_cause(log, secret=key))
+                raise _EngineFailedError(f"{self._explain(describe_exit(code))} while it was starting", lasting=lasting)
             try:
                 if self._is_ready(time.monotonic() - began):
                     return True
@@ -167,9 +173,10 @@ class Supervisor:
                 seen = str(error)
                 now = time.monotonic()
                 stumbled_since = min(stumbled_since, now) if error.status in STUMBLES else math.inf
-                if canary.is_final(error) or now - stumbled_since > STUMBLES_FOR_S:
+                final = canary.is_final(error)
+                if final or now - stumbled_since > STUMBLES_FOR_S:
                     raise _EngineFailedError(
-                        f"{self.spec.engine} answers no request: {seen}{_key_hint(error)}"
+                        f"{self.spec.engine} answers no request: {seen}{_key_hint(error)}", lasting=final
                     ) from error
             time.sleep(TICK_S)
         raise _EngineFailedError(
@@ -284,7 +291,7 @@ class Supervisor:
                 self._update(status=ServerState.STOPPING, reason=reason)
                 raise _StopAskedError(reason)
 
-    def _finish(self, status: ServerState, reason: str) -> None:
+    def _finish(self, status: ServerState, reason: str, *, lasting: bool) -> None:
         log = self.folder.engine_log(self.record.generation)
         tail = engine_log.log_tail(log, secret=self.record.api_key) if status is ServerState.FAILED else ""
         logger.info("%s: %s", status, reason)
@@ -293,7 +300,8 @@ class Supervisor:
         self._stop_engine()
         shutil.rmtree(self.record.scratch, ignore_errors=True)
         if self.folder.requests.is_dir():
-            self._update(status=status, reason=reason, log_tail=tail, process=None, api_key="", scratch="")
+            ended = {"status": status, "reason": reason, "log_tail": tail, "lasting": lasting}
+            self._update(**ended, process=None, api_key="", scratch="")
 
     def _stop_engine(self) -> None:
         if self.engine is not None:

@@ -212,6 +212,16 @@ class _Profile(_Section):
     reply: _Reply
     server: _Server = _Server()
 
+    @model_validator(mode="after")
+    def _has_a_bare_number(self) -> _Profile:
+        bare = (ReplyFormat.SCORE_AFTER_REASONING, ReplyFormat.REGEX)
+        if self.request.score_distribution and self.reply.score not in bare:
+            raise ValueError(
+                'request.score_distribution: expected reply.score = "after_reasoning", found '
+                f'"{self.reply.score}": the probabilities are those of a bare number as the whole content of a reply'
+            )
+        return self
+
 
 _SECTIONS = ("prompt", "sampling", "request", "reply", "server")
 

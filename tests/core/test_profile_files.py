@@ -226,6 +226,10 @@ WRONG = {
         f"{SMALL}\n[request]\nlimit_score_to_levels = true\n",
         "request: limit_score_to_levels: expected a response_format with a JSON schema to limit",
     ),
+    "a distribution of what is no bare number": (
+        f"{SMALL}\n[request]\nscore_distribution = true\n",
+        'request.score_distribution: expected reply.score = "after_reasoning", found "tag"',
+    ),
     "an engine of no kind": (
         f'{SMALL}\n[server]\nreasoning_parser = {{ vlm = "qwen3" }}\n',
         "server.reasoning_parser.vlm: found 'vlm', expected 'vllm' or 'sglang'",

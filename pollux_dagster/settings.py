@@ -283,6 +283,9 @@ class Settings:
     bucket (`s3://`, `gs://`, `az://`); empty means that this machine judges"""
     work_share: Annotated[int, _whole(1, "number of requests")] = 2_000
     """requests that a worker takes at once"""
+    publication_url: Annotated[str, _As(_location)] = ""
+    """a location where each publication is [left as Parquet files](../query.md#in-a-bucket) too, of this home alone: a
+    folder (`file:///…`) or a bucket (`s3://`, `gs://`, `az://`)"""
     minimum_coverage: _Share
     """share of a model's requests that need a verdict before anything is published"""
     failing_models: Annotated[FailingModels, _one_of(*get_args(FailingModels))] = "hold"

@@ -19,6 +19,7 @@ from typing import Literal
 
 import filelock
 
+from pollux_dagster.app.publication_copy import POINTER
 from pollux_dagster.app.resources import Resources
 from pollux_dagster.judge.server import UnstartableError, list_servers
 from pollux_dagster.judge.server.preflight import require_startable
@@ -177,6 +178,22 @@ def _work(settings: Settings) -> Iterator[Finding]:
         yield Finding("judging", "ok", f"left to workers at {url}")
 
 
+def _copies(settings: Settings) -> Iterator[Finding]:
+    url = settings.publication_url
+    if not url:
+        return
+    try:
+        there = Location(url).read(POINTER) is not None
+    except NoFolderError:
+        yield Finding(
+            "copies", "note", f"go to {url}, a folder that does not exist yet", "correct the address or mount it"
+        )
+    except LocationError as error:
+        yield Finding("copies", "fault", str(error), "unset POLLUX_PUBLICATION_URL to publish on this machine alone")
+    else:
+        yield Finding("copies", "ok", f"of each publication go to {url}" + ("" if there else ", where none is yet"))
+
+
 def _lineage(settings: Settings) -> Iterator[Finding]:
     if not settings.openlineage_url:
         return
@@ -244,6 +261,6 @@ def _version(package: str) -> str | None:
 
 
 _LOOKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
-    _python, _processor, _gpu, _engine, _weights, _key, _work, _lineage, _port, _home, _locks, _dagster,
+    _python, _processor, _gpu, _engine, _weights, _key, _work, _copies, _lineage, _port, _home, _locks, _dagster,
 )  # fmt: skip
 _AT_THE_JUDGE = frozenset({_processor, _gpu, _engine, _weights, _key})

@@ -42,7 +42,7 @@ _JUDGED_APART = ("judging.golden_requests", "judging.golden_rounds", "judging.ex
 
 
 def tables_configuration(settings: Settings, scope: Scope = WHOLE) -> str:
-    """The code and the settings that decide what the tables hold, besides the judge's identity.
+    """The code and the settings that decide what the tables hold, besides the judge's identity, and where they go.
 
     Made when the definitions are loaded: code that is replaced during a run did not make that run's tables.
     """
@@ -57,6 +57,7 @@ def tables_configuration(settings: Settings, scope: Scope = WHOLE) -> str:
             settings.repeats,
             settings.judge_reasoning,
             [sorted(scope.models), scope.limit],
+            *([settings.publication_url] if settings.publication_url else []),  # a new location has no copy yet
         ]
     )
 

@@ -133,11 +133,13 @@ class LedgerResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 class PublicationResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     """The DuckDB file that analysts read, replaced as a whole and only after the blocking checks have passed.
 
-    `sample_path` is the file for tables of a sample of the instructions.
+    `sample_path` is the file for tables of a sample of the instructions. `url`: a location where each publication of
+    the whole is copied to; empty: nowhere.
     """
 
     path: str
     sample_path: str = ""
+    url: str = ""
 
 
 class ScopeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
@@ -363,7 +365,9 @@ class Resources:
                 maximum_rejected_share=settings.maximum_rejected_share,
                 leave_out_failing=settings.failing_models == "leave_out",
             ),
-            publication=PublicationResource(path=str(settings.published), sample_path=str(settings.sample)),
+            publication=PublicationResource(
+                path=str(settings.published), sample_path=str(settings.sample), url=settings.publication_url
+            ),
             scope=ScopeResource(models=list(scope.models), limit=scope.limit or 0),
             judge=JudgeResource(
                 profile=settings.profile,

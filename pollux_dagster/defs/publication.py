@@ -10,6 +10,7 @@ import dagster as dg
 
 from pollux_dagster import __version__
 from pollux_dagster.app.news import record_publication
+from pollux_dagster.app.publication_copy import copy_publication
 from pollux_dagster.app.resources import LedgerResource, PublicationResource
 from pollux_dagster.core.files import write_private
 from pollux_dagster.defs.automation import is_whole_evaluation
@@ -67,11 +68,16 @@ def publication_asset(
             if picture is not None:
                 write_private(report.path.with_name("leaderboard.png"), picture)
             _make_report(report.path, context.log)
+            # Before the record, so that the next run does not take a copy that failed for done.
+            copied = copy_publication(report.path, publication.url) if publication.url and not sample else None
             # Last: where the run is killed before, the next one does not take all of this for done.
             if is_whole_evaluation(context.instance, context.run):
                 record_publication(con, context.run.run_id, started, configuration, report.path, Path(ledger.root))
         of = f"a sample of {sample.instructions} of {sample.of} instructions: " if sample else ""
         context.log.info(f"published {of}{report.tables} tables, {report.rows} rows: {report.path}")
+        if copied is not None:
+            size = f"{copied.size_bytes / 1e6:.1f} MB"
+            context.log.info(f"copied to {copied.url}/{copied.folder}: {copied.tables} Parquet files, {size} in all")
         return dg.MaterializeResult(
             metadata={
                 "path": dg.MetadataValue.path(report.path),
@@ -81,6 +87,7 @@ def publication_asset(
                 "tables": report.tables,
                 "size_mb": round(report.size_bytes / 1e6, 1),
                 "dagster/row_count": report.rows,
+                **({"copy": dg.MetadataValue.text(f"{copied.url}/{copied.folder}")} if copied else {}),
             }
         )
 

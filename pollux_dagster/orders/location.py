@@ -1,8 +1,8 @@
 """A location that several machines reach by its URL: a folder (`file://`), S3, Google Cloud Storage or Azure.
 
 Objects are created or replaced as a whole, and `create` succeeds for one of those who try at once. That is all that
-claims and segments need. The credentials are those of the environment, as `obstore` reads them (`AWS_…`, `GOOGLE_…`,
-`AZURE_…`).
+claims, segments and copies of a publication need. The credentials are those of the environment, as `obstore` reads them
+(`AWS_…`, `GOOGLE_…`, `AZURE_…`).
 """
 
 from __future__ import annotations
@@ -58,6 +58,13 @@ class Location:
 
         with self._explained(f"writing {name}"):
             obstore.put(self._store, name, data)
+
+    def upload(self, name: str, source: Path) -> None:
+        """Write an object of a file's content, in parts where it is large; one that exists is replaced."""
+        import obstore
+
+        with self._explained(f"writing {name}"):
+            obstore.put(self._store, name, source)
 
     def read(self, name: str) -> bytes | None:
         """The object's content; None when there is none."""
@@ -143,4 +150,4 @@ def _store(url: str, make: bool) -> Any:
         return store.from_url(url, retry_config={"max_retries": 5, "retry_timeout": _RETRY_FOR})
     except (exceptions.BaseError, OSError, ValueError) as error:
         reason = str(error).partition("\n")[0]
-        raise LocationError(f"{url} cannot be used as a location for work: {reason}") from error
+        raise LocationError(f"{url} cannot be used as a location: {reason}") from error

@@ -72,6 +72,16 @@ def test_a_home_that_leaves_the_judging_to_workers_needs_no_judge_but_its_locati
     assert not {"GPU", "engine", "weights", "key"} & here.keys()
 
 
+def test_where_copies_of_the_publication_go_is_looked_at(tmp_path: Path) -> None:
+    assert "copies" not in found()
+    url = tmp_path.as_uri()
+    assert found(POLLUX_PUBLICATION_URL=url)["copies"].found == f"of each publication go to {url}, where none is yet"
+    (tmp_path / "latest.json").touch()
+    assert found(POLLUX_PUBLICATION_URL=url)["copies"] == Finding("copies", "ok", f"of each publication go to {url}")
+    assert found(POLLUX_PUBLICATION_URL=f"{url}/typo")["copies"].state == "note"
+    assert not (tmp_path / "typo").exists()
+
+
 def test_a_home_in_use_or_out_of_reach_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home = tmp_path / "home"
     home.mkdir()

@@ -37,6 +37,11 @@ PREFERENCES = known_as(
     "a set of preferences (chosen and rejected), which trains a model and does not say who answered. If both are "
     "answers of models, write a row for each, with its model"
 )
+# huggingface.co/datasets/openbmb/UltraFeedback.
+ULTRAFEEDBACK = known_as(
+    "UltraFeedback's form, with the answers of several models in one row and another model's scores. To judge them, "
+    "write a row for each answer, with instruction, response and model"
+)
 # lm-sys/FastChat, data/dummy_conversation.json; hiyouga/LLaMA-Factory, data/README.md.
 SHAREGPT = (
     "a training set in ShareGPT's form: its messages have `from` and `value`, and no row names a model. If these are a "

@@ -48,7 +48,9 @@ def test_one_question_is_the_bare_text_and_several_messages_keep_their_roles(wor
 
 def test_messages_with_the_answer_beside_them_are_its_prompt(world: World) -> None:
     world.write("m.jsonl", {"prompt_id": 1, "messages": [said("user", "Раз?")], "answer": "1"})
-    assert landed(world) == [("m", "1", "Раз?", "1", None)]
+    reply = said("assistant", "2", reasoning_content="Считаю.")
+    world.write("n.jsonl", {"prompt_id": 2, "messages": [said("user", "Два?")], "response": reply})
+    assert landed(world) == [("m", "1", "Раз?", "1", None), ("n", "2", "Два?", "2", "Считаю.")]
 
 
 def test_a_chat_about_a_landed_instruction_is_judged_against_it(asked: World) -> None:

@@ -99,7 +99,7 @@ def read_conversation(fields: dict[str, Any], context: FileContext) -> list[Reco
     if (
         beside is not None and messages[-1].role != MODEL
     ):  # the messages are the prompt, and the answer lies beside them
-        messages.append(Message(MODEL, fields, fields[beside]))
+        messages.append(Message(MODEL, *_message(fields[beside], fields)))
     if all(message.role != SYSTEM for message in messages):
         messages = [*system_message(fields), *messages]
     asked, message = split_conversation(messages, field)

@@ -7,6 +7,7 @@ github.com/ai-forever/POLLUX. In the wide set the criterion may be a column of i
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -45,6 +46,9 @@ _WHOSE_SCORE = (
     "score is not read, because nothing says whose it is: name the person in a column `annotator`; a judge's score is "
     "of no use here"
 )
+_SCORE_WITHOUT_CRITERION = (
+    "the score beside an answer is not read: a person's needs criteria_name and annotator, a judge's is of no use here"
+)
 _WHOSE_ANSWERS = (
     "no row names a model, and {model!r:.100}, the file or its folder, is taken for it; if `answer` is the right one, "
     "name it reference_answer"
@@ -57,11 +61,22 @@ _REFERENCE_BESIDE_ANSWER = (
     "the reference answer in the row of a model's answer is not read: it belongs into the instruction's row, as "
     "reference_answer"
 )
+_JUDGE_FIELDS = ("judge", "judge_model", "judge_id", "evaluator", "grader", "scorer")
+_MODEL = re.compile(
+    r"(?:[\w.-]+/)?(?:gpt|claude|gemini|gemma|llama|qwen|deepseek|mi[sx]tral|phi|grok|gigachat|yandexgpt|t-pro|t-lite"
+    r"|prometheus|pollux)[-_ ]?[\dv]|o[1345](?:-mini|-preview)?$|llm\b|(?:ai|llm)[-_ ]judge",
+    re.IGNORECASE,
+)
+_A_MODELS = (
+    "annotator {annotator!r:.60} has the name of a model, and its scores count as a person's: people's scores are what "
+    "the judge is measured by, so delete the row if a model gave it"
+)
 _UNREAD = (
     "{fields:.300} is not read beside an instruction: answers of models need a row each, with prompt_id, answer and "
     "model; a part of the question belongs into instruction"
 )
 _LONG = 60
+_PREDICTIONS = frozenset(PREDICTION_FIELDS)
 _NAME_FIELDS = ("criteria_name", "name", "criterion")
 _RUBRIC_FIELDS = ("rubrics", "rubric", "criteria_rubrics", "scale")
 _REASONING_FIELDS = ("reasoning", "reasoning_content")
@@ -152,9 +167,10 @@ def read_answer(fields: dict[str, Any], context: FileContext) -> list[Record]:
     reasoning = next((text for text in kept if isinstance(text, str) and text.strip()), None)
     output = ModelOutput(context.model_of(fields), prompt_id, None, rows.sample_index(fields), answer, reasoning)
     notes = [*_notes_on_answer(fields, named), *cut_notes(fields.get("finish_reason"))]
-    reference, _ = reference_of(fields)
-    if reference is not None:
+    if not fields.keys().isdisjoint(REFERENCE_FIELDS) and reference_of(fields)[0] is not None:
         notes.append(Note("reference_not_read", _REFERENCE_BESIDE_ANSWER))
+    if fields.get("score") is not None:
+        notes.append(Note("score_not_read", _SCORE_WITHOUT_CRITERION))
     return [output, *notes]
 
 
@@ -162,16 +178,17 @@ def _answering(fields: Mapping[str, Any], context: FileContext) -> str:
     """The field of a row of the project's own form that holds the model's answer. A prediction that no row has is no
     answer.
     """
-    filled = fields.keys() - {f for f in context.unfilled if fields.get(f) is None}
-    preferred = () if "answer" in fields and filled.isdisjoint(PREDICTION_FIELDS) else RESPONSE_FIELDS
-    return next((f for f in preferred if f in fields), "answer")
+    predictions = fields.keys() & _PREDICTIONS
+    if "answer" in fields and all(fields[f] is None and f in context.unfilled for f in predictions):
+        return "answer"
+    return next((f for f in RESPONSE_FIELDS if f in fields), "answer")
 
 
 def _notes_on_answer(fields: Mapping[str, Any], named: str) -> list[Note]:
     notes = other_answers(fields, named)
-    empty = next((f for f in PREDICTION_FIELDS if f in fields and fields[f] is None), None)
-    if named == "answer" and empty is not None:
-        notes.append(Note("other_answer", _EMPTY_PREDICTION.format(field=empty)))
+    empty = fields.keys() & _PREDICTIONS
+    if named == "answer" and empty:
+        notes.append(Note("other_answer", _EMPTY_PREDICTION.format(field=min(empty))))
     return notes
 
 
@@ -198,14 +215,20 @@ def read_human_score(fields: dict[str, Any], context: FileContext) -> list[Recor
     if model is None:
         raise RowRejected(Reason.MISSING_FIELD, "expected model_id: whose answer the score is for")
     criterion = rows.required_text(fields, "criteria_name")
-    annotator = rows.label(fields, "annotator") or "unnamed"
+    annotator = rows.label(fields, "annotator")
+    judge = next((f for f in _JUDGE_FIELDS if fields.get(f) not in (None, "")), None)
+    if annotator is None and judge is not None:
+        detail = f"the score is that of {judge} {fields[judge]!r:.100} and of no person: only people's scores are read"
+        raise RowRejected(Reason.WRONG_TYPE, f"{detail}; if it is one's name, call the field annotator")
+    annotator = annotator or "unnamed"
+    notes = [Note("scores_of_a_model", _A_MODELS.format(annotator=annotator))] if _MODEL.match(annotator) else []
     if fields.get("score") is None:
         raise RowRejected(Reason.MISSING_FIELD, "expected score as a number, got null")
     score = rows.score(fields["score"])
     sample = rows.named_sample(fields)
     feedback = rows.optional_text(fields, "feedback")
     drawn = rows.sampling(fields)
-    return [HumanScore(prompt_id, rows.model_id(model), criterion, annotator, score, sample, feedback, *drawn)]
+    return [*notes, HumanScore(prompt_id, rows.model_id(model), criterion, annotator, score, sample, feedback, *drawn)]
 
 
 def _instruction(prompt_id: str, fields: dict[str, Any]) -> list[Record]:

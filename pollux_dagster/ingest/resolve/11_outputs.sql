@@ -10,7 +10,7 @@ WITH asked AS (
     SELECT o.file_path, o.row_number, o.model_id, o.sample_index, f.format, o.prompt_id AS said,
         prompt_hash(coalesce(judged_text(o.answer, o.whole_text), '')) AS answer_hash,
         -- An answer of one text to a conversation writes its turns as the project does, `[1] …`, `[2] …`.
-        coalesce(o.turns, CASE WHEN o.instruction IS NULL AND trim(o.answer) <> '' THEN
+        coalesce(o.turns, CASE WHEN asked.turns > 1 AND trim(o.answer) <> '' THEN
             1 + len(list_filter(range(2, asked.turns + 1), lambda n: starts_with(ltrim(o.answer), '[1] ')
                 AND contains(o.answer, chr(10) || '[' || n || '] '))) END) AS said_turns,
         coalesce(said_turns <> asked.turns, false) AS differs,

@@ -95,7 +95,9 @@ def test_answers_that_a_row_of_instructions_cannot_hold_are_refused_or_named(fil
     files.write(
         "columns.jsonl", {"prompt_id": 1, "instruction": "Да?", "gpt-x": text, "llama": text, "source": "книга"}
     )
+    files.write("template.jsonl", {"prompt_id": 1, "instruction": "Да?", "response": ""})
     files.read()
+    assert files.formats["template.jsonl"].name == "pollux_instructions"
     assert files.rejected() == [("lists.jsonl", 1, "wrong_type")]
     ((path, _, note),) = files.of_kind(Note)
     assert (path, note.detail.partition(" is ")[0]) == ("columns.jsonl", "gpt-x, llama")

@@ -354,7 +354,7 @@ FORMATS: tuple[Format, ...] = (
         "pollux_wide",
         Holds.INSTRUCTIONS,
         ("instruction", "answer", "model_id"),
-        has("instruction", any_of=chat_rows.RESPONSE_FIELDS),
+        pollux.is_wide,
         pollux.read_wide,
         refuse=chat_rows.refuse_without_model,
     ),

@@ -12,7 +12,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from pollux_dagster.ingest import rows
-from pollux_dagster.ingest.formats.chat_rows import RESPONSE_FIELDS, other_answers, refuse_null_beside_text
+from pollux_dagster.ingest.formats.chat_rows import (
+    RESPONSE_FIELDS,
+    has_response,
+    other_answers,
+    refuse_null_beside_text,
+)
 from pollux_dagster.ingest.formats.context import FileContext, names_a_model, text_id
 from pollux_dagster.ingest.formats.failures import answered, doubts_about, refuse_errors
 from pollux_dagster.ingest.formats.prompt_parts import whole_prompt, with_input
@@ -27,7 +32,7 @@ def is_output(fields: dict[str, Any]) -> bool:
     """Whether a row is an instruction with an answer, and has nothing by which it is of the project's own form."""
     return (
         "instruction" in fields
-        and any(field in fields for field in RESPONSE_FIELDS)
+        and ("output" in fields or "response" in fields or has_response(fields))
         and fields.keys().isdisjoint(_OWN_FIELDS)
     )
 

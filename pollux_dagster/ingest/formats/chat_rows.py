@@ -56,6 +56,11 @@ def is_prompt_and_response(fields: dict[str, Any]) -> bool:
     return any(f in has for f in PROMPT_FIELDS) and any(f in has for f in (*RESPONSE_FIELDS, *RESPONSES_FIELDS))
 
 
+def has_response(fields: Mapping[str, Any]) -> bool:
+    """Whether a row has an answer under one of its names; an empty column waits for one."""
+    return any(fields.get(field) not in (None, "") for field in RESPONSE_FIELDS)
+
+
 def refuse_without_model(context: FileContext, first: Sequence[dict[str, Any]]) -> str | None:
     """Why a file is no model's answers: it has the name of a data set and names no model."""
     if any(map(names_a_model, first)):

@@ -21,6 +21,7 @@ from pollux_dagster.ingest.formats.chat_rows import (
     PREDICTION_FIELDS,
     RESPONSE_FIELDS,
     RESPONSES_FIELDS,
+    has_response,
     other_answers,
     refuse_null_beside_text,
 )
@@ -103,6 +104,11 @@ def read_instruction(fields: dict[str, Any], context: FileContext) -> list[Recor
         )
     records = [*_instruction(prompt_id, fields), *criteria_of(prompt_id, fields)]
     return [*records, *_notes_on_parts(fields), *_notes_on_texts(fields)]
+
+
+def is_wide(fields: dict[str, Any]) -> bool:
+    """Whether a row is an instruction with an answer."""
+    return "instruction" in fields and ("answer" in fields or "output" in fields or has_response(fields))
 
 
 def read_wide(fields: dict[str, Any], context: FileContext) -> list[Record]:

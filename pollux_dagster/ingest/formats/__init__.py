@@ -220,6 +220,12 @@ FORMATS: tuple[Format, ...] = (
         refuse=side_files.IFEVAL_RESULTS,
     ),
     Format(
+        "openai_evals",
+        Holds.UNKNOWN,
+        recognises=has("run_id", "event_id", "sample_id", "type", "data"),
+        refuse=side_files.OPENAI_EVALS,
+    ),
+    Format(
         "ultrafeedback",
         Holds.UNKNOWN,
         recognises=has("instruction", "models", "completions"),

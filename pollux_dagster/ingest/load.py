@@ -22,7 +22,7 @@ from pollux_dagster.ingest import limits, spooled
 from pollux_dagster.ingest.containers import Container, first_rows, open_container, refuse_unread
 from pollux_dagster.ingest.detect import document_format, nearest_formats, rows_format
 from pollux_dagster.ingest.formats import FORMATS, side_files
-from pollux_dagster.ingest.formats.context import NO_SCORES, FileContext, context_of
+from pollux_dagster.ingest.formats.context import NO_SCORES, FileContext, context_of, names_a_model
 from pollux_dagster.ingest.formats.failures import with_every_answer
 from pollux_dagster.ingest.formats.format import UNKNOWN, Format, Holds, RowReader
 from pollux_dagster.ingest.landing_records import TABLES, ModelOutput, Note, Record, Rejection, text_size, to_arrow
@@ -33,7 +33,7 @@ from pollux_dagster.ingest.scan import LandingFile
 LANDING_TOML = Format("landing_toml", Holds.UNKNOWN)
 """What a landing.toml itself is recorded as: a file of no rows."""
 
-READER_VERSION = 10
+READER_VERSION = 11
 """Raise it when readers interpret the same bytes differently: every file is then read again."""
 
 UNREADABLE = "unreadable"
@@ -212,6 +212,8 @@ def _read_container(file: LandingFile, container: Container, reading: Reading) -
         context,
         has_prompt_ids=any("prompt_id" in fields for fields in known),
         people=format_.people(known) if format_.people is not None else NO_SCORES,
+        unfilled=frozenset(f for f in set().union(*known) if all(fields.get(f) is None for fields in known)),
+        rows_name_models=any(map(names_a_model, known)),
     )
     model = format_.model(context) if format_.model is not None else None
     reader = partial(_records, reader=format_.read, context=context, from_table=container.is_table)

@@ -3,7 +3,7 @@
 Every cell becomes the text that a CSV file would have in its place, so that both are read in the same way: 17 for 17.0,
 TRUE, dates in ISO form. Numbers beyond 2^53, of which Excel keeps fifteen digits, stay numbers, which no id may be.
 Errors (#N/A, #NAME?) stay the texts that Excel shows: the library reads them as empty cells, and a formula that failed
-would pass for an answer that is empty.
+would pass for an answer that is empty. A formula that nobody has computed yet is unusable.
 """
 
 from __future__ import annotations
@@ -22,11 +22,18 @@ from xml.parsers import expat
 
 from pollux_dagster.ingest import limits
 from pollux_dagster.ingest.file_kinds import directory_bytes, zip_refusal
-from pollux_dagster.ingest.rows import MAX_EXACT, RawRow, Reason, RowRejected, usable_fields
+from pollux_dagster.ingest.rows import MAX_EXACT, RawRow, Reason, RowRejected, Unusable, usable_fields
 from pollux_dagster.ingest.tables import LOOK_LINES, Header, header_below
 
 _ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, ValueError, OSError)
 _ERROR_CELL = re.compile(rb"""\st\s*=\s*["']e["']""")
+_FORMULA = re.compile(rb"<(?:\w+:)?f[\s/>]")
+_TO_BE_COMPUTED = re.compile(rb"""\sfullCalcOnLoad\s*=\s*["'](?:1|true)["']""")
+_NEVER_COMPUTED = Unusable(
+    Reason.WRONG_TYPE,
+    "a formula that was never computed, as programs write a text that begins with = (pandas' to_excel); write CSV, or "
+    "open the workbook, restore the text and save it",
+)
 _PLACE = re.compile(r"([A-Z]{1,3})([0-9]{1,7})")
 _ONE_SHEET = "keep the one with the rows, or save each as a file of its own"
 
@@ -71,7 +78,7 @@ def read_workbook(handle: BinaryIO) -> Iterator[RawRow]:
     """
     try:
         sheets = _full_sheets(handle)
-        errors = error_cells(handle)
+        errors = unread_cells(handle)
     except _errors() as error:
         yield RawRow(0, RowRejected(Reason.UNREADABLE_FILE, f"not a whole workbook: {error}"))
         return
@@ -106,33 +113,44 @@ def _errors() -> tuple[type[Exception], ...]:
     return CalamineError, expat.ExpatError, *_ZIP_ERRORS
 
 
-def error_cells(handle: BinaryIO) -> dict[tuple[int, int], str]:
-    """The errors in the cells of a workbook's sheets, by row and column from 0."""
-    found: dict[tuple[int, int], str] = {}
+def unread_cells(handle: BinaryIO) -> dict[tuple[int, int], str | Unusable]:
+    """What the reader of cells does not tell, by row and column from 0: errors, and formulas that nobody computed.
+
+    A program that writes a text which begins with `=` writes a formula, with 0 or nothing as its value, and asks for
+    all formulas to be computed when the workbook is opened (XlsxWriter and openpyxl, and pandas by these).
+    """
+    found: dict[tuple[int, int], str | Unusable] = {}
     handle.seek(0)
     with zipfile.ZipFile(handle) as archive:
-        for name in archive.namelist():
-            if name.startswith("xl/worksheets/") and name.endswith(".xml") and _has_errors(archive, name):
+        parts = archive.namelist()
+        uncomputed = "xl/workbook.xml" in parts and _has(archive, "xl/workbook.xml", _TO_BE_COMPUTED)
+        for name in parts:
+            if not name.startswith("xl/worksheets/") or not name.endswith(".xml"):
+                continue
+            has_formulas = uncomputed and _has(archive, name, _FORMULA)
+            if has_formulas or _has(archive, name, _ERROR_CELL):
                 with archive.open(name) as part:
-                    _ErrorReader(found).read(part)
+                    _CellReader(found, has_formulas).read(part)
     return found
 
 
-def _has_errors(archive: zipfile.ZipFile, name: str) -> bool:
+def _has(archive: zipfile.ZipFile, name: str, wanted: re.Pattern[bytes]) -> bool:
     rest = b""
     with archive.open(name) as part:
         while piece := part.read(limits.MIB):
-            if _ERROR_CELL.search(rest + piece):
+            if wanted.search(rest + piece):
                 return True
-            rest = piece[-16:]
+            rest = piece[-32:]
     return False
 
 
-class _ErrorReader:
-    """Collects the values of the cells of type `e` from a sheet's XML."""
+class _CellReader:
+    """Collects the values of the cells of type `e` from a sheet's XML, and where asked for the formulas."""
 
-    def __init__(self, found: dict[tuple[int, int], str]) -> None:
+    def __init__(self, found: dict[tuple[int, int], str | Unusable], with_formulas: bool) -> None:
         self._found = found
+        self._with_formulas = with_formulas
+        self._cell: tuple[int, int] | None = None
         self._place: tuple[int, int] | None = None
         self._is_value = False
 
@@ -145,15 +163,21 @@ class _ErrorReader:
 
     def _start(self, name: str, attributes: dict[str, str]) -> None:
         local = name.rpartition(" ")[2]
-        if local == "c" and attributes.get("t") == "e":
-            place = _PLACE.fullmatch(attributes.get("r", ""))
-            if place is None:
-                raise ValueError("a cell with an error, of which the sheet does not state the place")
-            column = functools.reduce(lambda number, letter: 26 * number + ord(letter) - 64, place[1], 0)
-            self._place = int(place[2]) - 1, column - 1
-            if len(self._found) >= limits.MAX_SHEET_ERRORS:
-                raise ValueError(f"more than {limits.MAX_SHEET_ERRORS:,} cells with errors")
+        if local == "c":
+            self._cell = self._place = None
+            if attributes.get("t") == "e" or self._with_formulas:
+                self._cell = _place_of(attributes.get("r", ""))
+            if attributes.get("t") == "e":
+                self._place = self._cell
+                self._check_number()
+        if local == "f" and self._cell is not None and self._place is None:
+            self._found[self._cell] = _NEVER_COMPUTED
+            self._check_number()
         self._is_value = local == "v" and self._place is not None
+
+    def _check_number(self) -> None:
+        if len(self._found) >= limits.MAX_SHEET_ERRORS:
+            raise ValueError(f"more than {limits.MAX_SHEET_ERRORS:,} cells with errors or formulas")
 
     def _end(self, name: str) -> None:
         self._is_value = False
@@ -162,10 +186,19 @@ class _ErrorReader:
 
     def _text(self, text: str) -> None:
         if self._is_value and self._place is not None:
-            self._found[self._place] = self._found.get(self._place, "") + text
+            self._found[self._place] = f"{self._found.get(self._place, '')}{text}"
 
 
-def _with_errors(sheet: Any, errors: dict[tuple[int, int], str]) -> Iterator[list[Any]]:
+def _place_of(reference: str) -> tuple[int, int]:
+    """Row and column of `B3`, from 0."""
+    place = _PLACE.fullmatch(reference)
+    if place is None:
+        raise ValueError("a cell with an error or a formula, of which the sheet does not state the place")
+    column = functools.reduce(lambda number, letter: 26 * number + ord(letter) - 64, place[1], 0)
+    return int(place[2]) - 1, column - 1
+
+
+def _with_errors(sheet: Any, errors: dict[tuple[int, int], str | Unusable]) -> Iterator[list[Any]]:
     """The rows of a sheet, from its first row and from the first column that holds anything, with errors in place."""
     first = sheet.start[1]
     for place, cells in enumerate(sheet.iter_rows()):
@@ -202,7 +235,7 @@ def _row(number: int, header: Header, cells: list[Any]) -> RawRow:
 
 def _text(cell: Any) -> Any:
     """The cell as CSV would have it."""
-    if isinstance(cell, str):
+    if isinstance(cell, str | Unusable):
         return cell
     if isinstance(cell, bool):
         return str(cell).upper()

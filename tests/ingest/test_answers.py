@@ -527,3 +527,17 @@ def test_an_input_is_part_of_the_instruction_and_a_context_beside_it_is_noted(fi
     files.read()
     assert [i.instruction for _, _, i in files.of_kind(Instruction)] == ["Вопрос 1\n\nТекст.", "Вопрос 2", "Вопрос 3"]
     assert files.notes() == [("i.jsonl", 2, "beside_instruction")]
+
+
+def test_a_row_without_a_model_among_rows_that_name_theirs_is_no_answer_of_the_file(files: Files) -> None:
+    files.write_bytes("t.csv", "prompt_id,answer,model\n1,а,m\n2,б,\n".encode())
+    files.write("m.jsonl", {"prompt": "Да?", "response": "а", "model": "m"}, {"prompt": "Нет?", "response": "б"})
+    files.read()
+    assert [model for model, *_ in files.outputs()] == ["m", "m"]
+    assert files.rejected() == [("m.jsonl", 2, "missing_field"), ("t.csv", 2, "missing_field")]
+
+
+def test_a_reference_in_an_answers_row_is_named_as_not_read(files: Files) -> None:
+    files.write("m.jsonl", {"prompt_id": 1, "response": "а", "reference": "б"})
+    files.read()
+    assert files.notes() == [("m.jsonl", 1, "reference_not_read")]

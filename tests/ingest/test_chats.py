@@ -10,7 +10,7 @@ import pytest
 
 from pollux_dagster.ingest.formats.context import text_id
 from pollux_dagster.ingest.landing_records import Instruction, ModelOutput
-from tests.ingest.landing_world import Files, World, instruction
+from tests.ingest.landing_world import Files, World, answer, instruction
 
 
 def said(role: str, content: object, **fields: object) -> dict[str, object]:
@@ -35,9 +35,9 @@ def test_one_question_is_the_bare_text_and_several_messages_keep_their_roles(wor
         "m.jsonl",
         {"messages": [said("user", "Раз?"), said("assistant", "1")]},
         {"messages": [*chat, said("assistant", "2", reasoning_content="Считаю."), said("user", "Спасибо.")]},
-        {"prompt_id": "p", "model": "other", "messages": [said("user", [{"type": "text", "text": "Три?"}]),
-                                                          said("assistant", [{"type": "text", "text": "3"}])]},
-    )  # fmt: skip
+    )
+    parts = [said("user", [{"type": "text", "text": "Три?"}]), said("assistant", [{"type": "text", "text": "3"}])]
+    world.write("n.jsonl", {"prompt_id": "p", "model": "other", "messages": parts})
     asked = "[1] system: Кратко.\n\n[2] user: Раз?\n\n[3] assistant: 1\n\n[4] user: Два?"
     assert landed(world) == [
         ("m", text_id("Раз?"), "Раз?", "1", None),
@@ -48,7 +48,9 @@ def test_one_question_is_the_bare_text_and_several_messages_keep_their_roles(wor
 
 def test_messages_with_the_answer_beside_them_are_its_prompt(world: World) -> None:
     world.write("m.jsonl", {"prompt_id": 1, "messages": [said("user", "Раз?")], "answer": "1"})
-    assert landed(world) == [("m", "1", "Раз?", "1", None)]
+    reply = said("assistant", "2", reasoning_content="Считаю.")
+    world.write("n.jsonl", {"prompt_id": 2, "messages": [said("user", "Два?")], "response": reply})
+    assert landed(world) == [("m", "1", "Раз?", "1", None), ("n", "2", "Два?", "2", "Считаю.")]
 
 
 def test_a_chat_about_a_landed_instruction_is_judged_against_it(asked: World) -> None:
@@ -141,7 +143,7 @@ def test_messages_as_prompt_and_completion_and_lists_of_responses_are_read(world
     ],
 )
 def test_a_bad_prompt_or_response_is_rejected(files: Files, fields: dict[str, object], reason: str) -> None:
-    files.write("m.jsonl", fields, {"prompt": "2+2?", "response": "4"})
+    files.write("m.jsonl", {"model": "m", **fields}, {"prompt": "2+2?", "response": "4", "model": "m"})
     files.read()
     assert files.rejected() == [("m.jsonl", 1, reason)]
 
@@ -345,11 +347,30 @@ def test_an_answer_to_other_turns_than_the_questions_is_refused_with_both_number
         *({"question_id": n, "model_id": "m", "choices": [{"turns": turns}]} for n, turns in said_to.items()),
         {"question_id": 1, "model_id": "n", "choices": [{"turns": ["а", "б"]}]},
     )
+    world.write("model_answer/own.jsonl", answer(1, "а"), answer(2, "а"))
+    world.write("model_answer/whole.jsonl", answer(1, "[1] а\n\n[2] б"))
     world.sync()
-    assert world.rejected() == [("model_answer/m.jsonl", 1, "wrong_type")]
-    assert [output[:2] for output in world.outputs()] == [("m", "2"), ("n", "1")]
-    ((detail,),) = world.rows("SELECT detail FROM raw.rejected_rows")
-    assert detail.startswith("expected 2 turn(s), as the question at question.jsonl:1 has, got 1")
+    assert world.rejected() == [(f"model_answer/{m}.jsonl", 1, "wrong_type") for m in ("m", "own")]
+    assert [output[:2] for output in world.outputs()] == [("m", "2"), ("n", "1"), ("own", "2"), ("whole", "1")]
+    for (detail,) in world.rows("SELECT detail FROM raw.rejected_rows"):
+        assert detail.startswith("expected 2 turn(s), as the question at question.jsonl:1 has, got 1")
+
+
+@pytest.mark.parametrize(
+    ("part", "text"),
+    [
+        ({"type": "text", "content": "а"}, "а"),
+        ({"type": "text", "text": {"value": "а", "annotations": []}}, "а"),
+        ({"type": "refusal", "refusal": "Не могу."}, "Не могу."),
+        ({"type": "refusal", "text": "Не могу."}, "Не могу."),
+        ({"type": "text", "body": "а"}, None),
+    ],
+)
+def test_the_text_of_a_part_is_found_or_missed(files: Files, part: dict[str, object], text: str | None) -> None:
+    files.write("m.jsonl", {"messages": [said("user", "Да?"), said("assistant", [part])], "model": "m"})
+    files.read()
+    assert [found for *_, found in files.outputs()] == ([] if text is None else [text])
+    assert [reason for *_, reason in files.rejected()] == ([] if text else ["wrong_type"])
 
 
 def test_a_message_as_a_completion_is_its_content(files: Files) -> None:

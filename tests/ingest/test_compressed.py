@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+import xlsxwriter
 
 from pollux_dagster.ingest import limits
 from tests.ingest.landing_world import Files, World, answer
@@ -189,6 +190,20 @@ def test_a_formula_that_failed_is_no_empty_answer(files: Files) -> None:
     assert files.rejected() == [("m.xlsx", 1, "failed_response")]
     assert "#N/A" in files.details()[0]
     assert files.outputs() == [("m", "2", 0, "а")]
+
+
+def test_a_text_that_a_library_wrote_as_a_formula_is_no_answer(files: Files) -> None:
+    out = io.BytesIO()
+    book = xlsxwriter.Workbook(out)  # as pandas' to_excel
+    sheet = book.add_worksheet()
+    for row, cells in enumerate([["prompt_id", "answer", "n"], [1, "=== Ответ ===", 1], [2, "а", "=A3"]]):
+        sheet.write_row(row, 0, cells)
+    book.close()
+    files.write_bytes("m.xlsx", out.getvalue())
+    files.read()
+    assert files.rejected() == [("m.xlsx", 1, "wrong_type")]
+    assert "never computed" in files.details()[0]
+    assert [(model, text) for model, *_, text in files.outputs()] == [("m", "а")]
 
 
 @pytest.mark.parametrize(

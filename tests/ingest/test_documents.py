@@ -131,3 +131,10 @@ def test_a_document_with_a_row_to_a_line_is_one_document(asked: World, ends: str
     assert [output[:2] for output in asked.outputs() if output[0] == "org/b"] == [("org/b", n) for n in "123"]
     assert [file.row_count for file in report.files if file.path == "torn.jsonl"] == [121]
     assert ("torn.jsonl", 1, "invalid_json") in asked.rejected()
+
+
+def test_values_one_after_the_other_are_refused_with_what_to_do(files: Files) -> None:
+    files.write_bytes("m.json", "\n".join(json.dumps(answer(n), indent=1) for n in (1, 2)).encode())
+    files.read()
+    assert files.rejected() == [("m.json", 0, "invalid_json")]
+    assert "jq -c" in files.details()[0]

@@ -135,6 +135,8 @@ SEEN: list[tuple[dict[str, Any], str | None, str | None]] = [
     (_completion({"content": "Сейчас.", "tool_calls": [CALL]}, "tool_calls"), "Сейчас.", None),
     (_completion({"content": "Да.", "reasoning_content": "Думаю."}), "Да.", "Думаю."),
     (_completion({"content": ""}), "", None),
+    (_completion({"content": [{"type": "thinking", "thinking": [{"type": "text", "text": "Думаю."}]},
+                              {"type": "text", "text": "Да."}]}), "Да.", "Думаю."),
     ({"model": "gpt", "choices": [{"index": 0, "text": "Да.", "finish_reason": "stop"}]}, "Да.", None),
     (_response(_said({"type": "output_text", "text": "Да."})), "Да.", None),
     (_response(_said({"type": "refusal", "refusal": "Не могу."})), "Не могу.", None),
@@ -172,12 +174,12 @@ def _batch(body: dict[str, Any]) -> dict[str, object]:
 def test_what_the_user_saw_of_a_batch_reply_is_the_answer(
     files: Files, body: dict[str, Any], text: str | None, reasoning: str | None
 ) -> None:
-    files.write("batch.jsonl", _batch(body))
+    files.write("batch.jsonl", _batch(body), _batch(body) | {"custom_id": "2", "response": body})  # Fireworks' form
     files.read()
     assert files.rejected() == []
-    assert files.outputs() == [("gpt", "1", 0, text)]
-    assert [record.reasoning for _, _, record in files.of_kind(ModelOutput)] == [reasoning]
-    assert [kind for *_, kind in files.notes()] == ["cut_answer"] * ((text or "").startswith("Обор"))
+    assert files.outputs() == [("gpt", "1", 0, text), ("gpt", "2", 0, text)]
+    assert [record.reasoning for _, _, record in files.of_kind(ModelOutput)] == [reasoning] * 2
+    assert [kind for *_, kind in files.notes()] == ["cut_answer"] * 2 * ((text or "").startswith("Обор"))
 
 
 @pytest.mark.parametrize(("body", "why"), FAILED)

@@ -8,7 +8,7 @@ import pytest
 
 from pollux_dagster.warehouse.contracts import contracts
 from pollux_dagster.warehouse.schema import create_schema
-from tests.ingest.landing_world import RUBRIC, World, answer, instruction
+from tests.ingest.landing_world import RUBRIC, Files, World, answer, instruction
 
 
 def _score(**fields: object) -> dict[str, object]:
@@ -218,3 +218,17 @@ def test_annotators_that_are_called_as_models_are_named_by_a_check(asked: World)
     (contract,) = [found for found in contracts(0.9) if found.name == "annotators_are_people"]
     named = asked.con.execute(contract.query).fetchall()
     assert {name for name, *_ in named} == {*models} and not contract.blocking
+
+
+def test_a_models_score_is_refused_by_its_judge_and_noted_by_its_name(files: Files) -> None:
+    nobodys = {name: value for name, value in _score().items() if name != "annotator"}
+    files.write("people.jsonl", {**nobodys, "judge": "gpt-4o"}, _score(annotator="gpt-4o"), _score())
+    files.read()
+    assert files.rejected() == [("people.jsonl", 1, "wrong_type")]
+    assert files.notes() == [("people.jsonl", 2, "scores_of_a_model")]
+
+
+def test_a_score_beside_an_answer_is_named_as_not_read(files: Files) -> None:
+    files.write("m.jsonl", answer(1, "Да.", score=5))
+    files.read()
+    assert files.notes() == [("m.jsonl", 1, "score_not_read")]

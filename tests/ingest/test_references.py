@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pollux_dagster.ingest.formats.references import reference_of
-from pollux_dagster.ingest.landing_records import Instruction
+from pollux_dagster.ingest.landing_records import Instruction, Note
 from tests.ingest.landing_world import Files, World, answer, instruction
 
 
@@ -42,6 +42,65 @@ def test_a_reference_is_found_or_its_absence_is_said(
 ) -> None:
     found, notes = reference_of(fields)
     assert (found, [note.kind for note in notes]) == (reference, kinds)
+
+
+def test_one_value_in_all_rows_under_a_doubtful_name_is_a_label(world: World) -> None:
+    asked = [f"Вопрос {n}?" for n in range(3)]
+    world.write("m.jsonl", *({"prompt": text, "response": "а", "model": "m", "target": "ru"} for text in asked))
+    world.write("n.jsonl", *({"prompt": text + "!", "response": "а", "model": "n", "target": text} for text in asked))
+    world.sync()
+    found = world.rows("SELECT DISTINCT file_path, reference_answer IS NULL FROM raw.instructions ORDER BY ALL")
+    assert found == [("m.jsonl", True), ("n.jsonl", False)]
+    assert world.rows("SELECT file_path, kind FROM raw.notes ORDER BY ALL") == [
+        ("m.jsonl", "no_reference"),
+        ("n.jsonl", "reference_read"),
+    ]
+
+
+def test_a_prediction_that_is_null_gives_way_only_where_no_row_has_one(files: Files) -> None:
+    empty = {"prediction": None, "answer": "а"}
+    files.write("own.jsonl", {"prompt_id": 1, **empty}, {"prompt_id": 2, **empty})
+    files.write("filled.jsonl", {"prompt_id": 1, **empty}, {"prompt_id": 2, "prediction": "б", "answer": "в"})
+    files.write("asked.jsonl", {"question": "Да?", "output": "а", "response": None, "model": "m"})
+    files.read()
+    assert [(model, text) for model, *_, text in files.outputs()] == [("filled", "б"), ("own", "а"), ("own", "а")]
+    assert files.rejected() == [("asked.jsonl", 1, "failed_response"), ("filled.jsonl", 1, "failed_response")]
+    assert all("is not read in its place" in detail for detail in files.details())
+    assert {path for path, *_ in files.notes()} == {"own.jsonl", "filled.jsonl"}
+
+
+@pytest.mark.parametrize("added", ["response", "prediction", "generated_text"])
+def test_beside_an_added_answer_the_output_of_a_training_set_is_the_right_one(files: Files, added: str) -> None:
+    files.write("m.jsonl", {"instruction": "Да?", "input": "", "output": "верно", added: "м", "model": "m"})
+    files.write("n.jsonl", {"prompt": "Да?", "completion": "верно", added: "м", "model": "m"})
+    files.read()
+    assert [text for *_, text in files.outputs()] == ["м", "м"]
+    assert [kind for *_, kind in files.notes()] == ["other_answer"] * 2
+
+
+@pytest.mark.parametrize("named", ["response", "prediction", "generated_text", "output", "answer"])
+@pytest.mark.parametrize("asked", [{"prompt_id": 1, "instruction": "Да?"}, {"instruction": "Да?"}])
+def test_an_answer_beside_an_instruction_is_read_under_any_name(
+    files: Files, asked: dict[str, Any], named: str
+) -> None:
+    files.write("m.jsonl", {**asked, named: "м", "reference_answer": "э", "model": "m"})
+    files.read()
+    assert ([text for *_, text in files.outputs()], files.rejected()) == (["м"], [])
+    assert [found.reference_answer for *_, found in files.of_kind(Instruction)] == ["э"]
+
+
+def test_answers_that_a_row_of_instructions_cannot_hold_are_refused_or_named(files: Files) -> None:
+    text = "Ответ из многих слов, " * 4
+    files.write("lists.jsonl", {"prompt_id": 1, "instruction": "Да?", "responses": ["а", "б"]})
+    files.write(
+        "columns.jsonl", {"prompt_id": 1, "instruction": "Да?", "gpt-x": text, "llama": text, "source": "книга"}
+    )
+    files.write("template.jsonl", {"prompt_id": 1, "instruction": "Да?", "response": ""})
+    files.read()
+    assert files.formats["template.jsonl"].name == "pollux_instructions"
+    assert files.rejected() == [("lists.jsonl", 1, "wrong_type")]
+    ((path, _, note),) = files.of_kind(Note)
+    assert (path, note.detail.partition(" is ")[0]) == ("columns.jsonl", "gpt-x, llama")
 
 
 def test_every_form_of_ones_own_has_references(files: Files) -> None:

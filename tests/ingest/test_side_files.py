@@ -66,6 +66,13 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
      "ShareGPT"),
     ("dummy_conversation.jsonl", {"messages": TURN}, "'dummy_conversation'"),
     ("ru_dataset_v2.jsonl", {"prompt": "?", "completion": "а"}, "'ru_dataset_v2'"),
+    ("evol.jsonl", {"instruction": "?", "models": ["a"], "completions": [{"model": "a", "response": "а"}]},
+     "UltraFeedback"),
+    ("log.jsonl", {"run_id": "r", "event_id": 0, "sample_id": "t.0", "type": "sampling",
+                   "data": {"prompt": "?", "sampled": ["а"]}, "created_by": "", "created_at": ""}, "OpenAI Evals"),
+    ("pretrained__org__m_gsm8k.jsonl",
+     {"doc_id": 0, "arguments": [["?", {"until": []}]], "resps": [["а"]], "target": "б"}, "before 0.4.3"),
+    ("ultrachat_200k.jsonl", {"messages": TURN}, "'ultrachat_200k'"),
     ("eval_results_strict.jsonl", {"prompt": "?", "response": "а", "follow_all_instructions": True}, "IFEval"),
     ("display_predictions.json", {"instance_id": "id1", "train_trial_index": 0, "predicted_text": "4"}, "HELM"),
 ]  # fmt: skip

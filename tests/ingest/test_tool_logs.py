@@ -483,3 +483,59 @@ def test_a_later_run_of_which_all_failed_counts_whichever_tool_made_it(world: Wo
     assert world.outputs() == []
     assert sorted(reason for _, _, reason in world.rejected()) == ["failed_response"] * 3 + ["superseded"] * 3
     assert world.rows("SELECT model_id, rejected FROM raw.answer_counts ORDER BY 1") == [("m", 2), ("openai/x", 1)]
+
+
+# promptfoo
+
+
+def promptfoo_result(test: int, output: object, **fields: object) -> dict[str, Any]:
+    """One result, as promptfoo 0.121 writes it."""
+    return {
+        "promptIdx": 0,
+        "testIdx": test,
+        "testCase": {
+            "vars": {"n": test},
+            "assert": [{"type": "equals", "value": f"верно {test}"}, {"type": "latency"}],
+        },
+        "provider": {"id": "openai:gpt-x", "label": ""},
+        "prompt": {"raw": f"Сколько будет {test}+1?", "label": "Сколько будет {{n}}+1?"},
+        "vars": {"n": test},
+        "response": {"output": output, "tokenUsage": {}},
+        "success": False,
+        **fields,
+    }
+
+
+def test_promptfoo_results_are_answers_of_their_providers(files: Files) -> None:
+    other = {"provider": {"id": "openai:gpt-x", "label": "горячий"}, "error": "Expected output to equal", "score": 0}
+    found = [promptfoo_result(1, "2"), promptfoo_result(1, "3", **other)]
+    files.write_json(
+        "doc.json", {"evalId": "e", "results": {"version": 3, "results": found, "stats": {}}, "config": {}}
+    )
+    chat = json.dumps([{"role": "system", "content": "Кратко."}, {"role": "user", "content": "Да?"}])
+    files.write("rows.jsonl", promptfoo_result(2, "да", prompt={"raw": chat}, vars={"prompt_id": 7, "expected": "Да"}))
+    files.read()
+    assert {(model, text) for model, _, _, text in files.outputs()} == {
+        ("openai:gpt-x", "2"),
+        ("горячий", "3"),
+        ("openai:gpt-x", "да"),
+    }
+    asked = [(record.instruction, record.reference_answer) for *_, record in files.of_kind(Instruction)]
+    assert asked == [("Сколько будет 1+1?", "верно 1")] * 2 + [("[1] system: Кратко.\n\n[2] user: Да?", "Да")]
+    assert [prompt for *_, prompt, _, _ in files.outputs()].count("7") == 1
+    assert files.rejected() == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"response": {"error": "429"}}, "failed_response"),
+        ({"response": None, "error": "API error", "failureReason": 2}, "failed_response"),
+        ({"response": {"output": {"parsed": 1}}}, "wrong_type"),
+        ({"provider": {}}, "wrong_type"),
+    ],
+)
+def test_a_promptfoo_result_without_an_answer_is_rejected(files: Files, fields: dict[str, object], reason: str) -> None:
+    files.write("rows.jsonl", {**promptfoo_result(1, "а"), **fields})
+    files.read()
+    assert (files.rejected(), files.outputs()) == ([("rows.jsonl", 1, reason)], [])

@@ -12,12 +12,29 @@ from collections.abc import Sequence
 from typing import Any
 
 from pollux_dagster.ingest import rows
+from pollux_dagster.ingest.formats.chat_rows import (
+    RESPONSE_FIELDS,
+    has_response,
+    other_answers,
+    refuse_null_beside_text,
+)
 from pollux_dagster.ingest.formats.context import FileContext, names_a_model, text_id
 from pollux_dagster.ingest.formats.failures import answered, doubts_about, refuse_errors
 from pollux_dagster.ingest.formats.prompt_parts import whole_prompt, with_input
 from pollux_dagster.ingest.formats.references import reference_of
 from pollux_dagster.ingest.formats.side_files import ALPACA_REFERENCES
 from pollux_dagster.ingest.landing_records import Instruction, ModelOutput, Record
+
+_OWN_FIELDS = frozenset({"prompt_id", "answer", "criteria", "criteria_name"})
+
+
+def is_output(fields: dict[str, Any]) -> bool:
+    """Whether a row is an instruction with an answer, and has nothing by which it is of the project's own form."""
+    return (
+        "instruction" in fields
+        and ("output" in fields or "response" in fields or has_response(fields))
+        and fields.keys().isdisjoint(_OWN_FIELDS)
+    )
 
 
 def refuse_training_set(context: FileContext, first: Sequence[dict[str, Any]]) -> str | None:
@@ -41,7 +58,10 @@ def read_output(fields: dict[str, Any], context: FileContext) -> list[Record]:
     model_id = context.model_of(fields)
     # A file of one's own in this form may hold an empty answer; AlpacaEval's own names the generator.
     tool = "AlpacaEval" if "generator" in fields else None
-    output = answered(rows.answer(fields, "output" if "output" in fields else "response"), by=tool)
+    # Beside an answer that was added to the rows of a training set, its own `output` is the right one.
+    named = "output" if tool else next(f for f in RESPONSE_FIELDS if f in fields)
+    refuse_null_beside_text(fields, named)
+    output = answered(rows.answer(fields, named), by=tool)
     if not (output and output.strip()):
         refuse_errors(fields)
     prompt_id = text_id(instruction)
@@ -51,5 +71,6 @@ def read_output(fields: dict[str, Any], context: FileContext) -> list[Record]:
         Instruction(prompt_id, instruction, reference, dataset, None, None, None, None),
         *notes,
         ModelOutput(model_id, prompt_id, instruction, rows.sample_index(fields), output),
+        *other_answers(fields, named),
         *(doubts_about(output, by="AlpacaEval") if tool else ()),
     ]

@@ -24,6 +24,8 @@ _ROLES = {
     "tool": "tool", "function": "tool", "function_call": "tool", "observation": "tool", "ipython": "tool",
 }  # fmt: skip
 _TEXT_PARTS = ("text", "output_text", "input_text")
+# Where a part keeps its text: OpenAI's and Anthropic's APIs, and exports that name it as the message does.
+_PART_TEXTS = ("text", "content")
 _REASONING_PARTS = {"reasoning": "reasoning", "thinking": "thinking"}
 _REASONING_FIELDS = ("reasoning_content", "reasoning", "thinking")
 _CUT = ("length", "max_tokens", "max_output_tokens", "model_length", "MAX_TOKENS")
@@ -90,12 +92,30 @@ def content_of(content: object, field: str) -> Reply:
             raise rows.reject_type(f"{field}[]", "text or an object with type and text", part)
         kind = part.get("type")
         if kind == "refusal":
-            texts.append(rows.optional_text(part, "refusal") or "")
+            texts.append(_part_text(part, ("refusal", *_PART_TEXTS), field))
         elif isinstance(kind, str) and kind in _REASONING_PARTS:
-            reasons.append(rows.optional_text(part, _REASONING_PARTS[kind]) or "")
+            said = part.get(_REASONING_PARTS[kind])
+            if isinstance(said, list):  # Mistral's chunks
+                said = content_of(said, f"{field}[].{kind}").text
+            reasons.append(rows.optional_text({kind: said}, kind) or "")
         elif kind in _TEXT_PARTS or kind is None:
-            texts.append(rows.optional_text(part, "text") or "")
+            texts.append(_part_text(part, _PART_TEXTS, field))
     return Reply("".join(texts) if texts else None, "\n\n".join(filter(None, reasons)) or None)
+
+
+def _part_text(part: dict[str, Any], names: Sequence[str], field: str) -> str:
+    """The text of a part, or of the object around it that OpenAI's Assistants write. Raises RowRejected where no field
+    of these names is there: without its text the answer would be judged as empty.
+    """
+    named = next((name for name in names if part.get(name) is not None), None)
+    if named is None:
+        if any(name in part for name in names):
+            return ""
+        raise rows.reject_type(f"{field}[]", f"a part with one of {', '.join(names)}", part)
+    value = part[named]
+    if isinstance(value, dict) and "value" in value:
+        part, named = value, "value"
+    return rows.optional_text(part, named) or ""
 
 
 def reply_of(message: dict[str, Any], content: object, field: str, *, finish: object = None) -> Reply:

@@ -24,7 +24,7 @@ from pollux_dagster.ingest.formats.chat import (
 )
 from pollux_dagster.ingest.formats.chat_templates import text_of
 from pollux_dagster.ingest.formats.context import FileContext, names_a_model, no_model, text_id
-from pollux_dagster.ingest.formats.failures import answered, refuse_errors
+from pollux_dagster.ingest.formats.failures import answered, failed, refuse_errors
 from pollux_dagster.ingest.formats.prompt_parts import system_message, whole_prompt, with_context, with_input
 from pollux_dagster.ingest.formats.references import choices_beside, reference_of
 from pollux_dagster.ingest.formats.side_files import SHAREGPT
@@ -38,10 +38,11 @@ PREDICTION_FIELDS = (
     *("model_outputs", "raw_output", "prediction", "predict", "pred", "predicted_answer", "model_answer"),
     *("model_output", "model_response", "generated_answer", "actual_output", "llm_answer", "llm_output"),
 )
-# In this order: a `prediction` beside a `response` was taken out of it.
+# In this order: a `prediction` beside a `response` was taken out of it, and what a model generated may lie beside the
+# `completion` or `output` of the training set that asked for it.
 RESPONSE_FIELDS = (
     *("response", *PREDICTION_FIELDS),
-    *("completion", "output", "generation", "generated_text", "answer"),
+    *("generation", "generated_text", "completion", "output", "answer"),
 )
 RESPONSES_FIELDS = ("responses", "completions", "outputs", "generations")
 
@@ -53,6 +54,11 @@ def is_conversation(fields: dict[str, Any]) -> bool:
 def is_prompt_and_response(fields: dict[str, Any]) -> bool:
     has = fields.keys()
     return any(f in has for f in PROMPT_FIELDS) and any(f in has for f in (*RESPONSE_FIELDS, *RESPONSES_FIELDS))
+
+
+def has_response(fields: Mapping[str, Any]) -> bool:
+    """Whether a row has an answer under one of its names; an empty column waits for one."""
+    return any(fields.get(field) not in (None, "") for field in RESPONSE_FIELDS)
 
 
 def refuse_without_model(context: FileContext, first: Sequence[dict[str, Any]]) -> str | None:
@@ -98,7 +104,7 @@ def read_conversation(fields: dict[str, Any], context: FileContext) -> list[Reco
     if (
         beside is not None and messages[-1].role != MODEL
     ):  # the messages are the prompt, and the answer lies beside them
-        messages.append(Message(MODEL, fields, fields[beside]))
+        messages.append(Message(MODEL, *_message(fields[beside], fields)))
     if all(message.role != SYSTEM for message in messages):
         messages = [*system_message(fields), *messages]
     asked, message = split_conversation(messages, field)
@@ -136,6 +142,7 @@ def read_prompt_and_response(fields: dict[str, Any], context: FileContext) -> li
         texts = _several(fields, answering or next((f for f in RESPONSES_FIELDS if f in fields), RESPONSES_FIELDS[0]))
         samples = [ModelOutput(model, prompt_id, asked, index, text) for index, text in enumerate(texts)]
         return [*_instruction(fields, prompt_id, asked), *samples]
+    refuse_null_beside_text(fields, answering)
     message, content = _message(fields[answering], fields)
     reply = reply_of(message, content, answering, finish=fields.get("finish_reason"))
     if not (reply.text and reply.text.strip()):
@@ -182,6 +189,18 @@ def other_answers(fields: Mapping[str, Any], answering: str) -> list[Note]:
              "is the reference, name it reference_answer, and if it is the answer, say so in a landing.toml")
         for field in others if (text := fields[field].strip()) and text != taken
     ]  # fmt: skip
+
+
+def refuse_null_beside_text(fields: Mapping[str, Any], answering: str) -> None:
+    """Raise RowRejected where the field that was to be read is null and another one holds a text: it may be the answer,
+    or the right answer to a question that the model did not answer.
+    """
+    other = next((f for f in RESPONSE_FIELDS if isinstance(fields.get(f), str) and fields[f].strip()), None)
+    if fields.get(answering) is None and other is not None:
+        raise failed(
+            f"{answering} is null, and {other} is not read in its place, because it may be the reference. If {other} "
+            f"is the model's answer, leave the field {answering} out, or say so in a landing.toml"
+        )
 
 
 def _instruction(fields: dict[str, Any], prompt_id: str, asked: str) -> list[Record]:

@@ -38,6 +38,14 @@ _SIDE_FILE = re.compile(
     r"\d*(?:[-_. ](?:sft|gen|prefs|set|split|data|v?\d+(?:\.\d+)*))*",
     re.IGNORECASE,
 )
+# Sets of chats by their names on huggingface.co; a name with a number of parameters in it is that of a model trained on
+# one (`oasst-sft-4-pythia-12b`).
+_KNOWN_SET_OF_CHATS = re.compile(
+    r"(?!.*(?<![a-z0-9])\d+(?:\.\d+)?b(?![a-z0-9]))"
+    r"(?:ultrachat|ultrafeedback|oasst|openassistant|no_robots|lmsys-chat|wildchat|smoltalk|slim-?orca|openorca|openhermes"
+    r"|magpie|tulu-\d-sft|infinity-instruct|longalign|hh-rlhf|grandmaster-pro-max|ru_turbo_\w+)(?:[-_.\d ].*)?",
+    re.IGNORECASE,
+)
 # Words by which a file of chats is known as a set of them, and not as a model's.
 _SET_OF_CHATS = re.compile(
     r"(?:.*[-_. ])?(?:data|datasets?|train|training|conversations?|dialog(?:ue)?s?|sharegpt|dummy|диалоги|датасет)"
@@ -74,7 +82,9 @@ class FileContext:
     """`path` is relative to the landing folder; `document_model` is a model named beside a document's rows.
 
     `has_prompt_ids` is whether the file's rows name their prompts: in such a file a row without an id is a mistake, in
-    any other the text of its instruction serves as the id. `people` are the columns of a table that hold scores.
+    any other the text of its instruction serves as the id. `people` are the columns of a table that hold scores, and
+    `unfilled` the fields that are null in every one of the first rows. `rows_name_models` is whether one of these names
+    its model: a row that names none is then a mistake as well.
     """
 
     path: str
@@ -82,6 +92,8 @@ class FileContext:
     has_prompt_ids: bool = True
     people: ScoreColumns = NO_SCORES
     document_task: str | None = None
+    unfilled: frozenset[str] = frozenset()
+    rows_name_models: bool = False
 
     @cached_property
     def stem(self) -> str:
@@ -134,18 +146,21 @@ class FileContext:
 
     @cached_property
     def may_be_data_set(self) -> bool:
-        """Whether the name that would have to serve as the model's has a word that names sets of chats."""
-        return self.document_model is None and _SET_OF_CHATS.fullmatch(self.file_model) is not None
+        """Whether the name that would have to serve as the model's is one of a set of chats, or has a word for them."""
+        patterns = (_SET_OF_CHATS, _KNOWN_SET_OF_CHATS)
+        return self.document_model is None and any(p.fullmatch(self.file_model) for p in patterns)
 
     def model_of(self, fields: Mapping[str, Any]) -> str:
-        """The row's own model, else the file's. Raises RowRejected for a blank one, one of a wrong type, and the name
-        of a data set.
+        """The row's own model, else the file's. Raises RowRejected for a blank one, one of a wrong type, the name of a
+        data set, and none where other rows of the file name theirs.
         """
         for field in MODEL_FIELDS:
             if fields.get(field) is not None:
                 return rows.model_id(fields[field], field)
         if self.side_file is not None:
             raise RowRejected(Reason.UNKNOWN_FORMAT, no_model(self.side_file))
+        if self.rows_name_models and self.document_model is None:
+            raise RowRejected(Reason.MISSING_FIELD, "expected the model, as other rows of the file name it, got none")
         return rows.model_id(self.file_model, "the file's name")
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from pollux_dagster.ingest import rows
 from pollux_dagster.ingest.formats import chat_templates
-from pollux_dagster.ingest.formats.context import FileContext, refuse_without_folder, text_id
+from pollux_dagster.ingest.formats.context import FileContext, names_a_model, refuse_without_folder, text_id
 from pollux_dagster.ingest.formats.failures import answered, failed
 from pollux_dagster.ingest.formats.references import is_number_of_choice
 from pollux_dagster.ingest.landing_records import Instruction, ModelOutput, Record
@@ -27,6 +27,11 @@ _FILE = re.compile(r"samples_(?P<task>.+?)(?:_\d{4}-\d\d-\d\dT[\d\-:.]+)?")
 _NO_REFERENCE = re.compile(
     r"(?:leaderboard_)?(?:ru_?)?ifeval.*|.*humaneval.*|.*mbpp.*|.*livecodebench.*|.*bigcodebench.*|.*conala.*"
     r"|truthfulqa_gen.*|.*toxigen.*|realtoxicityprompts.*|.*mt_?bench.*|.*alpaca_?eval.*|.*arena_?hard.*"
+)
+# lm-eval 0.4.0 to 0.4.2, lm_eval/__main__.py: <model arguments>_<task>.jsonl
+_NAMED_AFTER_BOTH = (
+    "its name holds the model's arguments and the task, as lm-eval before 0.4.3 wrote it, and the two cannot be told "
+    "apart: rename it to samples_<task>.jsonl, in a folder that is named after the model"
 )
 _CODE = re.compile(r"(?m)^\s*(?:def |class |import |from \w+ import |assert |METADATA\b|#include\b|func |public )")
 
@@ -67,6 +72,8 @@ def model_of_file(context: FileContext) -> str | None:
 
 def refuse_without_model(context: FileContext, first: Sequence[dict[str, Any]]) -> str | None:
     """Why a file that lm-eval named after its task is not read; None where a folder or a row names the model."""
+    if context.stem.startswith("pretrained__") and not any(map(names_a_model, first)):
+        return _NAMED_AFTER_BOTH
     return refuse_without_folder(context, first) if _FILE.fullmatch(context.stem) else None
 
 

@@ -23,10 +23,13 @@ def read_response(fields: dict[str, Any], context: FileContext) -> list[Record]:
     response = fields.get("response")
     if fields.get("error") is not None or not isinstance(response, dict):
         raise failed(f"the request failed: {fields.get('error')!r:.500}")
-    status = response.get("status_code")
-    if status != 200:
-        raise failed(f"status_code is {status!r}, not 200: {response.get('body')!r:.500}")
-    body = response.get("body")
+    if "status_code" in response or not {"choices", "output"} & response.keys():
+        status = response.get("status_code")
+        if status != 200:
+            raise failed(f"status_code is {status!r}, not 200: {response.get('body')!r:.500}")
+        body = response.get("body")
+    else:
+        body = response  # Fireworks writes the reply itself
     if not isinstance(body, dict):
         raise rows.reject_type("response.body", "an object", body)
     if body.get("error") is not None:

@@ -7,6 +7,7 @@ github.com/ai-forever/POLLUX. In the wide set the criterion may be a column of i
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,11 +17,18 @@ from pollux_dagster.core.rubrics.direction import read_direction, read_statement
 from pollux_dagster.core.taxonomy import TaxonomyError, render_scale
 from pollux_dagster.ingest import rows
 from pollux_dagster.ingest.formats.chat import cut_notes
-from pollux_dagster.ingest.formats.chat_rows import PREDICTION_FIELDS, RESPONSE_FIELDS, other_answers
+from pollux_dagster.ingest.formats.chat_rows import (
+    PREDICTION_FIELDS,
+    RESPONSE_FIELDS,
+    RESPONSES_FIELDS,
+    has_response,
+    other_answers,
+    refuse_null_beside_text,
+)
 from pollux_dagster.ingest.formats.context import FileContext, names_a_model, text_id
 from pollux_dagster.ingest.formats.failures import answered, marker_in, refuse_errors
 from pollux_dagster.ingest.formats.prompt_parts import with_input
-from pollux_dagster.ingest.formats.references import choices_beside, reference_of
+from pollux_dagster.ingest.formats.references import REFERENCE_FIELDS, choices_beside, reference_of
 from pollux_dagster.ingest.landing_records import (
     HumanScore,
     Instruction,
@@ -39,14 +47,46 @@ _WHOSE_SCORE = (
     "score is not read, because nothing says whose it is: name the person in a column `annotator`; a judge's score is "
     "of no use here"
 )
+_SCORE_WITHOUT_CRITERION = (
+    "the score beside an answer is not read: a person's needs criteria_name and annotator, a judge's is of no use here"
+)
 _WHOSE_ANSWERS = (
     "no row names a model, and {model!r:.100}, the file or its folder, is taken for it; if `answer` is the right one, "
     "name it reference_answer"
 )
+_EMPTY_PREDICTION = (
+    "the answer is read from answer, because {field} is null in every row; if answer holds the right answers, the "
+    "model gave none: delete the file"
+)
+_REFERENCE_BESIDE_ANSWER = (
+    "the reference answer in the row of a model's answer is not read: it belongs into the instruction's row, as "
+    "reference_answer"
+)
+_JUDGE_FIELDS = ("judge", "judge_model", "judge_id", "evaluator", "grader", "scorer")
+_MODEL = re.compile(
+    r"(?:[\w.-]+/)?(?:gpt|claude|gemini|gemma|llama|qwen|deepseek|mi[sx]tral|phi|grok|gigachat|yandexgpt|t-pro|t-lite"
+    r"|prometheus|pollux)[-_ ]?[\dv]|o[1345](?:-mini|-preview)?$|llm\b|(?:ai|llm)[-_ ]judge",
+    re.IGNORECASE,
+)
+_A_MODELS = (
+    "annotator {annotator!r:.60} has the name of a model, and its scores count as a person's: people's scores are what "
+    "the judge is measured by, so delete the row if a model gave it"
+)
+_UNREAD = (
+    "{fields:.300} is not read beside an instruction: answers of models need a row each, with prompt_id, answer and "
+    "model; a part of the question belongs into instruction"
+)
+_LONG = 60
+_PREDICTIONS = frozenset(PREDICTION_FIELDS)
 _NAME_FIELDS = ("criteria_name", "name", "criterion")
 _RUBRIC_FIELDS = ("rubrics", "rubric", "criteria_rubrics", "scale")
 _REASONING_FIELDS = ("reasoning", "reasoning_content")
 _GROUP_FIELDS = ("criteria_group", "crit_group", "criteria_type", "group")
+# Texts that are read elsewhere, or known to be about the row.
+_READ_TEXTS = frozenset(
+    {"prompt_id", "instruction", "input", "meta", "task_type", "task_subtype", "domain", "difficulty", "criteria"}
+    | {*_PARTS, *_OTHER_IDS, *REFERENCE_FIELDS, *_NAME_FIELDS, *_RUBRIC_FIELDS}
+)
 
 
 def read_instruction(fields: dict[str, Any], context: FileContext) -> list[Record]:
@@ -55,7 +95,20 @@ def read_instruction(fields: dict[str, Any], context: FileContext) -> list[Recor
     """
     _refuse_other_ids(fields)
     prompt_id = rows.prompt_id(fields.get("prompt_id"))
-    return [*_instruction(prompt_id, fields), *criteria_of(prompt_id, fields), *_notes_on_parts(fields)]
+    several = next((f for f in RESPONSES_FIELDS if isinstance(fields.get(f), list) and fields[f]), None)
+    if several is not None:
+        raise RowRejected(
+            Reason.WRONG_TYPE,
+            f"expected one answer a row, got a list {several} beside the instruction: write a row for each answer, "
+            "with prompt_id, answer, model and, where a model answered several times, sample_index",
+        )
+    records = [*_instruction(prompt_id, fields), *criteria_of(prompt_id, fields)]
+    return [*records, *_notes_on_parts(fields), *_notes_on_texts(fields)]
+
+
+def is_wide(fields: dict[str, Any]) -> bool:
+    """Whether a row is an instruction with an answer."""
+    return "instruction" in fields and ("answer" in fields or "output" in fields or has_response(fields))
 
 
 def read_wide(fields: dict[str, Any], context: FileContext) -> list[Record]:
@@ -85,12 +138,13 @@ def read_judged(fields: dict[str, Any], context: FileContext, *, annotator: str)
         prompt_id = text_id(with_input(fields, rows.required_text(fields, "instruction")))
     model_id = context.model_of(fields)
     records: list[Record] = [*_instruction(prompt_id, fields), *criteria_of(prompt_id, fields)]
-    named = _answering(fields)
+    named = _answering(fields, context)
     answer = answered(rows.answer(fields, named))
     if not (answer and answer.strip()):
         refuse_errors(fields)
+        refuse_null_beside_text(fields, named)
     sample = rows.sample_index(fields)
-    records += [ModelOutput(model_id, prompt_id, None, sample, answer), *other_answers(fields, named)]
+    records += [ModelOutput(model_id, prompt_id, None, sample, answer), *_notes_on_answer(fields, named)]
     annotator = rows.label(fields, "annotator") or annotator
     feedback = fields["feedback"] if isinstance(fields.get("feedback"), str) else None
     for item in _criteria_items(fields):
@@ -110,20 +164,38 @@ def read_answer(fields: dict[str, Any], context: FileContext) -> list[Record]:
     """One answer; a blank one is an output too. The model is the row's, else the document's, else the file's."""
     _refuse_other_ids(fields)
     prompt_id = rows.prompt_id(fields.get("prompt_id"))
-    named = _answering(fields)
+    named = _answering(fields, context)
     answer = answered(rows.answer(fields, named))
     if not (answer and answer.strip()):
         refuse_errors(fields)
+        refuse_null_beside_text(fields, named)
     kept = (fields.get(f) for f in _REASONING_FIELDS)
     reasoning = next((text for text in kept if isinstance(text, str) and text.strip()), None)
     output = ModelOutput(context.model_of(fields), prompt_id, None, rows.sample_index(fields), answer, reasoning)
-    return [output, *other_answers(fields, named), *cut_notes(fields.get("finish_reason"))]
+    notes = [*_notes_on_answer(fields, named), *cut_notes(fields.get("finish_reason"))]
+    if not fields.keys().isdisjoint(REFERENCE_FIELDS) and reference_of(fields)[0] is not None:
+        notes.append(Note("reference_not_read", _REFERENCE_BESIDE_ANSWER))
+    if fields.get("score") is not None:
+        notes.append(Note("score_not_read", _SCORE_WITHOUT_CRITERION))
+    return [output, *notes]
 
 
-def _answering(fields: Mapping[str, Any]) -> str:
-    """The field of a row of the project's own form that holds the model's answer."""
-    preferred = () if "answer" in fields and fields.keys().isdisjoint(PREDICTION_FIELDS) else RESPONSE_FIELDS
-    return next((f for f in preferred if f in fields), "answer")
+def _answering(fields: Mapping[str, Any], context: FileContext) -> str:
+    """The field of a row of the project's own form that holds the model's answer. A prediction that no row has is no
+    answer.
+    """
+    predictions = fields.keys() & _PREDICTIONS
+    if "answer" in fields and all(fields[f] is None and f in context.unfilled for f in predictions):
+        return "answer"
+    return next((f for f in RESPONSE_FIELDS if f in fields), "answer")
+
+
+def _notes_on_answer(fields: Mapping[str, Any], named: str) -> list[Note]:
+    notes = other_answers(fields, named)
+    empty = fields.keys() & _PREDICTIONS
+    if named == "answer" and empty:
+        notes.append(Note("other_answer", _EMPTY_PREDICTION.format(field=min(empty))))
+    return notes
 
 
 def _refuse_other_ids(fields: Mapping[str, Any]) -> None:
@@ -149,14 +221,20 @@ def read_human_score(fields: dict[str, Any], context: FileContext) -> list[Recor
     if model is None:
         raise RowRejected(Reason.MISSING_FIELD, "expected model_id: whose answer the score is for")
     criterion = rows.required_text(fields, "criteria_name")
-    annotator = rows.label(fields, "annotator") or "unnamed"
+    annotator = rows.label(fields, "annotator")
+    judge = next((f for f in _JUDGE_FIELDS if fields.get(f) not in (None, "")), None)
+    if annotator is None and judge is not None:
+        detail = f"the score is that of {judge} {fields[judge]!r:.100} and of no person: only people's scores are read"
+        raise RowRejected(Reason.WRONG_TYPE, f"{detail}; if it is one's name, call the field annotator")
+    annotator = annotator or "unnamed"
+    notes = [Note("scores_of_a_model", _A_MODELS.format(annotator=annotator))] if _MODEL.match(annotator) else []
     if fields.get("score") is None:
         raise RowRejected(Reason.MISSING_FIELD, "expected score as a number, got null")
     score = rows.score(fields["score"])
     sample = rows.named_sample(fields)
     feedback = rows.optional_text(fields, "feedback")
     drawn = rows.sampling(fields)
-    return [HumanScore(prompt_id, rows.model_id(model), criterion, annotator, score, sample, feedback, *drawn)]
+    return [*notes, HumanScore(prompt_id, rows.model_id(model), criterion, annotator, score, sample, feedback, *drawn)]
 
 
 def _instruction(prompt_id: str, fields: dict[str, Any]) -> list[Record]:
@@ -186,6 +264,16 @@ def _notes_on_parts(fields: Mapping[str, Any]) -> list[Note]:
         for name in _PARTS
         if isinstance(given := fields.get(name), str) and " " in given.strip() and given.strip() not in text
     ]
+
+
+def _notes_on_texts(fields: Mapping[str, Any]) -> list[Note]:
+    """A note where an instruction's row holds long texts that nobody reads: many tables have a column a model."""
+    unread = [
+        name
+        for name, value in fields.items()
+        if isinstance(value, str) and len(value) >= _LONG and name not in _READ_TEXTS and " " in value.strip()
+    ]
+    return [Note("beside_instruction", _UNREAD.format(fields=", ".join(unread)))] if unread else []
 
 
 def criteria_of(prompt_id: str, fields: dict[str, Any]) -> list[InstructionCriterion]:

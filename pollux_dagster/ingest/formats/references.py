@@ -15,6 +15,7 @@ _REFERENCES = ("reference", "ground_truth", "gold_answer", "golden_answer", "gol
                "correct_answer", "ideal_answer")  # fmt: skip
 # Names that may also be those of a label or of something expected: read, and said.
 _MAY_BE_REFERENCES = ("gold", "target", "expected", "expected_output", "ideal", "label")
+REFERENCE_FIELDS = (_OWN, *_REFERENCES, *_MAY_BE_REFERENCES)
 _ADDRESS = re.compile(r"\s*https?://\S+\s*")  # of a source, more often than an answer
 _CHOICES = ("choices", "options", "endings", "mc_answers")
 _DROPPED = (

@@ -37,6 +37,16 @@ PREFERENCES = known_as(
     "a set of preferences (chosen and rejected), which trains a model and does not say who answered. If both are "
     "answers of models, write a row for each, with its model"
 )
+# openai/evals, evals/record.py: the events of a run, after a line with its specification.
+OPENAI_EVALS = known_as(
+    "the log of a run of OpenAI Evals. Write a row for each of its events of type sampling, with prompt (data.prompt), "
+    "response (data.sampled) and model (spec.completion_fns of its first line)"
+)
+# huggingface.co/datasets/openbmb/UltraFeedback.
+ULTRAFEEDBACK = known_as(
+    "UltraFeedback's form, with the answers of several models in one row and another model's scores. To judge them, "
+    "write a row for each answer, with instruction, response and model"
+)
 # lm-sys/FastChat, data/dummy_conversation.json; hiyouga/LLaMA-Factory, data/README.md.
 SHAREGPT = (
     "a training set in ShareGPT's form: its messages have `from` and `value`, and no row names a model. If these are a "

@@ -4,20 +4,36 @@
 CREATE OR REPLACE TEMP MACRO place_of(dataset) AS
     CASE WHEN dataset = '' THEN 'the top of the landing folder' ELSE 'data set ' || shown(dataset) END;
 
--- lm-eval writes a target for every document, also where its task has none: the same value everywhere is no reference.
+-- The same value everywhere is no reference: evaluation tools write a target for every document, also where a task has
+-- none, and a column that may be one's references may be a label or a language. Of a log the task is looked at, whichever
+-- models answered it, of any other file the rows whose reference has such a name.
 CREATE OR REPLACE TEMP TABLE resolve_same_targets AS
-SELECT i.task_type AS task, any_value(i.reference_answer) AS target, count(DISTINCT i.prompt_id) AS documents,
-    min(i.file_path) AS file_path
-FROM landing.instructions AS i JOIN resolve_files AS f USING (file_path)
-WHERE f.format = 'lm_eval' AND f.superseded_by IS NULL
-GROUP BY i.task_type
-HAVING count(DISTINCT i.prompt_id) >= 3 AND count(DISTINCT i.reference_answer) = 1
-    AND count(i.reference_answer) = count(*);
+WITH logs AS (
+    SELECT file_path, format FROM resolve_files
+    WHERE format IN ('lm_eval', 'lighteval', 'lighteval_early', 'inspect_log', 'helm') AND superseded_by IS NULL
+), guessed AS (
+    SELECT DISTINCT file_path, row_number FROM landing.notes WHERE kind = 'reference_read'
+)
+SELECT l.format, i.task_type AS task, NULL AS labelled, any_value(i.reference_answer) AS target,
+    count(DISTINCT i.prompt_id) AS documents, min(i.file_path) AS file_path
+FROM landing.instructions AS i JOIN logs AS l USING (file_path)
+WHERE i.task_type IS NOT NULL
+GROUP BY l.format, i.task_type
+HAVING documents >= 3 AND count(DISTINCT i.reference_answer) = 1 AND count(i.reference_answer) = count(*)
+UNION ALL
+SELECT NULL, NULL, i.file_path, any_value(i.reference_answer), count(DISTINCT i.prompt_id) AS documents, i.file_path
+FROM landing.instructions AS i JOIN guessed USING (file_path, row_number)
+GROUP BY i.file_path
+HAVING documents >= 3 AND count(DISTINCT i.reference_answer) = 1;
 
 CREATE OR REPLACE TEMP TABLE resolve_notes AS
 SELECT file_path, 0 AS row_number, 'no_reference' AS kind,
-    'every one of ' || documents || ' documents of task ' || shown(task) || ' has the target ' || shown(target)
-        || ': taken for a placeholder and not shown to the judge as a reference answer' AS detail
+    CASE WHEN labelled IS NULL
+        THEN 'every one of ' || documents || ' documents of task ' || shown(task) || ' has the target ' || shown(target)
+            || ': taken for a placeholder and not shown to the judge as a reference answer'
+        ELSE 'every one of ' || documents || ' instructions has ' || shown(target) || ' where a reference answer may be: '
+            || 'taken for a label and not shown to the judge as one; if it is the reference, name it reference_answer'
+        END AS detail
 FROM resolve_same_targets
 UNION ALL
 SELECT superseded_by, 0, 'later_run', 'the run of the same model and task at ' || file_path
@@ -35,7 +51,8 @@ WITH signed AS (
     FROM landing.instruction_criteria GROUP BY file_path, row_number
 ), ranked AS (
     SELECT i.file_path, i.row_number, i.prompt_id, prompt_hash(i.instruction) AS instruction_hash, i.doc_hash,
-        CASE WHEN same.task IS NULL THEN md5(i.reference_answer) END AS reference, f.kind, f.superseded_by,
+        CASE WHEN same.target IS NULL AND labels.target IS NULL THEN md5(i.reference_answer) END AS reference, f.kind,
+        f.superseded_by,
         -- Made by a reader from the task or the text, and therefore the same wherever the row lies: evaluation tools have
         -- a folder per model, and their tasks are the data sets.
         f.kind = 2 AND starts_with(i.prompt_id, 'text:') AS is_of_text,
@@ -48,7 +65,8 @@ WITH signed AS (
     FROM landing.instructions AS i
     JOIN resolve_kinds AS f USING (file_path)
     LEFT JOIN signed AS s USING (file_path, row_number)
-    LEFT JOIN resolve_same_targets AS same ON f.format = 'lm_eval' AND same.task = i.task_type
+    LEFT JOIN resolve_same_targets AS same ON same.format = f.format AND same.task = i.task_type
+    LEFT JOIN resolve_same_targets AS labels ON labels.labelled = i.file_path AND labels.target = i.reference_answer
 ), compared AS (
     SELECT *, row_number() OVER prompts AS occurrence,
         instruction_hash = first_value(instruction_hash) OVER prompts AS same_instruction,

@@ -9,12 +9,18 @@ WITH asked AS (
     -- An answer to some of a question's turns would be judged as an answer to all of them.
     SELECT o.file_path, o.row_number, o.model_id, o.sample_index, f.format, o.prompt_id AS said,
         prompt_hash(coalesce(judged_text(o.answer, o.whole_text), '')) AS answer_hash,
-        coalesce(o.turns <> asked.turns, false) AS differs,
+        -- An answer of one text to a conversation writes its turns as the project does, `[1] …`, `[2] …`.
+        coalesce(o.turns, CASE WHEN asked.turns > 1 AND trim(o.answer) <> '' THEN
+            1 + len(list_filter(range(2, asked.turns + 1), lambda n: starts_with(ltrim(o.answer), '[1] ')
+                AND contains(o.answer, chr(10) || '[' || n || '] '))) END) AS said_turns,
+        coalesce(said_turns <> asked.turns, false) AS differs,
         CASE WHEN NOT differs THEN coalesce(k.key, m.key) END AS prompt_id,
         CASE WHEN differs THEN 'wrong_type' ELSE m.reason END AS reason,
         CASE WHEN differs THEN 'expected ' || asked.turns || ' turn(s), as the question at ' || asked.place || ' has, got '
-                || o.turns || ': its score would be that of another conversation. Land the question with the turns that '
-                || 'this model was asked, in a folder of its own' ELSE m.detail END AS detail
+                || said_turns || ': its score would be that of another conversation. Land the question with the turns that '
+                || 'this model was asked, in a folder of its own'
+                || CASE WHEN o.turns IS NULL THEN ', or write the answers to all turns into one text, as [1] …, [2] …'
+                    ELSE '' END ELSE m.detail END AS detail
     FROM landing.model_outputs AS o
     JOIN resolve_files AS f USING (file_path)
     LEFT JOIN resolve_keys AS k USING (file_path, row_number)

@@ -17,7 +17,9 @@ DELETE FROM raw.notes;
 INSERT INTO raw.notes BY NAME
 SELECT file_path, min(row_number) AS row_number, kind,
     detail || CASE WHEN count(*) > 1 THEN ' (and ' || count(*) - 1 || ' more rows)' ELSE '' END AS detail
-FROM landing.notes GROUP BY file_path, kind, detail
+FROM landing.notes
+WHERE kind <> 'reference_read' OR file_path NOT IN (FROM resolve_same_targets SELECT labelled WHERE labelled IS NOT NULL)
+GROUP BY file_path, kind, detail
 UNION ALL
 SELECT file_path, row_number, kind, detail FROM resolve_notes
 UNION ALL

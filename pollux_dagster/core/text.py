@@ -7,7 +7,10 @@ from __future__ import annotations
 
 def escaped(value: object, *, keep: str = "") -> str:
     """`value` as printable text; every other character, except those in `keep`, becomes a visible escape."""
-    return "".join(c if c.isprintable() or c in keep else repr(c)[1:-1] for c in str(value))
+    text = str(value)
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in keep else repr(c)[1:-1] for c in text)
 
 
 def counted(number: int, noun: str) -> str:

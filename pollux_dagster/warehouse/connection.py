@@ -40,11 +40,25 @@ def give_memory_back(con: duckdb.DuckDBPyConnection) -> None:
     DuckDB keeps what it has read up to its limit, also while nobody asks it; lowering the limit frees it at once. What
     cannot be freed stays. The limit is the same afterwards: what follows may still need all of it.
     """
+    with memory_kept_low(con):
+        pass
+
+
+@contextmanager
+def memory_kept_low(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """Within it the database may use only what `give_memory_back` leaves it: for what reads every row once, where more
+    memory would only keep what was read.
+
+    What needs more raises duckdb.OutOfMemoryException within; the limit is as before afterwards.
+    """
     less = max(_KEPT_MB, _LEAST_MB_A_THREAD * (os.cpu_count() or 1)) * 10**6
     before, is_more = con.execute(_LIMIT_BEFORE, [less]).fetchone() or ("", False)
     if is_more:
         with suppress(duckdb.OutOfMemoryException):
             con.execute(f"SET memory_limit = '{less}B'")
+    try:
+        yield
+    finally:
         con.execute(f"SET memory_limit = {_literal(before)}")
 
 

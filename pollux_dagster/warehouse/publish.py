@@ -20,6 +20,7 @@ import orjson
 
 from pollux_dagster.core.files import put_in_place
 from pollux_dagster.core.transactions import transaction
+from pollux_dagster.warehouse.connection import memory_kept_low
 from pollux_dagster.warehouse.contracts import Contract
 from pollux_dagster.warehouse.fingerprints import outdated_tables
 from pollux_dagster.warehouse.gate import objections
@@ -109,12 +110,31 @@ def publish(
     """
     target = target.absolute()
     target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with _only_publisher(target), _scratch_folder(target) as scratch:
+    about = (con, target, models, contracts, run_id, package_version, git_commit)
+    with _only_publisher(target):
+        try:
+            with memory_kept_low(con):
+                report = _replace(*about)
+        except duckdb.OutOfMemoryException:
+            report = _replace(*about)
+    return PublicationReport(target, report.judge_names, report.row_counts, report.views, target.stat().st_size)
+
+
+def _replace(
+    con: duckdb.DuckDBPyConnection,
+    target: Path,
+    models: Sequence[SqlModel],
+    contracts: Sequence[Contract],
+    run_id: str,
+    package_version: str,
+    git_commit: str | None,
+) -> PublicationReport:
+    with _scratch_folder(target) as scratch:
         draft = scratch / target.name
         with _attached(con, draft):
             report = _copy_snapshot(con, target, models, contracts, run_id, package_version, git_commit)
         put_in_place(draft, target)
-    return PublicationReport(target, report.judge_names, report.row_counts, report.views, target.stat().st_size)
+    return report
 
 
 def _copy_snapshot(

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import duckdb
-import pandas as pd
 import pytest
 
 from pollux_dagster.warehouse import audit as warehouse_audit
 from pollux_dagster.warehouse.audit import audit
 from pollux_dagster.warehouse.checks import record_check_results
-from pollux_dagster.warehouse.contracts import NO_ROWS, Contract
+from pollux_dagster.warehouse.contracts import NO_ROWS, Contract, Expectation
 from pollux_dagster.warehouse.gate import objections
 from pollux_dagster.warehouse.publish import PublicationRefusedError, mark_stale, publish
 from pollux_dagster.warehouse.sql_models import SqlModel
+from pollux_dagster.warehouse.surely_met import surely_met
 
 NO_STRANGERS = Contract(
     "raw.model_outputs",
@@ -59,27 +59,26 @@ def test_a_check_speaks_for_the_rows_it_saw_and_for_no_others(built: duckdb.Duck
 def test_a_check_that_passed_is_not_run_again_on_the_same_rows(
     built: duckdb.DuckDBPyConnection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    validated: list[int] = []
-    validate = warehouse_audit._validate
+    runs: list[str] = []
 
-    def counted(frame: pd.DataFrame, *expectations: Any) -> Any:
-        validated.append(len(frame))
-        return validate(frame, *expectations)
+    def counted(con: duckdb.DuckDBPyConnection, query: str, expectations: Sequence[Expectation]) -> bool:
+        runs.append(query)
+        return surely_met(con, query, expectations)
 
-    monkeypatch.setattr(warehouse_audit, "_validate", counted)
+    monkeypatch.setattr(warehouse_audit, "surely_met", counted)
     con = built
     for _ in range(3):
         check(con, NO_STRANGERS)
-    assert validated == [0]
+    assert len(runs) == 1
     land_a_stranger(con)
     for _ in range(2):  # one that failed is
         outcome = audit(con, NO_STRANGERS)
         record_check_results(con, [outcome.result], run_id="run-2", asset=NO_STRANGERS.table)
         assert (outcome.result.passed, outcome.checked, outcome.result.failing_rows) == (False, 1, 1)
-    assert validated == [0, 1, 1]
+    assert len(runs) == 3
     con.execute("DELETE FROM raw.model_outputs WHERE model_id = 'stranger'")
     assert audit(con, NO_STRANGERS).result.passed
-    assert validated == [0, 1, 1, 0]  # its last result is the one that failed
+    assert len(runs) == 4  # its last result is the one that failed
     recorded = con.execute("SELECT count(*) FROM meta.check_results WHERE check_name = 'no_strangers'").fetchall()
     assert recorded == [(5,)]
 

@@ -15,6 +15,7 @@ import filelock
 import pytest
 
 from pollux_dagster.core.transactions import transaction
+from pollux_dagster.warehouse import connection
 from pollux_dagster.warehouse.connection import connect
 from pollux_dagster.warehouse.fingerprints import record_builds
 from pollux_dagster.warehouse.materialize import build_sql_model
@@ -228,6 +229,22 @@ def warehouse(built: duckdb.DuckDBPyConnection, tmp_path: Path) -> Path:
     build_tables(con, MODELS)
     con.close()
     return path
+
+
+@pytest.mark.slow
+def test_a_publication_that_needs_more_than_little_memory_gets_all_of_it(
+    warehouse: Path, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "_KEPT_MB", 1)
+    monkeypatch.setattr(connection, "_LEAST_MB_A_THREAD", 0)
+    with connection.connect(warehouse, settings={"memory_limit": "500MB"}) as con:
+        with pytest.raises(duckdb.OutOfMemoryException), connection.memory_kept_low(con):
+            con.execute("CREATE TEMP TABLE copied AS FROM staging.scores")
+        report = publish_run(con, target)
+        (limit,) = con.execute("SELECT current_setting('memory_limit')").fetchone() or ("",)
+        assert limit.startswith("476."), "its text is rounded down"
+    assert report.row_counts["judging.verdicts"] > 0
+    assert published_run(target) == "run-1"
 
 
 def fill_human_scores(con: duckdb.DuckDBPyConnection, rows: int, score: float) -> None:

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy import special, stats
+from scipy import special
 
+from pollux_dagster.core.statistics import student
 from pollux_dagster.core.statistics.clusters import Floats, Integers
 
 Table = Floats
@@ -276,7 +277,7 @@ def jackknife(values: Floats, clusters: int, transform: str, level: float) -> Es
     if clusters < 2 or not np.isfinite(value) or not np.isfinite(left_out).all():
         return Estimate(value, float("nan"), float("nan"), float("nan"))
     error = float(np.sqrt((clusters - 1) / clusters * ((left_out - left_out.mean()) ** 2).sum()))
-    reach = float(stats.t.ppf((1 + level) / 2, clusters - 1)) * error
+    reach = float(student.quantile((1 + level) / 2, clusters - 1)) * error
     with np.errstate(divide="ignore", invalid="ignore"):
         centre, stretch = forward(value), slope(value)
     if not np.isfinite(centre) or not np.isfinite(stretch):

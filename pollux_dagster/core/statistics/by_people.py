@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import stats
 
+from pollux_dagster.core.statistics import student
 from pollux_dagster.core.statistics.clusters import Booleans, Floats, Integers, matched_degrees
 from pollux_dagster.core.statistics.comparison import (
     UNDEFINED,
@@ -115,8 +115,8 @@ def _of_means(means: CalibratedMeans, level: float) -> _Differences:
             error[model], degrees[model] = _spread(moved[model] - moved, labelled[model] | labelled)
         own = means.influences.degrees
         degrees = np.maximum(np.fmin(np.minimum(own[:, None], own[None, :]), degrees), 0.5)
-        reach = stats.t.ppf((1 + level) / 2, degrees) * error
-        p_value = 2 * stats.t.sf(np.abs(difference) / error, degrees)
+        reach = student.quantile((1 + level) / 2, degrees) * error
+        p_value = 2 * student.exceedance(np.abs(difference) / error, degrees)
     return _Differences(
         difference, error, np.maximum(difference - reach, -1.0), np.minimum(difference + reach, 1.0), p_value
     )
@@ -163,8 +163,8 @@ def _of_intervals(means: CalibratedMeans, level: float) -> _Differences:
     down, up = np.hypot(below[:, None], above[None, :]), np.hypot(above[:, None], below[None, :])
     degrees = np.maximum(np.minimum(draws[:, None], draws[None, :]) - 1, 0.5)
     with np.errstate(divide="ignore", invalid="ignore"):
-        size = stats.t.ppf((1 + level) / 2, degrees) * np.abs(difference) / np.where(difference > 0, down, up)
-        p_value = 2 * stats.t.sf(size, degrees)
+        size = student.quantile((1 + level) / 2, degrees) * np.abs(difference) / np.where(difference > 0, down, up)
+        p_value = 2 * student.exceedance(size, degrees)
     return _Differences(
         difference,
         np.full_like(difference, np.nan),

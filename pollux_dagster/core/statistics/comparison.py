@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
+from pollux_dagster.core.statistics import student
 from pollux_dagster.core.statistics.clusters import SMALL, Booleans, Floats, Integers, matched_degrees
 from pollux_dagster.core.statistics.multiplicity import holm
 
@@ -82,8 +82,8 @@ def compare_all(
     error, degrees, widest = _error(blocks, sums)
     rows, groups, mean = sums.rows, sums.groups, sums.mean
     with np.errstate(divide="ignore", invalid="ignore"):
-        reach = stats.t.ppf(1 - tail, degrees) * error
-        p_value = 2 * stats.t.sf(np.abs(mean) / error, degrees)
+        reach = student.quantile(1 - tail, degrees) * error
+        p_value = 2 * student.exceedance(np.abs(mean) / error, degrees)
         superiority = (sums.wins + sums.ties / 2) / groups
     # Differences that never vary have no variance to build a t interval from.
     constant = (widest <= 1e-12) & (groups >= 1)

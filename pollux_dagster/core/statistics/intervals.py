@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special, stats
+from scipy import special
 
+from pollux_dagster.core.statistics import student
 from pollux_dagster.core.statistics.clusters import (
     SMALL,
     Booleans,
@@ -132,7 +133,7 @@ def _logit_interval(pooled: PooledMeans, constant: Booleans, level: float) -> tu
         # Rounding can leave a mean of ones at 1 - 1e-16, and a mean at the exact edge has no logit.
         mean = np.clip(pooled.mean, 1e-12, 1 - 1e-12)
         centre = special.logit(mean)
-        reach = stats.t.ppf(1 - tail, pooled.degrees) * np.sqrt(pooled.variance) / (mean * (1 - mean))
+        reach = student.quantile(1 - tail, pooled.degrees) * np.sqrt(pooled.variance) / (mean * (1 - mean))
         share = tail ** (1.0 / pooled.draws)
         low = np.where(constant, share * pooled.mean, special.expit(centre - reach))
         high = np.where(constant, share * pooled.mean + 1 - share, special.expit(centre + reach))
@@ -148,7 +149,7 @@ def _gated_interval(pooled: PooledMeans, passed_cells: Cells, level: float) -> t
     with np.errstate(divide="ignore", invalid="ignore"):
         share = passed.rows / pooled.rows
         n = pooled.effective_clusters
-        z = stats.t.ppf(1 - (1 - level) / 2, np.maximum(n - 1, 0.5))
+        z = student.quantile(1 - (1 - level) / 2, np.maximum(n - 1, 0.5))
         centre = (share * n + z**2 / 2) / (n + z**2)
         reach = z / (n + z**2) * np.sqrt(share * (1 - share) * n + z**2 / 4)
         lower = share * mean - np.hypot(mean * (share - (centre - reach)), share * (mean - low))

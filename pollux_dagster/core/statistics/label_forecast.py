@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
+from pollux_dagster.core.statistics import student
 from pollux_dagster.core.statistics.clusters import Booleans, Floats, Integers
 from pollux_dagster.core.statistics.ppi import MINIMUM_LABELLED
 
@@ -102,4 +102,4 @@ def half_width(
 
 
 def _half_width(variance: float, labels: float, level: float) -> float:
-    return float(stats.t.ppf((1 + level) / 2, max(labels - 1, 1)) * np.sqrt(variance))
+    return float(student.quantile((1 + level) / 2, max(labels - 1, 1)) * np.sqrt(variance))

@@ -10,10 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import sparse, stats
+from scipy import sparse
 
+from pollux_dagster.core.statistics import student
 from pollux_dagster.core.statistics.clusters import SMALL, Floats, Integers, matched_degrees
 from pollux_dagster.core.statistics.multiplicity import holm
+from pollux_dagster.core.statistics.student import midranks
 
 ENOUGH = 1e-9
 
@@ -92,8 +94,8 @@ def length_effects(
         # As many effects as rows fit any score without an error, and nothing is known of the next one.
         known = (clusters > 1) & np.isfinite(slope + variance) & (unexplained > ENOUGH**2 * rows)
         standard_error = np.where(known, np.sqrt(variance), np.nan)
-        reach = stats.t.ppf((1 + level) / 2, degrees) * standard_error
-        p_value = 2 * stats.t.sf(np.abs(slope) / standard_error, degrees)
+        reach = student.quantile((1 + level) / 2, degrees) * standard_error
+        p_value = 2 * student.exceedance(np.abs(slope) / standard_error, degrees)
     moves = np.where(known[item_criterion], influence, np.where(slope[item_criterion] == 0, 0.0, np.nan))
     return LengthEffects(
         correlation=_spearman(scores, lengths, criteria, n_criteria),
@@ -178,5 +180,6 @@ def _spearman(scores: Floats, lengths: Floats, criteria: Integers, n_criteria: i
     for criterion in range(n_criteria):
         part = order[starts[criterion] : starts[criterion + 1]]
         if len(part) > 1 and np.ptp(scores[part]) > 0 and np.ptp(lengths[part]) > 0:
-            correlation[criterion] = stats.spearmanr(scores[part], lengths[part]).statistic
+            ranks = np.column_stack((midranks(scores[part]), midranks(lengths[part])))
+            correlation[criterion] = np.corrcoef(ranks, rowvar=False)[1, 0]
     return correlation

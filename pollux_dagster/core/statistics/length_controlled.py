@@ -8,8 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import sparse, stats
+from scipy import sparse
 
+from pollux_dagster.core.statistics import student
 from pollux_dagster.core.statistics.clusters import SMALL, Booleans, Floats, Integers, matched_degrees, sum_cells
 from pollux_dagster.core.statistics.intervals import MeanIntervals, clustered_means
 from pollux_dagster.core.statistics.length import LengthEffects
@@ -127,7 +128,7 @@ def _length_part(
         variance = np.where(means.clusters < SMALL, (g - 1) / g, g / (g - 1)) * squares
         effective = np.where(means.clusters < SMALL, rows**2 / cells.by_group(cells.count**2), g)
         degrees = np.fmin(effective - 1, matched_degrees(squares, fourths, number))
-        reach = stats.t.ppf((1 + level) / 2, np.maximum(degrees, 0.5)) * np.sqrt(variance)
+        reach = student.quantile((1 + level) / 2, np.maximum(degrees, 0.5)) * np.sqrt(variance)
         correlation = cross / np.sqrt(own * squares)
     reach = np.where(squares == 0, 0.0, np.where(np.isfinite(reach), reach, np.nan))
     return _LengthPart(mean, reach, np.nan_to_num(correlation))

@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import optimize, special, stats
+from scipy import special
 
-from pollux_dagster.core.statistics import Proxy
+from pollux_dagster.core.statistics import Proxy, student
 from pollux_dagster.core.statistics.clusters import Booleans, Floats, Integers, matched_degrees, sum_cells
 from pollux_dagster.core.statistics.intervals import clustered_means
 
@@ -322,6 +322,8 @@ def _weights(labels: Floats, proxies: Floats) -> Floats:
     size = float(np.sqrt((corners**2).sum(axis=0).max(initial=0.0)))
     if size == 0:
         return np.zeros(len(proxies))
+    from scipy import optimize  # a quarter of a second, which only those with people's scores need
+
     triangle = np.linalg.qr(corners / size, mode="r")
     solution, _ = optimize.nnls(np.vstack([triangle, np.ones(len(proxies) + 1)]), np.r_[np.zeros(len(triangle)), 1.0])
     weights: Floats = solution[1:] / solution.sum()
@@ -335,7 +337,7 @@ def _chance_of_shift(judged: _Part, rest: _Part, n_models: int) -> Floats:
     with np.errstate(divide="ignore", invalid="ignore"):
         variance, degrees = _spread(rest.on(pairs) - judged.on(pairs), model, np.isin(pairs, judged.pair), n_models)
         size = np.abs(rest.mean - judged.mean) / np.sqrt(variance)
-    chance: Floats = 2 * stats.t.sf(size, np.maximum(degrees, 0.5))
+    chance: Floats = 2 * student.exceedance(size, np.maximum(degrees, 0.5))
     return chance
 
 
@@ -381,7 +383,7 @@ def _interval(mean: Floats, error: Floats, degrees: Floats, level: float) -> tup
     """A t interval on the logit scale where mean +- reach stays inside [0, 1], and otherwise on the plain scale and cut
     off at the ends, because near an end the logit of the mean is mostly noise.
     """
-    reach = stats.t.ppf((1 + level) / 2, np.maximum(degrees, 0.5)) * error
+    reach = student.quantile((1 + level) / 2, np.maximum(degrees, 0.5)) * error
     inside = (mean - reach > 0) & (mean + reach < 1)
     safe = np.where(inside, mean, 0.5)
     stretched = reach / (safe * (1 - safe))

@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
+from pollux_dagster.core.statistics import student
 from pollux_dagster.core.statistics.clusters import Booleans, Floats, Integers, pooled_means, sum_cells
 from pollux_dagster.core.statistics.multiplicity import holm
 
@@ -113,9 +113,9 @@ def drift(
     pooled = pooled_means(cells)
     error = np.sqrt(pooled.variance)
     with np.errstate(divide="ignore", invalid="ignore"):
-        reach = stats.t.ppf((1 + level) / 2, pooled.degrees) * error
+        reach = student.quantile((1 + level) / 2, pooled.degrees) * error
         beyond = np.maximum(np.abs(pooled.mean) - tolerance, 0.0)
-        p_value = 2 * stats.t.sf(beyond / error, pooled.degrees)
+        p_value = 2 * student.exceedance(beyond / error, pooled.degrees)
         unmoved = (error <= 1e-12) & (pooled.clusters >= 2)
         p_value = np.where(unmoved, np.where(beyond <= 1e-12, 1.0, 0.0), p_value)
         changed = np.bincount(criteria, weights=np.abs(later - earlier) > 1e-12, minlength=n_criteria) / pooled.rows

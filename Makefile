@@ -38,8 +38,7 @@ demo: $(READY) ## run the pipeline on the packaged data and print the results
 up: $(READY) ## open the Dagster UI with the packaged data on http://127.0.0.1:3000
 	@$(BIN)/pollux up --demo
 
-# Tests wait for servers, disks and the ends of processes: a third worker uses what two processors would be idle, and mypy
-# the rest of it.
+# Tests wait for servers, disks and the ends of processes: a third worker and mypy use what two processors have left then.
 test: $(READY) ## ruff, mypy --strict and the tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -50,7 +49,7 @@ test: $(READY) ## ruff, mypy --strict and the tests
 	  wait $$types; checked=$$?; cat build/mypy.txt; test $$tests = 0 -a $$checked = 0
 
 test-slow: $(READY) ## the tests that take long and seldom tell more: kills, whole runs on vLLM, browsers
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --durations 25 -m slow
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 25 -m slow
 
 build: $(READY) ## wheel and sdist in dist/
 	@rm -rf build dist

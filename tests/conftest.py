@@ -13,7 +13,7 @@ from pollux_dagster.settings import Settings
 
 pytest_plugins = ["tests.warehouse.tiny_files"]
 
-# Before NumPy is imported: its threads spin while they wait, and the other worker of `-n 2` needs the processor.
+# Before NumPy is imported: its threads spin while they wait, and the other workers need the processor.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 

@@ -16,7 +16,7 @@ _KEYS = ("description", "grain", "example", "front", "owners", "tags", "material
 _REQUIRED = ("description", "materialized", "columns")
 
 
-class SqlModelError(ValueError):
+class SqlModelError(RuntimeError):
     """A SQL model that cannot be used. The message starts with `file:line:`."""
 
     def __init__(self, path: Path, line: int, problem: str) -> None:

@@ -55,8 +55,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copyfile(ROOT / name, tree / name)
     (tree / ".pollux" / "demo").mkdir(parents=True)
     (tree / ".pollux" / "demo" / "mine.jsonl").write_text("{}")
-    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "-q", "-w", str(folder), "."]
-    subprocess.run(command, cwd=tree, check=True, capture_output=True, text=True)
+    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "-v", "-w", str(folder), "."]
+    built = subprocess.run(command, cwd=tree, check=True, capture_output=True, text=True)
+    assert "Package would be ignored" not in built.stdout + built.stderr  # a folder with SQL
     (made,) = folder.glob("*.whl")
     return made
 

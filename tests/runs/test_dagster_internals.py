@@ -16,9 +16,6 @@ import sqlalchemy as sa
 from dagster._annotations import is_public
 from dagster._core.instance.config import retention_config_schema
 from dagster._core.storage.event_log.sqlite import sqlite_event_log
-from dagster_webserver.app import create_app_from_workspace_process_context
-from dagster_webserver.cli import dagster_webserver
-from dagster_webserver.webserver import DagsterWebserver
 
 from pollux_dagster.runs.dagster_internals import execution, storage, web_server
 from pollux_dagster.runs.instance import open_instance
@@ -67,6 +64,11 @@ def test_a_run_does_not_say_publicly_what_it_was_launched_for_or_whether_it_will
 
 
 def test_dagsters_web_server_takes_no_middleware() -> None:
+    # Here, as no other test needs them: importing them takes a second in every worker that collects this module.
+    from dagster_webserver.app import create_app_from_workspace_process_context
+    from dagster_webserver.cli import dagster_webserver
+    from dagster_webserver.webserver import DagsterWebserver
+
     places = {
         "create_app_from_workspace_process_context": list(
             inspect.signature(create_app_from_workspace_process_context).parameters

@@ -11,6 +11,7 @@ from types import FrameType
 import pytest
 import sqlglot
 
+from pollux_dagster.refusals import sentence
 from pollux_dagster.warehouse import sql_model_files
 from pollux_dagster.warehouse.column_lineage import column_sources
 from pollux_dagster.warehouse.sql_header import SqlModelError
@@ -107,6 +108,7 @@ def test_a_file_that_cannot_be_used_is_named_with_its_line(tmp_path: Path, text:
         load_sql_models(tmp_path)
     assert str(caught.value).startswith(f"{path}:{line}: ")
     assert message in str(caught.value)
+    assert sentence(caught.value) == str(caught.value), "what a command says, without a traceback"
 
 
 def test_only_what_may_be_quoted_is_at_the_front(tmp_path: Path) -> None:

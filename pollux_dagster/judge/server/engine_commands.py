@@ -117,9 +117,11 @@ def _optional(flag: str, value: Any) -> list[str]:
 def cpu_vllm_spec(model: str | Path, *, max_model_len: int, **limits: Any) -> ServerSpec:
     """vLLM on a CPU for a small checkpoint: settings measured for start-up time and throughput on 2 cores.
 
-    Eager mode (nothing to compile), one process for scheduler and worker (one import of vLLM less), a 1 GiB cache in
-    blocks of 32 tokens (the smallest that the CPU attention accepts in 0.32; its default of 128 leaves short shared
-    prefixes uncached), a batch wide enough for 256 requests, and the number format that the processor computes fastest.
+    Eager mode and no `torch.compile` (else vLLM 0.32 compiles a kernel for the first request for log-probabilities:
+    18 s of CPU, and an error without g++), one process for scheduler and worker (one import of vLLM less), a 1 GiB
+    cache in blocks of 32 tokens (the smallest that the CPU attention accepts in 0.32; its default of 128 leaves short
+    shared prefixes uncached), a batch wide enough for 256 requests, and the number format that the processor computes
+    fastest.
     `limits` are further `ServerSpec` fields.
     """
     return ServerSpec(
@@ -133,6 +135,7 @@ def cpu_vllm_spec(model: str | Path, *, max_model_len: int, **limits: Any) -> Se
         environment={
             "VLLM_CPU_KVCACHE_SPACE": "1",
             "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+            "TORCH_COMPILE_DISABLE": "1",
             "OMP_NUM_THREADS": str(min(4, max(1, len(os.sched_getaffinity(0)) - 1))),
             "HF_HUB_OFFLINE": "1",
         },

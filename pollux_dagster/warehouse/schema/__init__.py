@@ -49,7 +49,8 @@ def create_schema(con: duckdb.DuckDBPyConnection) -> None:
     """
     with transaction(con):
         found = refuse_newer_schema(con)
-        _make_defaults_constant(con)
+        if found is not None:
+            _make_defaults_constant(con)
         for name in _FILES:
             con.execute((_FOLDER / name).read_text(encoding="utf-8"))
         if found is not None and found < SCHEMA_VERSION:

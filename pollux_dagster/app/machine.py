@@ -181,7 +181,8 @@ def _reached(settings: Settings) -> Iterator[Finding]:
             socket.create_connection((parts.hostname or "", port), timeout=_PATIENCE_S).close()
         except OSError as error:
             where, said = f"{parts.hostname}:{port}", error.strerror or str(error)
-            fix = f"start it, or correct --judge-url; `curl {without_secrets(url)}/models` shows whether it answers"
+            models = f"{without_secrets(parts._replace(query='').geturl().rstrip('/'))}/models"
+            fix = f"start it, or correct --judge-url; `curl {models}` shows whether it answers"
             yield Finding("judge server", "note", f"nothing answers at {where} ({said})", fix)
 
 

@@ -37,6 +37,7 @@ _NO_FLAGS: Mapping[str, tuple[str, str]] = MappingProxyType({})
 _FOLDERS = ("POLLUX_LANDING", "POLLUX_HOME")
 # The user and password of an address, and what follows its "?".
 _SECRET_IN_URL = re.compile(r"(\w+://(?=[^\s/]*@)|\?)[^\s/@]*")
+_CALLED = "/chat/completions"
 _LOCATIONS = ("file", "s3", "gs", "az")
 _PLACE = re.compile(r"\{([A-Za-z_]\w*)\}")
 _COMMANDS = ("POLLUX_NOTIFY_COMMAND", "POLLUX_JUDGE_COMMAND", "POLLUX_JUDGE_ARGUMENTS")
@@ -120,16 +121,21 @@ def _server_addresses(text: str) -> str:
 
 
 def _server_address(url: str, is_quotable: bool) -> str:
-    parts = urlsplit(url)
-    if not (parts.scheme in ("http", "https") and parts.hostname):
-        found = repr(url.partition("?")[0]) if is_quotable else "one with a user, password or query"
-        raise ValueError(f"expected an address like http://host:port/v1, got {found}")
-    if url.partition("?")[0].rstrip("/").endswith("/chat/completions"):
+    """The address as it is, up to /v1 where what is called under it was given too."""
+    found = repr(url.partition("?")[0]) if is_quotable else "one with a user, password or query"
+    try:
+        parts = urlsplit(url)
+        has_port = parts.port != 0
+    except ValueError:  # its text may be a piece of a password
+        has_port = False
+    if not has_port:
         raise ValueError(
-            "expected a server's address up to /v1, to which /chat/completions is added; got one that ends in it "
-            "already: leave it out"
+            f"expected an address like http://host:port/v1, with a port from 1 to 65535, IPv6 in brackets, got {found}"
         )
-    return url
+    if not (parts.scheme in ("http", "https") and parts.hostname):
+        raise ValueError(f"expected an address like http://host:port/v1, got {found}")
+    path = parts.path.rstrip("/")
+    return parts._replace(path=path.removesuffix(_CALLED)).geturl() if path.endswith(_CALLED) else url
 
 
 def _location(text: str) -> str:

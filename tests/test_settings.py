@@ -69,10 +69,22 @@ def test_a_judge_may_have_several_addresses() -> None:
         assert "hidden" not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    "address", ["http://judge:99999", "http://judge:0/v1", "http://judge:eighty/v1", "http://[::1:80"]
+)
+def test_an_address_without_a_possible_port_is_refused_by_what_is_wrong_with_it(address: str) -> None:
+    with pytest.raises(ValueError, match="port from 1 to 65535") as refused:
+        Settings.from_environment({"POLLUX_JUDGE_URL": address})
+    assert repr(address) in str(refused.value)
+    with pytest.raises(ValueError, match="port from 1 to 65535") as refused:
+        Settings.from_environment({"POLLUX_JUDGE_URL": "http://user:hid,den@judge"})
+    assert "hid" not in str(refused.value)
+
+
 @pytest.mark.parametrize("ending", ["/chat/completions", "/chat/completions/", "/chat/completions?api-version=1"])
-def test_an_address_of_chat_completions_is_refused(ending: str) -> None:
-    with pytest.raises(ValueError, match="POLLUX_JUDGE_URL: expected a server's address up to /v1"):
-        Settings.from_environment({"POLLUX_JUDGE_URL": f"http://judge:8000/v1{ending}"})
+def test_an_address_of_chat_completions_is_cut_to_that_of_its_server(ending: str) -> None:
+    settings = Settings.from_environment({"POLLUX_JUDGE_URL": f"http://judge:8000/v1{ending}"})
+    assert settings.judge_url == "http://judge:8000/v1" + "?api-version=1" * ending.endswith("=1")
 
 
 VARIABLES = {

@@ -10,7 +10,7 @@ materialized: view
 columns:
   judge_id: Identity of the judge.
   judge_name: Readable name of the judge.
-  is_demonstration: True for the packaged demonstration judge.
+  is_demonstration: True for a demonstration judge (demo, made-up).
   grain: all, criterion, task_type or domain.
   scope: The criterion_id, task type or domain; NULL for all.
   criteria_name: Name of the criterion, for grain criterion.

@@ -12,7 +12,7 @@ materialized: table
 columns:
   judge_id: Identity of the judge.
   judge_name: Readable name of the judge.
-  is_demonstration: True for the packaged demonstration judge.
+  is_demonstration: True for a demonstration judge (demo, made-up).
   model_id: LLM under test that wrote the answers.
   criterion_id: Criterion, identified by name and rubrics together.
   criteria_name: Name of the criterion.

@@ -16,7 +16,7 @@ materialized: view
 columns:
   judge_id: Identity of the judge in the later round.
   judge_name: Readable name of the judge.
-  is_demonstration: True for the packaged demonstration judge.
+  is_demonstration: True for a demonstration judge (demo, made-up).
   round_id: The later round; judge_id of its verdicts in judging.verdicts.
   baseline_round_id: The round it is compared with.
   is_latest: True for the model's most recent round.

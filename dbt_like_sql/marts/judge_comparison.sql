@@ -9,7 +9,7 @@ materialized: view
 columns:
   judge_id: Identity of the judge.
   judge_name: Readable name of the judge.
-  is_demonstration: True for the packaged demonstration judge.
+  is_demonstration: True for a demonstration judge (demo, made-up).
   aggregation: How several annotators' scores became one gold score (mean, median or mode).
   n_judges: Judges compared.
   n: Items that people and all of them scored.

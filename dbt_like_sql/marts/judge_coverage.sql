@@ -13,7 +13,7 @@ materialized: table
 columns:
   judge_id: Identity of the judge.
   judge_name: Readable name of the judge.
-  is_demonstration: True for the packaged demonstration judge.
+  is_demonstration: True for a demonstration judge (demo, made-up).
   model_id: LLM under test that wrote the answers.
   n_expected: Instructions that landed, and those that only the model's rejected rows name.
   n_answered: Instructions the model has an answer to, judged or not.

@@ -16,7 +16,7 @@ materialized: view
 columns:
   judge_id: Identity of the judge.
   judge_name: Readable name of the judge.
-  is_demonstration: True for the packaged demonstration judge.
+  is_demonstration: True for a demonstration judge (demo, made-up).
   round_id: The state of the judge; judge_id of the exam's verdicts in the ledger.
   engine: Engine of the judge in that state.
   engine_version: Its version.

@@ -16,7 +16,7 @@ materialized: view
 columns:
   judge_id: Identity of the judge.
   judge_name: Readable name of the judge.
-  is_demonstration: True for the packaged demonstration judge.
+  is_demonstration: True for a demonstration judge (demo, made-up).
   place: Place among the models of this judge by mean_score; equal means share a place, those without come last.
   model_id: LLM under test that wrote the answers.
   mean_score: Mean of the usable scores in [0, 1], as in marts.model_quality.

@@ -13,7 +13,7 @@ materialized: view
 columns:
   judge_id: Identity of the judge.
   judge_name: Readable name of the judge.
-  is_demonstration: True for the packaged demonstration judge.
+  is_demonstration: True for a demonstration judge (demo, made-up).
   criterion_id: Criterion, identified by name and rubrics together.
   criteria_name: Name of the criterion.
   correlation: Spearman correlation of score and length; NULL where either is constant.

@@ -12,7 +12,7 @@ materialized: view
 columns:
   judge_id: Identity of the judge.
   judge_name: Readable name of the judge.
-  is_demonstration: True for the packaged demonstration judge.
+  is_demonstration: True for a demonstration judge (demo, made-up).
   model_id: The model whose score comes first in the difference.
   other_model_id: The model it is compared with.
   difference: Mean of model_id - other_model_id over the shared items, in units of mean_score; NULL without any.

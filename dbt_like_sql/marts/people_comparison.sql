@@ -13,7 +13,7 @@ materialized: view
 columns:
   judge_id: Identity of the judge, whose scores stand in for people's where these are missing.
   judge_name: Readable name of the judge.
-  is_demonstration: True for the packaged demonstration judge.
+  is_demonstration: True for a demonstration judge (demo, made-up).
   model_id: The model whose score comes first in the difference.
   other_model_id: The model it is compared with.
   difference: People's mean of model_id - other_model_id, in [-1, 1].

@@ -13,7 +13,7 @@ materialized: table
 columns:
   judge_id: Identity of the judge.
   judge_name: Readable name of the judge.
-  is_demonstration: True for the packaged demonstration judge.
+  is_demonstration: True for a demonstration judge (demo, made-up).
   model_id: LLM under test that wrote the answers.
   n: Answers in the mean.
   coverage: Usable scores / requests, gates not counted; a missing score counts as 0 here.

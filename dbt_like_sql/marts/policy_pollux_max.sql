@@ -12,7 +12,7 @@ materialized: table
 columns:
   judge_id: Identity of the judge.
   judge_name: Readable name of the judge.
-  is_demonstration: True for the packaged demonstration judge.
+  is_demonstration: True for a demonstration judge (demo, made-up).
   model_id: LLM under test that wrote the answers.
   n: Scores in the mean.
   coverage: Scores in the mean / all requests, gates not counted.

@@ -13,7 +13,7 @@ columns:
   grain: task (all models pooled) or model_task.
   judge_id: Identity of the judge.
   judge_name: Readable name of the judge.
-  is_demonstration: True for the packaged demonstration judge.
+  is_demonstration: True for a demonstration judge (demo, made-up).
   model_id: LLM under test that wrote the answers; NULL for grain task.
   task_type: Task of the instructions.
   n_models: Models in the row.

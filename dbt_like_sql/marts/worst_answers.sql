@@ -13,7 +13,7 @@ materialized: table
 columns:
   judge_id: Identity of the judge.
   judge_name: Readable name of the judge.
-  is_demonstration: True for the packaged demonstration judge.
+  is_demonstration: True for a demonstration judge (demo, made-up).
   model_id: LLM under test that wrote the answer.
   place: 1 for the lowest answer of the model; ties are broken by prompt_id, sample_index and repeat_index.
   prompt_id: Instruction that was answered.

@@ -10,7 +10,7 @@ materialized: table
 columns:
   judge_id: Identity of the judge.
   judge_name: Readable name of the judge.
-  is_demonstration: True for the packaged demonstration judge.
+  is_demonstration: True for a demonstration judge (demo, made-up).
   model_id: LLM under test that wrote the answer.
   prompt_id: Instruction that was answered.
   dataset: Data set of the instruction, as in staging.scores.

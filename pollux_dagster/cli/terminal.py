@@ -43,6 +43,13 @@ def print_published(published: Path, settings: Settings) -> None:
         fail(str(error))
 
 
+def fail_to_write(what: str, target: Path, error: OSError, way_on: str) -> NoReturn:
+    """Fail because `target` could not be written; an error without a number says itself what was expected."""
+    if error.errno is None:
+        fail(str(error))
+    fail(f"{what} could not be written to {target.absolute()}: {error.strerror}; {way_on}")
+
+
 def end(message: str) -> None:
     """End the process, from a thread beside a query that cannot be interrupted."""
     sys.stderr.write(f"error: {message}\n")

@@ -223,6 +223,7 @@ class _Profile(_Section):
         return self
 
 
+_LIKENESS = 0.65  # of two names of which one may be meant for the other; 0.6, the usual one, takes openai for nope
 _SECTIONS = ("prompt", "sampling", "request", "reply", "server")
 
 
@@ -246,8 +247,8 @@ def find_profile(name: str, home: Path | None = None) -> JudgeProfile:
         return packaged_profile(name)
     known = sorted({*packaged_profiles(), *(path.stem for path in own_profiles(home))})
     where = f", the path of a .toml file, or the name of one in {home / 'judges'}" if home else ""
-    close = get_close_matches(name, known, n=1)
-    meant = f"; did you mean {close[0]}?" if close else ""
+    close = [each for each in known if each.startswith(name)] or get_close_matches(name, known, n=1, cutoff=_LIKENESS)
+    meant = f"; did you mean {' or '.join(close)}?" if close else ""
     raise ProfileError(f"expected one of {', '.join(known)}{where}; got {name!r}{meant}")
 
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+UNKNOWN_VERSION = "unknown"  # of an engine
+
 
 class VerdictStatus(StrEnum):
     """The closed set of outcomes of one request."""
@@ -62,6 +64,11 @@ class Verdict:
                 f"verdict {self.verdict_key}: expected a score exactly when status is ok, "
                 f"got status={self.status} score={self.score}"
             )
+
+
+def engine_in_words(engine: str, version: str) -> str:
+    """An engine with its version, which most servers do not tell."""
+    return engine if version == UNKNOWN_VERSION else f"{engine} {version}"
 
 
 def verdict_key(judge_id: str, text_hashes: Sequence[str], repeat_index: int) -> str:

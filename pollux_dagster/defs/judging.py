@@ -29,6 +29,7 @@ from pollux_dagster.app.resources import (
 )
 from pollux_dagster.core.model_ids import model_partition_key
 from pollux_dagster.core.text import counted, escaped
+from pollux_dagster.core.verdicts import engine_in_words
 from pollux_dagster.core.work import Criterion
 from pollux_dagster.defs.automation import MODEL_COVERAGE, NEW, SCOPE_TAG
 from pollux_dagster.defs.metadata import row_count, rows_table
@@ -56,6 +57,7 @@ from pollux_dagster.warehouse.verdicts import load_verdicts
 if TYPE_CHECKING:
     import polars as pl
 
+    from pollux_dagster.judge.endpoint import Endpoint
     from pollux_dagster.judge.work import EvaluationReport
     from pollux_dagster.ledger.ledger import Ledger
 
@@ -394,6 +396,12 @@ def _verdict_counts(con: duckdb.DuckDBPyConnection, judge_id: str, model_ids: Se
     ).pl()
 
 
+def _who_judges(endpoint: "Endpoint", is_made_up: bool) -> str:
+    if is_made_up:
+        return f"making scores up at {endpoint.server}: no model reads an answer"
+    return f"judging on {engine_in_words(endpoint.engine, endpoint.engine_version)} at {endpoint.server}"
+
+
 def _judge_pending(
     context: dg.AssetExecutionContext,
     judge: JudgeResource,
@@ -415,10 +423,8 @@ def _judge_pending(
             log=context.log.info,
         )
     with judge.serve(context.log.info) as servers:
-        for line in said_once(
-            (each.server, f"judging on {each.engine} {each.engine_version} at {each.server}")
-            for each in servers.endpoints
-        ):
+        is_made_up = judge.judge_profile.is_made_up
+        for line in said_once((each.server, _who_judges(each, is_made_up)) for each in servers.endpoints):
             context.log.info(line)
         golden_round = judge_golden_set(golden, servers, judge, book, context.run.run_id, context.log.info)
         golden_rounds = [golden_round] if golden_round else []

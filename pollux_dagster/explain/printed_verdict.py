@@ -7,6 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from pollux_dagster.core.times import shown
+from pollux_dagster.core.verdicts import engine_in_words
 from pollux_dagster.explain.answer import ExplainedAnswer, JudgedAnswer
 from pollux_dagster.explain.lines import ALARM, KEY, command, excerpt, heading, numbered, quote, say, score
 from pollux_dagster.explain.selection import Judge, Row
@@ -156,7 +157,7 @@ def _reply(console: Console, verdict: Row) -> None:
         "attempts": f"{verdict['attempts']}, {verdict['latency_s']:.1f} s",
         "probabilities of the levels": _probabilities(verdict),
         "server": verdict["server"],
-        "engine": f"{verdict['engine']} {verdict['engine_version']}",
+        "engine": engine_in_words(verdict["engine"], verdict["engine_version"]),
         "system fingerprint": verdict["system_fingerprint"],
         "answered": shown(verdict["created_at"]),
     }

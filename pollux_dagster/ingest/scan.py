@@ -10,13 +10,14 @@ import errno
 import hashlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path, PurePosixPath
 
 # Gone meanwhile, a dangling link, a loop of links (a RuntimeError in older Pythons).
 _NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+_SHOWN = 5  # entries that are not read
 TEMPORARY_SUFFIXES = (".tmp", ".part", ".partial", ".crdownload", ".download", ".swp", "~")
 
 
@@ -81,6 +82,12 @@ def scan(landing: Path) -> Scan:
     hidden = {_relative(root, Path(error.filename)): error for error in denied if error.errno not in _NOT_THERE}
     ignored += [(path, f"cannot be looked at: {error.strerror}") for path, error in hidden.items()]
     return Scan(tuple(files), tuple(sorted(ignored)), frozenset(hidden))
+
+
+def unread_lines(unread: Sequence[tuple[str, str]]) -> list[str]:
+    """The first of some entries that are not read (path, why), a line each, and how many more there are."""
+    lines = [f"not read: {path}: {why}" for path, why in unread[:_SHOWN]]
+    return [*lines, f"and {len(unread) - _SHOWN} more"] if len(unread) > _SHOWN else lines
 
 
 def fingerprint(landing: Path, *, trust_times: bool = True) -> str:

@@ -27,7 +27,7 @@ from pollux_dagster.ingest.load import (
     load_file,
 )
 from pollux_dagster.ingest.resolve import is_resolved, resolve_if_changed
-from pollux_dagster.ingest.scan import LandingFile, Scan, scan
+from pollux_dagster.ingest.scan import LandingFile, Scan, scan, unread_lines
 from pollux_dagster.ingest.special_tokens import are_kept, keep_special_tokens
 
 PACKAGE_PREFIX = "//package/"
@@ -64,9 +64,6 @@ class FileReport:
     row_count: int
     accepted: int
     rejected: int
-
-
-_SHOWN = 5  # entries that are not read, in the words of a sync
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,12 +116,11 @@ class SyncReport:
         unchanged = self.unchanged - len(ours) + len(self.loaded) - len(read)
         rows = self.rows - sum(file.row_count for file in ours)
         files = "1 file" if len(read) == 1 else f"{len(read)} files"
-        shown = [f"\nnot read: {path}: {why}" for path, why in self.unread[:_SHOWN]]
-        more = f"\nand {len(self.unread) - _SHOWN} more" if len(self.unread) > _SHOWN else ""
-        return (
+        first = (
             f"{files} read, {unchanged} unchanged{removed}; in the whole folder {rows} rows, {rows - self.rejected} "
-            f"accepted, {self.rejected} rejected" + (f" ({reasons})" if reasons else "") + "".join(shown) + more
+            f"accepted, {self.rejected} rejected" + (f" ({reasons})" if reasons else "")
         )
+        return "\n".join([first, *unread_lines(self.unread)])
 
 
 def sync(

@@ -323,8 +323,11 @@ COST = """
 SELECT count(*) AS verdicts, sum(prompt_tokens)::BIGINT AS prompt_tokens,
        sum(completion_tokens)::BIGINT AS completion_tokens, sum(cached_tokens)::BIGINT AS cached_tokens,
        avg(latency_s) AS latency_s, sum(attempts - 1)::BIGINT AS retries,
-       string_agg(DISTINCT engine || ' ' || engine_version, ', ' ORDER BY engine || ' ' || engine_version) AS engines
-FROM judging.verdicts WHERE judge_id = $judge_id
+       string_agg(DISTINCT software, ', ' ORDER BY software) AS engines
+FROM (
+    SELECT *, concat_ws(' ', engine, nullif(engine_version, 'unknown')) AS software
+    FROM judging.verdicts WHERE judge_id = $judge_id
+)
 """
 RUNS = """
 SELECT run_id, started_at, (details->>'requested')::BIGINT AS asked, (details->>'cached')::BIGINT AS kept,

@@ -72,9 +72,28 @@ def keep_screen() -> None:
 
 @contextmanager
 def progress_told(say: Callable[[str], None]) -> Iterator[Callable[[Judged], None]]:
-    """A listener to the progress of judging while the block lasts: a line for `say` every two seconds, and on a
-    kept screen a bar instead of the printed lines.
+    """A listener to the progress of judging while the block lasts: a line for `say` every two seconds, on a kept screen
+    a bar instead of the printed lines, and how much is kept where somebody stops it.
     """
+    heard: list[Judged] = []
+    with _shown_progress(say) as show:
+
+        def listen(judged: Judged) -> None:
+            heard[:] = [judged]
+            show(judged)
+
+        try:
+            yield listen
+        except Exception:
+            raise
+        except BaseException:
+            if heard:
+                say(f"stopped: {heard[0].done:,} of {heard[0].total:,} verdicts are kept")
+            raise
+
+
+@contextmanager
+def _shown_progress(say: Callable[[str], None]) -> Iterator[Callable[[Judged], None]]:
     from rich.console import Console  # most processes that load this module judge nothing
     from rich.progress import BarColumn, Progress, TextColumn
 

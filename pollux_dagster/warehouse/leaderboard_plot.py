@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import math
+import re
 import textwrap
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +43,14 @@ _ROWS = """
 """
 
 
+# Fonts with the characters of Chinese, Japanese and Korean, which matplotlib's own font lacks: Noto of any system, then
+# those of Linux, Windows and macOS.
+_FONTS_OF_THE_EAST = re.compile(
+    r"(Noto Sans|Source Han Sans|Noto Serif) (CJK )?(SC|CN|JP|TC|KR)|WenQuanYi .*|Droid Sans Fallback|IPAexGothic|"
+    r"Microsoft YaHei|MS Gothic|Malgun Gothic|PingFang SC|Hiragino Sans( GB)?|Arial Unicode MS"
+)
+
+
 def draw_leaderboard(con: duckdb.DuckDBPyConnection) -> bytes | None:
     """A PNG of `marts.leaderboard`, the best 40 models of each judge; None when no model has a mean yet."""
     figure = leaderboard_figure(con)
@@ -62,6 +71,7 @@ def leaderboard_figure(con: duckdb.DuckDBPyConnection) -> Figure | None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    families = font_families()
     judges = sorted({row["judge_name"] for row in rows})
     panels = [[row for row in rows if row["judge_name"] == judge] for judge in judges]
     titles = [_title(panel, _turned(con, panel)) for panel in panels]
@@ -90,12 +100,20 @@ def leaderboard_figure(con: duckdb.DuckDBPyConnection) -> Figure | None:
             axes.legend(loc="best", fontsize="small", framealpha=0.7)
         # Rounded down, so that 100 % is never shown for less.
         names = [f"{_name(row['model_id'])}  ({math.floor(row['coverage'] * 1000) / 10:.1f}% covered)" for row in panel]
-        axes.set_yticks(list(places), labels=names, parse_math=False)
+        axes.set_yticks(list(places), labels=names, parse_math=False, fontfamily=families)
         axes.set(xlim=(0, 1), ylim=(len(panel) - 0.5, -0.5), xlabel="mean score with 95 % interval")
-        axes.set_title(title, loc="left", fontsize="medium", parse_math=False)
+        axes.set_title(title, loc="left", fontsize="medium", parse_math=False, fontfamily=families)
         axes.grid(axis="x", color="#dddddd")
         axes.spines[["top", "right"]].set_visible(False)
     return figure
+
+
+def font_families() -> list[str]:
+    """Matplotlib's own font, and after it those of this machine with characters that it lacks, none twice."""
+    from matplotlib import font_manager, rcParams
+
+    installed = sorted({font.name for font in font_manager.fontManager.ttflist})
+    return [*rcParams["font.family"], *filter(_FONTS_OF_THE_EAST.fullmatch, installed)]
 
 
 def _points(

@@ -72,8 +72,10 @@ def test_the_list_has_the_packaged_and_the_homes_profiles(tmp_path: Path) -> Non
 
 
 def test_a_misspelt_profile_is_told_the_nearest_and_the_variable_only_where_it_was_used() -> None:
-    _, _, err = pollux("judges", "show", "pollux-4")
-    assert "got 'pollux-4'; did you mean pollux-4b?" in err and "POLLUX_PROFILE" not in err
+    _, _, err = pollux("judges", "show", "polux-4b")
+    assert "got 'polux-4b'; did you mean pollux-4b?" in err and "POLLUX_PROFILE" not in err
+    assert pollux("judges", "show", "prometheus")[2].endswith("mean prometheus-7b-v2.0 or prometheus-8x7b-v2.0?\n")
+    assert pollux("judges", "show", "nope")[2].endswith("got 'nope'\n")
     _, _, err = pollux("plan", POLLUX_PROFILE="pollux4b")
     assert err.startswith("error: POLLUX_PROFILE: ") and err.endswith("got 'pollux4b'; did you mean pollux-4b?\n")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import socket
 from pathlib import Path
 from typing import NoReturn
 
@@ -41,6 +42,17 @@ def test_a_judge_that_cannot_run_here_is_a_fault_with_ways_on() -> None:
     assert attached["key"].state == "note"
     assert found(POLLUX_PROFILE="demo")["weights"].state == "ok"
     assert found(POLLUX_JUDGE_PYTHON="/nowhere/python")["engine"].state == "fault"
+
+
+def test_a_judges_server_that_does_not_answer_is_said_before_anything_is_read(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/v1"
+        assert "judge server" not in found(POLLUX_JUDGE_URL=url)
+    assert "nothing answers at 127.0.0.1:" in found(POLLUX_JUDGE_URL=url)["judge server"].found
+    assert "judge server" not in found(POLLUX_JUDGE_URL=url, POLLUX_JUDGE_PROXY="http://127.0.0.1:1")
+    (tmp_path / "landing").mkdir()
+    ran = CliRunner().invoke(app, ["run", "--landing", "landing", "--home", "home", "--judge-url", url])
+    assert ran.stderr.startswith("warning: judge server: nothing answers at 127.0.0.1:")
 
 
 def test_scores_that_are_made_up_need_nothing_here() -> None:

@@ -11,9 +11,11 @@ from typing import Literal
 import dagster as dg
 import duckdb
 import pytest
+from typer.testing import CliRunner
 
 from pollux_dagster.app import news
 from pollux_dagster.app.news import published_without_news, published_without_news_within, settled_sentences
+from pollux_dagster.cli import app
 from pollux_dagster.defs.automation import nightly_schedule
 from pollux_dagster.runs.home_lock import FORCED_TAG
 from pollux_dagster.settings import Settings
@@ -55,6 +57,13 @@ def settled(evaluated: tuple[Path, str]) -> Iterator[Settings]:
     finally:
         shutil.rmtree(folder)
         kept.rename(folder)
+
+
+def test_a_run_without_news_names_what_is_not_read(settled: Settings) -> None:
+    (settled.landing / "elsewhere").symlink_to(settled.landing.parent)
+    ran = CliRunner().invoke(app, ["run"], env=settled.to_environment())
+    assert ran.stdout.startswith("nothing is new"), ran.output
+    assert "not read: elsewhere: a link to a folder is not followed\n" in ran.stdout
 
 
 def change(path: str, rows: str) -> Callable[[Settings], None]:

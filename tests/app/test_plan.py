@@ -63,6 +63,12 @@ def test_a_plan_counts_for_the_judge_that_the_options_of_a_run_make(landed: Sett
     assert json.loads(planned.stdout)["judge_name"] == other.judge_name
 
 
+def test_a_plan_names_what_is_not_read(landed: Settings) -> None:
+    (landed.landing / "elsewhere").symlink_to(landed.landing.parent)
+    planned = CliRunner().invoke(app, ["plan"], env=landed.to_environment())
+    assert "not read: elsewhere: a link to a folder is not followed\n" in planned.stdout
+
+
 @pytest.mark.parametrize("command", ["run", "plan"])
 def test_a_misspelt_model_is_refused_before_anything_is_begun(command: str, landed: Settings) -> None:
     write_answers(landed.landing, "alpha", 12, partial(_answer, 2))

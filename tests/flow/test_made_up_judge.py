@@ -63,6 +63,7 @@ def test_a_new_folder_comes_to_a_leaderboard_without_any_engine(
     assert ran.returncode == 0, ran.stderr
     said = " ".join(ran.stdout.split())
     assert "DEMONSTRATION: judged by made-up@" in said and "which is no judge of quality" in said
+    assert "making scores up at managed/" in ran.stderr and "unknown" not in ran.stderr
     with duckdb.connect(str(tmp_path / "begun/trial/published/pollux.duckdb"), read_only=True) as con:
         assert con.sql("SELECT DISTINCT status, rationale FROM judging.verdicts").fetchall() == [("ok", RATIONALE)]
         assert con.sql("SELECT has_demonstration_judge FROM meta.publication").fetchall() == [(True,)]

@@ -48,6 +48,7 @@ def test_a_stopped_run_says_so_and_the_next_one_goes_on(tmp_path: Path) -> None:
             rest = run.stderr.read()
         assert run.returncode == 130
         assert "Traceback" not in rest and "error:" not in rest
+        assert re.search(r"stopped: [1-9]\d* of 240 verdicts are kept\n", rest)
         assert rest.endswith("stopped: what was judged is kept, and the same command goes on from there\n")
         judge.otherwise = answer_well
         again = subprocess.run(COMMAND, env=environment, capture_output=True, text=True, check=False)

@@ -104,7 +104,7 @@ def test_what_is_wrong_is_told_before_anything_is_asked(
         ("127.0.0.1:8000/v1", "should look like"),
         ("ftp://host/v1", "should look like"),
         ("http://user:secret@host/v1", "ends up in logs"),
-        ("http://127.0.0.1:1/v1", "did not answer"),
+        ("http://127.0.0.1:1/v1", "did not answer.*is the server up.*curl http://127.0.0.1:1/v1/models"),
     ],
 )
 def test_an_address_that_cannot_work_is_told_without_its_secrets(url: str, message: str) -> None:

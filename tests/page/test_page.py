@@ -466,5 +466,14 @@ def test_the_command_makes_it_again(changed: Callable[..., Path]) -> None:
     folder = CliRunner().invoke(app, ["report", "--home", str(home), "--output", str(home)])
     assert folder.exit_code == 1
     assert "expected the name of a file" in folder.output
+    for command, way_on in {
+        ("report", "--output", "/proc/r.html"): "--output",
+        ("query", "FROM leaderboard", "--csv", "/proc/r.csv"): "--csv",
+        ("export", "/proc/tables"): "another folder",
+    }.items():  # where nobody can write, not even root
+        refused = CliRunner().invoke(app, [*command, "--home", str(home)])
+        assert refused.exit_code == 1
+        assert f"could not be written to {command[-1]}: " in refused.stderr and way_on in refused.stderr
+        assert "Errno" not in refused.stderr
     shown = CliRunner().invoke(app, ["show", "--home", str(home)])
     assert "Report:" in shown.output

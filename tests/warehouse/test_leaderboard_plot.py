@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import duckdb
 import pytest
+from matplotlib.font_manager import FontEntry, FontProperties, findfont, fontManager
+from matplotlib.text import Text
 
 from pollux_dagster.warehouse.leaderboard_plot import draw_leaderboard, leaderboard_figure
 
@@ -49,6 +51,21 @@ def test_every_judge_has_a_panel_and_any_name_can_be_drawn(con: duckdb.DuckDBPyC
     )
     two = size(draw_leaderboard(con) or b"")
     assert two[1] > 1.8 * one[1]
+
+
+def test_characters_that_matplotlibs_font_lacks_are_looked_for_in_fonts_that_have_them(
+    con: duckdb.DuckDBPyConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named = [FontEntry(fname=findfont(FontProperties()), name=name) for name in ("Noto Sans CJK JP", "Noto Sans Mono")]
+    monkeypatch.setattr(fontManager, "ttflist", [*fontManager.ttflist, *named])
+    con.execute(INTO + "VALUES ('a', '無', false, '無-7b', 0.5, 0.4, 0.6, 1, 1)")
+    figure = leaderboard_figure(con)
+    assert figure is not None
+    texts = [text for text in figure.findobj(Text) if isinstance(text, Text) and "無" in text.get_text()]
+    drawn = [text.get_fontfamily() for text in texts]
+    assert {text.get_text() for text in texts} == {"Judge 無", "無-7b  (100.0% covered)"}
+    assert all(families[0] == "sans-serif" and "Noto Sans CJK JP" in families for families in drawn)
+    assert not any("Noto Sans Mono" in families for families in drawn)
 
 
 def test_a_long_leaderboard_is_cut_and_not_endless(con: duckdb.DuckDBPyConnection) -> None:

@@ -69,8 +69,12 @@ def attached_server(
     try:
         base, chosen = _found(given, api_key, model, timeout_s, route, dialect)
     except ProbeError as error:
-        key_hint = ": is the API key right?" if error.status in (401, 403) else ""
-        raise (AddressError if canary.is_final(error) else AttachError)(f"{error}{key_hint}") from error
+        hint = ""
+        if error.status in (401, 403):
+            hint = ": is the API key right? POLLUX_JUDGE_API_KEY has it, or the variable or file that the settings name"
+        elif error.status == 0 and not error.is_final:
+            hint = f": is the server up, and is that its address? `curl {given}/models` shows whether it answers"
+        raise (AddressError if canary.is_final(error) else AttachError)(f"{error}{hint}") from error
     root = base.removesuffix("/v1").rstrip("/")
     told = chosen.max_model_len or http_probe.loaded_length(root, api_key, chosen.name, timeout_s, route)
     length = told or max_model_len

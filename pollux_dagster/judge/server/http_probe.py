@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 from prometheus_client.parser import text_string_to_metric_families
 
+from pollux_dagster.core.verdicts import UNKNOWN_VERSION
 from pollux_dagster.judge.endpoint import DIRECT, Route
 from pollux_dagster.judge.server.exchange import ProbeError, call
 
@@ -175,9 +176,9 @@ def engine_version(root_url: str, timeout_s: float, route: Route = DIRECT) -> st
     try:
         version = _json(root_url, call(f"{root_url}/version", timeout_s=timeout_s, route=route)).get("version")
     except ProbeError:
-        return "unknown"
+        return UNKNOWN_VERSION
     fits = isinstance(version, str) and 0 < len(version) <= _MAX_VERSION_CHARS and version.isprintable()
-    return str(version) if fits else "unknown"
+    return str(version) if fits else UNKNOWN_VERSION
 
 
 def read_metrics(root_url: str, timeout_s: float, route: Route = DIRECT) -> dict[str, float]:

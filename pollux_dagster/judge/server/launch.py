@@ -136,7 +136,8 @@ class ManagedServer:
                 if state.status is ServerState.READY and state.generation >= ready_from:
                     waited = time.monotonic() - began
                     how = "found running" if waited < POLL_S * 2 else f"ready after {waited:.0f} s"
-                    self._log(f"{self._spec.engine} {how} (generation {state.generation})")
+                    name = "server" if self._spec.engine == "command" else self._spec.engine
+                    self._log(f"{name} {how} (generation {state.generation})")
                     return state
             elif not self._folder.has_supervisor():
                 self._start_supervisor()

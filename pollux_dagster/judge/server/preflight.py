@@ -197,7 +197,8 @@ def _require_on_hub(spec: ServerSpec, environment: Mapping[str, str]) -> None:
         if error.status == 0 and not any(environment.get(name) for name in _PROXIES):
             raise UnstartableError(
                 f"{spec.model} is not on this machine and the hub cannot be reached ({error}): connect it, set "
-                f"HF_ENDPOINT to a mirror, {elsewhere}"
+                f"HF_ENDPOINT to a mirror, {elsewhere}; or attach a server that has it with --judge-url "
+                "http://HOST:PORT/v1. To see how everything works without a judge: --profile made-up"
             ) from None
         return
     if spec.engine == "llama-server" and (files := _listed(listing)) and not any(".gguf" in name for name in files):

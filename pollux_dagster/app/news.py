@@ -27,6 +27,7 @@ from pollux_dagster.app.resources import Resources, records_folder
 from pollux_dagster.core.scope import WHOLE, Scope
 from pollux_dagster.core.times import shown_in_sql
 from pollux_dagster.ingest.resolve import resolved_state
+from pollux_dagster.ingest.scan import scan, unread_lines
 from pollux_dagster.runs.interruption import is_stopped_query
 from pollux_dagster.settings import Settings
 from pollux_dagster.warehouse.connection import WarehouseLockedError, connect
@@ -109,6 +110,11 @@ def as_served_last(settings: Settings) -> Settings | None:
     judge_id, model = row
     same = (settings, replace(settings, judge_model=model))
     return next((each for each in same if Resources.of(each).judge.identity().judge_id == judge_id), None)
+
+
+def unread_sentences(settings: Settings) -> list[str]:
+    """What of the landing folder is not read, in the words of a run; nothing where all of it is."""
+    return unread_lines(scan(settings.landing).ignored)
 
 
 def settled_sentences(settings: Settings) -> list[str]:

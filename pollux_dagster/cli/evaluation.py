@@ -231,9 +231,13 @@ def _is_without_news_as_served(settings: Settings, scope: Scope) -> bool:
 
 def _is_without_news(settings: Settings, scope: Scope) -> bool:
     """Whether nothing is new; then the publication is printed."""
-    from pollux_dagster.app.news import publication_of_scope, published_without_news, settled_sentences
+    from pollux_dagster.app.news import (
+        publication_of_scope,
+        published_without_news,
+        settled_sentences,
+        unread_sentences,
+    )
     from pollux_dagster.core.text import escaped
-    from pollux_dagster.ingest.scan import scan, unread_lines
 
     published_at = published_without_news(settings, scope)
     if published_at is None:
@@ -242,7 +246,7 @@ def _is_without_news(settings: Settings, scope: Scope) -> bool:
         f"nothing is new since the publication of {published_at}, so nothing was done; --force builds, checks and "
         "publishes everything again"
     )
-    for sentence in [*unread_lines(scan(settings.landing).ignored), *settled_sentences(settings)]:
+    for sentence in [*unread_sentences(settings), *settled_sentences(settings)]:
         typer.echo(escaped(sentence))
     print_published(publication_of_scope(settings, scope), settings)
     return True

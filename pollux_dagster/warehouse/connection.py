@@ -53,9 +53,11 @@ def memory_kept_low(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
     """
     less = max(_KEPT_MB, _LEAST_MB_A_THREAD * (os.cpu_count() or 1)) * 10**6
     before, is_more = con.execute(_LIMIT_BEFORE, [less]).fetchone() or ("", False)
-    if is_more:
-        with suppress(duckdb.OutOfMemoryException):
-            con.execute(f"SET memory_limit = '{less}B'")
+    if not is_more:
+        yield
+        return
+    with suppress(duckdb.OutOfMemoryException):
+        con.execute(f"SET memory_limit = '{less}B'")
     try:
         yield
     finally:

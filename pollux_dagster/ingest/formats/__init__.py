@@ -121,7 +121,7 @@ FORMATS: tuple[Format, ...] = (
     Format(
         "promptfoo",
         Holds.ANSWERS,
-        ("promptIdx", "testIdx", "prompt", "response"),
+        ("promptIdx", "testIdx", "testCase", "response"),
         promptfoo.is_result,
         promptfoo.read_result,
         document=promptfoo.is_results,

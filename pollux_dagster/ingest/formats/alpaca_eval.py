@@ -59,7 +59,7 @@ def read_output(fields: dict[str, Any], context: FileContext) -> list[Record]:
     # A file of one's own in this form may hold an empty answer; AlpacaEval's own names the generator.
     tool = "AlpacaEval" if "generator" in fields else None
     # Beside an answer that was added to the rows of a training set, its own `output` is the right one.
-    named = "output" if tool else next(f for f in RESPONSE_FIELDS if f in fields)
+    named = "output" if tool else next((f for f in RESPONSE_FIELDS if f in fields), "output")
     refuse_null_beside_text(fields, named)
     output = answered(rows.answer(fields, named), by=tool)
     if not (output and output.strip()):

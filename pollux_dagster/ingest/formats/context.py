@@ -184,8 +184,8 @@ def refuse_without_folder(context: FileContext, first: Sequence[Mapping[str, Any
 
 
 def names_a_model(fields: Mapping[str, Any]) -> bool:
-    """Whether a row says itself which model answered."""
-    return any(fields.get(field) is not None for field in MODEL_FIELDS)
+    """Whether a row says itself which model answered, by something that may be a name."""
+    return any(isinstance(name := fields.get(field), str) and bool(name.strip()) for field in MODEL_FIELDS)
 
 
 def context_of(path: str, document: Any) -> FileContext:

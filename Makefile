@@ -39,7 +39,7 @@ up: $(READY) ## open the Dagster UI with the packaged data on http://127.0.0.1:3
 	@$(BIN)/pollux up --demo
 
 # Tests that wait for servers leave the processors idle for about as long as mypy takes. A third worker did not help: 10:37
-# minutes with it, 8:13 without, on two cores.
+# minutes with it, 8:44 without, on two cores.
 test: $(READY) ## ruff, mypy --strict and the tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

@@ -38,8 +38,7 @@ demo: $(READY) ## run the pipeline on the packaged data and print the results
 up: $(READY) ## open the Dagster UI with the packaged data on http://127.0.0.1:3000
 	@$(BIN)/pollux up --demo
 
-# Tests that wait for servers leave the processors idle for about as long as mypy takes. A third worker did not help: 10:37
-# minutes with it, 8:44 without, on two cores.
+# Tests that wait for servers leave the processors idle for about as long as mypy takes.
 test: $(READY) ## ruff, mypy --strict and the tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

@@ -1,7 +1,7 @@
 """The picture of the report in the README: `python -m tools.report_picture REPORT [FILE]`.
 
-REPORT is the report.html of `make demo`, made on a processor with AVX-512, whose numbers are the README's. FILE is
-docs/report.png by default. Needs Debian's Chromium.
+REPORT is the report.html of `make demo` with the judge in bfloat16, as on a processor with AVX-512: its numbers are the
+README's. FILE is docs/report.png by default. Needs Debian's Chromium.
 """
 
 from __future__ import annotations

@@ -209,9 +209,8 @@ def _copies(settings: Settings) -> Iterator[Finding]:
     try:
         there = Location(url).read(POINTER) is not None
     except NoFolderError:
-        yield Finding(
-            "copies", "note", f"go to {url}, a folder that does not exist yet", "correct the address or mount it"
-        )
+        fix = "correct the address or mount the folder, where it should be there; a run makes it"
+        yield Finding("copies", "note", f"of each publication go to {url}, a folder that does not exist", fix)
     except LocationError as error:
         yield Finding("copies", "fault", str(error), "unset POLLUX_PUBLICATION_URL to publish on this machine alone")
     else:

@@ -12,9 +12,12 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from shutil import rmtree
 from tempfile import TemporaryDirectory
 
 import duckdb
@@ -26,6 +29,7 @@ POINTER = "latest.json"
 FOLDER = "publications"
 KEPT = 3  # publications whose files stay, the present one included
 _ID = re.compile(r"\d{8}T\d{6}Z-[\w-]{1,8}")
+_SCRATCH = ".copy-"
 _PAGES = ("report.html", "leaderboard.png")
 Described = dict[str, str | int]  # of one file in the pointer: its name, its bytes, and the rows of a table
 
@@ -55,10 +59,10 @@ def copy_publication(published: Path, url: str) -> PublicationCopy:
         location = Location(url, make=True)
         with (
             connect(published, read_only=True) as con,
-            TemporaryDirectory(prefix=".copy-", dir=published.parent) as scratch,
+            _scratch_folder(published.parent) as scratch,
         ):
             folder, described = _described(con)
-            tables = {name: _leave_table(con, name, location, folder, Path(scratch)) for name in _names(con)}
+            tables = {name: _leave_table(con, name, location, folder, scratch) for name in _names(con)}
         pages: dict[str, Described] = {}
         for page in _PAGES:
             if (file := published.with_name(page)).exists():
@@ -66,19 +70,28 @@ def copy_publication(published: Path, url: str) -> PublicationCopy:
                 pages[page] = {"file": f"{folder}/{page}", "bytes": file.stat().st_size}
         pointer = {**described, "folder": folder, "tables": tables, "pages": pages}
         location.replace(POINTER, json.dumps(pointer, ensure_ascii=False, indent=1).encode())
-    except LocationError as error:
+    except (LocationError, duckdb.Error, OSError) as error:
         raise PublicationCopyError(
             f"the tables are published at {published}, and their copy is not at POLLUX_PUBLICATION_URL: {error}. The "
             "next run leaves it there; readers there still have the publication before"
         ) from error
     try:
-        _delete_earlier(location)
+        _delete_earlier(location, folder)
     except LocationError as error:
         raise PublicationCopyError(
             f"the copy is at {url}/{folder}, and the files of an earlier publication are there still: {error}"
         ) from error
     sizes = [each["bytes"] for each in (*tables.values(), *pages.values())]
     return PublicationCopy(url, folder, len(tables), sum(map(int, sizes)))
+
+
+@contextmanager
+def _scratch_folder(beside: Path) -> Iterator[Path]:
+    """A private folder for one table at a time; what a killed run left of its own goes first."""
+    for leftover in beside.glob(f"{_SCRATCH}*"):
+        rmtree(leftover)
+    with TemporaryDirectory(prefix=_SCRATCH, dir=beside) as scratch:
+        yield Path(scratch)
 
 
 def _described(con: duckdb.DuckDBPyConnection) -> tuple[str, dict[str, object]]:
@@ -110,9 +123,11 @@ def _leave_table(
     return {"file": f"{folder}/{draft.name}", "rows": int(rows), "bytes": size}
 
 
-def _delete_earlier(location: Location) -> None:
-    """Keep the last publications. Folders of other names are somebody else's."""
-    ours = sorted(name for name in location.folders(FOLDER) if _ID.fullmatch(name))
-    for earlier in ours[:-KEPT]:
+def _delete_earlier(location: Location, present: str) -> None:
+    """Keep the last publications before the `present` one, whose time a clock that was set back may have made the
+    oldest. Folders of other names are somebody else's.
+    """
+    ours = sorted(name for name in location.folders(FOLDER) if _ID.fullmatch(name) and f"{FOLDER}/{name}" != present)
+    for earlier in ours[: 1 - KEPT]:
         for name in location.marks(f"{FOLDER}/{earlier}"):
             location.delete(f"{FOLDER}/{earlier}/{name}")

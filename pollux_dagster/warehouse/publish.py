@@ -110,31 +110,22 @@ def publish(
     """
     target = target.absolute()
     target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    about = (con, target, models, contracts, run_id, package_version, git_commit)
+
+    def replace() -> PublicationReport:
+        with _scratch_folder(target) as scratch:
+            draft = scratch / target.name
+            with _attached(con, draft):
+                report = _copy_snapshot(con, target, models, contracts, run_id, package_version, git_commit)
+            put_in_place(draft, target)
+        return report
+
     with _only_publisher(target):
         try:
             with memory_kept_low(con):
-                report = _replace(*about)
+                report = replace()
         except duckdb.OutOfMemoryException:
-            report = _replace(*about)
+            report = replace()
     return PublicationReport(target, report.judge_names, report.row_counts, report.views, target.stat().st_size)
-
-
-def _replace(
-    con: duckdb.DuckDBPyConnection,
-    target: Path,
-    models: Sequence[SqlModel],
-    contracts: Sequence[Contract],
-    run_id: str,
-    package_version: str,
-    git_commit: str | None,
-) -> PublicationReport:
-    with _scratch_folder(target) as scratch:
-        draft = scratch / target.name
-        with _attached(con, draft):
-            report = _copy_snapshot(con, target, models, contracts, run_id, package_version, git_commit)
-        put_in_place(draft, target)
-    return report
 
 
 def _copy_snapshot(

@@ -62,6 +62,24 @@ def test_files_of_the_last_publications_stay_and_those_of_others_too(published: 
     assert pointer(there)["folder"] == f"publications/{kept[-1]}"
 
 
+def test_a_clock_that_was_set_back_costs_no_reader_the_present_publication(published: Path, tmp_path: Path) -> None:
+    there = tmp_path / "bucket"
+    for day in (20, 21, 22, 23, 1):
+        copied = copy_publication(republished(published, tmp_path / "home" / "pollux.duckdb", day), there.as_uri())
+    assert pointer(there)["folder"] == copied.folder == "publications/20261101T000000Z-run-1"
+    assert (there / copied.folder / "marts.leaderboard.parquet").exists()
+    assert len(list((there / "publications").iterdir())) == KEPT
+
+
+def test_what_a_killed_copy_left_beside_the_publication_goes(published: Path, tmp_path: Path) -> None:
+    file = republished(published, tmp_path / "home" / "pollux.duckdb", 1)
+    left = file.parent / ".copy-abc"
+    left.mkdir()
+    (left / "marts.leaderboard.parquet").touch()
+    copy_publication(file, (tmp_path / "bucket").as_uri())
+    assert list(file.parent.iterdir()) == [file]
+
+
 def test_a_copy_that_fails_leaves_readers_the_publication_before(published: Path, tmp_path: Path) -> None:
     there = tmp_path / "bucket"
     copy_publication(republished(published, tmp_path / "home" / "pollux.duckdb", 1), there.as_uri())

@@ -39,7 +39,7 @@ def _vllm(spec: ServerSpec, port: int, api_key: str, folder: Path) -> EngineComm
     flags += _optional("--revision", spec.revision)
     flags += _optional("--max-model-len", spec.max_model_len)
     flags += ["--trust-remote-code"] if spec.trust_remote_code else []
-    environment = {"VLLM_API_KEY": api_key, "VLLM_NO_USAGE_STATS": "1"}
+    environment = {engine_launcher.KEY_VARIABLE: api_key, "VLLM_NO_USAGE_STATS": "1"}
     return _python_module(spec, "vllm.entrypoints.openai.api_server", flags, environment)
 
 
@@ -117,8 +117,8 @@ def _optional(flag: str, value: Any) -> list[str]:
 def cpu_vllm_spec(model: str | Path, *, max_model_len: int, **limits: Any) -> ServerSpec:
     """vLLM on a CPU for a small checkpoint: settings measured for start-up time and throughput on 2 cores.
 
-    Eager mode and no `torch.compile` (else vLLM 0.32 compiles a kernel for the first request for log-probabilities:
-    18 s of CPU, and an error without g++), one process for scheduler and worker (one import of vLLM less), a 1 GiB
+    Eager mode and no `torch.compile` (else vLLM 0.32 compiles a kernel with g++ for the first request for
+    log-probabilities, 18 s of CPU), one process for scheduler and worker (one import of vLLM less), a 1 GiB
     cache in blocks of 32 tokens (the smallest that the CPU attention accepts in 0.32; its default of 128 leaves short
     shared prefixes uncached), a batch wide enough for 256 requests, and the number format that the processor computes
     fastest.

@@ -39,8 +39,7 @@ class StateRecord:
     """The supervisor's record of its server. `generation` counts all engine starts under this key.
 
     `reason` explains the last restart, failure or stop, and `lasting` says that another start would fail as well;
-    `restarts` lists all restarts; `scratch` is the engine's folder for
-    temporary files. Times are ISO 8601, UTC.
+    `restarts` lists all restarts; `scratch` is the engine's folder for temporary files. Times are ISO 8601, UTC.
     """
 
     key: str

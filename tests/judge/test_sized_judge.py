@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 import pytest
-import torch
-from safetensors.torch import load_file
-from tokenizers import Tokenizer
-from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from bench.clients import PACKAGE
-from bench.sized_judge import SHAPE, SMALL, widened
+
+if TYPE_CHECKING:
+    import torch
 
 LARGER = {
     "hidden_size": 320,
@@ -26,6 +25,9 @@ LARGER = {
 
 
 def logits(shape: dict[str, object], weights: dict[str, torch.Tensor], tokens: torch.Tensor) -> torch.Tensor:
+    import torch
+    from transformers import Qwen3Config, Qwen3ForCausalLM
+
     model = Qwen3ForCausalLM(Qwen3Config(**shape)).to(torch.float32).eval()
     model.load_state_dict({name: each.float() for name, each in weights.items()}, strict=False)
     model.tie_weights()
@@ -36,6 +38,12 @@ def logits(shape: dict[str, object], weights: dict[str, torch.Tensor], tokens: t
 
 @pytest.mark.slow
 def test_a_larger_shape_computes_the_same_and_prefers_no_token_that_the_tokenizer_lacks() -> None:
+    import torch  # ten seconds with transformers: only where this test is run
+    from safetensors.torch import load_file
+    from tokenizers import Tokenizer
+
+    from bench.sized_judge import SHAPE, SMALL, widened
+
     old = json.loads((SMALL / "config.json").read_text("utf-8"))
     small = load_file(SMALL / "model.safetensors")
     larger = widened(small, old, LARGER)

@@ -106,13 +106,14 @@ def load_file(
     the old rows still in place, when the file changes meanwhile.
     """
     with transaction(con):
-        delete_rows(con, file.path)
+        if con.execute("DELETE FROM landing.files WHERE file_path = ? RETURNING 1", [file.path]).fetchone():
+            delete_rows(con, file.path)
         loaded = _read_into(con, file, reading)
+        # Values take DuckDB a sixth of the time of an INSERT OR REPLACE … SELECT: most of it, for a small file.
         con.execute(
-            "INSERT OR REPLACE INTO landing.files BY NAME SELECT ? AS file_path, ? AS format, ? AS holds, "
-            "? AS size_bytes, ? AS mtime_ns, ? AS ctime_ns, ? AS inode, ? AS sha256, 'loaded' AS status, "
-            "? AS row_count, ? AS dataset, ? AS model_id, "
-            "? AS reader_version, ?::TIMESTAMPTZ AS loaded_at, ? AS run_id",
+            "INSERT INTO landing.files (file_path, format, holds, size_bytes, mtime_ns, ctime_ns, inode, sha256, "
+            "status, row_count, dataset, model_id, reader_version, loaded_at, run_id) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'loaded', ?, ?, ?, ?, ?, ?)",
             [
                 *(file.path, loaded.format, loaded.holds, *file.state),
                 *(sha256 if loaded.was_readable else UNREADABLE, loaded.row_count, reading.dataset),

@@ -22,7 +22,7 @@ import pytest
 
 from pollux_dagster.ingest import limits
 from pollux_dagster.ingest.load import hash_file
-from pollux_dagster.ingest.parquet_probe import _environment
+from pollux_dagster.ingest.parquet_probe import _environment, _prober
 from pollux_dagster.ingest.scan import scan
 from tests.ingest.landing_world import World, answer, instruction
 
@@ -293,6 +293,22 @@ def test_the_process_that_looks_at_a_parquet_file_knows_no_secrets(
 ) -> None:
     monkeypatch.setenv("POLLUX_JUDGE_API_KEY", "secret")
     assert "secret" not in str(_environment())
+
+
+def test_files_are_read_by_children_of_one_process_and_of_another_where_it_is_gone(world: World) -> None:
+    world.write("instructions.jsonl", instruction(1))
+    used = []
+    for number in range(3):
+        rows = pa.table({"prompt_id": [1], "model_id": [f"m{number}"], "answer": ["x"]})
+        pq.write_table(rows, world.landing / f"{number}.parquet")
+        world.sync(taxonomy=None)
+        assert len(world.outputs()) == number + 1
+        process = _prober(os.getpid())._process
+        assert process is not None
+        used.append(process)
+        if number == 1:
+            process.kill()
+    assert used[0] is used[1] is not used[2]
 
 
 def test_a_sync_over_large_files_keeps_the_rest_of_the_folder(world: World) -> None:

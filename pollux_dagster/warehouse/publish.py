@@ -144,7 +144,7 @@ def _copy_snapshot(
         if refused := objections(con, contracts, models):
             raise PublicationRefusedError(
                 "expected every blocking check passed on the tables to publish; these stand against it: "
-                + "; ".join(map(str, refused))
+                + "; ".join(str(objection).removesuffix(".") for objection in refused)
                 + ". The last good publication stays. `pollux run`, or the job `evaluate`, runs every check again"
             )
         row_counts: dict[str, int] = {}

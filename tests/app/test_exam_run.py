@@ -99,6 +99,7 @@ def test_what_failed_is_asked_again(examined: Settings, judge: FakeJudge) -> Non
     assert again.results["failures"].sum() == again.results["baseline_failures"].sum() == 0
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_its_job_warns_and_no_other_job_takes_it(examined: Settings, judge: FakeJudge) -> None:
     definitions = build_defs(examined)

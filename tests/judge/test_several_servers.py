@@ -316,7 +316,7 @@ def test_servers_none_of_which_answers_are_an_error_that_names_each(second: Fake
     assert name(second) in str(raised.value) and "127.0.0.1:9" in str(raised.value)
 
 
-@pytest.mark.parametrize("servers", [2, 3])
+@pytest.mark.parametrize("servers", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_servers_that_die_together_end_the_evaluation_or_leave_it_to_the_others(
     world: World, second: FakeJudge, servers: int
 ) -> None:

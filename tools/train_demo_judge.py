@@ -222,7 +222,7 @@ def accumulate(model: Qwen3ForCausalLM, halves: Step, pool: ThreadPoolExecutor) 
     def half(rows: list[Row]) -> float:
         torch.set_num_threads(1)
         loss = loss_of(model, rows) / learned
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         return loss.item()
 
     return sum(pool.map(half, halves))
@@ -250,7 +250,7 @@ class _HalfPrecisionProduct(torch.autograd.Function):
 
 class _TrainingLinear(torch.nn.Linear):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return cast(torch.Tensor, _HalfPrecisionProduct.apply(x, self.weight))  # type: ignore[no-untyped-call]
+        return cast(torch.Tensor, _HalfPrecisionProduct.apply(x, self.weight))
 
 
 def new_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> Qwen3ForCausalLM:

@@ -18,9 +18,10 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What waits longest, for vLLM, comes first: at the end it would keep one worker alone."""
-    slow = {item.path for item in items if item.get_closest_marker("vllm")}
-    items.sort(key=lambda item: item.path not in slow)
+    """What waits longest, for vLLM, comes first and the short tests of `core` last: no worker is alone at the end."""
+    first = {item.path for item in items if item.get_closest_marker("vllm")}
+    last = Path(__file__).parent / "core"
+    items.sort(key=lambda item: (item.path not in first, last in item.path.parents))
 
 
 def pytest_collection_finish() -> None:

@@ -50,6 +50,7 @@ def test_a_reader_follows_the_pointer_to_every_table_with_its_rows(published: Pa
     assert sorted(path.name for path in file.parent.iterdir()) == ["pollux.duckdb", "report.html"]
 
 
+@pytest.mark.slow
 def test_files_of_the_last_publications_stay_and_those_of_others_too(published: Path, tmp_path: Path) -> None:
     there = tmp_path / "bucket"
     somebodys = there / "publications" / "mine"
@@ -62,6 +63,7 @@ def test_files_of_the_last_publications_stay_and_those_of_others_too(published: 
     assert pointer(there)["folder"] == f"publications/{kept[-1]}"
 
 
+@pytest.mark.slow
 def test_a_clock_that_was_set_back_costs_no_reader_the_present_publication(published: Path, tmp_path: Path) -> None:
     there = tmp_path / "bucket"
     for day in (20, 21, 22, 23, 1):

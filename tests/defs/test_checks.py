@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import dagster as dg
+import pytest
 
 from pollux_dagster.defs.checks import contract_checks
 from pollux_dagster.warehouse.contracts import NO_ROWS, Contract, not_null
@@ -23,6 +24,7 @@ CONTRACTS = (
 )
 
 
+@pytest.mark.slow
 def test_a_contract_that_cannot_be_run_fails_alone_and_says_why(tmp_path: Path) -> None:
     warehouse = WarehouseResource(database=str(tmp_path / "warehouse.duckdb"))
     with warehouse.get_connection() as con:

@@ -180,6 +180,7 @@ def test_a_drop_leads_to_one_ingest_one_evaluation_and_one_publication(
     assert evaluation.tags[SCOPE_TAG] == NEW
 
 
+@pytest.mark.slow
 def test_in_every_order_of_events_nothing_is_lost_and_nothing_is_published_twice(
     simulate: Callable[[Sequence[str]], Simulation],
 ) -> None:
@@ -300,6 +301,7 @@ def test_a_run_that_could_not_be_launched_is_asked_for_again(
     assert [run.tags[SCOPE_TAG] for run in evaluations] == [NEW, NEW]
 
 
+@pytest.mark.slow
 def test_a_run_that_can_never_be_launched_is_not_asked_for_for_ever(
     simulate: Callable[[Sequence[str]], Simulation],
 ) -> None:

@@ -200,6 +200,7 @@ def test_a_slow_server_that_counts_no_tokens_is_given_the_time_of_a_reply(world:
     assert (report.by_status, report.restarts) == ({"ok": 3}, 0)
 
 
+@pytest.mark.slow
 def test_a_slow_server_that_still_writes_tokens_is_left_alone(world: World) -> None:
     world.judge.otherwise = lambda call: replace(answer_well(call), wait_s=6.0)
     ticks = iter(range(10**6))

@@ -355,6 +355,7 @@ def test_a_hang_behind_a_healthy_answer_is_restarted(root: Path, tmp_path: Path)
         assert "no token for 3 s" in only(root).reason
 
 
+@pytest.mark.slow
 def test_an_unhealthy_server_is_restarted(root: Path, tmp_path: Path) -> None:
     sick = tmp_path / "sick"
     with managed_server(stub("--sick-file", str(sick)), root, quiet) as server:

@@ -87,6 +87,7 @@ def present(instance: dg.DagsterInstance) -> Mapping[str, object]:
     }
 
 
+@pytest.mark.slow
 def test_old_runs_go_and_the_present_stays(instance: dg.DagsterInstance, settings: Settings) -> None:
     landed = [run_once(instance, answers, name) for name in ("once", "again")]
     superseded = [run_once(instance, answers, "again"), run_once(instance, table)]

@@ -169,6 +169,7 @@ def test_of_a_batch_that_cannot_be_stored_nothing_is(tmp_path: Path) -> None:
         assert rows(instance, "run", "run") == rows(instance, "index", "run") == 2 * BATCH
 
 
+@pytest.mark.slow
 def test_threads_and_forked_processes_write_at_once(tmp_path: Path) -> None:
     """The engines were used before the fork: no connection of the parent may be used in a child."""
     with open_instance(tmp_path / "dagster") as instance:

@@ -335,6 +335,7 @@ def test_a_query_over_its_memory_is_stopped_and_says_how_to_give_it_more(
     assert resource.getrlimit(resource.RLIMIT_AS) == before
 
 
+@pytest.mark.slow
 def test_a_query_larger_than_its_memory_is_spilled_and_the_spill_is_gone(
     home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

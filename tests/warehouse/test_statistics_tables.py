@@ -353,6 +353,7 @@ def calibrated_by(con: duckdb.DuckDBPyConnection, proxy: Proxy) -> pd.DataFrame:
 FIGURES = ["judge_mean", "labels_mean", "calibrated_mean", "standard_error", "ci_low", "ci_high", "effective_labels"]
 
 
+@pytest.mark.slow
 def test_calibration_uses_the_proxy_that_is_asked_for(con: duckdb.DuckDBPyConnection, models: list[SqlModel]) -> None:
     drawn, plain = draw_scores(3, 60, seed=1), draw_scores(3, 60, seed=2, judge=OTHER_JUDGE)
     write_scores(con, models, drawn, plain)
@@ -473,6 +474,7 @@ def test_equal_probabilities_are_no_probabilities(con: duckdb.DuckDBPyConnection
     assert (without.n_without_probability == without.n_labelled).all()
 
 
+@pytest.mark.slow
 def test_probabilities_weigh_the_labels_and_labels_chosen_by_score_are_told(
     con: duckdb.DuckDBPyConnection, models: list[SqlModel]
 ) -> None:

@@ -68,7 +68,8 @@ def copy_publication(published: Path, url: str) -> PublicationCopy:
             if (file := published.with_name(page)).exists():
                 location.upload(f"{folder}/{page}", file)
                 pages[page] = {"file": f"{folder}/{page}", "bytes": file.stat().st_size}
-        pointer = {**described, "folder": folder, "tables": tables, "pages": pages}
+        kept = [folder, *(name for name in _kept(location) if name != folder)][:KEPT]
+        pointer = {**described, "folder": folder, "tables": tables, "pages": pages, "kept": kept}
         location.replace(POINTER, json.dumps(pointer, ensure_ascii=False, indent=1).encode())
     except (LocationError, duckdb.Error, OSError) as error:
         raise PublicationCopyError(
@@ -76,7 +77,7 @@ def copy_publication(published: Path, url: str) -> PublicationCopy:
             "next run leaves it there; readers there still have the publication before"
         ) from error
     try:
-        _delete_earlier(location, folder)
+        _delete_others(location, kept)
     except LocationError as error:
         raise PublicationCopyError(
             f"the copy is at {url}/{folder}, and the files of an earlier publication are there still: {error}"
@@ -123,11 +124,19 @@ def _leave_table(
     return {"file": f"{folder}/{draft.name}", "rows": int(rows), "bytes": size}
 
 
-def _delete_earlier(location: Location, present: str) -> None:
-    """Keep the last publications before the `present` one, whose time a clock that was set back may have made the
-    oldest. Folders of other names are somebody else's.
-    """
-    ours = sorted(name for name in location.folders(FOLDER) if _ID.fullmatch(name) and f"{FOLDER}/{name}" != present)
-    for earlier in ours[: 1 - KEPT]:
-        for name in location.marks(f"{FOLDER}/{earlier}"):
-            location.delete(f"{FOLDER}/{earlier}/{name}")
+def _kept(location: Location) -> list[str]:
+    """The folders of the publications that the pointer names, the last one first."""
+    try:
+        told = json.loads(location.read(POINTER) or b"{}")
+        return [str(name) for name in told.get("kept", [told["folder"]])]
+    except (ValueError, KeyError, AttributeError, TypeError):
+        return []  # none, or not ours
+
+
+def _delete_others(location: Location, kept: list[str]) -> None:
+    """Delete the files of earlier publications and of failed copies. Folders of other names are somebody else's."""
+    for name in location.folders(FOLDER):
+        folder = f"{FOLDER}/{name}"
+        if _ID.fullmatch(name) and folder not in kept:
+            for file in location.marks(folder):
+                location.delete(f"{folder}/{file}")

@@ -94,3 +94,8 @@ def test_a_copy_that_fails_leaves_readers_the_publication_before(published: Path
     assert pointer(there) == before
     tables = before["tables"]
     assert isinstance(tables, dict) and all((there / each["file"]).exists() for each in tables.values())
+    # What the failed copy left is nobody's publication: it goes with the next one, and the one before stays.
+    copied = copy_publication(republished(published, tmp_path / "home" / "pollux.duckdb", 3), there.as_uri())
+    assert pointer(there)["kept"] == [copied.folder, before["folder"]]
+    files = {path.parent.name for path in (there / "publications").rglob("*") if path.is_file()}
+    assert {f"publications/{name}" for name in files} == {copied.folder, before["folder"]}

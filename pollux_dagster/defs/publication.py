@@ -12,10 +12,10 @@ from pollux_dagster import __version__
 from pollux_dagster.app.news import record_publication
 from pollux_dagster.app.publication_copy import copy_publication
 from pollux_dagster.app.resources import LedgerResource, PublicationResource
+from pollux_dagster.core.duckdb_memory import give_memory_back
 from pollux_dagster.core.files import write_private
 from pollux_dagster.defs.automation import is_whole_evaluation
 from pollux_dagster.page.history import remember
-from pollux_dagster.warehouse.connection import give_memory_back
 from pollux_dagster.warehouse.contracts import Contract
 from pollux_dagster.warehouse.duckdb_resource import WarehouseResource
 from pollux_dagster.warehouse.leaderboard_plot import draw_leaderboard

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 import dagster as dg
 
+from pollux_dagster.core.duckdb_memory import give_memory_back
 from pollux_dagster.core.statistics import Aggregation, Proxy
 from pollux_dagster.core.text import counted
 from pollux_dagster.defs.metadata import row_count
-from pollux_dagster.warehouse.connection import give_memory_back
 from pollux_dagster.warehouse.duckdb_resource import WarehouseResource
 from pollux_dagster.warehouse.statistics import TABLES
 

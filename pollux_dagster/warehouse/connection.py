@@ -20,52 +20,9 @@ from pathlib import Path
 
 import duckdb
 
+from pollux_dagster.core.duckdb_memory import memory_limit
+
 DEFAULT_WAIT_S = 60.0
-_LEAST_MB = 600  # a run of 134,000 requests takes 12 to 27 % longer than with 2 GB, and peaks 120 MB lower
-_LEAST_MB_A_THREAD = 125  # DuckDB's documentation, "Environment": the minimum
-_KEPT_MB = 256
-
-
-def memory_limit() -> str:
-    """What DuckDB may use: the judge's server needs the memory more, and what is beyond spills to a folder beside the
-    file, `<file>.tmp`. DuckDB has a thread a processor, and each needs some. Never more than half of the machine.
-    """
-    machine_mb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 10**6
-    return f"{min(max(_LEAST_MB, _LEAST_MB_A_THREAD * (os.cpu_count() or 1)), machine_mb // 2)}MB"
-
-
-def give_memory_back(con: duckdb.DuckDBPyConnection) -> None:
-    """Give back what the database holds in memory beyond a little, before something else of the process needs memory.
-
-    DuckDB keeps what it has read up to its limit, also while nobody asks it; lowering the limit frees it at once. What
-    cannot be freed stays. The limit is the same afterwards: what follows may still need all of it.
-    """
-    with memory_kept_low(con):
-        pass
-
-
-@contextmanager
-def memory_kept_low(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
-    """Within it the database may use only what `give_memory_back` leaves it: for what reads every row once, where more
-    memory would only keep what was read.
-
-    What needs more raises duckdb.OutOfMemoryException within; the limit is as before afterwards.
-    """
-    less = max(_KEPT_MB, _LEAST_MB_A_THREAD * (os.cpu_count() or 1)) * 10**6
-    before, is_more = con.execute(_LIMIT_BEFORE, [less]).fetchone() or ("", False)
-    if not is_more:
-        yield
-        return
-    with suppress(duckdb.OutOfMemoryException):
-        con.execute(f"SET memory_limit = '{less}B'")
-    try:
-        yield
-    finally:
-        con.execute(f"SET memory_limit = {_literal(before)}")
-
-
-_LIMIT_BEFORE = "SELECT current_setting('memory_limit'), parse_formatted_bytes(current_setting('memory_limit')) > ?"
-
 DEFAULT_SETTINGS: Mapping[str, str] = {"memory_limit": memory_limit()}
 
 _SET_ASIDE_AT = "%Y%m%dT%H%M%SZ"

@@ -18,9 +18,9 @@ import duckdb
 import filelock
 import orjson
 
+from pollux_dagster.core.duckdb_memory import memory_kept_low
 from pollux_dagster.core.files import put_in_place
 from pollux_dagster.core.transactions import transaction
-from pollux_dagster.warehouse.connection import memory_kept_low
 from pollux_dagster.warehouse.contracts import Contract
 from pollux_dagster.warehouse.fingerprints import outdated_tables
 from pollux_dagster.warehouse.gate import objections

@@ -7,7 +7,8 @@ import errno
 import json
 import os
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,13 @@ from typing import Any
 import duckdb
 import pytest
 
-from pollux_dagster.ingest import load
+from pollux_dagster.core import duckdb_memory
+from pollux_dagster.ingest import load, resolve
 from pollux_dagster.ingest import sync as sync_module
 from pollux_dagster.ingest.formats.context import context_of
 from pollux_dagster.ingest.scan import LandingFile, fingerprint
 from pollux_dagster.ingest.sync import sync
+from pollux_dagster.warehouse.connection import connect
 from pollux_dagster.warehouse.schema import create_schema
 from tests.ingest.landing_world import World, answer, instruction
 
@@ -418,3 +421,33 @@ def test_a_file_in_a_folder_that_lists_but_does_not_let_in_is_kept(
     report = asked.sync()
     assert (report.removed, report.ignored) == ((), (("models/m.jsonl", "cannot be looked at: Permission denied"),))
     assert len(asked.outputs()) == 1
+
+
+@pytest.mark.slow
+def test_answers_too_long_for_little_memory_get_all_that_there_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(duckdb_memory, "_KEPT_MB", 30)
+    monkeypatch.setattr(duckdb_memory, "_LEAST_MB_A_THREAD", 0)
+    ran_out = []
+
+    @contextmanager
+    def watched(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
+        try:
+            with duckdb_memory.memory_kept_low(con):
+                yield
+        except duckdb.OutOfMemoryException as error:
+            ran_out.append(error)
+            raise
+
+    monkeypatch.setattr(resolve, "memory_kept_low", watched)
+    (tmp_path / "landing").mkdir()
+    with connect(tmp_path / "warehouse.duckdb", settings={"memory_limit": "600MB"}) as con:
+        create_schema(con)
+        world = World(tmp_path / "landing", con)
+        world.write("instructions.jsonl", *map(instruction, range(40)))
+        world.write("m.jsonl", *({**answer(n), "answer": str(n) * 1_000_000} for n in range(40)))
+        world.sync()
+        assert len(ran_out) == 1
+        assert world.rows("SELECT count(*), min(length(answer)) FROM raw.model_outputs") == [(40, 1_000_000)]
+        assert str(world.rows("SELECT current_setting('memory_limit')")[0][0]).startswith("572."), "rounded down"

@@ -11,6 +11,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from pollux_dagster.core import duckdb_memory
 from pollux_dagster.warehouse import connection, duckdb_resource
 from pollux_dagster.warehouse.connection import (
     WarehouseCorruptError,
@@ -117,7 +118,7 @@ def test_the_limit_of_memory_grows_with_processors_and_is_at_most_half_of_the_ma
 ) -> None:
     monkeypatch.setattr(os, "cpu_count", lambda: processors)
     monkeypatch.setattr(os, "sysconf", {"SC_PAGE_SIZE": 4_000, "SC_PHYS_PAGES": machine_mb * 250}.__getitem__)
-    assert connection.memory_limit() == f"{limit}MB"
+    assert duckdb_memory.memory_limit() == f"{limit}MB"
 
 
 def test_the_database_gives_back_what_it_holds_and_keeps_its_limit(
@@ -129,14 +130,14 @@ def test_the_database_gives_back_what_it_holds_and_keeps_its_limit(
     with connect(tmp_path / "w.duckdb", settings={"memory_limit": "600MB"}) as con:
         con.execute("CREATE TABLE numbers AS SELECT hash(range) AS n FROM range(3_000_000)")
         (before, limit) = con.execute(held).fetchone() or (0, "")
-        connection.give_memory_back(con)
+        duckdb_memory.give_memory_back(con)
         (after, same) = con.execute(held).fetchone() or (0, "")
         assert before > 20
         assert after <= 10
         assert same in (limit, "572.1 MiB")  # its text is rounded down
         assert con.execute("SELECT count(*) FROM numbers").fetchone() == (3_000_000,)
         con.execute("SET memory_limit = '5MB'")
-        connection.give_memory_back(con)
+        duckdb_memory.give_memory_back(con)
         assert (con.execute(held).fetchone() or ("", ""))[1] == "4.7 MiB"
 
 

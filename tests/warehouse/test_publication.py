@@ -14,6 +14,7 @@ import duckdb
 import filelock
 import pytest
 
+from pollux_dagster.core import duckdb_memory
 from pollux_dagster.core.transactions import transaction
 from pollux_dagster.warehouse import connection
 from pollux_dagster.warehouse.connection import connect
@@ -235,10 +236,10 @@ def warehouse(built: duckdb.DuckDBPyConnection, tmp_path: Path) -> Path:
 def test_a_publication_that_needs_more_than_little_memory_gets_all_of_it(
     warehouse: Path, target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection, "_KEPT_MB", 1)
-    monkeypatch.setattr(connection, "_LEAST_MB_A_THREAD", 0)
+    monkeypatch.setattr(duckdb_memory, "_KEPT_MB", 1)
+    monkeypatch.setattr(duckdb_memory, "_LEAST_MB_A_THREAD", 0)
     with connection.connect(warehouse, settings={"memory_limit": "500MB"}) as con:
-        with pytest.raises(duckdb.OutOfMemoryException), connection.memory_kept_low(con):
+        with pytest.raises(duckdb.OutOfMemoryException), duckdb_memory.memory_kept_low(con):
             con.execute("CREATE TEMP TABLE copied AS FROM staging.scores")
         report = publish_run(con, target)
         (limit,) = con.execute("SELECT current_setting('memory_limit')").fetchone() or ("",)

@@ -12,12 +12,14 @@ from pathlib import Path
 
 import duckdb
 
+from pollux_dagster.core.duckdb_memory import memory_kept_low, one_thread
 from pollux_dagster.core.markup import LATER_MARKUP, MARKUP
 from pollux_dagster.core.prompts import AS_TEXT_RULE, LATER_RULE
 from pollux_dagster.core.transactions import transaction
 
 _STEPS = tuple(path.read_text("utf-8") for path in sorted(Path(__file__).parent.glob("*.sql")))
 _ONLY_IF = "-- Only if: "  # then follows the query that must find a row
+_IN_LITTLE_MEMORY = "-- In little memory: "  # then follows why
 # Verdicts are keyed by what the judge is shown: a text with markup is shown in another way (`prompts.as_text`) under
 # another rule, or under none as in early versions, so a verdict from then is not one on it.
 _PROMPT_HASH = f"""
@@ -51,15 +53,25 @@ def resolve_if_changed(con: duckdb.DuckDBPyConnection, *, judge_reasoning: bool 
     if is_resolved(con, judge_reasoning=judge_reasoning):
         return False
     wanted = _fingerprint(con, judge_reasoning=judge_reasoning)
+    try:
+        _resolve(con, wanted, judge_reasoning, in_little_memory=True)
+    except duckdb.OutOfMemoryException:  # texts so long that a few thousand of them need more
+        _resolve(con, wanted, judge_reasoning, in_little_memory=False)
+    return True
+
+
+def _resolve(con: duckdb.DuckDBPyConnection, wanted: str, judge_reasoning: bool, in_little_memory: bool) -> None:
     with transaction(con):
         for macro in (*_JUDGED[judge_reasoning], _PROMPT_HASH):
             con.execute(macro)
         for step in _STEPS:
-            if _is_needed(con, step):
+            if in_little_memory and step.startswith(_IN_LITTLE_MEMORY):
+                with memory_kept_low(con), one_thread(con):
+                    con.execute(step)
+            elif _is_needed(con, step):
                 con.execute(step)
         con.execute("DELETE FROM landing.resolution")
         con.execute("INSERT INTO landing.resolution VALUES (?, ?)", [wanted, datetime.now(UTC)])
-    return True
 
 
 def _is_needed(con: duckdb.DuckDBPyConnection, step: str) -> bool:

@@ -22,7 +22,7 @@ from rich.text import Text
 from pollux_dagster.core.exam import PROBES
 from pollux_dagster.core.figures import rounded_in_sql
 from pollux_dagster.core.people_order import in_words, turned
-from pollux_dagster.core.text import escaped
+from pollux_dagster.core.text import escaped, escaped_json
 from pollux_dagster.core.times import shown_in_sql
 from pollux_dagster.publication_access import (
     QueryLimits,
@@ -215,7 +215,7 @@ def query_json(
     files: Path | None = None,
     abandon: Callable[[str], None] | None = None,
 ) -> list[str]:
-    """All rows of one query as the lines of a JSON array of objects, a row a line. Raises as `print_query`."""
+    """All rows of one query as the lines of a JSON array of objects, one row per line. Raises as `print_query`."""
     bounds = limits or QueryLimits()
     with open_publication(published, bounds, files=files) as con, bounded(con, bounds, abandon):
         require_one_read(con, sql)
@@ -227,8 +227,7 @@ def query_json(
 
 def _json_line(row: Mapping[str, object]) -> str:
     """The row as JSON, in which control characters are escaped that JSON itself would allow."""
-    told = json.dumps(_jsonable(row), ensure_ascii=False)
-    return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in told)
+    return escaped_json(json.dumps(_jsonable(row), ensure_ascii=False))
 
 
 def _jsonable(value: object) -> object:

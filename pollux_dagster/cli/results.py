@@ -149,7 +149,7 @@ def export(
     home: Home = None,
     form: Annotated[
         Literal["csv", "parquet", "xlsx"],
-        typer.Option("--format", help="csv and parquet: a file a table; xlsx: one workbook, a sheet a table"),
+        typer.Option("--format", help="csv and parquet: one file per table; xlsx: one workbook, a sheet per table"),
     ] = "csv",
     table: Annotated[
         list[str] | None,

@@ -24,7 +24,7 @@ def worker(
 ) -> None:
     """Judge for runs on other machines: take shares of their work from --work-url, send the verdicts back there.
 
-    Needs neither landing folder nor warehouse. Whoever leaves the work does so with `pollux run --work-url`.
+    Needs neither landing folder nor warehouse. The work is left there by `pollux run --work-url`.
 
     Example:
 

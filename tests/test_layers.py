@@ -20,6 +20,7 @@ MAY_IMPORT = {
     "publication_access.py": set(),
     "refusals.py": set(),
     "text_tables.py": {"core"},
+    "queries.py": {"core", "publication_access", "text_tables"},
     "report.py": {"core", "publication_access", "text_tables"},
     "explain": {"core", "publication_access", "report", "text_tables"},
     "export.py": {"publication_access"},
@@ -38,7 +39,18 @@ MAY_IMPORT = {
     "label": {"core", "explain", "ingest", "publication_access", "ui"},
     "cli": {
         *("core", "judge", "ledger", "orders", "warehouse", "runs", "app", "definitions", "ui"),
-        *("explain", "label", "publication_access", "refusals", "page", "report", "export", "text_tables", "workbook"),
+        *(
+            "explain",
+            "label",
+            "publication_access",
+            "refusals",
+            "page",
+            "queries",
+            "report",
+            "export",
+            "text_tables",
+            "workbook",
+        ),
         *("settings", "settings_file"),
     },
 }

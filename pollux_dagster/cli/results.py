@@ -117,7 +117,7 @@ def query(
 
     from pollux_dagster.export import write_csv
     from pollux_dagster.publication_access import QueryError
-    from pollux_dagster.report import print_query, query_json
+    from pollux_dagster.queries import print_query, query_json
 
     if as_json and csv is not None:
         fail("expected --csv or --json, got both")

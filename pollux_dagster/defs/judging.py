@@ -111,7 +111,7 @@ def requests(
                 f"sample: {sample.instructions} of {sample.of} instructions; a run without --limit judges the rest"
             )
         context.log.info(
-            f"{counted(counts.requests, 'request')} made anew, of {counted(counts.models, 'model')}, "
+            f"{counted(counts.requests, 'request')} updated, of {counted(counts.models, 'model')}, "
             f"{counts.distinct_keys:,} distinct, for {identity.judge_name}"
         )
         return dg.MaterializeResult(

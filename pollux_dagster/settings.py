@@ -9,21 +9,47 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from datetime import timedelta
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, NamedTuple, Self, get_args
-from urllib.parse import urlsplit
 from zoneinfo import available_timezones
 
 from pollux_dagster import demo
 from pollux_dagster.core.profile_files import ProfileError, find_profile, own_profiles, packaged_profiles
 from pollux_dagster.core.profiles import JudgeProfile
 from pollux_dagster.core.statistics import Aggregation, Proxy
-from pollux_dagster.publication_access import QueryLimits, bytes_of
-from pollux_dagster.settings_file import CONFIG_VARIABLE, Kind, find_file, read_file
+from pollux_dagster.publication_access import QueryLimits
+from pollux_dagster.setting_values import (
+    AT_MOST_A_DAY,
+    Arguments,
+    FilePath,
+    Flag,
+    Folder,
+    Form,
+    Place,
+    Share,
+    Text,
+    Words,
+    checked,
+    one_of,
+    read_arguments,
+    read_hours,
+    read_location,
+    read_mail_addresses,
+    read_mail_server,
+    read_memory,
+    read_owners,
+    read_server_addresses,
+    read_web_address,
+    read_webhook,
+    shown_value,
+    whole,
+    without_arguments,
+)
+from pollux_dagster.settings_file import CONFIG_VARIABLE, find_file, read_file
 from pollux_dagster.warehouse.contracts import MAXIMUM_REJECTED_SHARE
 
 PACKAGE_TAXONOMY = Path(__file__).resolve().parent / "taxonomy"
@@ -31,28 +57,9 @@ API_KEY_VARIABLE = "POLLUX_JUDGE_API_KEY"
 MANAGED_ENGINES = ("vllm", "sglang", "transformers", "llama-server", "command")
 FailingModels = Literal["hold", "leave_out"]
 """What happens when a model has too few usable verdicts: publication is held back, or made without that model."""
-_OWNER = re.compile(r"team:[A-Za-z0-9_.-]+|[^@\s]+@[^@\s]+\.[^@\s]+")  # what Dagster accepts as an owner
-_ADDRESS = re.compile(r"[^@\s,<>]+@[^@\s,<>]+")
 _NO_FLAGS: Mapping[str, tuple[str, str]] = MappingProxyType({})
 _FOLDERS = ("POLLUX_LANDING", "POLLUX_HOME")
-# The user and password of an address, and what follows its "?".
-_SECRET_IN_URL = re.compile(r"(\w+://(?=[^\s/]*@)|\?)[^\s/@]*")
-_CALLED = "/chat/completions"
-_LOCATIONS = ("file", "s3", "gs", "az")
 _PLACE = re.compile(r"\{([A-Za-z_]\w*)\}")
-_COMMANDS = ("POLLUX_NOTIFY_COMMAND", "POLLUX_JUDGE_COMMAND", "POLLUX_JUDGE_ARGUMENTS")
-_HARMLESS = re.compile(r"--?[\w-]+(=[\d.]+)?|[\d.]+|\{\w+\}")
-_OPTION = re.compile(r"(--?[\w-]+=|).*", re.DOTALL)
-
-
-class _As(NamedTuple):
-    """How a value stands in a variable. `read` raises ValueError that says what was expected and what found. `kind` is
-    what a file of settings has for it.
-    """
-
-    read: Callable[[str], Any]
-    write: Callable[[Any], str] = str
-    kind: Kind = "text"
 
 
 class Given(NamedTuple):
@@ -65,157 +72,16 @@ class Given(NamedTuple):
     place: str
 
 
-def _checked(is_allowed: Callable[[str], bool], expected: str) -> _As:
-    def read(text: str) -> str:
-        if not is_allowed(text):
-            raise ValueError(f"expected {expected}, got {text!r}")
-        return text
-
-    return _As(read)
-
-
-def _one_of(*choices: str) -> _As:
-    return _checked(choices.__contains__, f"one of {', '.join(choices)}" if len(choices) > 2 else " or ".join(choices))
-
-
-def _number(is_allowed: Callable[[float], bool], expected: str) -> _As:
-    def read(text: str) -> float:
-        try:
-            number = float(text)
-        except ValueError:
-            raise ValueError(f"expected a number, got {text!r}") from None
-        if not is_allowed(number):
-            raise ValueError(f"expected {expected}, got {number:g}")
-        return number
-
-    return _As(read, kind="number")
-
-
-def _whole(least: int, what: str = "number") -> _As:
-    number = _number(lambda given: given.is_integer() and given >= least, f"a whole {what} of at least {least}")
-    return _As(lambda text: int(number.read(text)), kind="number")
-
-
-def _arguments(text: str) -> tuple[str, ...]:
-    try:
-        return tuple(shlex.split(text))
-    except ValueError as error:
-        raise ValueError(f"expected words as in a shell, got {text!r}: {error}") from None
-
-
-def _words(text: str) -> tuple[str, ...]:
-    return tuple(text.replace(",", " ").split())
-
-
-def _owners(text: str) -> tuple[str, ...]:
-    if wrong := [owner for owner in _words(text) if not _OWNER.fullmatch(owner)]:
-        raise ValueError(f"expected e-mail addresses or team:<name>, got {wrong[0]!r}")
-    return _words(text)
-
-
-def _server_addresses(text: str) -> str:
-    urls = _words(text)
-    # A password, or a key after the "?", would end up in a log; one with a comma or a space is cut into several words.
-    is_quotable = "@" not in text and (len(urls) == 1 or "?" not in text)
-    return " ".join(dict.fromkeys(_server_address(url, is_quotable) for url in urls))
-
-
-def _server_address(url: str, is_quotable: bool) -> str:
-    """The address as it is, up to /v1 where what is called under it was given too."""
-    found = repr(url.partition("?")[0]) if is_quotable else "one with a user, password or query"
-    try:
-        parts = urlsplit(url)
-        has_port = parts.port != 0
-    except ValueError:  # its text may be a piece of a password
-        has_port = False
-    if not has_port:
-        raise ValueError(
-            f"expected an address like http://host:port/v1, with a port from 1 to 65535, IPv6 in brackets, got {found}"
-        )
-    if not (parts.scheme in ("http", "https") and parts.hostname):
-        raise ValueError(f"expected an address like http://host:port/v1, got {found}")
-    path = parts.path.rstrip("/")
-    return parts._replace(path=path.removesuffix(_CALLED)).geturl() if path.endswith(_CALLED) else url
-
-
-def _location(text: str) -> str:
-    if not text:
-        return text
-    parts = urlsplit(text)
-    if parts.scheme == "file" and (parts.netloc or not parts.path.startswith("/")):
-        raise ValueError(
-            "expected a folder's whole path after three slashes, like file:///shared/folder, got "
-            f"{without_secrets(text)!r}"
-        )
-    if parts.scheme not in _LOCATIONS or not (parts.netloc or parts.scheme == "file") or parts.query or "@" in text:
-        raise ValueError(
-            "expected a location like file:///shared/folder, s3://bucket/folder, gs://bucket/folder or "
-            f"az://account/container/folder, without user, password or query, got {without_secrets(text)!r}"
-        )
-    return text.rstrip("/")
-
-
-def _webhook(text: str) -> str:
-    if text and not text.startswith(("http://", "https://")):
-        return str(Path(text).absolute())
-    return text
-
-
-def _web_address(text: str) -> str:
-    parts = urlsplit(text)
-    if text and (parts.scheme not in ("http", "https") or not parts.hostname or "@" in text or "?" in text):
-        raise ValueError("expected an address like http://host:port, without user, password or query")
-    return text
-
-
-def _mail_server(text: str) -> str:
-    parts = urlsplit(text)
-    if parts.scheme not in ("smtp", "smtp+starttls", "smtps") or not parts.hostname or parts.password:
-        raise ValueError(
-            "expected smtp://host:port, smtp+starttls:// or smtps://, with a user before the host where it wants one "
-            "and its password in the file of POLLUX_NOTIFY_SMTP_PASSWORD_FILE"
-        )
-    return text
-
-
-def _mail_addresses(text: str) -> tuple[str, ...]:
-    if wrong := [address for address in _words(text) if not _ADDRESS.fullmatch(address)]:
-        raise ValueError(f"expected e-mail addresses, got {wrong[0]!r}")
-    return _words(text)
-
-
-def _memory(text: str) -> str:
-    bytes_of(text)
-    return text
-
-
-def _hours(text: str) -> timedelta | None:
-    return timedelta(hours=hours) if (hours := _AT_MOST_A_YEAR.read(text)) else None
-
-
-_AT_MOST_A_YEAR = _number(lambda hours: 0 <= hours <= 8_784, "hours, at most a year of them")
-_AT_MOST_A_DAY = _number(lambda seconds: 0 < seconds <= 86_400, "seconds, at most a day of them")
-_TRUE_OR_FALSE = _one_of("true", "false")
-_Text = Annotated[str, _As(str)]
-_File = Annotated[str, _As(str, kind="path")]
-_Place = Annotated[str, _As(str, kind="place")]
-_Folder = Annotated[Path, _As(lambda text: Path(text).absolute(), kind="path")]
-_Flag = Annotated[bool, _As(lambda text: _TRUE_OR_FALSE.read(text) == "true", lambda flag: str(flag).lower(), "flag")]
-_Share = Annotated[float, _number(lambda share: 0 <= share <= 1, "a share between 0 and 1")]
-_Words = Annotated[tuple[str, ...], _As(_words, " ".join, "words")]
-_Arguments = Annotated[tuple[str, ...], _As(_arguments, shlex.join, "arguments")]
-
-
 @dataclass(frozen=True, slots=True)
 class Retention:
     """How long a home keeps its past: the settings whose variables begin with POLLUX_KEEP_."""
 
-    days: Annotated[int, _whole(1), "POLLUX_KEEP_DAYS"] = 30
+    days: Annotated[int, whole(1), "POLLUX_KEEP_DAYS"] = 30
     """days after which finished runs, their logs, and remains of broken or unused parts
     [are deleted](operations.md#what-is-kept-and-for-how-long)"""
-    runs: Annotated[int, _whole(20), "POLLUX_KEEP_RUNS"] = 500
+    runs: Annotated[int, whole(20), "POLLUX_KEEP_RUNS"] = 500
     """at most this many finished runs are kept, at least 20"""
-    tick_hours: Annotated[int, _whole(1), "POLLUX_KEEP_TICK_HOURS"] = 6
+    tick_hours: Annotated[int, whole(1), "POLLUX_KEEP_TICK_HOURS"] = 6
     """hours after which ticks at which a sensor had nothing to do are deleted"""
 
 
@@ -223,18 +89,18 @@ class Retention:
 class Notify:
     """Who is told of failed runs: the settings whose variables begin with POLLUX_NOTIFY_."""
 
-    webhook: Annotated[str, _As(_webhook), "POLLUX_NOTIFY_WEBHOOK"] = ""
+    webhook: Annotated[str, Form(read_webhook), "POLLUX_NOTIFY_WEBHOOK"] = ""
     """address that a failed run is [posted to](../operate.md#who-is-told) as JSON, or a file that holds it, where the
     address has a token in it"""
-    command: Annotated[tuple[str, ...], _As(_arguments, shlex.join), "POLLUX_NOTIFY_COMMAND"] = ()
+    command: Annotated[tuple[str, ...], Form(read_arguments, shlex.join), "POLLUX_NOTIFY_COMMAND"] = ()
     """command that gets it on standard input, as in a shell"""
-    mail: Annotated[tuple[str, ...], _As(_mail_addresses, " ".join), "POLLUX_NOTIFY_MAIL"] = ()
+    mail: Annotated[tuple[str, ...], Form(read_mail_addresses, " ".join), "POLLUX_NOTIFY_MAIL"] = ()
     """e-mail addresses that it is sent to, separated by spaces"""
-    sender: Annotated[str, _As(str), "POLLUX_NOTIFY_MAIL_FROM"] = "pollux@localhost"
+    sender: Annotated[str, Form(str), "POLLUX_NOTIFY_MAIL_FROM"] = "pollux@localhost"
     """the address that those messages come from"""
-    smtp: Annotated[str, _As(_mail_server), "POLLUX_NOTIFY_SMTP"] = "smtp://localhost:25"
+    smtp: Annotated[str, Form(read_mail_server), "POLLUX_NOTIFY_SMTP"] = "smtp://localhost:25"
     """the mail server: `smtp://host:port`, `smtp+starttls://user@host`, `smtps://user@host`"""
-    smtp_password_file: Annotated[str, _As(str), "POLLUX_NOTIFY_SMTP_PASSWORD_FILE"] = ""
+    smtp_password_file: Annotated[str, Form(str), "POLLUX_NOTIFY_SMTP_PASSWORD_FILE"] = ""
     """a file that holds that user's password"""
 
 
@@ -246,104 +112,104 @@ class Settings:
     is the documentation's. A default stands for an unset variable and is read as one, which makes a path absolute.
     """
 
-    landing: _Folder = Path("landing")
+    landing: Folder = Path("landing")
     """the landing folder, or one file instead of it"""
-    home: _Folder = Path(".pollux")
+    home: Folder = Path(".pollux")
     """where everything is written"""
     profile: Annotated[
-        str, _As(lambda text: str(Path(text).absolute()) if text.endswith(".toml") else text, kind="place")
+        str, Form(lambda text: str(Path(text).absolute()) if text.endswith(".toml") else text, kind="place")
     ] = "pollux-4b"
     """the judge's [profile](../judges.md): a name, or the path of a TOML file"""
-    judge_url: Annotated[str, _As(_server_addresses, kind="words")] = ""
+    judge_url: Annotated[str, Form(read_server_addresses, kind="words")] = ""
     """attach to this URL, or to [several](servers.md#several-servers), separated by commas or spaces; empty means
     managed"""
-    api_key_variable: Annotated[_Text, "POLLUX_JUDGE_API_KEY_VARIABLE"] = API_KEY_VARIABLE
+    api_key_variable: Annotated[Text, "POLLUX_JUDGE_API_KEY_VARIABLE"] = API_KEY_VARIABLE
     """the variable that holds the key of an attached server"""
-    judge_proxy: _Text = ""
+    judge_proxy: Text = ""
     """proxy for an attached server, as `http://host:port`; empty means none, whatever `HTTPS_PROXY` and similar
     variables say"""
-    judge_ca_file: _File = ""
+    judge_ca_file: FilePath = ""
     """PEM file of the authority that signed an attached server's https certificate"""
-    api_key_file: Annotated[_File, "POLLUX_JUDGE_API_KEY_FILE"] = ""
+    api_key_file: Annotated[FilePath, "POLLUX_JUDGE_API_KEY_FILE"] = ""
     """a file that holds the key instead, and takes precedence; read when the judge is needed"""
-    judge_model: _Place = ""
+    judge_model: Place = ""
     """another hub id, checkpoint folder or GGUF file than the profile's; it is recorded, so it makes another judge"""
-    judge_served_model: _Text = ""
+    judge_served_model: Text = ""
     """what an attached server calls the judge, where that is not the recorded name"""
-    judge_context: Annotated[int, _whole(0, "number of tokens")] = 0
+    judge_context: Annotated[int, whole(0, "number of tokens")] = 0
     """context in tokens, prompt and reply together, of a server that does not tell; 0 means the profile's"""
-    judge_revision: _Text = ""
+    judge_revision: Text = ""
     """another revision of hub weights than the profile's `main`"""
-    judge_arguments: _Arguments = ()
+    judge_arguments: Arguments = ()
     """further arguments of the managed server, as in a shell; they override ours"""
-    judge_engine: Annotated[str, _one_of(*MANAGED_ENGINES)] = MANAGED_ENGINES[0]
+    judge_engine: Annotated[str, one_of(*MANAGED_ENGINES)] = MANAGED_ENGINES[0]
     """engine of the managed server: `vllm`, `sglang`, `transformers`, `llama-server` or `command`"""
-    judge_command: _Arguments = ()
+    judge_command: Arguments = ()
     """with the engine `command`, how a server is started, as in a shell, with `{model}`, `{host}` and `{port}` in it"""
-    judge_python: Annotated[str, _As(lambda text: text or sys.executable, kind="place")] = ""
+    judge_python: Annotated[str, Form(lambda text: text or sys.executable, kind="place")] = ""
     """interpreter of the environment that has the engine"""
-    judge_replicas: Annotated[int, _whole(1, "number of servers")] = 1
+    judge_replicas: Annotated[int, whole(1, "number of servers")] = 1
     """managed servers to start, [each on a GPU of its own](servers.md#several-servers)"""
-    work_url: Annotated[str, _As(_location)] = ""
+    work_url: Annotated[str, Form(read_location)] = ""
     """a location where runs leave the judging to [workers](../scaling.md#several-machines): a folder (`file:///…`) or a
     bucket (`s3://`, `gs://`, `az://`); empty means that this machine judges"""
-    work_share: Annotated[int, _whole(1, "number of requests")] = 2_000
+    work_share: Annotated[int, whole(1, "number of requests")] = 2_000
     """requests that a worker takes at once"""
-    publication_url: Annotated[str, _As(_location)] = ""
+    publication_url: Annotated[str, Form(read_location)] = ""
     """a location where each publication is [left as Parquet files](../query.md#in-a-bucket) too, of this home alone: a
     folder (`file:///…`) or a bucket (`s3://`, `gs://`, `az://`)"""
-    minimum_coverage: _Share
+    minimum_coverage: Share
     """share of a model's requests that need a verdict before anything is published"""
-    failing_models: Annotated[FailingModels, _one_of(*get_args(FailingModels))] = "hold"
+    failing_models: Annotated[FailingModels, one_of(*get_args(FailingModels))] = "hold"
     """what happens when a model is below that share: `hold` keeps the last good publication, `leave_out` publishes the
     others"""
-    nightly_cron: Annotated[str, _checked(lambda text: len(text.split()) == 5, "five cron fields like '0 2 * * *'")] = (
+    nightly_cron: Annotated[str, checked(lambda text: len(text.split()) == 5, "five cron fields like '0 2 * * *'")] = (
         "0 2 * * *"
     )
     """when the nightly evaluation starts, five cron fields"""
-    time_zone: Annotated[str, _checked(lambda text: text in available_timezones(), "a name like Europe/Moscow")] = (
+    time_zone: Annotated[str, checked(lambda text: text in available_timezones(), "a name like Europe/Moscow")] = (
         "Europe/Moscow"
     )
     """the time zone those fields are in"""
-    owners: Annotated[tuple[str, ...], _As(_owners, " ".join, "words")] = ("team:evaluation",)
+    owners: Annotated[tuple[str, ...], Form(read_owners, " ".join, "words")] = ("team:evaluation",)
     """owners of the assets in the UI: `team:<name>` or e-mail addresses, separated by spaces"""
     fresh_within: Annotated[
         timedelta | None,
-        _As(_hours, lambda within: str(within / timedelta(hours=1) if within else 0), "number"),
+        Form(read_hours, lambda within: str(within / timedelta(hours=1) if within else 0), "number"),
         "POLLUX_FRESH_WITHIN_HOURS",
     ] = None
     """where not 0, Dagster marks the publication as stale when it was not renewed for that many hours; set
     `freshness: enabled: true` in the home's `dagster/dagster.yaml` with it"""
-    maximum_rejected_share: _Share = MAXIMUM_REJECTED_SHARE
+    maximum_rejected_share: Share = MAXIMUM_REJECTED_SHARE
     """share of a file's rows, and of a model's answers, that may be rejected before publication is stopped"""
-    judge_reasoning: _Flag = False
+    judge_reasoning: Flag = False
     """`true`: [reasoning](landing.md#reasoning) before an answer is judged as part of it"""
-    trust_file_times: _Flag = True
+    trust_file_times: Flag = True
     """`false`: every landing file is read at every scan, for file systems whose times or inodes cannot be trusted"""
-    repeats: Annotated[int, _whole(1)] = 1
+    repeats: Annotated[int, whole(1)] = 1
     """times each request is judged, to measure the judge's steadiness"""
-    human_aggregation: Annotated[Aggregation, _one_of(*get_args(Aggregation))] = "mean"
+    human_aggregation: Annotated[Aggregation, one_of(*get_args(Aggregation))] = "mean"
     """how several annotators of one answer become one score: `mean`, `median` or `mode`"""
-    calibration_proxy: Annotated[Proxy, _one_of(*get_args(Proxy))] = "number"
+    calibration_proxy: Annotated[Proxy, one_of(*get_args(Proxy))] = "number"
     """what of the judge calibration uses where [probabilities](../judges.md#probabilities-of-the-levels) are there:
     `number`, `expectation` or `both`"""
-    query_seconds: Annotated[float, _AT_MOST_A_DAY] = 60
+    query_seconds: Annotated[float, AT_MOST_A_DAY] = 60
     """time after which a command that reads the publication stops"""
-    query_memory: Annotated[str, _As(_memory)] = "2GB"
+    query_memory: Annotated[str, Form(read_memory)] = "2GB"
     """memory that it may use; larger intermediate results go to a temporary folder"""
-    ui_hosts: _Words = ()
+    ui_hosts: Words = ()
     """further host names, `name` or `name:port`, of the [UI](../operate.md#who-may-use-the-ui)"""
-    ui_user_header: _Text = ""
+    ui_user_header: Text = ""
     """the header in which a proxy names the authenticated user; then every request needs it"""
-    ui_proxies: _Words = ()
+    ui_proxies: Words = ()
     """addresses or networks of that proxy"""
-    metrics_file: _Text = ""
+    metrics_file: Text = ""
     """where the [metrics](operations.md#metrics) are written; empty means `metrics/pollux.prom` in the home"""
-    openlineage_url: Annotated[str, _As(_web_address)] = ""
+    openlineage_url: Annotated[str, Form(read_web_address)] = ""
     """the server that gets each run's [OpenLineage events](operations.md#openlineage), such as `http://marquez:5000`"""
-    openlineage_namespace: _Text = "pollux_dagster"
+    openlineage_namespace: Text = "pollux_dagster"
     """the namespace of jobs and tables in them"""
-    openlineage_api_key_file: _File = ""
+    openlineage_api_key_file: FilePath = ""
     """a file that holds that server's API key"""
     retention: Retention = field(default_factory=Retention)
     notify: Notify = field(default_factory=Notify)
@@ -518,30 +384,9 @@ def explained(
     given = given_settings(environment, flags)
     values = Settings.of(given).to_environment()
     return tuple(
-        (name, given.get(name, Given("", "default", name))._replace(text=_shown(name, value)))
+        (name, given.get(name, Given("", "default", name))._replace(text=shown_value(name, value)))
         for name, value in values.items()
     )
-
-
-def _shown(variable: str, value: str) -> str:
-    if variable in _COMMANDS:
-        return _without_arguments(value)
-    if variable == "POLLUX_NOTIFY_WEBHOOK" and (parts := urlsplit(value)).hostname:
-        return f"{parts.scheme}://{parts.hostname}/***"
-    return without_secrets(value)
-
-
-def _without_arguments(command: str) -> str:
-    """A command's program, and of its arguments the names of options and numbers: any other may be a key."""
-    program, *words = shlex.split(command) or [""]
-    shown = [word if _HARMLESS.fullmatch(word) else _OPTION.sub(r"\1***", word, count=1) for word in words]
-    first = _OPTION.sub(r"\1***", program, count=1) if program.startswith("-") and "=" in program else program
-    return " ".join([first, *shown]).strip()
-
-
-def without_secrets(value: str) -> str:
-    """`value` without users and passwords in addresses, and without what follows a "?"."""
-    return _SECRET_IN_URL.sub(r"\1***", value)
 
 
 def demo_environment(home: Path) -> dict[str, str]:
@@ -586,12 +431,12 @@ def _check_command(engine: str, command: tuple[str, ...]) -> None:
         raise ValueError(
             "POLLUX_JUDGE_COMMAND: expected a server's command, with {model}, {host} and {port} in it, together "
             "with POLLUX_JUDGE_ENGINE=command and no other engine; got "
-            f"{_without_arguments(shlex.join(command))!r} and {engine!r}"
+            f"{without_arguments(shlex.join(command))!r} and {engine!r}"
         )
     if command and "port" not in named:
         raise ValueError(
             "POLLUX_JUDGE_COMMAND: expected {port} in it, the port that is chosen for each start and on which the "
-            f"server must listen; got {_without_arguments(shlex.join(command))!r}"
+            f"server must listen; got {without_arguments(shlex.join(command))!r}"
         )
     if unknown := sorted(named - {"model", "host", "port"}):
         raise ValueError(
@@ -600,7 +445,7 @@ def _check_command(engine: str, command: tuple[str, ...]) -> None:
         )
 
 
-def _variables(settings: type[Settings | Retention | Notify]) -> Iterator[tuple[str, str, _As, str | None]]:
+def _variables(settings: type[Settings | Retention | Notify]) -> Iterator[tuple[str, str, Form, str | None]]:
     """(variable, field, how its value is written, the default as text or None) of every setting."""
     for each in fields(settings):
         if written := getattr(each.type, "__metadata__", ()):  # of Annotated

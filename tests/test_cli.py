@@ -28,6 +28,14 @@ with open_instance(Path(sys.argv[1])) as instance:
 """
 
 
+@pytest.mark.parametrize("group", [[], ["judges"], ["golden"]], ids=" ".join)
+def test_the_list_of_commands_cuts_no_description_on_80_columns(group: list[str]) -> None:
+    shown = CliRunner().invoke(app, [*group, "--help"], terminal_width=80).stdout
+    _, listed = shown.split("Commands:\n")
+    assert listed.strip()
+    assert "..." not in listed
+
+
 def test_a_folder_without_answers_is_an_error_that_names_it_and_why_its_rows_were_refused(world: Settings) -> None:
     (world.landing / "instructions.jsonl").write_text('{"prompt_id": "a", "instruction": "q"}\n')
     (world.landing / "broken.jsonl").write_text("garbage\n")

@@ -1,7 +1,7 @@
 """Evaluations made up with a known truth: levels drawn through a latent ease of the instruction, and judges
 that err.
 
-Worlds only; what is measured on them is in simulate. The one idea: one latent normal number an answer, shared
+Worlds only; what is measured on them is in simulate. One latent normal number per answer, shared
 in part by the criteria of an instruction, cut into levels, gives any marginal distribution with any
 correlation inside."""
 

@@ -129,7 +129,7 @@ def why_no_answers(con: duckdb.DuckDBPyConnection) -> str:
 
 
 def file_lines(files: Sequence[Examined]) -> list[str]:
-    """The refusals and notes of the files, one a line."""
+    """The refusals and notes of the files, one per line."""
     return [f"{file.path}: {said}" for file in files for said in (*file.refusals, *file.notes)]
 
 

@@ -56,7 +56,7 @@ def require_landed(con: duckdb.DuckDBPyConnection, wanted: Sequence[str]) -> Non
     Raises:
         UnknownModelError: with the nearest names, and the first of all of them.
     """
-    models = _models(con)
+    models = landed_model_ids(con)
     for unknown in (model for model in wanted if model not in models):
         near = " or ".join(get_close_matches(unknown, models, n=3))
         meant = f"; did you mean {near}?" if near else "."
@@ -97,11 +97,12 @@ def criteria_refusal(con: duckdb.DuckDBPyConnection, profile: JudgeProfile) -> s
 def _known(settings: Settings) -> set[str]:
     try:
         with closing(connect(settings.warehouse, read_only=True, wait_s=0)) as con:
-            return set(_models(con))
+            return set(landed_model_ids(con))
     except (duckdb.Error, WarehouseLockedError, WarehouseCorruptError):  # who opens it to write says which
         return set()
 
 
-def _models(con: duckdb.DuckDBPyConnection) -> list[str]:
+def landed_model_ids(con: duckdb.DuckDBPyConnection) -> list[str]:
+    """The models that have an output in raw, by name. Raises duckdb.Error."""
     found = con.execute("SELECT DISTINCT model_id FROM raw.model_outputs ORDER BY model_id").fetchall()
     return [model for (model,) in found]

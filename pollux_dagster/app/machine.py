@@ -26,7 +26,8 @@ from pollux_dagster.judge.server import UnstartableError, list_servers
 from pollux_dagster.judge.server.preflight import require_startable
 from pollux_dagster.orders.location import Location, LocationError, NoFolderError
 from pollux_dagster.orders.order import ORDERS
-from pollux_dagster.settings import API_KEY_VARIABLE, Settings, without_secrets
+from pollux_dagster.setting_values import without_secrets
+from pollux_dagster.settings import API_KEY_VARIABLE, Settings
 
 State = Literal["ok", "note", "fault"]
 UI_PORT = 3000

@@ -57,8 +57,8 @@ app = typer.Typer(
     cls=_Commands, no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False,
     rich_markup_mode=None,  # brackets in help texts are no mark-up
 )  # fmt: skip
-_judges = typer.Typer(help="Judge profiles: which judges there are, how they are asked, and whether one can be read.")
-_golden = typer.Typer(help="The golden set: pinned answers that show whether the judge has drifted.")
+_judges = typer.Typer(help="Judge profiles: list them, show one, try one.")
+_golden = typer.Typer(help="The golden set: pinned answers that show a judge's drift.")
 
 
 def _print_version(wanted: bool) -> None:

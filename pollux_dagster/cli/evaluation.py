@@ -34,7 +34,10 @@ if TYPE_CHECKING:
 
 
 def demo(home: Annotated[Path, typer.Option(help="Where the demo keeps its results")] = DEMO_HOME) -> None:
-    """Judge the packaged answers with the packaged demonstration judge and print the tables."""
+    """Judge the packaged answers with the demonstration judge.
+
+    Both are part of the package; the tables are printed.
+    """
     from pollux_dagster.settings import demo_environment
 
     _evaluate(settings_from(**demo_environment(home.absolute())))
@@ -61,7 +64,7 @@ def run(
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before a large run")] = False,
 ) -> None:
-    """Judge what is new in a landing folder, rebuild the tables, check and publish them.
+    """Judge what is new, rebuild the tables, check and publish them.
 
     Examples:
 
@@ -88,7 +91,10 @@ def rebuild(
     landing: Landing = None,
     home: Home = None,
 ) -> None:
-    """Set the warehouse aside and rebuild it from landing folder and ledger; only missing verdicts are requested."""
+    """Rebuild the warehouse from landing folder and ledger.
+
+    The present one is set aside; only missing verdicts are requested.
+    """
     _evaluate(settings_from(POLLUX_LANDING=landing, POLLUX_HOME=home), rebuild=True)
 
 
@@ -104,10 +110,11 @@ def plan(
     limit: Annotated[int | None, typer.Option(min=1, help="Only so many instructions, as of run --limit")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Estimate the cost of judging the landing folder and of telling two models apart, without asking the judge.
+    """Estimate what judging the landing folder costs.
 
-    The judge's options are those of `run`, because verdicts are counted for the judge that they make; no server is
-    reached. Where `run` has --accept-served-model, name that model with --judge-model.
+    Also how many instructions tell two models apart. The judge is not asked. The judge's options are those of `run`,
+    because verdicts are counted for the judge that they make; no server is reached. Where `run` has
+    --accept-served-model, name that model with --judge-model.
 
     Example:
 
@@ -149,10 +156,11 @@ def doctor(
     as_json: AsJson = False,
     write: Annotated[bool, typer.Option("--write", help="Write the proposed landing.toml into the folder")] = False,
 ) -> None:
-    """Say what this machine lacks for a run, what each landing file was taken for, and why rows are refused.
+    """Look for what would stop a run: the machine, the files.
 
-    Each finding comes with its fix; for unknown files a landing.toml is proposed. Works before anything exists. The
-    exit code is 1 where there is a FAULT, which a run would meet.
+    Says what this machine lacks, what each landing file was taken for, and why rows are refused. Each finding comes
+    with its fix; for unknown files a landing.toml is proposed. Works before anything exists. The exit code is 1 where
+    there is a FAULT, which a run would meet.
 
     Example:
 

@@ -22,7 +22,10 @@ from pollux_dagster.cli.terminal import console, fail
 
 
 def list_judges(home: Home = None, as_json: AsJson = False) -> None:
-    """List the judge profiles that a name can mean: those in the home's folder `judges`, and the packaged ones."""
+    """List the judge profiles that a name can mean.
+
+    These are the files in the home's folder `judges`, and the packaged ones.
+    """
     import json
 
     from pollux_dagster.app.judges import listed_profiles
@@ -38,7 +41,10 @@ def list_judges(home: Home = None, as_json: AsJson = False) -> None:
 
 
 def show_judge(profile: str, home: Home = None, judge_model: JudgeModel = None) -> None:
-    """Show a profile (a name, or a TOML file): its identity, its sources, its request and prompt byte for byte."""
+    """Show a profile: a name, or a TOML file.
+
+    Prints its identity, its sources, and its request and prompt byte for byte.
+    """
     from pollux_dagster.app.judges import shown_profile
     from pollux_dagster.core.text import escaped
 
@@ -55,9 +61,10 @@ def check_judge(
     judge_model: JudgeModel = None,
     accept_served_model: AcceptServedModel = False,
 ) -> None:
-    """Send three fixed requests to a judge, and show each prompt, the reply, and the score that was read.
+    """Send three fixed requests to a judge and show its replies.
 
-    Nothing is recorded. Fails when a reply gives no score; a score that is no good judge's is only pointed out.
+    Prints each prompt, the reply, and the score that was read. Nothing is recorded. Fails when a reply gives no score;
+    a score that is no good judge's is only pointed out.
     """
     from pollux_dagster.app.judges import tried_lines, tried_profiles
     from pollux_dagster.core.text import escaped
@@ -93,7 +100,10 @@ def parity(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Compare the judge with people on the POLLUX wide set as its model card does, without asking the judge."""
+    """Compare the judge with people, as its model card does.
+
+    This is done on the POLLUX wide set, without asking the judge.
+    """
     import json
 
     from pollux_dagster.app.parity import ParityError, measure_parity
@@ -123,7 +133,10 @@ def exam(
     judge_model: JudgeModel = None,
     accept_served_model: AcceptServedModel = False,
 ) -> None:
-    """Ask the judge fixed questions in several ways that should not matter, and print how far they moved its scores."""
+    """Ask the judge fixed questions to see what moves its scores.
+
+    Each is asked in several ways that should not matter.
+    """
     from pollux_dagster.app.exam import examine_judge
     from pollux_dagster.judge.evaluate import EvaluationError
     from pollux_dagster.judge.server import ServerError
@@ -147,7 +160,7 @@ def pin(
     home: Home = None,
     answers: Annotated[int, typer.Option(help="How many judged answers to pin, one per instruction")] = 100,
 ) -> None:
-    """Pin a golden set from the judge's verdicts, replacing the previous one."""
+    """Pin a golden set from the verdicts, replacing the last one."""
     from pollux_dagster.app.golden_set import pin_golden_set
     from pollux_dagster.warehouse.golden import GoldenSetError
 
@@ -159,7 +172,10 @@ def pin(
 
 
 def accept(home: Home = None) -> None:
-    """Accept the latest round of the golden set as the new baseline, when its drift was reviewed and is intended."""
+    """Accept the latest round of the golden set as the new baseline.
+
+    For a drift that was reviewed and is intended.
+    """
     from pollux_dagster.app.golden_set import accept_round
     from pollux_dagster.core.text import escaped
     from pollux_dagster.warehouse.golden import GoldenSetError

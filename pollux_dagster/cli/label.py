@@ -41,10 +41,10 @@ def label(
         Path | None, typer.Option(help="Write the draw as tasks for Label Studio into this folder instead")
     ] = None,
 ) -> None:
-    """Score answers yourself, on a page of this machine: a random sample whose probabilities are known.
+    """Score answers yourself, on a page of this machine.
 
-    Scores go into the landing folder, where the next `pollux run` reads them. Without an option of the draw the latest
-    one goes on.
+    The answers are a random sample whose probabilities are known. Scores go into the landing folder, where the next
+    `pollux run` reads them. Without an option of the draw the latest one goes on.
     """
     import duckdb
 

@@ -54,7 +54,9 @@ def report(
     open_it: Annotated[bool, typer.Option("--open", help="Open it in the browser")] = False,
     sample: Sample = False,
 ) -> None:
-    """Make the report of the publication again, one HTML file; --model narrows it to some models.
+    """Make the report of the publication again, one HTML file.
+
+    --model narrows it to some models.
 
     Example:
 
@@ -102,9 +104,10 @@ def query(
     ] = None,
     sample: Sample = False,
 ) -> None:
-    """Run one SELECT on the published file and print its rows, or write them to a CSV file.
+    """Run one SELECT on the published tables.
 
-    In a pipe each row is one line and no column is cut; a script reads --json.
+    Its rows are printed, or written to a CSV file. In a pipe each row is one line and no column is cut; a script reads
+    --json.
 
     Example:
 
@@ -114,7 +117,7 @@ def query(
 
     from pollux_dagster.export import write_csv
     from pollux_dagster.publication_access import QueryError
-    from pollux_dagster.report import print_query, query_json
+    from pollux_dagster.queries import print_query, query_json
 
     if as_json and csv is not None:
         fail("expected --csv or --json, got both")
@@ -149,7 +152,7 @@ def export(
     home: Home = None,
     form: Annotated[
         Literal["csv", "parquet", "xlsx"],
-        typer.Option("--format", help="csv and parquet: a file a table; xlsx: one workbook, a sheet a table"),
+        typer.Option("--format", help="csv and parquet: one file per table; xlsx: one workbook, a sheet per table"),
     ] = "csv",
     table: Annotated[
         list[str] | None,
@@ -157,7 +160,9 @@ def export(
     ] = None,
     sample: Sample = False,
 ) -> None:
-    """Write the published tables as files: the marts, or the tables that are named.
+    """Write the published tables as CSV, Parquet or XLSX files.
+
+    Without --table these are the marts.
 
     Example:
 
@@ -198,9 +203,10 @@ def explain(
     as_json: AsJson = False,
     sample: Sample = False,
 ) -> None:
-    """Walk a number back: from a model's mean to what takes points off it, to an answer, to one verdict.
+    """Walk a number back to its scores, answers and verdicts.
 
-    A verdict is shown with its prompt, made again from the published texts, and with reply, file, judge and run.
+    From a model's mean to what takes points off it, to an answer, to one verdict. A verdict is shown with its prompt,
+    made again from the published texts, and with reply, file, judge and run.
 
     Example:
 
@@ -223,7 +229,9 @@ def compare_models(
     as_json: AsJson = False,
     sample: Sample = False,
 ) -> None:
-    """Compare two models: the difference, where the first is better and worse, the answers that make most of it.
+    """Compare two models: the difference, and what makes it.
+
+    Shows where the first is better and worse, and the answers that make most of the difference.
 
     Example:
 

@@ -32,7 +32,10 @@ def servers(
     stop: Annotated[str | None, typer.Option(help="Stop and forget the server with this key, or `all`")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the managed judge servers of a home that run or have failed, or stop them."""
+    """List or stop the managed judge servers of a home.
+
+    Those that run or have failed are listed.
+    """
     import json
 
     from pollux_dagster.core.text import escaped
@@ -68,9 +71,10 @@ def explore(
     edit: Annotated[bool, typer.Option("--edit", help="Open it for changes, its cells to be run by hand")] = False,
     headless: Annotated[bool, typer.Option("--headless", help="Print the address and open no browser")] = False,
 ) -> None:
-    """Show a notebook on the publication: ten questions with their answers and the SQL that gives them (marimo).
+    """Show a notebook on the publication (marimo).
 
-    It is `explore.py` in the home, yours to change: it is made where it is missing and never overwritten.
+    It has ten questions with their answers and the SQL that gives them. It is `explore.py` in the home, yours to
+    change: it is made where it is missing and never overwritten.
     """
     from importlib.resources import files
 

@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 def init(
     folder: Annotated[Path, typer.Argument(help="Where to begin; made where it is missing")] = Path(),
 ) -> None:
-    """Make a folder to begin with: pollux.toml, and a landing folder with three instructions and two models' answers.
+    """Make a folder to begin with: settings and a small example.
 
-    Nothing that is there is changed, and no example is put beside files that have landed.
+    It has a pollux.toml, and a landing folder with three instructions and two models' answers. Nothing that exists is
+    changed, and no example is put beside files that have landed.
 
     Example:
 
@@ -69,7 +70,9 @@ def print_settings(
     judge_model: JudgeModel = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print every setting, its value, and where that comes from: an option, a variable, pollux.toml or the default.
+    """Print every setting, its value and where it comes from.
+
+    That is an option, a variable, pollux.toml or the default.
 
     Example:
 

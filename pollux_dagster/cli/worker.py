@@ -22,9 +22,10 @@ def worker(
         bool, typer.Option("--until-done", help="End when no work is left, instead of waiting for more")
     ] = False,
 ) -> None:
-    """Judge for runs on other machines: take shares of their work from --work-url, send the verdicts back there.
+    """Judge for runs on other machines.
 
-    Needs neither landing folder nor warehouse. Whoever leaves the work does so with `pollux run --work-url`.
+    Takes shares of their work from --work-url and sends the verdicts back there. Needs neither landing folder nor
+    warehouse. The work is left there by `pollux run --work-url`.
 
     Example:
 

@@ -4,6 +4,8 @@ characters.
 
 from __future__ import annotations
 
+import json
+
 
 def escaped(value: object, *, keep: str = "") -> str:
     """`value` as printable text; every other character, except those in `keep`, becomes a visible escape."""
@@ -11,6 +13,14 @@ def escaped(value: object, *, keep: str = "") -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() or c in keep else repr(c)[1:-1] for c in text)
+
+
+def escaped_json(document: str, *, keep: str = "") -> str:
+    """A JSON document, in which what JSON itself would allow and a terminal would act on is a JSON escape too.
+
+    keep: characters between values that stay, such as line ends.
+    """
+    return "".join(c if c.isprintable() or c in keep else json.dumps(c)[1:-1] for c in document)
 
 
 def counted(number: int, noun: str) -> str:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import duckdb
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,3 +31,9 @@ class Criterion:
     rubrics: str
     levels: tuple[float, ...]
     is_gate: bool
+
+
+def read_criteria(con: duckdb.DuckDBPyConnection) -> dict[str, Criterion]:
+    """The criteria of `raw.criteria` by their ids. Raises duckdb.Error."""
+    rows = con.execute("SELECT criterion_id, criteria_name, rubrics, levels, is_gate FROM raw.criteria").fetchall()
+    return {row[0]: Criterion(row[0], row[1], row[2], tuple(row[3]), row[4]) for row in rows}

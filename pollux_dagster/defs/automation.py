@@ -201,8 +201,8 @@ def _launch_again(instance: dg.DagsterInstance, progress: Progress) -> list[dg.R
     description="Fails orphaned runs, whose process is proved dead, for instance after a reboot.",
 )
 def dead_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-    buried = fail_orphaned_runs(sensor_instance(context))
-    return dg.SkipReason(f"failed: {', '.join(buried)}" if buried else "no unfinished run is proved dead")
+    failed = fail_orphaned_runs(sensor_instance(context))
+    return dg.SkipReason(f"failed: {', '.join(failed)}" if failed else "no unfinished run is proved dead")
 
 
 def nightly_schedule(settings: Settings) -> dg.ScheduleDefinition:

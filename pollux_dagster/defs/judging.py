@@ -30,7 +30,7 @@ from pollux_dagster.app.resources import (
 from pollux_dagster.core.model_ids import model_partition_key
 from pollux_dagster.core.text import counted, escaped
 from pollux_dagster.core.verdicts import engine_in_words
-from pollux_dagster.core.work import Criterion
+from pollux_dagster.core.work import Criterion, read_criteria
 from pollux_dagster.defs.automation import MODEL_COVERAGE, NEW, SCOPE_TAG
 from pollux_dagster.defs.metadata import row_count, rows_table
 from pollux_dagster.defs.partitions import landed_models, model_partitions, one_run, selected_partitions
@@ -111,7 +111,7 @@ def requests(
                 f"sample: {sample.instructions} of {sample.of} instructions; a run without --limit judges the rest"
             )
         context.log.info(
-            f"{counted(counts.requests, 'request')} made anew, of {counted(counts.models, 'model')}, "
+            f"{counted(counts.requests, 'request')} updated, of {counted(counts.models, 'model')}, "
             f"{counts.distinct_keys:,} distinct, for {identity.judge_name}"
         )
         return dg.MaterializeResult(
@@ -167,7 +167,7 @@ def verdicts(
 
                 characters = judge.judge_profile.characters_around_texts
                 context.log.info(forecast(con, order, identity.judge_id, characters))
-            criteria = _criteria(con)
+            criteria = read_criteria(con)
             golden = load_golden_set(con, identity.model)
         context.log.info(
             f"{counted(order.pending, 'verdict')} to ask {identity.judge_name} for; "
@@ -452,11 +452,6 @@ def _judge_pending(
                 log=context.log.warning,
             )
         return report, golden_rounds
-
-
-def _criteria(con: duckdb.DuckDBPyConnection) -> dict[str, Criterion]:
-    rows = con.execute("SELECT criterion_id, criteria_name, rubrics, levels, is_gate FROM raw.criteria").fetchall()
-    return {row[0]: Criterion(row[0], row[1], row[2], tuple(row[3]), row[4]) for row in rows}
 
 
 def _report_metadata(report: "EvaluationReport | None") -> dict[str, dg.MetadataValue | str | int | float]:

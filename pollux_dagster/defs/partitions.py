@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import dagster as dg
 import duckdb
 
+from pollux_dagster.app.landed import landed_model_ids
 from pollux_dagster.core.model_ids import MODEL_PARTITIONS, model_partition_key
 
 model_partitions = dg.DynamicPartitionsDefinition(name=MODEL_PARTITIONS)
@@ -22,8 +23,7 @@ def selected_partitions(context: dg.AssetExecutionContext) -> list[str]:
 
 def landed_models(con: duckdb.DuckDBPyConnection) -> dict[str, str]:
     """Partition key → model id, for every model that has an output in raw."""
-    rows = con.execute("SELECT DISTINCT model_id FROM raw.model_outputs ORDER BY model_id").fetchall()
-    return {model_partition_key(model_id): model_id for (model_id,) in rows}
+    return {model_partition_key(model_id): model_id for model_id in landed_model_ids(con)}
 
 
 def register_models(instance: dg.DagsterInstance, keys: Sequence[str]) -> list[str]:

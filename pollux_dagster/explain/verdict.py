@@ -110,7 +110,7 @@ def explain_verdict(
 
 
 def _listed(found: Sequence[Row]) -> str:
-    """The first requests of several keys, one a line."""
+    """The first requests of several keys, one per line."""
     first = {row["verdict_key"]: row for row in reversed(found)}
     lines = [
         f"{key[:_SHOWN_DIGITS]}  {row['model_id']}, instruction {row['prompt_id']}, criterion {row['criteria_name']}"

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import duckdb
 
+from pollux_dagster.core.text import escaped_json
 from pollux_dagster.explain.answer import ExplainedAnswer, explain_answer
 from pollux_dagster.explain.comparison import Comparison, compare_models, scored_both
 from pollux_dagster.explain.mean import ExplainedMean, explain_mean
@@ -111,7 +112,7 @@ def as_json(walked: Walked, made: Row) -> str:
             kind = "comparisons" if isinstance(walked[0], Comparison) else "means"
             found = {kind: [asdict(each) for each in walked]}
     document = json.dumps({"publication": made} | found, ensure_ascii=False, indent=1, default=_text)
-    return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in document)
+    return escaped_json(document, keep="\n")
 
 
 def _text(value: object) -> str:

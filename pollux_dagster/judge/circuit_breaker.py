@@ -16,8 +16,8 @@ from pollux_dagster.judge.work import EvaluationError
 
 # So many requests in a row without a reply are the server's fault. Those of one instruction alone may be caused by its
 # text: the answers to it, with all their criteria, are sent one after the other, and a filter refuses them all.
-_HOPELESS_REQUESTS, _HOPELESS_INSTRUCTIONS = 20, 3
-_HOPELESS_REPLIES = 50
+_FAILED_REQUESTS, _FAILED_INSTRUCTIONS = 20, 3
+_UNREAD_REPLIES = 50
 _UNREAD = frozenset({VerdictStatus.UNPARSEABLE, VerdictStatus.OFF_SCALE})
 
 
@@ -58,9 +58,9 @@ class CircuitBreaker:
                     f"{outcome.reply.problem}. Check the profile with `pollux judges check` and the server's log"
                 )
         self._requests += 1
-        if len(self._instructions) < _HOPELESS_INSTRUCTIONS:
+        if len(self._instructions) < _FAILED_INSTRUCTIONS:
             self._instructions.add(answer.instruction)
-        if self._requests >= _HOPELESS_REQUESTS and len(self._instructions) >= _HOPELESS_INSTRUCTIONS:
+        if self._requests >= _FAILED_REQUESTS and len(self._instructions) >= _FAILED_INSTRUCTIONS:
             requests, self._requests = self._requests, 0
             if is_refused and await self._requester.is_answered(self._harmless, HARMLESS_LEVELS):
                 return
@@ -76,12 +76,12 @@ class CircuitBreaker:
         if self._unread is None or outcome.reply.status not in _UNREAD:
             return
         self._unread += 1
-        if self._unread < _HOPELESS_REPLIES:
+        if self._unread < _UNREAD_REPLIES:
             return
         self._unread = 0
         if await self._requester.is_unreadable(self._harmless, HARMLESS_LEVELS):
             raise EvaluationError(
-                f"none of the first {_HOPELESS_REPLIES} replies of this judge or more has a score on its rubric, nor "
+                f"none of the first {_UNREAD_REPLIES} replies of this judge or more has a score on its rubric, nor "
                 f"has its reply to a harmless text; the last one: {outcome.reply.problem}. `pollux judges check` shows "
                 "what it writes and what is read"
             )

@@ -19,6 +19,7 @@ import duckdb
 
 from pollux_dagster.core.files import write_private
 from pollux_dagster.core.rubrics.reading import read_level_texts
+from pollux_dagster.core.work import read_criteria
 from pollux_dagster.label.draws import Draw, DrawnAnswer
 from pollux_dagster.label.labels import Label, LabelKey, Labels, LabelsError, file_name, others
 
@@ -99,7 +100,10 @@ def read_items(con: duckdb.DuckDBPyConnection, draw: Draw) -> list[Item]:
     drawn = {(a.key.model_id, a.prompt_key, a.key.sample_index): a for a in draw.answers}
     named = {"prompts": sorted({key[1] for key in drawn}), "models": sorted({key[0] for key in drawn})}
     criteria = {
-        row[0]: Criterion(row[0], row[1], row[2], tuple(row[3]), row[4]) for row in con.execute(_CRITERIA).fetchall()
+        known.criterion_id: Criterion(
+            known.criterion_id, known.criteria_name, known.rubrics, known.levels, known.is_gate
+        )
+        for known in read_criteria(con).values()
     }
     verdicts: dict[tuple[str, str, int], dict[str, Verdict]] = {}
     for *key, criterion, status, score, rationale in con.execute(
@@ -325,7 +329,6 @@ def _clean(words: object) -> str | None:
     return text or None
 
 
-_CRITERIA = "SELECT criterion_id, criteria_name, rubrics, levels, is_gate FROM raw.criteria"
 _TEXTS = """
 SELECT model_id, prompt_id, sample_index, task_type, instruction, reference_answer, answer,
     md5(instruction_hash || reference_hash || answer_hash), outputs.file_path

@@ -21,6 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from pollux_dagster.core.files import put_in_place, sync_to_disk
+from pollux_dagster.core.text import counted
 from pollux_dagster.core.verdicts import Verdict
 from pollux_dagster.ledger.journal import (
     ACTIVE_SUFFIX,
@@ -238,7 +239,7 @@ class Ledger:
         done = next((old for old in self._segments.glob(f"{base}.*{SEGMENT_SUFFIX}") if is_whole(old)), None)
         segment = done or seal(read_records(path, damage), self._segments, base)
         if damage.broken:  # damage, not a torn end: keep the file as evidence
-            self._report(path.name, f"{damage.broken} records broken at bytes {damage.at_bytes[:20]}")
+            self._report(path.name, f"{counted(damage.broken, 'broken record')} at bytes {damage.at_bytes[:20]}")
             path.rename(self._quarantine / path.name)
         else:
             path.unlink()

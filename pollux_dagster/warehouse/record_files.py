@@ -18,6 +18,7 @@ from pathlib import Path
 
 import duckdb
 
+from pollux_dagster.core.files import sync_to_disk
 from pollux_dagster.core.transactions import transaction
 
 # Judges last: as long as there are none, an interrupted restore is repeated.
@@ -66,8 +67,7 @@ def keep_records(con: duckdb.DuckDBPyConnection, folder: Path) -> None:
         digests.touch(mode=0o600)
         digests.write_text(json.dumps(known), encoding="utf-8")
         for draft in (digests, *drafts.values()):
-            with draft.open("rb") as file:
-                os.fsync(file.fileno())
+            sync_to_disk(draft)
         digests.replace(folder / DIGESTS)
         for table, draft in drafts.items():
             draft.replace(folder / f"{table}.parquet")

@@ -128,7 +128,7 @@ DELETE FROM judging.verdicts AS kept WHERE NOT EXISTS (
 _REMEMBER_FAILURES = """
 INSERT OR IGNORE INTO judging.failures
 SELECT DISTINCT verdict_key, status, run_id FROM read_parquet($segments::VARCHAR[], union_by_name = true)
-WHERE status NOT IN ('ok', 'transport_error', 'context_overflow', 'refused_by_server')  -- these two are the server's
+WHERE status NOT IN ('ok', 'transport_error', 'context_overflow', 'refused_by_server')  -- failures of a server
 """
 
 _REMEMBER_SEGMENTS = """

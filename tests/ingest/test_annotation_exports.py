@@ -196,7 +196,7 @@ def test_toloka_assignments_are_scores_unless_they_were_rejected(files: Files) -
     assert files.rejected() == [("pool.tsv", 3, "missing_field")]
 
 
-# A column a person
+# One column per person
 
 PEOPLE = "prompt_id;model_id;criteria_name;вера;олег;среднее;длина;комментарий\n"
 
@@ -264,7 +264,7 @@ def test_a_bad_sample_of_a_score_is_rejected(files: Files, value: object) -> Non
     assert files.rejected() == [("s.jsonl", 1, "wrong_type")]
 
 
-# A column a criterion
+# One column per criterion
 
 CRITERION_COLUMNS = "prompt_id;model_id;annotator;Польза;Очень важный стиль;Комментарий;дата\n"
 

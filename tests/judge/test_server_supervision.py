@@ -275,14 +275,13 @@ def test_an_interpreter_that_does_not_exist_is_told(root: Path, tiny_checkpoint:
         ),
     ],
 )
+@pytest.mark.timeout(60)  # half of what a start may take
 def test_what_a_server_says_against_the_first_request_is_told_at_once(
     root: Path, status: int, body: str, told: str
 ) -> None:
     spec = stub("--refuse-with", f"{status} {body}", startup_timeout_s=120)
-    began = time.monotonic()
     with pytest.raises(UnstartableError) as caught:
         managed_server(spec, root, quiet).__enter__()
-    assert time.monotonic() - began < 30
     for expected in ("/v1/chat/completions", f"answered {status}", "expected 200", told):
         assert expected in caught.value.reason
     assert told in only(root).reason

@@ -254,7 +254,7 @@ def test_a_flipped_bit_costs_only_its_record_and_the_file_is_kept_as_evidence(le
     assert keys_of(ledger) == ["a", "c"]
     [evidence] = report.quarantined
     assert evidence.read_bytes() == content
-    assert "1 records broken" in json.loads(Path(f"{evidence}.report.json").read_text())["reason"]
+    assert "1 broken record at bytes" in json.loads(Path(f"{evidence}.report.json").read_text())["reason"]
 
 
 def test_an_empty_leftover_is_removed(ledger: Ledger, abandoned: Path) -> None:

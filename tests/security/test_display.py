@@ -19,7 +19,7 @@ import pollux_dagster
 from pollux_dagster.cli import app
 from pollux_dagster.core.text import escaped
 from pollux_dagster.defs.metadata import MAX_CELL, rows_table
-from pollux_dagster.report import print_query
+from pollux_dagster.queries import print_query
 from pollux_dagster.runs.terminal import _Line
 from tests.security.hostile import CONTROLS, HOSTILE, acts
 

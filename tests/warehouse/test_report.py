@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from pollux_dagster import report
+from pollux_dagster import queries, report
 from pollux_dagster.cli import app
 from pollux_dagster.page.write import write_report
 from pollux_dagster.warehouse.schema import create_schema
@@ -115,7 +115,7 @@ def test_what_gated_means_is_said_where_an_answer_was(published: Path) -> None:
 def test_no_column_is_dropped_in_a_narrow_terminal(width: int, published: Path) -> None:
     out = io.StringIO()
     console = Console(file=out, width=width, force_terminal=True, color_system=None)
-    report.print_query(published, "FROM marts.leaderboard", console)
+    queries.print_query(published, "FROM marts.leaderboard", console)
     with duckdb.connect(str(published), read_only=True) as con:
         columns = con.sql("FROM marts.leaderboard").columns
     shown = "".join(out.getvalue().split())
@@ -126,7 +126,7 @@ def test_in_a_pipe_a_row_is_a_line_with_every_column_whole(published: Path) -> N
     out = io.StringIO()
     long = "слово " * 100 + "конец"
     query = f"SELECT *, '{long}' AS a_long_text_of_people, 1 AS one FROM marts.leaderboard"
-    report.print_query(published, query, Console(file=out, width=80, force_terminal=False))
+    queries.print_query(published, query, Console(file=out, width=80, force_terminal=False))
     with duckdb.connect(str(published), read_only=True) as con:
         found = con.sql(query)
         columns, rows = found.columns, found.fetchall()
@@ -138,14 +138,14 @@ def test_in_a_pipe_a_row_is_a_line_with_every_column_whole(published: Path) -> N
 def test_a_query_as_json_has_all_rows_and_no_control_character(published: Path) -> None:
     query = (
         "SELECT range AS n, 0.5::DECIMAL(3, 2) AS d, 'NaN'::DOUBLE AS f, DATE '2026-11-27' AS day, [1, 2] AS l, "
-        f"{{'a': 1}} AS s, chr(155) || '«»' AS t, 2::HUGEINT ** 70 AS h FROM range({report.PRINTED_ROWS + 1})"
+        f"{{'a': 1}} AS s, chr(155) || '«»' AS t, 2::HUGEINT ** 70 AS h FROM range({queries.PRINTED_ROWS + 1})"
     )
-    lines = report.query_json(published, query)
+    lines = queries.query_json(published, query)
     rows = json.loads("\n".join(lines))
-    assert len(rows) == report.PRINTED_ROWS + 1 and all("\x9b" not in line for line in lines)
+    assert len(rows) == queries.PRINTED_ROWS + 1 and all("\x9b" not in line for line in lines)
     expected = {"d": 0.5, "f": None, "day": "2026-11-27", "l": [1, 2], "s": {"a": 1}, "t": "\x9b«»", "h": 2.0**70}
     assert rows[7] == {"n": 7, **expected}
-    assert report.query_json(published, "SELECT 1 AS one WHERE FALSE") == ["[", "]"]
+    assert queries.query_json(published, "SELECT 1 AS one WHERE FALSE") == ["[", "]"]
 
 
 def test_nothing_is_cut_off_in_a_terminal_of_80_columns(published: Path) -> None:

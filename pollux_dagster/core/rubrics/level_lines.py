@@ -71,7 +71,7 @@ class LevelLine:
 
 
 @dataclass(frozen=True, slots=True)
-class Described:
+class DescribedLevels:
     """Levels that a text describes. `spans`: where they are, ascending; what is said inside need not concern the scale.
 
     `opened`: the levels that each span opens, several for a band. `numbered`: the levels look like an ordinary numbered
@@ -103,7 +103,7 @@ def level_lines(text: str) -> list[LevelLine]:
     return found
 
 
-def line_levels(text: str, lines: list[LevelLine]) -> Described | None:
+def line_levels(text: str, lines: list[LevelLine]) -> DescribedLevels | None:
     """The levels opened by those of `lines` that share one style; None when they open fewer than two.
 
     Raises RefusedError when there are two readings.
@@ -141,7 +141,7 @@ def line_levels(text: str, lines: list[LevelLine]) -> Described | None:
         heads = [(line.start, line.head_end) for line in lines]
         _refuse_overlooked(set(levels), _mentioned(blank_out(text, heads), (_INLINE_LEVEL,)))
     filled = _with_ellipses(text, described, spans, in_lines=True)
-    return Described(filled, described, spans, in_lines=True, numbered=not word and mark in ".)")
+    return DescribedLevels(filled, described, spans, in_lines=True, numbered=not word and mark in ".)")
 
 
 def _style_rank(style: tuple[bool, bool, bool, str]) -> tuple[bool, int, bool, bool]:
@@ -190,7 +190,7 @@ def _refuse_overlooked(levels: set[float], group: Sequence[float], *, listed: bo
         raise RefusedError(f"{overlooked[0]:g} reads like one of its levels, but is written in another way")
 
 
-def inline_levels(text: str) -> Described | None:
+def inline_levels(text: str) -> DescribedLevels | None:
     """The levels described within one line; None for fewer than two. Raises RefusedError for two readings."""
     for pattern in (_INLINE_LEVEL, _SPACED_LEVEL):
         matches = list(pattern.finditer(text))
@@ -208,7 +208,7 @@ def inline_levels(text: str) -> Described | None:
         starts = [m.start("low") for m in matches]
         last = re.compile(r"[.;)\n]|\Z").search(text, matches[-1].end())
         spans = list(pairwise([*starts, last.start() if last else len(text)]))
-        return Described(_with_ellipses(text, bands, spans, in_lines=False), bands, spans, in_lines=False)
+        return DescribedLevels(_with_ellipses(text, bands, spans, in_lines=False), bands, spans, in_lines=False)
     return None
 
 

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
 
-from pollux_dagster.core.rubrics.level_lines import Described, LevelLine, inline_levels, level_lines, line_levels
+from pollux_dagster.core.rubrics.level_lines import DescribedLevels, LevelLine, inline_levels, level_lines, line_levels
 from pollux_dagster.core.rubrics.objects import json_level_texts, json_levels, to_numbers
 from pollux_dagster.core.rubrics.ranges import (
     Range,
@@ -138,7 +138,7 @@ def _text_levels(text: str) -> set[float]:
     return _settled(text, described, ranges)
 
 
-def _described(text: str) -> tuple[Described | None, list[Range]]:
+def _described(text: str) -> tuple[DescribedLevels | None, list[Range]]:
     """The levels that the text describes, if any, and the ranges it states beside them."""
     lines = level_lines(text)
     alike = Counter(line.style for line in lines)
@@ -155,7 +155,7 @@ def _band_range(line: LevelLine) -> Range:
     return Range(low, high, line.start, line.end, stated=True)
 
 
-def _settled(text: str, described: Described, ranges: Sequence[Range]) -> set[float]:
+def _settled(text: str, described: DescribedLevels, ranges: Sequence[Range]) -> set[float]:
     """The levels that follow from the described levels and the ranges stated beside them. Raises RefusedError."""
     levels, spans = described.levels, described.spans
     low, high = min(levels), max(levels)
@@ -180,7 +180,7 @@ def _settled(text: str, described: Described, ranges: Sequence[Range]) -> set[fl
     return result
 
 
-def _is_about_the_scale(r: Range, described: Described, *, complete: bool) -> bool:
+def _is_about_the_scale(r: Range, described: DescribedLevels, *, complete: bool) -> bool:
     at = bisect_right(described.spans, (r.start, math.inf)) - 1
     inside = at >= 0 and r.start < described.spans[at][1]
     if r.stated:

@@ -3,8 +3,8 @@
 Label Studio: tasks with `annotations` (labelstud.io/guide/task_format), and the rows of JSON-MIN and CSV
 (HumanSignal/label-studio-converter on GitHub, label_studio_converter/converter.py). Argilla: records with `responses`
 (docs.argilla.io, reference of rg.Record and rg.Response). Toloka: TSV of `INPUT:`, `OUTPUT:` and `ASSIGNMENT:` columns
-(MERA-Evaluation/MERA on GitHub, humanbenchmarks/*/assignments_from_pool_*.tsv). A column a person: a table of
-`prompt_id, model_id, criteria_name` and one column for each annotator. A column a criterion: a table of `prompt_id,
+(MERA-Evaluation/MERA on GitHub, humanbenchmarks/*/assignments_from_pool_*.tsv). One column per person: a table of
+`prompt_id, model_id, criteria_name` and one column for each annotator. One column per criterion: a table of `prompt_id,
 model_id`, perhaps `annotator`, and one column for each criterion.
 
 Where a task has one question and its data names a criterion, that is the criterion; otherwise a question's name is.
@@ -303,7 +303,7 @@ def read_toloka_row(fields: dict[str, Any], context: FileContext) -> list[Record
     return _scores(rated, answers)
 
 
-# A column a person
+# One column per person
 
 
 def is_table_of_people(fields: dict[str, Any]) -> bool:
@@ -380,7 +380,7 @@ def _numbers_among_words(fields: Mapping[str, Any], context: FileContext) -> Ite
             yield Note("number_among_words", detail)
 
 
-# A column a criterion
+# One column per criterion
 
 
 def is_table_of_criteria(fields: dict[str, Any]) -> bool:

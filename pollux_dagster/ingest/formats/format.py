@@ -36,7 +36,7 @@ class Format:
     `recognises`: whether a row is of this format; with `lies` only in a file of such a path. `read`: a row's records.
     `refuse`: why a file is not read, given its context and first rows, or None; it names the tool and says what to do.
     `people`: the columns that hold people's scores, given the first rows. `model`: the model of all of a file's rows,
-    by its path or header, where the tool writes one file a run. `document`: whether a JSON document is as a whole of
+    by its path or header, where the tool writes one file per run. `document`: whether a JSON document is as a whole of
     this format; then `unfold` gives its rows, or `read_document` its records.
     """
 

@@ -99,7 +99,7 @@ def read_instruction(fields: dict[str, Any], context: FileContext) -> list[Recor
     if several is not None:
         raise RowRejected(
             Reason.WRONG_TYPE,
-            f"expected one answer a row, got a list {several} beside the instruction: write a row for each answer, "
+            f"expected one answer per row, got a list {several} beside the instruction: write a row for each answer, "
             "with prompt_id, answer, model and, where a model answered several times, sample_index",
         )
     records = [*_instruction(prompt_id, fields), *criteria_of(prompt_id, fields)]
@@ -267,7 +267,7 @@ def _notes_on_parts(fields: Mapping[str, Any]) -> list[Note]:
 
 
 def _notes_on_texts(fields: Mapping[str, Any]) -> list[Note]:
-    """A note where an instruction's row holds long texts that nobody reads: many tables have a column a model."""
+    """A note where an instruction's row holds long texts that nobody reads: many tables have one column per model."""
     unread = [
         name
         for name, value in fields.items()

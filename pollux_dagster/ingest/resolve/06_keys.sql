@@ -17,7 +17,7 @@ WITH defined AS (
     SELECT dataset, prompt_id, file_path, row_number, instruction_hash, true, is_derived
     FROM resolve_carried WHERE defines AND definition = 1 AND NOT is_ambiguous
 ), merged AS (
-    -- One question carried by files of several folders (one a model, say) is one instruction.
+    -- One question carried by files of several folders (one per model, say) is one instruction.
     SELECT *, CASE WHEN is_carried THEN min(dataset) OVER (PARTITION BY is_carried, prompt_id, instruction_hash)
         ELSE dataset END AS owner
     FROM defined

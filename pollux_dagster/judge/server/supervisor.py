@@ -279,9 +279,9 @@ class Supervisor:
             if not starting and request["generation"] == self.record.generation:
                 raise _EngineFailedError(f"a client asked for a restart: {request['reason']}")
         if self.idle.is_over(count_leases(self.folder.leases, sweep=True), time.monotonic()):
-            self._leave_if_nobody_comes()
+            self._stop_if_unused()
 
-    def _leave_if_nobody_comes(self) -> None:
+    def _stop_if_unused(self) -> None:
         """Shut down when idle. Decided under the start lock: a client takes its lease first and then this lock, so it
         is seen.
         """

@@ -124,8 +124,8 @@ def test_the_limit_of_memory_grows_with_processors_and_is_at_most_half_of_the_ma
 def test_the_database_gives_back_what_it_holds_and_keeps_its_limit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection, "_KEPT_MB", 10)
-    monkeypatch.setattr(connection, "_LEAST_MB_A_THREAD", 0)
+    monkeypatch.setattr(duckdb_memory, "_KEPT_MB", 10)
+    monkeypatch.setattr(duckdb_memory, "_LEAST_MB_A_THREAD", 0)
     held = "SELECT sum(memory_usage_bytes) / 1e6, current_setting('memory_limit') FROM duckdb_memory()"
     with connect(tmp_path / "w.duckdb", settings={"memory_limit": "600MB"}) as con:
         con.execute("CREATE TABLE numbers AS SELECT hash(range) AS n FROM range(3_000_000)")

@@ -307,6 +307,8 @@ def test_a_numeric_column_that_is_no_criterion_is_named_with_what_to_do(answered
         {"prompt_id": 1, "model_id": "m", "reference_answer": "да", "Польза": 1},
         {"prompt_id": 1, "model_id": "m", "answer": "да", "Польза": 1},
         {"prompt_id": 1, "model_id": "m", "tokens": 17},
+        {"prompt_id": 1, "model": "m.gguf", "content": "Да.", "stop_type": "limit", "tokens_predicted": 10},
+        {"prompt_id": 1, "model": "m", "eval_count": 10, "timings": {"ms": 3}},
         {"prompt_id": 1, "Польза": 1},
     ],
 )

@@ -274,6 +274,13 @@ def test_text_after_a_json_list_is_reported(files: Files) -> None:
     assert len(files.outputs()) == 1
 
 
+def test_a_comma_after_a_line_and_two_objects_on_one_are_named(files: Files) -> None:
+    files.write("m.jsonl", json.dumps(answer(1)) + ",", json.dumps(answer(2)) * 2, answer(3))
+    files.read()
+    assert files.rejected() == [("m.jsonl", 1, "invalid_json"), ("m.jsonl", 2, "invalid_json")]
+    assert "a comma after it" in files.details()[0] and "got several" in files.details()[1]
+
+
 def test_a_list_on_the_first_line_of_jsonl_is_one_bad_row(files: Files) -> None:
     files.write("m.jsonl", b"[1, 2]", answer(1), answer(2))
     files.read()

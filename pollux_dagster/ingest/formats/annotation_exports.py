@@ -57,6 +57,7 @@ _SHORT_TEXT = 60  # a label or a date
 _NOT_BESIDE_SCORES = frozenset(
     {"criteria_name", "criteria", "score", "criteria_score", "rubrics", "instruction", "reference_answer", "choices"}
     | {"resps", "turns", *CONVERSATION_FIELDS, *PROMPT_FIELDS, *RESPONSE_FIELDS, *RESPONSES_FIELDS}
+    | {"content", "message"}  # of servers' replies, beside their counts of tokens
 )
 _LEVEL = re.compile(r"\s*([-+]?\d+(?:[.,]\d+)?)\s*(?:[:.)=—–-]\s*\D.*)?", re.DOTALL)
 _NOBODY_YET = Note("no_score", "nobody has scored this answer, or every score of it was cancelled")
@@ -387,6 +388,8 @@ def is_table_of_criteria(fields: dict[str, Any]) -> bool:
     """Whether a row has scores under the names of criteria: numbers beside ids, and no text but comments and labels."""
     has = fields.keys()
     if "prompt_id" not in has or not {"model_id", "model"} & has or _NOT_BESIDE_SCORES & has:
+        return False
+    if any(isinstance(value, dict) for value in fields.values()):  # a server's reply with its counts
         return False
     columns = criteria_columns([fields])
     long = (n for n in columns.words if isinstance(fields[n], str) and len(fields[n]) > _SHORT_TEXT)

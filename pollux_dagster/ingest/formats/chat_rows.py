@@ -17,6 +17,7 @@ from pollux_dagster.ingest.formats.chat import (
     SYSTEM,
     Message,
     cut_notes,
+    finish_of,
     messages_of,
     reply_of,
     split_conversation,
@@ -109,7 +110,8 @@ def read_conversation(fields: dict[str, Any], context: FileContext) -> list[Reco
         messages = [*system_message(fields), *messages]
     asked, message = split_conversation(messages, field)
     asked = with_context(fields, asked)
-    reply = reply_of(message.fields, message.content, f"{field}[].content", finish=fields.get("finish_reason"))
+    finish = finish_of(message.fields, fields)
+    reply = reply_of(message.fields, message.content, f"{field}[].content", finish=finish)
     if not (reply.text and reply.text.strip()):
         refuse_errors(fields)
     prompt_id = _prompt_id(fields, asked)
@@ -117,7 +119,7 @@ def read_conversation(fields: dict[str, Any], context: FileContext) -> list[Reco
     return [
         *_instruction(fields, prompt_id, asked),
         ModelOutput(model, prompt_id, asked, rows.sample_index(fields), reply.text, reply.reasoning),
-        *cut_notes(fields.get("finish_reason")),
+        *cut_notes(finish),
     ]
 
 
@@ -139,16 +141,19 @@ def read_prompt_and_response(fields: dict[str, Any], context: FileContext) -> li
     model = context.model_of(fields)
     answering = next((f for f in RESPONSE_FIELDS if f in fields), None)
     if answering is None or _is_list_of_texts(fields[answering]):
-        texts = _several(fields, answering or next((f for f in RESPONSES_FIELDS if f in fields), RESPONSES_FIELDS[0]))
+        listed = answering or next((f for f in RESPONSES_FIELDS if f in fields), RESPONSES_FIELDS[0])
+        texts = _several(fields, listed)
         samples = [ModelOutput(model, prompt_id, asked, index, text) for index, text in enumerate(texts)]
-        return [*_instruction(fields, prompt_id, asked), *samples]
+        notes = [note for item in fields[listed] for note in cut_notes(finish_of(item))]
+        return [*_instruction(fields, prompt_id, asked), *samples, *notes]
     refuse_null_beside_text(fields, answering)
     message, content = _message(fields[answering], fields)
-    reply = reply_of(message, content, answering, finish=fields.get("finish_reason"))
+    finish = finish_of(message, fields)
+    reply = reply_of(message, content, answering, finish=finish)
     if not (reply.text and reply.text.strip()):
         refuse_errors(fields)
     output = ModelOutput(model, prompt_id, asked, rows.sample_index(fields), reply.text, reply.reasoning)
-    notes = [*other_answers(fields, answering), *cut_notes(fields.get("finish_reason"))]
+    notes = [*other_answers(fields, answering), *cut_notes(finish)]
     return [*_instruction(fields, prompt_id, asked), output, *notes]
 
 

@@ -75,8 +75,8 @@ def scan(landing: Path) -> Scan:
     """Every regular file under `landing`, in order of path; where `landing` is a file itself, that file alone.
 
     Skipped silently: dot files and folders, names that end like a temporary file's, and what systems leave behind.
-    Skipped and listed in `ignored`: links that lead out of the folder or nowhere, linked folders, devices and pipes, and
-    folders and files that the system does not allow to be examined. Raises NotADirectoryError when there is no
+    Skipped and listed in `ignored`: links that lead out of the folder or nowhere, linked folders, devices and pipes,
+    and folders and files that the system does not allow to be examined. Raises NotADirectoryError when there is no
     `landing`.
     """
     ignored: list[tuple[str, str]] = []

@@ -51,6 +51,9 @@ _ANNOTATORS = (
     "асессор",
     "эксперт",
     "оценщик",
+    "email",
+    "email address",  # Google Forms
+    "адрес электронной почты",
 )
 _SHORT_TEXT = 60  # a label or a date
 # What a table of scores does not hold. A table with numbers and one of these is of another kind.
@@ -189,6 +192,8 @@ def read_label_studio_row(fields: dict[str, Any], context: FileContext) -> list[
         for name in context.people.given(fields, _is_question)
         if fields.get(name) not in (None, "")
     ]
+    if not answers and context.people.scores:  # it was submitted without an answer to a question that others answered
+        return [_NOBODY_YET]
     if not answers:
         raise RowRejected(Reason.MISSING_FIELD, "expected a column with a rating, a choice or a number, found none")
     return _scores(_rated(fields, fields, "the row"), answers)

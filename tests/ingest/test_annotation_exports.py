@@ -112,6 +112,9 @@ def test_label_studios_flat_rows_have_a_column_for_each_question(files: Files) -
         ("1", "Стиль", "3", 1.0, None),
         ("2", "Польза", "3", 0.0, "Мимо."),
     ]
+    files.write_json("min.json", [min_row(Польза=2), min_row(Польза=None, prompt_id=2)])
+    assert [score[0] for score in scores(files)] == ["1"]
+    assert (files.rejected(), files.notes()) == ([], [("min.json", 2, "no_score")])
     files.write_json("min.json", [min_row(text="слова")])
     assert scores(files) == []
     assert files.rejected() == [("min.json", 1, "missing_field")]

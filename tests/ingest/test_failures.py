@@ -211,6 +211,25 @@ def test_an_answer_that_did_not_end_by_itself_is_noted_wherever_its_server_says_
     assert files.notes() == [(f"{number:02}.jsonl", 1, "cut_answer") for number in range(len(CUT))]
 
 
+def test_a_servers_whole_reply_is_read_for_what_it_says(files: Files) -> None:
+    said = {"role": "assistant", "content": "Да.", "reasoning_content": "Хм."}
+    chat = {"object": "chat.completion", "model": "q", "choices": [{"message": said, "finish_reason": "length"}]}
+    ollama = {"model": "g", "message": {"role": "assistant", "content": "Да."}, "done": True, "done_reason": "stop"}
+    call = {"choices": [{"message": {"content": None, "tool_calls": [{"function": {"name": "f"}}]}}]}
+    refusal = {"choices": [{"message": {"content": None, "refusal": "Не могу."}, "finish_reason": "stop"}]}
+    files.write("a.jsonl", *({"prompt_id": n, "response": reply} for n, reply in enumerate((chat, ollama, call), 1)))
+    files.write("b.jsonl", {"prompt_id": 1, "prompt": "?", "response": {"choices": [{"text": "Да."}], "model": "t"}})
+    files.write("c.jsonl", {**instruction(1), "response": refusal, "model": "w"})
+    files.write("d.jsonl", {"prompt_id": 1, "response": {"choices": [chat["choices"][0]] * 2}})  # type: ignore[index]
+    files.read()
+    assert files.outputs() == [
+        ("g", "2", 0, "Да."), ("q", "1", 0, "Да."), ("t", "1", 0, "Да."), ("w", "1", 0, "Не могу.")
+    ]  # fmt: skip
+    assert [record.reasoning for *_, record in files.of_kind(ModelOutput) if record.model_id == "q"] == ["Хм."]
+    assert files.rejected() == [("a.jsonl", 3, "failed_response"), ("d.jsonl", 1, "wrong_type")]
+    assert files.notes() == [("a.jsonl", 1, "cut_answer")]
+
+
 @pytest.mark.parametrize("reason", ["length", "load", "content_filter", "abort"])
 def test_a_row_without_words_that_did_not_end_by_itself_is_no_answer(files: Files, reason: str) -> None:
     files.write("m.jsonl", answer(1, "", done_reason=reason))

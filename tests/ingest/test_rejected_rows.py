@@ -252,6 +252,13 @@ def test_fields_of_no_format_are_named_beside_the_nearest_formats(
     assert detail.count("(") == 3 and nearest in detail
 
 
+def test_answers_by_their_ids_are_refused_with_how_to_write_them(files: Files) -> None:
+    files.write_json("m.json", {"17": "да", "18": "нет"})
+    files.read()
+    assert files.rejected() == [("m.json", 0, "unknown_format")]
+    assert "if they are prompt ids, write each as a row" in files.details()[0]
+
+
 def test_every_line_of_a_file_of_broken_lines_is_a_row(files: Files) -> None:
     files.write("bad.jsonl", b'{"prompt_id": 1, "answer": "t', b'{"prompt_id": 2, "answer": "t')
     files.read()

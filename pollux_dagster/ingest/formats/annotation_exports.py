@@ -52,8 +52,8 @@ _ANNOTATORS = (
     "эксперт",
     "оценщик",
     "email",
-    "email address",  # Google Forms
-    "адрес электронной почты",
+    "email_address",  # Google Forms
+    "адрес_электронной_почты",
 )
 _SHORT_TEXT = 60  # a label or a date
 # What a table of scores does not hold. A table with numbers and one of these is of another kind.

@@ -143,6 +143,32 @@ def reply_of(message: dict[str, Any], content: object, field: str, *, finish: ob
     return Reply("" if reply.text is None and finish in _ENDED else reply.text, reasoning)
 
 
+def with_reply(fields: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """A row with what a reply says in the place of the whole reply, which scripts save as the server gave it.
+
+    That is an object under one of `names` with one of `choices` (/v1/chat/completions, /v1/completions), or with a
+    `message` (Ollama). Raises RowRejected where the reply holds no words and says why.
+    """
+    name = next((n for n in names if isinstance(fields.get(n), dict)), None)
+    if name is None:
+        return fields
+    whole: dict[str, Any] = fields[name]
+    choices = whole.get("choices")
+    choice = choices[0] if isinstance(choices, list) and len(choices) == 1 else whole
+    if not isinstance(choice, dict):
+        return fields
+    message, finish = choice.get("message"), finish_of(choice, whole)
+    if isinstance(message, dict):
+        said = reply_of(message, message.get("content"), f"{name} … content", finish=finish)
+    elif choice is not whole and isinstance(choice.get("text"), str):
+        said = Reply(answered(choice["text"]), None)
+    else:
+        return fields
+    model = whole.get("model")
+    named = {"model": model} if isinstance(model, str) and model.strip() else {}
+    return {**named, **fields, name: said.text, "reasoning": said.reasoning, "finish_reason": finish}
+
+
 def finish_of(*holders: object) -> str | None:
     """Why a reply ended, by the first object that says it under a name that servers use; None if none does."""
     for holder in holders:

@@ -22,6 +22,7 @@ from pollux_dagster.ingest.formats.chat import (
     reply_of,
     split_conversation,
     transcript_of_roles,
+    with_reply,
 )
 from pollux_dagster.ingest.formats.chat_templates import text_of
 from pollux_dagster.ingest.formats.context import FileContext, names_a_model, no_model, text_id
@@ -125,6 +126,7 @@ def read_conversation(fields: dict[str, Any], context: FileContext) -> list[Reco
 
 def read_prompt_and_response(fields: dict[str, Any], context: FileContext) -> list[Record]:
     """A prompt, which may be a list of messages, and one response or a list of several, which are samples."""
+    fields = with_reply(fields, RESPONSE_FIELDS)
     asking = next((f for f in PROMPT_FIELDS if f in fields), PROMPT_FIELDS[0])
     if isinstance(fields.get(asking), list):
         messages = messages_of(fields[asking], asking)

@@ -16,7 +16,7 @@ from pollux_dagster.core.rubrics import UnreadableScaleError, read_scale
 from pollux_dagster.core.rubrics.direction import read_direction, read_statement
 from pollux_dagster.core.taxonomy import TaxonomyError, render_scale
 from pollux_dagster.ingest import rows
-from pollux_dagster.ingest.formats.chat import cut_notes, finish_of, refuse_wordless
+from pollux_dagster.ingest.formats.chat import cut_notes, finish_of, refuse_wordless, with_reply
 from pollux_dagster.ingest.formats.chat_rows import (
     PREDICTION_FIELDS,
     RESPONSE_FIELDS,
@@ -132,6 +132,7 @@ def read_judged(fields: dict[str, Any], context: FileContext, *, annotator: str)
     """An instruction with its criteria, one answer to it, and people's `criteria_score` of that answer; `annotator`
     gave it where the row names nobody.
     """
+    fields = with_reply(fields, RESPONSE_FIELDS)
     if context.has_prompt_ids:
         prompt_id = rows.prompt_id(fields.get("prompt_id"))
     else:
@@ -162,6 +163,7 @@ def is_answer(fields: dict[str, Any]) -> bool:
 def read_answer(fields: dict[str, Any], context: FileContext) -> list[Record]:
     """One answer; a blank one is an output too. The model is the row's, else the document's, else the file's."""
     _refuse_other_ids(fields)
+    fields = with_reply(fields, RESPONSE_FIELDS)
     prompt_id = rows.prompt_id(fields.get("prompt_id"))
     named = _answering(fields, context)
     answer = answered(rows.answer(fields, named))

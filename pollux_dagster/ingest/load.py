@@ -253,7 +253,7 @@ def _unknown(first: list[RawRow], rows: Iterable[RawRow]) -> Iterator[tuple[int,
         fields = sorted({key for row in first if isinstance(row.fields, dict) for key in row.fields})
         detail = f"no landing format has these fields: {', '.join(fields)[:500]}; nearest are {nearest_formats(fields)}"
         if all(name.isdecimal() for name in fields):
-            detail = "an object whose names are numbers; if they are prompt ids, write each as a row of prompt_id and answer"
+            detail = "an object whose names are numbers; if they are prompt ids, write rows of prompt_id and answer"
         yield 0, [Rejection(Reason.UNKNOWN_FORMAT, printable(detail), first[0].raw_text())]
         return
     for row in rows:

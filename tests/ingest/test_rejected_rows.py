@@ -256,7 +256,7 @@ def test_answers_by_their_ids_are_refused_with_how_to_write_them(files: Files) -
     files.write_json("m.json", {"17": "да", "18": "нет"})
     files.read()
     assert files.rejected() == [("m.json", 0, "unknown_format")]
-    assert "if they are prompt ids, write each as a row" in files.details()[0]
+    assert "if they are prompt ids, write rows" in files.details()[0]
 
 
 def test_every_line_of_a_file_of_broken_lines_is_a_row(files: Files) -> None:

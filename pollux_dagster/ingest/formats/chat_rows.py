@@ -144,10 +144,7 @@ def read_prompt_and_response(fields: dict[str, Any], context: FileContext) -> li
     answering = next((f for f in RESPONSE_FIELDS if f in fields), None)
     if answering is None or _is_list_of_texts(fields[answering]):
         listed = answering or next((f for f in RESPONSES_FIELDS if f in fields), RESPONSES_FIELDS[0])
-        texts = _several(fields, listed)
-        samples = [ModelOutput(model, prompt_id, asked, index, text) for index, text in enumerate(texts)]
-        notes = [note for item in fields[listed] for note in cut_notes(finish_of(item))]
-        return [*_instruction(fields, prompt_id, asked), *samples, *notes]
+        return [*_instruction(fields, prompt_id, asked), *samples_of(fields, listed, model, prompt_id, asked)]
     refuse_null_beside_text(fields, answering)
     message, content = _message(fields[answering], fields)
     finish = finish_of(message, fields)
@@ -162,6 +159,12 @@ def read_prompt_and_response(fields: dict[str, Any], context: FileContext) -> li
 def _is_list_of_texts(value: object) -> bool:
     """Whether a response is several, under the name of one; parts of one have types."""
     return isinstance(value, list) and bool(value) and all(isinstance(text, str) for text in value)
+
+
+def samples_of(fields: dict[str, Any], field: str, model: str, prompt_id: str, asked: str | None) -> list[Record]:
+    """A model's answers to one prompt, listed in a field of the row."""
+    samples = [ModelOutput(model, prompt_id, asked, at, text) for at, text in enumerate(_several(fields, field))]
+    return [*samples, *(note for item in fields[field] for note in cut_notes(finish_of(item)))]
 
 
 def _several(fields: dict[str, Any], field: str) -> list[str | None]:

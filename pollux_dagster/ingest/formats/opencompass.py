@@ -6,7 +6,7 @@ The document's keys are the numbers of the items; each item has `origin_prompt`,
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pollux_dagster.ingest import rows
@@ -37,7 +37,7 @@ def is_results(fields: dict[str, Any]) -> bool:
     return {"dataset", "version", "metric", "mode"} <= has or ({"accuracy", "details"} <= has and len(has) < 10)
 
 
-def refuse(context: FileContext, first: Sequence[Mapping[str, Any]]) -> str | None:
+def refuse(context: FileContext, first: Sequence[dict[str, Any]]) -> str | None:
     """Why a file is no model's answers: a judge wrote it, as its folder says, or nothing says which model did."""
     verdicts = any(mark in folder for folder in context.folders for mark in _JUDGED)
     return OPENCOMPASS_VERDICTS(context, first) if verdicts else refuse_without_folder(context, first)

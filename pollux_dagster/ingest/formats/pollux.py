@@ -24,6 +24,7 @@ from pollux_dagster.ingest.formats.chat_rows import (
     has_response,
     other_answers,
     refuse_null_beside_text,
+    samples_of,
 )
 from pollux_dagster.ingest.formats.context import FileContext, names_a_model, text_id
 from pollux_dagster.ingest.formats.failures import answered, marker_in, refuse_errors
@@ -157,14 +158,20 @@ def read_judged(fields: dict[str, Any], context: FileContext, *, annotator: str)
 
 
 def is_answer(fields: dict[str, Any]) -> bool:
-    return "answer" in fields or ("prompt_id" in fields and any(name in fields for name in RESPONSE_FIELDS))
+    answering = (*RESPONSE_FIELDS, *RESPONSES_FIELDS)
+    return "answer" in fields or ("prompt_id" in fields and any(name in fields for name in answering))
 
 
 def read_answer(fields: dict[str, Any], context: FileContext) -> list[Record]:
-    """One answer; a blank one is an output too. The model is the row's, else the document's, else the file's."""
+    """One answer, or several in a list; a blank one is an output too. The model is the row's, else the document's, else
+    the file's.
+    """
     _refuse_other_ids(fields)
     fields = with_reply(fields, RESPONSE_FIELDS)
     prompt_id = rows.prompt_id(fields.get("prompt_id"))
+    listed = next((f for f in RESPONSES_FIELDS if f in fields), None)
+    if listed is not None and fields.keys().isdisjoint(RESPONSE_FIELDS):
+        return samples_of(fields, listed, context.model_of(fields), prompt_id, None)
     named = _answering(fields, context)
     answer = answered(rows.answer(fields, named))
     kept = (fields.get(f) for f in _REASONING_FIELDS)

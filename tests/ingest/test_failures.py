@@ -220,7 +220,7 @@ def test_a_servers_whole_reply_is_read_for_what_it_says(files: Files) -> None:
     files.write("a.jsonl", *({"prompt_id": n, "response": reply} for n, reply in enumerate((chat, ollama, call), 1)))
     files.write("b.jsonl", {"prompt_id": 1, "prompt": "?", "response": {"choices": [{"text": "Да."}], "model": "t"}})
     files.write("c.jsonl", {**instruction(1), "response": refusal, "model": "w"})
-    files.write("d.jsonl", {"prompt_id": 1, "response": {"choices": [chat["choices"][0]] * 2}})  # type: ignore[index]
+    files.write("d.jsonl", {"prompt_id": 1, "response": {"choices": [chat["choices"][0]] * 2}})
     files.read()
     assert files.outputs() == [
         ("g", "2", 0, "Да."), ("q", "1", 0, "Да."), ("t", "1", 0, "Да."), ("w", "1", 0, "Не могу.")

@@ -33,7 +33,7 @@ from pollux_dagster.ingest.scan import LandingFile
 LANDING_TOML = Format("landing_toml", Holds.UNKNOWN)
 """What a landing.toml itself is recorded as: a file of no rows."""
 
-READER_VERSION = 11
+READER_VERSION = 12
 """Raise it when readers interpret the same bytes differently: every file is then read again."""
 
 UNREADABLE = "unreadable"

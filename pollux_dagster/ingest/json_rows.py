@@ -131,7 +131,12 @@ def _why_broken(text: bytes, error: ValueError | RecursionError) -> RowRejected:
         return RowRejected(Reason.INVALID_UTF8, f"byte 0x{text[error.start]:02x} at {error.start} is not UTF-8")
     if isinstance(error, RecursionError):
         return RowRejected(Reason.INVALID_JSON, "nested too deeply")
-    if isinstance(error, json.JSONDecodeError) and error.msg == "Extra data" and error.lineno > 1:
+    if isinstance(error, json.JSONDecodeError) and error.msg == "Extra data":
+        if error.doc[error.pos :].strip() == ",":
+            detail = (
+                "expected a line that ends with its object, got a comma after it: delete it, as JSON Lines have none"
+            )
+            return RowRejected(Reason.INVALID_JSON, f"{detail}, or put the rows into one list, [ … ]")
         detail = "expected one JSON value, got several: write each to a line of its own (`jq -c .`), or a list"
         return RowRejected(Reason.INVALID_JSON, detail)
     return RowRejected(Reason.INVALID_JSON, f"expected a whole JSON object: {error}")

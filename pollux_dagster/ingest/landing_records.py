@@ -214,7 +214,7 @@ def _split(output: ModelOutput, splits: Mapping[str, Split]) -> ModelOutput:
     if output.answer is None or not _may_hold_reasoning(output):
         return output
     found = splits[output.answer]
-    if found.reasoning is None:
+    if found.reasoning is None and found.answer == output.answer:  # a final channel alone has markers to leave out
         return output
     return output._replace(
         answer=found.answer,

@@ -33,7 +33,7 @@ from pollux_dagster.ingest.scan import LandingFile
 LANDING_TOML = Format("landing_toml", Holds.UNKNOWN)
 """What a landing.toml itself is recorded as: a file of no rows."""
 
-READER_VERSION = 11
+READER_VERSION = 12
 """Raise it when readers interpret the same bytes differently: every file is then read again."""
 
 UNREADABLE = "unreadable"
@@ -252,6 +252,8 @@ def _unknown(first: list[RawRow], rows: Iterable[RawRow]) -> Iterator[tuple[int,
     if all(isinstance(row.fields, dict) for row in first):
         fields = sorted({key for row in first if isinstance(row.fields, dict) for key in row.fields})
         detail = f"no landing format has these fields: {', '.join(fields)[:500]}; nearest are {nearest_formats(fields)}"
+        if fields and all(name.isdecimal() for name in fields):
+            detail = "an object whose names are numbers; if they are prompt ids, write rows of prompt_id and answer"
         yield 0, [Rejection(Reason.UNKNOWN_FORMAT, printable(detail), first[0].raw_text())]
         return
     for row in rows:

@@ -32,6 +32,9 @@ _MAY_BE_SAMPLES = ("sample", "sample_no", "sample_number", "attempt", "generatio
 # What text editors and web pages leave around a word and nobody sees: Python's white space has no zero-width ones.
 _OUTSIDE = "".join(map(chr, (*range(9, 14), 32, 0x85, 0xA0, 0x1680, *range(0x2000, 0x200E), 0x2028, 0x2029, 0x202F,
                              0x205F, 0x2060, 0x3000, 0xFEFF)))  # fmt: skip
+# Within an id: spaces of other widths, and characters without any (raw.same_words has the same).
+_SPACES = re.compile("[\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]")
+_UNSEEN = re.compile("[\u00ad\u200b-\u200d\u2060\ufeff]")
 _WHOLE_FLOAT = re.compile(r"-?(?:0|[1-9][0-9]*)\.0+")
 
 
@@ -188,7 +191,7 @@ def _text_id(value: str, field: str) -> str:
     if not text:
         raise RowRejected(Reason.MISSING_PROMPT_ID, f"expected {field}, got {json_type_name(value)}")
     if not text.isascii():
-        return unicodedata.normalize("NFC", text)
+        return unicodedata.normalize("NFC", _UNSEEN.sub("", _SPACES.sub(" ", text)))
     if text.endswith("0") and _WHOLE_FLOAT.fullmatch(text):
         whole = text[: text.index(".")]
         if len(whole) > 17 or abs(int(whole)) >= MAX_EXACT:
@@ -303,7 +306,7 @@ def score(value: object, field: str = "score") -> float:
     """A finite number, or text with one, with a decimal point or comma."""
     if isinstance(value, str):
         try:
-            value = float(value.strip().replace(",", "."))
+            value = float(value.strip().replace(",", ".").replace("_", "?"))  # Python reads 1_0 as 10
         except ValueError:
             raise reject_type(field, "a number", value) from None
     if isinstance(value, bool) or not isinstance(value, int | float):

@@ -18,6 +18,9 @@ from pathlib import Path, PurePosixPath
 # Gone meanwhile, a dangling link, a loop of links (a RuntimeError in older Pythons).
 _NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 _SHOWN = 5  # entries that are not read
+# What Windows, macOS and Excel leave in folders: views, the other halves of Macintosh files in a zip, owners' locks.
+_SYSTEM_NAMES = frozenset({"desktop.ini", "thumbs.db", "__macosx"})
+_LOCK_PREFIX = "~$"
 TEMPORARY_SUFFIXES = (".tmp", ".part", ".partial", ".crdownload", ".download", ".swp", "~")
 
 
@@ -71,9 +74,10 @@ class Scan:
 def scan(landing: Path) -> Scan:
     """Every regular file under `landing`, in order of path; where `landing` is a file itself, that file alone.
 
-    Skipped silently: dot files and folders, and names that end like a temporary file's. Skipped and listed in
-    `ignored`: links that lead out of the folder or nowhere, linked folders, devices and pipes, and folders and files
-    that the system does not allow to be examined. Raises NotADirectoryError when there is no `landing`.
+    Skipped silently: dot files and folders, names that end like a temporary file's, and what systems leave behind.
+    Skipped and listed in `ignored`: links that lead out of the folder or nowhere, linked folders, devices and pipes,
+    and folders and files that the system does not allow to be examined. Raises NotADirectoryError when there is no
+    `landing`.
     """
     ignored: list[tuple[str, str]] = []
     denied: list[OSError] = []
@@ -180,4 +184,5 @@ def _printable(name: str) -> str:
 
 
 def _skipped(name: str) -> bool:
-    return name.startswith(".") or name.lower().endswith(TEMPORARY_SUFFIXES)
+    lowered = name.lower()
+    return name.startswith((".", _LOCK_PREFIX)) or lowered.endswith(TEMPORARY_SUFFIXES) or lowered in _SYSTEM_NAMES

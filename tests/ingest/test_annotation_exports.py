@@ -112,6 +112,9 @@ def test_label_studios_flat_rows_have_a_column_for_each_question(files: Files) -
         ("1", "Стиль", "3", 1.0, None),
         ("2", "Польза", "3", 0.0, "Мимо."),
     ]
+    files.write_json("min.json", [min_row(Польза=2), min_row(Польза=None, prompt_id=2)])
+    assert [score[0] for score in scores(files)] == ["1"]
+    assert (files.rejected(), files.notes()) == ([], [("min.json", 2, "no_score")])
     files.write_json("min.json", [min_row(text="слова")])
     assert scores(files) == []
     assert files.rejected() == [("min.json", 1, "missing_field")]
@@ -307,6 +310,8 @@ def test_a_numeric_column_that_is_no_criterion_is_named_with_what_to_do(answered
         {"prompt_id": 1, "model_id": "m", "reference_answer": "да", "Польза": 1},
         {"prompt_id": 1, "model_id": "m", "answer": "да", "Польза": 1},
         {"prompt_id": 1, "model_id": "m", "tokens": 17},
+        {"prompt_id": 1, "model": "m.gguf", "content": "Да.", "stop_type": "limit", "tokens_predicted": 10},
+        {"prompt_id": 1, "model": "m", "eval_count": 10, "timings": {"ms": 3}},
         {"prompt_id": 1, "Польза": 1},
     ],
 )

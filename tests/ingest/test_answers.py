@@ -100,6 +100,14 @@ def test_an_id_is_the_same_as_a_number_and_as_text(files: Files, prompt_id: obje
     assert _first(files)[1] == "1"
 
 
+def test_a_list_of_answers_is_as_many_samples(files: Files) -> None:
+    files.write("m.jsonl", {"prompt_id": 1, "responses": ["а", "б"]}, {"prompt_id": 2, "outputs": [{"text": "в"}]})
+    files.write("n.jsonl", {"prompt_id": 1, "generations": ["г", 4]}, {"prompt_id": 2, "responses": []})
+    files.read()
+    assert files.outputs() == [("m", "1", 0, "а"), ("m", "1", 1, "б"), ("m", "2", 0, "в")]
+    assert files.rejected() == [("n.jsonl", 1, "wrong_type"), ("n.jsonl", 2, "wrong_type")]
+
+
 def test_several_samples_of_one_prompt_are_kept_apart(asked: World) -> None:
     asked.write("m.jsonl", *(answer(1, str(n), sample_index=n) for n in range(3)))
     asked.sync()

@@ -179,7 +179,64 @@ def test_what_the_user_saw_of_a_batch_reply_is_the_answer(
     assert files.rejected() == []
     assert files.outputs() == [("gpt", "1", 0, text), ("gpt", "2", 0, text)]
     assert [record.reasoning for _, _, record in files.of_kind(ModelOutput)] == [reasoning] * 2
-    assert [kind for *_, kind in files.notes()] == ["cut_answer"] * 2 * ((text or "").startswith("Обор"))
+    assert [kind for *_, kind in files.notes()] == ["cut_answer"] * 2 * (text or "").startswith(("Обор", "Сейчас"))
+
+
+CUT = [
+    {"prompt_id": 1, "answer": "Обор", "done_reason": "length"},
+    {"prompt_id": 1, "answer": "Обор", "stop_reason": "max_tokens"},
+    {"prompt_id": 1, "answer": "Обор", "finishReason": "MAX_TOKENS"},
+    {"prompt_id": 1, "answer": "Обор", "incomplete_details": {"reason": "max_output_tokens"}},
+    {"prompt_id": 1, "response": "Обор", "finish_reason": "content_filter"},
+    {"prompt_id": 1, "instruction": "?", "answer": "Обор", "finish_reason": "length", "model": "m"},
+    {"prompt_id": 1, "prompt": "?", "response": "Обор", "done": True, "done_reason": "length"},
+    {"prompt_id": 1, "prompt": "?", "outputs": [{"text": "Обор", "finish_reason": "length", "stop_reason": None}]},
+    {"prompt_id": 1, "prompt": "?", "generated_text": "Обор", "details": {"finish_reason": "length"}},
+    {"prompt_id": 1, "messages": [{"role": "user", "content": "?"},
+                                  {"role": "assistant", "content": "Обор", "finish_reason": "length"}]},
+    {"custom_id": "1", "response": {"status_code": 200, "body": {"model": "m", "choices": [
+        {"index": 0, "message": {"role": "assistant", "content": "Обор"}, "finish_reason": "tool_calls"}]}}},
+    {"custom_id": "1", "response": {"status_code": 200, "body": {"model": "m", "status": "completed", "output": [
+        {"type": "message", "content": [{"type": "output_text", "text": "Обор"}]},
+        {"type": "function_call", "name": "f"}]}}},
+]  # fmt: skip
+
+
+def test_an_answer_that_did_not_end_by_itself_is_noted_wherever_its_server_says_so(files: Files) -> None:
+    for number, row in enumerate(CUT):
+        files.write(f"{number:02}.jsonl", row)
+    files.write("ended.jsonl", *(answer(n, "Да.", finish_reason=reason) for n, reason in enumerate(("stop", None, 7))))
+    files.read()
+    assert files.rejected() == []
+    assert files.notes() == [(f"{number:02}.jsonl", 1, "cut_answer") for number in range(len(CUT))]
+
+
+def test_a_servers_whole_reply_is_read_for_what_it_says(files: Files) -> None:
+    said = {"role": "assistant", "content": "Да.", "reasoning_content": "Хм."}
+    chat = {"object": "chat.completion", "model": "q", "choices": [{"message": said, "finish_reason": "length"}]}
+    ollama = {"model": "g", "message": {"role": "assistant", "content": "Да."}, "done": True, "done_reason": "stop"}
+    call = {"choices": [{"message": {"content": None, "tool_calls": [{"function": {"name": "f"}}]}}]}
+    refusal = {"choices": [{"message": {"content": None, "refusal": "Не могу."}, "finish_reason": "stop"}]}
+    files.write("a.jsonl", *({"prompt_id": n, "response": reply} for n, reply in enumerate((chat, ollama, call), 1)))
+    files.write("b.jsonl", {"prompt_id": 1, "prompt": "?", "response": {"choices": [{"text": "Да."}], "model": "t"}})
+    files.write("c.jsonl", {**instruction(1), "response": refusal, "model": "w"})
+    files.write("d.jsonl", {"prompt_id": 1, "response": {"choices": [chat["choices"][0]] * 2}})
+    files.read()
+    assert files.outputs() == [
+        ("g", "2", 0, "Да."), ("q", "1", 0, "Да."), ("t", "1", 0, "Да."), ("w", "1", 0, "Не могу.")
+    ]  # fmt: skip
+    assert [record.reasoning for *_, record in files.of_kind(ModelOutput) if record.model_id == "q"] == ["Хм."]
+    assert files.rejected() == [("a.jsonl", 3, "failed_response"), ("d.jsonl", 1, "wrong_type")]
+    assert files.notes() == [("a.jsonl", 1, "cut_answer")]
+
+
+@pytest.mark.parametrize("reason", ["length", "load", "content_filter", "abort"])
+def test_a_row_without_words_that_did_not_end_by_itself_is_no_answer(files: Files, reason: str) -> None:
+    files.write("m.jsonl", answer(1, "", done_reason=reason))
+    files.write("p.jsonl", {"prompt": "?", "response": "", "done_reason": reason})
+    files.write("w.jsonl", {**instruction(1), "answer": "", "done_reason": reason, "model": "m"})
+    files.read()
+    assert [reason for *_, reason in files.rejected()] == ["failed_response"] * 3
 
 
 @pytest.mark.parametrize(("body", "why"), FAILED)
@@ -274,7 +331,11 @@ def test_a_request_that_failed_in_the_batch_and_in_its_error_file_counts_once(wo
     assert world.rows("SELECT sum(rejected) FROM raw.rejection_counts WHERE is_counted") == [(1,)]
 
 
-DOUBTFUL = ["None", " nan ", "NULL", "N/A", "Error code: 429 - {'error': 'limit'}"]
+DOUBTFUL = [
+    *("None", " nan ", "NULL", "N/A", "Error code: 429 - {'error': 'limit'}", "Connection error.", "<no response>"),
+    *("[ERROR] timeout", "**Error**: upstream", "HTTP 502 Bad Gateway", "429 Client Error: Too Many Requests for url"),
+    *("Internal Server Error", "Request timed out.", "Ошибка сервера: 500"),
+]
 
 
 @pytest.fixture(scope="module")

@@ -45,6 +45,7 @@ def test_these_are_ids_of_their_own(value: object, expected: str) -> None:
 def test_an_id_is_compared_in_one_form_of_its_characters() -> None:
     text = "й-ё-é"
     assert rows.prompt_id(unicodedata.normalize("NFD", text)) == rows.prompt_id(text) == text
+    assert rows.prompt_id("гео\u00a01") == rows.prompt_id("г\u200bео\u20091") == "гео 1"
 
 
 @pytest.mark.parametrize("value", ["9007199254740993.0", "1" * 300 + ".0"])

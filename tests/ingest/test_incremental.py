@@ -300,6 +300,8 @@ def test_links_that_leave_the_folder_and_hidden_or_half_copied_files_are_not_rea
     asked.write(".hidden.jsonl", answer(1))
     asked.write(".cache/m.jsonl", answer(1))
     asked.write("m.jsonl.part", answer(1))
+    for left_behind in ("desktop.ini", "Thumbs.db", "~$m.xlsx", "__MACOSX/m/m.jsonl"):
+        asked.write(left_behind, answer(1))
     report = asked.sync()
     assert asked.outputs() == []
     assert [path for path, _ in report.ignored] == [

@@ -12,7 +12,7 @@ from pollux_dagster.ingest.sync import sync
 from pollux_dagster.warehouse.audit import audit
 from pollux_dagster.warehouse.contracts import contracts
 from tests.ingest.conftest import ask
-from tests.ingest.landing_world import World, answer
+from tests.ingest.landing_world import Files, World, answer
 
 CLOSED = [
     "<think>\nПосчитаю.\n</think>\n\nШесть.",
@@ -65,6 +65,12 @@ def test_the_final_channel_of_harmony_is_the_answer() -> None:
     found = split_reasoning(text)
     assert found.answer == "Шесть." and "Посчитаю." in (found.reasoning or "") and "Ищу." in (found.reasoning or "")
     assert split_reasoning("<|channel|>final<|message|>Шесть.") == Split("Шесть.", None, is_unclosed=False)
+
+
+def test_a_final_channel_without_others_leaves_its_markers_out(files: Files) -> None:
+    files.write("m.jsonl", answer(1, "<|channel|>final<|message|>Шесть.<|return|>"))
+    files.read()
+    assert files.outputs() == [("m", "1", 0, "Шесть.")]
 
 
 @pytest.mark.parametrize(

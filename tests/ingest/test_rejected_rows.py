@@ -252,6 +252,13 @@ def test_fields_of_no_format_are_named_beside_the_nearest_formats(
     assert detail.count("(") == 3 and nearest in detail
 
 
+def test_answers_by_their_ids_are_refused_with_how_to_write_them(files: Files) -> None:
+    files.write_json("m.json", {"17": "да", "18": "нет"})
+    files.read()
+    assert files.rejected() == [("m.json", 0, "unknown_format")]
+    assert "if they are prompt ids, write rows" in files.details()[0]
+
+
 def test_every_line_of_a_file_of_broken_lines_is_a_row(files: Files) -> None:
     files.write("bad.jsonl", b'{"prompt_id": 1, "answer": "t', b'{"prompt_id": 2, "answer": "t')
     files.read()
@@ -272,6 +279,13 @@ def test_text_after_a_json_list_is_reported(files: Files) -> None:
     files.read()
     assert files.rejected() == [("m.json", 2, "invalid_json")]
     assert len(files.outputs()) == 1
+
+
+def test_a_comma_after_a_line_and_two_objects_on_one_are_named(files: Files) -> None:
+    files.write("m.jsonl", json.dumps(answer(1)) + ",", json.dumps(answer(2)) * 2, answer(3))
+    files.read()
+    assert files.rejected() == [("m.jsonl", 1, "invalid_json"), ("m.jsonl", 2, "invalid_json")]
+    assert "a comma after it" in files.details()[0] and "got several" in files.details()[1]
 
 
 def test_a_list_on_the_first_line_of_jsonl_is_one_bad_row(files: Files) -> None:

@@ -40,6 +40,8 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("header.json", {"version": 2, "status": "error", "eval": {"model": "m", "task": "t"}}, "Inspect"),
     ("empty.json", {"version": 2, "status": "started", "eval": {"model": "m", "task": "t"}, "samples": []}, "Inspect"),
     ("ppl.json", {"0": {"label: A": {"PPL": 1.5}, "prediction": "A"}}, "OpenCompass"),
+    ("predictions/m_judged-by--g/sums.json", {"0": {"origin_prompt": "Оцени ответ.", "prediction": "8"}},
+     "OpenCompass' judge"),
     ("annotations.json", {"instruction": "?", "output_1": "a", "output_2": "b", "preference": 1.2}, "AlpacaEval"),
     ("test2.jsonl", answer(1), "'test2'"),
     ("gold/gpt-4.jsonl", answer(1, model="gpt-4"), "folders of right answers"),

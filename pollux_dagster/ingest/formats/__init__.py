@@ -31,7 +31,6 @@ from pollux_dagster.ingest.formats import (
     side_files,
     taxonomy_files,
 )
-from pollux_dagster.ingest.formats.context import refuse_without_folder
 from pollux_dagster.ingest.formats.format import Format, Holds, has
 
 FORMATS: tuple[Format, ...] = (
@@ -56,7 +55,7 @@ FORMATS: tuple[Format, ...] = (
         opencompass.read_prediction,
         document=opencompass.is_predictions,
         unfold=opencompass.items_of,
-        refuse=refuse_without_folder,
+        refuse=opencompass.refuse,
         model=attrgetter("model_folder"),
     ),
     Format(

@@ -51,12 +51,16 @@ _ANNOTATORS = (
     "асессор",
     "эксперт",
     "оценщик",
+    "email",
+    "email_address",  # Google Forms
+    "адрес_электронной_почты",
 )
 _SHORT_TEXT = 60  # a label or a date
 # What a table of scores does not hold. A table with numbers and one of these is of another kind.
 _NOT_BESIDE_SCORES = frozenset(
     {"criteria_name", "criteria", "score", "criteria_score", "rubrics", "instruction", "reference_answer", "choices"}
     | {"resps", "turns", *CONVERSATION_FIELDS, *PROMPT_FIELDS, *RESPONSE_FIELDS, *RESPONSES_FIELDS}
+    | {"content", "message"}  # of servers' replies, beside their counts of tokens
 )
 _LEVEL = re.compile(r"\s*([-+]?\d+(?:[.,]\d+)?)\s*(?:[:.)=—–-]\s*\D.*)?", re.DOTALL)
 _NOBODY_YET = Note("no_score", "nobody has scored this answer, or every score of it was cancelled")
@@ -188,6 +192,8 @@ def read_label_studio_row(fields: dict[str, Any], context: FileContext) -> list[
         for name in context.people.given(fields, _is_question)
         if fields.get(name) not in (None, "")
     ]
+    if not answers and context.people.scores:  # it was submitted without an answer to a question that others answered
+        return [_NOBODY_YET]
     if not answers:
         raise RowRejected(Reason.MISSING_FIELD, "expected a column with a rating, a choice or a number, found none")
     return _scores(_rated(fields, fields, "the row"), answers)
@@ -387,6 +393,8 @@ def is_table_of_criteria(fields: dict[str, Any]) -> bool:
     """Whether a row has scores under the names of criteria: numbers beside ids, and no text but comments and labels."""
     has = fields.keys()
     if "prompt_id" not in has or not {"model_id", "model"} & has or _NOT_BESIDE_SCORES & has:
+        return False
+    if any(isinstance(value, dict) for value in fields.values()):  # a server's reply with its counts
         return False
     columns = criteria_columns([fields])
     long = (n for n in columns.words if isinstance(fields[n], str) and len(fields[n]) > _SHORT_TEXT)

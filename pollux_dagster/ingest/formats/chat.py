@@ -6,7 +6,7 @@ the text parts. Images and sound cannot be shown to the judge, so a question wit
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pollux_dagster.core.reasoning import split_reasoning
@@ -28,10 +28,19 @@ _TEXT_PARTS = ("text", "output_text", "input_text")
 _PART_TEXTS = ("text", "content")
 _REASONING_PARTS = {"reasoning": "reasoning", "thinking": "thinking"}
 _REASONING_FIELDS = ("reasoning_content", "reasoning", "thinking")
-_CUT = ("length", "max_tokens", "max_output_tokens", "model_length", "MAX_TOKENS")
+# Where replies say why they ended: OpenAI's and vLLM's, Gemini's, Anthropic's, Bedrock's, Ollama's, llama.cpp's.
+_FINISHES = ("finish_reason", "finishReason", "stop_reason", "stopReason", "done_reason", "stop_type")
+# Objects beside a reply that say it instead: /v1/responses, TGI, LangChain.
+_FINISHES_WITHIN = ("incomplete_details", "details", "response_metadata")
+_CUT = (
+    *("length", "max_tokens", "max_output_tokens", "model_length", "MAX_TOKENS"),
+    *("model_context_window_exceeded", "limit"),  # Anthropic, llama.cpp
+)
+_FILTERED = ("content_filter", "SAFETY", "PROHIBITED_CONTENT", "RECITATION", "BLOCKLIST", "SPII")
 # It ended by itself: a reply without words is then an empty answer.
 _ENDED = ("stop", "end_turn", "stop_sequence", "STOP", "completed")
 _CALLS = ("tool_calls", "function_call", "tool_use")
+_FAILED = ("error", "failed", "cancelled", "abort", "load", "unload")  # vLLM, Ollama: it only loaded the model
 
 
 class Message(NamedTuple):
@@ -134,25 +143,70 @@ def reply_of(message: dict[str, Any], content: object, field: str, *, finish: ob
     return Reply("" if reply.text is None and finish in _ENDED else reply.text, reasoning)
 
 
+def with_reply(fields: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """A row with what a reply says in the place of the whole reply, which scripts save as the server gave it.
+
+    That is an object under one of `names` with one of `choices` (/v1/chat/completions, /v1/completions), or with a
+    `message` (Ollama). Raises RowRejected where the reply holds no words and says why.
+    """
+    name = next((n for n in names if isinstance(fields.get(n), dict)), None)
+    if name is None:
+        return fields
+    whole: dict[str, Any] = fields[name]
+    choices = whole.get("choices")
+    choice = choices[0] if isinstance(choices, list) and len(choices) == 1 else whole
+    if not isinstance(choice, dict):
+        return fields
+    message, finish = choice.get("message"), finish_of(choice, whole)
+    if isinstance(message, dict):
+        said = reply_of(message, message.get("content"), f"{name} … content", finish=finish)
+    elif choice is not whole and isinstance(choice.get("text"), str):
+        said = Reply(answered(choice["text"]), None)
+    else:
+        return fields
+    model = whole.get("model")
+    named = {"model": model} if isinstance(model, str) and model.strip() else {}
+    return {**named, **fields, name: said.text, "reasoning": said.reasoning, "finish_reason": finish}
+
+
+def finish_of(*holders: object) -> str | None:
+    """Why a reply ended, by the first object that says it under a name that servers use; None if none does."""
+    for holder in holders:
+        if not isinstance(holder, Mapping):
+            continue
+        within = [inner for name in _FINISHES_WITHIN if isinstance(inner := holder.get(name), Mapping)]
+        said = [holder.get(name) for name in _FINISHES]
+        said += [inner.get(name) for inner in within for name in ("reason", *_FINISHES)]
+        if found := next((reason for reason in said if isinstance(reason, str) and reason), None):
+            return found
+    return None
+
+
 def cut_notes(finish: object) -> list[Note]:
-    """A note on an answer that was cut at the token limit; it is what the user saw, and is judged."""
-    if finish not in _CUT:
-        return []
-    detail = f"the answer was cut at the token limit (finish reason {finish}) and is judged as it is"
-    return [Note("cut_answer", f"{detail}: give the model more tokens if it should have come to an end")]
+    """A note on an answer that did not end by itself; it is what the user saw, and is judged."""
+    if finish in _CUT:
+        detail = f"the answer was cut at the token limit (finish reason {finish}) and is judged as it is"
+        return [Note("cut_answer", f"{detail}: give the model more tokens if it should have come to an end")]
+    if finish in _FILTERED:
+        detail = f"the provider's content filter cut the answer (finish reason {finish}); it is judged as it is"
+        return [Note("cut_answer", detail)]
+    if finish in _CALLS:
+        detail = f"the answer ended in a tool call (finish reason {finish}), and the words before it are judged"
+        return [Note("cut_answer", f"{detail}: if the model went on after the call, land its last message")]
+    return []
 
 
 def refuse_wordless(finish: object, *, calls: Sequence[str] = ()) -> None:
     """Raise RowRejected where a reply without words ended for a reason that left the model no way to answer."""
     if calls:
         raise failed(f"it called a tool ({', '.join(calls):.200}) and said nothing")
-    if finish in ("content_filter", "SAFETY", "PROHIBITED_CONTENT"):
+    if finish in _FILTERED:
         raise failed(f"the provider's content filter removed it (finish reason {finish})")
     if finish in _CUT:
         raise failed(f"it was cut at the token limit before any text (finish reason {finish}); raise the limit")
     if finish in _CALLS:
         raise failed(f"it ended in a tool call (finish reason {finish}) and said nothing")
-    if finish in ("error", "failed", "cancelled"):
+    if finish in _FAILED:
         raise failed(f"the request ended with finish reason {finish}")
 
 

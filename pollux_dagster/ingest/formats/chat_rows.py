@@ -17,10 +17,12 @@ from pollux_dagster.ingest.formats.chat import (
     SYSTEM,
     Message,
     cut_notes,
+    finish_of,
     messages_of,
     reply_of,
     split_conversation,
     transcript_of_roles,
+    with_reply,
 )
 from pollux_dagster.ingest.formats.chat_templates import text_of
 from pollux_dagster.ingest.formats.context import FileContext, names_a_model, no_model, text_id
@@ -109,7 +111,8 @@ def read_conversation(fields: dict[str, Any], context: FileContext) -> list[Reco
         messages = [*system_message(fields), *messages]
     asked, message = split_conversation(messages, field)
     asked = with_context(fields, asked)
-    reply = reply_of(message.fields, message.content, f"{field}[].content", finish=fields.get("finish_reason"))
+    finish = finish_of(message.fields, fields)
+    reply = reply_of(message.fields, message.content, f"{field}[].content", finish=finish)
     if not (reply.text and reply.text.strip()):
         refuse_errors(fields)
     prompt_id = _prompt_id(fields, asked)
@@ -117,12 +120,13 @@ def read_conversation(fields: dict[str, Any], context: FileContext) -> list[Reco
     return [
         *_instruction(fields, prompt_id, asked),
         ModelOutput(model, prompt_id, asked, rows.sample_index(fields), reply.text, reply.reasoning),
-        *cut_notes(fields.get("finish_reason")),
+        *cut_notes(finish),
     ]
 
 
 def read_prompt_and_response(fields: dict[str, Any], context: FileContext) -> list[Record]:
     """A prompt, which may be a list of messages, and one response or a list of several, which are samples."""
+    fields = with_reply(fields, RESPONSE_FIELDS)
     asking = next((f for f in PROMPT_FIELDS if f in fields), PROMPT_FIELDS[0])
     if isinstance(fields.get(asking), list):
         messages = messages_of(fields[asking], asking)
@@ -139,22 +143,28 @@ def read_prompt_and_response(fields: dict[str, Any], context: FileContext) -> li
     model = context.model_of(fields)
     answering = next((f for f in RESPONSE_FIELDS if f in fields), None)
     if answering is None or _is_list_of_texts(fields[answering]):
-        texts = _several(fields, answering or next((f for f in RESPONSES_FIELDS if f in fields), RESPONSES_FIELDS[0]))
-        samples = [ModelOutput(model, prompt_id, asked, index, text) for index, text in enumerate(texts)]
-        return [*_instruction(fields, prompt_id, asked), *samples]
+        listed = answering or next((f for f in RESPONSES_FIELDS if f in fields), RESPONSES_FIELDS[0])
+        return [*_instruction(fields, prompt_id, asked), *samples_of(fields, listed, model, prompt_id, asked)]
     refuse_null_beside_text(fields, answering)
     message, content = _message(fields[answering], fields)
-    reply = reply_of(message, content, answering, finish=fields.get("finish_reason"))
+    finish = finish_of(message, fields)
+    reply = reply_of(message, content, answering, finish=finish)
     if not (reply.text and reply.text.strip()):
         refuse_errors(fields)
     output = ModelOutput(model, prompt_id, asked, rows.sample_index(fields), reply.text, reply.reasoning)
-    notes = [*other_answers(fields, answering), *cut_notes(fields.get("finish_reason"))]
+    notes = [*other_answers(fields, answering), *cut_notes(finish)]
     return [*_instruction(fields, prompt_id, asked), output, *notes]
 
 
 def _is_list_of_texts(value: object) -> bool:
     """Whether a response is several, under the name of one; parts of one have types."""
     return isinstance(value, list) and bool(value) and all(isinstance(text, str) for text in value)
+
+
+def samples_of(fields: dict[str, Any], field: str, model: str, prompt_id: str, asked: str | None) -> list[Record]:
+    """A model's answers to one prompt, listed in a field of the row."""
+    samples = [ModelOutput(model, prompt_id, asked, at, text) for at, text in enumerate(_several(fields, field))]
+    return [*samples, *(note for item in fields[field] for note in cut_notes(finish_of(item)))]
 
 
 def _several(fields: dict[str, Any], field: str) -> list[str | None]:

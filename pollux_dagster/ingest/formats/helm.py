@@ -11,11 +11,11 @@ import re
 from typing import Any
 
 from pollux_dagster.ingest import rows
-from pollux_dagster.ingest.formats.chat import messages_of, transcript_of_roles
+from pollux_dagster.ingest.formats.chat import cut_notes, messages_of, transcript_of_roles
 from pollux_dagster.ingest.formats.context import FileContext
 from pollux_dagster.ingest.formats.failures import answered, failed
 from pollux_dagster.ingest.formats.references import reference_among
-from pollux_dagster.ingest.landing_records import AnswerTime, Instruction, ModelOutput, Record
+from pollux_dagster.ingest.landing_records import AnswerTime, Instruction, ModelOutput, Note, Record
 from pollux_dagster.ingest.rows import Reason, RowRejected
 
 _MODEL_PART = re.compile(r"(?:^|[:,])model=[^,]*")
@@ -60,6 +60,7 @@ def read_request_state(fields: dict[str, Any], context: FileContext) -> list[Rec
         raise rows.reject_type("result.completions", "a list of at least one completion", completions)
     trial = rows.sample_index({"sample_index": fields.get("train_trial_index")})
     outputs: list[ModelOutput] = []
+    notes: list[Note] = []
     for number, completion in enumerate(completions):
         if not isinstance(completion, dict):
             raise rows.reject_type("result.completions[]", "an object with text", completion)
@@ -67,10 +68,12 @@ def read_request_state(fields: dict[str, Any], context: FileContext) -> list[Rec
         reasoning = (rows.optional_text(thinking, "text") if isinstance(thinking, dict) else None) or None
         text = answered(rows.answer(completion, "text"))
         outputs.append(ModelOutput(model, prompt_id, asked, trial * len(completions) + number, text, reasoning))
+        ended = completion.get("finish_reason")
+        notes += cut_notes(ended.get("reason") if isinstance(ended, dict) else ended)
     reference = _reference(instance.get("references"))
     sent = result.get("request_datetime")  # of the request that was cached, where the run took it from the cache
     times = [AnswerTime(sent)] if type(sent) is int and 0 <= sent < 2**53 else []
-    return [Instruction(prompt_id, asked, reference, scenario, None, None, None, None), *outputs, *times]
+    return [Instruction(prompt_id, asked, reference, scenario, None, None, None, None), *outputs, *times, *notes]
 
 
 def _asked(instance: dict[str, Any]) -> str:

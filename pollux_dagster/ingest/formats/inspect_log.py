@@ -53,10 +53,12 @@ def read_sample(fields: dict[str, Any], context: FileContext) -> list[Record]:
         ModelOutput(model_id, prompt_id, asked, first + number, reply.text, reply.reasoning)
         for number, reply in enumerate(replies)
     ]
+    # An agent submits its answer by a call, and Inspect puts what it submitted into the message.
+    stops = [stop for choice in output["choices"] if (stop := choice.get("stop_reason")) != "tool_calls"]
     return [
         Instruction(prompt_id, asked, reference_among(fields.get("target")), task, None, None, None, None),
         *outputs,
-        *(note for choice in output["choices"] for note in cut_notes(choice.get("stop_reason"))),
+        *(note for stop in stops for note in cut_notes(stop)),
     ]
 
 

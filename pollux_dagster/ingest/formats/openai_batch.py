@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from pollux_dagster.ingest import rows
-from pollux_dagster.ingest.formats.chat import Reply, content_of, cut_notes, refuse_wordless, reply_of
+from pollux_dagster.ingest.formats.chat import Reply, content_of, cut_notes, finish_of, refuse_wordless, reply_of
 from pollux_dagster.ingest.formats.context import FileContext
 from pollux_dagster.ingest.formats.failures import answered, failed
 from pollux_dagster.ingest.landing_records import ModelOutput, Record
@@ -37,9 +37,8 @@ def read_response(fields: dict[str, Any], context: FileContext) -> list[Record]:
     model_id = context.model_of(body)
     if "output" in body:
         reply = _responses_reply(body)
-        cut = body.get("incomplete_details")
-        notes = cut_notes(cut.get("reason")) if isinstance(cut, dict) else []
-        return [ModelOutput(model_id, prompt_id, None, 0, reply.text, reply.reasoning), *notes]
+        ended = finish_of(body) or next((item.get("type") for item in reversed(body["output"])), None)
+        return [ModelOutput(model_id, prompt_id, None, 0, reply.text, reply.reasoning), *cut_notes(ended)]
     choices = body.get("choices")
     if not isinstance(choices, list) or not choices:
         raise rows.reject_type("response.body.choices", "a list of at least one choice", choices)
@@ -87,9 +86,7 @@ def _responses_reply(body: dict[str, Any]) -> Reply:
             calls.append(item["name"] if isinstance(item.get("name"), str) else kind)
     text = "\n\n".join(texts)
     if not text.strip():
-        cut = body.get("incomplete_details")
-        why = cut.get("reason") if isinstance(cut, dict) else None
-        refuse_wordless(why or body.get("status"), calls=calls)
+        refuse_wordless(finish_of(body) or body.get("status"), calls=calls)
     return Reply(answered(text), "\n\n".join(reasons) or None)
 
 

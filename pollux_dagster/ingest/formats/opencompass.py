@@ -6,16 +6,20 @@ The document's keys are the numbers of the items; each item has `origin_prompt`,
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pollux_dagster.ingest import rows
 from pollux_dagster.ingest.formats.chat import USER, messages_of, transcript_of_roles
-from pollux_dagster.ingest.formats.context import FileContext
+from pollux_dagster.ingest.formats.context import FileContext, refuse_without_folder
 from pollux_dagster.ingest.formats.failures import answered, doubts_about
 from pollux_dagster.ingest.formats.references import reference_among
+from pollux_dagster.ingest.formats.side_files import OPENCOMPASS_VERDICTS
 from pollux_dagster.ingest.landing_records import Instruction, ModelOutput, Record
 from pollux_dagster.ingest.rows import RawRow, Reason, RowRejected, check_text
+
+# opencompass/utils/abbr.py (deal_with_judge_model_abbr): the folders of a judge's replies, and of a summary of them.
+_JUDGED = ("judged-by--", "summarized-by--")
 
 
 def is_predictions(document: Any) -> bool:
@@ -31,6 +35,12 @@ def is_results(fields: dict[str, Any]) -> bool:
     """Whether a row is of a file in the folder results or summary."""
     has = fields.keys()
     return {"dataset", "version", "metric", "mode"} <= has or ({"accuracy", "details"} <= has and len(has) < 10)
+
+
+def refuse(context: FileContext, first: Sequence[dict[str, Any]]) -> str | None:
+    """Why a file is no model's answers: a judge wrote it, as its folder says, or nothing says which model did."""
+    verdicts = any(mark in folder for folder in context.folders for mark in _JUDGED)
+    return OPENCOMPASS_VERDICTS(context, first) if verdicts else refuse_without_folder(context, first)
 
 
 def _numbered(document: Any) -> bool:

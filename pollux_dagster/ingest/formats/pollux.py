@@ -16,7 +16,7 @@ from pollux_dagster.core.rubrics import UnreadableScaleError, read_scale
 from pollux_dagster.core.rubrics.direction import read_direction, read_statement
 from pollux_dagster.core.taxonomy import TaxonomyError, render_scale
 from pollux_dagster.ingest import rows
-from pollux_dagster.ingest.formats.chat import cut_notes
+from pollux_dagster.ingest.formats.chat import cut_notes, finish_of, refuse_wordless, with_reply
 from pollux_dagster.ingest.formats.chat_rows import (
     PREDICTION_FIELDS,
     RESPONSE_FIELDS,
@@ -24,6 +24,7 @@ from pollux_dagster.ingest.formats.chat_rows import (
     has_response,
     other_answers,
     refuse_null_beside_text,
+    samples_of,
 )
 from pollux_dagster.ingest.formats.context import FileContext, names_a_model, text_id
 from pollux_dagster.ingest.formats.failures import answered, marker_in, refuse_errors
@@ -132,6 +133,7 @@ def read_judged(fields: dict[str, Any], context: FileContext, *, annotator: str)
     """An instruction with its criteria, one answer to it, and people's `criteria_score` of that answer; `annotator`
     gave it where the row names nobody.
     """
+    fields = with_reply(fields, RESPONSE_FIELDS)
     if context.has_prompt_ids:
         prompt_id = rows.prompt_id(fields.get("prompt_id"))
     else:
@@ -140,11 +142,10 @@ def read_judged(fields: dict[str, Any], context: FileContext, *, annotator: str)
     records: list[Record] = [*_instruction(prompt_id, fields), *criteria_of(prompt_id, fields)]
     named = _answering(fields, context)
     answer = answered(rows.answer(fields, named))
-    if not (answer and answer.strip()):
-        refuse_errors(fields)
-        refuse_null_beside_text(fields, named)
+    _refuse_none(fields, named, answer)
     sample = rows.sample_index(fields)
     records += [ModelOutput(model_id, prompt_id, None, sample, answer), *_notes_on_answer(fields, named)]
+    records += cut_notes(finish_of(fields))
     annotator = rows.label(fields, "annotator") or annotator
     feedback = fields["feedback"] if isinstance(fields.get("feedback"), str) else None
     for item in _criteria_items(fields):
@@ -157,27 +158,44 @@ def read_judged(fields: dict[str, Any], context: FileContext, *, annotator: str)
 
 
 def is_answer(fields: dict[str, Any]) -> bool:
-    return "answer" in fields or ("prompt_id" in fields and any(name in fields for name in RESPONSE_FIELDS))
+    answering = (*RESPONSE_FIELDS, *RESPONSES_FIELDS)
+    return "answer" in fields or ("prompt_id" in fields and any(name in fields for name in answering))
 
 
 def read_answer(fields: dict[str, Any], context: FileContext) -> list[Record]:
-    """One answer; a blank one is an output too. The model is the row's, else the document's, else the file's."""
+    """One answer, or several in a list; a blank one is an output too. The model is the row's, else the document's, else
+    the file's.
+    """
     _refuse_other_ids(fields)
+    fields = with_reply(fields, RESPONSE_FIELDS)
     prompt_id = rows.prompt_id(fields.get("prompt_id"))
+    listed = next((f for f in RESPONSES_FIELDS if f in fields), None)
+    if listed is not None and fields.keys().isdisjoint(RESPONSE_FIELDS):
+        return samples_of(fields, listed, context.model_of(fields), prompt_id, None)
     named = _answering(fields, context)
     answer = answered(rows.answer(fields, named))
-    if not (answer and answer.strip()):
-        refuse_errors(fields)
-        refuse_null_beside_text(fields, named)
     kept = (fields.get(f) for f in _REASONING_FIELDS)
     reasoning = next((text for text in kept if isinstance(text, str) and text.strip()), None)
+    _refuse_none(fields, named, answer, reasoning)
     output = ModelOutput(context.model_of(fields), prompt_id, None, rows.sample_index(fields), answer, reasoning)
-    notes = [*_notes_on_answer(fields, named), *cut_notes(fields.get("finish_reason"))]
+    notes = [*_notes_on_answer(fields, named), *cut_notes(finish_of(fields))]
     if not fields.keys().isdisjoint(REFERENCE_FIELDS) and reference_of(fields)[0] is not None:
         notes.append(Note("reference_not_read", _REFERENCE_BESIDE_ANSWER))
     if fields.get("score") is not None:
         notes.append(Note("score_not_read", _SCORE_WITHOUT_CRITERION))
     return [output, *notes]
+
+
+def _refuse_none(fields: Mapping[str, Any], named: str, answer: str | None, reasoning: str | None = None) -> None:
+    """Raise RowRejected where a row without words says why they did not come. Reasoning that never came to an answer is
+    an answer of no words.
+    """
+    if answer and answer.strip():
+        return
+    refuse_errors(fields)
+    refuse_null_beside_text(fields, named)
+    if reasoning is None:
+        refuse_wordless(finish_of(fields))
 
 
 def _answering(fields: Mapping[str, Any], context: FileContext) -> str:

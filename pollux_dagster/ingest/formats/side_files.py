@@ -85,6 +85,10 @@ RESULTS = known_as(
     "a table of results (lm-eval's or LightEval's results_*.json) without any answer. Land the samples: lm-eval writes "
     "them with --log_samples, LightEval with --save-details"
 )
+OPENCOMPASS_VERDICTS = known_as(
+    "the replies of OpenCompass' judge (its folder is named <model>_judged-by--<judge>); the answers that it judged "
+    "are in predictions/<model>/ of the same run"
+)
 # platform.openai.com/docs (batch input), docs.claude.com (message batches).
 BATCH_REQUESTS = known_as("the requests of a batch and not its replies; land the output file of the batch")
 # MERA-Evaluation/MERA, data/<task>/train.jsonl, dev.jsonl and test.jsonl; newer tasks have `shots` and `test`.

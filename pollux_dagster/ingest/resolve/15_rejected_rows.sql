@@ -29,6 +29,17 @@ SELECT file_path, row_number, 'doubtful_answer', 'the answer is ' || shown(left(
 FROM raw.model_outputs
 WHERE (length(answer) < 20 AND lower(trim(answer)) IN ('none', 'nan', 'null', 'undefined', 'n/a', '<na>', 'error'))
     OR starts_with(answer, 'Error code: ') OR starts_with(answer, 'Traceback (most recent call last)')
+    -- What str(exception) is of OpenAI's and Anthropic's clients, requests, httpx, litellm and PyTorch, and what servers
+    -- and scripts write.
+    OR (length(answer) < 300 AND (
+        regexp_full_match(lower(trim(answer, E' \t\n\r.')), 'connection error|request timed out|timeout|bad gateway'
+            || '|internal server error|service unavailable|gateway time-?out|too many requests'
+            || '|<?\[?no (?:response|output)\]?>?')
+        OR regexp_matches(answer, '^[\s*\[(]*(?i:error)[\])*]*\s*[:\]]|^[\[(]ERROR[\])]'
+            || '|^(?i:http)(?:/[\d.]+)?(?i: error)? [45]\d\d\b|^[45]\d\d (?:Client|Server) Error'
+            || '|^(?:Client|Server) error ''[45]|^HTTPS?ConnectionPool\(|^litellm\.\w+Error|^CUDA out of memory'
+            || '|^Ошибка (?:запроса|сервера|соединения|API|генерации)')
+    ))
 UNION ALL
 -- Texts that something on the way to the file has changed, by what only that does.
 SELECT file_path, min(row_number), 'doubtful_answer', count(*) || ' answer(s) ' || change || ' and are judged as that'
@@ -38,6 +49,10 @@ FROM (
             || 'cut by it,'
         WHEN regexp_matches(answer, '^\s*\[?\{\s*["'']role["'']\s*:') THEN 'are written as a message of an API (role and '
             || 'content), of which only the content is the answer,'
+        WHEN regexp_matches(answer, '^(?:ChatCompletion(?:Message)?|AIMessage)\(') OR (starts_with(answer, 'content=')
+            AND contains(answer, 'additional_kwargs='))
+            THEN 'are written as an object of a client''s library, of which only the content is the answer,'
+        WHEN regexp_matches(answer, '^b["''].*\\x[0-9a-f]{2}') THEN 'are written as Python writes bytes (b''\x…''),'
         -- UTF-8 read as Windows-1251 (РџСЂРё…) or as Latin-1 (ÐŸÑ€Ð¸…), and saved again: а and о are the first two.
         WHEN (contains(answer, 'Р°') OR contains(answer, 'Рѕ') OR contains(answer, 'Ð°') OR contains(answer, 'Ð¾'))
             AND regexp_matches(answer, '(?:[РС][^А-Яа-яA-Za-z0-9\s.,]){4}|(?:[ÐÑ][^А-Яа-яA-Za-z0-9\s.,]){4}')

@@ -45,11 +45,11 @@ test: $(READY) ## ruff, mypy --strict and the tests
 	@mkdir -p build
 	@echo "mypy checks the types meanwhile; what it finds stands below the tests"
 	@$(BIN)/mypy >build/mypy.txt 2>&1 & types=$$!; \
-	  $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --durations 25 -m "not slow"; tests=$$?; \
+	  $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 25 -m "not slow"; tests=$$?; \
 	  wait $$types; checked=$$?; cat build/mypy.txt; test $$tests = 0 -a $$checked = 0
 
 test-slow: $(READY) ## the tests that take long and seldom tell more: kills, whole runs on vLLM, browsers
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --durations 25 -m slow
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 25 -m slow
 
 build: $(READY) ## wheel and sdist in dist/
 	@rm -rf build dist

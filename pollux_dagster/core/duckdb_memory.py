@@ -15,7 +15,7 @@ _KEPT_MB = 256
 
 def memory_limit() -> str:
     """What DuckDB may use: the judge's server needs the memory more, and what is beyond spills to a folder beside the
-    file, `<file>.tmp`. DuckDB has a thread a processor, and each needs some. Never more than half of the machine.
+    file, `<file>.tmp`. DuckDB has one thread per processor, and each needs some. Never more than half of the machine.
     """
     machine_mb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 10**6
     return f"{min(max(_LEAST_MB, _LEAST_MB_A_THREAD * (os.cpu_count() or 1)), machine_mb // 2)}MB"

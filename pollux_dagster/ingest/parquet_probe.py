@@ -15,6 +15,7 @@ import io
 import json
 import os
 import resource
+import select
 import signal
 import socket
 import subprocess
@@ -166,11 +167,22 @@ def main() -> None:
                 _become_child(file, stderr, asked["limits"], *reader)
             os.close(file)
             os.close(stderr)
-            _, status = os.waitpid(child, 0)
+            status = _wait_or_kill(child, asking)
             try:
                 asking.send(str(os.waitstatus_to_exitcode(status)).encode())
             except (BrokenPipeError, ConnectionResetError):
                 return
+
+
+def _wait_or_kill(child: int, asking: socket.socket) -> int:
+    """How the child ended; killed where whoever asked is gone, who says nothing before the answer."""
+    ended = os.pidfd_open(child)
+    try:
+        if ended not in select.select([ended, asking.fileno()], [], [])[0]:
+            os.kill(child, signal.SIGKILL)
+    finally:
+        os.close(ended)
+    return os.waitpid(child, 0)[1]
 
 
 def _become_child(

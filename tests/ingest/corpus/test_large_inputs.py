@@ -11,11 +11,13 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -309,6 +311,27 @@ def test_files_are_read_by_children_of_one_process_and_of_another_where_it_is_go
         if number == 1:
             process.kill()
     assert used[0] is used[1] is not used[2]
+
+
+ASK = """
+import os, sys
+from pollux_dagster.ingest.parquet_probe import Kind, _Prober
+prober = _Prober()
+never = os.open(sys.argv[1], os.O_RDONLY | os.O_NONBLOCK)  # nobody writes to it: who opens it again to read waits
+prober.read(never, 2, Kind.PARQUET)
+"""
+
+
+def test_a_killed_process_leaves_nobody_reading_for_it(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    asking = psutil.Popen([sys.executable, "-c", ASK, str(pipe)])
+    while len(started := asking.children(recursive=True)) < 2:
+        time.sleep(0.02)
+    asking.kill()
+    asking.wait()
+    _, alive = psutil.wait_procs(started, timeout=30)
+    assert not alive
 
 
 def test_a_sync_over_large_files_keeps_the_rest_of_the_folder(world: World) -> None:
